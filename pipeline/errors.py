@@ -1,0 +1,41 @@
+"""The few kinds of error that a user can cause.
+
+Each is also the standard library's kind, so that ``except ValueError`` works as anywhere. The
+message is one line: what came, what was wanted, what to do. The shell prints it and exits with 2.
+"""
+
+
+class OvertileError(Exception):
+    """Base of every error that a user can cause; its message is one line for a person."""
+
+
+class GeometryError(OvertileError, ValueError):
+    """A box, a halo or a shape that cannot be."""
+
+
+class PlanError(OvertileError, ValueError):
+    """Blocks, tiles or memory that do not fit the volume, the network or the machine."""
+
+
+class VolumeError(OvertileError, ValueError):
+    """A volume that is not there, is no image, or cannot be read as asked."""
+
+
+class OutputError(OvertileError, ValueError):
+    """An output that is there already, belongs to another job, or cannot be written."""
+
+
+class IntensityError(OvertileError, ValueError):
+    """A normalisation that is not defined, or not for this volume."""
+
+
+class ConfigError(OvertileError, ValueError):
+    """A network configuration that cannot be built."""
+
+
+class WeightsError(OvertileError, ValueError):
+    """A file that holds no weights of ours, or not the ones that were meant."""
+
+
+class ClusterError(OvertileError, RuntimeError):
+    """A cluster that cannot be opened, or does not answer."""
