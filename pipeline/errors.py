@@ -1,4 +1,4 @@
-"""The few kinds of error that a user can cause.
+"""The few kinds of error that a user can cause, and the one that a run ends with.
 
 Each is also the standard library's kind, so that ``except ValueError`` works as anywhere. The
 message is one line: what came, what was wanted, what to do. The shell prints it and exits with 2.
@@ -39,3 +39,7 @@ class WeightsError(OvertileError, ValueError):
 
 class ClusterError(OvertileError, RuntimeError):
     """A cluster that cannot be opened, or does not answer."""
+
+
+class RunError(RuntimeError):
+    """A run that started and did not end well; its message says how to resume. No user error."""

@@ -2,3 +2,45 @@
 
 Names are loaded when they are first used: reading a weights file's header needs no torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import UNetConfig
+    from .model import UNet
+    from .predictor import UNetPredictor
+    from .weights import WeightsInfo, load_weights, read_weights_info, save_weights
+
+__all__ = [
+    "UNet",
+    "UNetConfig",
+    "UNetPredictor",
+    "WeightsInfo",
+    "load_weights",
+    "read_weights_info",
+    "save_weights",
+]
+
+_HOME = {
+    "UNet": "model",
+    "UNetConfig": "config",
+    "UNetPredictor": "predictor",
+    "WeightsInfo": "weights",
+    "load_weights": "weights",
+    "read_weights_info": "weights",
+    "save_weights": "weights",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load ``name`` from its module (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

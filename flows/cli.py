@@ -1,0 +1,220 @@
+"""The console script ``overtile``. Exit 0: done; 1: failed, and says how to resume; 2: bad input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from pipeline.errors import OvertileError, PlanError, RunError
+
+from .terminal import say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        options.command(options)
+    except OvertileError as error:
+        say(f"overtile: {error}")
+        return 2
+    except RunError as error:
+        say(f"overtile: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("overtile: stopped; what is done is kept: start the same command again to go on")
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Let SIGTERM end a run as Ctrl-C does: blocks cancelled, ledger written, cluster closed."""
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="overtile",
+        description="Segment microscopy volumes that fit on no single machine. Tiled equals whole.",
+        epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, about, add, command in (
+        ("segment", "segment a volume: Zarr in, OME-Zarr out", _add_segment, _segment),
+        ("plan", "print what segment would do and cost; runs nothing", _add_plan, _plan),
+        ("weights", "print what a weights file is", _add_weights, _weights),
+        ("demo", "segment a volume that it makes itself, and score it", _add_demo, _demo),
+    ):
+        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        add(sub)
+        sub.set_defaults(command=command)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"overtile {version('overtile')}"
+
+
+def _sizes(text: str) -> tuple[int, int, int]:
+    try:
+        sizes = tuple(int(n) for n in text.split(","))
+    except ValueError:
+        sizes = ()
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: say three sizes as Z,Y,X, like 64,256,256")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _channels(text: str) -> list[int | str]:
+    return [_number_or_name(part) for part in text.split(",")]
+
+
+def _outputs(text: str) -> list[str]:
+    outputs = text.split(",")
+    if unknown := sorted(set(outputs) - {"classes", "scores"}):
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r}: say classes, scores or classes,scores")
+    return outputs
+
+
+def _add_segment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 "
+                        "array: a path, s3://…, https://…")  # fmt: skip
+    parser.add_argument("output", metavar="OUTPUT", help="OME-Zarr to be made; if it is there from "
+                        "the same job, the run resumes")  # fmt: skip
+    parser.add_argument("--weights", required=True, metavar="FILE_OR_URI",
+                        help="a weights file, or the name of bundled weights (demo)")  # fmt: skip
+    what = parser.add_argument_group("what is read")
+    what.add_argument("--level", type=_number_or_name, metavar="L",
+                      help="resolution level, by number or name (default: the finest)")  # fmt: skip
+    what.add_argument("--channel", type=_channels, metavar="C",
+                      help="channel(s) by index or name, comma-separated (default: all)")  # fmt: skip
+    what.add_argument("--time", type=int, metavar="T", help="time point of a time series")
+    what.add_argument("--axes", metavar="AXES",
+                      help="axes of the stored array, like zyx or yxc, if not in the metadata")  # fmt: skip
+    what.add_argument("--normalisation", metavar="KIND[:LOW:HIGH][@LEVEL]",
+                      help="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore "
+                      "(default: what the weights were trained with)")  # fmt: skip
+    out = parser.add_argument_group("what is written")
+    out.add_argument("--outputs", type=_outputs, default=["classes"], metavar="classes,scores",
+                     help="classes per voxel, probabilities per class, or both "
+                     "(default: classes)")  # fmt: skip
+    out.add_argument("--scores-dtype", choices=["uint8", "float16", "float32"], default="uint8",
+                     help="how probabilities are stored; uint8 means 0..255 (default)")  # fmt: skip
+    out.add_argument("--format", choices=["0.5", "0.4"], default="0.5",
+                     help="OME-Zarr version: 0.5 with shards (default), 0.4 without")  # fmt: skip
+    out.add_argument("--overwrite", action="store_true", help="replace an output that is there")
+    how = parser.add_argument_group("how it is computed")
+    how.add_argument("--cluster", default="local", metavar="local|ADDRESS|SCHEDULER_FILE",
+                     help="where the Dask workers are (default: local)")  # fmt: skip
+    how.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
+    how.add_argument("--block", type=_sizes, metavar="Z,Y,X", help="voxels that one task writes")
+    how.add_argument("--tile", type=_sizes, metavar="Z,Y,X",
+                     help="voxels of one pass through the network")  # fmt: skip
+    how.add_argument("--tile-memory", type=float, default=2.0, metavar="GIB", dest="tile_memory_gib",
+                     help="memory that one tile may take (default: 2)")  # fmt: skip
+    how.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto",
+                     help="auto: bfloat16 where the device computes in it natively")  # fmt: skip
+    how.add_argument("--engine", choices=["store", "map_overlap"], default="store",
+                     help="halos read from the store (default), or exchanged between workers")  # fmt: skip
+    how.add_argument("--retries", type=int, default=2, metavar="N",
+                     help="how often a failing block is tried again (default: 2)")  # fmt: skip
+    how.add_argument("--allow-seams", action="store_true",
+                     help="run networks whose layers look at statistics of a whole tile")  # fmt: skip
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    _add_segment(parser)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", metavar="FILE", help="a weights file, or the name of bundled ones")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--directory", default="overtile-demo", metavar="DIR",
+                        help="where volume and result go (default: overtile-demo)")  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
+
+
+_REQUEST_FIELDS = (
+    "level", "channel", "time", "axes", "outputs", "scores_dtype", "normalisation", "block", "tile",
+    "tile_memory_gib", "precision", "engine", "format", "overwrite", "allow_seams", "retries",
+)  # fmt: skip
+
+
+def _segment(options: argparse.Namespace) -> None:
+    from .doors import run_segmentation
+    from .parameters import ClusterOptions
+
+    parameters = _options(options)
+    cluster = _checked(ClusterOptions, cluster=options.cluster, workers=options.workers)
+    run_segmentation(
+        input=options.input, output=options.output, weights=options.weights,
+        options=parameters, spec=cluster.spec(),
+    )  # fmt: skip
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from pipeline.prepare import prepare
+    from unet import UNetPredictor
+
+    from .plan_text import plan_json, plan_text
+
+    parameters = _options(options)
+    request = parameters.request(input=options.input, output=options.output)
+    predictor = UNetPredictor(options.weights, precision=parameters.precision)
+    prepared = prepare(request, predictor)
+    print(json.dumps(plan_json(prepared), indent=2) if options.json else plan_text(prepared))
+
+
+def _options(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from .parameters import SegmentOptions
+
+    return _checked(SegmentOptions, **{name: getattr(options, name) for name in _REQUEST_FIELDS})
+
+
+def _checked(model, **values):  # type: ignore[no-untyped-def]
+    """Return a pydantic model of these values, or raise PlanError with its first complaint."""
+    from pydantic import ValidationError
+
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise PlanError(f"--{place.replace('_', '-')}: {first['msg'].lower()}") from error
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from unet import read_weights_info
+
+    from .weights_text import weights_json, weights_text
+
+    info = read_weights_info(options.weights)
+    print(json.dumps(weights_json(info), indent=2) if options.json else weights_text(info))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from .demo import run_demo
+
+    run_demo(options.directory, workers=options.workers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

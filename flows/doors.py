@@ -1,0 +1,57 @@
+"""What the shell's doors have in common: a cluster, a run, its progress, its report."""
+
+from __future__ import annotations
+
+from deploy import ClusterSpec, open_cluster
+from pipeline.errors import RunError
+from pipeline.run import SegmentRun, segment_regions
+from pipeline.run_report import run_report
+from pipeline.output import write_report
+from pipeline.report import to_html
+from unet import UNetPredictor
+
+from .parameters import SegmentOptions
+from .terminal import duration_text, say, shown
+
+
+def run_segmentation(
+    *, input: str, output: str, weights: str, options: SegmentOptions, spec: ClusterSpec  # noqa: A002
+) -> SegmentRun:
+    """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError."""
+    request = options.request(input=input, output=output)
+    predictor = UNetPredictor(weights, precision=options.precision)
+    with open_cluster(spec) as client:
+        say(f"dashboard: {client.dashboard_link}")
+        run = SegmentRun.open(request, predictor, client)
+        for note in run.prepared.notes:
+            say(f"note: {note}")
+        try:
+            with shown(run):
+                segment_regions(run)
+                run.finish()
+        except RunError as error:
+            keep_report(run, error=str(error))
+            raise
+        keep_report(run)
+        say_result(run)
+    return run
+
+
+def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
+    """Write the report beside the ledger of the output."""
+    write_report(run.job.output_uri, to_html(run_report(run, error=error)))
+
+
+def say_result(run: SegmentRun) -> None:
+    """Print what came out, and where to look at it."""
+    figures, output = run.figures, run.job.output_uri
+    done = len(run.prepared.plan) - run.resumed_blocks
+    say(
+        f"done: {len(run.prepared.plan)} blocks ({done} by this run), {figures.voxels:,} voxels in "
+        f"{duration_text(figures.seconds)}, {figures.voxels / max(figures.seconds, 1e-9) / 1e6:.2f} "
+        "Mvoxel/s"
+    )
+    if figures.bad_voxels:
+        say(f"warning: {figures.bad_voxels:,} voxels of the input are NaN or infinite: read as 0")
+    say(f"segmentation: {output}")
+    say(f"report: {output.rstrip('/')}/run/report.html")

@@ -1,0 +1,90 @@
+"""What a user may ask for, as pydantic models: they become the form in Prefect's UI.
+
+They hold no rule of their own beyond types and choices: the pipeline checks, once, for all doors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deploy import ClusterSpec, parse_cluster
+from pipeline.intensity import parse_record
+from pipeline.prepare import SegmentRequest
+
+ZYX = tuple[int, int, int]
+
+
+class SegmentOptions(BaseModel):
+    """How to segment. Everything has a default that suits most volumes."""
+
+    model_config = ConfigDict(extra="forbid", title="Options")
+
+    level: int | str | None = Field(
+        None, description="Resolution level, by number or by the name that the metadata lists"
+    )
+    channel: int | str | list[int | str] | None = Field(
+        None, description="Channel(s), by index or name; all, if not given"
+    )
+    time: int | None = Field(None, ge=0, description="Time point of a time series")
+    axes: str | None = Field(
+        None, description="Axes of the stored array, like zyx or yxc; needed if not in the metadata"
+    )
+    outputs: list[Literal["classes", "scores"]] = Field(
+        ["classes"], min_length=1, description="Classes per voxel, probabilities per class, or both"
+    )
+    scores_dtype: Literal["uint8", "float16", "float32"] = Field(
+        "uint8", description="How probabilities are stored; uint8 means 0..255"
+    )
+    normalisation: str | None = Field(
+        None,
+        description="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore, with @LEVEL to "
+        "measure on another level; by default what the weights were trained with",
+    )
+    block: ZYX | None = Field(None, description="Voxels z, y, x that one task writes")
+    tile: ZYX | None = Field(None, description="Voxels z, y, x of one pass through the network")
+    tile_memory_gib: float = Field(2.0, gt=0, description="Memory that one tile may take")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bfloat16 where the device computes in it natively"
+    )
+    engine: Literal["store", "map_overlap"] = Field(
+        "store", description="Halos read from the store, or exchanged between workers"
+    )
+    format: Literal["0.5", "0.4"] = Field("0.5", description="OME-Zarr version of the output")
+    overwrite: bool = Field(False, description="Replace an output that is there")
+    allow_seams: bool = Field(
+        False, description="Run networks whose layers look at statistics of a whole tile"
+    )
+    retries: int = Field(2, ge=0, description="How often a failing block is tried again")
+
+    def request(self, *, input: str, output: str) -> SegmentRequest:  # noqa: A002
+        """Return what the pipeline takes. Raises kinds of OvertileError."""
+        values: dict[str, Any] = self.model_dump(
+            exclude={"precision", "tile_memory_gib", "normalisation", "channel", "outputs"}
+        )
+        channel = tuple(self.channel) if isinstance(self.channel, list) else self.channel
+        return SegmentRequest(
+            input=input,
+            output=output,
+            channel=channel,
+            outputs=tuple(self.outputs),
+            normalisation=parse_record(self.normalisation) if self.normalisation else None,
+            tile_memory_bytes=int(self.tile_memory_gib * 2**30),
+            **values,
+        )
+
+
+class ClusterOptions(BaseModel):
+    """Where the workers are."""
+
+    model_config = ConfigDict(extra="forbid", title="Cluster")
+
+    cluster: str = Field(
+        "local", description="local, an address like tcp://HOST:PORT, or a scheduler file"
+    )
+    workers: int | None = Field(None, ge=1, description="Processes of a local cluster")
+
+    def spec(self) -> ClusterSpec:
+        """Return the specification. Raises ClusterError."""
+        return parse_cluster(self.cluster, workers=self.workers)

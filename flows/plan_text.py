@@ -1,0 +1,99 @@
+"""A plan as text for a person: what would be read, computed and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.geometry import shape_text
+from pipeline.prepare import Prepared
+
+
+def size_text(size_bytes: float) -> str:
+    """Return bytes as a person reads them.
+
+    >>> size_text(8 * 2**30)
+    '8.0 GiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size_bytes < 1024 or unit == "TiB":
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    raise AssertionError
+
+
+def flops_text(flops: float) -> str:
+    """Return operations as a person reads them.
+
+    >>> flops_text(3.07e12)
+    '3.07 TFLOP'
+    """
+    for unit in ("", "k", "M", "G", "T", "P", "E"):
+        if flops < 1000 or unit == "E":
+            return f"{flops:.3g} {unit}FLOP"
+        flops /= 1000
+    raise AssertionError
+
+
+def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
+    """Return the plan as (name, value) rows."""
+    budget, plan, source = prepared.budget, prepared.plan, prepared.source
+    per_voxel = budget.flops / budget.voxels
+    images = ", ".join(
+        f"{image.name} {shape_text(image.shapes[0])} {image.dtype}, {len(image.shapes)} level(s)"
+        for image in prepared.images
+    )
+    return [
+        ("volume", f"{shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}"),
+        ("voxel size", voxel_size_text(prepared)),
+        ("normalisation", ", ".join(f"{k} {v}" for k, v in prepared.record.items())),
+        ("output", f"OME-Zarr {prepared.request.format}: {images}"),
+        ("engine", prepared.request.engine),
+        ("blocks", f"{budget.blocks:,} of {shape_text(plan.core)} voxels, grid {shape_text(plan.grid)}"),
+        ("regions", f"{budget.regions:,}"),
+        ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels, halo {shape_text(plan.halo.low)}, "
+                  f"divisor {shape_text(plan.divisor)}"),
+        ("read", f"{size_text(budget.bytes_read)}; {size_text(budget.bytes_read_in_whole_chunks)} "
+                 "in whole chunks"),
+        ("read amplification", f"{budget.read_amplification:.2f} from the store, "
+                               f"{budget.tile_amplification:.2f} into the network"),
+        ("write", f"{size_text(budget.bytes_written)} before compression, "
+                  f"{budget.files:,} files at full resolution"),
+        ("memory per worker", f"{size_text(budget.worker_memory_bytes)}: one tile "
+                              f"{size_text(budget.tile_memory_bytes)}, three blocks in hand "
+                              f"{size_text(budget.block_memory_bytes)} each"),
+        ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
+    ]  # fmt: skip
+
+
+def voxel_size_text(prepared: Prepared) -> str:
+    """Return the voxel size with its unit."""
+    source = prepared.source
+    size = " × ".join(f"{v:g}" for v in source.voxel_size[3 - len(source.spatial_axes) :])
+    unit = next((u for u in reversed(source.unit) if u), None)
+    return f"{size} {unit}" if unit else f"{size}, no unit stated"
+
+
+def plan_text(prepared: Prepared) -> str:
+    """Return the plan as aligned lines."""
+    rows = plan_rows(prepared)
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    return "\n".join([*lines, *(f"note: {note}" for note in prepared.notes)])
+
+
+def plan_json(prepared: Prepared) -> dict[str, Any]:
+    """Return the plan as JSON values."""
+    from dataclasses import asdict
+
+    return {
+        "input": prepared.source.uri,
+        "shape": list(prepared.source.shape),
+        "axes": prepared.source.axes,
+        "block": list(prepared.plan.core),
+        "tile": list(prepared.plan.tile),
+        "halo": list(prepared.plan.halo.low),
+        "divisor": list(prepared.plan.divisor),
+        "grid": list(prepared.plan.grid),
+        **asdict(prepared.budget),
+        "notes": list(prepared.notes),
+    }

@@ -1,0 +1,85 @@
+"""The Prefect flow ``segment-volume``: one task run per region, the same run as in the shell."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from deploy import open_cluster
+from pipeline.errors import RunError
+from pipeline.run import REGIONS_AT_A_TIME, SegmentRun
+from pipeline.run_report import run_report
+from unet import UNetPredictor
+
+from .artifacts import link_dashboard, progress_shown, show_report
+from .doors import keep_report
+from .parameters import ClusterOptions, SegmentOptions
+
+ARTIFACT_PICTURE_SIDE = 384
+"""Pictures inside an artifact travel through Prefect's database: smaller than the report's."""
+
+
+@task(name="segment-region", task_run_name="region-{number}", cache_policy=NO_CACHE)
+def segment_region(run: SegmentRun, number: int) -> int:
+    """Do the blocks of one region; return how many are done."""
+    return run.segment_region(run.regions[number])
+
+
+@task(name="build-pyramid", cache_policy=NO_CACHE)
+def finish(run: SegmentRun) -> None:
+    """Build the coarser levels; raise RunError where blocks were set aside."""
+    run.finish()
+
+
+@flow(
+    name="segment-volume",
+    task_runner=ThreadPoolTaskRunner(max_workers=REGIONS_AT_A_TIME),  # type: ignore[arg-type]
+)
+def segment_volume(
+    input: str,  # noqa: A002  the same name as in the shell
+    output: str,
+    weights: str,
+    options: SegmentOptions = SegmentOptions(),  # noqa: B008  frozen by use: pydantic copies it
+    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
+) -> str:
+    """Segment a volume: Zarr in, OME-Zarr out.
+
+    Args:
+        input: OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…
+        output: OME-Zarr to be made; if it is there from the same job, the run resumes
+        weights: a weights file or URI, or the name of bundled weights (demo)
+        options: how to segment
+        cluster: where the workers are
+    """
+    request = options.request(input=input, output=output)
+    predictor = UNetPredictor(weights, precision=options.precision)
+    with open_cluster(cluster.spec()) as client:
+        get_run_logger().info("Dask dashboard: %s", client.dashboard_link)
+        link_dashboard(client.dashboard_link)
+        run = SegmentRun.open(request, predictor, client)
+        try:
+            with progress_shown(run):
+                _segment_regions(run)
+                finish(run)
+        except RunError as error:
+            _report(run, error=str(error))
+            raise
+        _report(run)
+    return output
+
+
+def _segment_regions(run: SegmentRun) -> None:
+    """Submit every region; whatever ends this (a cancellation too) ends the regions' blocks."""
+    try:
+        futures = [segment_region.submit(run, region.number) for region in run.regions]
+        for future in futures:
+            future.result()
+    except BaseException:
+        run.stop()
+        raise
+
+
+def _report(run: SegmentRun, *, error: str | None = None) -> None:
+    keep_report(run, error=error)
+    show_report(run_report(run, error=error, side=ARTIFACT_PICTURE_SIDE))

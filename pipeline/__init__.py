@@ -1,0 +1,65 @@
+"""Arrays, Zarr and Dask: volumes in overlapping blocks. No torch, no prefect.
+
+Names are loaded when they are first used: a plan needs no cluster.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import OvertileError, RunError
+    from .geometry import Box, Halo
+    from .measure import measure_intensity
+    from .metrics import ConfusionMatrix, confusion
+    from .overlap import map_overlap
+    from .plan import BlockPlan
+    from .predictor import Predictor
+    from .prepare import SegmentRequest, prepare
+    from .run import SegmentRun, segment_volume
+    from .volume import find_volume, open_volume
+
+_HOME = {
+    "BlockPlan": "plan",
+    "Box": "geometry",
+    "ConfusionMatrix": "metrics",
+    "Halo": "geometry",
+    "OvertileError": "errors",
+    "Predictor": "predictor",
+    "RunError": "errors",
+    "SegmentRequest": "prepare",
+    "SegmentRun": "run",
+    "confusion": "metrics",
+    "find_volume": "volume",
+    "map_overlap": "overlap",
+    "measure_intensity": "measure",
+    "open_volume": "volume",
+    "prepare": "prepare",
+    "segment_volume": "run",
+}
+__all__ = [
+    "BlockPlan",
+    "Box",
+    "ConfusionMatrix",
+    "Halo",
+    "OvertileError",
+    "Predictor",
+    "RunError",
+    "SegmentRequest",
+    "SegmentRun",
+    "confusion",
+    "find_volume",
+    "map_overlap",
+    "measure_intensity",
+    "open_volume",
+    "prepare",
+    "segment_volume",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load ``name`` from its module (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -1,0 +1,75 @@
+"""Turns what a store raises into one line that says what is wrong, where, and what to do.
+
+Errors are told by class name, so that botocore and aiohttp are not imported for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from .errors import OvertileError
+
+ANSWER_WITHIN_S: Final = 30.0
+"""A store that is silent for this long counts as out of reach."""
+
+_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
+_QUERY = re.compile(r"(://[^\s?]*)\?\S*")
+
+
+def redacted(uri: str) -> str:
+    """Return ``uri`` (or a text that holds URIs) without users, passwords and signed queries.
+
+    >>> redacted("https://me:secret@host/in.zarr?X-Signature=ab")
+    'https://***@host/in.zarr?***'
+    """
+    return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", uri))
+
+
+@contextlib.contextmanager
+def explained(kind: type[OvertileError], uri: str) -> Iterator[None]:
+    """Turn whatever a store raises into one line of ``kind``, without credentials."""
+    try:
+        yield
+    except OvertileError:
+        raise
+    except Exception as error:
+        raise kind(f"{redacted(uri)}: {_reason(error, uri)}") from error
+
+
+def _reason(error: Exception, uri: str) -> str:
+    """Return what went wrong and what to do, as one line."""
+    name, text = type(error).__name__, one_line(str(error))
+    look = "AWS_ENDPOINT_URL" if uri.startswith("s3") else "the address"
+    status = getattr(error, "status", None)
+    if "bucket does not exist" in text:
+        return "there is no such bucket; check its name and AWS_ENDPOINT_URL"
+    if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
+        return (
+            "S3 has no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=1 for a public bucket"
+        )
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return f"access is denied ({text}); check rights and credentials"
+    if isinstance(error, TimeoutError) or "Timeout" in name:
+        return f"no answer within {ANSWER_WITHIN_S:g} s; check {look} and the network"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space is left on the device"
+    if name in ("EndpointConnectionError", "ConnectionError") or "Connector" in name:
+        return f"cannot be reached ({text}); check {look} and the network"
+    if isinstance(error, ImportError) or "Protocol not known" in text:
+        return f"this kind of address needs a package that is not installed ({text})"
+    return f"{name}: {text}" if text else name
+
+
+def one_line(text: str, *, limit: int = 300) -> str:
+    """Return ``text`` on one line without credentials, shortened where it is long.
+
+    >>> one_line("first\\n   second")
+    'first second'
+    """
+    line = redacted(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -1,0 +1,149 @@
+"""Which blocks are done, and under which job: a small Zarr group ``run`` inside the output.
+
+One voxel per block, written by the driver alone. A run that starts again reads it, does what is
+missing, and refuses an output that another job made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from .errors import OutputError
+from .geometry import Shape
+from .volume import open_group, redacted
+
+GROUP = "run"
+_CHUNK = 32
+
+
+class BlockState(IntEnum):
+    """What the ledger says of a block."""
+
+    MISSING = 0
+    DONE = 1
+    SET_ASIDE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run computes: everything that changes a voxel of the output, as JSON values."""
+
+    parts: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the parts."""
+        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def differences(self, other: Mapping[str, Any]) -> str:
+        """Return what of ``other`` (what was stored) is not as here, for a person."""
+        names = sorted({*self.parts, *other})
+        differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
+        return "; ".join(
+            f"{name} was {_short(other.get(name))}, now {_short(self.parts.get(name))}"
+            for name in differing
+        )
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+class Ledger:
+    """The ledger of one output, kept in memory and written as blocks are recorded."""
+
+    def __init__(self, group: zarr.Group, states: NDArray[np.uint8]) -> None:
+        self._group = group
+        self._array = group["done"]
+        self._states = states
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, output_uri: str, job: Job, *, grid: Shape, version: str) -> Ledger:
+        """Make an empty ledger in an output that has none. The job is written last."""
+        root = open_group(output_uri, mode="r+")
+        group = root.create_group(GROUP)
+        chunks = tuple(min(g, _CHUNK) for g in grid)
+        group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
+        group.attrs.update({"job_digest": job.digest, "overtile": version})
+        group.attrs["job"] = dict(job.parts)
+        return cls(group, np.zeros(grid, np.uint8))
+
+    @classmethod
+    def resume(cls, output_uri: str, job: Job) -> Ledger:
+        """Open the ledger of an output that this very job made, or raise OutputError."""
+        group = open_group(output_uri, mode="r+")[GROUP]
+        stored = group.attrs["job"]
+        if group.attrs.get("job_digest") != job.digest:
+            raise OutputError(
+                f"{redacted(output_uri)} belongs to another job ({job.differences(stored)}): "
+                "choose another output, or replace it with --overwrite"
+            )
+        states = np.asarray(group["done"][...])
+        states[states == BlockState.SET_ASIDE] = BlockState.MISSING
+        return cls(group, states)
+
+    def is_done(self, index: Shape) -> bool:
+        """Return whether a block is done."""
+        return bool(self._states[index] == BlockState.DONE)
+
+    def count(self, state: BlockState) -> int:
+        """Return how many blocks are in this state."""
+        return int(np.count_nonzero(self._states == state))
+
+    def indices(self, state: BlockState) -> list[Shape]:
+        """Return the blocks that are in this state."""
+        return [tuple(map(int, i)) for i in np.argwhere(self._states == state)]
+
+    def record(self, indices: Iterable[Shape], state: BlockState) -> None:
+        """Write what became of some blocks; returns when the store has it."""
+        with self._lock:
+            touched = set()
+            for index in indices:
+                self._states[index] = state
+                touched.add(tuple(i // _CHUNK for i in index))
+            for chunk in touched:
+                place = tuple(slice(c * _CHUNK, (c + 1) * _CHUNK) for c in chunk)
+                self._array[place] = self._states[place]
+
+    def note(self, **attributes: Any) -> None:
+        """Write attributes of the run: provenance, measured intensities, figures."""
+        with self._lock:
+            self._group.attrs.update(attributes)
+
+    def noted(self, name: str) -> Any:
+        """Return an attribute of the run, or None."""
+        return self._group.attrs.get(name)
+
+
+def stored_job(output_uri: str) -> Mapping[str, Any]:
+    """Return the parts of the job that made this output; it must hold a ledger."""
+    job: Mapping[str, Any] = open_group(output_uri, mode="r")[GROUP].attrs["job"]
+    return job
+
+
+def was_created(output_uri: str) -> bool:
+    """Return whether an output that holds a ledger was made to its end: all arrays are there."""
+    return bool(open_group(output_uri, mode="r")[GROUP].attrs.get("created"))
+
+
+def blocks_left(ledger: Ledger, indices: Iterable[Shape]) -> list[Shape]:
+    """Return those of the blocks that are not done."""
+    return list(itertools.filterfalse(ledger.is_done, indices))

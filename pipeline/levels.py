@@ -1,0 +1,43 @@
+"""Which coarser levels a volume gets: the pyramid as integers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_LIKE = 1.5  # an axis is as fine as the finest one up to this ratio of voxel sizes
+
+Grid = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+def level_grids(
+    shape_zyx: Sequence[int], voxel_size_zyx: Sequence[float], *, minimum: int = 256
+) -> list[Grid]:
+    """Return (factor, shape) of each level in z, y, x, the finest first.
+
+    A level halves each axis that is longer than ``minimum`` voxels and whose voxel is about as fine
+    as the finest of these, so that voxels become isotropic as levels become coarser. It ends where
+    no axis is longer than ``minimum``. ``shape`` is ``ceil(volume / factor)``; a voxel of the level
+    stands for ``factor`` voxels of the volume, so its origin lies ``voxel_size * (factor - 1) / 2``
+    further.
+
+    >>> level_grids((30, 1000, 1000), (50.0, 4.0, 4.0))
+    [((1, 1, 1), (30, 1000, 1000)), ((1, 2, 2), (30, 500, 500)), ((1, 4, 4), (30, 250, 250))]
+    """
+    factor = [1, 1, 1]
+    grids = [_grid(shape_zyx, factor)]
+    while True:
+        shape = grids[-1][1]
+        long = [axis for axis in range(3) if shape[axis] > max(minimum, 1)]
+        if not long:
+            return grids
+        sizes = [size * f for size, f in zip(voxel_size_zyx, factor, strict=True)]
+        finest = min(sizes[axis] for axis in long)
+        for axis in long:
+            factor[axis] *= 2 if sizes[axis] <= _LIKE * finest else 1
+        grids.append(_grid(shape_zyx, factor))
+
+
+def _grid(shape_zyx: Sequence[int], factor: Sequence[int]) -> Grid:
+    z, y, x = (math.ceil(size / f) for size, f in zip(shape_zyx, factor, strict=True))
+    return (factor[0], factor[1], factor[2]), (z, y, x)

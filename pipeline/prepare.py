@@ -1,0 +1,305 @@
+"""From what a user asks to what would be done: everything is decided and checked, nothing written.
+
+`overtile plan` prints what comes out of here; a run starts from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from .budget import Budget, Layout, choose_chunk, make_plan, reckon
+from .errors import IntensityError, PlanError, VolumeError
+from .geometry import Shape
+from .intensity import MEASURED_KINDS, check_record
+from .ledger import Job
+from .ome import ImageSpec, level_grids
+from .plan import BlockPlan, Region
+from .predictor import Predictor
+from .pyramid import LevelJob
+from .segment import OutputArray
+from .volume import VolumeSource, find_volume
+
+Engine: TypeAlias = Literal["store", "map_overlap"]
+OutputKind: TypeAlias = Literal["classes", "scores"]
+ScoresDtype: TypeAlias = Literal["uint8", "float16", "float32"]
+OmeVersion: TypeAlias = Literal["0.5", "0.4"]
+
+CLASSES_PATH = "labels/classes"
+VERSION = version("overtile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRequest:
+    """What a user asks of a segmentation; the same at every door. Shapes are (z, y, x)."""
+
+    input: str
+    output: str
+    level: int | str | None = None
+    channel: int | str | tuple[int | str, ...] | None = None
+    time: int | None = None
+    axes: str | None = None
+    outputs: tuple[OutputKind, ...] = ("classes",)
+    scores_dtype: ScoresDtype = "uint8"
+    normalisation: Mapping[str, Any] | None = None
+    """A record (see intensity.py); by default the one that the weights were trained with."""
+    block: Shape | None = None
+    tile: Shape | None = None
+    tile_memory_bytes: int = 2**31
+    """What one tile may take on the device; larger tiles cost fewer operations per voxel."""
+    engine: Engine = "store"
+    format: OmeVersion = "0.5"
+    overwrite: bool = False
+    allow_seams: bool = False
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.outputs or set(self.outputs) - {"classes", "scores"}:
+            raise PlanError(f"outputs {','.join(self.outputs)!r}: say classes, scores or both")
+        choices = {
+            "scores dtype": (self.scores_dtype, ("uint8", "float16", "float32")),
+            "engine": (self.engine, ("store", "map_overlap")),
+            "format": (self.format, ("0.5", "0.4")),
+        }
+        for name, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise PlanError(f"{name} {value!r} is unknown: choose {' or '.join(allowed)}")
+        if self.retries < 0 or self.tile_memory_bytes <= 0:
+            raise PlanError("retries and tile memory must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request with everything decided: what is read, computed and written, and what it costs."""
+
+    request: SegmentRequest
+    source: VolumeSource
+    predictor: Predictor
+    record: Mapping[str, Any]
+    plan: BlockPlan
+    regions: tuple[Region, ...]
+    images: tuple[ImageSpec, ...]
+    budget: Budget
+    notes: tuple[str, ...]
+
+    @property
+    def outputs(self) -> tuple[OutputArray, ...]:
+        """The arrays that blocks write: level 0 of each image."""
+        return tuple(
+            OutputArray("scores" if image.kind == "scores" else "classes",
+                        joined_path(image.path, "0"), image.dtype)
+            for image in self.images
+        )  # fmt: skip
+
+    def pyramid(self, run_token: str) -> Iterator[LevelJob]:
+        """Yield the coarser levels of every image, each made from the one before it."""
+        for image in self.images:
+            for number in range(1, len(image.shapes)):
+                finer, shape = image.shapes[number - 1 : number + 1]
+                yield LevelJob(
+                    output_uri=self.request.output,
+                    run_token=run_token,
+                    finer_path=joined_path(image.path, str(number - 1)),
+                    path=joined_path(image.path, str(number)),
+                    shape=shape,
+                    factor=tuple(1 if n == m else 2 for n, m in zip(finer, shape, strict=True)),
+                    shard=image.shards[number],
+                    chunk=image.chunks[number],
+                    reduction="mean" if image.kind == "scores" else "majority",
+                )
+
+    def job(self, predictor: Predictor) -> Job:
+        """Return what identifies the run: everything that changes a voxel of its output."""
+        request = self.request
+        return Job(
+            {
+                "input": self.source.metadata_digest,
+                "input_uri": self.source.uri,
+                "input_path": self.source.path,
+                "axes": self.source.axes,
+                "channels": self.source.channels,
+                "time": self.source.time,
+                "weights": predictor.digest,
+                **predictor.settings(),
+                "normalisation": dict(self.record),
+                "block": list(self.plan.core),
+                "tile": list(self.plan.tile),
+                "halo": list(self.plan.halo.low),
+                "divisor": list(self.plan.divisor),
+                "engine": request.engine,
+                "outputs": list(request.outputs),
+                "scores_dtype": request.scores_dtype if "scores" in request.outputs else None,
+                "format": request.format,
+                "overtile": VERSION,
+            }
+        )
+
+
+def prepare(
+    request: SegmentRequest, predictor: Predictor, *, stored: Mapping[str, Any] | None = None
+) -> Prepared:
+    """Return what a run of ``request`` would do. Reads metadata only; writes nothing.
+
+    stored: the job that made the output, if there is one; block and tile that the user left open
+    are taken from it, so that a run resumes on another machine too. Raises kinds of OvertileError.
+    """
+    source = find_volume(
+        request.input,
+        level=request.level,
+        channel=request.channel,
+        time=request.time,
+        axes=request.axes,
+    )
+    _check_channels(source, predictor)
+    _check_layers(predictor, allow_seams=request.allow_seams)
+    record, notes = _record(request, predictor, source)
+    chosen = stored or {}
+    plan = make_plan(
+        source.shape_zyx,
+        predictor,
+        block=request.block or tuple(chosen.get("block", ())) or None,
+        tile=request.tile or _stored_tile(request, chosen),
+        memory_bytes=request.tile_memory_bytes,
+    )
+    regions = tuple(plan.regions())
+    images = tuple(_images(request, source, predictor, plan))
+    if len(predictor.class_names) > 255:
+        raise PlanError(f"{len(predictor.class_names)} classes do not fit uint8: 255 at most")
+    budget = reckon(plan, predictor, _layout(source, plan, images, request), regions=len(regions))
+    return Prepared(
+        request=request,
+        source=source,
+        predictor=predictor,
+        record=record,
+        plan=plan,
+        regions=regions,
+        images=images,
+        budget=budget,
+        notes=(*source.notes, *notes),
+    )
+
+
+def joined_path(*parts: str) -> str:
+    """Return a path inside a Zarr store from its parts, of which any may be empty."""
+    return "/".join(part for part in parts if part)
+
+
+def _stored_tile(request: SegmentRequest, stored: Mapping[str, Any]) -> Shape | None:
+    if request.block and list(request.block) != stored.get("block"):
+        return None
+    return tuple(stored.get("tile", ())) or None
+
+
+def _check_channels(source: VolumeSource, predictor: Predictor) -> None:
+    if source.channel_count == predictor.in_channels:
+        return
+    advice = "choose some with --channel" if "c" in source.axes else "say --axes if one is c"
+    raise VolumeError(
+        f"{source.channel_count} channel(s) in the volume (axes {' '.join(source.axes)}, shape "
+        f"{source.shape}), the weights take {predictor.in_channels}: {advice}, or take other "
+        "weights"
+    )
+
+
+def _check_layers(predictor: Predictor, *, allow_seams: bool) -> None:
+    if predictor.tile_dependent_layers and not allow_seams:
+        raise PlanError(
+            f"the network has layers that look at statistics of the whole tile "
+            f"({', '.join(predictor.tile_dependent_layers)}), so tiled would not equal whole: "
+            "use a network with batch norm or none, or accept seams with --allow-seams"
+        )
+
+
+def _record(
+    request: SegmentRequest, predictor: Predictor, source: VolumeSource
+) -> tuple[dict[str, Any], list[str]]:
+    asked, trained = request.normalisation, predictor.normalisation
+    try:
+        record = check_record(asked if asked is not None else trained, source.dtype)
+    except IntensityError as error:
+        whose = "" if asked is not None else "the weights ask for "
+        raise IntensityError(f"{whose}{error}") from error
+    notes = []
+    if asked is None and trained is None:
+        notes.append(
+            f"the weights state no normalisation: taken as {record['kind']}; "
+            "say --normalisation otherwise"
+        )
+    elif asked is not None and trained is not None:
+        complete = check_record(trained, source.dtype) if trained.get("kind") != "dtype" else trained
+        if complete != record:
+            notes.append(f"the weights were trained with {complete}, not {record}")
+    if record["kind"] in MEASURED_KINDS and "level" in record:
+        find_volume(
+            request.input, level=record["level"], channel=request.channel, time=request.time,
+            axes=request.axes,
+        )  # fmt: skip
+    return record, notes
+
+
+def _images(
+    request: SegmentRequest, source: VolumeSource, predictor: Predictor, plan: BlockPlan
+) -> list[ImageSpec]:
+    """Return the images to be made, each with its pyramid; level 0 has a block's core as shard."""
+    grids = level_grids(source.shape_zyx, source.voxel_size)
+    chunk = choose_chunk(plan.core)
+    first = 3 - len(source.spatial_axes)
+    specs = []
+    for kind in sorted(set(request.outputs)):
+        channels = (len(predictor.class_names),) if kind == "scores" else ()
+        one = (1,) if kind == "scores" else ()
+        specs.append(
+            ImageSpec(
+                name=kind,
+                kind="scores" if kind == "scores" else "labels",
+                path="" if kind == "scores" else CLASSES_PATH,
+                axes=("c" if channels else "") + source.spatial_axes,
+                dtype=request.scores_dtype if kind == "scores" else "uint8",
+                class_names=predictor.class_names,
+                shapes=tuple((*channels, *shape[first:]) for _, shape in grids),
+                shards=((*channels, *plan.core[first:]),) * len(grids),
+                chunks=((*one, *chunk[first:]),) * len(grids),
+                voxel_sizes=tuple(
+                    tuple(v * f for v, f in zip(source.voxel_size, factor, strict=True))
+                    for factor, _ in grids
+                ),
+                translations=tuple(
+                    tuple(
+                        t + v * (f - 1) / 2
+                        for t, v, f in zip(
+                            source.translation, source.voxel_size, factor, strict=True
+                        )
+                    )
+                    for factor, _ in grids
+                ),
+                unit=source.unit,
+            )
+        )
+    return specs
+
+
+def _layout(
+    source: VolumeSource, plan: BlockPlan, images: tuple[ImageSpec, ...], request: SegmentRequest
+) -> Layout:
+    output_bytes = files = 0
+    for image in images:
+        channels = image.shapes[0][0] if image.kind == "scores" else 1
+        output_bytes += channels * np.dtype(image.dtype).itemsize
+        chunks = np.prod([s // c for s, c in zip(image.shards[0], image.chunks[0], strict=True)])
+        files += 1 if request.format == "0.5" else int(chunks)
+    return Layout(
+        channels=source.channel_count,
+        itemsize=np.dtype(source.dtype).itemsize,
+        chunk_zyx=source.chunk_shape_zyx,
+        output_bytes_per_voxel=output_bytes,
+        files_per_block=files,
+    )
+
+
+def with_settled(prepared: Prepared, predictor: Predictor) -> Prepared:
+    """Return ``prepared`` with a predictor that has nothing left to ``auto``."""
+    return replace(prepared, predictor=predictor)

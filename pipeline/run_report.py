@@ -1,0 +1,181 @@
+"""The report of a run: its figures as tables, and pictures of the middle of the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import pictures
+from .geometry import Box
+from .prepare import joined_path
+from .report import Picture, Report, RunFigures, SeamStatistics, Table, seam_statistics, table_of
+from .run import SegmentRun
+from .segment import OutputArray
+from .stores import redacted
+from .volume import open_volume
+from .output import open_array
+
+SIDE = 768
+
+
+@dataclass(frozen=True, slots=True)
+class MiddleSlice:
+    """The middle of one z: raw (c, y, x), classes (y, x) and scores (class, y, x) as 0..1."""
+
+    box: Box
+    raw: NDArray[Any]
+    classes: NDArray[Any]
+    scores: NDArray[Any] | None
+
+
+def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -> Report:
+    """Return what a person looks at after a run.
+
+    error: why it did not end well. side: width and height of its pictures in voxels, at most.
+    """
+    middle = read_middle(run, side=side)
+    seams = _seams(run, middle)
+    figures = _figures(run)
+    warnings = [error] if error else []
+    if figures.nan_voxels:
+        warnings.append(f"{figures.nan_voxels:,} voxels of the input are NaN or infinite: read as 0")
+    warnings += run.prepared.notes
+    request = run.prepared.request
+    return Report(
+        title=f"overtile: {redacted(request.output)}",
+        summary=f"{redacted(request.input)}, {figures.blocks_done + figures.blocks_done_before:,} of "
+        f"{figures.blocks:,} blocks done",
+        warnings=tuple(warnings),
+        tables=(
+            *figures.tables(), _class_table(run), seams.table(), _job_table(run),
+            table_of("Versions", run.noted("provenance")["versions"]),
+        ),
+        pictures=(_picture(run, middle),),
+    )  # fmt: skip
+
+
+def _figures(run: SegmentRun) -> RunFigures:
+    figures, prepared = run.figures, run.prepared
+    seconds: Mapping[str, float] = figures.stage_seconds
+    progress = run.progress()
+    return RunFigures(
+        shape=prepared.plan.shape,
+        voxels=figures.voxels,
+        blocks=len(prepared.plan),
+        blocks_done=progress.done - run.resumed_blocks,
+        blocks_done_before=run.resumed_blocks,
+        failed_blocks=tuple(",".join(map(str, index)) for index in run.failures),
+        seconds=figures.seconds,
+        read_s=seconds.get("read", 0.0),
+        wait_s=seconds.get("wait", 0.0),
+        device_s=seconds.get("device", 0.0),
+        write_s=seconds.get("write", 0.0),
+        bytes_read=figures.bytes_read,
+        bytes_written=sum(
+            figures.voxels * np.dtype(o.dtype).itemsize * (1 if o.kind == "classes" else classes)
+            for classes in [len(prepared.predictor.class_names)]
+            for o in prepared.outputs
+        ),
+        nan_voxels=figures.bad_voxels,
+    )
+
+
+def _class_table(run: SegmentRun) -> Table:
+    counts = run.figures.class_voxels
+    total = max(1, sum(counts))
+    names = run.prepared.predictor.class_names
+    rows = tuple(
+        (f"{number} {name}", f"{count:,} voxels ({count / total:.2%})")
+        for number, (name, count) in enumerate(zip(names, counts, strict=False))
+    )
+    return Table(title="Classes", rows=rows)
+
+
+def _job_table(run: SegmentRun) -> Table:
+    prepared = run.prepared
+    plan = prepared.plan
+    return table_of(
+        "Job",
+        {
+            "engine": prepared.request.engine,
+            "block, tile, halo": f"{plan.core}, {plan.tile}, {plan.halo.low}",
+            "normalisation": dict(prepared.record),
+            "offset, scale": f"{run.job.intensity.offset}, {run.job.intensity.scale}",
+            "weights": prepared.predictor.digest,
+            **prepared.predictor.settings(),
+            "started": run.noted("provenance")["created"],
+            "workers": run.noted("provenance")["workers"],
+        },
+    )
+
+
+def read_middle(run: SegmentRun, *, side: int) -> MiddleSlice:
+    """Read the middle of the middle slice from input and output."""
+    box = middle_box(run.prepared.plan.shape, side=side)
+    arrays: dict[str, NDArray[Any]] = {}
+    for output in run.prepared.outputs:
+        arrays[output.kind] = _read(run, output, box)
+    scores = arrays.get("scores")
+    if scores is not None and scores.dtype == np.uint8:
+        scores = scores.astype(np.float32) / 255
+    classes = arrays["classes"] if "classes" in arrays else np.argmax(arrays["scores"], axis=0)
+    raw = open_volume(run.prepared.source).read(box)[:, 0]
+    return MiddleSlice(box, raw, classes, scores)
+
+
+def middle_box(shape: tuple[int, ...], *, side: int) -> Box:
+    """Return the middle of the middle slice, at most ``side`` wide and high."""
+    sizes = (1, min(shape[1], side), min(shape[2], side))
+    start = tuple((n - s) // 2 for n, s in zip(shape, sizes, strict=True))
+    return Box(start, tuple(a + s for a, s in zip(start, sizes, strict=True)))
+
+
+def _read(run: SegmentRun, output: OutputArray, box: Box) -> NDArray[Any]:
+    array = open_array(run.job.output_uri, output.path, token=run.job.run_token)
+    channels = (slice(None),) * (output.kind == "scores")
+    spatial = array.ndim - len(channels)
+    values = np.asarray(array[channels + box.slices[3 - spatial :]])
+    return values if spatial == 2 else values[(*channels, 0)]
+
+
+def _seams(run: SegmentRun, middle: MiddleSlice) -> SeamStatistics:
+    edges = [
+        [edge - a for edge in range(core, b, core) if a < edge < b]
+        for a, b, core in zip(
+            middle.box.start[1:], middle.box.stop[1:], run.prepared.plan.core[1:], strict=True
+        )
+    ]
+    if middle.scores is not None:
+        return seam_statistics(middle.scores, block_edges=[None, *edges])
+    return seam_statistics(middle.classes, block_edges=edges)
+
+
+def _picture(run: SegmentRun, middle: MiddleSlice) -> Picture:
+    titled = [("raw", pictures.grey_picture(middle.raw))]
+    if middle.scores is not None:
+        titled.append(("scores", pictures.scores_picture(middle.scores)))
+    else:
+        titled.append(("classes", pictures.classes_picture(middle.classes)))
+    titled.append(("overlay", pictures.overlay_picture(middle.raw, middle.classes)))
+    names = run.prepared.predictor.class_names
+    sheet = pictures.panel(
+        titled, legend=pictures.Legend(class_names=names), um_per_px=_um_per_px(run, middle)
+    )
+    z, y, x = middle.box.start
+    return Picture(
+        title="The middle of the volume",
+        png=pictures.png_bytes(sheet),
+        caption=f"z {z}, y from {y}, x from {x}; {joined_path('run', 'report.html')} keeps this.",
+    )
+
+
+def _um_per_px(run: SegmentRun, middle: MiddleSlice) -> float | None:
+    source = run.prepared.source
+    um = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}.get(source.unit[2] or "")
+    if um is None:
+        return None
+    return pictures.displayed_um(source.voxel_size[2] * um, size=max(middle.classes.shape))

@@ -1,0 +1,163 @@
+"""Tasks onto a Dask client: bounded in flight, retried, gathered in batches, drained or cancelled.
+
+The number of futures that exist at once follows the cluster's threads, not the volume: the
+scheduler and the driver hold no more for a million blocks than for a hundred.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from distributed import Client, Future
+
+from .errors import ClusterError
+
+Item = TypeVar("Item")
+
+IN_FLIGHT_PER_THREAD = 2
+"""One task runs while the next one waits on the worker: no thread waits for the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Item]):
+    """How one item ended: with a result, or with the error of its last attempt."""
+
+    item: Item
+    result: Any = None
+    error: BaseException | None = None
+
+
+class InFlightLimit:
+    """How many futures may exist at once, asked of the cluster every few seconds: it may grow."""
+
+    def __init__(self, client: Client, *, every_s: float = 2.0) -> None:
+        self._client = client
+        self._every_s = every_s
+        self._asked_at = -every_s
+        self._limit = 1
+
+    def __call__(self) -> int:
+        """Return the limit of now."""
+        if time.monotonic() - self._asked_at >= self._every_s:
+            threads = sum(self._client.nthreads().values())
+            self._limit = max(2, IN_FLIGHT_PER_THREAD * threads)
+            self._asked_at = time.monotonic()
+        return self._limit
+
+
+def drive(
+    client: Client,
+    items: Iterator[Item],
+    submit: Callable[[Item], Future],
+    *,
+    limit: Callable[[], int],
+    stop: threading.Event,
+) -> Iterator[list[Outcome[Item]]]:
+    """Yield outcomes in batches, as they come, until every item has one.
+
+    submit makes the future of an item (with its key and retries). An error is an outcome, not an
+    exception. Once ``stop`` is set nothing new is submitted, and what is in flight is cancelled.
+    Every future is released as its outcome is yielded.
+    """
+    done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    waiting: dict[str, tuple[Future, Item]] = {}
+    left = True
+    try:
+        while left or waiting:
+            while left and not stop.is_set() and len(waiting) < limit():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    left = False
+                    break
+                future = submit(item)
+                waiting[future.key] = (future, item)
+                future.add_done_callback(done.put)
+            if stop.is_set():
+                return
+            finished = _finished(done, wait_s=0.5)
+            _check_client(client)
+            if finished:
+                ended = [waiting.pop(future.key) for future in finished]
+                yield _outcomes(client, ended)
+    finally:
+        if waiting:
+            _cancel(client, [future for future, _ in waiting.values()])
+
+
+def _finished(done: queue.SimpleQueue[Future], *, wait_s: float) -> list[Future]:
+    """Return all futures that have finished by now; wait a moment where there is none."""
+    finished = []
+    with suppress(queue.Empty):
+        finished.append(done.get(timeout=wait_s))
+        while True:
+            finished.append(done.get_nowait())
+    return finished
+
+
+def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> list[Outcome[Item]]:
+    """Fetch the results of finished futures in one message, and let go of them."""
+    good = [(future, item) for future, item in ended if future.status == "finished"]
+    results = client.gather([future for future, _ in good], errors="skip")
+    outcomes: list[Outcome[Item]] = []
+    if len(results) == len(good):
+        outcomes += [
+            Outcome(item, result) for (_, item), result in zip(good, results, strict=True)
+        ]
+    else:  # A worker left between finishing and handing over; ask one by one.
+        outcomes += [_outcome(future, item) for future, item in good]
+    outcomes += [_outcome(future, item) for future, item in ended if future.status != "finished"]
+    for future, _ in ended:
+        future.release()
+    return outcomes
+
+
+def _outcome(future: Future, item: Item) -> Outcome[Item]:
+    try:
+        return Outcome(item, future.result(timeout=60))
+    except Exception as error:
+        return Outcome(item, error=error)
+
+
+def _check_client(client: Client) -> None:
+    if client.status in ("closed", "closing"):
+        raise ClusterError("the connection to the Dask scheduler was lost: start the run again")
+
+
+def _cancel(client: Client, futures: list[Future]) -> None:
+    """Cancel what is in flight, also where the cluster is going away itself."""
+    with suppress(Exception):
+        client.cancel(futures, force=True)
+    for future in futures:
+        future.release()
+
+
+def run_all(
+    client: Client, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]], *,
+    key: str, token: str, stop: threading.Event, retries: int = 2,
+) -> list[Any]:  # fmt: skip
+    """Run a handful of calls on the cluster and return their results in order; raise the first error."""
+    results: dict[int, Any] = {}
+
+    def submit(number: int) -> Future:
+        function, arguments = calls[number]
+        return client.submit(
+            function, *arguments, key=(f"{key}-{token}", number), retries=retries, pure=False
+        )
+
+    limit = InFlightLimit(client)
+    numbers = iter(range(len(calls)))
+    for batch in drive(client, numbers, submit, limit=limit, stop=stop):
+        for outcome in batch:
+            if outcome.error is not None:
+                raise outcome.error
+            results[outcome.item] = outcome.result
+    if len(results) < len(calls):
+        raise ClusterError("stopped before the end: start the run again to go on")
+    return [results[number] for number in range(len(calls))]

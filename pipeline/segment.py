@@ -1,0 +1,223 @@
+"""One block, on a worker: read its outer box, cut tiles, predict, keep the core, write one shard.
+
+A worker runs a few of these at once: while one holds the device, the next one reads and the last
+one writes. What a stage took shows in Dask's Fine Performance Metrics and in the report.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from distributed.metrics import context_meter
+from numpy.typing import NDArray
+
+from .geometry import Box, Shape, round_up
+from .intensity import Intensity
+from .padding import read_mirrored
+from .plan import BlockPlan, tile_input
+from .predictor import Predictor
+from .volume import VolumeSource, open_array, open_volume
+
+Stage = Literal["read", "wait", "device", "write"]
+
+_device = threading.Semaphore(1)
+"""One tile at a time on a process's device, whatever the number of threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputArray:
+    """One array that blocks write: the classes, or the scores of every class."""
+
+    kind: Literal["classes", "scores"]
+    path: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockJob:
+    """What a worker must know to do any block of a run; small, and the same for all blocks."""
+
+    source: VolumeSource
+    output_uri: str
+    run_token: str
+    """Differs between runs, so that no worker keeps an array of an overwritten output open."""
+    plan: BlockPlan
+    predictor: Predictor
+    intensity: Intensity
+    outputs: tuple[OutputArray, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockResult:
+    """What the driver learns of a finished block."""
+
+    index: Shape
+    voxels: int
+    bytes_read: int
+    bad_voxels: int
+    """Voxels of the core that were NaN or infinite; they went in as 0."""
+    class_voxels: tuple[int, ...]
+    seconds: dict[str, float]
+    """Per stage, on the worker."""
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Seconds per stage of one block, told to Dask as they pass."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("read", "wait", "device", "write"), 0.0)
+    )
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        try:
+            with context_meter.meter(name):
+                yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+def segment_block(job: BlockJob, index: Shape) -> BlockResult:
+    """Segment one block of a run and write its shards. Safe to run again: it writes the same."""
+    clock = StageClock()
+    core = job.plan.block(index).core
+    outer = job.plan.outer(core, job.predictor.input_shape)
+    with clock.stage("read"):
+        raw = read_mirrored(open_volume(job.source), outer)
+    sink = BlockSink(job.outputs, core, len(job.predictor.class_names))
+    for tile in job.plan.tiles(core):
+        scores = tile_scores(
+            lambda box: raw[(slice(None), *box.relative_to(outer.start).slices)],
+            tile,
+            predictor=job.predictor,
+            plan=job.plan,
+            intensity=job.intensity,
+            clock=clock,
+        )
+        sink.put(tile, scores)
+    with clock.stage("write"):
+        sink.write(job)
+    core_raw = raw[(slice(None), *core.relative_to(outer.start).slices)]
+    return BlockResult(
+        index=index,
+        voxels=core.voxels,
+        bytes_read=raw.nbytes,
+        bad_voxels=count_bad(core_raw),
+        class_voxels=sink.class_voxels(),
+        seconds=clock.seconds,
+    )
+
+
+def count_bad(raw: NDArray[Any]) -> int:
+    """Return how many values are NaN or infinite."""
+    if raw.dtype.kind != "f":
+        return 0
+    return int(raw.size - np.count_nonzero(np.isfinite(raw)))
+
+
+def tile_scores(
+    read: Callable[[Box], NDArray[Any]],
+    core: Box,
+    *,
+    predictor: Predictor,
+    plan: BlockPlan,
+    intensity: Intensity,
+    clock: StageClock,
+) -> NDArray[np.float32]:
+    """Return the scores (class, z, y, x) of one tile's core.
+
+    read: from a box to raw (c, z, y, x). A tile that does not fit the device's memory is halved,
+    at a multiple of the divisor, so that the scores stay the same.
+    """
+    box = tile_input(core, plan.halo, predictor.input_shape)
+    x = intensity.apply(read(box))
+    try:
+        with clock.stage("wait"):
+            _device.acquire()
+        try:
+            with clock.stage("device"):
+                scores = predictor(x[None])[0]
+        finally:
+            _device.release()
+    except MemoryError:
+        halves = halved(core, plan.divisor)
+        if halves is None:
+            raise
+        del x
+        whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
+        for half in halves:
+            whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
+                read, half, predictor=predictor, plan=plan, intensity=intensity, clock=clock
+            )
+        return whole
+    return scores[(slice(None), *Box.of_shape(core.shape).slices)]
+
+
+def halved(core: Box, divisor: Shape) -> tuple[Box, Box] | None:
+    """Return the two halves of a tile along its longest axis, on the grid, or None if too small."""
+    axes = [a for a, (n, d) in enumerate(zip(core.shape, divisor, strict=True)) if n > d]
+    if not axes:
+        return None
+    axis = max(axes, key=lambda a: core.shape[a])
+    middle = core.start[axis] + round_up(-(-core.shape[axis] // 2), divisor[axis])
+    stop, start = list(core.stop), list(core.start)
+    stop[axis] = start[axis] = middle
+    return Box(core.start, tuple(stop)), Box(tuple(start), core.stop)
+
+
+class BlockSink:
+    """Collects the tiles of one block in the dtypes of the output, then writes each shard once."""
+
+    def __init__(self, outputs: tuple[OutputArray, ...], core: Box, classes: int) -> None:
+        self._outputs = outputs
+        self._core = core
+        self._classes = np.zeros(core.shape, np.uint8)
+        self._class_count = classes
+        self._scores = {
+            output: np.zeros((classes, *core.shape), output.dtype)
+            for output in outputs
+            if output.kind == "scores"
+        }
+
+    def put(self, tile: Box, scores_czyx: NDArray[np.float32]) -> None:
+        """Take the scores of a tile's core."""
+        place = tile.relative_to(self._core.start).slices
+        self._classes[place] = np.argmax(scores_czyx, axis=0)
+        for output, array in self._scores.items():
+            array[(slice(None), *place)] = as_stored(scores_czyx, output.dtype)
+
+    def class_voxels(self) -> tuple[int, ...]:
+        """Return the number of voxels of each class."""
+        return tuple(np.bincount(self._classes.ravel(), minlength=self._class_count).tolist())
+
+    def write(self, job: BlockJob) -> None:
+        """Write the block's core into every output array; its shards have no other writer."""
+        for output in self._outputs:
+            array = open_array(job.output_uri, output.path, token=job.run_token)
+            stored = self._classes if output.kind == "classes" else self._scores[output]
+            write_core(array, self._core, stored)
+
+
+def write_core(array: Any, core: Box, stored: NDArray[Any]) -> None:
+    """Write (z, y, x) or (c, z, y, x) voxels to their place; a volume of axes y x has no z."""
+    channel_axes = stored.ndim - 3
+    spatial_axes = array.ndim - channel_axes
+    if spatial_axes == 2:
+        stored = stored.squeeze(axis=channel_axes)
+    array[(slice(None),) * channel_axes + core.slices[3 - spatial_axes :]] = stored
+
+
+def as_stored(scores: NDArray[np.float32], dtype: str) -> NDArray[Any]:
+    """Return probabilities as stored: 0..1 as floats, or 0..255 as uint8, rounded."""
+    if np.dtype(dtype) == np.uint8:
+        return np.rint(scores * np.float32(255)).astype(np.uint8)
+    return scores.astype(dtype, copy=False)

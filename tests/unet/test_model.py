@@ -1,0 +1,158 @@
+"""What the network sees, and that it sees the same wherever it stands on its pooling grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unet import UNet, UNetConfig
+
+SEEING = [
+    UNetConfig(base_channels=2, levels=3),
+    UNetConfig(base_channels=2, levels=2, kernels=(5, 3), pooling=3),
+    UNetConfig(base_channels=2, levels=1),
+    UNetConfig(
+        dims=3,
+        base_channels=1,
+        levels=3,
+        kernels=((1, 3, 3), 3, (3, 1, 3)),
+        pooling=((1, 2, 2), (2, 2, 1)),
+    ),
+]
+
+
+def reach(config: UNetConfig, shape: tuple[int, ...], voxel: tuple[int, ...]) -> list[range]:
+    """Return, per axis, the inputs that a score depends on, by its gradient.
+
+    Weights are positive, so that no ReLU closes and nothing cancels. A maximum passes its gradient
+    to one voxel only; the mean, in its place, depends on the same voxels and shows them all.
+    """
+    torch.manual_seed(0)
+    model = UNet(config).eval().double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(0.5, 1.0)
+    mean_pool = {2: nn.AvgPool2d, 3: nn.AvgPool3d}[config.dims]
+    model.pools = nn.ModuleList(mean_pool(factors) for factors in config.level_pooling)
+    x = torch.rand(1, config.in_channels, *shape, dtype=torch.double, requires_grad=True)
+    model(x)[(0, 0, *voxel)].backward()
+    assert x.grad is not None
+    hit = torch.nonzero(x.grad[0].sum(0))
+    return [range(int(axis.min()), int(axis.max()) + 1) for axis in hit.T]
+
+
+def two_steps(config: UNetConfig) -> tuple[int, ...]:
+    """Return an input with room for two steps of the pooling grid beyond the smallest."""
+    smallest = config.input_shape((1,) * config.dims)
+    return tuple(size + 2 * step for size, step in zip(smallest, config.divisor, strict=True))
+
+
+@pytest.mark.parametrize("config", SEEING)
+def test_a_score_on_the_grid_reaches_one_halo_back_and_not_further(config: UNetConfig) -> None:
+    spans = reach(config, two_steps(config), config.divisor)
+    for span, step in zip(spans, config.divisor, strict=True):
+        assert span.start == step  # the output's voxel `step` is the input's `step + halo`
+
+
+@pytest.mark.parametrize("config", SEEING)
+def test_the_last_score_reaches_one_halo_forward(config: UNetConfig) -> None:
+    shape = two_steps(config)
+    for steps_before_the_end in (0, 1):
+        back = [steps_before_the_end * step for step in config.divisor]
+        out = config.output_shape(shape)
+        last = tuple(size - 1 - b for size, b in zip(out, back, strict=True))
+        spans = reach(config, shape, last)
+        assert [span.stop for span in spans] == [s - b for s, b in zip(shape, back, strict=True)]
+
+
+@pytest.mark.parametrize("config", SEEING)
+def test_no_score_reaches_further_than_the_halo_and_its_place_on_the_grid(
+    config: UNetConfig,
+) -> None:
+    shape = two_steps(config)
+    out = config.output_shape(shape)
+    for offset in range(max(config.divisor)):
+        voxel = tuple(min(offset, size - 1) for size in out)
+        for v, span, halo, step in zip(
+            voxel, reach(config, shape, voxel), config.halo, config.divisor, strict=True
+        ):
+            assert span.start == v // step * step
+            assert span.stop <= v + 2 * halo + step
+
+
+@pytest.mark.parametrize("config", SEEING)
+def test_shifting_by_the_divisor_shifts_the_scores(
+    config: UNetConfig, network: Callable[..., UNet]
+) -> None:
+    whole, shifted = _shifted(network(config), config, config.divisor)
+    assert whole.std() > 0.15
+    assert torch.allclose(whole, shifted, atol=2e-6)
+
+
+@pytest.mark.parametrize("config", [c for c in SEEING if max(c.divisor) > 1])
+def test_shifting_off_the_grid_changes_the_scores(
+    config: UNetConfig, network: Callable[..., UNet]
+) -> None:
+    for axis, step in enumerate(config.divisor):
+        if step > 1:
+            shift = tuple(int(number == axis) for number in range(config.dims))
+            whole, shifted = _shifted(network(config), config, shift)
+            assert (whole - shifted).abs().max() > 0.05
+
+
+def _shifted(model: UNet, config: UNetConfig, shift: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return probabilities where they overlap, of an image and of the image without its start."""
+    shape = config.input_shape([2 * step + 8 for step in config.divisor])
+    torch.manual_seed(1)
+    larger = tuple(s + d for s, d in zip(shape, shift, strict=True))
+    image = torch.rand(1, config.in_channels, *larger)
+    start = image[(..., *(slice(0, s) for s in shape))]
+    rest = image[(..., *(slice(d, d + s) for s, d in zip(shape, shift, strict=True)))]
+    with torch.no_grad():
+        first, second = (model(part).softmax(1) for part in (start, rest))
+    first = first[(..., *(slice(d, None) for d in shift))]
+    return first, second[(..., *(slice(0, s) for s in first.shape[2:]))]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_weights_start_with_he_s_spread(dims: int) -> None:
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(dims=dims, base_channels=24, levels=2, pooling=((1, 2, 2)[-dims:],)))
+    first, second = model.contracting
+    for module, incoming in [
+        (first.convolution_2, 24 * 3**dims),
+        (second.convolution_1, 24 * 3**dims),
+        (model.ups[0], 48),  # kernel = stride: one tap for each output voxel
+        (model.expanding[0].convolution_1, 48 * 3**dims),
+    ]:
+        assert module.weight.std().item() == pytest.approx(math.sqrt(2 / incoming), rel=0.05)
+        assert not module.bias.any()
+
+
+def test_dropout_is_at_the_end_of_the_contracting_path_and_off_in_evaluation() -> None:
+    model = UNet(UNetConfig(base_channels=1))
+    named = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    assert named == ["contracting.3.dropout", "contracting.4.dropout"]
+    quiet = UNet(UNetConfig(base_channels=1, levels=2)).eval()
+    x = torch.rand(1, 1, *quiet.config.input_shape((4, 4)))
+    assert torch.equal(quiet(x), quiet(x))
+
+
+def test_the_skip_comes_first_and_from_the_centre() -> None:
+    config = UNetConfig(base_channels=1, levels=2)
+    model = UNet(config)
+    x = torch.rand(1, 1, *config.input_shape((4, 4)))
+    taken: list[Tensor] = []
+    model.expanding[0].register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0]))
+    with torch.no_grad():
+        model.eval()(x)
+        skip = model.contracting[0](x)
+    size = taken[0].shape[-1]
+    cut = (skip.shape[-1] - size) // 2
+    assert cut > 0
+    assert skip.shape[-1] - 2 * cut == size
+    assert torch.equal(taken[0][:, :1], skip[..., cut:-cut, cut:-cut])

@@ -1,0 +1,70 @@
+"""The arithmetic of a U-Net along one axis: which sizes go in, which come out.
+
+With unpadded convolutions a level takes ``2 (k - 1)`` voxels of its own resolution on the way down,
+and the same on the way up; the bottom level takes them once. ``P`` is the product of the pooling
+factors above a level, ``D`` that above the bottom, and ``b`` the size that the bottom hands up::
+
+    taken  = sum over the levels above the bottom of 2 (k - 1) P
+    halo   = taken + (k_bottom - 1) D
+    output = b D - taken                    for a whole b > 0
+    input  = output + 2 halo
+
+The paper's network (k = 3, four poolings by 2): taken 60, halo 92, D 16; b = 28 gives 388 from 572.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
+
+
+@dataclass(frozen=True, slots=True)
+class AxisGeometry:
+    """Kernel sizes of all levels and pooling factors between them, along one axis."""
+
+    kernels: tuple[int, ...]
+    pooling: tuple[int, ...]
+
+    @property
+    def divisor(self) -> int:
+        """Product of the pooling factors."""
+        return math.prod(self.pooling)
+
+    @property
+    def taken(self) -> int:
+        """What the levels above the bottom take on the way down, and again on the way up."""
+        scales = accumulate(self.pooling, mul, initial=1)
+        return sum(
+            2 * (kernel - 1) * scale
+            for kernel, scale in zip(self.kernels[:-1], list(scales)[:-1], strict=True)
+        )
+
+    @property
+    def halo(self) -> int:
+        """Voxels that the input is larger than the output, per side."""
+        return self.taken + (self.kernels[-1] - 1) * self.divisor
+
+    def input_size(self, output_size: int) -> int:
+        """Return the smallest valid input that gives at least ``output_size`` (itself at least 1).
+
+        >>> AxisGeometry((3,) * 5, (2,) * 4).input_size(388)
+        572
+        """
+        bottom = -(-(max(output_size, 1) + self.taken) // self.divisor)
+        return bottom * self.divisor - self.taken + 2 * self.halo
+
+    def valid_input_size(self, at_least: int) -> int:
+        """Return the smallest valid input of at least this size."""
+        return self.input_size(at_least - 2 * self.halo)
+
+    def is_valid_input(self, size: int) -> bool:
+        """Return whether every pooling divides evenly and at least one voxel comes out."""
+        return self.valid_input_size(size) == size
+
+    def nearest_valid_inputs(self, size: int) -> tuple[int, ...]:
+        """Return the valid sizes just below (if there is one) and just above ``size``."""
+        above = self.valid_input_size(size)
+        below = above - self.divisor
+        return (below, above) if self.is_valid_input(below) else (above,)
