@@ -6,7 +6,7 @@ from deploy import ClusterSpec, open_cluster
 from pipeline.errors import RunError
 from pipeline.run import SegmentRun, segment_regions
 from pipeline.run_report import run_report
-from pipeline.output import write_report
+from pipeline.output import write_beside_ledger
 from pipeline.report import to_html
 from unet import UNetPredictor
 
@@ -39,7 +39,8 @@ def run_segmentation(
 
 def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
     """Write the report beside the ledger of the output."""
-    write_report(run.job.output_uri, to_html(run_report(run, error=error)))
+    page = to_html(run_report(run, error=error))
+    write_beside_ledger(run.job.output_uri, "report.html", page.encode())
 
 
 def say_result(run: SegmentRun) -> None:

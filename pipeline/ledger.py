@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from .errors import OutputError
 from .geometry import Shape
-from .volume import open_group, redacted
+from .explain import redacted
+from .stores import open_group
 
 GROUP = "run"
 _CHUNK = 32

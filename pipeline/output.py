@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from zarr.core.buffer import default_buffer_prototype
+
 from .errors import OutputError, VolumeError
 from .explain import explained, redacted
 from .stores import (
     DOCUMENTS,
     Node,
+    forget_arrays,
     is_local,
     joined,
     list_names,
@@ -59,9 +62,11 @@ def delete_output(uri: str) -> None:
     deleted again. Raises OutputError for anything that is not Zarr through and through.
     """
     output = normalised_uri(uri, kind=OutputError)
+    _check_place(output)
     if _found(output) == "absent":
         return
     _check_deletable(output)
+    forget_arrays()
     names = sorted(
         list_names(output) or (), key=lambda name: (name in _METADATA, name != RUN_GROUP)
     )
@@ -90,8 +95,6 @@ def _found(output: str) -> Found:
     node = _node(output)
     if node is None:
         names = list_names(output)
-        if is_local(output) and Path(output).is_file():
-            raise OutputError(f"{output} is a file: choose another output")
         if names:
             raise OutputError(
                 f"{redacted(output)} holds other things and is no Zarr: choose another output, "
@@ -118,6 +121,8 @@ def _check_place(output: str) -> None:
         return
     path = Path(output)
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
+    if path.is_file():
+        raise OutputError(f"{output} is a file: choose another output")
     if existing != path and not existing.is_dir():
         raise OutputError(f"{output}: {existing} is not a folder; choose another output")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -185,3 +190,12 @@ def _check_deletable(output: str) -> None:
                 f"{redacted(output)} holds {name!r}, which is no Zarr, so it is not deleted: "
                 "choose another output, or delete it yourself"
             )
+
+
+def write_beside_ledger(uri: str, name: str, content: bytes) -> None:
+    """Write a file for people (a report) into the output's run group."""
+    output = normalised_uri(uri, kind=OutputError)
+    with explained(OutputError, output):
+        store = open_store(output, read_only=False)
+        buffer = default_buffer_prototype().buffer.from_bytes(content)
+        wait_for(store.set(f"{RUN_GROUP}/{name}", buffer), timeout_s=None)

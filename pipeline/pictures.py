@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,6 +37,13 @@ _INK: Colour = (32, 38, 46)
 _MARGIN_PX = 16
 _TITLE_PX = 18
 _SCALE_BARS_UM = tuple(digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legend:
+    """Names of the classes, shown beside their colours, in the order of the classes."""
+
+    class_names: tuple[str, ...]
 
 
 def grey_picture(image: NDArray[Any]) -> Rgb:
@@ -86,13 +94,13 @@ def panel(
     titled: Sequence[tuple[str, Rgb]],
     *,
     columns: int | None = None,
-    legend: Sequence[str] = (),
+    legend: Legend | None = None,
     um_per_px: float | None = None,
 ) -> Rgb:
     """Return pictures side by side on white: titles above, a scale bar in each, the legend below.
 
     titled: (title, picture) pairs, all of one shape. columns: how many in a row; all, or two rows
-    where there are more than three. legend: names of the classes, in their order. um_per_px: width of a displayed pixel (see ``displayed_um``).
+    where there are more than three. um_per_px: width of a displayed pixel (see ``displayed_um``).
     Raises GeometryError for no picture, or pictures of different shapes.
     """
     shapes = {picture.shape for _, picture in titled}
@@ -110,16 +118,16 @@ def panel(
     for n, cell in enumerate(cells):
         row, column = divmod(n, across)
         sheet[row * height :, column * width :][:height, :width] = cell
-    if not legend:
+    if legend is None:
         return sheet
     return np.concatenate([sheet, legend_strip(legend, width=sheet.shape[1])])
 
 
-def legend_strip(class_names: Sequence[str], *, width: int) -> Rgb:
+def legend_strip(legend: Legend, *, width: int) -> Rgb:
     """Return a white strip of ``width`` with a coloured square and a name per class."""
     font = ImageFont.load_default(15)
     places, x, y = [], _MARGIN_PX, 0
-    for name in map(drawable, class_names):
+    for name in map(drawable, legend.class_names):
         wide = 22 + int(font.getlength(name)) + 28
         if x + wide > width and x > _MARGIN_PX:
             x, y = _MARGIN_PX, y + 26

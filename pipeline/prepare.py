@@ -17,7 +17,8 @@ from .errors import IntensityError, PlanError, VolumeError
 from .geometry import Shape
 from .intensity import MEASURED_KINDS, check_record
 from .ledger import Job
-from .ome import ImageSpec, level_grids
+from .levels import level_grids
+from .image_spec import ImageSpec
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .prepare import VERSION, Prepared
-from .volume import redacted
+from .explain import redacted
 
 _VERSIONS_OF = ("dask", "distributed", "numpy", "prefect", "torch", "zarr")
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .geometry import Box, Shape
 from .schedule import run_all
-from .volume import open_array
+from .stores import open_array
 
 Reduction = Literal["mean", "majority"]
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import GeometryError
 from .geometry import Shape, shape_text
-from .seams import SeamStatistics
+from .page import PAGE, STYLE
 
 Row: TypeAlias = tuple[str, str]
 
@@ -113,16 +118,71 @@ class RunFigures:
         return Table(title="Where the workers' time went", rows=tuple(rows))
 
 
-def seams_table(seams: SeamStatistics) -> Table:
-    """Return what ``seam_statistics`` found, for a person."""
-    if not seams.border_pairs:
-        return Table(title="Seams", rows=(("borders of blocks", "none in this picture"),))
-    rows = (
-        ("change across borders of blocks", f"{seams.across_borders:.4f}"),
-        ("change elsewhere", f"{seams.elsewhere:.4f}"),
-        ("ratio (1: no seam to be seen)", f"{seams.ratio:.2f}"),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeamStatistics:
+    """How much neighbours differ across the borders of blocks, and elsewhere. See the ``ratio``."""
+
+    across_borders: float
+    elsewhere: float
+    border_pairs: int
+    """Neighbours across borders that were compared; 0 where there was nothing to compare."""
+
+    @property
+    def ratio(self) -> float:
+        """``across_borders / elsewhere``: about 1 where no seam can be seen, more where one can.
+
+        1 where nothing changes anywhere or nothing was compared; infinite where only borders show.
+        """
+        if self.elsewhere > 0:
+            return self.across_borders / self.elsewhere
+        return math.inf if self.across_borders > 0 else 1.0
+
+    def table(self) -> Table:
+        """Return the figures as a table."""
+        if not self.border_pairs:
+            return Table(title="Seams", rows=(("borders of blocks", "none in this picture"),))
+        rows = (
+            ("change across borders of blocks", f"{self.across_borders:.4f}"),
+            ("change elsewhere", f"{self.elsewhere:.4f}"),
+            ("ratio (1: no seam to be seen)", f"{self.ratio:.2f}"),
+        )
+        return Table(title="Seams", rows=rows)
+
+
+def seam_statistics(
+    values: NDArray[Any], *, block_edges: Sequence[Sequence[int] | None]
+) -> SeamStatistics:
+    """Compare the change between neighbours across borders of blocks with the change elsewhere.
+
+    ::
+
+        | . . . . | . . . . |     block_edges 4: the pair (3, 4) lies across a border,
+          0 1 2 3   4 5 6 7       the pairs (0, 1) … (6, 7) do not
+
+    values: classes (integers; change is the part of pairs that differ) or scores (floats; change
+    is the mean absolute difference). block_edges: per axis the first voxels of all blocks but the
+    first, or None for an axis that is not of space. ``elsewhere`` weighs the axes as ``across``
+    does, so that an axis along which a volume changes faster does not look like a seam; an axis
+    without border, or with nothing but borders, is left out.
+    Raises GeometryError for edges that are not inside the array, or not one entry per axis.
+    """
+    if len(block_edges) != values.ndim:
+        raise GeometryError(f"{len(block_edges)} lists of edges for {values.ndim} axes")
+    pairs, across, elsewhere = 0, 0.0, 0.0
+    for axis, edges in enumerate(block_edges):
+        inner = values.shape[axis] - 1
+        border = _border_pairs(edges or (), inner=inner)
+        if not 0 < border.sum() < inner:
+            continue
+        change = _change(np.moveaxis(values, axis, 0))
+        border_pairs = int(border.sum()) * (values.size // values.shape[axis])
+        across += float(change[border].mean()) * border_pairs
+        elsewhere += float(change[~border].mean()) * border_pairs
+        pairs += border_pairs
+    weight = max(pairs, 1)
+    return SeamStatistics(
+        across_borders=across / weight, elsewhere=elsewhere / weight, border_pairs=pairs
     )
-    return Table(title="Seams", rows=rows)
 
 
 def table_of(title: str, values: Mapping[str, Any]) -> Table:
@@ -161,7 +221,7 @@ def to_html(report: Report) -> str:
     parts += [_html_picture(picture) for picture in report.pictures]
     if report.tables:
         parts += ['<div class="tables">', *map(_html_table, report.tables), "</div>"]
-    return _PAGE.format(title=title, style=_STYLE, body="\n".join(parts))
+    return PAGE.format(title=title, style=STYLE, body="\n".join(parts))
 
 
 def data_uri(picture: Picture) -> str:
@@ -197,6 +257,24 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def _border_pairs(edges: Sequence[int], *, inner: int) -> NDArray[np.bool_]:
+    """Return which of the ``inner`` pairs of neighbours along an axis lie across a border."""
+    if any(not 0 < edge <= inner for edge in edges):
+        raise GeometryError(
+            f"edges {list(edges)} of blocks: an axis of {inner + 1} has 1 to {inner}"
+        )
+    border = np.zeros(max(inner, 0), bool)
+    border[[edge - 1 for edge in edges]] = True
+    return border
+
+
+def _change(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the change between neighbours along the first axis."""
+    if values.dtype.kind in "biu":
+        return values[1:] != values[:-1]
+    return np.abs(np.diff(values, axis=0))
+
+
 def _value_text(value: object) -> str:
     if isinstance(value, str):
         return value
@@ -223,45 +301,3 @@ def _html_table(table: Table) -> str:
         for name, value in table.rows
     )
     return f"<section><h2>{html.escape(table.title)}</h2><table>{rows}</table></section>"
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
-_STYLE = """\
-body { margin: 0; background: #f4f6f8; color: #20262e;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { font-size: 27px; line-height: 1.25; margin: 0 0 6px; overflow-wrap: anywhere; }
-h2 { font-size: 16px; margin: 0 0 10px; }
-.summary { font-size: 17px; color: #55606d; margin: 0 0 24px; }
-.warning { background: #fff4d6; border-left: 4px solid #e69f00; padding: 10px 14px; margin: 10px 0;
-           border-radius: 4px; overflow-wrap: anywhere; }
-figure, section { background: #fff; border: 1px solid #e1e6eb; border-radius: 10px;
-                  padding: 18px 20px; margin: 20px 0 0; box-sizing: border-box; }
-img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figcaption { color: #55606d; font-size: 14px; }
-figcaption:not(:empty) { margin-top: 10px; }
-.tables { columns: 2 440px; column-gap: 20px; margin-top: 20px; }
-.tables section { break-inside: avoid; margin: 0 0 20px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: 5px 0; border-top: 1px solid #edf0f3; }
-tr:first-child > * { border-top: 0; }
-th { font-weight: 400; color: #55606d; padding-right: 18px; width: 44%; }
-td { overflow-wrap: anywhere; }
-@media print { body { background: #fff; } figure, section { break-inside: avoid; } }"""

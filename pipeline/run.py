@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -23,7 +23,8 @@ from .figures import Figures
 from .intensity import Intensity
 from .ledger import BlockState, Ledger, blocks_left, stored_job, was_created
 from .measure import measure_intensity
-from .ome import check_output, create_image, create_root, delete_output, scheme_of
+from .ome import create_image, create_root
+from .output import check_output, delete_output
 from .plan import Region
 from .predictor import Predictor
 from .prepare import VERSION, Prepared, SegmentRequest, prepare, with_settled
@@ -31,7 +32,9 @@ from .provenance import provenance
 from .pyramid import build_level
 from .schedule import InFlightLimit, run_all
 from .segment import BlockJob, BlockResult
-from .volume import VolumeSource, find_volume, open_volume, redacted
+from .explain import redacted
+from .stores import normalised_uri, scheme_of
+from .volume import VolumeSource, find_volume, open_volume
 
 REGIONS_AT_A_TIME = 2
 GIVE_UP_AFTER = 8
@@ -83,6 +86,8 @@ class SegmentRun:
         Raises kinds of OvertileError for what the user can mend.
         """
         token = uuid4().hex[:12]
+        output = normalised_uri(request.output, kind=OutputError)  # workers have other folders
+        request = replace(request, output=output)
         found = check_output(request.output, input_uri=request.input, overwrite=request.overwrite)
         resuming = found == "ours" and not request.overwrite and was_created(request.output)
         stored = stored_job(request.output) if resuming else None

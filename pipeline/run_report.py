@@ -15,9 +15,9 @@ from .prepare import joined_path
 from .report import Picture, Report, RunFigures, SeamStatistics, Table, seam_statistics, table_of
 from .run import SegmentRun
 from .segment import OutputArray
-from .stores import redacted
+from .explain import redacted
 from .volume import open_volume
-from .output import open_array
+from .stores import open_array
 
 SIDE = 768
 

@@ -22,7 +22,8 @@ from .intensity import Intensity
 from .padding import read_mirrored
 from .plan import BlockPlan, tile_input
 from .predictor import Predictor
-from .volume import VolumeSource, open_array, open_volume
+from .stores import open_array
+from .volume import VolumeSource, open_volume
 
 Stage = Literal["read", "wait", "device", "write"]
 

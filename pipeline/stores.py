@@ -160,6 +160,12 @@ def _writable_array(uri: str, path: str) -> zarr.Array[Any]:
         return zarr.open_array(open_store(uri, read_only=False), path=path, mode="r+")
 
 
+def forget_arrays() -> None:
+    """Close what ``open_array`` keeps in this process: an output was deleted."""
+    with _lock:
+        _kept_array.cache_clear()
+
+
 def open_group(uri: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     """Return the group at the root of a store; it must be there. Raises OutputError."""
     uri = normalised_uri(uri, kind=OutputError)
@@ -168,7 +174,7 @@ def open_group(uri: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
         return zarr.open_group(store, mode=mode, use_consolidated=False)
 
 
-def wait_for(answer: Coroutine[Any, Any, T], *, timeout_s: float | None = ANSWER_WITHIN_S) -> T:
+def wait_for(answer: Coroutine[Any, Any, T], *, timeout_s: float | None) -> T:
     """Run a store's coroutine on Zarr's own event loop, where its connections live."""
     return sync(answer, timeout=timeout_s)
 
@@ -181,7 +187,7 @@ def read_node(uri: str, *, path: str = "") -> Node | None:
     """
     with explained(VolumeError, joined(uri, path)):
         prefix = f"{path}/" if path else ""
-        texts = wait_for(_read_documents(open_store(uri), prefix))
+        texts = wait_for(_read_documents(open_store(uri), prefix), timeout_s=ANSWER_WITHIN_S)
     documents = {name: _parsed(text, f"{joined(uri, path)}/{name}") for name, text in texts.items()}
     return _node(documents, joined(uri, path))
 

@@ -35,8 +35,8 @@ SUB_BATCH_BYTES = 2**29
 # squared, 3-D 100 and 132 cubed, levels 3 to 5, one and two threads:
 #   fp32  base 16 to 64: 1.43 to 1.68   base 8: 2.08 to 2.57   base 4: 2.83 to 3.46
 #   bf16  base 4 to 64: 0.89 to 1.49
-# In float32 oneDNN copies a layer's input and output into blocks of 16 channels; bf16 runs in place,
-# channels last. tests/unet/test_predictor.py measures one tile again. There was no GPU: what cuDNN
+# In float32 oneDNN copies a layer's input and output into blocks of 16 channels; bf16 takes them
+# as they are. tests/unet/test_predictor.py measures one tile again. There was no GPU: what cuDNN
 # takes as workspace is not known here, and a tile that does not fit raises MemoryError.
 SCRATCH = {"bf16": 0.5, "fp32": 0.8, "auto": 0.8}
 """What the backend needs on top of the activations, as a part of them."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import weakref
+from collections import Counter
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.errors import ConfigError
@@ -133,6 +137,44 @@ def test_peak_activations_are_the_paper_s_last_joint() -> None:
     # skip 568², up-convolution 392² and both joined, beside the image
     peak = 572**2 + 64 * (568**2 + 392**2) + 128 * 392**2
     assert UNetConfig().peak_activation_elements((572, 572)) == peak
+
+
+class Alive(TorchDispatchMode):
+    """Counts the elements of all activations that are alive after each operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._holders: Counter[int] = Counter()
+        self._elements: dict[int, int] = {}
+
+    def __torch_dispatch__(  # type: ignore[no-untyped-def]
+        self, func, types, args=(), kwargs=None
+    ):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if tensor.is_floating_point():
+                place = tensor.untyped_storage().data_ptr()
+                self._elements[place] = tensor.untyped_storage().nbytes() // tensor.itemsize
+                self._holders[place] += 1
+                weakref.finalize(tensor, self._let_go, place)
+        self.peak = max(self.peak, sum(self._elements.values()))
+        return out
+
+    def _let_go(self, place: int) -> None:
+        self._holders[place] -= 1
+        if not self._holders[place]:
+            del self._elements[place]
+
+
+def test_peak_activations_are_those_that_are_alive(config: UNetConfig) -> None:
+    shape = config.input_shape((40 // config.dims,) * config.dims)
+    model = UNet(config).eval()
+    image = torch.zeros(1, config.in_channels, *shape)
+    with torch.inference_mode(), Alive() as alive:
+        model(image)
+    stated = config.peak_activation_elements(shape)
+    assert stated == pytest.approx(image.numel() + alive.peak, rel=0.01)
 
 
 def test_valid_sizes_step_by_the_divisor() -> None:

@@ -74,6 +74,7 @@ def test_half_precision_halves_the_file_and_rounds_once(
     assert half.stat().st_size < 0.55 * full.stat().st_size
     again, info = load_weights(half)
     assert (read_weights_info(full).dtype, info.dtype) == ("float32", "float16")
+    assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
     for name, tensor in model.state_dict().items():
         wanted = tensor.half().float() if tensor.is_floating_point() else tensor
         assert torch.equal(again.state_dict()[name], wanted)

@@ -1,0 +1,126 @@
+"""What the tests share: networks whose scores really vary, whole-volume references, clusters."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+import numpy as np
+import pytest
+import torch
+
+from deploy import open_cluster
+from unet import UNet, UNetConfig, load_weights, save_weights
+
+NETWORKS = {
+    "2d": UNetConfig(dims=2, base_channels=4, levels=3, classes=3),
+    "2d-rgb": UNetConfig(dims=2, base_channels=4, levels=2, in_channels=3),
+    "3d": UNetConfig(dims=3, base_channels=4, levels=2),
+    "3d-anisotropic": UNetConfig(
+        dims=3,
+        base_channels=4,
+        levels=3,
+        classes=3,
+        kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
+        pooling=((1, 2, 2), (2, 2, 2)),
+        norm="batch",
+    ),
+}
+
+
+def vary(model):
+    """Scale a fresh network so that its logits have a standard deviation of 8 on noise."""
+    model.eval()
+    config = model.config
+    shape = config.input_shape((16,) * config.dims)
+    with torch.no_grad():
+        logits = model(torch.rand(1, config.in_channels, *shape))
+        centre = logits.mean(dim=tuple(range(2, logits.ndim)))[0]
+        *_, last_weight, last_bias = model.parameters()
+        scale = 8 / (logits.std(dim=tuple(range(2, logits.ndim))).mean())
+        last_weight *= scale
+        last_bias -= centre
+        last_bias *= scale
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Return a function from a network's name to a weights file whose scores vary.
+
+    A freshly initialised U-Net is nearly flat and hides seams: its last layer is scaled up.
+    """
+    folder = tmp_path_factory.mktemp("weights")
+
+    def make(name, **options):
+        path = folder / f"{name}-{len(options)}.safetensors"
+        if not path.exists():
+            torch.manual_seed(7)
+            model = UNet(NETWORKS[name])
+            vary(model)
+            record = {"kind": "range", "low": 0, "high": 255}
+            save_weights(model, path, **{"normalisation": record, **options})
+        return str(path)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def whole_scores():
+    """Return a function: the scores of a whole volume in one pass, with nothing of the pipeline.
+
+    raw: (c, z, y, x). The network sees it mirrored by numpy, through torch alone.
+    """
+
+    def run(weights_path, raw_czyx):
+        model, info = load_weights(weights_path)
+        model.eval()
+        config = info.config
+        x = raw_czyx.astype(np.float32) / 255
+        stack = np.moveaxis(x, 1, 0) if config.dims == 2 else x[None]  # images: (n, c, …)
+        spatial = stack.shape[2:]
+        pads = [
+            (halo, size - n - halo)
+            for n, size, halo in zip(
+                spatial, config.input_shape(spatial), config.halo, strict=True
+            )
+        ]
+        padded = np.pad(stack, [(0, 0), (0, 0), *pads], mode="reflect")
+        with torch.inference_mode():
+            scores = torch.softmax(model(torch.from_numpy(padded)), dim=1).numpy()
+        scores = scores[(slice(None), slice(None), *(slice(0, n) for n in spatial))]
+        scores = np.moveaxis(scores, 0, 1) if config.dims == 2 else scores[0]
+        assert scores.std() > 0.15, "scores that do not vary hide seams"
+        return scores
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def textured():
+    """Return a function from a shape to a smooth, noisy uint8 array without two like places."""
+
+    def make(shape, seed=0):
+        random = np.random.default_rng(seed)
+        array = random.normal(size=shape)
+        for axis in range(array.ndim - 3, array.ndim):
+            if shape[axis] > 4:
+                array = array + np.roll(array, 1, axis) + np.roll(array, -1, axis)
+        array = (array - array.min()) / np.ptp(array)
+        return (array * 255).astype(np.uint8)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def one_worker():
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def three_workers():
+    with open_cluster("local", workers=3, dashboard=":0") as client:
+        yield client
