@@ -57,7 +57,8 @@ def _in_sub_batches(predictor: UNetPredictor, images: NDArray[np.float32]) -> ND
 
 def _probabilities(model: UNet, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the softmax over classes, in float32. Raises MemoryError where it does not fit."""
-    batch = torch.from_numpy(np.ascontiguousarray(images, np.float32))
+    # Tiles that came through Dask are read-only, which torch warns of: those are copied.
+    batch = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
     weight = next(model.parameters())
     try:
         with torch.inference_mode():

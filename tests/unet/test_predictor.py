@@ -78,6 +78,16 @@ def test_3_d_scores_are_the_model_s(weights_file: Weights) -> None:
     np.testing.assert_allclose(predictor(x), whole(path, x), atol=1e-6)
 
 
+def test_read_only_and_scattered_tiles_give_the_same_scores(weights_file: Weights) -> None:
+    predictor = UNetPredictor(weights_file(SOLID), precision="fp32", device="cpu")
+    x = tiles((1, 1, *predictor.input_shape((4, 6, 8))))
+    scores = predictor(x)
+    scattered = np.asfortranarray(x)
+    scattered.flags.writeable = x.flags.writeable = False
+    assert np.array_equal(predictor(x), scores)
+    assert np.array_equal(predictor(scattered), scores)
+
+
 @pytest.mark.parametrize("config", [PLANAR, SOLID], ids=["2-D", "3-D"])
 def test_bf16_stays_near_fp32(weights_file: Weights, config: UNetConfig) -> None:
     path = weights_file(config)
