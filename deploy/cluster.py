@@ -120,9 +120,7 @@ def _elsewhere(spec: ClusterSpec) -> Iterator[Client]:
         if spec.kind == "address":
             client = Client(spec.where, timeout=spec.timeout_s, set_as_default=False)
         else:
-            client = Client(
-                scheduler_file=spec.where, timeout=spec.timeout_s, set_as_default=False
-            )
+            client = Client(scheduler_file=spec.where, timeout=spec.timeout_s, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"no Dask scheduler answered at {spec.where} within {spec.timeout_s:.0f} s: "

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from uuid import UUID
 
 from prefect.artifacts import (
     create_link_artifact,
@@ -44,6 +45,7 @@ def progress_shown(run: SegmentRun) -> Iterator[None]:
 
     def report() -> None:
         artifact = create_progress_artifact(0.0, key="segment-progress", description="starting")
+        assert isinstance(artifact, UUID)  # a coroutine only where an event loop runs
         while True:
             ended = over.wait(UPDATE_EVERY_S)
             progress = run.progress()
@@ -55,7 +57,7 @@ def progress_shown(run: SegmentRun) -> Iterator[None]:
     def guarded() -> None:
         try:
             report()
-        except Exception as error:  # noqa: BLE001  the blocks go on, whatever the server does
+        except Exception as error:
             _log.warning("the progress artifact is no longer updated: %s", error)
 
     thread = threading.Thread(target=lambda: context.run(guarded), name="progress", daemon=True)

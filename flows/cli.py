@@ -1,4 +1,4 @@
-"""The console script ``overtile``. Exit 0: done; 1: failed, and says how to resume; 2: bad input."""
+"""The console script ``overtile``. Exit 0: done; 1: failed, says how to resume; 2: bad input."""
 
 from __future__ import annotations
 
@@ -91,49 +91,112 @@ def _outputs(text: str) -> list[str]:
 
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 "
-                        "array: a path, s3://…, https://…")  # fmt: skip
-    parser.add_argument("output", metavar="OUTPUT", help="OME-Zarr to be made; if it is there from "
-                        "the same job, the run resumes")  # fmt: skip
-    parser.add_argument("--weights", required=True, metavar="FILE_OR_URI",
-                        help="a weights file, or the name of bundled weights (demo)")  # fmt: skip
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        help="OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://…, https://…",
+    )
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        help="OME-Zarr to be made; if it is there from the same job, the run resumes",
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE_OR_URI",
+        help="a weights file, or the name of bundled weights (demo)",
+    )
     what = parser.add_argument_group("what is read")
-    what.add_argument("--level", type=_number_or_name, metavar="L",
-                      help="resolution level, by number or name (default: the finest)")  # fmt: skip
-    what.add_argument("--channel", type=_channels, metavar="C",
-                      help="channel(s) by index or name, comma-separated (default: all)")  # fmt: skip
+    what.add_argument(
+        "--level",
+        type=_number_or_name,
+        metavar="L",
+        help="resolution level, by number or name (default: the finest)",
+    )
+    what.add_argument(
+        "--channel",
+        type=_channels,
+        metavar="C",
+        help="channel(s) by index or name, comma-separated (default: all)",
+    )
     what.add_argument("--time", type=int, metavar="T", help="time point of a time series")
-    what.add_argument("--axes", metavar="AXES",
-                      help="axes of the stored array, like zyx or yxc, if not in the metadata")  # fmt: skip
-    what.add_argument("--normalisation", metavar="KIND[:LOW:HIGH][@LEVEL]",
-                      help="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore "
-                      "(default: what the weights were trained with)")  # fmt: skip
+    what.add_argument(
+        "--axes",
+        metavar="AXES",
+        help="axes of the stored array, like zyx or yxc, if not in the metadata",
+    )
+    what.add_argument(
+        "--normalisation",
+        metavar="KIND[:LOW:HIGH][@LEVEL]",
+        help="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore "
+        "(default: what the weights were trained with)",
+    )
     out = parser.add_argument_group("what is written")
-    out.add_argument("--outputs", type=_outputs, default=["classes"], metavar="classes,scores",
-                     help="classes per voxel, probabilities per class, or both "
-                     "(default: classes)")  # fmt: skip
-    out.add_argument("--scores-dtype", choices=["uint8", "float16", "float32"], default="uint8",
-                     help="how probabilities are stored; uint8 means 0..255 (default)")  # fmt: skip
-    out.add_argument("--format", choices=["0.5", "0.4"], default="0.5",
-                     help="OME-Zarr version: 0.5 with shards (default), 0.4 without")  # fmt: skip
+    out.add_argument(
+        "--outputs",
+        type=_outputs,
+        default=["classes"],
+        metavar="classes,scores",
+        help="classes per voxel, probabilities per class, or both (default: classes)",
+    )
+    out.add_argument(
+        "--scores-dtype",
+        choices=["uint8", "float16", "float32"],
+        default="uint8",
+        help="how probabilities are stored; uint8 means 0..255 (default)",
+    )
+    out.add_argument(
+        "--format",
+        choices=["0.5", "0.4"],
+        default="0.5",
+        help="OME-Zarr version: 0.5 with shards (default), 0.4 without",
+    )
     out.add_argument("--overwrite", action="store_true", help="replace an output that is there")
     how = parser.add_argument_group("how it is computed")
-    how.add_argument("--cluster", default="local", metavar="local|ADDRESS|SCHEDULER_FILE",
-                     help="where the Dask workers are (default: local)")  # fmt: skip
+    how.add_argument(
+        "--cluster",
+        default="local",
+        metavar="local|ADDRESS|SCHEDULER_FILE",
+        help="where the Dask workers are (default: local)",
+    )
     how.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
     how.add_argument("--block", type=_sizes, metavar="Z,Y,X", help="voxels that one task writes")
-    how.add_argument("--tile", type=_sizes, metavar="Z,Y,X",
-                     help="voxels of one pass through the network")  # fmt: skip
-    how.add_argument("--tile-memory", type=float, default=2.0, metavar="GIB", dest="tile_memory_gib",
-                     help="memory that one tile may take (default: 2)")  # fmt: skip
-    how.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto",
-                     help="auto: bfloat16 where the device computes in it natively")  # fmt: skip
-    how.add_argument("--engine", choices=["store", "map_overlap"], default="store",
-                     help="halos read from the store (default), or exchanged between workers")  # fmt: skip
-    how.add_argument("--retries", type=int, default=2, metavar="N",
-                     help="how often a failing block is tried again (default: 2)")  # fmt: skip
-    how.add_argument("--allow-seams", action="store_true",
-                     help="run networks whose layers look at statistics of a whole tile")  # fmt: skip
+    how.add_argument(
+        "--tile", type=_sizes, metavar="Z,Y,X", help="voxels of one pass through the network"
+    )
+    how.add_argument(
+        "--tile-memory",
+        type=float,
+        default=2.0,
+        metavar="GIB",
+        dest="tile_memory_gib",
+        help="memory that one tile may take (default: 2)",
+    )
+    how.add_argument(
+        "--precision",
+        choices=["auto", "bf16", "fp32"],
+        default="auto",
+        help="auto: bfloat16 where the device computes in it natively",
+    )
+    how.add_argument(
+        "--engine",
+        choices=["store", "map_overlap"],
+        default="store",
+        help="halos read from the store (default), or exchanged between workers",
+    )
+    how.add_argument(
+        "--retries",
+        type=int,
+        default=2,
+        metavar="N",
+        help="how often a failing block is tried again (default: 2)",
+    )
+    how.add_argument(
+        "--allow-seams",
+        action="store_true",
+        help="run networks whose layers look at statistics of a whole tile",
+    )
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -142,20 +205,40 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", metavar="FILE", help="a weights file, or the name of bundled ones")
+    parser.add_argument(
+        "weights", metavar="FILE", help="a weights file, or the name of bundled ones"
+    )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--directory", default="overtile-demo", metavar="DIR",
-                        help="where volume and result go (default: overtile-demo)")  # fmt: skip
+    parser.add_argument(
+        "--directory",
+        default="overtile-demo",
+        metavar="DIR",
+        help="where volume and result go (default: overtile-demo)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
 
 
 _REQUEST_FIELDS = (
-    "level", "channel", "time", "axes", "outputs", "scores_dtype", "normalisation", "block", "tile",
-    "tile_memory_gib", "precision", "engine", "format", "overwrite", "allow_seams", "retries",
-)  # fmt: skip
+    "level",
+    "channel",
+    "time",
+    "axes",
+    "outputs",
+    "scores_dtype",
+    "normalisation",
+    "block",
+    "tile",
+    "tile_memory_gib",
+    "precision",
+    "engine",
+    "format",
+    "overwrite",
+    "allow_seams",
+    "retries",
+)
 
 
 def _segment(options: argparse.Namespace) -> None:
@@ -165,9 +248,12 @@ def _segment(options: argparse.Namespace) -> None:
     parameters = _options(options)
     cluster = _checked(ClusterOptions, cluster=options.cluster, workers=options.workers)
     run_segmentation(
-        input=options.input, output=options.output, weights=options.weights,
-        options=parameters, spec=cluster.spec(),
-    )  # fmt: skip
+        input=options.input,
+        output=options.output,
+        weights=options.weights,
+        options=parameters,
+        spec=cluster.spec(),
+    )
 
 
 def _plan(options: argparse.Namespace) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from deploy import ClusterSpec, open_cluster
 from pipeline.errors import RunError
-from pipeline.run import SegmentRun, segment_regions
-from pipeline.run_report import run_report
 from pipeline.output import write_beside_ledger
 from pipeline.report import to_html
+from pipeline.run import SegmentRun, segment_regions
+from pipeline.run_report import run_report
 from unet import UNetPredictor
 
 from .parameters import SegmentOptions
@@ -15,7 +15,12 @@ from .terminal import duration_text, say, shown
 
 
 def run_segmentation(
-    *, input: str, output: str, weights: str, options: SegmentOptions, spec: ClusterSpec  # noqa: A002
+    *,
+    input: str,  # noqa: A002
+    output: str,
+    weights: str,
+    options: SegmentOptions,
+    spec: ClusterSpec,
 ) -> SegmentRun:
     """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError."""
     request = options.request(input=input, output=output)
@@ -47,10 +52,10 @@ def say_result(run: SegmentRun) -> None:
     """Print what came out, and where to look at it."""
     figures, output = run.figures, run.job.output_uri
     done = len(run.prepared.plan) - run.resumed_blocks
+    speed = figures.voxels / max(figures.seconds, 1e-9) / 1e6
     say(
         f"done: {len(run.prepared.plan)} blocks ({done} by this run), {figures.voxels:,} voxels in "
-        f"{duration_text(figures.seconds)}, {figures.voxels / max(figures.seconds, 1e-9) / 1e6:.2f} "
-        "Mvoxel/s"
+        f"{duration_text(figures.seconds)}, {speed:.2f} Mvoxel/s"
     )
     if figures.bad_voxels:
         say(f"warning: {figures.bad_voxels:,} voxels of the input are NaN or infinite: read as 0")

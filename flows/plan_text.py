@@ -42,27 +42,28 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         f"{image.name} {shape_text(image.shapes[0])} {image.dtype}, {len(image.shapes)} level(s)"
         for image in prepared.images
     )
+    tile, block = size_text(budget.tile_memory_bytes), size_text(budget.block_memory_bytes)
     return [
         ("volume", f"{shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}"),
         ("voxel size", voxel_size_text(prepared)),
         ("normalisation", ", ".join(f"{k} {v}" for k, v in prepared.record.items())),
         ("output", f"OME-Zarr {prepared.request.format}: {images}"),
         ("engine", prepared.request.engine),
-        ("blocks", f"{budget.blocks:,} of {shape_text(plan.core)} voxels, grid {shape_text(plan.grid)}"),
+        ("blocks", f"{budget.blocks:,} of {shape_text(plan.core)} voxels"),
+        ("grid", shape_text(plan.grid)),
         ("regions", f"{budget.regions:,}"),
-        ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels, halo {shape_text(plan.halo.low)}, "
-                  f"divisor {shape_text(plan.divisor)}"),
-        ("read", f"{size_text(budget.bytes_read)}; {size_text(budget.bytes_read_in_whole_chunks)} "
-                 "in whole chunks"),
-        ("read amplification", f"{budget.read_amplification:.2f} from the store, "
-                               f"{budget.tile_amplification:.2f} into the network"),
-        ("write", f"{size_text(budget.bytes_written)} before compression, "
-                  f"{budget.files:,} files at full resolution"),
-        ("memory per worker", f"{size_text(budget.worker_memory_bytes)}: one tile "
-                              f"{size_text(budget.tile_memory_bytes)}, three blocks in hand "
-                              f"{size_text(budget.block_memory_bytes)} each"),
+        ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels"),
+        ("halo, divisor", f"{shape_text(plan.halo.low)}, {shape_text(plan.divisor)}"),
+        ("read", f"{size_text(budget.bytes_read)}"),
+        ("read in whole chunks", f"{size_text(budget.bytes_read_in_whole_chunks)}"),
+        ("read amplification", f"{budget.read_amplification:.2f} from the store"),
+        ("", f"{budget.tile_amplification:.2f} into the network"),
+        ("written", f"{size_text(budget.bytes_written)} before compression"),
+        ("files", f"{budget.files:,} at full resolution"),
+        ("memory per worker", size_text(budget.worker_memory_bytes)),
+        ("", f"{tile} for a tile, {block} for each of three blocks in hand"),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
-    ]  # fmt: skip
+    ]
 
 
 def voxel_size_text(prepared: Prepared) -> str:

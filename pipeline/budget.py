@@ -176,9 +176,7 @@ def choose_tile(shape: Shape, network: Network, *, memory_bytes: int) -> Shape:
 
     Raises PlanError where not even the smallest tile fits.
     """
-    candidates = [
-        _candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)
-    ]
+    candidates = [_candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)]
     fitting = [
         tile
         for tile in itertools.product(*candidates)

@@ -77,9 +77,7 @@ def graph_outcomes(
     def submit(pair: tuple[list[Shape], Future]) -> Future:
         return pair[1]
 
-    for outcomes in drive(
-        client, iter(pairs), submit, limit=lambda: len(pairs) + 1, stop=stop
-    ):
+    for outcomes in drive(client, iter(pairs), submit, limit=lambda: len(pairs) + 1, stop=stop):
         yield Batch(
             [result for o in outcomes if o.error is None for result in o.result],
             [(i, reason(o)) for o in outcomes if o.error is not None for i in o.item[0]],
@@ -92,9 +90,7 @@ def reason(outcome: Outcome[Any]) -> str:
     return f"{type(outcome.error).__name__}: {text}"[:300]
 
 
-def _region_graph(
-    job: BlockJob, region: Region, left: set[Shape]
-) -> list[tuple[list[Shape], Any]]:
+def _region_graph(job: BlockJob, region: Region, left: set[Shape]) -> list[tuple[list[Shape], Any]]:
     """Return, per chunk of the region's graph with blocks to do, these blocks and their writing."""
     chunk = graph_chunk(job.plan, graph_halo(job.predictor, job.plan))
     blocks_per_chunk = tuple(n // c for n, c in zip(chunk, job.plan.core, strict=True))
@@ -142,9 +138,13 @@ def write_chunk(
             sink.write(job)
         results.append(
             BlockResult(
-                index=index, voxels=core.voxels, bytes_read=0, bad_voxels=bad,
-                class_voxels=sink.class_voxels(), seconds=clock.seconds,
-            )  # fmt: skip
+                index=index,
+                voxels=core.voxels,
+                bytes_read=0,
+                bad_voxels=bad,
+                class_voxels=sink.class_voxels(),
+                seconds=clock.seconds,
+            )
         )
     return results
 
@@ -177,7 +177,10 @@ class _StoredVolume:
 def lazy_volume(job: BlockJob) -> Any:
     """Return the input as a dask array (c, z, y, x) with the plan's blocks as chunks."""
     stored = _StoredVolume(job)
-    chunks = (stored.shape[0], *(min(c, n) for c, n in zip(job.plan.core, stored.shape[1:], strict=True)))
+    chunks = (
+        stored.shape[0],
+        *(min(c, n) for c, n in zip(job.plan.core, stored.shape[1:], strict=True)),
+    )
     return da.from_array(
         stored, chunks=chunks, name=f"read-volume-{job.run_token}", asarray=False, fancy=False,
         meta=np.empty((0,) * 4, stored.dtype),

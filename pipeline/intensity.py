@@ -38,15 +38,17 @@ class Intensity:
     def apply(self, raw_czyx: NDArray[Any]) -> NDArray[np.float32]:
         """Return float32 network input; values that are not finite become 0, not NaN."""
         wide = raw_czyx.dtype.kind in "iu" and raw_czyx.dtype.itemsize > 2
-        working = np.float64 if wide or raw_czyx.dtype == np.float64 else np.float32
-        x = raw_czyx.astype(working)
+        working: type[np.floating[Any]] = (
+            np.float64 if wide or raw_czyx.dtype == np.float64 else np.float32
+        )
+        x: NDArray[np.floating[Any]] = raw_czyx.astype(working)
         shape = (-1,) + (1,) * (x.ndim - 1)
         x -= np.asarray(self.offset, dtype=working).reshape(shape)
         x *= np.asarray(self.scale, dtype=working).reshape(shape)
-        x = x.astype(np.float32, copy=False)
+        narrow = x.astype(np.float32, copy=False)
         if raw_czyx.dtype.kind == "f":
-            x[~np.isfinite(x)] = 0
-        return x
+            narrow[~np.isfinite(narrow)] = 0
+        return narrow
 
     def to_json(self) -> dict[str, list[float]]:
         """Return the numbers as a JSON value."""

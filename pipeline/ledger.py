@@ -13,15 +13,15 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from .errors import OutputError
-from .geometry import Shape
 from .explain import redacted
+from .geometry import Shape
 from .stores import open_group
 
 GROUP = "run"
@@ -72,7 +72,7 @@ class Ledger:
 
     def __init__(self, group: zarr.Group, states: NDArray[np.uint8]) -> None:
         self._group = group
-        self._array = group["done"]
+        self._array: Any = group["done"]
         self._states = states
         self._lock = threading.Lock()
 
@@ -90,14 +90,15 @@ class Ledger:
     @classmethod
     def resume(cls, output_uri: str, job: Job) -> Ledger:
         """Open the ledger of an output that this very job made, or raise OutputError."""
-        group = open_group(output_uri, mode="r+")[GROUP]
-        stored = group.attrs["job"]
+        group = _run_group(output_uri, mode="r+")
+        stored: Any = group.attrs["job"]
         if group.attrs.get("job_digest") != job.digest:
             raise OutputError(
                 f"{redacted(output_uri)} belongs to another job ({job.differences(stored)}): "
                 "choose another output, or replace it with --overwrite"
             )
-        states = np.asarray(group["done"][...])
+        done: Any = group["done"]
+        states = np.asarray(done[...])
         states[states == BlockState.SET_ASIDE] = BlockState.MISSING
         return cls(group, states)
 
@@ -134,15 +135,21 @@ class Ledger:
         return self._group.attrs.get(name)
 
 
+def _run_group(output_uri: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    group = open_group(output_uri, mode=mode)[GROUP]
+    assert isinstance(group, zarr.Group)
+    return group
+
+
 def stored_job(output_uri: str) -> Mapping[str, Any]:
     """Return the parts of the job that made this output; it must hold a ledger."""
-    job: Mapping[str, Any] = open_group(output_uri, mode="r")[GROUP].attrs["job"]
-    return job
+    job: Any = _run_group(output_uri).attrs["job"]
+    return dict(job)
 
 
 def was_created(output_uri: str) -> bool:
     """Return whether an output that holds a ledger was made to its end: all arrays are there."""
-    return bool(open_group(output_uri, mode="r")[GROUP].attrs.get("created"))
+    return bool(_run_group(output_uri).attrs.get("created"))
 
 
 def blocks_left(ledger: Ledger, indices: Iterable[Shape]) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""The same plan over a dask array: halos are exchanged between chunks by ``dask.array.map_overlap``.
+"""The same plan over a dask array: chunks exchange halos by ``dask.array.map_overlap``.
 
 For volumes that are computed on the fly, and as the engine ``map_overlap``. Where the volume lies
 in a store, the engine ``store`` needs one task per block instead of some thirty.
@@ -18,6 +18,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.base import tokenize
 from numpy.typing import NDArray
 
 from .budget import make_plan
@@ -90,6 +91,7 @@ def overlapped_scores(
     chunk = graph_chunk(plan, halo)
     core = graph_core(blocks, plan, chunk)
     mirrored = mirrored_array(x_czyx, halo.around(core))
+    token = tokenize(mirrored.name, core, predictor.digest, predictor.settings(), plan, intensity)
     return da.map_overlap(
         _chunk_scores,
         mirrored.rechunk(_chunks(x_czyx.shape[0], core, chunk, halo)),
@@ -100,7 +102,7 @@ def overlapped_scores(
         dtype=np.float32,
         chunks=((len(predictor.class_names),), *_core_chunks(core, chunk)),
         meta=np.empty((0,) * 4, np.float32),
-        name="segment-block",
+        name=f"segment-block-{token}",
         predictor=predictor,
         plan=plan,
         intensity=intensity,

@@ -109,9 +109,7 @@ class BlockPlan:
 
     def tiles(self, core: Box) -> Iterator[Box]:
         """Yield the cores of a block's tiles: they cover the block's core exactly once."""
-        starts = (
-            range(a, b, t) for a, b, t in zip(core.start, core.stop, self.tile, strict=True)
-        )
+        starts = (range(a, b, t) for a, b, t in zip(core.start, core.stop, self.tile, strict=True))
         for start in itertools.product(*starts):
             stop = tuple(a + t for a, t in zip(start, self.tile, strict=True))
             yield Box(start, stop).clipped_to(core)

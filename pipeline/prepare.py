@@ -14,11 +14,12 @@ import numpy as np
 
 from .budget import Budget, Layout, choose_chunk, make_plan, reckon
 from .errors import IntensityError, PlanError, VolumeError
+from .explain import redacted
 from .geometry import Shape
+from .image_spec import ImageSpec
 from .intensity import MEASURED_KINDS, check_record
 from .ledger import Job
 from .levels import level_grids
-from .image_spec import ImageSpec
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob
@@ -119,7 +120,7 @@ class Prepared:
         return Job(
             {
                 "input": self.source.metadata_digest,
-                "input_uri": self.source.uri,
+                "input_uri": redacted(self.source.uri),
                 "input_path": self.source.path,
                 "axes": self.source.axes,
                 "channels": self.source.channels,
@@ -231,7 +232,9 @@ def _record(
             "say --normalisation otherwise"
         )
     elif asked is not None and trained is not None:
-        complete = check_record(trained, source.dtype) if trained.get("kind") != "dtype" else trained
+        complete = (
+            check_record(trained, source.dtype) if trained.get("kind") != "dtype" else trained
+        )
         if complete != record:
             notes.append(f"the weights were trained with {complete}, not {record}")
     if record["kind"] in MEASURED_KINDS and "level" in record:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .prepare import VERSION, Prepared
 from .explain import redacted
+from .prepare import VERSION, Prepared
 
 _VERSIONS_OF = ("dask", "distributed", "numpy", "prefect", "torch", "zarr")
 

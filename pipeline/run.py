@@ -19,6 +19,7 @@ from distributed import Client, span
 
 from .engines import graph_outcomes, store_outcomes
 from .errors import ClusterError, OutputError, PlanError, RunError, VolumeError
+from .explain import redacted
 from .figures import Figures
 from .intensity import Intensity
 from .ledger import BlockState, Ledger, blocks_left, stored_job, was_created
@@ -32,7 +33,6 @@ from .provenance import provenance
 from .pyramid import build_level
 from .schedule import InFlightLimit, run_all
 from .segment import BlockJob, BlockResult
-from .explain import redacted
 from .stores import normalised_uri, scheme_of
 from .volume import VolumeSource, find_volume, open_volume
 
@@ -128,9 +128,7 @@ class SegmentRun:
         """
         left = blocks_left(self._ledger, region.indices)
         if left:
-            outcomes = (
-                store_outcomes if self.prepared.request.engine == "store" else graph_outcomes
-            )
+            outcomes = store_outcomes if self.prepared.request.engine == "store" else graph_outcomes
             with span(f"region-{region.number}"):
                 for batch in outcomes(
                     self.job, region, left, client=self._client, limit=self._limit,
@@ -350,5 +348,3 @@ def _create(prepared: Prepared, job: Any, intensity: Intensity, client: Client) 
             "choose another output"
         ) from error
     return ledger
-
-

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import pictures
+from .explain import redacted
 from .geometry import Box
 from .prepare import joined_path
 from .report import Picture, Report, RunFigures, SeamStatistics, Table, seam_statistics, table_of
 from .run import SegmentRun
 from .segment import OutputArray
-from .explain import redacted
-from .volume import open_volume
 from .stores import open_array
+from .volume import open_volume
 
 SIDE = 768
 
@@ -42,13 +42,15 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
     figures = _figures(run)
     warnings = [error] if error else []
     if figures.nan_voxels:
-        warnings.append(f"{figures.nan_voxels:,} voxels of the input are NaN or infinite: read as 0")
+        warnings.append(
+            f"{figures.nan_voxels:,} voxels of the input are NaN or infinite: read as 0"
+        )
     warnings += run.prepared.notes
     request = run.prepared.request
     return Report(
         title=f"overtile: {redacted(request.output)}",
-        summary=f"{redacted(request.input)}, {figures.blocks_done + figures.blocks_done_before:,} of "
-        f"{figures.blocks:,} blocks done",
+        summary=f"{redacted(request.input)}, "
+        f"{figures.blocks_done + figures.blocks_done_before:,} of {figures.blocks:,} blocks done",
         warnings=tuple(warnings),
         tables=(
             *figures.tables(), _class_table(run), seams.table(), _job_table(run),
@@ -135,11 +137,11 @@ def middle_box(shape: tuple[int, ...], *, side: int) -> Box:
 
 
 def _read(run: SegmentRun, output: OutputArray, box: Box) -> NDArray[Any]:
-    array = open_array(run.job.output_uri, output.path, token=run.job.run_token)
+    array: Any = open_array(run.job.output_uri, output.path, token=run.job.run_token)
     channels = (slice(None),) * (output.kind == "scores")
     spatial = array.ndim - len(channels)
     values = np.asarray(array[channels + box.slices[3 - spatial :]])
-    return values if spatial == 2 else values[(*channels, 0)]
+    return values if spatial == 2 else values.take(0, axis=len(channels))
 
 
 def _seams(run: SegmentRun, middle: MiddleSlice) -> SeamStatistics:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future
 
-from .errors import ClusterError
+from .errors import RunError
 
 Item = TypeVar("Item")
 
@@ -107,9 +107,7 @@ def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> list[Outcome[
     results = client.gather([future for future, _ in good], errors="skip")
     outcomes: list[Outcome[Item]] = []
     if len(results) == len(good):
-        outcomes += [
-            Outcome(item, result) for (_, item), result in zip(good, results, strict=True)
-        ]
+        outcomes += [Outcome(item, result) for (_, item), result in zip(good, results, strict=True)]
     else:  # A worker left between finishing and handing over; ask one by one.
         outcomes += [_outcome(future, item) for future, item in good]
     outcomes += [_outcome(future, item) for future, item in ended if future.status != "finished"]
@@ -121,13 +119,15 @@ def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> list[Outcome[
 def _outcome(future: Future, item: Item) -> Outcome[Item]:
     try:
         return Outcome(item, future.result(timeout=60))
-    except Exception as error:
+    except Exception as error:  # whatever a task raised is its outcome
         return Outcome(item, error=error)
 
 
 def _check_client(client: Client) -> None:
     if client.status in ("closed", "closing"):
-        raise ClusterError("the connection to the Dask scheduler was lost: start the run again")
+        raise RunError(
+            "the connection to the Dask scheduler was lost: start the run again to go on"
+        )
 
 
 def _cancel(client: Client, futures: list[Future]) -> None:
@@ -142,7 +142,10 @@ def run_all(
     client: Client, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]], *,
     key: str, token: str, stop: threading.Event, retries: int = 2,
 ) -> list[Any]:  # fmt: skip
-    """Run a handful of calls on the cluster and return their results in order; raise the first error."""
+    """Run a handful of calls on the cluster and return their results in order.
+
+    Raises the first error of a call, RunError where ``stop`` was set before the end.
+    """
     results: dict[int, Any] = {}
 
     def submit(number: int) -> Future:
@@ -159,5 +162,5 @@ def run_all(
                 raise outcome.error
             results[outcome.item] = outcome.result
     if len(results) < len(calls):
-        raise ClusterError("stopped before the end: start the run again to go on")
+        raise RunError("stopped before the end: start the run again to go on")
     return [results[number] for number in range(len(calls))]

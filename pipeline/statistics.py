@@ -63,7 +63,8 @@ def _channel_moments(channel: NDArray[Any]) -> tuple[int, float, float, float, f
         return 0, 0.0, 0.0, np.inf, -np.inf
     wide = values.astype(np.float64)
     mean = float(wide.mean())
-    return values.size, mean, float(((wide - mean) ** 2).sum()), float(wide.min()), float(wide.max())
+    squares = float(((wide - mean) ** 2).sum())
+    return values.size, mean, squares, float(wide.min()), float(wide.max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,7 @@ class HistogramRange:
         return cls(least, span / (BINS - 1) if np.isfinite(span) and span > 0 else 1.0)
 
 
-def histogram_of(
-    values_czyx: NDArray[Any], ranges: Iterable[HistogramRange]
-) -> NDArray[np.int64]:
+def histogram_of(values_czyx: NDArray[Any], ranges: Iterable[HistogramRange]) -> NDArray[np.int64]:
     """Return counts (channel, bin); values that are not finite do not count."""
     rows = []
     for channel, bins in zip(values_czyx, ranges, strict=True):

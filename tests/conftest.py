@@ -83,9 +83,7 @@ def whole_scores():
         spatial = stack.shape[2:]
         pads = [
             (halo, size - n - halo)
-            for n, size, halo in zip(
-                spatial, config.input_shape(spatial), config.halo, strict=True
-            )
+            for n, size, halo in zip(spatial, config.input_shape(spatial), config.halo, strict=True)
         ]
         padded = np.pad(stack, [(0, 0), (0, 0), *pads], mode="reflect")
         with torch.inference_mode():

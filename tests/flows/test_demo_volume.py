@@ -9,6 +9,7 @@ import zarr
 from ome_zarr_models.v05.image import Image
 from scipy.ndimage import gaussian_filter
 
+import unet
 from flows import demo_volume
 from flows.demo_scene import Scene, render
 from flows.demo_volume import CLASS_NAMES, make_demo_volume
@@ -138,3 +139,21 @@ def test_a_negative_seed_is_refused_before_anything_is_written(tmp_path):
 
 def test_the_smallest_volume_can_be_made(tmp_path):
     assert voxels_of(make_demo_volume(tmp_path, shape=(1, 1, 1)).raw_uri).shape == (1, 1, 1)
+
+
+def test_the_bundled_weights_find_membranes_that_no_threshold_does(raw, truth):
+    bundled = Path(unet.__file__).parent / "bundled" / "demo.safetensors"
+    predictor = unet.UNetPredictor(str(bundled), device="cpu", precision="fp32")
+    assert predictor.class_names == CLASS_NAMES
+    assert predictor.normalisation == {"kind": "range", "low": 0, "high": 255}
+
+    core = (16, 96, 96)
+    outer = tuple(slice(0, size) for size in predictor.input_shape(core))
+    scores = predictor((raw[outer] / 255).astype(np.float32)[None, None])[0]
+    within = tuple(slice(h, h + c) for h, c in zip(predictor.halo, core, strict=True))
+    classes = scores.argmax(axis=0)[tuple(slice(0, c) for c in core)]
+    network = confusion(truth[within], classes, classes=2)
+
+    smooth = gaussian_filter(raw.astype(np.float32), (0.5, 1, 1))[within]
+    thresholds = [confusion(truth[within], smooth > t, classes=2) for t in range(20, 250, 4)]
+    assert network.iou[1] > 0.1 + max(matrix.iou[1] for matrix in thresholds)

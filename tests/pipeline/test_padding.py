@@ -27,7 +27,8 @@ pads = st.tuples(*[st.tuples(st.integers(0, 15), st.integers(0, 15))] * 3)
 def test_mirror_is_numpys_reflect_also_beyond_the_axis(shape, pad):
     array = np.arange(np.prod(shape)).reshape(shape)
     outer = Box(
-        tuple(-low for low, _ in pad), tuple(n + high for n, (_, high) in zip(shape, pad, strict=True))
+        tuple(-low for low, _ in pad),
+        tuple(n + high for n, (_, high) in zip(shape, pad, strict=True)),
     )
     read = read_mirrored(ArrayVolume(array[None]), outer)
     np.testing.assert_array_equal(read[0], np.pad(array, pad, mode="reflect"))

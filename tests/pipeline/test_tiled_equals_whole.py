@@ -75,9 +75,7 @@ def test_tiled_scores_equal_whole_volume_scores(
     assert (scores.argmax(0) == expected.argmax(0))[sure].all()
 
 
-def test_blocks_off_the_pooling_grid_would_be_caught(
-    weights, whole_scores, textured, monkeypatch
-):
+def test_blocks_off_the_pooling_grid_would_be_caught(weights, whole_scores, textured, monkeypatch):
     """The test above can see the mistake that it is there for."""
     predictor = UNetPredictor(weights("2d"), precision="fp32", device="cpu")
     raw = textured((1, 2, 60, 60))
