@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import dask
-from distributed import Client, LocalCluster
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipeline.errors import ClusterError
+
+if TYPE_CHECKING:  # a specification needs no distributed; `overtile plan` starts without it
+    from distributed import Client
 
 Kind: TypeAlias = Literal["local", "address", "scheduler_file"]
 
@@ -93,6 +93,9 @@ def local_workers(spec: ClusterSpec) -> tuple[int, int]:
 
 @contextmanager
 def _local(spec: ClusterSpec) -> Iterator[Client]:
+    import dask
+    from distributed import Client, LocalCluster
+
     workers, torch_threads = local_workers(spec)
     # A worker that a nanny starts has OMP_NUM_THREADS=1 unless it is set before the start.
     with (
@@ -116,6 +119,8 @@ def _local(spec: ClusterSpec) -> Iterator[Client]:
 
 @contextmanager
 def _elsewhere(spec: ClusterSpec) -> Iterator[Client]:
+    from distributed import Client
+
     try:
         if spec.kind == "address":
             client = Client(spec.where, timeout=spec.timeout_s, set_as_default=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -177,11 +177,7 @@ def choose_tile(shape: Shape, network: Network, *, memory_bytes: int) -> Shape:
     Raises PlanError where not even the smallest tile fits.
     """
     candidates = [_candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)]
-    fitting = [
-        tile
-        for tile in itertools.product(*candidates)
-        if network.memory_bytes(_largest(tile, shape)) <= memory_bytes
-    ]
+    fitting = list(_largest_fitting(candidates, shape, network, memory_bytes))
     if not fitting:
         smallest = tuple(min(sizes) for sizes in candidates)
         need = network.memory_bytes(_largest(smallest, shape))
@@ -192,6 +188,25 @@ def choose_tile(shape: Shape, network: Network, *, memory_bytes: int) -> Shape:
         )
     likely = sorted(fitting, key=lambda tile: network.flops(tile) / math.prod(tile))[:40]
     return min(likely, key=lambda tile: (_volume_flops(tile, shape, network), math.prod(tile)))
+
+
+def _largest_fitting(
+    candidates: list[list[int]], shape: Shape, network: Network, memory_bytes: int
+) -> Iterator[Shape]:
+    """Yield tiles that fit and cannot grow in y or x: smaller ones only cost more operations.
+
+    For each z, a staircase: as y grows, the x that fits shrinks.
+    """
+    depths, heights, widths = candidates
+    for depth in depths:
+        column = len(widths) - 1
+        for height in heights:
+            while column >= 0:
+                tile = (depth, height, widths[column])
+                if network.memory_bytes(_largest(tile, shape)) <= memory_bytes:
+                    yield tile
+                    break
+                column -= 1
 
 
 def _candidates(size: int, divisor: int) -> list[int]:

@@ -10,15 +10,17 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from distributed import Client
 from numpy.typing import NDArray
 
 from .geometry import Box, Shape
 from .schedule import run_all
 from .stores import open_array
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Reduction = Literal["mean", "majority"]
 

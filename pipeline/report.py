@@ -9,19 +9,15 @@ from __future__ import annotations
 import base64
 import html
 import json
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .errors import GeometryError
 from .geometry import Shape, shape_text
 from .page import PAGE, STYLE
+from .seams import SeamStatistics
 
 Row: TypeAlias = tuple[str, str]
 
@@ -118,71 +114,20 @@ class RunFigures:
         return Table(title="Where the workers' time went", rows=tuple(rows))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeamStatistics:
-    """How much neighbours differ across the borders of blocks, and elsewhere. See the ``ratio``."""
-
-    across_borders: float
-    elsewhere: float
-    border_pairs: int
-    """Neighbours across borders that were compared; 0 where there was nothing to compare."""
-
-    @property
-    def ratio(self) -> float:
-        """``across_borders / elsewhere``: about 1 where no seam can be seen, more where one can.
-
-        1 where nothing changes anywhere or nothing was compared; infinite where only borders show.
-        """
-        if self.elsewhere > 0:
-            return self.across_borders / self.elsewhere
-        return math.inf if self.across_borders > 0 else 1.0
-
-    def table(self) -> Table:
-        """Return the figures as a table."""
-        if not self.border_pairs:
-            return Table(title="Seams", rows=(("borders of blocks", "none in this picture"),))
-        rows = (
-            ("change across borders of blocks", f"{self.across_borders:.4f}"),
-            ("change elsewhere", f"{self.elsewhere:.4f}"),
-            ("ratio (1: no seam to be seen)", f"{self.ratio:.2f}"),
-        )
-        return Table(title="Seams", rows=rows)
-
-
-def seam_statistics(
-    values: NDArray[Any], *, block_edges: Sequence[Sequence[int] | None]
-) -> SeamStatistics:
-    """Compare the change between neighbours across borders of blocks with the change elsewhere.
-
-    ::
-
-        | . . . . | . . . . |     block_edges 4: the pair (3, 4) lies across a border,
-          0 1 2 3   4 5 6 7       the pairs (0, 1) … (6, 7) do not
-
-    values: classes (integers; change is the part of pairs that differ) or scores (floats; change
-    is the mean absolute difference). block_edges: per axis the first voxels of all blocks but the
-    first, or None for an axis that is not of space. ``elsewhere`` weighs the axes as ``across``
-    does, so that an axis along which a volume changes faster does not look like a seam; an axis
-    without border, or with nothing but borders, is left out.
-    Raises GeometryError for edges that are not inside the array, or not one entry per axis.
-    """
-    if len(block_edges) != values.ndim:
-        raise GeometryError(f"{len(block_edges)} lists of edges for {values.ndim} axes")
-    pairs, across, elsewhere = 0, 0.0, 0.0
-    for axis, edges in enumerate(block_edges):
-        inner = values.shape[axis] - 1
-        border = _border_pairs(edges or (), inner=inner)
-        if not 0 < border.sum() < inner:
-            continue
-        change = _change(np.moveaxis(values, axis, 0))
-        border_pairs = int(border.sum()) * (values.size // values.shape[axis])
-        across += float(change[border].mean()) * border_pairs
-        elsewhere += float(change[~border].mean()) * border_pairs
-        pairs += border_pairs
-    weight = max(pairs, 1)
-    return SeamStatistics(
-        across_borders=across / weight, elsewhere=elsewhere / weight, border_pairs=pairs
+def seam_table(seams: SeamStatistics) -> Table:
+    """Return what was found of seams as a table."""
+    if not seams.border_pairs:
+        return Table(title="Seams", rows=(("borders of blocks", "none in this picture"),))
+    rows = (
+        ("change across borders of blocks", f"{seams.across_borders:.4f}"),
+        ("change elsewhere", f"{seams.elsewhere:.4f}"),
+        ("ratio", f"{seams.ratio:.2f}"),
+        (
+            "lines elsewhere that change as much as the worst border (a seam: 0 %)",
+            f"{seams.lines_like_worst:.0%}",
+        ),
     )
+    return Table(title="Seams", rows=rows)
 
 
 def table_of(title: str, values: Mapping[str, Any]) -> Table:
@@ -255,24 +200,6 @@ def seconds_text(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def _border_pairs(edges: Sequence[int], *, inner: int) -> NDArray[np.bool_]:
-    """Return which of the ``inner`` pairs of neighbours along an axis lie across a border."""
-    if any(not 0 < edge <= inner for edge in edges):
-        raise GeometryError(
-            f"edges {list(edges)} of blocks: an axis of {inner + 1} has 1 to {inner}"
-        )
-    border = np.zeros(max(inner, 0), bool)
-    border[[edge - 1 for edge in edges]] = True
-    return border
-
-
-def _change(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the change between neighbours along the first axis."""
-    if values.dtype.kind in "biu":
-        return values[1:] != values[:-1]
-    return np.abs(np.diff(values, axis=0))
 
 
 def _value_text(value: object) -> str:

@@ -13,8 +13,9 @@ from . import pictures
 from .explain import redacted
 from .geometry import Box
 from .prepare import joined_path
-from .report import Picture, Report, RunFigures, SeamStatistics, Table, seam_statistics, table_of
+from .report import Picture, Report, RunFigures, Table, seam_table, table_of
 from .run import SegmentRun
+from .seams import SeamStatistics, seam_statistics
 from .segment import OutputArray
 from .stores import open_array
 from .volume import open_volume
@@ -53,7 +54,7 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
         f"{figures.blocks_done + figures.blocks_done_before:,} of {figures.blocks:,} blocks done",
         warnings=tuple(warnings),
         tables=(
-            *figures.tables(), _class_table(run), seams.table(), _job_table(run),
+            *figures.tables(), _class_table(run), seam_table(seams), _job_table(run),
             table_of("Versions", run.noted("provenance")["versions"]),
         ),
         pictures=(_picture(run, middle),),

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
-
-from distributed import Client, Future
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import RunError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 Item = TypeVar("Item")
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from distributed.metrics import context_meter
 from numpy.typing import NDArray
 
 from .geometry import Box, Shape, round_up
@@ -79,6 +78,8 @@ class StageClock:
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
         """Time what happens inside."""
+        from distributed.metrics import context_meter  # here: `overtile plan` needs no cluster
+
         start = time.perf_counter()
         try:
             with context_meter.meter(name):

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from pipeline import pictures, report
+from pipeline import pictures, report, seams
 from pipeline.errors import GeometryError
 
 NASTY = """<script>alert("1")</script> a|b `c` *d* [e](f) & 'g' \\ ~h~ _i_\nnext line"""
@@ -78,7 +78,7 @@ def counted_one_by_one(values, edges):
 @given(labels_and_edges())
 def test_seams_equal_a_count_of_pairs_one_by_one(labels):
     values, edges = labels
-    found = report.seam_statistics(values, block_edges=edges)
+    found = seams.seam_statistics(values, block_edges=edges)
     axes = list(counted_one_by_one(values, edges))
     pairs = sum(count for count, _, _ in axes)
     assert found.border_pairs == pairs
@@ -91,18 +91,18 @@ def test_noise_without_blocks_has_a_ratio_of_about_one_along_unlike_axes():
     rng = np.random.default_rng(0)
     noise = gaussian_filter(rng.random((40, 200, 200)), (0.4, 1, 4))
     labels = noise > 0.52  # changes most often along z, hardly ever along x
-    found = report.seam_statistics(labels, block_edges=[[20], [100], range(10, 200, 10)])
+    found = seams.seam_statistics(labels, block_edges=[[20], [100], range(10, 200, 10)])
     assert found.ratio == pytest.approx(1.0, abs=0.1)
 
 
 def test_blocks_that_disagree_are_told_and_infinitely_so_where_nothing_else_changes():
     one_class_per_block = np.kron(np.array([[0, 1], [1, 0]]), np.ones((8, 8), int))
-    found = report.seam_statistics(one_class_per_block, block_edges=[[8], [8]])
+    found = seams.seam_statistics(one_class_per_block, block_edges=[[8], [8]])
     assert (found.across_borders, found.elsewhere, found.ratio) == (1.0, 0.0, math.inf)
 
     shifted = np.tile(np.arange(16) % 4 == 0, (16, 1))
     shifted[8:] = np.roll(shifted[8:], 2, axis=1)
-    assert report.seam_statistics(shifted, block_edges=[[8], []]).ratio == math.inf
+    assert seams.seam_statistics(shifted, block_edges=[[8], []]).ratio == math.inf
 
 
 @pytest.mark.parametrize(
@@ -115,16 +115,16 @@ def test_blocks_that_disagree_are_told_and_infinitely_so_where_nothing_else_chan
     ],
 )
 def test_where_nothing_can_be_compared_or_nothing_changes_no_seam_is_claimed(values, edges):
-    found = report.seam_statistics(values, block_edges=edges)
+    found = seams.seam_statistics(values, block_edges=edges)
     assert found.ratio == 1.0
-    assert found.table().rows
+    assert report.seam_table(found).rows
 
 
 def test_a_step_of_scores_at_a_border_shows_and_channels_are_not_compared():
     scores_cyx = np.stack([np.tile(np.linspace(0, 0.4, 40), (6, 1))] * 2) * [[[1.0]], [[-1.0]]]
-    smooth = report.seam_statistics(scores_cyx, block_edges=[None, [], [20]])
+    smooth = seams.seam_statistics(scores_cyx, block_edges=[None, [], [20]])
     scores_cyx[..., 20:] += 0.3
-    stepped = report.seam_statistics(scores_cyx, block_edges=[None, [], [20]])
+    stepped = seams.seam_statistics(scores_cyx, block_edges=[None, [], [20]])
     assert smooth.ratio == pytest.approx(1.0)
     assert stepped.ratio > 20
 
@@ -132,7 +132,7 @@ def test_a_step_of_scores_at_a_border_shows_and_channels_are_not_compared():
 @pytest.mark.parametrize("edges", [[[0], []], [[8], []], [[-1], []], [[4]]])
 def test_edges_outside_of_the_array_are_refused(edges):
     with pytest.raises(GeometryError, match="edges"):
-        report.seam_statistics(np.zeros((8, 8), int), block_edges=edges)
+        seams.seam_statistics(np.zeros((8, 8), int), block_edges=edges)
 
 
 # Text
@@ -394,3 +394,12 @@ def test_a_png_holds_the_same_pixels():
 def test_what_is_no_slice_is_refused(make):
     with pytest.raises(GeometryError):
         make()
+
+
+def test_a_border_that_stands_out_of_all_other_lines_is_told_from_one_that_does_not():
+    labels = np.random.default_rng(0).integers(0, 2, (40, 60))
+    usual = seams.seam_statistics(labels, block_edges=[[20], [30]])
+    assert usual.lines_like_worst > 0
+    labels[20] = 1 - labels[19]
+    seam = seams.seam_statistics(labels, block_edges=[[20], [30]])
+    assert seam.lines_like_worst == 0
