@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipeline.errors import ClusterError
 
 if TYPE_CHECKING:  # a specification needs no distributed; `overtile plan` starts without it
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 Kind: TypeAlias = Literal["local", "address", "scheduler_file"]
 
@@ -93,28 +98,86 @@ def local_workers(spec: ClusterSpec) -> tuple[int, int]:
 
 @contextmanager
 def _local(spec: ClusterSpec) -> Iterator[Client]:
-    import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
+    with ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool:
+        starting = pool.submit(_start_local, spec)
+        try:
+            cluster = starting.result()
+        except BaseException:  # Ctrl-C: a cluster that is half started cannot be ended
+            with suppress(Exception):
+                _end(starting.result(), at_once=True)
+            raise
+    try:
+        with Client(cluster, set_as_default=False) as client:
+            yield client
+    except BaseException:
+        _end(cluster, at_once=True)
+        raise
+    _end(cluster, at_once=False)
+
+
+def _start_local(spec: ClusterSpec) -> LocalCluster:
+    """Start the worker processes; runs in a thread of its own.
+
+    A terminal sends Ctrl-C to every process in it. The workers are to leave it to us, so it is
+    blocked where they are started from: threads and processes inherit what is blocked.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    _start_tracker()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     workers, torch_threads = local_workers(spec)
-    # A worker that a nanny starts has OMP_NUM_THREADS=1 unless it is set before the start.
-    with (
-        dask.config.set(
-            {
-                "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": str(torch_threads),
-                "distributed.worker.daemon": False,
-            }
-        ),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=spec.threads_per_worker,
-            host="127.0.0.1",
-            dashboard_address=spec.dashboard,
-            silence_logs=40,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    settings = {
+        # A worker that a nanny starts has OMP_NUM_THREADS=1 unless it is set before the start.
+        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": str(torch_threads),
+        "distributed.worker.daemon": False,
+    }
+    with dask.config.set(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=spec.threads_per_worker,
+                host="127.0.0.1",
+                dashboard_address=spec.dashboard,
+                silence_logs=logging.ERROR,
+            )
+        except RuntimeError as error:
+            raise ClusterError(
+                f"{workers} worker processes could not be started here ({error}): is there memory "
+                "for them, and does the program that asks for them guard its own start with "
+                "`if __name__ == '__main__'`?"
+            ) from error
+
+
+def _start_tracker() -> None:
+    """Start multiprocessing's tracker, which removes the semaphores of processes that were killed.
+
+    It need not tell a user so. Started later, it would take back what we block: CPython's
+    resource_tracker.ensure_running unblocks SIGINT in the thread that first needs it.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+def _end(cluster: LocalCluster, *, at_once: bool) -> None:
+    """End the worker processes; ``at_once``: without waiting for what they are computing."""
+    if at_once:
+        for nanny in cluster.workers.values():
+            nanny.close_gracefully()  # it does not start its worker again
+            with suppress(ProcessLookupError, TypeError):  # it has ended by itself
+                os.kill(nanny.pid, signal.SIGKILL)
+    cluster.close()
 
 
 @contextmanager

@@ -8,10 +8,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.errors import OvertileError, PlanError, RunError
 
 from .terminal import say
+
+if TYPE_CHECKING:
+    from deploy import ClusterSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,8 +43,15 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, as all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"overtile: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="overtile",
         description="Segment microscopy volumes that fit on no single machine. Tiled equals whole.",
         epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input.",
@@ -73,6 +84,16 @@ def _sizes(text: str) -> tuple[int, int, int]:
     if len(sizes) != 3 or min(sizes) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: say three sizes as Z,Y,X, like 64,256,256")
     return sizes[0], sizes[1], sizes[2]
+
+
+def _gibibytes(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 2**20:
+        raise argparse.ArgumentTypeError(f"{text!r}: say GiB as a number above 0, like 2 or 0.5")
+    return size
 
 
 def _number_or_name(text: str) -> int | str:
@@ -167,7 +188,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--tile-memory",
-        type=float,
+        type=_gibibytes,
         default=2.0,
         metavar="GIB",
         dest="tile_memory_gib",
@@ -243,16 +264,14 @@ _REQUEST_FIELDS = (
 
 def _segment(options: argparse.Namespace) -> None:
     from .doors import run_segmentation
-    from .parameters import ClusterOptions
 
     parameters = _options(options)
-    cluster = _checked(ClusterOptions, cluster=options.cluster, workers=options.workers)
     run_segmentation(
         input=options.input,
         output=options.output,
         weights=options.weights,
         options=parameters,
-        spec=cluster.spec(),
+        spec=_cluster(options),
     )
 
 
@@ -263,6 +282,7 @@ def _plan(options: argparse.Namespace) -> None:
     from .plan_text import plan_json, plan_text
 
     parameters = _options(options)
+    _cluster(options)  # what segment would refuse
     request = parameters.request(input=options.input, output=options.output)
     predictor = UNetPredictor(options.weights, precision=parameters.precision)
     prepared = prepare(request, predictor)
@@ -275,6 +295,15 @@ def _options(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     return _checked(SegmentOptions, **{name: getattr(options, name) for name in _REQUEST_FIELDS})
 
 
+def _cluster(options: argparse.Namespace) -> ClusterSpec:
+    from .parameters import ClusterOptions
+
+    spec: ClusterSpec = _checked(
+        ClusterOptions, cluster=options.cluster, workers=options.workers
+    ).spec()
+    return spec
+
+
 def _checked(model, **values):  # type: ignore[no-untyped-def]
     """Return a pydantic model of these values, or raise PlanError with its first complaint."""
     from pydantic import ValidationError
@@ -283,8 +312,10 @@ def _checked(model, **values):  # type: ignore[no-untyped-def]
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise PlanError(f"--{place.replace('_', '-')}: {first['msg'].lower()}") from error
+        option = str(first["loc"][0]).replace("_", "-")
+        raise PlanError(
+            f"--{option} {first['input']!r}: {first['msg'].lower().replace('input', 'it')}"
+        ) from error
 
 
 def _weights(options: argparse.Namespace) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from deploy import ClusterSpec, open_cluster
 from pipeline.errors import RunError
+from pipeline.geometry import shape_text
 from pipeline.output import write_beside_ledger
+from pipeline.prepare import Prepared, prepare
 from pipeline.report import to_html
 from pipeline.run import SegmentRun, segment_regions
 from pipeline.run_report import run_report
@@ -24,12 +26,11 @@ def run_segmentation(
 ) -> SegmentRun:
     """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError."""
     request = options.request(input=input, output=output)
-    predictor = UNetPredictor(weights, precision=options.precision)
+    prepared = prepare(request, UNetPredictor(weights, precision=options.precision))
+    say_start(prepared)
     with open_cluster(spec) as client:
         say(f"dashboard: {client.dashboard_link}")
-        run = SegmentRun.open(request, predictor, client)
-        for note in run.prepared.notes:
-            say(f"note: {note}")
+        run = SegmentRun.start(prepared, client)
         try:
             with shown(run):
                 segment_regions(run)
@@ -40,6 +41,17 @@ def run_segmentation(
         keep_report(run)
         say_result(run)
     return run
+
+
+def say_start(prepared: Prepared) -> None:
+    """Print what is about to be done, before anything is started."""
+    plan, source = prepared.plan, prepared.source
+    say(
+        f"segmenting {shape_text(source.shape_zyx)} voxels in {len(plan)} blocks of "
+        f"{shape_text(plan.core)}"
+    )
+    for note in prepared.notes:
+        say(f"note: {note}")
 
 
 def keep_report(run: SegmentRun, *, error: str | None = None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.explain import redacted
 from pipeline.geometry import shape_text
+from pipeline.ledger import blocks_done
 from pipeline.prepare import Prepared
 
 
@@ -48,6 +50,7 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("voxel size", voxel_size_text(prepared)),
         ("normalisation", ", ".join(f"{k} {v}" for k, v in prepared.record.items())),
         ("output", f"OME-Zarr {prepared.request.format}: {images}"),
+        ("", fate_text(prepared)),
         ("engine", prepared.request.engine),
         ("blocks", f"{budget.blocks:,} of {shape_text(plan.core)} voxels"),
         ("grid", shape_text(plan.grid)),
@@ -64,6 +67,17 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("", f"{tile} for a tile, {block} for each of three blocks in hand"),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
+
+
+def fate_text(prepared: Prepared) -> str:
+    """Return what a run would do with the output that is there, or is not."""
+    where = redacted(prepared.request.output)
+    if prepared.fate == "created":
+        return f"to be made at {where}"
+    if prepared.fate == "replaced":
+        return f"what is at {where} would be deleted first"
+    done = blocks_done(prepared.request.output)
+    return f"to be gone on with at {where}: {done:,} of {len(prepared.plan):,} blocks are done"
 
 
 def voxel_size_text(prepared: Prepared) -> str:
@@ -87,9 +101,20 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
-        "input": prepared.source.uri,
+        "input": redacted(prepared.source.uri),
         "shape": list(prepared.source.shape),
         "axes": prepared.source.axes,
+        "dtype": prepared.source.dtype,
+        "voxel_size": list(prepared.source.voxel_size),
+        "normalisation": dict(prepared.record),
+        "output": redacted(prepared.request.output),
+        "fate": prepared.fate,
+        "format": prepared.request.format,
+        "engine": prepared.request.engine,
+        "images": [
+            {"name": image.name, "dtype": image.dtype, "shapes": [list(s) for s in image.shapes]}
+            for image in prepared.images
+        ],
         "block": list(prepared.plan.core),
         "tile": list(prepared.plan.tile),
         "halo": list(prepared.plan.halo.low),

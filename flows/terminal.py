@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.run import Progress, SegmentRun
 
-PLAIN_EVERY_S = 10.0
 BAR_EVERY_S = 0.25
+BAR_COLUMNS = 16
+"""Of a terminal's 80, the numbers need the rest."""
+PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
+"""Plain lines come quickly at first and once a minute later: a log of a long run stays short."""
 
 
 def say(text: str) -> None:
@@ -35,19 +39,30 @@ def duration_text(seconds: float) -> str:
 
 def progress_text(progress: Progress) -> str:
     """Return one plain line: how far, how fast, how long still."""
-    if progress.stage != "segment":
-        return f"{progress.done}/{progress.blocks} blocks, building the pyramid"
-    done_here = progress.done - progress.done_before
-    seconds = max(progress.seconds, 1e-9)
     line = f"{progress.done}/{progress.blocks} blocks"
-    if done_here:
-        left = (progress.blocks - progress.done) * seconds / done_here
-        line += (
-            f", {done_here / seconds:.2f} blocks/s, "
-            f"{progress.voxels_done / seconds / 1e6:.2f} Mvoxel/s, "
-            f"{duration_text(left)} left"
-        )
-    return line + (f", {progress.set_aside} set aside" if progress.set_aside else "")
+    if progress.set_aside:
+        line += f", {progress.set_aside} set aside"
+    if progress.stage != "segment":
+        return line + (", building the pyramid" if progress.stage == "pyramid" else ", done")
+    done_here = progress.done - progress.done_before
+    if not done_here:
+        return line + ", waiting for the first one"
+    seconds = max(progress.seconds, 1e-9)
+    left = (progress.blocks - progress.done) * seconds / done_here
+    return line + (
+        f", {rate_text(done_here / seconds)} blocks/s, "
+        f"{rate_text(progress.voxels_done / seconds / 1e6)} Mvoxel/s, "
+        f"{duration_text(left)} left"
+    )
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate with two digits that say something, however slow it is.
+
+    >>> rate_text(12.345), rate_text(0.00345)
+    ('12.35', '0.0035')
+    """
+    return f"{rate:.2f}" if rate >= 0.1 else f"{rate:.2g}"
 
 
 @contextmanager
@@ -61,7 +76,12 @@ def shown(run: SegmentRun) -> Iterator[None]:
 
 @contextmanager
 def _lines(run: SegmentRun) -> Iterator[None]:
-    with _repeating(PLAIN_EVERY_S, lambda: say(progress_text(run.progress()))):
+    start = time.monotonic()
+
+    def pause_s() -> float:
+        return min(PLAIN_LONGEST_S, max(PLAIN_SHORTEST_S, (time.monotonic() - start) / 5))
+
+    with _repeating(pause_s, lambda: say(progress_text(run.progress()))):
         yield
 
 
@@ -71,7 +91,7 @@ def _bar(run: SegmentRun) -> Iterator[None]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
-        BarColumn(),
+        BarColumn(BAR_COLUMNS),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[text]}"),
     )
@@ -82,19 +102,21 @@ def _bar(run: SegmentRun) -> Iterator[None]:
             progress = run.progress()
             bar.update(task, completed=progress.done, text=progress_text(progress))
 
-        with _repeating(BAR_EVERY_S, update):
-            yield
         update()
+        with _repeating(lambda: BAR_EVERY_S, update):
+            try:
+                yield
+            finally:
+                update()
 
 
 @contextmanager
-def _repeating(every_s: float, call: object) -> Iterator[None]:
+def _repeating(pause_s: Callable[[], float], call: Callable[[], None]) -> Iterator[None]:
     """Call something every so often from a side thread while inside."""
-    assert callable(call)
     over = threading.Event()
 
     def loop() -> None:
-        while not over.wait(every_s):
+        while not over.wait(pause_s()):
             call()
 
     thread = threading.Thread(target=loop, name="progress", daemon=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -49,13 +50,29 @@ class Job:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, other: Mapping[str, Any]) -> str:
-        """Return what of ``other`` (what was stored) is not as here, for a person."""
-        names = sorted({*self.parts, *other})
+        """Return what of ``other`` (what was stored) is not as here, for a person.
+
+        What is still ``auto`` here is decided on a worker, and differs from nothing yet.
+        """
+        names = sorted(name for name in {*self.parts, *other} if self.parts.get(name) != "auto")
         differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
         return "; ".join(
             f"{name} was {_short(other.get(name))}, now {_short(self.parts.get(name))}"
             for name in differing
         )
+
+
+def check_job(output_uri: str, job: Job, stored: Mapping[str, Any]) -> None:
+    """Raise OutputError where the job that made an output is known to be another one."""
+    if differences := job.differences(stored):
+        raise _another_job(output_uri, differences)
+
+
+def _another_job(output_uri: str, differences: str) -> OutputError:
+    return OutputError(
+        f"{redacted(output_uri)} belongs to another job ({differences}): "
+        "choose another output, or replace it with --overwrite"
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -64,6 +81,8 @@ def _plain(value: Any) -> Any:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
+    if re.fullmatch("[0-9a-f]{64}", text):
+        return f"{text[:12]}…"
     return text if len(text) <= 80 else text[:77] + "…"
 
 
@@ -93,10 +112,7 @@ class Ledger:
         group = _run_group(output_uri, mode="r+")
         stored: Any = group.attrs["job"]
         if group.attrs.get("job_digest") != job.digest:
-            raise OutputError(
-                f"{redacted(output_uri)} belongs to another job ({job.differences(stored)}): "
-                "choose another output, or replace it with --overwrite"
-            )
+            raise _another_job(output_uri, job.differences(stored))
         done: Any = group["done"]
         states = np.asarray(done[...])
         states[states == BlockState.SET_ASIDE] = BlockState.MISSING
@@ -145,6 +161,12 @@ def stored_job(output_uri: str) -> Mapping[str, Any]:
     """Return the parts of the job that made this output; it must hold a ledger."""
     job: Any = _run_group(output_uri).attrs["job"]
     return dict(job)
+
+
+def blocks_done(output_uri: str) -> int:
+    """Return how many blocks of an output that holds a ledger are done."""
+    done: Any = _run_group(output_uri)["done"]
+    return int(np.count_nonzero(np.asarray(done[...]) == BlockState.DONE))
 
 
 def was_created(output_uri: str) -> bool:

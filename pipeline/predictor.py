@@ -34,7 +34,11 @@ class Predictor(Protocol):
 
     @property
     def halo(self) -> tuple[int, int, int]:
-        """Context per side in voxels: a score depends on no input further away than this."""
+        """Context per side in voxels, of a core that starts at a multiple of the divisor.
+
+        A score elsewhere on the pooling grid may reach up to a divisor further to one side; the
+        input that :meth:`input_shape` states holds that too.
+        """
 
     @property
     def divisor(self) -> tuple[int, int, int]:

@@ -13,23 +13,26 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from .budget import Budget, Layout, choose_chunk, make_plan, reckon
-from .errors import IntensityError, PlanError, VolumeError
+from .errors import IntensityError, OutputError, PlanError, VolumeError
 from .explain import redacted
 from .geometry import Shape
 from .image_spec import ImageSpec
 from .intensity import MEASURED_KINDS, check_record
-from .ledger import Job
+from .ledger import Job, check_job, stored_job, was_created
 from .levels import level_grids
+from .output import check_output
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob
 from .segment import OutputArray
+from .stores import normalised_uri
 from .volume import VolumeSource, find_volume
 
 Engine: TypeAlias = Literal["store", "map_overlap"]
 OutputKind: TypeAlias = Literal["classes", "scores"]
 ScoresDtype: TypeAlias = Literal["uint8", "float16", "float32"]
 OmeVersion: TypeAlias = Literal["0.5", "0.4"]
+Fate: TypeAlias = Literal["created", "resumed", "replaced"]
 
 CLASSES_PATH = "labels/classes"
 VERSION = version("overtile")
@@ -86,6 +89,8 @@ class Prepared:
     regions: tuple[Region, ...]
     images: tuple[ImageSpec, ...]
     budget: Budget
+    fate: Fate
+    """What happens to the output: made where there is nothing, gone on with, or deleted first."""
     notes: tuple[str, ...]
 
     @property
@@ -141,14 +146,17 @@ class Prepared:
         )
 
 
-def prepare(
-    request: SegmentRequest, predictor: Predictor, *, stored: Mapping[str, Any] | None = None
-) -> Prepared:
+def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
     """Return what a run of ``request`` would do. Reads metadata only; writes nothing.
 
-    stored: the job that made the output, if there is one; block and tile that the user left open
-    are taken from it, so that a run resumes on another machine too. Raises kinds of OvertileError.
+    Where the output is there from an earlier run, block and tile that the user left open are taken
+    from that run's job, so that it resumes on another machine too. Raises kinds of OvertileError
+    for whatever a run would refuse without asking a worker.
     """
+    output = normalised_uri(request.output, kind=OutputError)  # workers have other folders
+    request = replace(request, output=output)
+    fate = _fate(request)
+    stored = stored_job(output) if fate == "resumed" else {}
     source = find_volume(
         request.input,
         level=request.level,
@@ -159,12 +167,11 @@ def prepare(
     _check_channels(source, predictor)
     _check_layers(predictor, allow_seams=request.allow_seams)
     record, notes = _record(request, predictor, source)
-    chosen = stored or {}
     plan = make_plan(
         source.shape_zyx,
         predictor,
-        block=request.block or tuple(chosen.get("block", ())) or None,
-        tile=request.tile or _stored_tile(request, chosen),
+        block=request.block or tuple(stored.get("block", ())) or None,
+        tile=request.tile or _stored_tile(request, stored),
         memory_bytes=request.tile_memory_bytes,
     )
     regions = tuple(plan.regions())
@@ -172,7 +179,7 @@ def prepare(
     if len(predictor.class_names) > 255:
         raise PlanError(f"{len(predictor.class_names)} classes do not fit uint8: 255 at most")
     budget = reckon(plan, predictor, _layout(source, plan, images, request), regions=len(regions))
-    return Prepared(
+    prepared = Prepared(
         request=request,
         source=source,
         predictor=predictor,
@@ -181,13 +188,26 @@ def prepare(
         regions=regions,
         images=images,
         budget=budget,
+        fate=fate,
         notes=(*source.notes, *notes),
     )
+    if stored:
+        check_job(output, prepared.job(predictor), stored)
+    return prepared
 
 
 def joined_path(*parts: str) -> str:
     """Return a path inside a Zarr store from its parts, of which any may be empty."""
     return "/".join(part for part in parts if part)
+
+
+def _fate(request: SegmentRequest) -> Fate:
+    found = check_output(request.output, input_uri=request.input, overwrite=request.overwrite)
+    if found == "absent":
+        return "created"
+    # A creation that was cut short holds no voxel yet: it is done again.
+    goes_on = found == "ours" and not request.overwrite and was_created(request.output)
+    return "resumed" if goes_on else "replaced"
 
 
 def _stored_tile(request: SegmentRequest, stored: Mapping[str, Any]) -> Shape | None:

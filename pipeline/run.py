@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -22,10 +22,10 @@ from .errors import ClusterError, OutputError, PlanError, RunError, VolumeError
 from .explain import redacted
 from .figures import Figures
 from .intensity import Intensity
-from .ledger import BlockState, Ledger, blocks_left, stored_job, was_created
+from .ledger import BlockState, Ledger, blocks_left
 from .measure import measure_intensity
 from .ome import create_image, create_root
-from .output import check_output, delete_output
+from .output import delete_output
 from .plan import Region
 from .predictor import Predictor
 from .prepare import VERSION, Prepared, SegmentRequest, prepare, with_settled
@@ -33,7 +33,7 @@ from .provenance import provenance
 from .pyramid import build_level
 from .schedule import InFlightLimit, run_all
 from .segment import BlockJob, BlockResult
-from .stores import normalised_uri, scheme_of
+from .stores import scheme_of
 from .volume import VolumeSource, find_volume, open_volume
 
 REGIONS_AT_A_TIME = 2
@@ -85,24 +85,24 @@ class SegmentRun:
 
         Raises kinds of OvertileError for what the user can mend.
         """
+        return cls.start(prepare(request, predictor), client)
+
+    @classmethod
+    def start(cls, prepared: Prepared, client: Client) -> SegmentRun:
+        """Check what was prepared against the cluster, then create the output or resume it."""
         token = uuid4().hex[:12]
-        output = normalised_uri(request.output, kind=OutputError)  # workers have other folders
-        request = replace(request, output=output)
-        found = check_output(request.output, input_uri=request.input, overwrite=request.overwrite)
-        resuming = found == "ours" and not request.overwrite and was_created(request.output)
-        stored = stored_job(request.output) if resuming else None
-        prepared = prepare(request, predictor, stored=stored)
+        request = prepared.request
         _check_reach(prepared, client)
         _check_memory(prepared, client)
         settled = _settle(prepared, client, token)
         prepared = with_settled(prepared, settled)
         job = prepared.job(settled)
-        if resuming:
+        if prepared.fate == "resumed":
             ledger = Ledger.resume(request.output, job)
             intensity = Intensity.from_json(ledger.noted("intensity"))
         else:
             intensity = _measure(prepared, client, token)
-            if found != "absent":
+            if prepared.fate == "replaced":
                 delete_output(request.output)
             ledger = _create(prepared, job, intensity, client)
         block_job = BlockJob(

@@ -1,0 +1,186 @@
+"""Law 7: whatever ends a run, whenever, costs no voxel, and no finished block is computed again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import psutil
+import pytest
+import zarr
+
+SHAPE, BLOCK = (8, 48, 300), (4, 16, 16)
+GRID = (2, 3, 19)
+BLOCKS = 2 * 3 * 19
+ENOUGH = 12
+"""Blocks that are done when a run is killed: some, and far from all."""
+
+
+@pytest.fixture(scope="module")
+def command(weights, textured, tmp_path_factory):
+    """Return a function from an output to the shell command that makes it."""
+    source = tmp_path_factory.mktemp("killed") / "in.zarr"
+    zarr.create_array(source, data=textured(SHAPE), chunks=(8, 16, 64))
+
+    def make(out, *more):
+        return [
+            sys.executable, "-m", "flows.cli", "segment", str(source), str(out),
+            "--weights", weights("3d"), "--workers", "2", "--precision", "fp32",
+            "--block", ",".join(map(str, BLOCK)), "--outputs", "classes,scores",
+            "--scores-dtype", "float32", *more,
+        ]  # fmt: skip
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command, tmp_path_factory):
+    """Return every stored array, byte by byte, of a run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
+    finished = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    files = stored_bytes(out)
+    assert {"0/zarr.json", "1/zarr.json", "labels/classes/1/zarr.json"} <= set(files)
+    return files
+
+
+def stored_bytes(out):
+    """Return the content of every file of every array; the ledger knows times, and is left out."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".partial")
+    named = {str(path.relative_to(out)): path for path in files}
+    return {name: p.read_bytes() for name, p in named.items() if not name.startswith("run/")}
+
+
+def done(out):
+    """Return which blocks the ledger of an output has as done, none where there is no ledger."""
+    try:
+        return np.asarray(zarr.open_array(out / "run/done", mode="r")[...]) == 1
+    except (FileNotFoundError, KeyError):
+        return np.zeros(GRID, bool)
+
+
+def shards_of(out, blocks):
+    """Return inode and time of the shards of some blocks: writing again changes both."""
+    paths = []
+    for z, y, x in np.argwhere(blocks):
+        paths += [out / f"0/c/0/{z}/{y}/{x}", out / f"labels/classes/0/c/{z}/{y}/{x}"]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+@contextmanager
+def started(command, out):
+    """Yield a run whose ledger shows some blocks but not all, and every process that it has."""
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        waited = time.monotonic()
+        while done(out).sum() < ENOUGH:
+            assert run.poll() is None, run.communicate()[1]
+            assert time.monotonic() - waited < 200, "no blocks were done"
+            time.sleep(0.02)
+        yield run, psutil.Process(run.pid).children(recursive=True)
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+
+
+def workers(processes):
+    return [p for p in processes if "spawn_main" in " ".join(p.cmdline())]
+
+
+def still_running(processes, *, within_s):
+    """Return those of the processes that have not ended in time; a zombie has ended."""
+    deadline = time.monotonic() + within_s
+    while running := [p for p in processes if is_running(p)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return running
+
+
+def is_running(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def finish(command, out, undisturbed):
+    """Run the command again, to its end: what was done stays as it is, the rest gets done."""
+    finished_before = done(out)
+    assert ENOUGH <= finished_before.sum() < BLOCKS
+    shards = shards_of(out, finished_before)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert shards_of(out, finished_before) == shards
+    by_this_run = int(re.search(rf"done: {BLOCKS} blocks \((\d+) by this run\)", again.stderr)[1])
+    assert by_this_run == BLOCKS - finished_before.sum()
+    assert f"resuming: {finished_before.sum()} of {BLOCKS} blocks" in again.stderr
+    assert stored_bytes(out) == undisturbed
+
+
+def test_a_run_killed_between_blocks_gives_the_same_bytes_and_computes_no_finished_block_again(
+    command, undisturbed, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    with started(command(out), out) as (run, processes):
+        run.kill()
+        assert still_running(processes, within_s=30) == [], "workers outlive a driver that died"
+    finish(command(out), out, undisturbed)
+
+
+def test_a_killed_worker_costs_no_voxel(command, undisturbed, tmp_path):
+    out = tmp_path / "out.zarr"
+    with started(command(out), out) as (run, processes):
+        victim, *others = workers(processes)
+        assert others
+        victim.kill()
+        _, said = run.communicate(timeout=300)
+        assert run.returncode == 0, said
+        assert still_running([victim, *others], within_s=10) == []
+    assert stored_bytes(out) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("how", "whom"),
+    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    ids=["SIGTERM", "SIGINT", "Ctrl-C in a terminal"],
+)
+def test_a_stopped_run_says_one_line_leaves_no_process_and_resumes(
+    how, whom, command, undisturbed, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    with started(command(out), out) as (run, processes):
+        whom(run.pid, how)
+        _, said = run.communicate(timeout=30)
+        assert run.returncode == 1
+        assert still_running(processes, within_s=10) == []
+    *before, last = said.splitlines()
+    assert last.startswith("overtile: stopped; ")
+    assert "again" in last
+    told = re.compile(r"segmenting |note: |dashboard: |\d+/\d+ blocks")
+    assert [line for line in before if not told.match(line)] == []
+    finish(command(out), out, undisturbed)
+
+
+@pytest.mark.parametrize("after_s", [0.2, 1.0, 2.0])
+def test_ctrl_c_while_the_workers_start_says_one_line_and_leaves_no_process(
+    after_s, command, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    run = subprocess.Popen(command(out), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert run.stderr.readline().startswith("segmenting ")  # next comes the cluster
+    time.sleep(after_s)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 1
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("overtile: stopped; ")
+    assert still_running(processes, within_s=10) == []
