@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import os
+import re
 import signal
 import warnings
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ if TYPE_CHECKING:  # a specification needs no distributed; `overtile plan` start
 Kind: TypeAlias = Literal["local", "address", "scheduler_file"]
 
 ADDRESS_SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
+_ADDRESS = re.compile(rf"({'|'.join(ADDRESS_SCHEMES)})[^/\s]+:\d+(/\S*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,20 @@ def parse_cluster(text: str, *, workers: int | None = None) -> ClusterSpec:
     if workers is not None:
         raise ClusterError(f"--workers goes with --cluster local; {text} has the workers it has")
     if text.startswith(ADDRESS_SCHEMES):
-        return ClusterSpec(kind="address", where=text)
+        return ClusterSpec(kind="address", where=checked_address(text))
     if Path(text).is_file():
         return ClusterSpec(kind="scheduler_file", where=str(Path(text).resolve()))
     raise ClusterError(
         f"cluster {text!r} is neither local, nor an address like tcp://HOST:PORT, "
         "nor a scheduler file that is there"
     )
+
+
+def checked_address(text: str) -> str:
+    """Return an address that names host and port. Raises ClusterError for another one."""
+    if not _ADDRESS.fullmatch(text):
+        raise ClusterError(f"cluster {text!r} names no host and port: say it like tcp://HOST:8786")
+    return text
 
 
 @contextmanager
@@ -184,17 +195,9 @@ def _end(cluster: LocalCluster, *, at_once: bool) -> None:
 def _elsewhere(spec: ClusterSpec) -> Iterator[Client]:
     from distributed import Client
 
-    try:
-        if spec.kind == "address":
-            client = Client(spec.where, timeout=spec.timeout_s, set_as_default=False)
-        else:
-            client = Client(scheduler_file=spec.where, timeout=spec.timeout_s, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"no Dask scheduler answered at {spec.where} within {spec.timeout_s:.0f} s: "
-            "is it running, and reachable from here?"
-        ) from error
-    with client:
+    address = spec.where if spec.kind == "address" else _address_in(spec.where)
+    _check_answers(address, timeout_s=spec.timeout_s)
+    with Client(address, timeout=spec.timeout_s, set_as_default=False) as client:
         try:
             client.wait_for_workers(1, timeout=spec.timeout_s)
         except TimeoutError as error:
@@ -202,3 +205,39 @@ def _elsewhere(spec: ClusterSpec) -> Iterator[Client]:
                 f"the scheduler at {spec.where} has no workers: start some, then run again"
             ) from error
         yield client
+
+
+def _address_in(scheduler_file: str) -> str:
+    """Return the address that a scheduler wrote into its file."""
+    try:
+        return checked_address(json.loads(Path(scheduler_file).read_text())["address"])
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ClusterError(
+            f"{scheduler_file} is no scheduler file: it states no address like tcp://HOST:PORT; "
+            "start the scheduler with --scheduler-file"
+        ) from error
+
+
+def _check_answers(address: str, *, timeout_s: float) -> None:
+    """Raise ClusterError unless a Dask scheduler answers.
+
+    Asked before a Client is made: one that could not connect waits 20 s more when it is deleted
+    (distributed 2026.7). In a thread of its own, for the caller may have an event loop running.
+    """
+    from distributed import Security
+    from distributed.comm import connect
+
+    async def ask() -> None:
+        options = Security().get_connection_args("client")
+        comm = await connect(address, timeout=timeout_s, **options)
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pool.submit(lambda: asyncio.run(ask())).result()
+        except Exception as error:  # whatever another kind of server makes of the question
+            said = " ".join(str(error).split())[:200]
+            raise ClusterError(
+                f"no Dask scheduler answered at {address} within {timeout_s:.0f} s "
+                f"({said or type(error).__name__}): is it running, and reachable from here?"
+            ) from error

@@ -27,9 +27,9 @@ def run_segmentation(
     """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError."""
     request = options.request(input=input, output=output)
     prepared = prepare(request, UNetPredictor(weights, precision=options.precision))
-    say_start(prepared)
     with open_cluster(spec) as client:
         say(f"dashboard: {client.dashboard_link}")
+        say_start(prepared)
         run = SegmentRun.start(prepared, client)
         try:
             with shown(run):
@@ -44,7 +44,7 @@ def run_segmentation(
 
 
 def say_start(prepared: Prepared) -> None:
-    """Print what is about to be done, before anything is started."""
+    """Print what is about to be done."""
     plan, source = prepared.plan, prepared.source
     say(
         f"segmenting {shape_text(source.shape_zyx)} voxels in {len(plan)} blocks of "

@@ -35,7 +35,9 @@ class SegmentOptions(BaseModel):
         ["classes"], min_length=1, description="Classes per voxel, probabilities per class, or both"
     )
     scores_dtype: Literal["uint8", "float16", "float32"] = Field(
-        "uint8", description="How probabilities are stored; uint8 means 0..255"
+        "uint8",
+        title="Scores dtype",
+        description="How probabilities are stored; uint8 means 0..255",
     )
     normalisation: str | None = Field(
         None,
@@ -44,7 +46,9 @@ class SegmentOptions(BaseModel):
     )
     block: ZYX | None = Field(None, description="Voxels z, y, x that one task writes")
     tile: ZYX | None = Field(None, description="Voxels z, y, x of one pass through the network")
-    tile_memory_gib: float = Field(2.0, gt=0, description="Memory that one tile may take")
+    tile_memory_gib: float = Field(
+        2.0, gt=0, title="Tile memory (GiB)", description="Memory that one tile may take"
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bfloat16 where the device computes in it natively"
     )
@@ -54,7 +58,9 @@ class SegmentOptions(BaseModel):
     format: Literal["0.5", "0.4"] = Field("0.5", description="OME-Zarr version of the output")
     overwrite: bool = Field(False, description="Replace an output that is there")
     allow_seams: bool = Field(
-        False, description="Run networks whose layers look at statistics of a whole tile"
+        False,
+        title="Allow seams",
+        description="Run networks whose layers look at statistics of a whole tile",
     )
     retries: int = Field(2, ge=0, description="How often a failing block is tried again")
 
@@ -81,7 +87,9 @@ class ClusterOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", title="Cluster")
 
     cluster: str = Field(
-        "local", description="local, an address like tcp://HOST:PORT, or a scheduler file"
+        "local",
+        title="Where",
+        description="local, an address like tcp://HOST:PORT, or a scheduler file",
     )
     workers: int | None = Field(None, ge=1, description="Processes of a local cluster")
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from prefect import flow, get_run_logger, task
+import logging
+from concurrent.futures import wait
+from typing import Any
+
+from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from deploy import open_cluster
-from pipeline.errors import RunError
+from pipeline.errors import RunError, RunStoppedError
+from pipeline.prepare import prepare
 from pipeline.run import REGIONS_AT_A_TIME, SegmentRun
 from pipeline.run_report import run_report
 from unet import UNetPredictor
@@ -21,9 +28,12 @@ ARTIFACT_PICTURE_SIDE = 384
 
 
 @task(name="segment-region", task_run_name="region-{number}", cache_policy=NO_CACHE)
-def segment_region(run: SegmentRun, number: int) -> int:
+def segment_region(run: SegmentRun, number: int) -> int | State[int]:
     """Do the blocks of one region; return how many are done."""
-    return run.segment_region(run.regions[number])
+    try:
+        return run.segment_region(run.regions[number])
+    except RunStoppedError as stopped:  # cancelled with its flow run, not failed
+        return Cancelled(message=str(stopped))
 
 
 @task(name="build-pyramid", cache_policy=NO_CACHE)
@@ -45,19 +55,26 @@ def segment_volume(
 ) -> str:
     """Segment a volume: Zarr in, OME-Zarr out.
 
+    A path that is relative starts at the folder in which the flow runs. For a deployment that is
+    the project's folder on the Prefect worker's machine, wherever the run was asked for.
+
     Args:
         input: OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…
+            (relative paths start at the project's folder)
         output: OME-Zarr to be made; if it is there from the same job, the run resumes
-        weights: a weights file or URI, or the name of bundled weights (demo)
-        options: how to segment
-        cluster: where the workers are
+        weights: A weights file or URI, or the name of bundled weights (demo)
+        options: How to segment
+        cluster: Where the Dask workers are
     """
     request = options.request(input=input, output=output)
-    predictor = UNetPredictor(weights, precision=options.precision)
-    with open_cluster(cluster.spec()) as client:
+    spec = cluster.spec()
+    prepared = prepare(request, UNetPredictor(weights, precision=options.precision))
+    # Prefect prints what every logger says.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    with open_cluster(spec) as client:
         get_run_logger().info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
-        run = SegmentRun.open(request, predictor, client)
+        run = SegmentRun.start(prepared, client)
         try:
             with progress_shown(run):
                 _segment_regions(run)
@@ -66,17 +83,22 @@ def segment_volume(
             _report(run, error=str(error))
             raise
         _report(run)
-    return output
+    return prepared.request.output
 
 
 def _segment_regions(run: SegmentRun) -> None:
     """Submit every region; whatever ends this (a cancellation too) ends the regions' blocks."""
+    futures: list[Any] = []  # PrefectConcurrentFuture; Prefect's types say less
     try:
-        futures = [segment_region.submit(run, region.number) for region in run.regions]
-        for future in futures:
+        for region in run.regions:
+            futures.append(segment_region.submit(run, region.number))
+        for future in as_completed(futures):
             future.result()
     except BaseException:
         run.stop()
+        for future in futures:
+            future.wrapped_future.cancel()  # those that have not begun
+        wait([future.wrapped_future for future in futures])
         raise
 
 

@@ -43,3 +43,7 @@ class ClusterError(OvertileError, RuntimeError):
 
 class RunError(RuntimeError):
     """A run that started and did not end well; its message says how to resume. No user error."""
+
+
+class RunStoppedError(RunError):
+    """A run that somebody stopped, by Ctrl-C or by cancelling it: nothing is wrong with it."""

@@ -147,13 +147,13 @@ def to_markdown(report: Report, *, picture_link: Callable[[Picture], str] | None
     link = picture_link or data_uri
     parts = [f"# {_markdown(report.title)}", _markdown(report.summary)]
     parts += [f"> **Warning:** {_markdown(warning)}" for warning in report.warnings]
-    for table in report.tables:
-        rows = [f"| {_markdown(name)} | {_markdown(value)} |" for name, value in table.rows]
-        parts += [f"## {_markdown(table.title)}", "\n".join(["| | |", "|:--|:--|", *rows])]
     for picture in report.pictures:
         address = quote(link(picture), safe="/:?&=#%;,+@~!$*")
         image = f"![{_markdown(picture.title)}]({address})"
         parts += [f"## {_markdown(picture.title)}", image, _markdown(picture.caption)]
+    for table in report.tables:
+        rows = [f"| {_markdown(name)} | {_markdown(value)} |" for name, value in table.rows]
+        parts += [f"## {_markdown(table.title)}", "\n".join(["| | |", "|:--|:--|", *rows])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

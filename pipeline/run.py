@@ -18,7 +18,7 @@ from uuid import uuid4
 from distributed import Client, span
 
 from .engines import graph_outcomes, store_outcomes
-from .errors import ClusterError, OutputError, PlanError, RunError, VolumeError
+from .errors import ClusterError, OutputError, PlanError, RunError, RunStoppedError, VolumeError
 from .explain import redacted
 from .figures import Figures
 from .intensity import Intensity
@@ -71,6 +71,7 @@ class SegmentRun:
         self._client = client
         self._limit = InFlightLimit(client)
         self._stop = threading.Event()
+        self._given_up = ""
         self._lock = threading.Lock()
         self._figures = Figures.from_json(ledger.noted("figures"))
         self._session_voxels = 0
@@ -136,7 +137,9 @@ class SegmentRun:
                 ):  # fmt: skip
                     self._record(batch.results, batch.failures)
         if self._stop.is_set():
-            raise RunError(f"stopped: {self._resume_advice()}")
+            if self._given_up:  # by the other region, perhaps: both say why
+                raise RunError(self._given_up)
+            raise RunStoppedError(f"stopped: {self._resume_advice()}")
         return sum(map(self._ledger.is_done, region.indices))
 
     def _record(
@@ -157,11 +160,12 @@ class SegmentRun:
         if due:
             self._ledger.note(figures=self._figures.to_json())
         if hopeless:
-            self.stop()
-            raise RunError(
+            self._given_up = (
                 f"the first {len(self._failures)} blocks all failed, the last one with: "
                 f"{next(reversed(self._failures.values()))}; {self._resume_advice()}"
             )
+            self.stop()
+            raise RunError(self._given_up)
 
     def finish(self) -> Figures:
         """Build the pyramid and note the figures; raise RunError if blocks were set aside."""

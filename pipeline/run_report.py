@@ -38,10 +38,16 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
 
     error: why it did not end well. side: width and height of its pictures in voxels, at most.
     """
-    middle = read_middle(run, side=side)
-    seams = _seams(run, middle)
     figures = _figures(run)
     warnings = [error] if error else []
+    shown: tuple[Picture, ...] = ()
+    seams: tuple[Table, ...] = ()
+    try:
+        middle = read_middle(run, side=side)
+        shown, seams = (_picture(run, middle),), (seam_table(_seams(run, middle)),)
+    except Exception as unreadable:  # what failed the run must not take its report away, too
+        why = " ".join(str(unreadable).split())
+        warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
     if figures.nan_voxels:
         warnings.append(
             f"{figures.nan_voxels:,} voxels of the input are NaN or infinite: read as 0"
@@ -54,10 +60,10 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
         f"{figures.blocks_done + figures.blocks_done_before:,} of {figures.blocks:,} blocks done",
         warnings=tuple(warnings),
         tables=(
-            *figures.tables(), _class_table(run), seam_table(seams), _job_table(run),
+            *figures.tables(), _class_table(run), *seams, _job_table(run),
             table_of("Versions", run.noted("provenance")["versions"]),
         ),
-        pictures=(_picture(run, middle),),
+        pictures=shown,
     )  # fmt: skip
 
 
