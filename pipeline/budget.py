@@ -213,10 +213,10 @@ def _candidates(size: int, divisor: int) -> list[int]:
     """Return tile sizes that cut an axis evenly, from the divisor to the whole axis."""
     sizes = set()
     wanted = float(divisor)
-    while wanted < min(round_up(size, divisor), TILE_LONGEST) * 1.3:
+    while wanted < min(round_up(size, divisor), TILE_LONGEST) * 1.4:
         pieces = max(1, math.ceil(size / wanted))
         sizes.add(round_up(math.ceil(size / pieces), divisor))
-        wanted *= 1.3
+        wanted *= 1.4
     return sorted(s for s in sizes if s <= max(TILE_LONGEST, divisor))
 
 
