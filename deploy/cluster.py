@@ -236,7 +236,7 @@ def _check_answers(address: str, *, timeout_s: float) -> None:
         try:
             pool.submit(lambda: asyncio.run(ask())).result()
         except Exception as error:  # whatever another kind of server makes of the question
-            said = " ".join(str(error).split())[:200]
+            said = "silence" if isinstance(error, OSError) else " ".join(str(error).split())[:200]
             raise ClusterError(
                 f"no Dask scheduler answered at {address} within {timeout_s:.0f} s "
                 f"({said or type(error).__name__}): is it running, and reachable from here?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from deploy import ClusterSpec, open_cluster
 from pipeline.errors import RunError
 from pipeline.geometry import shape_text
+from pipeline.intensity import MEASURED_KINDS
 from pipeline.output import write_beside_ledger
 from pipeline.prepare import Prepared, prepare
 from pipeline.report import to_html
@@ -28,9 +29,11 @@ def run_segmentation(
     request = options.request(input=input, output=output)
     prepared = prepare(request, UNetPredictor(weights, precision=options.precision))
     with open_cluster(spec) as client:
+        if prepared.record["kind"] in MEASURED_KINDS and prepared.fate != "resumed":
+            say(f"measuring the normalisation first; dashboard: {client.dashboard_link}")
+        run = SegmentRun.start(prepared, client)
         say(f"dashboard: {client.dashboard_link}")
         say_start(prepared)
-        run = SegmentRun.start(prepared, client)
         try:
             with shown(run):
                 segment_regions(run)

@@ -69,10 +69,12 @@ def segment_volume(
     request = options.request(input=input, output=output)
     spec = cluster.spec()
     prepared = prepare(request, UNetPredictor(weights, precision=options.precision))
-    # Prefect prints what every logger says.
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
+    logger = get_run_logger()
+    for note in prepared.notes:
+        logger.warning(note)
     with open_cluster(spec) as client:
-        get_run_logger().info("Dask dashboard: %s", client.dashboard_link)
+        logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
         run = SegmentRun.start(prepared, client)
         try:
@@ -90,8 +92,7 @@ def _segment_regions(run: SegmentRun) -> None:
     """Submit every region; whatever ends this (a cancellation too) ends the regions' blocks."""
     futures: list[Any] = []  # PrefectConcurrentFuture; Prefect's types say less
     try:
-        for region in run.regions:
-            futures.append(segment_region.submit(run, region.number))
+        futures.extend(segment_region.submit(run, region.number) for region in run.regions)
         for future in as_completed(futures):
             future.result()
     except BaseException:

@@ -77,6 +77,7 @@ def drive(
                 except StopIteration:
                     left = False
                     break
+                _check_client(client)
                 future = submit(item)
                 waiting[future.key] = (future, item)
                 future.add_done_callback(done.put)
@@ -84,6 +85,8 @@ def drive(
                 return
             finished = _finished(done, wait_s=0.5)
             _check_client(client)
+            if any(future.cancelled() for future in finished):  # not by us: `stop` is not set
+                raise _lost()
             if finished:
                 ended = [waiting.pop(future.key) for future in finished]
                 yield _outcomes(client, ended)
@@ -126,9 +129,11 @@ def _outcome(future: Future, item: Item) -> Outcome[Item]:
 
 def _check_client(client: Client) -> None:
     if client.status in ("closed", "closing"):
-        raise RunError(
-            "the connection to the Dask scheduler was lost: start the run again to go on"
-        )
+        raise _lost()
+
+
+def _lost() -> RunError:
+    return RunError("the connection to the Dask scheduler was lost: start the run again to go on")
 
 
 def _cancel(client: Client, futures: list[Future]) -> None:

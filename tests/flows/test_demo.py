@@ -1,0 +1,47 @@
+"""`overtile demo`: the main job, from nothing to a score that is worth something."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Return a function that runs the demo in one and the same folder, and the folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "flows.cli", "demo", "--directory", "here", "--workers", "2"]
+
+    def run():
+        start = time.monotonic()
+        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        print(f"the demo took {time.monotonic() - start:.1f} s")
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    return run, folder / "here"
+
+
+def membrane_iou(text):
+    return float(re.search(r"membrane\s+IoU (\d\.\d+)", text)[1])
+
+
+def test_the_demo_finds_the_membranes_and_a_second_one_computes_nothing(demo):
+    run, folder = demo
+    first = run()
+    assert membrane_iou(first.stdout) > 0.6
+    report = folder / "segmented.zarr/run/report.html"
+    assert str(report) in first.stdout
+    page = report.read_text()
+    assert "<img" in page
+    shards = {p: p.stat().st_mtime_ns for p in (folder / "segmented.zarr").rglob("c/**/*")}
+    assert shards
+    again = run()
+    assert re.search(r"resuming: (\d+) of \1 blocks are done already", again.stderr)
+    assert "(0 by this run)" in again.stderr
+    assert again.stdout == first.stdout
+    assert shards == {p: p.stat().st_mtime_ns for p in (folder / "segmented.zarr").rglob("c/**/*")}
