@@ -180,12 +180,10 @@ def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(door, tmp_path):
     ("wrong", "named"),
     [
         ({"options": {"outputs": ["klasses"]}}, r"options\.outputs.*klasses"),
-        ({"options": {"blok": [8, 16, 16]}}, "blok"),
         ({"options": {"block": [8, 16]}}, r"options\.block"),
-        ({"weights": 3}, "weights"),
         ({"inptu": "in.zarr"}, "inptu"),
     ],
-    ids=["choice", "name in options", "two sizes", "kind", "name"],
+    ids=["choice", "two sizes", "name"],
 )
 def test_wrong_parameters_are_refused_before_anything_is_scheduled(door, wrong, named, tmp_path):
     with door.client() as client:
@@ -239,7 +237,7 @@ def held_back(volume, slices):
 def done_in(output):
     try:
         return np.flatnonzero(zarr.open_array(output / "run/done", mode="r")[...] == 1).tolist()
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, KeyError, RuntimeError):  # not there yet, or being written
         return []
 
 

@@ -184,3 +184,16 @@ def test_a_cluster_that_goes_away_ends_the_run_and_says_how_to_go_on():
         with pytest.raises(RunError, match="start the run again"):
             for _ in batches:
                 pass
+
+
+def test_what_the_cluster_gives_up_by_itself_ends_the_run_and_is_no_failure_of_an_item(client):
+    event = Event(client=client)
+    submit = Submitter(client, lambda item: hold(item, event))
+    taken_away = threading.Timer(
+        0.5, lambda: client.cancel(list(submit.futures.values()), force=True)
+    )
+    taken_away.start()
+    with pytest.raises(RunError, match="start the run again"):
+        ended(client, range(10), submit)
+    taken_away.join()
+    event.set()
