@@ -153,7 +153,7 @@ def _start_local(spec: ClusterSpec) -> LocalCluster:
                 threads_per_worker=spec.threads_per_worker,
                 host="127.0.0.1",
                 dashboard_address=spec.dashboard,
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,  # what fails is told in one line, by the run,
             )
         except RuntimeError as error:
             raise ClusterError(

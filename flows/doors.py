@@ -65,14 +65,17 @@ def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
 
 def say_result(run: SegmentRun) -> None:
     """Print what came out, and where to look at it."""
-    figures, output = run.figures, run.job.output_uri
-    done = len(run.prepared.plan) - run.resumed_blocks
-    speed = figures.voxels / max(figures.seconds, 1e-9) / 1e6
-    say(
-        f"done: {len(run.prepared.plan)} blocks ({done} by this run), {figures.voxels:,} voxels in "
-        f"{duration_text(figures.seconds)}, {speed:.2f} Mvoxel/s"
-    )
-    if figures.bad_voxels:
-        say(f"warning: {figures.bad_voxels:,} voxels of the input are NaN or infinite: read as 0")
+    figures, output, total = run.session, run.job.output_uri, len(run.prepared.plan)
+    if run.resumed_blocks == total:
+        say(f"done: all {total} blocks were done already")
+    else:
+        speed = figures.voxels / max(figures.seconds, 1e-9) / 1e6
+        earlier = f", {run.resumed_blocks} by earlier runs" if run.resumed_blocks else ""
+        say(
+            f"done: {total} blocks{earlier}; {figures.voxels:,} voxels in "
+            f"{duration_text(figures.seconds)}, {speed:.2f} Mvoxel/s"
+        )
+    if bad := run.figures.bad_voxels:
+        say(f"warning: {bad:,} voxels of the input are NaN or infinite: read as 0")
     say(f"segmentation: {output}")
     say(f"report: {output.rstrip('/')}/run/report.html")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .overlap import map_overlap
     from .plan import BlockPlan
     from .predictor import Predictor
-    from .prepare import SegmentRequest, prepare
+    from .prepare import SegmentRequest
     from .run import SegmentRun, segment_volume
     from .volume import find_volume, open_volume
 
@@ -35,7 +35,6 @@ _HOME = {
     "map_overlap": "overlap",
     "measure_intensity": "measure",
     "open_volume": "volume",
-    "prepare": "prepare",
     "segment_volume": "run",
 }
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
     "map_overlap",
     "measure_intensity",
     "open_volume",
-    "prepare",
     "segment_volume",
 ]
 

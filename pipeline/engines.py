@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .geometry import Box, Shape
 from .overlap import graph_chunk, graph_halo, overlapped_scores
 from .plan import Region
-from .schedule import Outcome, drive
+from .schedule import drive, reason
 from .segment import BlockJob, BlockResult, BlockSink, StageClock, count_bad, segment_block
 from .volume import open_volume
 
@@ -82,12 +82,6 @@ def graph_outcomes(
             [result for o in outcomes if o.error is None for result in o.result],
             [(i, reason(o)) for o in outcomes if o.error is not None for i in o.item[0]],
         )
-
-
-def reason(outcome: Outcome[Any]) -> str:
-    """Return an error as one line."""
-    text = " ".join(str(outcome.error).split())
-    return f"{type(outcome.error).__name__}: {text}"[:300]
 
 
 def _region_graph(job: BlockJob, region: Region, left: set[Shape]) -> list[tuple[list[Shape], Any]]:

@@ -24,25 +24,31 @@ class Figures:
     seconds: float = 0.0
     """Wall time of the driver."""
 
+    def __add__(self, other: Figures) -> Figures:
+        stages = sorted({*self.stage_seconds, *other.stage_seconds})
+        classes = itertools.zip_longest(self.class_voxels, other.class_voxels, fillvalue=0)
+        return Figures(
+            blocks=self.blocks + other.blocks,
+            voxels=self.voxels + other.voxels,
+            bytes_read=self.bytes_read + other.bytes_read,
+            bad_voxels=self.bad_voxels + other.bad_voxels,
+            class_voxels=tuple(a + b for a, b in classes),
+            stage_seconds={
+                stage: self.stage_seconds.get(stage, 0.0) + other.stage_seconds.get(stage, 0.0)
+                for stage in stages
+            },
+            seconds=self.seconds + other.seconds,
+        )
+
     def with_block(self, result: BlockResult) -> Figures:
         """Return these figures with one more block."""
-        stages = {*self.stage_seconds, *result.seconds}
-        return replace(
-            self,
-            blocks=self.blocks + 1,
-            voxels=self.voxels + result.voxels,
-            bytes_read=self.bytes_read + result.bytes_read,
-            bad_voxels=self.bad_voxels + result.bad_voxels,
-            class_voxels=tuple(
-                a + b
-                for a, b in itertools.zip_longest(
-                    self.class_voxels, result.class_voxels, fillvalue=0
-                )
-            ),
-            stage_seconds={
-                stage: self.stage_seconds.get(stage, 0.0) + result.seconds.get(stage, 0.0)
-                for stage in sorted(stages)
-            },
+        return self + Figures(
+            blocks=1,
+            voxels=result.voxels,
+            bytes_read=result.bytes_read,
+            bad_voxels=result.bad_voxels,
+            class_voxels=result.class_voxels,
+            stage_seconds=result.seconds,
         )
 
     def with_seconds(self, seconds: float) -> Figures:

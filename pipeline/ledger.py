@@ -11,7 +11,8 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -20,12 +21,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from .errors import OutputError
+from .errors import OutputError, RunError
 from .explain import redacted
 from .geometry import Shape
+from .output import RUN_GROUP as GROUP
+from .owner import OWNER, check_owner
 from .stores import open_group
 
-GROUP = "run"
 _CHUNK = 32
 
 
@@ -89,34 +91,39 @@ def _short(value: Any) -> str:
 class Ledger:
     """The ledger of one output, kept in memory and written as blocks are recorded."""
 
-    def __init__(self, group: zarr.Group, states: NDArray[np.uint8]) -> None:
+    def __init__(
+        self, output_uri: str, owner: str, group: zarr.Group, states: NDArray[np.uint8]
+    ) -> None:
+        self._output_uri = output_uri
+        self._owner = owner
         self._group = group
         self._array: Any = group["done"]
         self._states = states
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, output_uri: str, job: Job, *, grid: Shape, version: str) -> Ledger:
-        """Make an empty ledger in an output that has none. The job is written last."""
-        root = open_group(output_uri, mode="r+")
-        group = root.create_group(GROUP)
+    def create(cls, output_uri: str, job: Job, *, grid: Shape, version: str, owner: str) -> Ledger:
+        """Make an empty ledger in an output that has none; it is known as ours from the start."""
+        attributes = {
+            "job": dict(job.parts), "job_digest": job.digest, "overtile": version, OWNER: owner
+        }  # fmt: skip
+        group = open_group(output_uri, mode="r+").create_group(GROUP, attributes=attributes)
         chunks = tuple(min(g, _CHUNK) for g in grid)
         group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
-        group.attrs.update({"job_digest": job.digest, "overtile": version})
-        group.attrs["job"] = dict(job.parts)
-        return cls(group, np.zeros(grid, np.uint8))
+        return cls(output_uri, owner, group, np.zeros(grid, np.uint8))
 
     @classmethod
-    def resume(cls, output_uri: str, job: Job) -> Ledger:
-        """Open the ledger of an output that this very job made, or raise OutputError."""
+    def resume(cls, output_uri: str, job: Job, *, owner: str) -> Ledger:
+        """Take over the ledger of an output that this very job made, or raise OutputError."""
         group = _run_group(output_uri, mode="r+")
         stored: Any = group.attrs["job"]
         if group.attrs.get("job_digest") != job.digest:
             raise _another_job(output_uri, job.differences(stored))
+        group.attrs[OWNER] = owner
         done: Any = group["done"]
         states = np.asarray(done[...])
         states[states == BlockState.SET_ASIDE] = BlockState.MISSING
-        return cls(group, states)
+        return cls(output_uri, owner, group, states)
 
     def is_done(self, index: Shape) -> bool:
         """Return whether a block is done."""
@@ -131,8 +138,11 @@ class Ledger:
         return [tuple(map(int, i)) for i in np.argwhere(self._states == state)]
 
     def record(self, indices: Iterable[Shape], state: BlockState) -> None:
-        """Write what became of some blocks; returns when the store has it."""
-        with self._lock:
+        """Write what became of some blocks; returns when the store has it.
+
+        Raises RunError where the store cannot take it, or another run has taken the output over.
+        """
+        with self._lock, self._written():
             touched = set()
             for index in indices:
                 self._states[index] = state
@@ -143,8 +153,28 @@ class Ledger:
 
     def note(self, **attributes: Any) -> None:
         """Write attributes of the run: provenance, measured intensities, figures."""
-        with self._lock:
+        with self._lock, self._written():
             self._group.attrs.update(attributes)
+
+    def check(self) -> None:
+        """Raise RunError unless the store still holds what was recorded."""
+        with self._lock, self._written():
+            if not np.array_equal(np.asarray(self._array[...]), self._states):
+                raise RunError(
+                    f"{redacted(self._output_uri)} lost blocks while the run wrote it: "
+                    "start the same run again"
+                )
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        check_owner(self._output_uri, self._owner)
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"the ledger in {redacted(self._output_uri)} cannot be written "
+                f"({error.strerror or error}): mend that, then start the same run again"
+            ) from error
 
     def noted(self, name: str) -> Any:
         """Return an attribute of the run, or None."""

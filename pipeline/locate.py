@@ -178,8 +178,9 @@ def _give(uri: str, paths: list[str]) -> str:
         return (
             "no array was found in it (some servers cannot list); give the path of an image inside"
         )
+    example = next((path for path in paths if "label" not in path), paths[0])
     more = f" … ({len(paths) - _SHOWN} more)" if len(paths) > _SHOWN else ""
-    return f"give one of {', '.join(paths[:_SHOWN])}{more}, e.g. {redacted(joined(uri, paths[0]))}"
+    return f"give one of {', '.join(paths[:_SHOWN])}{more}, e.g. {redacted(joined(uri, example))}"
 
 
 def arrays_in(uri: str, *, deep: int = 3) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,15 +18,16 @@ from .errors import IntensityError, OutputError, PlanError, VolumeError
 from .explain import redacted
 from .geometry import Shape
 from .image_spec import ImageSpec
-from .intensity import MEASURED_KINDS, check_record
+from .intensity import MEASURED_KINDS, check_record, stated_intensity
 from .ledger import Job, check_job, stored_job, was_created
 from .levels import level_grids
 from .output import check_output
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob
+from .sample import intensity_note, read_sample
 from .segment import OutputArray
-from .stores import normalised_uri
+from .stores import is_local, normalised_uri
 from .volume import VolumeSource, find_volume
 
 Engine: TypeAlias = Literal["store", "map_overlap"]
@@ -63,6 +65,7 @@ class SegmentRequest:
     retries: int = 2
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
         if not self.outputs or set(self.outputs) - {"classes", "scores"}:
             raise PlanError(f"outputs {','.join(self.outputs)!r}: say classes, scores or both")
         choices = {
@@ -89,6 +92,7 @@ class Prepared:
     regions: tuple[Region, ...]
     images: tuple[ImageSpec, ...]
     budget: Budget
+    sample_digest: str
     fate: Fate
     """What happens to the output: made where there is nothing, gone on with, or deleted first."""
     notes: tuple[str, ...]
@@ -125,7 +129,8 @@ class Prepared:
         return Job(
             {
                 "input": self.source.metadata_digest,
-                "input_uri": redacted(self.source.uri),
+                "input_sample": self.sample_digest,
+                "input_uri": _identity(self.source.uri),
                 "input_path": self.source.path,
                 "axes": self.source.axes,
                 "channels": self.source.channels,
@@ -147,7 +152,7 @@ class Prepared:
 
 
 def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
-    """Return what a run of ``request`` would do. Reads metadata only; writes nothing.
+    """Return what a run of ``request`` would do. Reads metadata and a few voxels, writes nothing.
 
     Where the output is there from an earlier run, block and tile that the user left open are taken
     from that run's job, so that it resumes on another machine too. Raises kinds of OvertileError
@@ -167,6 +172,11 @@ def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
     _check_channels(source, predictor)
     _check_layers(predictor, allow_seams=request.allow_seams)
     record, notes = _record(request, predictor, source)
+    sample = read_sample(source)
+    if note := intensity_note(sample, stated_intensity(record, source.dtype), record):
+        notes.append(note)
+    if source.shape_zyx[0] == 1 and predictor.halo[0]:
+        notes.append("the volume has one z and the network is 3-D: it sees the plane, mirrored")
     plan = make_plan(
         source.shape_zyx,
         predictor,
@@ -188,12 +198,17 @@ def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
         regions=regions,
         images=images,
         budget=budget,
+        sample_digest=sample.digest,
         fate=fate,
         notes=(*source.notes, *notes),
     )
     if stored:
         check_job(output, prepared.job(predictor), stored)
     return prepared
+
+
+def _identity(uri: str) -> str:
+    return os.path.realpath(uri) if is_local(uri) else redacted(uri)
 
 
 def joined_path(*parts: str) -> str:

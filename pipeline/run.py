@@ -9,36 +9,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import uuid4
 
 from distributed import Client, span
 
 from .engines import graph_outcomes, store_outcomes
-from .errors import ClusterError, OutputError, PlanError, RunError, RunStoppedError, VolumeError
-from .explain import redacted
+from .errors import OvertileError, RunError, RunStoppedError
 from .figures import Figures
-from .intensity import Intensity
 from .ledger import BlockState, Ledger, blocks_left
-from .measure import measure_intensity
-from .ome import create_image, create_root
-from .output import delete_output
 from .plan import Region
 from .predictor import Predictor
-from .prepare import VERSION, Prepared, SegmentRequest, prepare, with_settled
-from .provenance import provenance
+from .prepare import Prepared, SegmentRequest, prepare
 from .pyramid import build_level
-from .schedule import InFlightLimit, run_all
+from .schedule import InFlightLimit
 from .segment import BlockJob, BlockResult
-from .stores import scheme_of
-from .volume import VolumeSource, find_volume, open_volume
+from .start import start_run
+from .stores import open_array
 
 REGIONS_AT_A_TIME = 2
-GIVE_UP_AFTER = 8
-"""A run whose first blocks all fail, this many of them, stops: the rest would fail too."""
+GIVE_UP_AFTER = 32
+"""A run whose first blocks all fail for one reason, this many of them, stops: so would the rest."""
+NOTE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +67,8 @@ class SegmentRun:
         self._stop = threading.Event()
         self._given_up = ""
         self._lock = threading.Lock()
-        self._figures = Figures.from_json(ledger.noted("figures"))
-        self._session_voxels = 0
+        self._before = Figures.from_json(ledger.noted("figures"))
+        self._figures = Figures()
         self._failures: dict[tuple[int, ...], str] = {}
         self._started = time.monotonic()
         self._noted_at = self._started
@@ -91,31 +85,8 @@ class SegmentRun:
     @classmethod
     def start(cls, prepared: Prepared, client: Client) -> SegmentRun:
         """Check what was prepared against the cluster, then create the output or resume it."""
-        token = uuid4().hex[:12]
-        request = prepared.request
-        _check_reach(prepared, client)
-        _check_memory(prepared, client)
-        settled = _settle(prepared, client, token)
-        prepared = with_settled(prepared, settled)
-        job = prepared.job(settled)
-        if prepared.fate == "resumed":
-            ledger = Ledger.resume(request.output, job)
-            intensity = Intensity.from_json(ledger.noted("intensity"))
-        else:
-            intensity = _measure(prepared, client, token)
-            if prepared.fate == "replaced":
-                delete_output(request.output)
-            ledger = _create(prepared, job, intensity, client)
-        block_job = BlockJob(
-            source=prepared.source,
-            output_uri=request.output,
-            run_token=token,
-            plan=prepared.plan,
-            predictor=settled,
-            intensity=intensity,
-            outputs=prepared.outputs,
-        )
-        return cls(prepared=prepared, job=block_job, ledger=ledger, client=client)
+        settled, job, ledger = start_run(prepared, client)
+        return cls(prepared=settled, job=job, ledger=ledger, client=client)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -139,7 +110,7 @@ class SegmentRun:
         if self._stop.is_set():
             if self._given_up:  # by the other region, perhaps: both say why
                 raise RunError(self._given_up)
-            raise RunStoppedError(f"stopped: {self._resume_advice()}")
+            raise RunStoppedError(f"stopped: {self.resume_advice}")
         return sum(map(self._ledger.is_done, region.indices))
 
     def _record(
@@ -151,62 +122,82 @@ class SegmentRun:
         with self._lock:
             for result in results:
                 self._figures = self._figures.with_block(result)
-                self._session_voxels += result.voxels
+                self._failures.pop(result.index, None)
             self._failures.update(failures)
-            hopeless = len(self._failures) >= GIVE_UP_AFTER and not self._session_voxels
-            due = time.monotonic() - self._noted_at > 5
+            due = time.monotonic() - self._noted_at > NOTE_EVERY_S
             if due:
                 self._noted_at = time.monotonic()
         if due:
-            self._ledger.note(figures=self._figures.to_json())
-        if hopeless:
+            self.note_figures()
+        if self._is_hopeless():
             self._given_up = (
                 f"the first {len(self._failures)} blocks all failed, the last one with: "
-                f"{next(reversed(self._failures.values()))}; {self._resume_advice()}"
+                f"{next(reversed(self._failures.values()))}; {self.resume_advice}"
             )
             self.stop()
             raise RunError(self._given_up)
 
+    def _is_hopeless(self) -> bool:
+        """Return whether nothing was ever done, and every block failed for one reason."""
+        with self._lock:
+            alike = len(set(self._failures.values())) == 1
+            many = len(self._failures) >= GIVE_UP_AFTER
+            return alike and many and not self._ledger.count(BlockState.DONE)
+
     def finish(self) -> Figures:
         """Build the pyramid and note the figures; raise RunError if blocks were set aside."""
-        self._note_figures()
+        self.note_figures()
         if self._failures:
             raise RunError(self._failure_text())
         if self._ledger.count(BlockState.DONE) < len(self.prepared.plan):
-            raise RunError(f"not every block is done: {self._resume_advice()}")
+            raise RunError(f"not every block is done: {self.resume_advice}")
+        self._ledger.check()
         self._stage = "pyramid"
         if self._ledger.noted("pyramid") != "complete":
             for level in self.prepared.pyramid(self.job.run_token):
                 build_level(self._client, level, stop=self._stop)
             self._ledger.note(pyramid="complete")
+        self._check_arrays()
         self._stage = "done"
-        self._note_figures()
-        return self._figures
+        self.note_figures()
+        return self.figures
 
-    def _note_figures(self) -> None:
-        with self._lock:
-            since = time.monotonic() - self._started
-            self._figures = self._figures.with_seconds(since)
-            self._started += since
-            figures = self._figures
-        self._ledger.note(figures=figures.to_json())
+    def _check_arrays(self) -> None:
+        """Raise RunError unless every array that was written can still be opened."""
+        for output in self.job.outputs:
+            try:
+                open_array(self.job.output_uri, output.path)
+            except OvertileError as error:
+                raise RunError(f"the output was damaged while the run wrote it: {error}") from error
+
+    def note_figures(self) -> None:
+        """Keep the figures in the output, those of earlier runs of the job counted in."""
+        self._ledger.note(figures=self.figures.to_json())
 
     def _failure_text(self) -> str:
         named = [f"block {','.join(map(str, i))}: {why}" for i, why in self._failures.items()]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         return (
             f"{len(named)} of {len(self.prepared.plan)} blocks failed and were set aside "
-            f"({'; '.join(named[:3])}{more}); {self._resume_advice()}"
+            f"({'; '.join(named[:3])}{more}); {self.resume_advice}"
         )
 
-    def _resume_advice(self) -> str:
-        return "the rest is kept: start the same run again to do what is missing"
+    @property
+    def resume_advice(self) -> str:
+        """What a person does after a run that did not end well."""
+        without = " without --overwrite" if self.prepared.request.overwrite else ""
+        return f"the rest is kept: start the same run again{without} to do what is missing"
+
+    @property
+    def session(self) -> Figures:
+        """What this run did until now."""
+        with self._lock:
+            return self._figures.with_seconds(time.monotonic() - self._started)
 
     @property
     def figures(self) -> Figures:
-        """What was done and how long it took, earlier runs of the same job counted in."""
-        with self._lock:
-            return self._figures
+        """What was done until now, by this and earlier runs of the same job."""
+        return self._before + self.session
 
     @property
     def failures(self) -> dict[tuple[int, ...], str]:
@@ -227,7 +218,7 @@ class SegmentRun:
                 done_before=self.resumed_blocks,
                 set_aside=len(self._failures),
                 voxels=self.prepared.budget.voxels,
-                voxels_done=self._session_voxels,
+                voxels_done=self._figures.voxels,
                 seconds=time.monotonic() - self._started,
                 stage=self._stage,
             )
@@ -267,12 +258,14 @@ def segment_regions(run: SegmentRun) -> None:
     with ThreadPoolExecutor(REGIONS_AT_A_TIME, thread_name_prefix="region") as pool:
         futures = [pool.submit(run.segment_region, region) for region in run.regions]
         try:
-            for future in futures:
+            for future in as_completed(futures):
                 future.result()
         except BaseException:
             run.stop()
             for future in futures:
                 future.cancel()
+            with suppress(RunError):  # the first error is the one to tell
+                run.note_figures()
             raise
 
 
@@ -281,74 +274,3 @@ def _own_client() -> Client:
         processes=False, n_workers=1, threads_per_worker=3, dashboard_address=None,
         set_as_default=False,
     )  # fmt: skip
-
-
-def _check_reach(prepared: Prepared, client: Client) -> None:
-    """Raise where a ``memory://`` store is asked of workers in other processes."""
-    addresses = list(client.scheduler_info(n_workers=-1)["workers"])
-    if not addresses:
-        raise ClusterError("the cluster has no workers: start some, then run again")
-    uris = (prepared.source.uri, prepared.request.output)
-    if any(scheme_of(uri) == "memory" for uri in uris) and not all(
-        address.startswith("inproc://") for address in addresses
-    ):
-        raise VolumeError(
-            "memory:// lives in one process and the workers are others: use a store that they can "
-            "reach, or a client with processes=False"
-        )
-
-
-def _check_memory(prepared: Prepared, client: Client) -> None:
-    need = prepared.budget.worker_memory_bytes
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    limits = [w["memory_limit"] for w in workers if w.get("memory_limit")]
-    if limits and need > min(limits):
-        raise PlanError(
-            f"a worker would need {need / 2**30:.1f} GiB and has {min(limits) / 2**30:.1f} GiB: "
-            "take fewer workers, smaller blocks (--block), or smaller tiles (--tile-memory)"
-        )
-
-
-def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:
-    """Settle the predictor on a worker, which proves that it can import us and see the files."""
-    calls = [(_settled_on_worker, (prepared.predictor, prepared.source))]
-    settled: Predictor = run_all(
-        client, calls, key="settle-predictor", token=token, stop=threading.Event(), retries=0
-    )[0]
-    return settled
-
-
-def _settled_on_worker(predictor: Predictor, source: VolumeSource) -> Predictor:
-    open_volume(source)
-    return predictor.settled()
-
-
-def _measure(prepared: Prepared, client: Client, token: str) -> Intensity:
-    request, source = prepared.request, prepared.source
-    if "level" in prepared.record:
-        source = find_volume(
-            request.input, level=prepared.record["level"], channel=request.channel,
-            time=request.time, axes=request.axes,
-        )  # fmt: skip
-    return measure_intensity(source, prepared.record, client, token=token)
-
-
-def _create(prepared: Prepared, job: Any, intensity: Intensity, client: Client) -> Ledger:
-    """Create the output; the ledger first, so that a run that dies here is known as ours."""
-    request = prepared.request
-    try:
-        create_root(request.output, version=request.format)
-        ledger = Ledger.create(request.output, job, grid=prepared.plan.grid, version=VERSION)
-        ledger.note(
-            intensity=intensity.to_json(),
-            provenance=provenance(prepared, workers=len(client.nthreads())),
-        )
-        for image in prepared.images:
-            create_image(request.output, image, version=request.format)
-        ledger.note(created=True)
-    except OSError as error:
-        raise OutputError(
-            f"{redacted(request.output)} cannot be written ({error.strerror or error}): "
-            "choose another output"
-        ) from error
-    return ledger

@@ -68,7 +68,7 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
 
 
 def _figures(run: SegmentRun) -> RunFigures:
-    figures, prepared = run.figures, run.prepared
+    figures, prepared = run.session, run.prepared
     seconds: Mapping[str, float] = figures.stage_seconds
     progress = run.progress()
     return RunFigures(
@@ -89,7 +89,7 @@ def _figures(run: SegmentRun) -> RunFigures:
             for classes in [len(prepared.predictor.class_names)]
             for o in prepared.outputs
         ),
-        nan_voxels=figures.bad_voxels,
+        nan_voxels=run.figures.bad_voxels,
     )
 
 
@@ -101,6 +101,8 @@ def _class_table(run: SegmentRun) -> Table:
         (f"{number} {name}", f"{count:,} voxels ({count / total:.2%})")
         for number, (name, count) in enumerate(zip(names, counts, strict=False))
     )
+    if sum(counts) < run.prepared.budget.voxels:
+        rows += (("counted", f"{sum(counts):,} voxels; a run that was killed counted the others"),)
     return Table(title="Classes", rows=rows)
 
 

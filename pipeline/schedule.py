@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .errors import RunError
+from .errors import OvertileError, RunError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+from distributed.comm import CommClosedError
 
 Item = TypeVar("Item")
 
@@ -67,7 +68,7 @@ def drive(
     Every future is released as its outcome is yielded.
     """
     done: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    waiting: dict[str, tuple[Future, Item]] = {}
+    waiting: dict[Any, tuple[Future, Item]] = {}
     left = True
     try:
         while left or waiting:
@@ -85,11 +86,17 @@ def drive(
                 return
             finished = _finished(done, wait_s=0.5)
             _check_client(client)
-            if any(future.cancelled() for future in finished):  # not by us: `stop` is not set
-                raise _lost()
-            if finished:
-                ended = [waiting.pop(future.key) for future in finished]
-                yield _outcomes(client, ended)
+            outcomes = _outcomes(client, [waiting[future.key] for future in finished])
+            for future in finished:
+                if future.key in outcomes:
+                    waiting.pop(future.key)
+                    future.release()
+                else:  # its worker left with the result: it is computed again
+                    future.add_done_callback(done.put)
+            if outcomes:
+                yield list(outcomes.values())
+    except (OSError, CommClosedError) as error:
+        raise _lost() from error
     finally:
         if waiting:
             _cancel(client, [future for future, _ in waiting.values()])
@@ -105,26 +112,32 @@ def _finished(done: queue.SimpleQueue[Future], *, wait_s: float) -> list[Future]
     return finished
 
 
-def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> list[Outcome[Item]]:
-    """Fetch the results of finished futures in one message, and let go of them."""
-    good = [(future, item) for future, item in ended if future.status == "finished"]
-    results = client.gather([future for future, _ in good], errors="skip")
-    outcomes: list[Outcome[Item]] = []
+def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> dict[Any, Outcome[Item]]:
+    """Return, by key, the outcomes of those futures that have one; results come in one message.
+
+    Each status is read once: it may change at any moment. A future whose worker has left is not
+    in what is returned.
+    """
+    status = {future.key: future.status for future, _ in ended}
+    if "cancelled" in status.values():  # not by us: `stop` is not set
+        raise _lost()
+    outcomes: dict[Any, Outcome[Item]] = {
+        future.key: Outcome(item, error=future.exception())
+        for future, item in ended
+        if status[future.key] == "error"
+    }
+    good = [(future, item) for future, item in ended if status[future.key] == "finished"]
+    results = client.gather([future for future, _ in good], errors="skip") if good else []
     if len(results) == len(good):
-        outcomes += [Outcome(item, result) for (_, item), result in zip(good, results, strict=True)]
-    else:  # A worker left between finishing and handing over; ask one by one.
-        outcomes += [_outcome(future, item) for future, item in good]
-    outcomes += [_outcome(future, item) for future, item in ended if future.status != "finished"]
-    for future, _ in ended:
-        future.release()
+        for (future, item), result in zip(good, results, strict=True):
+            outcomes[future.key] = Outcome(item, result)
     return outcomes
 
 
-def _outcome(future: Future, item: Item) -> Outcome[Item]:
-    try:
-        return Outcome(item, future.result(timeout=60))
-    except Exception as error:  # whatever a task raised is its outcome
-        return Outcome(item, error=error)
+def reason(outcome: Outcome[Any]) -> str:
+    """Return the error of an outcome as one line."""
+    text = " ".join(str(outcome.error).split())
+    return f"{type(outcome.error).__name__}: {text}"[:300]
 
 
 def _check_client(client: Client) -> None:
@@ -150,7 +163,8 @@ def run_all(
 ) -> list[Any]:  # fmt: skip
     """Run a handful of calls on the cluster and return their results in order.
 
-    Raises the first error of a call, RunError where ``stop`` was set before the end.
+    Raises what a user can mend as it is, any other error of a call as RunError; RunError too where
+    ``stop`` was set before the end.
     """
     results: dict[int, Any] = {}
 
@@ -164,8 +178,10 @@ def run_all(
     numbers = iter(range(len(calls)))
     for batch in drive(client, numbers, submit, limit=limit, stop=stop):
         for outcome in batch:
-            if outcome.error is not None:
+            if isinstance(outcome.error, OvertileError):
                 raise outcome.error
+            if outcome.error is not None:
+                raise RunError(f"{key}: {reason(outcome)}; start the run again to go on")
             results[outcome.item] = outcome.result
     if len(results) < len(calls):
         raise RunError("stopped before the end: start the run again to go on")

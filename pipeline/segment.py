@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .geometry import Box, Shape, round_up
 from .intensity import Intensity
+from .owner import check_owner
 from .padding import read_mirrored
 from .plan import BlockPlan, tile_input
 from .predictor import Predictor
@@ -141,27 +142,36 @@ def tile_scores(
     at a multiple of the divisor, so that the scores stay the same.
     """
     box = tile_input(core, plan.halo, predictor.input_shape)
-    x = intensity.apply(read(box))
+    scores = _on_device(predictor, intensity.apply(read(box)), clock)
+    if scores is not None:
+        return scores[(slice(None), *Box.of_shape(core.shape).slices)]
+    halves = halved(core, plan.divisor)
+    if halves is None:
+        raise MemoryError(f"not even a tile of {core.shape} fits the device: take smaller weights")
+    whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
+    for half in halves:
+        whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
+            read, half, predictor=predictor, plan=plan, intensity=intensity, clock=clock
+        )
+    return whole
+
+
+def _on_device(
+    predictor: Predictor, x_czyx: NDArray[np.float32], clock: StageClock
+) -> NDArray[np.float32] | None:
+    """Return the scores of one input, or None where it does not fit the device.
+
+    The error is let go of here: as long as it is handled, its frames keep the tile's activations.
+    """
+    with clock.stage("wait"):
+        _device.acquire()
     try:
-        with clock.stage("wait"):
-            _device.acquire()
-        try:
-            with clock.stage("device"):
-                scores = predictor(x[None])[0]
-        finally:
-            _device.release()
+        with clock.stage("device"):
+            return predictor(x_czyx[None])[0]
     except MemoryError:
-        halves = halved(core, plan.divisor)
-        if halves is None:
-            raise
-        del x
-        whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
-        for half in halves:
-            whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
-                read, half, predictor=predictor, plan=plan, intensity=intensity, clock=clock
-            )
-        return whole
-    return scores[(slice(None), *Box.of_shape(core.shape).slices)]
+        return None
+    finally:
+        _device.release()
 
 
 def halved(core: Box, divisor: Shape) -> tuple[Box, Box] | None:
@@ -202,7 +212,11 @@ class BlockSink:
         return tuple(np.bincount(self._classes.ravel(), minlength=self._class_count).tolist())
 
     def write(self, job: BlockJob) -> None:
-        """Write the block's core into every output array; its shards have no other writer."""
+        """Write the block's core into every output array; its shards have no other writer.
+
+        Raises RunError where another run has taken the output over since.
+        """
+        check_owner(job.output_uri, job.run_token)
         for output in self._outputs:
             array = open_array(job.output_uri, output.path, token=job.run_token)
             stored = self._classes if output.kind == "classes" else self._scores[output]

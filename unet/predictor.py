@@ -150,12 +150,15 @@ class UNetPredictor:
         """Return the same predictor with its precision decided by this machine.
 
         The device stays as asked: ``auto`` means the GPU of the process that computes, if any.
-        Raises ConfigError where CUDA was asked for and is not there.
+        The weights are loaded, so that what is wrong with them shows before a run begins. Raises
+        ConfigError where CUDA was asked for and is not there, WeightsError for broken weights.
         """
         from . import runtime
 
         twin = copy.copy(self)
-        precision = runtime.settle_precision(self.precision, runtime.settle_device(self.device))
+        device = runtime.settle_device(self.device)
+        precision = runtime.settle_precision(self.precision, device)
+        runtime.loaded_model(self.weights_uri, self.digest, str(device), precision)
         object.__setattr__(twin, "precision", precision)
         return twin
 

@@ -104,7 +104,7 @@ def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_
     assert any(re.match(r"dashboard: http://127\.0\.0\.1:\d+/status", line) for line in lines)
     assert "segmenting 8×64×64 voxels in 128 blocks of 4×8×8" in lines
     *_, done, segmentation, report = lines
-    assert re.match(r"done: 128 blocks \(128 by this run\), 32,768 voxels in .* Mvoxel/s$", done)
+    assert re.match(r"done: 128 blocks; 32,768 voxels in .* Mvoxel/s$", done)
     assert segmentation.startswith("segmentation: ")
     assert os.path.isdir(segmentation.removeprefix("segmentation: "))
     assert os.path.isfile(report.removeprefix("report: "))

@@ -65,6 +65,11 @@ def done(out):
         return np.zeros(GRID, bool)
 
 
+def voxels(blocks):
+    """Return how many voxels some blocks have; those at the volume's end are smaller."""
+    return sum(4 * 16 * min(16, SHAPE[2] - 16 * x) for _, _, x in np.argwhere(blocks).tolist())
+
+
 def shards_of(out, blocks):
     """Return inode and time of the shards of some blocks: writing again changes both."""
     paths = []
@@ -119,8 +124,11 @@ def finish(command, out, undisturbed):
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert shards_of(out, finished_before) == shards
-    by_this_run = int(re.search(rf"done: {BLOCKS} blocks \((\d+) by this run\)", again.stderr)[1])
-    assert by_this_run == BLOCKS - finished_before.sum()
+    told = re.search(
+        rf"done: {BLOCKS} blocks, (\d+) by earlier runs; ([\d,]+) voxels", again.stderr
+    )
+    assert int(told[1]) == finished_before.sum()
+    assert int(told[2].replace(",", "")) == voxels(~finished_before)
     assert f"resuming: {finished_before.sum()} of {BLOCKS} blocks" in again.stderr
     assert stored_bytes(out) == undisturbed
 

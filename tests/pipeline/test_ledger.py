@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunError
 from pipeline.geometry import Box
 from pipeline.ledger import (
     BlockState,
@@ -35,7 +36,7 @@ def made(tmp_path):
     def make(grid, job=JOB):
         uri = str(tmp_path / "out.zarr")
         create_root(uri, version="0.5")
-        return uri, Ledger.create(uri, job, grid=grid, version="1")
+        return uri, Ledger.create(uri, job, grid=grid, version="1", owner="first")
 
     return make
 
@@ -47,7 +48,7 @@ def test_what_was_recorded_is_there_for_the_next_run(grid, made):
     chosen = random.random(grid) < 0.4
     for index in np.argwhere(chosen):
         ledger.record([tuple(map(int, index))], BlockState.DONE)
-    again = Ledger.resume(uri, JOB)
+    again = Ledger.resume(uri, JOB, owner="second")
     assert again.count(BlockState.DONE) == chosen.sum() == blocks_done(uri)
     assert {tuple(i) for i in np.argwhere(chosen).tolist()} == set(again.indices(BlockState.DONE))
     np.testing.assert_array_equal(zarr.open_array(f"{uri}/run/done", mode="r")[...] == 1, chosen)
@@ -66,7 +67,7 @@ def test_blocks_that_were_set_aside_are_tried_again_by_the_next_run(made):
     ledger.record([(0, 0, 0), (0, 1, 2)], BlockState.DONE)
     ledger.record([(0, 1, 1)], BlockState.SET_ASIDE)
     assert ledger.indices(BlockState.SET_ASIDE) == [(0, 1, 1)]
-    again = Ledger.resume(uri, JOB)
+    again = Ledger.resume(uri, JOB, owner="second")
     assert again.count(BlockState.SET_ASIDE) == 0
     region = Region(0, Box((0, 0, 0), (1, 2, 3)))
     assert blocks_left(again, region.indices) == [(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)]
@@ -112,7 +113,7 @@ def test_another_job_is_refused_by_name_of_what_differs(made):
     uri, _ = made((1, 1, 1))
     other = Job({**JOB.parts, "block": [8, 16, 16], "weights": "b" * 64})
     for refuse in (
-        lambda: Ledger.resume(uri, other),
+        lambda: Ledger.resume(uri, other, owner="second"),
         lambda: check_job(uri, other, stored_job(uri)),
     ):
         with pytest.raises(OutputError, match=r"--overwrite") as caught:
@@ -127,7 +128,7 @@ def test_what_a_worker_has_yet_to_decide_differs_from_nothing_yet(made):
     uri, _ = made((1, 1, 1))
     check_job(uri, Job({**JOB.parts, "precision": "auto"}), stored_job(uri))
     with pytest.raises(OutputError, match="precision was fp32, now bf16"):
-        Ledger.resume(uri, Job({**JOB.parts, "precision": "bf16"}))
+        Ledger.resume(uri, Job({**JOB.parts, "precision": "bf16"}), owner="second")
 
 
 def test_notes_are_kept_beside_the_job(made):
@@ -135,7 +136,35 @@ def test_notes_are_kept_beside_the_job(made):
     assert not was_created(uri)
     ledger.note(created=True, figures={"blocks": 3})
     assert was_created(uri)
-    again = Ledger.resume(uri, JOB)
+    again = Ledger.resume(uri, JOB, owner="second")
     assert again.noted("figures") == {"blocks": 3}
     assert again.noted("nothing") is None
     assert dict(stored_job(uri)) == dict(JOB.parts)
+
+
+def test_a_run_that_another_one_has_taken_over_from_writes_nothing_more(made):
+    uri, first = made((1, 1, 3))
+    first.record([(0, 0, 0)], BlockState.DONE)
+    second = Ledger.resume(uri, JOB, owner="second")
+    for late in (lambda: first.record([(0, 0, 1)], BlockState.DONE), lambda: first.note(pyramid=1)):
+        with pytest.raises(RunError, match="another run has taken over"):
+            late()
+    assert blocks_done(uri) == 1
+    second.record([(0, 0, 2)], BlockState.DONE)
+    second.check()
+    assert blocks_done(uri) == 2
+
+
+def test_a_ledger_that_lost_what_was_recorded_is_noticed(made):
+    uri, ledger = made((1, 1, 3))
+    ledger.record([(0, 0, 0)], BlockState.DONE)
+    zarr.open_array(f"{uri}/run/done", mode="r+")[...] = 0
+    with pytest.raises(RunError, match="lost blocks"):
+        ledger.check()
+
+
+def test_an_output_that_vanishes_ends_the_run(made):
+    uri, ledger = made((1, 1, 3))
+    shutil.rmtree(uri)
+    with pytest.raises(RunError, match="vanished"):
+        ledger.record([(0, 0, 0)], BlockState.DONE)

@@ -8,7 +8,7 @@ import time
 import pytest
 from distributed import Client, Event
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, VolumeError
 from pipeline.schedule import InFlightLimit, drive, run_all
 
 
@@ -139,10 +139,16 @@ def test_results_come_in_the_order_of_the_calls(client):
     assert run_all(client, [], key="k", token="b", stop=threading.Event()) == []
 
 
-def test_the_first_error_of_a_handful_of_calls_is_raised(client):
+def unreadable(item):
+    raise VolumeError(f"volume {item} is gone")
+
+
+def test_an_error_of_a_handful_of_calls_is_raised_as_what_a_user_can_do_about_it(client):
     calls = [(moody, (n,)) for n in (1, 10)]
-    with pytest.raises(ValueError, match="item 10"):
+    with pytest.raises(RunError, match=r"ValueError: item 10; start the run again"):
         run_all(client, calls, key="k", token="c", stop=threading.Event(), retries=0)
+    with pytest.raises(VolumeError, match="volume 3 is gone"):
+        run_all(client, [(unreadable, (3,))], key="k", token="e", stop=threading.Event(), retries=0)
 
 
 def test_a_handful_of_calls_that_was_stopped_says_how_to_go_on(client):

@@ -1,13 +1,18 @@
 """The promise through the whole machine: Zarr in, a Dask cluster, OME-Zarr out."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorstore
 import zarr
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from pipeline import segment_volume
+from pipeline import SegmentRequest, segment_volume
 from pipeline.errors import OutputError, OvertileError, RunError
+from pipeline.prepare import prepare
+from pipeline.run import SegmentRun, segment_regions
 from unet import UNetPredictor
 
 CASES = [
@@ -281,3 +286,76 @@ def test_networks_with_tile_statistics_are_refused_unless_seams_are_allowed(name
         segment_volume(path, str(tmp_path / "out.zarr"), predictor_of(file))
     assert not (tmp_path / "out.zarr").exists()
     segment_volume(path, str(tmp_path / "out.zarr"), predictor_of(file), allow_seams=True)
+
+
+class Slow(UNetPredictor):
+    """Weights that call a function of the test before each tile; for one process only."""
+
+    def __call__(self, x_nczyx):
+        before_tile()
+        return super().__call__(x_nczyx)
+
+
+def before_tile():
+    """Replaced by a test."""
+
+
+def test_an_output_that_vanishes_while_it_is_written_is_no_success(
+    weights, volume, tmp_path, monkeypatch
+):
+    _, path = volume((1, 8, 40, 40))
+    out = tmp_path / "out.zarr"
+
+    def vanish():
+        if list(out.glob("labels/classes/0/c/0/0/*")):
+            shutil.rmtree(out)
+
+    monkeypatch.setitem(Slow.__call__.__globals__, "before_tile", vanish)
+    with pytest.raises(RunError, match="vanished"):
+        segment_volume(path, str(out), Slow(weights("3d")), block=(8, 8, 8))
+
+
+def test_a_run_whose_output_another_run_takes_over_ends_and_writes_no_more(
+    weights, volume, tmp_path, one_worker
+):
+    _, path = volume((1, 8, 40, 40))
+    out = str(tmp_path / "out.zarr")
+    request = SegmentRequest(input=path, output=out, block=(8, 8, 8))
+    predictor = predictor_of(weights("3d"))
+    first = SegmentRun.open(request, predictor, one_worker)
+    second = SegmentRun.open(replace(request, overwrite=True), predictor, one_worker)
+    with pytest.raises(RunError, match="taken over"):
+        segment_regions(first)
+    assert not [p for p in (tmp_path / "out.zarr/labels/classes/0/c").rglob("*") if p.is_file()]
+    segment_regions(second)
+    assert second.finish().voxels == 8 * 40 * 40
+
+
+def test_an_input_whose_contents_changed_is_another_job(weights, volume, tmp_path, one_worker):
+    raw, path = volume((1, 8, 40, 40))
+    out = str(tmp_path / "out.zarr")
+    segment_volume(path, out, predictor_of(weights("3d")), client=one_worker)
+    zarr.open_array(path, mode="r+")[...] = 255 - raw[0]
+    with pytest.raises(OutputError, match="input_sample"):
+        segment_volume(path, out, predictor_of(weights("3d")), client=one_worker)
+
+
+@pytest.mark.parametrize(("factor", "noted"), [(1, False), (200, True), (0.001, True)])
+def test_grey_values_that_are_foreign_to_the_weights_are_told(
+    factor, noted, weights, textured, tmp_path
+):
+    dtype = "float32" if factor < 1 else "uint16"
+    raw = (textured((1, 8, 40, 40))[0] * float(factor)).astype(dtype)
+    zarr.create_array(tmp_path / "in.zarr", data=raw)
+    request = SegmentRequest(input=str(tmp_path / "in.zarr"), output=str(tmp_path / "out.zarr"))
+    notes = prepare(request, predictor_of(weights("3d"))).notes
+    assert any("--normalisation" in note for note in notes) == noted
+
+
+def test_figures_of_a_resumed_job_count_every_block_once(weights, volume, tmp_path):
+    _, path = volume((1, 8, 40, 40))
+    out = str(tmp_path / "out.zarr")
+    first = segment_volume(path, out, predictor_of(weights("3d")), block=(8, 8, 8))
+    again = segment_volume(path, out, predictor_of(weights("3d")), block=(8, 8, 8))
+    assert (again.blocks, again.voxels) == (first.blocks, first.voxels) == (25, 12800)
+    assert again.class_voxels == first.class_voxels

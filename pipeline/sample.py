@@ -1,0 +1,80 @@
+"""A few voxels of a volume: enough to see that its contents changed, or do not suit the weights.
+
+Nine small boxes, spread over the volume, are read wherever it lies; a chunk each, as a rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Box
+from .intensity import Intensity
+from .volume import VolumeSource, open_volume
+
+BOX = (8, 32, 32)
+PLACES = (0.5, 0.1, 0.9)
+"""Where along the axes a box lies: the middle, and all corners of an inner box."""
+FAR_OUTSIDE = 1.0
+"""Network input was 0..1 in training; this far beyond it, it is foreign to the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Voxels of the boxes (c, voxel), and their digest."""
+
+    values: NDArray[Any]
+    digest: str
+
+
+def read_sample(source: VolumeSource) -> Sample:
+    """Return the sample of a volume. Raises VolumeError where it cannot be read."""
+    volume = open_volume(source)
+    parts = [volume.read(box) for box in sample_boxes(source.shape_zyx)]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    flat = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    return Sample(flat, digest.hexdigest())
+
+
+def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:
+    """Return the boxes, inside the volume; they may meet where it is small."""
+    corners = [(z, y, x) for z in PLACES[1:] for y in PLACES[1:] for x in PLACES[1:]]
+    boxes = []
+    for place in ((PLACES[0],) * 3, *corners):
+        size = tuple(min(n, s) for n, s in zip(shape, BOX, strict=True))
+        start = tuple(round((n - s) * p) for n, s, p in zip(shape, size, place, strict=True))
+        boxes.append(Box(start, tuple(a + s for a, s in zip(start, size, strict=True))))
+    return boxes
+
+
+def intensity_note(
+    sample: Sample, intensity: Intensity | None, record: Mapping[str, Any]
+) -> str | None:
+    """Return a warning where grey values lie far outside of what the weights expect, else None."""
+    if intensity is None or record["kind"] not in ("range", "dtype"):
+        return None
+    x = intensity.apply(sample.values)
+    far = float(((x < -FAR_OUTSIDE) | (x > 1 + FAR_OUTSIDE)).mean())
+    finite = sample.values[np.isfinite(sample.values)]
+    if not finite.size:
+        return None
+    least, largest = finite.min(), finite.max()
+    expected = f"{intensity.offset[0]:g} to {intensity.offset[0] + 1 / intensity.scale[0]:g}"
+    if far > 0.05:
+        return (
+            f"grey values look foreign to the weights: a sample spans {least:g} to {largest:g}, "
+            f"{expected} is expected; see --normalisation"
+        )
+    if largest - least > 0 and (x.max() - x.min()) < 0.02:
+        return (
+            f"grey values look almost flat to the weights: a sample spans {least:g} to "
+            f"{largest:g}, {expected} is expected; see --normalisation"
+        )
+    return None
