@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.explain import redacted
@@ -47,8 +48,13 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
     tile, block = size_text(budget.tile_memory_bytes), size_text(budget.block_memory_bytes)
     return [
         ("volume", f"{shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}"),
+        ("array", source.path or "the root of the store"),
+        ("channels", channels_text(prepared)),
         ("voxel size", voxel_size_text(prepared)),
-        ("normalisation", ", ".join(f"{k} {v}" for k, v in prepared.record.items())),
+        ("classes", ", ".join(prepared.predictor.class_names)),
+        ("weights", prepared.predictor.digest[:12]),
+        *prepared.predictor.settings().items(),
+        ("normalisation", record_text(prepared.record)),
         ("output", f"OME-Zarr {prepared.request.format}: {images}"),
         ("", fate_text(prepared)),
         ("engine", prepared.request.engine),
@@ -78,6 +84,26 @@ def fate_text(prepared: Prepared) -> str:
         return f"what is at {where} would be deleted first"
     done = blocks_done(prepared.request.output)
     return f"to be gone on with at {where}: {done:,} of {len(prepared.plan):,} blocks are done"
+
+
+def channels_text(prepared: Prepared) -> str:
+    """Return which channels are read, in the order in which the network gets them."""
+    chosen = prepared.source.channels
+    if chosen is None:
+        return f"all, {prepared.source.channel_count}"
+    return ", ".join(map(str, chosen))
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """Return a normalisation as the shell says it.
+
+    >>> record_text({"kind": "range", "low": 0, "high": 255})
+    'range 0 to 255'
+    """
+    text = str(record["kind"])
+    if "low" in record:
+        text += f" {record['low']:g} to {record['high']:g}"
+    return text + (f", measured on level {record['level']}" if "level" in record else "")
 
 
 def voxel_size_text(prepared: Prepared) -> str:

@@ -37,7 +37,8 @@ class Predictor(Protocol):
         """Context per side in voxels, of a core that starts at a multiple of the divisor.
 
         A score elsewhere on the pooling grid may reach up to a divisor further to one side; the
-        input that :meth:`input_shape` states holds that too.
+        input that :meth:`input_shape` states holds that too. A padded ("same") network states a
+        multiple of the divisor, takes output + 2 halo, and crops the halo itself.
         """
 
     @property
@@ -59,7 +60,10 @@ class Predictor(Protocol):
         """
 
     def flops(self, output_shape: Sequence[int]) -> int:
-        """Return the floating-point operations of one tile with at least this output."""
+        """Return the floating-point operations of one tile with at least this output.
+
+        Of its whole input, halo included: the planner weighs tiles by it.
+        """
 
     def memory_bytes(self, output_shape: Sequence[int]) -> int:
         """Return the peak memory of one tile with at least this output, weights left out."""
