@@ -18,7 +18,6 @@ from .errors import OvertileError, RunError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-from distributed.comm import CommClosedError
 
 Item = TypeVar("Item")
 
@@ -95,7 +94,7 @@ def drive(
                     future.add_done_callback(done.put)
             if outcomes:
                 yield list(outcomes.values())
-    except (OSError, CommClosedError) as error:
+    except OSError as error:  # distributed's CommClosedError is one
         raise _lost() from error
     finally:
         if waiting:

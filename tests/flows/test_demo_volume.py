@@ -16,7 +16,7 @@ from flows.demo_volume import CLASS_NAMES, make_demo_volume
 from pipeline.errors import GeometryError, OutputError, VolumeError
 from pipeline.geometry import Box
 from pipeline.metrics import confusion
-from pipeline.report import seam_statistics
+from pipeline.seams import seam_statistics
 
 SHAPE = (40, 140, 150)  # more than one chunk along each axis, none of them whole
 

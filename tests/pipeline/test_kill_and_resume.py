@@ -183,7 +183,9 @@ def test_ctrl_c_while_the_workers_start_says_one_line_and_leaves_no_process(
 ):
     out = tmp_path / "out.zarr"
     run = subprocess.Popen(command(out), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert run.stderr.readline().startswith("segmenting ")  # next comes the cluster
+    while not psutil.Process(run.pid).children():  # the first one: the cluster is being started
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.02)
     time.sleep(after_s)
     processes = psutil.Process(run.pid).children(recursive=True)
     os.killpg(run.pid, signal.SIGINT)
