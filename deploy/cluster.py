@@ -92,8 +92,23 @@ def open_cluster(cluster: ClusterSpec | str = "local", **options: Any) -> Iterat
     """
     spec = parse_cluster(cluster) if isinstance(cluster, str) else cluster
     spec = replace(spec, **options)
-    with _local(spec) if spec.kind == "local" else _elsewhere(spec) as client:
+    with (
+        _quiet(),
+        _local(spec) if spec.kind == "local" else _elsewhere(spec) as client,
+    ):
         yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep distributed's log off the terminal: what goes wrong is told in one line, by the run.
+
+    A LocalCluster does this itself, but lets go while its last connections still close.
+    """
+    from distributed.utils import silence_logging_cmgr
+
+    with silence_logging_cmgr(logging.CRITICAL):
+        yield
 
 
 def cores() -> int:
@@ -153,7 +168,7 @@ def _start_local(spec: ClusterSpec) -> LocalCluster:
                 threads_per_worker=spec.threads_per_worker,
                 host="127.0.0.1",
                 dashboard_address=spec.dashboard,
-                silence_logs=logging.CRITICAL,  # what fails is told in one line, by the run,
+                silence_logs=logging.CRITICAL,  # in the workers; here see _quiet
             )
         except RuntimeError as error:
             raise ClusterError(

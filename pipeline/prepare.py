@@ -25,7 +25,7 @@ from .output import check_output
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob
-from .sample import intensity_note, read_sample
+from .sample import intensity_note, read_sample, same_where_unread
 from .segment import OutputArray
 from .stores import is_local, normalised_uri
 from .volume import VolumeSource, find_volume
@@ -175,6 +175,8 @@ def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
     sample = read_sample(source)
     if note := intensity_note(sample, stated_intensity(record, source.dtype), record):
         notes.append(note)
+    if sample.unreadable:
+        notes.append(f"not all of the input can be read ({sample.unreadable})")
     if source.shape_zyx[0] == 1 and predictor.halo[0]:
         notes.append("the volume has one z and the network is 3-D: it sees the plane, mirrored")
     plan = make_plan(
@@ -198,7 +200,7 @@ def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
         regions=regions,
         images=images,
         budget=budget,
-        sample_digest=sample.digest,
+        sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
         fate=fate,
         notes=(*source.notes, *notes),
     )

@@ -17,30 +17,53 @@ from .geometry import Box
 from .intensity import Intensity
 from .volume import VolumeSource, open_volume
 
-BOX = (8, 32, 32)
+BOX = (1, 64, 64)
 PLACES = (0.5, 0.1, 0.9)
 """Where along the axes a box lies: the middle, and all corners of an inner box."""
 FAR_OUTSIDE = 1.0
 """Network input was 0..1 in training; this far beyond it, it is foreign to the network."""
+UNREAD = "unread"
+"""Stands for the digest of a box that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Voxels of the boxes (c, voxel), and their digest."""
+    """Voxels of the boxes (c, voxel), and a short digest of each box, or UNREAD."""
 
     values: NDArray[Any]
     digest: str
+    unreadable: str = ""
+    """Why a box could not be read: a damaged chunk, as a rule."""
 
 
 def read_sample(source: VolumeSource) -> Sample:
-    """Return the sample of a volume. Raises VolumeError where it cannot be read."""
+    """Return the sample of a volume. Raises VolumeError where the volume cannot be opened.
+
+    A box that cannot be read is left out: its blocks will be set aside, and the rest is done.
+    """
     volume = open_volume(source)
-    parts = [volume.read(box) for box in sample_boxes(source.shape_zyx)]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).tobytes())
-    flat = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-    return Sample(flat, digest.hexdigest())
+    parts, digests, why = [np.empty((source.channel_count, 0), source.dtype)], [], ""
+    for box in sample_boxes(source.shape_zyx):
+        try:
+            part = volume.read(box)
+        except Exception as error:  # whatever a damaged chunk makes its codec say
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            digests.append(UNREAD)
+        else:
+            parts.append(part.reshape(len(part), -1))
+            digests.append(hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:8])
+    return Sample(np.concatenate(parts, axis=1), " ".join(digests), why)
+
+
+def same_where_unread(digest: str, stored: str | None) -> str:
+    """Return a digest with its boxes as ``stored`` has them where one of the two was not read.
+
+    A damaged chunk that was mended is no other input: the run goes on.
+    """
+    new, old = digest.split(), (stored or "").split()
+    if len(new) != len(old):
+        return digest
+    return " ".join(b if UNREAD in (a, b) else a for a, b in zip(new, old, strict=True))
 
 
 def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:
@@ -58,7 +81,7 @@ def intensity_note(
     sample: Sample, intensity: Intensity | None, record: Mapping[str, Any]
 ) -> str | None:
     """Return a warning where grey values lie far outside of what the weights expect, else None."""
-    if intensity is None or record["kind"] not in ("range", "dtype"):
+    if intensity is None or record["kind"] not in ("range", "dtype") or not sample.values.size:
         return None
     x = intensity.apply(sample.values)
     far = float(((x < -FAR_OUTSIDE) | (x > 1 + FAR_OUTSIDE)).mean())

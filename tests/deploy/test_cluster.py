@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -238,3 +240,17 @@ def test_silence_is_told_in_time_and_leaves_nothing_behind():
         pass
     assert time.monotonic() - start < 5
     assert threading.active_count() <= threads + 1  # distributed's offload thread stays
+
+
+def test_the_log_of_distributed_is_kept_off_the_terminal_to_the_very_end_and_then_let_go():
+    handler = logging.StreamHandler(io.StringIO())
+    log = logging.getLogger("distributed")
+    log.addHandler(handler)
+    try:
+        with open_cluster("local", workers=1, dashboard=":0") as client:
+            client.cluster.close()
+            assert handler.level == logging.CRITICAL
+        assert handler.level == logging.NOTSET
+        assert handler.stream.getvalue() == ""
+    finally:
+        log.removeHandler(handler)

@@ -138,9 +138,9 @@ def door(tmp_path_factory):
 
 @pytest.fixture
 def stored(tmp_path, textured):
-    """A volume of 24 slices, each a chunk."""
+    """A volume of 24 slices in chunks of their own."""
     zarr.create_array(
-        tmp_path / "in.zarr", data=textured((1, 24, 32, 40))[0], chunks=(1, 32, 40),
+        tmp_path / "in.zarr", data=textured((1, 24, 32, 200))[0], chunks=(1, 32, 16),
         dimension_names=["z", "y", "x"],
     )  # fmt: skip
     return tmp_path / "in.zarr"
@@ -156,11 +156,11 @@ def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(door, sto
     output = tmp_path / "out.zarr"
     code, printed, _ = door.run(
         input=os.path.relpath(stored, ROOT), output=os.path.relpath(output, ROOT), weights="demo",
-        options={"outputs": ["classes", "scores"], "block": [8, 16, 16]}, cluster={"workers": 1},
+        options={"outputs": ["classes", "scores"], "block": [8, 32, 64]}, cluster={"workers": 1},
     )  # fmt: skip
     assert code == 0, printed
-    assert zarr.open_array(output / "labels/classes/0", mode="r").shape == (24, 32, 40)
-    assert zarr.open_array(output / "0", mode="r").shape == (2, 24, 32, 40)
+    assert zarr.open_array(output / "labels/classes/0", mode="r").shape == (24, 32, 200)
+    assert zarr.open_array(output / "0", mode="r").shape == (2, 24, 32, 200)
 
 
 def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(door, tmp_path):
@@ -220,7 +220,10 @@ HELD = (6, 7, 14, 15)
 
 @contextmanager
 def held_back(volume, slices):
-    """Let whoever reads these slices wait for ever while inside."""
+    """Let whoever reads the first chunk of these slices wait for ever while inside.
+
+    The first chunk, because the sample that a run takes of its input lies further inside.
+    """
     chunks = {chunk: chunk.read_bytes() for z in slices for chunk in volume.glob(f"c/{z}/0/0")}
     assert len(chunks) == len(slices)
     for chunk in chunks:
@@ -245,7 +248,7 @@ def test_cancelling_stops_the_blocks_and_a_new_run_goes_on(door, stored, weights
     output = tmp_path / "out.zarr"
     parameters = {
         "input": str(stored), "output": str(output), "weights": weights("2d"),
-        "options": {"block": [1, 32, 40]}, "cluster": {"workers": 1},
+        "options": {"block": [1, 32, 200]}, "cluster": {"workers": 1},
     }  # fmt: skip
     begun = [z for z in range(16) if z not in HELD]
     with held_back(stored, HELD):
