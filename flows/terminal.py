@@ -59,8 +59,8 @@ def progress_text(progress: Progress) -> str:
 def rate_text(rate: float) -> str:
     """Return a rate with two digits that say something, however slow it is.
 
-    >>> rate_text(12.345), rate_text(0.00345)
-    ('12.35', '0.0035')
+    >>> rate_text(12.34), rate_text(0.00346)
+    ('12.34', '0.0035')
     """
     return f"{rate:.2f}" if rate >= 0.1 else f"{rate:.2g}"
 
