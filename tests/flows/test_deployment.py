@@ -244,6 +244,7 @@ def done_in(output):
         return []
 
 
+@pytest.mark.slow
 def test_cancelling_stops_the_blocks_and_a_new_run_goes_on(door, stored, weights, tmp_path):
     output = tmp_path / "out.zarr"
     parameters = {
