@@ -171,6 +171,7 @@ class Ledger:
         try:
             yield
         except OSError as error:
+            check_owner(self._output_uri, self._owner)  # it may have vanished since
             raise RunError(
                 f"the ledger in {redacted(self._output_uri)} cannot be written "
                 f"({error.strerror or error}): mend that, then start the same run again"
