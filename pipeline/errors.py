@@ -33,8 +33,16 @@ class ConfigError(OvertileError, ValueError):
     """A network configuration that cannot be built."""
 
 
+class LabelError(OvertileError, ValueError):
+    """Labels that are no class or object ids, or not those that the network was made for."""
+
+
 class WeightsError(OvertileError, ValueError):
     """A file that holds no weights of ours, or not the ones that were meant."""
+
+
+class TrainingError(OvertileError, RuntimeError):
+    """A training that cannot start, go on or be resumed as asked."""
 
 
 class ClusterError(OvertileError, RuntimeError):

@@ -126,6 +126,13 @@ def settle_device(device: str) -> torch.device:
     return settled
 
 
+def device_memory_bytes() -> int:
+    """Return the memory of this process's GPU, 0 where there is none."""
+    if not torch.cuda.is_available():
+        return 0
+    return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+
+
 def settle_precision(precision: str, device: torch.device) -> Literal["bf16", "fp32"]:
     """Return what ``auto`` is on this device: bf16 where it is native, else fp32."""
     if precision == "auto":

@@ -1,0 +1,167 @@
+"""Checkpoints: enough to go on training as if nothing had happened. Nothing is ever unpickled.
+
+A checkpoint is a safetensors file, ``checkpoint-00001200.safetensors`` after 1,200 steps: weights,
+their running mean, the optimiser's tensors; as JSON in its metadata the step, the recipe, and what
+was logged. There is no other state: the learning rate is a function of the step, and every random
+number follows from (seed, step, number of the patch or rank).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import TrainingError
+
+FORMAT: Final = "1"
+KEPT = 2
+_NAME = re.compile(r"checkpoint-(\d{8,})\.safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A training after ``step`` steps. Tensors are on the CPU."""
+
+    step: int
+    model: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor] | None
+    optimiser: Mapping[str, Any]
+    """As ``torch.optim.Optimizer.state_dict`` gives it."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What else must be remembered, as JSON: the recipe, the last scores."""
+
+
+def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
+    """Write a checkpoint at once and remove all but the last two; return where it is.
+
+    A full disk leaves the previous one as it was. Raises TrainingError.
+    """
+    from safetensors.torch import save_file
+
+    path = directory / f"checkpoint-{checkpoint.step:08d}.safetensors"
+    tensors, optimiser = _flattened(checkpoint)
+    metadata = {
+        "overtile_checkpoint": FORMAT,
+        "step": str(checkpoint.step),
+        "optimiser": json.dumps(optimiser),
+        "record": json.dumps(dict(checkpoint.record)),
+    }
+    aside = directory / f".{path.name}.{uuid4().hex}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(tensors, aside, metadata=metadata)
+            _to_disk(aside)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except Exception as error:  # safetensors has an error of its own for a full disk
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        kept = newest_checkpoint(directory)
+        before = f"; {kept.name} is kept" if kept else ""
+        raise TrainingError(
+            f"checkpoint of step {checkpoint.step} cannot be written to {str(directory)!r} "
+            f"({error}){before}: make room, then go on with --resume"
+        ) from error
+    for old in _checkpoints(directory)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """Return the last checkpoint in a directory, None where there is none."""
+    found = _checkpoints(directory)
+    return found[-1] if found else None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Return a checkpoint. Raises TrainingError for a file that is none, or is cut off."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["overtile_checkpoint"] != FORMAT:
+            raise KeyError("overtile_checkpoint")
+        optimiser = json.loads(metadata["optimiser"])
+        record = json.loads(metadata["record"])
+        step = int(metadata["step"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"{str(path)!r} is no whole checkpoint of ours ({type(error).__name__} {error}): "
+            "remove it to go on from the one before"
+        ) from error
+    groups = _grouped(tensors)
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in groups.get("optimiser", {}).items():
+        number, _, entry = name.partition(".")
+        state.setdefault(int(number), {})[entry] = tensor
+    return Checkpoint(
+        step=step,
+        model=groups["model"],
+        ema=groups.get("ema"),
+        optimiser={"state": state, "param_groups": optimiser},
+        record=record,
+    )
+
+
+def load_newest(directory: Path) -> Checkpoint | None:
+    """Return the last checkpoint that is whole, None where there is none.
+
+    A file that was damaged after it was written costs the steps since the one before it. Raises
+    TrainingError where all are damaged.
+    """
+    found = _checkpoints(directory)
+    for path in reversed(found):
+        try:
+            return load_checkpoint(path)
+        except TrainingError:
+            if path == found[0]:
+                raise
+    return None
+
+
+def _flattened(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Any]:
+    """Return every tensor under one name, and the optimiser's settings."""
+    tensors = {f"model/{name}": tensor for name, tensor in checkpoint.model.items()}
+    if checkpoint.ema is not None:
+        tensors |= {f"ema/{name}": tensor for name, tensor in checkpoint.ema.items()}
+    for number, entries in checkpoint.optimiser["state"].items():
+        for name, value in entries.items():
+            if value is not None:  # SGD before its first step has no momentum yet
+                tensors[f"optimiser/{number}.{name}"] = torch.as_tensor(value)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return plain, checkpoint.optimiser["param_groups"]
+
+
+def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = tensor
+    return groups
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints of a directory, oldest first."""
+    if not directory.is_dir():
+        return []
+    named = [path for path in directory.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(named, key=lambda path: int(_NAME.fullmatch(path.name)[1]))  # type: ignore[index]
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write what it holds back: the name must not be there before the contents."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
