@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .cluster import ClusterSpec, open_cluster, parse_cluster
+    from .ranks import YIELDED, Rank, run_ranks
 
-__all__ = ["ClusterSpec", "open_cluster", "parse_cluster"]
+_MODULES = {
+    "ClusterSpec": ".cluster",
+    "Rank": ".ranks",
+    "YIELDED": ".ranks",
+    "open_cluster": ".cluster",
+    "parse_cluster": ".cluster",
+    "run_ranks": ".ranks",
+}
+__all__ = ["YIELDED", "ClusterSpec", "Rank", "open_cluster", "parse_cluster", "run_ranks"]
 
 
 def __getattr__(name: str) -> object:
     """Load ``name`` from its module (PEP 562): `overtile plan` needs no distributed."""
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".cluster", __name__), name)
+    return getattr(import_module(_MODULES[name], __name__), name)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipeline.errors import ClusterError
 
+from .turns import DEVICE
+
 if TYPE_CHECKING:  # a specification needs no distributed; `overtile plan` starts without it
     from distributed import Client, LocalCluster
 
@@ -166,6 +168,7 @@ def _start_local(spec: ClusterSpec) -> LocalCluster:
             return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=spec.threads_per_worker,
+                resources={DEVICE: spec.threads_per_worker},
                 host="127.0.0.1",
                 dashboard_address=spec.dashboard,
                 silence_logs=logging.CRITICAL,  # in the workers; here see _quiet
