@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         options.command(options)
@@ -36,6 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     return 0
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a value that starts like ``-2,4`` tied to its option by ``=``.
+
+    argparse would take it for an option, and complain of a missing value instead of a bad one.
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-\d", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -61,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, about, add, command in (
         ("segment", "segment a volume: Zarr in, OME-Zarr out", _add_segment, _segment),
         ("plan", "print what segment would do and cost; runs nothing", _add_plan, _plan),
+        ("train", "train a U-Net on labelled volumes, on the same cluster", _add_train, _train),
+        ("evaluate", "score a prediction against the truth", _add_evaluate, _evaluate),
         ("weights", "print what a weights file is", _add_weights, _weights),
         ("demo", "segment a volume that it makes itself, and score it", _add_demo, _demo),
     ):
@@ -105,9 +122,13 @@ def _channels(text: str) -> list[int | str]:
 
 
 def _outputs(text: str) -> list[str]:
+    from pipeline.output_kinds import OUTPUT_KINDS
+
     outputs = text.split(",")
-    if unknown := sorted(set(outputs) - {"classes", "scores"}):
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r}: say classes, scores or classes,scores")
+    if unknown := sorted(set(outputs) - set(OUTPUT_KINDS)):
+        raise argparse.ArgumentTypeError(
+            f"{unknown[0]!r}: say {' or '.join(OUTPUT_KINDS)}, or several, comma-separated"
+        )
     return outputs
 
 
@@ -201,6 +222,13 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         help="auto: bfloat16 where the device computes in it natively",
     )
     how.add_argument(
+        "--tta",
+        choices=["none", "rotations", "full"],
+        default="none",
+        help="average the scores of every tile over 4 quarter turns, or over these with mirrors: "
+        "4, 8 or (3-D) 16 times the arithmetic (default: none)",
+    )
+    how.add_argument(
         "--engine",
         choices=["store", "map_overlap"],
         default="store",
@@ -254,6 +282,7 @@ _REQUEST_FIELDS = (
     "tile",
     "tile_memory_gib",
     "precision",
+    "tta",
     "engine",
     "format",
     "overwrite",
@@ -277,15 +306,13 @@ def _segment(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     from pipeline.prepare import prepare
-    from unet import UNetPredictor
 
     from .plan_text import plan_json, plan_text
 
     parameters = _options(options)
     _cluster(options)  # what segment would refuse
     request = parameters.request(input=options.input, output=options.output)
-    predictor = UNetPredictor(options.weights, precision=parameters.precision)
-    prepared = prepare(request, predictor)
+    prepared = prepare(request, parameters.predictor(options.weights))
     print(json.dumps(plan_json(prepared), indent=2) if options.json else plan_text(prepared))
 
 
@@ -316,6 +343,30 @@ def _checked(model, **values):  # type: ignore[no-untyped-def]
         raise PlanError(
             f"--{option} {first['input']!r}: {first['msg'].lower().replace('input', 'it')}"
         ) from error
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    from .cli_train import add_train
+
+    add_train(parser)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .cli_train import train
+
+    train(options, checked=_checked)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    from .cli_evaluate import add_evaluate
+
+    add_evaluate(parser)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .cli_evaluate import evaluate
+
+    evaluate(options, checked=_checked)
 
 
 def _weights(options: argparse.Namespace) -> None:

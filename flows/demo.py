@@ -8,7 +8,7 @@ from deploy import ClusterSpec
 from pipeline.geometry import Box
 from pipeline.measure import boxes_of_share
 from pipeline.metrics import ConfusionMatrix, confusion
-from pipeline.prepare import CLASSES_PATH
+from pipeline.output_kinds import CLASSES
 from pipeline.volume import find_volume, open_volume
 
 from .demo_volume import make_demo_volume
@@ -37,7 +37,7 @@ def run_demo(directory: str, *, workers: int | None = None) -> ConfusionMatrix:
         options=SegmentOptions(outputs=["classes", "scores"], block=BLOCK),
         spec=ClusterSpec(workers=workers),
     )
-    score = score_classes(f"{output}/{CLASSES_PATH}", volume.truth_uri)
+    score = score_classes(f"{output}/{CLASSES.path}", volume.truth_uri)
     print(score_text(score, volume.class_names))
     print(f"open this in a browser: {output}/run/report.html")
     return score

@@ -10,8 +10,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy import ClusterSpec, parse_cluster
+from pipeline.errors import VolumeError
 from pipeline.intensity import parse_record
+from pipeline.output_kinds import OutputName, ScoresDtype
+from pipeline.predictor import Predictor
 from pipeline.prepare import SegmentRequest
+from pipeline.stores import scheme_of
+from pipeline.tta import Tta, with_tta
+from unet import UNetPredictor
 
 ZYX = tuple[int, int, int]
 
@@ -31,10 +37,10 @@ class SegmentOptions(BaseModel):
     axes: str | None = Field(
         None, description="Axes of the stored array, like zyx or yxc; needed if not in the metadata"
     )
-    outputs: list[Literal["classes", "scores"]] = Field(
+    outputs: list[OutputName] = Field(
         ["classes"], min_length=1, description="Classes per voxel, probabilities per class, or both"
     )
-    scores_dtype: Literal["uint8", "float16", "float32"] = Field(
+    scores_dtype: ScoresDtype = Field(
         "uint8",
         title="Scores dtype",
         description="How probabilities are stored; uint8 means 0..255",
@@ -52,6 +58,12 @@ class SegmentOptions(BaseModel):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="auto: bfloat16 where the device computes in it natively"
     )
+    tta: Tta = Field(
+        "none",
+        title="Test-time augmentation",
+        description="Average every tile's scores over 4 quarter turns (rotations), or over these "
+        "with mirrors (full: 8, of a 3-D network 16): as many times the arithmetic",
+    )
     engine: Literal["store", "map_overlap"] = Field(
         "store", description="Halos read from the store, or exchanged between workers"
     )
@@ -66,8 +78,15 @@ class SegmentOptions(BaseModel):
 
     def request(self, *, input: str, output: str) -> SegmentRequest:  # noqa: A002
         """Return what the pipeline takes. Raises kinds of OvertileError."""
+        for uri in (input, output):
+            if scheme_of(uri) == "memory":
+                raise VolumeError(
+                    f"{uri}: memory:// lives within one process, and here workers are others: give "
+                    "a path or s3://…; from Python, threads can share it "
+                    "(pipeline.segment_volume without client=)"
+                )
         values: dict[str, Any] = self.model_dump(
-            exclude={"precision", "tile_memory_gib", "normalisation", "channel", "outputs"}
+            exclude={"precision", "tta", "tile_memory_gib", "normalisation", "channel", "outputs"}
         )
         channel = tuple(self.channel) if isinstance(self.channel, list) else self.channel
         return SegmentRequest(
@@ -79,6 +98,10 @@ class SegmentOptions(BaseModel):
             tile_memory_bytes=int(self.tile_memory_gib * 2**30),
             **values,
         )
+
+    def predictor(self, weights: str) -> Predictor:
+        """Return what computes the scores with these weights. Raises kinds of OvertileError."""
+        return with_tta(UNetPredictor(weights, precision=self.precision), self.tta)
 
 
 class ClusterOptions(BaseModel):

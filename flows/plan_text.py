@@ -10,6 +10,12 @@ from pipeline.geometry import shape_text
 from pipeline.ledger import blocks_done
 from pipeline.prepare import Prepared
 
+UNITS = {
+    "meter": "m", "centimeter": "cm", "millimeter": "mm", "micrometer": "µm", "um": "µm",
+    "nanometer": "nm", "angstrom": "Å",
+}  # fmt: skip
+"""Units of length that OME-Zarr names, as they are written."""
+
 
 def size_text(size_bytes: float) -> str:
     """Return bytes as a person reads them.
@@ -111,7 +117,16 @@ def voxel_size_text(prepared: Prepared) -> str:
     source = prepared.source
     size = " × ".join(f"{v:g}" for v in source.voxel_size[3 - len(source.spatial_axes) :])
     unit = next((u for u in reversed(source.unit) if u), None)
-    return f"{size} {unit}" if unit else f"{size}, no unit stated"
+    return f"{size} {unit_text(unit)}" if unit else f"{size}, no unit stated"
+
+
+def unit_text(unit: str) -> str:
+    """Return a unit of length as a person writes it.
+
+    >>> unit_text("micrometer"), unit_text("um"), unit_text("parsec")
+    ('µm', 'µm', 'parsec')
+    """
+    return UNITS.get(unit, unit)
 
 
 def plan_text(prepared: Prepared) -> str:
@@ -132,6 +147,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "axes": prepared.source.axes,
         "dtype": prepared.source.dtype,
         "voxel_size": list(prepared.source.voxel_size),
+        "weights": {"digest": prepared.predictor.digest, **prepared.predictor.settings()},
         "normalisation": dict(prepared.record),
         "output": redacted(prepared.request.output),
         "fate": prepared.fate,

@@ -16,11 +16,9 @@ from deploy import open_cluster
 from pipeline.errors import RunError, RunStoppedError
 from pipeline.prepare import prepare
 from pipeline.run import REGIONS_AT_A_TIME, SegmentRun
-from pipeline.run_report import run_report
-from unet import UNetPredictor
+from pipeline.run_report import keep_report, run_report
 
 from .artifacts import link_dashboard, progress_shown, show_report
-from .doors import keep_report
 from .parameters import ClusterOptions, SegmentOptions
 
 ARTIFACT_PICTURE_SIDE = 384
@@ -68,7 +66,7 @@ def segment_volume(
     """
     request = options.request(input=input, output=output)
     spec = cluster.spec()
-    prepared = prepare(request, UNetPredictor(weights, precision=options.precision))
+    prepared = prepare(request, options.predictor(weights))
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()
     for note in prepared.notes:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.run import Progress, SegmentRun
+    from pipeline.progress import Progress
+    from pipeline.run import SegmentRun
 
 BAR_EVERY_S = 0.25
 BAR_COLUMNS = 16
@@ -37,13 +38,26 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things as a person says it.
+
+    >>> counted(1, "block"), counted(12, "block")
+    ('1 block', '12 blocks')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def progress_text(progress: Progress) -> str:
     """Return one plain line: how far, how fast, how long still."""
-    line = f"{progress.done}/{progress.blocks} blocks"
+    line = f"{progress.done}/{counted(progress.blocks, 'block')}"
     if progress.set_aside:
         line += f", {progress.set_aside} set aside"
-    if progress.stage != "segment":
-        return line + (", building the pyramid" if progress.stage == "pyramid" else ", done")
+    if progress.stage == "done":
+        return f"{line}, done"
+    if not progress.workers:
+        return f"{line}, no workers: waiting"
+    if progress.stage == "pyramid":
+        return f"{line}, building the pyramid"
     done_here = progress.done - progress.done_before
     if not done_here:
         return line + ", waiting for the first one"

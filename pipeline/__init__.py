@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .errors import OvertileError, RunError
+    from .evaluate import evaluate_volume
+    from .evaluate_request import EvaluateRequest
+    from .evaluation import Evaluation
+    from .foreign import check_predictor
     from .geometry import Box, Halo
     from .measure import measure_intensity
     from .metrics import ConfusionMatrix, confusion
@@ -18,41 +22,55 @@ if TYPE_CHECKING:
     from .predictor import Predictor
     from .prepare import SegmentRequest
     from .run import SegmentRun, segment_volume
+    from .same_padded import SamePadded
+    from .tta import with_tta
     from .volume import find_volume, open_volume
 
 _HOME = {
     "BlockPlan": "plan",
     "Box": "geometry",
     "ConfusionMatrix": "metrics",
+    "EvaluateRequest": "evaluate_request",
+    "Evaluation": "evaluation",
     "Halo": "geometry",
     "OvertileError": "errors",
     "Predictor": "predictor",
     "RunError": "errors",
+    "SamePadded": "same_padded",
     "SegmentRequest": "prepare",
     "SegmentRun": "run",
+    "check_predictor": "foreign",
     "confusion": "metrics",
+    "evaluate_volume": "evaluate",
     "find_volume": "volume",
     "map_overlap": "overlap",
     "measure_intensity": "measure",
     "open_volume": "volume",
     "segment_volume": "run",
+    "with_tta": "tta",
 }
 __all__ = [
     "BlockPlan",
     "Box",
     "ConfusionMatrix",
+    "EvaluateRequest",
+    "Evaluation",
     "Halo",
     "OvertileError",
     "Predictor",
     "RunError",
+    "SamePadded",
     "SegmentRequest",
     "SegmentRun",
+    "check_predictor",
     "confusion",
+    "evaluate_volume",
     "find_volume",
     "map_overlap",
     "measure_intensity",
     "open_volume",
     "segment_volume",
+    "with_tta",
 ]
 
 

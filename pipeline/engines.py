@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .geometry import Box, Shape
 from .overlap import graph_chunk, graph_halo, overlapped_scores
 from .plan import Region
-from .schedule import drive, reason
+from .schedule import device_share, drive, reason
 from .segment import BlockJob, BlockResult, BlockSink, StageClock, count_bad, segment_block
 from .volume import open_volume
 
@@ -46,11 +46,13 @@ def store_outcomes(
 ) -> Iterator[Batch]:
     """Yield batches of ended blocks; one task per block."""
     group = f"segment-block-{job.run_token}-{region.number}"
+    resources = device_share(client)
 
     def submit(index: Shape) -> Future:
         return client.submit(
-            segment_block, job, index, key=(group, *index), retries=retries, pure=False
-        )
+            segment_block, job, index, key=(group, *index), retries=retries, pure=False,
+            resources=resources,
+        )  # fmt: skip
 
     for outcomes in drive(client, iter(left), submit, limit=limit, stop=stop):
         yield Batch(

@@ -27,7 +27,7 @@ class ImageSpec:
     """
 
     name: str
-    kind: Literal["scores", "labels"]
+    is_label: bool
     path: str
     axes: str
     dtype: str
@@ -51,7 +51,7 @@ class ImageSpec:
         for shard, chunk in zip(self.shards, self.chunks, strict=True):
             if any(s % c for s, c in zip(shard, chunk, strict=True)):
                 raise OutputError(f"image {self.name!r}: chunk {chunk} does not divide {shard}")
-        if self.kind == "labels" and np.dtype(self.dtype).kind not in "iu":
+        if self.is_label and np.dtype(self.dtype).kind not in "iu":
             raise OutputError(f"image {self.name!r}: labels are integers, not {self.dtype}")
 
 
@@ -63,7 +63,7 @@ def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
         "datasets": [_dataset(spec, number) for number in range(len(spec.shapes))],
     }
     stated: dict[str, Any] = {}
-    if spec.kind == "labels":
+    if spec.is_label:
         stated["image-label"] = _image_label(spec.class_names)
     elif "c" in spec.axes and spec.class_names:
         stated["omero"] = _omero(spec.class_names, spec.dtype)

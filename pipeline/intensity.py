@@ -90,6 +90,11 @@ def check_record(record: Mapping[str, Any] | None, dtype: str) -> dict[str, Any]
 
 def _check_order(record: Mapping[str, Any]) -> None:
     kind, low, high = record["kind"], record.get("low"), record.get("high")
+    if missing := [bound for bound in ("low", "high") if record.get(bound) is None]:
+        raise IntensityError(
+            f"normalisation {kind} without {' and '.join(missing)}: give both, as "
+            f"{kind}:LOW:HIGH, like range:0:255"
+        )
     numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high))
     if not numbers or low >= high:  # type: ignore[operator]
         raise IntensityError(f"normalisation {kind} from {low} to {high}: low must be below high")

@@ -14,14 +14,7 @@ from zarr.codecs import ZstdCodec
 from .errors import OutputError
 from .explain import explained, redacted
 from .image_spec import ImageSpec, Version, group_attributes
-from .levels import level_grids
-from .output import check_output, delete_output
-from .stores import joined, normalised_uri, open_store, scheme_of
-
-__all__ = [
-    "ImageSpec", "Version", "check_output", "create_image", "create_root", "delete_output",
-    "level_grids", "scheme_of",
-]  # fmt: skip
+from .stores import joined, normalised_uri, open_store
 
 _ZSTD_LEVEL: Final = 3
 _FORMATS: Final[dict[Version, Literal[2, 3]]] = {"0.5": 3, "0.4": 2}
@@ -51,7 +44,7 @@ def create_image(uri: str, spec: ImageSpec, *, version: Version) -> None:
         for number in range(len(spec.shapes)):
             _array(store, spec, number, version=version, where=redacted(joined(uri, spec.path)))
         group.attrs.update(group_attributes(spec, version=version))
-        if parent and spec.kind == "labels":
+        if parent and spec.is_label:
             _list_label(store, parent, name, version)
 
 

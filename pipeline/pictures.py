@@ -11,6 +11,7 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -163,6 +164,20 @@ def png_bytes(picture: Rgb) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", optimize=True)
     return file.getvalue()
+
+
+def read_picture(path: Path) -> Rgb:
+    """Return a PNG file as a picture. Raises OSError."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def smaller(picture: Rgb, *, width: int) -> Rgb:
+    """Return ``picture`` at most ``width`` wide; pixels are means."""
+    if picture.shape[1] <= width:
+        return picture
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
 
 
 def drawable(text: str) -> str:

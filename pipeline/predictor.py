@@ -38,7 +38,8 @@ class Predictor(Protocol):
 
         A score elsewhere on the pooling grid may reach up to a divisor further to one side; the
         input that :meth:`input_shape` states holds that too. A padded ("same") network states a
-        multiple of the divisor, takes output + 2 halo, and crops the halo itself.
+        multiple of the divisor, takes output + 2 halo, and crops the halo itself:
+        ``pipeline.SamePadded`` does so. ``pipeline.check_predictor`` proves what is stated.
         """
 
     @property

@@ -22,6 +22,7 @@ from .intensity import MEASURED_KINDS, check_record, stated_intensity
 from .ledger import Job, check_job, stored_job, was_created
 from .levels import level_grids
 from .output import check_output
+from .output_kinds import OUTPUT_KINDS, SCORES, OutputName, ScoresDtype
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob
@@ -31,12 +32,9 @@ from .stores import is_local, normalised_uri
 from .volume import VolumeSource, find_volume
 
 Engine: TypeAlias = Literal["store", "map_overlap"]
-OutputKind: TypeAlias = Literal["classes", "scores"]
-ScoresDtype: TypeAlias = Literal["uint8", "float16", "float32"]
 OmeVersion: TypeAlias = Literal["0.5", "0.4"]
 Fate: TypeAlias = Literal["created", "resumed", "replaced"]
 
-CLASSES_PATH = "labels/classes"
 VERSION = version("overtile")
 
 
@@ -50,7 +48,7 @@ class SegmentRequest:
     channel: int | str | tuple[int | str, ...] | None = None
     time: int | None = None
     axes: str | None = None
-    outputs: tuple[OutputKind, ...] = ("classes",)
+    outputs: tuple[OutputName, ...] = ("classes",)
     scores_dtype: ScoresDtype = "uint8"
     normalisation: Mapping[str, Any] | None = None
     """A record (see intensity.py); by default the one that the weights were trained with."""
@@ -66,10 +64,11 @@ class SegmentRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
-        if not self.outputs or set(self.outputs) - {"classes", "scores"}:
-            raise PlanError(f"outputs {','.join(self.outputs)!r}: say classes, scores or both")
+        if not self.outputs or set(self.outputs) - set(OUTPUT_KINDS):
+            some = " or ".join(OUTPUT_KINDS)
+            raise PlanError(f"outputs {','.join(self.outputs)!r}: say {some}, one or more")
         choices = {
-            "scores dtype": (self.scores_dtype, ("uint8", "float16", "float32")),
+            "scores dtype": (self.scores_dtype, SCORES.dtypes),
             "engine": (self.engine, ("store", "map_overlap")),
             "format": (self.format, ("0.5", "0.4")),
         }
@@ -101,10 +100,9 @@ class Prepared:
     def outputs(self) -> tuple[OutputArray, ...]:
         """The arrays that blocks write: level 0 of each image."""
         return tuple(
-            OutputArray("scores" if image.kind == "scores" else "classes",
-                        joined_path(image.path, "0"), image.dtype)
+            OutputArray(OUTPUT_KINDS[image.name], joined_path(image.path, "0"), image.dtype)
             for image in self.images
-        )  # fmt: skip
+        )
 
     def pyramid(self, run_token: str) -> Iterator[LevelJob]:
         """Yield the coarser levels of every image, each made from the one before it."""
@@ -120,7 +118,7 @@ class Prepared:
                     factor=tuple(1 if n == m else 2 for n, m in zip(finer, shape, strict=True)),
                     shard=image.shards[number],
                     chunk=image.chunks[number],
-                    reduction="mean" if image.kind == "scores" else "majority",
+                    reduction=OUTPUT_KINDS[image.name].reduction,
                 )
 
     def job(self, predictor: Predictor) -> Job:
@@ -136,6 +134,7 @@ class Prepared:
                 "channels": self.source.channels,
                 "time": self.source.time,
                 "weights": predictor.digest,
+                "tta": "none",
                 **predictor.settings(),
                 "normalisation": dict(self.record),
                 "block": list(self.plan.core),
@@ -290,20 +289,20 @@ def _images(
     chunk = choose_chunk(plan.core)
     first = 3 - len(source.spatial_axes)
     specs = []
-    for kind in sorted(set(request.outputs)):
-        channels = (len(predictor.class_names),) if kind == "scores" else ()
-        one = (1,) if kind == "scores" else ()
+    for name in request.outputs:
+        kind = OUTPUT_KINDS[name]
+        channels = kind.channels(len(predictor.class_names))
         specs.append(
             ImageSpec(
-                name=kind,
-                kind="scores" if kind == "scores" else "labels",
-                path="" if kind == "scores" else CLASSES_PATH,
-                axes=("c" if channels else "") + source.spatial_axes,
-                dtype=request.scores_dtype if kind == "scores" else "uint8",
+                name=name,
+                is_label=kind.is_label,
+                path=kind.path,
+                axes=("c" if kind.per_class else "") + source.spatial_axes,
+                dtype=request.scores_dtype if kind is SCORES else kind.dtypes[0],
                 class_names=predictor.class_names,
                 shapes=tuple((*channels, *shape[first:]) for _, shape in grids),
                 shards=((*channels, *plan.core[first:]),) * len(grids),
-                chunks=((*one, *chunk[first:]),) * len(grids),
+                chunks=((*kind.channels(1), *chunk[first:]),) * len(grids),
                 voxel_sizes=tuple(
                     tuple(v * f for v, f in zip(source.voxel_size, factor, strict=True))
                     for factor, _ in grids
@@ -328,7 +327,7 @@ def _layout(
 ) -> Layout:
     output_bytes = files = 0
     for image in images:
-        channels = image.shapes[0][0] if image.kind == "scores" else 1
+        channels = image.shapes[0][0] if "c" in image.axes else 1
         output_bytes += channels * np.dtype(image.dtype).itemsize
         chunks = np.prod([s // c for s, c in zip(image.shards[0], image.chunks[0], strict=True)])
         files += 1 if request.format == "0.5" else int(chunks)

@@ -10,19 +10,18 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Box, Shape
+from .output_kinds import Reduction
 from .schedule import run_all
 from .stores import open_array
 
 if TYPE_CHECKING:
     from distributed import Client
-
-Reduction = Literal["mean", "majority"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

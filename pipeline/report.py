@@ -111,13 +111,13 @@ class RunFigures:
             (name, f"{seconds_text(s)} ({s / total if total else 0:.0%})")
             for name, s in phases.items()
         ]
-        return Table(title="Where the workers' time went", rows=tuple(rows))
+        return Table(title="Where the time of the workers' threads went, summed", rows=tuple(rows))
 
 
 def seam_table(seams: SeamStatistics) -> Table:
     """Return what was found of seams as a table."""
     if not seams.border_pairs:
-        return Table(title="Seams", rows=(("borders of blocks", "none in this picture"),))
+        return Table(title="Seams", rows=(("borders between blocks", "none in the picture"),))
     rows = (
         ("change across borders of blocks", f"{seams.across_borders:.4f}"),
         ("change elsewhere", f"{seams.elsewhere:.4f}"),

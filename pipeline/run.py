@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from distributed import Client, span
 
@@ -23,7 +22,9 @@ from .ledger import BlockState, Ledger, blocks_left
 from .plan import Region
 from .predictor import Predictor
 from .prepare import Prepared, SegmentRequest, prepare
+from .progress import Progress, RunStage, WorkerCount
 from .pyramid import build_level
+from .run_report import keep_report
 from .schedule import InFlightLimit
 from .segment import BlockJob, BlockResult
 from .start import start_run
@@ -33,23 +34,6 @@ REGIONS_AT_A_TIME = 2
 GIVE_UP_AFTER = 32
 """A run whose first blocks all fail for one reason, this many of them, stops: so would the rest."""
 NOTE_EVERY_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a run is; read by whoever shows it, never pushed by the driving loop."""
-
-    blocks: int
-    done: int
-    done_before: int
-    """Of ``done``, those that an earlier run of the same job had done."""
-    set_aside: int
-    voxels: int
-    voxels_done: int
-    """By this run."""
-    seconds: float
-    stage: Literal["segment", "pyramid", "done"]
-    """What the run is at."""
 
 
 class SegmentRun:
@@ -64,6 +48,7 @@ class SegmentRun:
         self._ledger = ledger
         self._client = client
         self._limit = InFlightLimit(client)
+        self._workers = WorkerCount(client)
         self._stop = threading.Event()
         self._given_up = ""
         self._lock = threading.Lock()
@@ -72,7 +57,7 @@ class SegmentRun:
         self._failures: dict[tuple[int, ...], str] = {}
         self._started = time.monotonic()
         self._noted_at = self._started
-        self._stage: Literal["segment", "pyramid", "done"] = "segment"
+        self._stage: RunStage = "segment"
 
     @classmethod
     def open(cls, request: SegmentRequest, predictor: Predictor, client: Client) -> SegmentRun:
@@ -211,6 +196,7 @@ class SegmentRun:
 
     def progress(self) -> Progress:
         """Return how far the run is."""
+        workers = self._workers()
         with self._lock:
             return Progress(
                 blocks=len(self.prepared.plan),
@@ -221,6 +207,7 @@ class SegmentRun:
                 voxels_done=self._figures.voxels,
                 seconds=time.monotonic() - self._started,
                 stage=self._stage,
+                workers=workers,
             )
 
     def stop(self) -> None:
@@ -242,15 +229,29 @@ def segment_volume(
     input, output: local paths or URIs. predictor: see predictor.py. client: a Dask client; without
     one, threads of this process do the work. watch: called with the run once it is open; what it
     returns is used as a context manager around the work (a progress bar). options: the fields of
-    SegmentRequest. Raises kinds of OvertileError for what the user can mend, RunError for a run
-    that did not end well.
+    SegmentRequest. The output keeps a report, ``run/report.html``. Raises kinds of OvertileError
+    for what the user can mend, RunError for a run that did not end well.
     """
     request = SegmentRequest(input=input, output=output, **options)
     with _own_client() if client is None else nullcontext(client) as active:
         run = SegmentRun.open(request, predictor, active)
         with (watch(run) if watch else None) or nullcontext():
-            segment_regions(run)
-            return run.finish()
+            return complete(run)
+
+
+def complete(run: SegmentRun) -> Figures:
+    """Segment all regions, build the pyramid, keep the report; return what the run came to.
+
+    A run that does not end well keeps a report too, which says why, and raises RunError.
+    """
+    try:
+        segment_regions(run)
+        figures = run.finish()
+    except RunError as error:
+        keep_report(run, error=str(error))
+        raise
+    keep_report(run)
+    return figures
 
 
 def segment_regions(run: SegmentRun) -> None:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import pictures
+from .errors import OvertileError, RunError
 from .explain import redacted
 from .geometry import Box
-from .prepare import joined_path
-from .report import Picture, Report, RunFigures, Table, seam_table, table_of
-from .run import SegmentRun
+from .output import RUN_GROUP, write_beside_ledger
+from .owner import check_owner
+from .report import Picture, Report, RunFigures, Table, seam_table, table_of, to_html
 from .seams import SeamStatistics, seam_statistics
 from .segment import OutputArray
 from .stores import open_array
 from .volume import open_volume
 
+if TYPE_CHECKING:
+    from .run import SegmentRun
+
 SIDE = 768
+REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,21 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
     )  # fmt: skip
 
 
+def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
+    """Write the report beside the ledger of the output, for a browser.
+
+    error: why the run did not end well. Then an output that cannot be written, or is another run's
+    by now, is left as it is: the error says so already. Raises OutputError, RunError otherwise.
+    """
+    page = to_html(run_report(run, error=error)).encode()
+    try:
+        check_owner(run.job.output_uri, run.job.run_token)
+        write_beside_ledger(run.job.output_uri, REPORT, page)
+    except (OvertileError, RunError):
+        if error is None:
+            raise
+
+
 def _figures(run: SegmentRun) -> RunFigures:
     figures, prepared = run.session, run.prepared
     seconds: Mapping[str, float] = figures.stage_seconds
@@ -85,9 +106,10 @@ def _figures(run: SegmentRun) -> RunFigures:
         write_s=seconds.get("write", 0.0),
         bytes_read=figures.bytes_read,
         bytes_written=sum(
-            figures.voxels * np.dtype(o.dtype).itemsize * (1 if o.kind == "classes" else classes)
-            for classes in [len(prepared.predictor.class_names)]
-            for o in prepared.outputs
+            figures.voxels
+            * np.dtype(output.dtype).itemsize
+            * prod(output.kind.channels(len(prepared.predictor.class_names)))
+            for output in prepared.outputs
         ),
         nan_voxels=run.figures.bad_voxels,
     )
@@ -120,6 +142,7 @@ def _job_table(run: SegmentRun) -> Table:
             **prepared.predictor.settings(),
             "started": run.noted("provenance")["created"],
             "workers": run.noted("provenance")["workers"],
+            "this report": f"{redacted(prepared.request.output).rstrip('/')}/{RUN_GROUP}/{REPORT}",
         },
     )
 
@@ -129,7 +152,7 @@ def read_middle(run: SegmentRun, *, side: int) -> MiddleSlice:
     box = middle_box(run.prepared.plan.shape, side=side)
     arrays: dict[str, NDArray[Any]] = {}
     for output in run.prepared.outputs:
-        arrays[output.kind] = _read(run, output, box)
+        arrays[output.kind.name] = _read(run, output, box)
     scores = arrays.get("scores")
     if scores is not None and scores.dtype == np.uint8:
         scores = scores.astype(np.float32) / 255
@@ -147,7 +170,7 @@ def middle_box(shape: tuple[int, ...], *, side: int) -> Box:
 
 def _read(run: SegmentRun, output: OutputArray, box: Box) -> NDArray[Any]:
     array: Any = open_array(run.job.output_uri, output.path, token=run.job.run_token)
-    channels = (slice(None),) * (output.kind == "scores")
+    channels = (slice(None),) * output.kind.per_class
     spatial = array.ndim - len(channels)
     values = np.asarray(array[channels + box.slices[3 - spatial :]])
     return values if spatial == 2 else values.take(0, axis=len(channels))
@@ -180,7 +203,7 @@ def _picture(run: SegmentRun, middle: MiddleSlice) -> Picture:
     return Picture(
         title="The middle of the volume",
         png=pictures.png_bytes(sheet),
-        caption=f"z {z}, y from {y}, x from {x}; {joined_path('run', 'report.html')} keeps this.",
+        caption=f"z {z}, y from {y}, x from {x}.",
     )
 
 

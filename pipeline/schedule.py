@@ -23,6 +23,8 @@ Item = TypeVar("Item")
 
 IN_FLIGHT_PER_THREAD = 2
 """One task runs while the next one waits on the worker: no thread waits for the driver."""
+DEVICE_RESOURCE = "device"
+"""What workers offer a unit of per thread, so that blocks and training ranks take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class InFlightLimit:
             self._limit = max(2, IN_FLIGHT_PER_THREAD * threads)
             self._asked_at = time.monotonic()
         return self._limit
+
+
+def device_share(client: Client) -> dict[str, float]:
+    """Return the resources that a block asks of its worker: one unit of the device.
+
+    Nothing where any worker has no such resource: a task would wait for it for ever.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    offered = bool(workers) and all(worker["resources"].get(DEVICE_RESOURCE) for worker in workers)
+    return {DEVICE_RESOURCE: 1.0} if offered else {}
 
 
 def drive(

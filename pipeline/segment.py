@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .geometry import Box, Shape, round_up
 from .intensity import Intensity
+from .output_kinds import OutputKind
 from .owner import check_owner
 from .padding import read_mirrored
 from .plan import BlockPlan, tile_input
@@ -33,9 +34,9 @@ _device = threading.Semaphore(1)
 
 @dataclass(frozen=True, slots=True)
 class OutputArray:
-    """One array that blocks write: the classes, or the scores of every class."""
+    """One array that blocks write: level 0 of an image."""
 
-    kind: Literal["classes", "scores"]
+    kind: OutputKind
     path: str
     dtype: str
 
@@ -194,18 +195,19 @@ class BlockSink:
         self._core = core
         self._classes = np.zeros(core.shape, np.uint8)
         self._class_count = classes
-        self._scores = {
-            output: np.zeros((classes, *core.shape), output.dtype)
+        self._stored: list[NDArray[Any]] = [
+            np.zeros((*output.kind.channels(classes), *core.shape), output.dtype)
             for output in outputs
-            if output.kind == "scores"
-        }
+        ]
 
     def put(self, tile: Box, scores_czyx: NDArray[np.float32]) -> None:
         """Take the scores of a tile's core."""
         place = tile.relative_to(self._core.start).slices
-        self._classes[place] = np.argmax(scores_czyx, axis=0)
-        for output, array in self._scores.items():
-            array[(slice(None), *place)] = as_stored(scores_czyx, output.dtype)
+        classes_zyx = self._classes[place]
+        classes_zyx[...] = np.argmax(scores_czyx, axis=0)
+        for output, stored in zip(self._outputs, self._stored, strict=True):
+            channels = (slice(None),) * output.kind.per_class
+            stored[channels + place] = output.kind.stored(scores_czyx, classes_zyx, output.dtype)
 
     def class_voxels(self) -> tuple[int, ...]:
         """Return the number of voxels of each class."""
@@ -217,9 +219,8 @@ class BlockSink:
         Raises RunError where another run has taken the output over since.
         """
         check_owner(job.output_uri, job.run_token)
-        for output in self._outputs:
+        for output, stored in zip(self._outputs, self._stored, strict=True):
             array = open_array(job.output_uri, output.path, token=job.run_token)
-            stored = self._classes if output.kind == "classes" else self._scores[output]
             write_core(array, self._core, stored)
 
 
@@ -230,10 +231,3 @@ def write_core(array: Any, core: Box, stored: NDArray[Any]) -> None:
     if spatial_axes == 2:
         stored = stored.squeeze(axis=channel_axes)
     array[(slice(None),) * channel_axes + core.slices[3 - spatial_axes :]] = stored
-
-
-def as_stored(scores: NDArray[np.float32], dtype: str) -> NDArray[Any]:
-    """Return probabilities as stored: 0..1 as floats, or 0..255 as uint8, rounded."""
-    if np.dtype(dtype) == np.uint8:
-        return np.rint(scores * np.float32(255)).astype(np.uint8)
-    return scores.astype(dtype, copy=False)

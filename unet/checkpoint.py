@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,10 +44,12 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     """Write a checkpoint at once and remove all but the last two; return where it is.
 
-    A full disk leaves the previous one as it was. Raises TrainingError.
+    A full disk leaves the previous one as it was, and so do weights that are no numbers any more:
+    they would be learnt from for ever. Raises TrainingError.
     """
     from safetensors.torch import save_file
 
+    _check_finite(checkpoint, directory)
     path = directory / f"checkpoint-{checkpoint.step:08d}.safetensors"
     tensors, optimiser = _flattened(checkpoint)
     metadata = {
@@ -58,6 +61,8 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     aside = directory / f".{path.name}.{uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        for left in directory.glob(".checkpoint-*"):  # by whoever was killed while writing
+            left.unlink(missing_ok=True)
         try:
             save_file(tensors, aside, metadata=metadata)
             _to_disk(aside)
@@ -67,11 +72,9 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     except Exception as error:  # safetensors has an error of its own for a full disk
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
             raise
-        kept = newest_checkpoint(directory)
-        before = f"; {kept.name} is kept" if kept else ""
         raise TrainingError(
             f"checkpoint of step {checkpoint.step} cannot be written to {str(directory)!r} "
-            f"({error}){before}: make room, then go on with --resume"
+            f"({error}); {what_is_kept(directory)}: make room, then go on with --resume"
         ) from error
     for old in _checkpoints(directory)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -82,6 +85,12 @@ def newest_checkpoint(directory: Path) -> Path | None:
     """Return the last checkpoint in a directory, None where there is none."""
     found = _checkpoints(directory)
     return found[-1] if found else None
+
+
+def what_is_kept(directory: Path) -> str:
+    """Return for a message which checkpoint is there to go on from."""
+    kept = newest_checkpoint(directory)
+    return f"{kept.name} is kept" if kept else "there was no checkpoint yet"
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -124,12 +133,23 @@ def load_newest(directory: Path) -> Checkpoint | None:
     """
     found = _checkpoints(directory)
     for path in reversed(found):
-        try:
+        with suppress(TrainingError):
             return load_checkpoint(path)
-        except TrainingError:
-            if path == found[0]:
-                raise
+    if found:
+        raise TrainingError(
+            f"no checkpoint in {str(directory)!r} is whole, {found[-1].name} is the last one: "
+            "remove them to begin again"
+        )
     return None
+
+
+def _check_finite(checkpoint: Checkpoint, directory: Path) -> None:
+    for name, tensor in {**checkpoint.model, **(checkpoint.ema or {})}.items():
+        if not bool(tensor.isfinite().all()):
+            raise TrainingError(
+                f"step {checkpoint.step} made weights that are no numbers ({name}): the training "
+                f"stops, {what_is_kept(directory)}; take a lower learning_rate"
+            )
 
 
 def _flattened(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Any]:

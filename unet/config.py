@@ -15,6 +15,8 @@ Norm: TypeAlias = Literal["none", "batch", "instance", "group"]
 PerLevel: TypeAlias = int | Sequence[int | Sequence[int]]
 Shape: TypeAlias = tuple[int, ...]
 
+MOST_LEVELS = 16
+"""The halo doubles with each: more is a slip."""
 TILE_DEPENDENT_NORMS = ("instance", "group")
 
 
@@ -61,12 +63,16 @@ class UNetConfig:
     """Probability with which the last two contracting levels drop an activation in training."""
 
     def __post_init__(self) -> None:
-        _require(self.dims in (2, 3), f"dims is {self.dims!r}: give 2 for images, 3 for volumes")
+        is_2_or_3 = _is_int(self.dims) and self.dims in (2, 3)  # 2.0 is in there too
+        _require(is_2_or_3, f"dims is {self.dims!r}: give 2 for images, 3 for volumes")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             _require(
                 _is_int(value) and value >= least, f"{name} is {value!r}: give {least} or more"
             )
+        _require(
+            self.levels <= MOST_LEVELS, f"levels is {self.levels}: give {MOST_LEVELS} or fewer"
+        )
         for name, count in (("kernels", self.levels), ("pooling", self.levels - 1)):
             object.__setattr__(self, name, self._per_level(name, count))
         even = [size for level in self.level_kernels for size in level if size % 2 == 0]

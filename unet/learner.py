@@ -39,7 +39,7 @@ class Learner:
         self.ema = _copied(self.model) if training.ema else None
         self._replica: nn.Module = self.model
         if world_size > 1:
-            self._replica = DistributedDataParallel(self.model, broadcast_buffers=False)
+            self._replica = DistributedDataParallel(self.model)
 
     def step(self, batch: Batch, *, step: int, rank: int, batch_size: int) -> Tensor:
         """Learn from this rank's part of a batch; return the whole batch's share of the loss.

@@ -8,7 +8,6 @@ training that was stopped, killed, or lost a rank goes on from its last checkpoi
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,16 +15,15 @@ from typing import Any, Protocol
 
 from pipeline.errors import TrainingError
 
-from .checkpoint import load_newest, newest_checkpoint, save_checkpoint
+from .checkpoint import load_newest, save_checkpoint, what_is_kept
 from .learner import Learner, sum_over_ranks
 from .model import UNet
 from .samples import SampleMaker, made_ahead
 from .sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
+from .training_clock import StepClock
 from .training_config import Recipe
 from .validation import Picture, validate
 from .weight_map import class_weights
-
-LOG_EVERY_S = 1.0
 
 
 class RankLike(Protocol):
@@ -125,7 +123,7 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     first, scores = _resume(job, learner)
     maker = sample_maker(job, device=rank.device)
     numbers = shares(job.batch, rank=rank.rank, world_size=rank.world_size)
-    clock = _Clock(batch=job.batch)
+    clock = StepClock(batch=job.batch)
     step = first
     for batch in made_ahead(maker, range(first, training.steps), numbers):
         clock.waited()
@@ -140,14 +138,16 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
         learner.update(step)
         step += 1
         last = step == training.steps
-        clock.stepped()
-        if rank.rank == 0 and (last or clock.is_time_to_tell()):
+        validates = bool(job.validation) and (last or step % training.validate_every == 0)
+        saves = last or bool(stops) or step % training.checkpoint_every == 0
+        clock.stepped(total)
+        if rank.rank == 0 and (validates or saves or clock.is_time_to_tell()):
             rate = training.learning_rate_at(step - 1)
-            rank.tell(clock.message(step=step, steps=training.steps, loss=total, rate=rate))
-        if job.validation and (last or step % training.validate_every == 0):
+            rank.tell(clock.message(step=step, steps=training.steps, rate=rate))
+        if validates:
             scores = _validated(job, learner, rank, step=step)
             clock.restart()
-        if last or stops or step % training.checkpoint_every == 0:
+        if saves:
             if rank.rank == 0:
                 save_checkpoint(learner.checkpoint(step, _record(job, scores)), job.directory)
             rank.meet()
@@ -247,49 +247,8 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int)
 
 
 def _no_number(job: TrainingJob, step: int, loss: float) -> TrainingError:
-    kept = newest_checkpoint(job.directory)
-    after = f"{kept.name} is kept" if kept else "there was no checkpoint yet"
+    kept = what_is_kept(job.directory)
     return TrainingError(
-        f"the loss of step {step + 1} is {loss}: the training stops, {after}; "
+        f"the loss of step {step + 1} is {loss}: the training stops, {kept}; "
         "take a lower learning_rate or a smaller gradient_norm, and look at the volume's values"
     )
-
-
-class _Clock:
-    """Speed since the last message: patches per second, and the share of time without a batch."""
-
-    def __init__(self, *, batch: int) -> None:
-        self._batch = batch
-        self._told_at = 0.0
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what went before: validation is no training time."""
-        self._since = self._mark = time.perf_counter()
-        self._waited = 0.0
-        self._steps = 0
-
-    def waited(self) -> None:
-        """Say that a batch came."""
-        self._waited += time.perf_counter() - self._mark
-
-    def stepped(self) -> None:
-        """Say that a step is done."""
-        self._steps += 1
-        self._mark = time.perf_counter()
-
-    def is_time_to_tell(self) -> bool:
-        """Return whether the last message is a second old."""
-        return time.perf_counter() - self._told_at >= LOG_EVERY_S
-
-    def message(self, *, step: int, steps: int, loss: float, rate: float) -> dict[str, Any]:
-        """Return what a step came to, and start to measure again."""
-        seconds = max(1e-9, time.perf_counter() - self._since)
-        patches = self._batch * self._steps / seconds
-        share = min(1.0, self._waited / seconds)
-        self.restart()
-        self._told_at = self._mark
-        return {
-            "kind": "step", "step": step, "steps": steps, "loss": loss, "learning_rate": rate,
-            "patches_per_s": patches, "wait_share": share,
-        }  # fmt: skip

@@ -23,18 +23,18 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeAlias, get_args
 
 from pipeline.errors import ConfigError
 
+from . import setting
 from .augment_config import AugmentConfig
 from .config import UNetConfig
 from .label_rules import RULES, Rule
 
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,13 @@ class LabelConfig:
     weight map keeps apart (a cell's inside); None: no border weights."""
 
     def __post_init__(self) -> None:
-        _one_of("labels: rule", self.rule, RULES)
-        if self.object_class is not None and self.rule != "classes":
-            raise ConfigError(f"labels: object_class goes with rule classes, not {self.rule}")
+        setting.check_one_of("labels: rule", self.rule, RULES)
+        if self.ignore is not None:
+            setting.check_whole("labels: ignore", self.ignore, -(2**63), 2**64 - 1)
+        if self.object_class is not None:
+            setting.check_whole("labels: object_class", self.object_class, 0)
+            if self.rule != "classes":
+                raise ConfigError(f"labels: object_class goes with rule classes, not {self.rule}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class TrainingConfig:
     """Of SGD; AdamW's first beta."""
     weight_decay: float = 1e-4
     gradient_norm: float | None = 1.0
-    """Longer gradients are shortened to this; None: none is."""
+    """Longer gradients are shortened to this; None (0 in a config file): none is."""
     schedule: Schedule = "one-cycle"
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises."""
@@ -92,28 +96,24 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("optimiser", get_args(Optimiser)), ("schedule", get_args(Schedule))):
-            _one_of(name, getattr(self, name), choices)
-        _one_of("precision", self.precision, ("auto", "bf16", "fp32"))
+        for name, choices in _CHOICES.items():
+            setting.check_one_of(f"training: {name}", getattr(self, name), choices)
+        for name, limits in _LIMITS.items():
+            setting.check_number(f"training: {name}", getattr(self, name), *limits)
         for name in ("steps", "validate_every", "checkpoint_every"):
-            _within(name, getattr(self, name), 1, math.inf, whole=True)
+            setting.check_whole(f"training: {name}", getattr(self, name), 1)
+        setting.check_whole("training: seed", self.seed, 0, 2**32 - 1)
+        setting.check_flag("training: class_balance", self.class_balance)
         if self.batch is not None:
-            _within("batch", self.batch, 1, math.inf, whole=True)
-        _within("seed", self.seed, 0, 2**32 - 1, whole=True)
-        _within("learning_rate", self.learning_rate, 1e-12, math.inf)
-        _within("momentum", self.momentum, 0, 0.9999)
-        _within("ema", self.ema, 0, 0.99999)
-        for name in ("weight_decay", "border_weight"):
-            _within(name, getattr(self, name), 0, math.inf)
-        _within("border_sigma", self.border_sigma, 1e-3, math.inf)
-        for name in ("warmup", "rare_share"):
-            _within(name, getattr(self, name), 0, 1)
+            setting.check_whole("training: batch", self.batch, 1)
         if self.gradient_norm is not None:
-            _within("gradient_norm", self.gradient_norm, 1e-12, math.inf)
+            setting.check_number("training: gradient_norm", self.gradient_norm, 0)
+            if self.gradient_norm == 0:  # TOML has no word for None
+                object.__setattr__(self, "gradient_norm", None)
         if self.patch is not None:
-            object.__setattr__(self, "patch", tuple(self.patch))
-            for size in self.patch:
-                _within("patch", size, 1, math.inf, whole=True)
+            object.__setattr__(self, "patch", setting.sizes("training: patch", self.patch))
+        if not isinstance(self.augment, AugmentConfig):
+            raise ConfigError(f"training: augment is {self.augment!r}: give a table of settings")
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, from 0: a pure function, so nothing to save.
@@ -144,9 +144,10 @@ class TrainingConfig:
         given = dict(record)
         base = preset(given.pop("preset", "default"))
         if "augment" in given:
-            augment = {**base.augment.to_dict(), **_table("training.augment", given["augment"])}
+            augment = setting.table("training.augment", given["augment"])
+            augment = {**base.augment.to_dict(), **augment}
             given["augment"] = AugmentConfig.from_dict(augment)
-        return _replaced(base, given, name="training")
+        return setting.replaced(base, given, name="training")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,8 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     class_names: tuple[str, ...] | None = None
+    attribution: str | None = None
+    """Whose data it is and on what terms: kept in the weights' provenance."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON can hold it, and as :func:`recipe_from_dict` takes it."""
@@ -165,12 +168,13 @@ class Recipe:
             "training": self.training.to_dict(),
             "labels": asdict(self.labels),
             "class_names": list(self.class_names) if self.class_names else None,
+            "attribution": self.attribution,
         }
 
 
 def preset(name: str) -> TrainingConfig:
     """Return a named preset. Raises ConfigError that names them all."""
-    _one_of("training: preset", name, tuple(PRESETS))
+    setting.check_one_of("training: preset", name, tuple(PRESETS))
     return PRESETS[name]
 
 
@@ -182,50 +186,44 @@ def recipe_from_toml(text: str, *, where: str) -> Recipe:
         raise ConfigError(f"{where} is not TOML: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+    except OverflowError as error:  # integers of TOML have no end
+        raise ConfigError(f"{where}: a number has no end to it ({error})") from error
 
 
 def recipe_from_dict(record: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a record; absent fields take their defaults. Raises ConfigError."""
-    known = ("network", "training", "labels", "class_names")
+    known = ("network", "training", "labels", "class_names", "attribution")
     if unknown := sorted(set(record) - set(known)):
         raise ConfigError(f"unknown tables {unknown}: known are {', '.join(known)}")
-    names = record.get("class_names")
+    network, training, labels = (setting.table(name, record.get(name, {})) for name in known[:3])
     return Recipe(
-        network=UNetConfig.from_dict(_table("network", record.get("network", {}))),
-        training=TrainingConfig.from_dict(_table("training", record.get("training", {}))),
-        labels=_replaced(LabelConfig(), _table("labels", record.get("labels", {})), name="labels"),
-        class_names=None if names is None else tuple(str(name) for name in names),
+        network=UNetConfig.from_dict(network),
+        training=TrainingConfig.from_dict(training),
+        labels=setting.replaced(LabelConfig(), labels, name="labels"),
+        class_names=setting.names("class_names", record.get("class_names")),
+        attribution=setting.text("attribution", record.get("attribution")),
     )
-
-
-def _replaced(base: Record, given: Mapping[str, Any], *, name: str) -> Record:
-    known = [entry.name for entry in fields(base)]  # type: ignore[arg-type]
-    if unknown := sorted(set(given) - set(known)):
-        raise ConfigError(f"unknown in {name}: {unknown}; known are {', '.join(known)}")
-    return replace(base, **given)  # type: ignore[type-var]
-
-
-def _table(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} is {value!r}: give a table of settings")
-    return dict(value)
 
 
 def _falling(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} is {value!r}: give one of {', '.join(choices)}")
-
-
-def _within(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        upper = "up" if high == math.inf else f"to {high:g}"
-        kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"training: {name} is {value!r}: give {kind} from {low:g} {upper}")
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimiser": get_args(Optimiser),
+    "schedule": get_args(Schedule),
+    "precision": ("auto", "bf16", "fp32"),
+}
+_LIMITS: Mapping[str, tuple[float, ...]] = {
+    "learning_rate": (1e-12,),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0,),
+    "warmup": (0, 1),
+    "ema": (0, 0.99999),
+    "border_weight": (0,),
+    "border_sigma": (1e-3,),
+    "rare_share": (0, 1),
+}
 
 
 PRESETS: Mapping[str, TrainingConfig] = {

@@ -37,7 +37,7 @@ def test_help_is_the_manual_of_every_command(command, shell):
     wanted = {
         None: [*COMMANDS, "Exit codes: 0 done; 1 failed"],
         "segment": ["INPUT", "OUTPUT", "--weights", "--level", "--channel", "--outputs", "--block",
-                    "--scores-dtype", "--cluster", "--workers", "--tile", "--precision",
+                    "--scores-dtype", "--cluster", "--workers", "--tile", "--precision", "--tta",
                     "--engine", "--format", "--overwrite"],
         "plan": ["--json", "--weights", "--block"],
         "weights": ["--json"],

@@ -49,6 +49,8 @@ def place(tmp_path_factory, weights):
     torch.manual_seed(0)
     instance = UNet(UNetConfig(dims=3, base_channels=4, levels=2, norm="instance"))
     save_weights(instance, folder / "instance.safetensors")
+    flat = UNet(UNetConfig(dims=3, base_channels=4, levels=2, kernels=((3, 1, 3), 3)))
+    save_weights(flat, folder / "flat.safetensors")
     return folder
 
 
@@ -86,6 +88,11 @@ SEGMENT = {
     "a block that is no size": ({"--block": "16,16"}, r"--block: '16,16': say three sizes as Z"),
     "a block of words": ({"--block": "a,b,c"}, r"--block: 'a,b,c'"),
     "a block of nothing": ({"--block": "0,16,16"}, r"--block: '0,16,16'"),
+    "a block below nothing": ({"--block": "-2,4,4"}, r"--block: '-2,4,4': say three sizes as Z"),
+    "a range without bounds": (
+        {"--normalisation": "range"}, r"range without low and high: give both, as range:LOW:HIGH"),
+    "a volume in memory": ({"INPUT": "memory://in.zarr"}, r"memory://in\.zarr.*within one process"),
+    "an output in memory": ({"OUTPUT": "memory://out.zarr"}, r"memory://out.*give a path or s3"),
     "too little memory": ({"--tile-memory": "0.0001"}, r"smallest tile.*needs"),
     "memory without end": ({"--tile-memory": "inf"}, r"--tile-memory: 'inf'"),
     "no worker": ({"--workers": "0"}, r"--workers 0"),
@@ -94,6 +101,10 @@ SEGMENT = {
     "an odd normalisation": ({"--normalisation": "range:9:1"}, r"low must be below high"),
     "measured on no level": ({"--normalisation": "zscore@7"}, r"no level 7"),
     "an unknown output": ({"--outputs": "objects"}, r"--outputs: 'objects': say classes"),
+    "an unknown augmentation": ({"--tta": "some"}, r"--tta: invalid choice: 'some'"),
+    "tiles that cannot be turned": (
+        {"--weights": "flat.safetensors", "--tta": "full"},
+        r"not alike in y and x \(halo 8×4×8, divisor 2×2×2.*--tta none"),
     "an unknown format": ({"--format": "0.6"}, r"--format: invalid choice: '0\.6'"),
     "an unknown engine": ({"--engine": "ray"}, r"--engine: invalid choice"),
     "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere' is neither local"),

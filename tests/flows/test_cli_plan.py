@@ -85,6 +85,20 @@ def test_text_and_json_state_the_budget_that_a_run_would_have(version, weights, 
     assert not (path.parent / "500.zarr-out").exists()
 
 
+def test_augmentation_shows_in_the_plan_with_what_it_costs(weights, lazy_volume):
+    argv = [lazy_volume(300), "out.zarr", "--weights", weights("3d"), "--block", "64,128,128",
+            "--tile", "64,64,128"]  # fmt: skip
+    plain = json.loads(plan(*argv, "--json")[0])
+    assert "tta" not in plain["weights"]
+    for tta, passes in (("rotations", 4), ("full", 16)):
+        told = json.loads(plan(*argv, "--tta", tta, "--json")[0])
+        assert told["weights"]["tta"] == tta
+        assert told["flops"] == passes * plain["flops"]
+        assert told["tile_memory_bytes"] > plain["tile_memory_bytes"]
+        assert told["bytes_read"] == plain["bytes_read"]
+    assert "\ntta                   rotations\n" in plan(*argv, "--tta", "rotations")[0]
+
+
 def test_the_password_of_an_address_is_not_printed(weights, lazy_volume):
     from flows.plan_text import plan_json, plan_text
 

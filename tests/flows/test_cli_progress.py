@@ -17,11 +17,11 @@ import zarr
 
 from flows import terminal
 from flows.terminal import progress_text
-from pipeline.run import Progress
+from pipeline.progress import Progress
 
 HALFWAY = Progress(
     blocks=200, done=100, done_before=20, set_aside=0, voxels=2 * 10**9, voxels_done=8 * 10**8,
-    seconds=40.0, stage="segment",
+    seconds=40.0, stage="segment", workers=2,
 )  # fmt: skip
 
 
@@ -41,6 +41,11 @@ def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
         ({"set_aside": 3, "done": 20}, "20/200 blocks, 3 set aside, waiting for the first one"),
         ({"done": 200, "stage": "pyramid"}, "200/200 blocks, building the pyramid"),
         ({"done": 200, "stage": "done"}, "200/200 blocks, done"),
+        ({"workers": 0}, "100/200 blocks, no workers: waiting"),
+        ({"workers": 0, "set_aside": 1}, "100/200 blocks, 1 set aside, no workers: waiting"),
+        ({"workers": 0, "stage": "pyramid", "done": 200}, "200/200 blocks, no workers: waiting"),
+        ({"workers": 0, "stage": "done", "done": 200}, "200/200 blocks, done"),
+        ({"blocks": 1, "done": 0, "done_before": 0}, "0/1 block, waiting for the first one"),
     ],
 )
 def test_a_line_says_what_the_run_is_at(change, line):

@@ -25,6 +25,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.parameters import ClusterOptions, SegmentOptions
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
+from pipeline import with_tta
 from pipeline.prepare import SegmentRequest, prepare
 from unet import UNetPredictor
 
@@ -113,6 +114,25 @@ def test_the_flow_writes_what_python_writes_to_the_byte(completed, one_worker, t
         written = files_under(output / part)
         assert len(written) > 45
         assert written == files_under(tmp_path / "out.zarr" / part)
+
+
+def test_the_flow_averages_over_orientations_as_python_does(
+    server, cluster, stored, weights, one_worker, tmp_path
+):
+    options = SegmentOptions(block=BLOCK, precision="fp32", tta="rotations")
+    seen = run_flow(
+        input=stored[1], output=str(tmp_path / "flow.zarr"), weights=weights("3d"),
+        options=options, cluster=cluster,
+    )  # fmt: skip
+    assert seen.state.is_completed()
+    predictor = with_tta(UNetPredictor(weights("3d"), precision="fp32"), "rotations")
+    segment_volume_by_python(
+        stored[1], str(tmp_path / "python.zarr"), predictor, client=one_worker, block=BLOCK
+    )
+    written = files_under(tmp_path / "flow.zarr/labels")
+    assert written == files_under(tmp_path / "python.zarr/labels")
+    run = zarr.open_group(tmp_path / "flow.zarr/run", mode="r").attrs
+    assert run["job"]["tta"] == run["provenance"]["weights"]["tta"] == "rotations"
 
 
 def test_every_region_is_exactly_one_task_run(completed):

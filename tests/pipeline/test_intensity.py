@@ -58,7 +58,8 @@ def test_numbers_survive_json():
     [
         ({"kind": "magic"}, "unknown"),
         ({"kind": "range", "low": 5, "high": 5}, "below"),
-        ({"kind": "range", "low": 5}, "below"),
+        ({"kind": "range", "low": 5}, "without high: give both"),
+        ({"kind": "range"}, "without low and high: give both, as range:LOW:HIGH"),
         ({"kind": "range", "low": 0, "high": float("nan")}, "below"),
         ({"kind": "percentile", "low": -1, "high": 99}, "0 to 100"),
         ({"kind": "zscore", "low": 1}, "knows no low"),

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputError
-from pipeline.image_spec import colour
-from pipeline.ome import ImageSpec, create_image, create_root, level_grids
+from pipeline.image_spec import ImageSpec, colour
+from pipeline.levels import level_grids
+from pipeline.ome import create_image, create_root
 from pipeline.volume import find_volume, open_array
 
 CLASSES = ("background", "membrane", "cell")
@@ -28,7 +29,7 @@ VERSIONS = pytest.mark.parametrize("version", ["0.5", "0.4"])
 
 def labels(**changes: Any) -> ImageSpec:
     fields: dict[str, Any] = {
-        "name": "classes", "kind": "labels", "path": "labels/classes", "axes": "zyx",
+        "name": "classes", "is_label": True, "path": "labels/classes", "axes": "zyx",
         "dtype": "uint8", "class_names": CLASSES, "shapes": ((10, 40, 48), (10, 20, 24)),
         "shards": ((4, 16, 32),) * 2, "chunks": ((2, 8, 16),) * 2,
         "voxel_sizes": ((3.0, 0.5, 0.5), (3.0, 1.0, 1.0)),
@@ -40,7 +41,7 @@ def labels(**changes: Any) -> ImageSpec:
 
 def scores(**changes: Any) -> ImageSpec:
     fields: dict[str, Any] = {
-        "name": "scores", "kind": "scores", "path": "", "axes": "czyx", "dtype": "float32",
+        "name": "scores", "is_label": False, "path": "", "axes": "czyx", "dtype": "float32",
         "shapes": ((3, 10, 40, 48), (3, 10, 20, 24)), "shards": ((3, 4, 16, 32),) * 2,
         "chunks": ((1, 2, 8, 16),) * 2,
     }  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 import zarr
 
 from pipeline.errors import OutputError
-from pipeline.ome import check_output, create_root, delete_output
+from pipeline.ome import create_root
+from pipeline.output import check_output, delete_output
 from pipeline.stores import open_group
 
 

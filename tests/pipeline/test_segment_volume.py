@@ -12,7 +12,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from pipeline import SegmentRequest, segment_volume
 from pipeline.errors import OutputError, OvertileError, RunError
 from pipeline.prepare import prepare
-from pipeline.run import SegmentRun, segment_regions
+from pipeline.run import SegmentRun, complete
 from unet import UNetPredictor
 
 CASES = [
@@ -202,12 +202,14 @@ def test_a_block_that_keeps_failing_is_set_aside_named_and_done_by_the_next_run(
     with pytest.raises(RunError, match=r"block 0,1,1: RuntimeError: the device said no") as caught:
         segment_volume(path, str(out), Fails(weights("3d"), precision="fp32"), **options)
     assert "start the same run again" in str(caught.value)
+    assert "the device said no" in (out / "run/report.html").read_text()
     done = zarr.open_array(out / "run/done", mode="r")[...]
     assert (done == 2).sum() == 1
     assert done[0, 1, 1] == 2
     assert (done == 1).sum() == done.size - 1
     figures = segment_volume(path, str(out), predictor_of(weights("3d")), **options)
     assert figures.voxels == raw.size
+    assert "the device said no" not in (out / "run/report.html").read_text()
 
 
 def test_a_run_whose_blocks_all_fail_stops_early(weights, tmp_path):
@@ -313,6 +315,7 @@ def test_an_output_that_vanishes_while_it_is_written_is_no_success(
     monkeypatch.setitem(Slow.__call__.__globals__, "before_tile", vanish)
     with pytest.raises(RunError, match="vanished"):
         segment_volume(path, str(out), Slow(weights("3d")), block=(8, 8, 8))
+    assert not (out / "run/report.html").exists(), "a report alone is no output"
 
 
 def test_a_run_whose_output_another_run_takes_over_ends_and_writes_no_more(
@@ -325,10 +328,13 @@ def test_a_run_whose_output_another_run_takes_over_ends_and_writes_no_more(
     first = SegmentRun.open(request, predictor, one_worker)
     second = SegmentRun.open(replace(request, overwrite=True), predictor, one_worker)
     with pytest.raises(RunError, match="taken over"):
-        segment_regions(first)
+        complete(first)
+    assert not (tmp_path / "out.zarr/run/report.html").exists()
     assert not [p for p in (tmp_path / "out.zarr/labels/classes/0/c").rglob("*") if p.is_file()]
-    segment_regions(second)
-    assert second.finish().voxels == 8 * 40 * 40
+    assert complete(second).voxels == 8 * 40 * 40
+    page = (tmp_path / "out.zarr/run/report.html").read_text()
+    assert "25 of 25 blocks done" in page
+    assert "out.zarr/run/report.html" in page
 
 
 def test_an_input_whose_contents_changed_is_another_job(weights, volume, tmp_path, one_worker):

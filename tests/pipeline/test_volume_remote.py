@@ -24,7 +24,9 @@ from moto.server import ThreadedMotoServer
 from pipeline import explain
 from pipeline.errors import OutputError, VolumeError
 from pipeline.geometry import Box
-from pipeline.ome import ImageSpec, check_output, create_image, create_root, delete_output
+from pipeline.image_spec import ImageSpec
+from pipeline.ome import create_image, create_root
+from pipeline.output import check_output, delete_output
 from pipeline.volume import VolumeSource, find_volume, open_array, open_group, open_volume
 
 VALUES = np.random.default_rng(3).integers(1, 60000, (6, 20, 24)).astype(np.uint16)
@@ -38,7 +40,7 @@ AWS = {
 
 def spec(**changes: Any) -> ImageSpec:
     fields: dict[str, Any] = {
-        "name": "cells", "kind": "labels", "path": "labels/cells", "axes": "zyx",
+        "name": "cells", "is_label": True, "path": "labels/cells", "axes": "zyx",
         "dtype": "uint16", "class_names": (), "shapes": (VALUES.shape,), "shards": ((4, 16, 16),),
         "chunks": ((2, 8, 8),), "voxel_sizes": ((2.0, 1.0, 1.0),),
         "translations": ((0.0, 0.0, 0.0),), "unit": ("micrometer",) * 3,

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Train the bundled `fib25-boundary` on slices 0-151 of the FIB-25 sample, score it on 152-183.
+#   benchmarks/fib25/run.sh TRAIN.zarr WORK        TRAIN.zarr holds `raw` and `labels` (instance ids)
+# What is there already is not made again: a stopped run goes on where it was.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+data=$1 work=$2
+weights=$here/../../unet/bundled/fib25-boundary.safetensors
+mkdir -p "$work"
+if [ ! -f "$weights" ]; then
+  overtile train --volume "$data/raw" --labels "$data/labels" --validation-slices 152:184 \
+    --config "$here/config.toml" --dtype float16 --out "$work/fib25-boundary.safetensors" --resume
+  cp "$work/fib25-boundary.safetensors" "$weights"
+fi
+for tta in none full; do
+  out=$work/fib25-$tta
+  overtile segment "$data/raw" "$out.zarr" --weights "$weights" --outputs classes,scores --tta "$tta"
+  overtile evaluate "$out.zarr" "$data/labels" --scores boundary --objects watershed \
+    --slices 152:184 --json "$out.json"
+done
+python "$here/../training_results.py" --weights "$weights" --evaluations "$work"/*.json \
+  --out "$here/results.json"

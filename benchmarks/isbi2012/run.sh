@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Train both presets on slices 0-19 of the ISBI 2012 stack, score them on slices 20-23.
+#   benchmarks/isbi2012/run.sh TRAIN.zarr WORK     TRAIN.zarr holds `raw` and `labels` (1 = membrane)
+# What is there already is not made again: a stopped run goes on where it was.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+data=$1 work=$2
+mkdir -p "$work"
+for preset in default unet-2015; do
+  weights=$here/$preset.safetensors
+  if [ ! -f "$weights" ]; then
+    overtile train --volume "$data/raw" --labels "$data/labels" --validation-slices 20:24 \
+      --config "$here/config.toml" --preset "$preset" --dtype float16 \
+      --out "$work/$preset.safetensors" --resume
+    cp "$work/$preset.safetensors" "$weights"
+  fi
+  for tta in none full; do
+    out=$work/$preset-$tta
+    overtile segment "$data/raw" "$out.zarr" --weights "$weights" --outputs classes,scores --tta "$tta"
+    overtile evaluate "$out.zarr" "$data/labels" --scores membrane --objects components --per-slice \
+      --truth-objects 0 --slices 20:24 --json "$out.json"
+  done
+done
+python "$here/../training_results.py" --weights "$here"/*.safetensors \
+  --evaluations "$work"/*.json --out "$here/results.json"

@@ -1,0 +1,88 @@
+"""A training whose workers are killed, again and again: it ends by itself.
+
+    python -m benchmarks.killed_training [--kills N] [--steps N]
+
+Two ranks train on a volume that is made on the spot; N times, at a step drawn at random, the
+process of one of them gets SIGKILL. Prints the log, and compares the weights with those of a
+training that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from distributed import Client
+
+from deploy import open_cluster
+from flows.demo_volume import make_demo_volume
+from flows.train_parameters import LabelledVolume, TrainOptions
+from flows.training_door import run_training
+from flows.training_setup import prepare_training
+from flows.training_shown import message_text
+from unet import load_weights
+
+CONFIG = """
+[network]
+base_channels = 8
+levels = 3
+dropout = 0.0
+
+[training]
+patch = [60, 60]
+precision = "fp32"
+batch = 2
+checkpoint_every = 10
+"""
+
+
+class Killer:
+    """Kills one of the workers' processes whenever the next of some steps is reached."""
+
+    def __init__(self, client: Client, steps: list[int]) -> None:
+        self._client, self._steps, self.resumed = client, steps, 0
+
+    def hear(self, message: dict[str, Any]) -> None:
+        print(message_text(message), flush=True)
+        self.resumed += message["kind"] == "resumed"
+        if message["kind"] == "step" and self._steps and message["step"] >= self._steps[0]:
+            self._steps.pop(0)
+            pid = random.choice(list(self._client.run(os.getpid).values()))
+            print(f"SIGKILL to worker process {pid}", flush=True)
+            os.kill(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=400)
+    options = parser.parse_args()
+    random.seed()
+    with tempfile.TemporaryDirectory() as name, open_cluster("local", workers=2) as client:
+        demo = make_demo_volume(name, seed=1)
+        config = Path(name, "config.toml")
+        config.write_text(CONFIG)
+
+        def run(out: Path, listeners: list[Any]) -> dict[str, torch.Tensor]:
+            train = TrainOptions(config=str(config), steps=options.steps, ranks=2)
+            pair = LabelledVolume(volume=demo.raw_uri, labels=demo.truth_uri)
+            run_training(prepare_training([pair], str(out), train), client, listeners=listeners)
+            return load_weights(out)[0].state_dict()
+
+        at = sorted(random.sample(range(1, options.steps - 20), options.kills))
+        killer = Killer(client, list(at))
+        disturbed = run(Path(name, "killed.safetensors"), [killer])
+        undisturbed = run(Path(name, "whole.safetensors"), [])
+    difference = max(float((disturbed[key] - undisturbed[key]).abs().max()) for key in undisturbed)
+    print(f"killed at steps {at}: {killer.resumed} resumptions, ended by itself")
+    print(f"largest difference of any weight to an undisturbed training: {difference:.2e}")
+
+
+if __name__ == "__main__":
+    main()

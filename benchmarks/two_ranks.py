@@ -1,0 +1,146 @@
+"""Two ranks of one thread against one: the same loss curve, and how much faster.
+
+    python -m benchmarks.two_ranks [--steps N] [--rounds N] [--plot FILE.svg] [--json FILE]
+
+Trains a small 2-D network on a volume that it makes itself (the demo's cells), float32, without
+dropout: one rank with a batch of 2, then two ranks with a batch of 2 in all. Prints the largest
+difference between the losses of any step, and the speed: patches/s of two ranks over twice those
+of one rank that has a single core (median over the rounds, after the first second of each).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deploy import open_cluster
+from flows.demo_volume import make_demo_volume
+from flows.train_parameters import LabelledVolume, TrainOptions
+from flows.training_door import run_training
+from flows.training_setup import prepare_training
+
+CONFIG = """
+[network]
+base_channels = 16
+levels = 3
+dropout = 0.0
+
+[training]
+patch = [108, 108]
+precision = "fp32"
+batch = 2
+checkpoint_every = 100000
+"""
+
+
+class Losses:
+    """Keeps the loss of every step, and the speeds."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.patches_per_s: list[float] = []
+
+    def hear(self, message: dict[str, Any]) -> None:
+        if message["kind"] == "step":
+            self.losses += message["losses"]
+            self.patches_per_s.append(message["patches_per_s"])
+
+    @property
+    def speed(self) -> float:
+        return statistics.median(self.patches_per_s[1:])
+
+
+def trained(directory: Path, *, ranks: int, steps: int, demo: Any) -> Losses:
+    """Train with so many ranks of one thread each, and return what was heard."""
+    config = directory / "config.toml"
+    config.write_text(CONFIG)
+    prepared = prepare_training(
+        [LabelledVolume(volume=demo.raw_uri, labels=demo.truth_uri)],
+        str(directory / f"{ranks}.safetensors"),
+        TrainOptions(config=str(config), steps=steps, ranks=ranks, object_class=0),
+    )
+    heard = Losses()
+    # Two workers either way: a LocalCluster shares the cores out among its workers' threads.
+    with open_cluster("local", workers=2) as client:
+        run_training(prepared, client, listeners=[heard])
+    return heard
+
+
+def svg(curves: dict[str, list[float]]) -> str:
+    """Return the curves as a small SVG: the second one drawn as dots over the first one's line."""
+    width, height, edge = 640, 320, 40
+    most = max(max(curve) for curve in curves.values())
+    steps = len(next(iter(curves.values())))
+
+    def place(step: int, loss: float) -> str:
+        x = edge + (width - 2 * edge) * step / (steps - 1)
+        y = height - edge - (height - 2 * edge) * loss / most
+        return f"{x:.1f},{y:.1f}"
+
+    (one, line), (two, dots) = curves.items()
+    points = " ".join(place(step, loss) for step, loss in enumerate(line))
+    circles = "".join(
+        '<circle cx="{}" cy="{}" r="1.6"/>'.format(*place(step, loss).split(","))
+        for step, loss in enumerate(dots)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">\n'
+        f'<rect width="{width}" height="{height}" fill="white"/>\n'
+        f'<polyline points="{points}" fill="none" stroke="#1f77b4" stroke-width="1.5"/>\n'
+        f'<g fill="#d62728">{circles}</g>\n'
+        f'<text x="{edge}" y="20" fill="#1f77b4">line: {one}</text>\n'
+        f'<text x="{width // 2}" y="20" fill="#d62728">dots: {two}</text>\n'
+        f'<text x="{width // 2}" y="{height - 8}">step, of {steps}</text>\n'
+        f'<text x="8" y="{edge}">loss, to {most:.2f}</text>\n</svg>\n'
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plot")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    ratios, difference, curves = [], 0.0, {}
+    for number in range(options.rounds):
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            demo = make_demo_volume(name, seed=1)
+            one, two = (
+                trained(directory, ranks=ranks, steps=options.steps, demo=demo) for ranks in (1, 2)
+            )
+        ratios.append(two.speed / (2 * one.speed))
+        pairs = zip(one.losses, two.losses, strict=True)
+        difference = max(difference, *(abs(a - b) for a, b in pairs))
+        curves = {"one rank, batch 2": one.losses, "two ranks, batch 1 each": two.losses}
+        print(
+            f"round {number + 1}: one rank {one.speed:.2f} patches/s, two {two.speed:.2f}, "
+            f"two / (2 x one) {ratios[-1]:.3f}",
+            flush=True,
+        )
+    figures = {
+        "steps": options.steps,
+        "largest_loss_difference": difference,
+        "two_ranks_over_twice_one": statistics.median(ratios),
+        "rounds": ratios,
+        "torch": torch.__version__,
+        "machine": platform.processor() or platform.machine(),
+    }
+    print(json.dumps(figures, indent=2))
+    if options.plot:
+        Path(options.plot).write_text(svg(curves))
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

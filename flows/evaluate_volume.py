@@ -1,0 +1,55 @@
+"""The Prefect flow ``evaluate-volume``: the same figures as in the shell, as an artifact."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from deploy import open_cluster
+from pipeline.evaluate import evaluate
+from pipeline.evaluate_plan import plan_evaluation
+
+from .artifacts import link_dashboard
+from .cli_evaluate import check_json_place, write_json
+from .evaluate_parameters import EvaluateOptions
+from .evaluate_text import evaluation_markdown, summary
+from .parameters import ClusterOptions
+
+
+@flow(name="evaluate-volume")
+def evaluate_volume(
+    prediction: str,
+    truth: str,
+    options: EvaluateOptions = EvaluateOptions(),  # noqa: B008  frozen by use: pydantic copies it
+    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
+    json_file: str | None = None,
+) -> dict[str, Any]:
+    """Score a prediction against the truth.
+
+    Args:
+        prediction: An output of overtile, or a Zarr array of classes, ids or scores: a path, s3://…
+            or https://…
+        truth: Zarr array of classes or object ids, of the same shape
+        options: What is compared, and how
+        cluster: Where the Dask workers are
+        json_file: File for every figure and setting, as JSON; relative paths start at the
+            project's folder
+    """
+    spec = cluster.spec()
+    check_json_place(json_file)
+    plan = plan_evaluation(options.request(prediction=prediction, truth=truth))
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
+    logger = get_run_logger()
+    with open_cluster(spec) as client:
+        logger.info("Dask dashboard: %s", client.dashboard_link)
+        link_dashboard(client.dashboard_link)
+        evaluation = evaluate(plan, client)
+    figures = evaluation.to_json()
+    write_json(json_file, figures)
+    create_markdown_artifact(
+        evaluation_markdown(evaluation), key="evaluation", description=summary(evaluation)
+    )
+    return figures

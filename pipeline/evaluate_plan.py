@@ -1,0 +1,218 @@
+"""Decides an evaluation: which arrays, which voxels, cut how. Reads metadata only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .contingency import CLASSES_AT_MOST, check_integers
+from .errors import PlanError, VolumeError
+from .evaluate_request import EvaluateRequest
+from .explain import redacted
+from .geometry import Box, shape_text
+from .grid import BoxGrid, reading_step
+from .multiscale import ome_attributes, parse_multiscale
+from .output import RUN_GROUP
+from .stores import joined, normalised_uri, read_node
+from .volume import VolumeSource, find_volume
+
+CLASSES = "labels/classes"
+BLOCK_VOXELS = 2**22
+WHOLE_VOXELS_AT_MOST = 2**26
+"""Of a slice, or of a region for a watershed, which one worker holds: about 4 GB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatePlan:
+    """All that a worker needs to know; small, and travels with every task."""
+
+    request: EvaluateRequest
+    truth: VolumeSource
+    classes: VolumeSource | None
+    """The prediction's stored integers: classes, or ids of objects."""
+    scores: VolumeSource | None
+    """Scores of the one class that was named."""
+    grid: BoxGrid
+    class_names: tuple[str, ...]
+    made_by: dict[str, Any]
+    """What the prediction says of the run that wrote it."""
+
+    @property
+    def layers(self) -> tuple[float | None, ...]:
+        """The thresholds; one None where the prediction is not a score."""
+        return self.request.thresholds if self.scores else (None,)
+
+    @property
+    def score_class(self) -> int:
+        """Number of the class whose scores are taken."""
+        assert self.scores is not None
+        return self.scores.channels[0] if self.scores.channels else 0
+
+    @property
+    def score_name(self) -> str:
+        """Name of that class, or its number."""
+        names = self.class_names
+        number = self.score_class
+        return names[number] if number < len(names) else f"class {number}"
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in z, y, x as multiples of the finest."""
+        size = (self.scores or self.truth).voxel_size
+        return tuple(one / min(size) for one in size)
+
+
+def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
+    """Find everything and check that it fits together.
+
+    Raises VolumeError for what cannot be read as asked, LabelError for truth or classes that are no
+    integers, PlanError for what cannot be evaluated in the memory of one worker.
+    """
+    truth = find_volume(_labels_uri(request.truth))
+    if truth.channel_count != 1:
+        raise VolumeError(
+            f"{redacted(request.truth)} has {truth.channel_count} channels: the truth is one array "
+            "of classes or ids"
+        )
+    check_integers(np.dtype(truth.dtype), name="the truth")
+    classes, scores = _prediction(request)
+    for source in (classes, scores):
+        if source is not None and source.shape_zyx != truth.shape_zyx:
+            raise VolumeError(
+                f"the prediction is {shape_text(source.shape_zyx)} voxels, the truth "
+                f"{shape_text(truth.shape_zyx)}: give arrays of the same volume and level"
+            )
+    box = _box(request, truth)
+    sources = [source for source in (truth, classes, scores) if source is not None]
+    return EvaluatePlan(
+        request=request,
+        truth=truth,
+        classes=classes,
+        scores=scores,
+        grid=BoxGrid(box=box, step=_step(request, sources, box)),
+        class_names=_class_names(request.prediction),
+        made_by=_made_by(request.prediction),
+    )
+
+
+def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
+    """Return the stored integers and the scores of what is predicted, as far as they are wanted."""
+    uri = normalised_uri(request.prediction)
+    inside = _labels_uri(uri)
+    if request.scores is not None:
+        argmax = find_volume(inside) if inside != uri and request.has_class_truth else None
+        return argmax, _scores(uri, request.scores)
+    classes = find_volume(inside)
+    if classes.channel_count != 1:
+        raise VolumeError(
+            f"{redacted(uri)} has {classes.channel_count} channels: name the class whose scores "
+            "are taken with --scores, or give an array of classes"
+        )
+    if np.dtype(classes.dtype).kind == "f":
+        raise VolumeError(
+            f"{redacted(uri)} holds {classes.dtype}, not classes: if these are scores, say "
+            "--scores 0"
+        )
+    return classes, None
+
+
+def _scores(uri: str, chosen: int | str) -> VolumeSource:
+    node = read_node(uri)
+    if (
+        node is not None
+        and read_node(uri, path=CLASSES) is not None
+        and parse_multiscale(node.attributes, where=redacted(uri)) is None
+    ):
+        raise VolumeError(
+            f"{redacted(uri)} holds classes and no scores: segment with --outputs classes,scores"
+        )
+    stored = find_volume(uri)
+    if "c" in stored.axes:
+        return find_volume(uri, channel=chosen)
+    if str(chosen) != "0":
+        raise VolumeError(f"{redacted(uri)} has the scores of one class only: say --scores 0")
+    return stored
+
+
+def _labels_uri(uri: str) -> str:
+    """Return where the classes are: inside of an output of ours, else the URI itself."""
+    uri = normalised_uri(uri)
+    return joined(uri, CLASSES) if read_node(uri, path=CLASSES) is not None else uri
+
+
+def _class_names(uri: str) -> tuple[str, ...]:
+    """Return the names of the classes that the prediction states, in order, or none."""
+    uri = normalised_uri(uri)
+    for place in (joined(uri, CLASSES), uri):
+        node = read_node(place)
+        stated = ome_attributes(node.attributes) if node else {}
+        if names := _stated_classes(stated):
+            return tuple(names.get(number, "") for number in range(max(names) + 1))
+        image = parse_multiscale(node.attributes, where=redacted(place)) if node else None
+        if image is not None and image.channel_names:
+            return image.channel_names
+    return ()
+
+
+def _stated_classes(ome: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of classes from the properties of OME-Zarr labels."""
+    label = ome.get("image-label")
+    properties = label.get("properties") if isinstance(label, Mapping) else None
+    return {
+        one["label-value"]: str(one["class"])
+        for one in properties or ()
+        if isinstance(one, Mapping)
+        and "class" in one
+        and one.get("label-value") in range(CLASSES_AT_MOST)
+    }
+
+
+def _made_by(uri: str) -> dict[str, Any]:
+    node = read_node(normalised_uri(uri), path=RUN_GROUP)
+    stated = dict(node.attributes) if node is not None else {}
+    record = stated.get("provenance", {})
+    made = {
+        "job_digest": stated.get("job_digest"),
+        "weights": record.get("weights", {}).get("digest"),
+        "input": record.get("input"),
+        "overtile": record.get("overtile"),
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def _box(request: EvaluateRequest, truth: VolumeSource) -> Box:
+    whole = Box.of_shape(truth.shape_zyx)
+    box = request.box or whole
+    if request.slices is not None:
+        first, end = request.slices
+        box = Box((first, 0, 0), (end, *whole.stop[1:]))
+    if not whole.contains(box):
+        asked = ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
+        raise PlanError(f"{asked} is not inside of the volume of {shape_text(whole.shape)} voxels")
+    return box
+
+
+def _step(request: EvaluateRequest, sources: list[VolumeSource], box: Box) -> tuple[int, ...]:
+    """Return the size of the blocks: the whole box for a watershed, else whole chunks.
+
+    Where slices count one by one, as many as the chunks hold are read together.
+    """
+    shape = sources[0].shape_zyx
+    chunks = [source.chunk_shape_zyx for source in sources]
+    if request.per_slice or request.objects == "watershed":
+        voxels = (1 if request.per_slice else box.shape[0]) * box.shape[1] * box.shape[2]
+        if voxels > WHOLE_VOXELS_AT_MOST:
+            what = "a slice" if request.per_slice else "a watershed's region"
+            other = "" if request.per_slice else ", --per-slice or --objects components"
+            raise PlanError(
+                f"{what} of {voxels:,} voxels is more than one worker holds "
+                f"({WHOLE_VOXELS_AT_MOST:,}): take a part with --box{other}"
+            )
+        if not request.per_slice:
+            return shape
+        deep = min(max(chunk[0] for chunk in chunks), BLOCK_VOXELS // (shape[1] * shape[2]))
+        return (max(1, deep), *shape[1:])
+    return reading_step(*chunks, shape=shape, voxels=BLOCK_VOXELS)

@@ -1,0 +1,137 @@
+"""One box of truth and prediction, read once: its classes, scores and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contingency import ContingencyTable, count_pairs
+from .evaluate_plan import EvaluatePlan
+from .explain import redacted
+from .geometry import Box
+from .objects import components, seeded_watershed
+from .thresholds import as_scores
+from .volume import VolumeSource, open_volume
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EvaluatedRegion:
+    """What the plan compares, inside a box; arrays are (z, y, x) and read when first used."""
+
+    plan: EvaluatePlan
+    box: Box
+    slab: EvaluatedRegion | None = None
+    """Where this is a part of a region, whose arrays are read already."""
+
+    def slices(self) -> Iterator[EvaluatedRegion]:
+        """Yield every z as a region of its own, all of them read at once."""
+        for z in range(self.box.start[0], self.box.stop[0]):
+            start, stop = (z, *self.box.start[1:]), (z + 1, *self.box.stop[1:])
+            yield EvaluatedRegion(self.plan, Box(start, stop), slab=self)
+
+    @cached_property
+    def truth(self) -> NDArray[Any]:
+        """The truth as stored."""
+        return self._read(self.plan.truth) if self.slab is None else self._cut(self.slab.truth)
+
+    @cached_property
+    def classes(self) -> NDArray[Any]:
+        """The prediction's integers as stored."""
+        assert self.plan.classes is not None
+        if self.slab is not None:
+            return self._cut(self.slab.classes)
+        return self._read(self.plan.classes)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """The scores, 0..1, of the class that was named."""
+        assert self.plan.scores is not None
+        if self.slab is not None:
+            return self._cut(self.slab.scores)
+        return as_scores(self._read(self.plan.scores), where=redacted(self.plan.scores.uri))
+
+    @cached_property
+    def kept(self) -> Mask:
+        """Where voxels count: not ignored."""
+        ignore = self.plan.request.ignore
+        kept: Mask = np.ones(self.truth.shape, np.bool_) if ignore is None else self.truth != ignore
+        return kept
+
+    @property
+    def positive(self) -> Mask:
+        """Where the truth has the class whose scores are taken.
+
+        Where true objects are the components of a class, the boundary is all the rest.
+        """
+        chosen = self.plan.request.truth_objects
+        positive: Mask = (
+            self.truth == self.plan.score_class if chosen == "ids" else self.truth != chosen
+        )
+        return positive
+
+    @cached_property
+    def true_objects(self) -> NDArray[Any]:
+        """Ids as stored, or the components of a class; 0 is none."""
+        chosen = self.plan.request.truth_objects
+        return self.truth if chosen == "ids" else components(self.truth == chosen)[0]
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the truth has an object here."""
+        return bool((self.kept & (self.true_objects != 0)).any())
+
+    @property
+    def class_mask(self) -> Mask:
+        """Where predicted classes are objects: the true objects' class, or all but class 0."""
+        chosen = self.plan.request.truth_objects
+        mask: Mask = self.classes != 0 if chosen == "ids" else self.classes == chosen
+        return mask
+
+    def masks(self) -> Iterator[Mask]:
+        """Yield where objects are, unless they are ids: in the truth, then in every layer."""
+        request = self.plan.request
+        if request.truth_objects != "ids":
+            yield self.truth == request.truth_objects
+        for layer in self.plan.layers if request.objects != "ids" else ():
+            yield self.class_mask if layer is None else self.scores < layer
+
+    def predicted_objects(self, threshold: float | None) -> NDArray[Any]:
+        """Return the objects of one layer, as those of an image that ends at the box."""
+        request, plan = self.plan.request, self.plan
+        if request.objects == "ids":
+            return self.classes
+        if threshold is None:
+            return components(self.class_mask)[0]
+        if request.objects == "components":
+            return components(self.scores < threshold)[0]
+        flat = request.per_slice
+        objects = seeded_watershed(
+            self.scores[0] if flat else self.scores,
+            threshold=threshold,
+            seed_distance=request.seed_distance,
+            seed_voxels=request.seed_voxels,
+            spacing=plan.spacing[1:] if flat else plan.spacing,
+        )
+        return objects[None] if flat else objects
+
+    def table(
+        self, predicted: NDArray[Any], *, truth: NDArray[Any] | None = None
+    ) -> ContingencyTable:
+        """Count predicted against true objects (of this region's own, unless given)."""
+        true = self.true_objects if truth is None else truth
+        return count_pairs(true[self.kept], predicted[self.kept])
+
+    def _cut(self, array: NDArray[Any]) -> NDArray[Any]:
+        assert self.slab is not None
+        return array[self.box.relative_to(self.slab.box.start).slices]
+
+    def _read(self, source: VolumeSource) -> NDArray[Any]:
+        stored: NDArray[Any] = open_volume(source).read(self.box)[0]
+        return stored

@@ -1,0 +1,114 @@
+"""What workers do in an evaluation: read one block, and return counts and figures of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .contingency import ContingencyTable, count_pairs
+from .evaluate_plan import EvaluatePlan
+from .evaluate_region import EvaluatedRegion
+from .geometry import Box
+from .grid import Index
+from .merge_components import BlockFaces, Names
+from .object_metrics import ObjectFigures, object_figures
+from .objects import components
+from .thresholds import count_scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoxelCounts:
+    """Voxels that were compared: as classes, as scores against thresholds, or not at all."""
+
+    voxels: int
+    """Those that count: not ignored."""
+    classes: ContingencyTable | None = None
+    scores: NDArray[np.int64] | None = None
+    """See thresholds.count_scores."""
+
+    def __add__(self, other: VoxelCounts) -> VoxelCounts:
+        """Return the counts of both blocks, which were compared in the same way."""
+        classes = None if self.classes is None or other.classes is None else (
+            self.classes + other.classes
+        )  # fmt: skip
+        scores = None if self.scores is None or other.scores is None else self.scores + other.scores
+        return VoxelCounts(voxels=self.voxels + other.voxels, classes=classes, scores=scores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceResult:
+    """One z: its voxels, and the figures of its objects per layer; None without a true object."""
+
+    z: int
+    voxels: VoxelCounts
+    objects: tuple[ObjectFigures, ...] | None
+
+
+def count_voxels(plan: EvaluatePlan, box: Box) -> VoxelCounts:
+    """Compare the voxels of a box as classes and as scores, as far as the truth holds classes."""
+    return _voxel_counts(EvaluatedRegion(plan, box))
+
+
+def _voxel_counts(region: EvaluatedRegion) -> VoxelCounts:
+    plan = region.plan
+    voxels = int(np.count_nonzero(region.kept))
+    if not plan.request.has_class_truth:
+        return VoxelCounts(voxels=voxels)
+    classes = scores = None
+    if plan.classes is not None:
+        classes = count_pairs(region.truth, region.classes, ignore=plan.request.ignore)
+        classes.confusion()  # refuses ids of objects before their table grows
+    if plan.scores is not None:
+        scores = count_scores(
+            region.positive[region.kept], region.scores[region.kept],
+            thresholds=plan.request.thresholds,
+        )  # fmt: skip
+    return VoxelCounts(voxels=voxels, classes=classes, scores=scores)
+
+
+def count_ids(plan: EvaluatePlan, box: Box) -> ContingencyTable:
+    """Count the overlaps of stored ids in truth and prediction."""
+    region = EvaluatedRegion(plan, box)
+    return count_pairs(region.truth, region.classes, ignore=plan.request.ignore)
+
+
+def score_slices(plan: EvaluatePlan, box: Box) -> list[SliceResult]:
+    """Return everything about each slice of a box, which is an image of its own."""
+    return [_score_slice(region) for region in EvaluatedRegion(plan, box).slices()]
+
+
+def _score_slice(region: EvaluatedRegion) -> SliceResult:
+    plan, figures = region.plan, None
+    if region.has_objects:
+        figures = tuple(
+            object_figures(region.table(region.predicted_objects(layer))) for layer in plan.layers
+        )
+    return SliceResult(z=region.box.start[0], voxels=_voxel_counts(region), objects=figures)
+
+
+def flood_region(plan: EvaluatePlan, box: Box, threshold: float) -> ContingencyTable:
+    """Return the table of a watershed of a whole region at one threshold."""
+    region = EvaluatedRegion(plan, box)
+    return region.table(region.predicted_objects(threshold))
+
+
+def label_faces(plan: EvaluatePlan, index: Index) -> tuple[BlockFaces, ...]:
+    """Label the components of one block, truth first and then every layer; return the faces."""
+    region = EvaluatedRegion(plan, plan.grid.block(index))
+    return tuple(BlockFaces.of(*components(mask)) for mask in region.masks())
+
+
+def count_components(
+    plan: EvaluatePlan, index: Index, names: tuple[Names, ...]
+) -> tuple[ContingencyTable, ...]:
+    """Label one block again, call its components what they are called in the whole, and count.
+
+    names: in the order of :func:`label_faces`. Returns a table per layer.
+    """
+    region = EvaluatedRegion(plan, plan.grid.block(index))
+    named = (name[components(mask)[0]] for mask, name in zip(region.masks(), names, strict=True))
+    truth = region.truth if plan.request.truth_objects == "ids" else next(named)
+    predictions = [region.classes] if plan.request.objects == "ids" else named
+    return tuple(region.table(predicted, truth=truth) for predicted in predictions)

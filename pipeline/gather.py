@@ -1,0 +1,48 @@
+"""Results of many tasks, one by one as they come: what is summed need never be there at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import OvertileError, RunError
+from .schedule import InFlightLimit, drive, reason
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+Item = TypeVar("Item")
+
+
+def results_of(
+    client: Client,
+    items: Iterable[Item],
+    call: Callable[[Item], tuple[Any, ...]],
+    *,
+    key: str,
+    token: str,
+    retries: int = 2,
+) -> Iterator[tuple[Item, Any]]:
+    """Yield (item, result) of every item, in the order in which they end.
+
+    call: the function and its arguments. Raises what a user can mend as it is, any other error of a
+    task, after its retries, as RunError. Whoever stops early, stops what is in flight.
+    """
+    numbered = enumerate(items)
+
+    def submit(numbered_item: tuple[int, Item]) -> Future:
+        number, item = numbered_item
+        function, *arguments = call(item)
+        return client.submit(
+            function, *arguments, key=(f"{key}-{token}", number), retries=retries, pure=False
+        )
+
+    limit = InFlightLimit(client)
+    for batch in drive(client, numbered, submit, limit=limit, stop=threading.Event()):
+        for outcome in batch:
+            if isinstance(outcome.error, OvertileError):
+                raise outcome.error
+            if outcome.error is not None:
+                raise RunError(f"{key}: {reason(outcome)}; start it again")
+            yield outcome.item[1], outcome.result

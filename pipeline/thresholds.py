@@ -1,0 +1,60 @@
+"""One score against many thresholds at once: counted in one pass, exact over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import VolumeError
+from .metrics import ConfusionMatrix
+
+DEFAULT_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""0.05, 0.1 … 0.95."""
+
+
+def count_scores(
+    truth: NDArray[np.bool_], scores: NDArray[np.float32], *, thresholds: Sequence[float]
+) -> NDArray[np.int64]:
+    """Count voxels by truth and by the highest threshold that their score reaches.
+
+    thresholds: ascending. Returns (2, thresholds + 1): ``[t, k]`` voxels of truth t whose score
+    reaches k of the thresholds. Arrays of blocks are simply added.
+    """
+    reached = np.searchsorted(np.asarray(thresholds, scores.dtype), scores.ravel(), side="right")
+    bins = len(thresholds) + 1
+    counts = np.bincount(truth.ravel() * bins + reached, minlength=2 * bins)
+    return counts.reshape(2, bins).astype(np.int64)
+
+
+def confusion_at(counts: NDArray[np.int64]) -> tuple[ConfusionMatrix, ...]:
+    """Return the matrix of every threshold; class 1 is predicted where ``score >= threshold``."""
+    below = np.cumsum(counts, axis=1)[:, :-1]
+    above = counts.sum(axis=1, keepdims=True) - below
+    return tuple(
+        ConfusionMatrix(
+            counts=(
+                (int(below[0, k]), int(above[0, k])),
+                (int(below[1, k]), int(above[1, k])),
+            )
+        )
+        for k in range(below.shape[1])
+    )
+
+
+def as_scores(stored: NDArray[Any], *, where: str) -> NDArray[np.float32]:
+    """Return stored scores as probabilities 0..1; unsigned integers mean 0..their largest value.
+
+    Raises VolumeError for values that are none.
+    """
+    if stored.dtype.kind == "u":
+        return np.divide(stored, np.iinfo(stored.dtype).max, dtype=np.float32)
+    scores = stored.astype(np.float32)
+    if stored.dtype.kind != "f" or not (scores.min() >= 0 and scores.max() <= 1):
+        raise VolumeError(
+            f"{where} holds {stored.dtype} from {stored.min()} to {stored.max()}: scores are "
+            "floats from 0 to 1, or unsigned integers that stand for them"
+        )
+    return scores

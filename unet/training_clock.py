@@ -1,0 +1,55 @@
+"""When to tell what a training is doing, and how fast it is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+LOG_EVERY_S = 1.0
+
+
+class StepClock:
+    """Speed since the last message: patches per second, and the share of time without a batch."""
+
+    def __init__(self, *, batch: int) -> None:
+        self._batch = batch
+        self._told_at = 0.0
+        self._losses: list[float] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what went before: validation is no training time."""
+        self._since = self._mark = time.perf_counter()
+        self._waited = 0.0
+        self._steps = 0
+
+    def waited(self) -> None:
+        """Say that a batch came."""
+        self._waited += time.perf_counter() - self._mark
+
+    def stepped(self, loss: float) -> None:
+        """Say that a step is done, and what its loss was."""
+        self._losses.append(loss)
+        self._steps += 1
+        self._mark = time.perf_counter()
+
+    def is_time_to_tell(self) -> bool:
+        """Return whether the last message is a second old."""
+        return time.perf_counter() - self._told_at >= LOG_EVERY_S
+
+    def message(self, *, step: int, steps: int, rate: float) -> dict[str, Any]:
+        """Return what the steps since the last message came to, and start to measure again.
+
+        ``loss`` is their mean, ``losses`` are all of theirs, the last one that of ``step``.
+        """
+        seconds = max(1e-9, time.perf_counter() - self._since)
+        patches = self._batch * self._steps / seconds
+        share = min(1.0, self._waited / seconds)
+        self.restart()
+        self._told_at = self._mark
+        losses, self._losses = self._losses, []
+        return {
+            "kind": "step", "step": step, "steps": steps, "loss": sum(losses) / len(losses),
+            "losses": losses, "learning_rate": rate,
+            "patches_per_s": patches, "wait_share": share,
+        }  # fmt: skip
