@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distributed import Client as Client  # for annotations in flows
+
     from .cluster import ClusterSpec, open_cluster, parse_cluster
     from .ranks import YIELDED, Rank, run_ranks
 

@@ -125,8 +125,8 @@ _OPTION_FIELDS = (
 def evaluate(options: argparse.Namespace, *, checked: Callable[..., Any]) -> None:
     """Score a prediction and print the figures. ``checked`` makes a model or a clear error."""
     from deploy import open_cluster
-    from pipeline.evaluate import evaluate as run
-    from pipeline.evaluate_plan import plan_evaluation
+    from pipeline.evaluation.plan import plan_evaluation
+    from pipeline.evaluation.run import evaluate as run
 
     from .evaluate_parameters import EvaluateOptions
     from .evaluate_text import evaluation_text

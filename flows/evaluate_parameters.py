@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.evaluate_request import EvaluateRequest
+from pipeline.evaluation.request import EvaluateRequest
+from pipeline.evaluation.thresholds import DEFAULT_THRESHOLDS
 from pipeline.geometry import Box
-from pipeline.thresholds import DEFAULT_THRESHOLDS
 
 ZYX = tuple[int, int, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.evaluation import BEST_OF, Evaluation, Layer, present_classes
+from pipeline.evaluation.result import BEST_OF, Evaluation, Layer, present_classes
 from pipeline.geometry import shape_text
 from pipeline.metrics import ConfusionMatrix
 

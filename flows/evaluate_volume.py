@@ -9,8 +9,8 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from deploy import open_cluster
-from pipeline.evaluate import evaluate
-from pipeline.evaluate_plan import plan_evaluation
+from pipeline.evaluation.plan import plan_evaluation
+from pipeline.evaluation.run import evaluate
 
 from .artifacts import link_dashboard
 from .cli_evaluate import check_json_place, write_json

@@ -9,9 +9,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
-
-from distributed import Client
+from typing import TYPE_CHECKING, Any
 
 from deploy.ranks import YIELDED, Rank, run_ranks
 from pipeline.errors import RunStoppedError, TrainingError
@@ -25,6 +23,9 @@ from unet.weights import save_weights
 
 from .training_log import Listener, file_logs
 from .training_setup import PreparedTraining, data_sets
+
+if TYPE_CHECKING:
+    from deploy import Client
 
 
 def run_training(

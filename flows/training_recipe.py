@@ -39,13 +39,13 @@ def settled_recipe(options: TrainOptions, boxes: Sequence[LabelledBox]) -> Recip
         recipe = replace(recipe, network=network)
     classes = recipe.network.classes
     names = recipe.class_names or _class_names(recipe)
-    if len(names) != classes:
-        raise ConfigError(
-            f"{len(names)} class names for {classes} classes: give one per class, background first"
-        )
     if recipe.labels.rule != "classes" and classes != 2:
         raise ConfigError(
             f"rule {recipe.labels.rule} makes 2 classes, the network has {classes}: give it 2"
+        )
+    if len(names) != classes:
+        raise ConfigError(
+            f"{len(names)} class names for {classes} classes: give one per class, background first"
         )
     if (recipe.labels.object_class or 0) >= classes:
         raise ConfigError(

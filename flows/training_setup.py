@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-from distributed import Client
 
 from pipeline.errors import TrainingError, VolumeError
 from pipeline.geometry import Box
@@ -28,6 +26,9 @@ from . import training_checks
 from .train_parameters import LabelledVolume, TrainOptions
 from .training_picture import draw_validation
 from .training_recipe import settled_recipe
+
+if TYPE_CHECKING:
+    from deploy import Client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

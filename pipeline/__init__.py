@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .errors import OvertileError, RunError
-    from .evaluate import evaluate_volume
-    from .evaluate_request import EvaluateRequest
-    from .evaluation import Evaluation
+    from .evaluation.request import EvaluateRequest
+    from .evaluation.result import Evaluation
+    from .evaluation.run import evaluate_volume
     from .foreign import check_predictor
     from .geometry import Box, Halo
     from .measure import measure_intensity
@@ -30,8 +30,8 @@ _HOME = {
     "BlockPlan": "plan",
     "Box": "geometry",
     "ConfusionMatrix": "metrics",
-    "EvaluateRequest": "evaluate_request",
-    "Evaluation": "evaluation",
+    "EvaluateRequest": "evaluation.request",
+    "Evaluation": "evaluation.result",
     "Halo": "geometry",
     "OvertileError": "errors",
     "Predictor": "predictor",
@@ -41,7 +41,7 @@ _HOME = {
     "SegmentRun": "run",
     "check_predictor": "foreign",
     "confusion": "metrics",
-    "evaluate_volume": "evaluate",
+    "evaluate_volume": "evaluation.run",
     "find_volume": "volume",
     "map_overlap": "overlap",
     "measure_intensity": "measure",

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import VolumeError
+from .explain import explained
 from .geometry import Box, shape_text
 from .intensity import Intensity
+from .locate import locate
 from .padding import read_mirrored
+from .stores import joined
 from .volume import VolumeSource, find_volume, open_volume, redacted
 
 
@@ -71,7 +74,8 @@ class _Part:
         return z, y, x
 
     def read(self, box: Box) -> NDArray[Any]:
-        return open_volume(self.source).read(box.shifted(self.box.start))
+        with explained(VolumeError, joined(self.source.uri, self.source.path)):
+            return open_volume(self.source).read(box.shifted(self.box.start))
 
 
 def find_labelled(
@@ -82,7 +86,8 @@ def find_labelled(
     level: of the volume; labels that are a pyramid too are taken at the same level.
     """
     raw = find_volume(raw_uri, channel=channel, level=level)
-    labels = find_volume(labels_uri)
+    pyramid = locate(labels_uri).image
+    labels = find_volume(labels_uri, level=level if pyramid and len(pyramid.levels) > 1 else None)
     if labels.channel_count != 1:
         raise VolumeError(
             f"labels {redacted(labels_uri)} have {labels.channel_count} channels: give one"

@@ -233,7 +233,7 @@ def segment_volume(
     for what the user can mend, RunError for a run that did not end well.
     """
     request = SegmentRequest(input=input, output=output, **options)
-    with _own_client() if client is None else nullcontext(client) as active:
+    with own_client() if client is None else nullcontext(client) as active:
         run = SegmentRun.open(request, predictor, active)
         with (watch(run) if watch else None) or nullcontext():
             return complete(run)
@@ -270,7 +270,8 @@ def segment_regions(run: SegmentRun) -> None:
             raise
 
 
-def _own_client() -> Client:
+def own_client() -> Client:
+    """Return a client of a cluster of threads in this process, for who has none."""
     return Client(
         processes=False, n_workers=1, threads_per_worker=3, dashboard_address=None,
         set_as_default=False,

@@ -8,8 +8,6 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-# Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest
@@ -17,6 +15,9 @@ import torch
 
 from deploy import open_cluster
 from unet import UNet, UNetConfig, load_weights, save_weights
+
+# Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NETWORKS = {
     "2d": UNetConfig(dims=2, base_channels=4, levels=3, classes=3),

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -144,7 +145,7 @@ def load_newest(directory: Path) -> Checkpoint | None:
 
 
 def _check_finite(checkpoint: Checkpoint, directory: Path) -> None:
-    for name, tensor in {**checkpoint.model, **(checkpoint.ema or {})}.items():
+    for name, tensor in chain(checkpoint.model.items(), (checkpoint.ema or {}).items()):
         if not bool(tensor.isfinite().all()):
             raise TrainingError(
                 f"step {checkpoint.step} made weights that are no numbers ({name}): the training "

@@ -203,10 +203,12 @@ def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in record.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+            flat |= _flat({name: dict(enumerate(value))}, prefix)
+        elif isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
     return flat
 
 

@@ -102,25 +102,23 @@ def until_asked(rank, *, note=None):
 def test_all_ranks_meet_and_each_returns_its_result_twice_in_the_same_workers(client):
     def meet(rank):
         listening = psutil.Process().net_connections("inet")
-        hosts = {c.laddr.ip for c in listening if c.status == "LISTEN"}
-        return (
-            rank.rank,
-            rank.world_size,
-            rank.device,
-            rank.attempt,
-            add_up(rank),
-            hosts,
-            os.getpid(),
-        )
+        return {
+            "numbers": (rank.rank, rank.world_size, rank.attempt, add_up(rank)),
+            "device": rank.device,
+            "listens on": {c.laddr.ip for c in listening if c.status == "LISTEN"},
+            "interface": os.environ["GLOO_SOCKET_IFNAME"],
+            "pid": os.getpid(),
+        }
 
     before = pids(client)
     for _ in range(2):
         results = run_ranks(meet, client=client, ranks=2)
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-        assert [r[:5] for r in results] == [(0, 2, device, 0, 3), (1, 2, device, 0, 3)]
-        assert {result[-1] for result in results} == before
-        assert results[0][5] == results[1][5] == {"127.0.0.1"}, "it listens to the whole network"
-        assert results[0][6] == interface_of("127.0.0.1")
+        assert [result["numbers"] for result in results] == [(0, 2, 0, 3), (1, 2, 0, 3)]
+        assert {result["pid"] for result in results} == before
+        for result in results:
+            assert result["device"] == ("cuda:0" if torch.cuda.is_available() else "cpu")
+            assert result["listens on"] == {"127.0.0.1"}, "it listens to the whole network"
+            assert result["interface"] == interface_of("127.0.0.1")
         assert not eventually_left(client)
 
 
@@ -373,6 +371,21 @@ def test_ranks_leave_when_their_driver_is_killed(client):
         driver.kill()
         driver.communicate()
     assert not eventually_left(client, within_s=15)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_lost_again_when_the_cluster_looks_for_it_comes_back(client):
+    lost_at = time.monotonic()
+    for after_s in (0, 14.6):  # distributed looks 15 s after the first loss
+        client.wait_for_workers(2, timeout=60)
+        time.sleep(max(0, lost_at + after_s - time.monotonic()))
+        (name,) = (a for a, w in client.scheduler_info()["workers"].items() if w["name"] == 0)
+        os.kill(client.run(os.getpid, workers=[name])[name], signal.SIGKILL)
+        while name in client.nthreads():
+            time.sleep(0.05)
+    client.wait_for_workers(2, timeout=60)
+    time.sleep(4)  # a nanny that was ended takes its new worker with it
+    assert len(client.nthreads()) == 2
 
 
 @pytest.mark.slow

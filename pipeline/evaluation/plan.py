@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import PlanError, VolumeError
+from ..explain import redacted
+from ..geometry import Box, shape_text
+from ..multiscale import ome_attributes, parse_multiscale
+from ..output import RUN_GROUP
+from ..stores import joined, normalised_uri, read_node
+from ..volume import VolumeSource, find_volume
 from .contingency import CLASSES_AT_MOST, check_integers
-from .errors import PlanError, VolumeError
-from .evaluate_request import EvaluateRequest
-from .explain import redacted
-from .geometry import Box, shape_text
 from .grid import BoxGrid, reading_step
-from .multiscale import ome_attributes, parse_multiscale
-from .output import RUN_GROUP
-from .stores import joined, normalised_uri, read_node
-from .volume import VolumeSource, find_volume
+from .request import EvaluateRequest
 
 CLASSES = "labels/classes"
 BLOCK_VOXELS = 2**22
-WHOLE_VOXELS_AT_MOST = 2**26
-"""Of a slice, or of a region for a watershed, which one worker holds: about 4 GB."""
+WHOLE_VOXELS_AT_MOST = 2**25
+"""Of a slice, or of a region for a watershed, which one task holds: about 2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,10 @@ class EvaluatePlan:
 
     @property
     def score_name(self) -> str:
-        """Name of that class, or its number."""
-        names = self.class_names
+        """Name of that class where one is stated, else what it is."""
         number = self.score_class
-        return names[number] if number < len(names) else f"class {number}"
+        stated = self.class_names[number] if number < len(self.class_names) else ""
+        return stated or ("the boundary" if self.request.objects else f"class {number}")
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -208,7 +208,7 @@ def _step(request: EvaluateRequest, sources: list[VolumeSource], box: Box) -> tu
             what = "a slice" if request.per_slice else "a watershed's region"
             other = "" if request.per_slice else ", --per-slice or --objects components"
             raise PlanError(
-                f"{what} of {voxels:,} voxels is more than one worker holds "
+                f"{what} of {voxels:,} voxels is more than one task holds "
                 f"({WHOLE_VOXELS_AT_MOST:,}): take a part with --box{other}"
             )
         if not request.per_slice:

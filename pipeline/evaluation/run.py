@@ -13,11 +13,18 @@ from typing import Any
 
 from distributed import Client
 
+from ..errors import LabelError
+from ..metrics import ConfusionMatrix
+from ..run import own_client
 from .contingency import ContingencyTable, RunningTotal
-from .errors import LabelError
-from .evaluate_plan import EvaluatePlan, plan_evaluation
-from .evaluate_request import EvaluateRequest
-from .evaluate_tasks import (
+from .gather import results_of
+from .grid import Index
+from .merge_components import ComponentMerger
+from .object_metrics import ObjectFigures, mean_figures, object_figures
+from .plan import EvaluatePlan, plan_evaluation
+from .request import EvaluateRequest
+from .result import Evaluation, Layer
+from .tasks import (
     SliceResult,
     VoxelCounts,
     count_components,
@@ -27,13 +34,6 @@ from .evaluate_tasks import (
     label_faces,
     score_slices,
 )
-from .evaluation import Evaluation, Layer
-from .gather import results_of
-from .grid import Index
-from .merge_components import ComponentMerger
-from .metrics import ConfusionMatrix
-from .object_metrics import ObjectFigures, mean_figures, object_figures
-from .run import _own_client
 from .thresholds import confusion_at
 
 Watch = Callable[[str, int, int], Any]
@@ -55,7 +55,7 @@ def evaluate_volume(
     what the user can mend, RunError for a run that did not end well.
     """
     plan = plan_evaluation(EvaluateRequest(prediction=prediction, truth=truth, **options))
-    with _own_client() if client is None else nullcontext(client) as active:
+    with own_client() if client is None else nullcontext(client) as active:
         return evaluate(plan, active, watch=watch)
 
 

@@ -13,14 +13,15 @@ from skimage.measure import label
 from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.segmentation import find_boundaries
 
-from pipeline import EvaluateRequest, evaluate_plan, evaluate_volume, segment_volume
-from pipeline.contingency import count_pairs
-from pipeline.errors import LabelError, OvertileError, PlanError, VolumeError
+from pipeline import EvaluateRequest, evaluate_volume, segment_volume
+from pipeline.errors import LabelError, OvertileError, PlanError, RunError, VolumeError
+from pipeline.evaluation import plan as evaluate_plan
+from pipeline.evaluation.contingency import count_pairs
+from pipeline.evaluation.object_metrics import mean_figures, object_figures
+from pipeline.evaluation.objects import seeded_watershed
+from pipeline.evaluation.thresholds import DEFAULT_THRESHOLDS
 from pipeline.geometry import Box
 from pipeline.metrics import confusion
-from pipeline.object_metrics import mean_figures, object_figures
-from pipeline.objects import seeded_watershed
-from pipeline.thresholds import DEFAULT_THRESHOLDS
 from unet import UNetPredictor
 
 SHAPE = (13, 40, 44)
@@ -443,7 +444,7 @@ BAD = {
         ("scores", "ids"), {**COMPONENTS, "seed_distance": -1.0}, PlanError, "0 or more"),
     "a region too large": (
         ("wide", "wide"), {"scores": 0, "objects": "watershed"}, PlanError,
-        r"400,000,000 voxels.*\(67,108,864\).*--box, --per-slice or --objects components"),
+        r"400,000,000 voxels.*\(33,554,432\).*--box, --per-slice or --objects components"),
     "a slice too large": (
         ("wide", "wide"), {"objects": "ids", "per_slice": True}, PlanError, "a slice of 100,000"),
 }  # fmt: skip
@@ -469,6 +470,16 @@ def test_an_output_without_scores_says_how_to_get_them(weights, textured, one_wo
     )  # fmt: skip
     with pytest.raises(VolumeError, match=r"holds classes and no scores.*classes,scores"):
         evaluate_volume(out, str(tmp_path / "in.zarr"), client=one_worker, scores="membrane")
+
+
+def test_a_damaged_chunk_ends_the_evaluation_in_one_line(evaluated, scene, tmp_path):
+    zarr.create_array(tmp_path / "damaged.zarr", data=scene.classes, chunks=(6, 20, 20))
+    (tmp_path / "damaged.zarr/c/1/0/1").write_bytes(b"no zstd frame")
+    scene.uri["damaged"] = str(tmp_path / "damaged.zarr")
+    with pytest.raises(RunError) as caught:
+        evaluated("damaged", "membrane")
+    assert str(caught.value).startswith("evaluate-voxels: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_every_setting_of_a_request_that_shapes_a_figure_is_told():

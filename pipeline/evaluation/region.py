@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..explain import redacted
+from ..geometry import Box
+from ..volume import VolumeSource, open_volume
 from .contingency import ContingencyTable, count_pairs
-from .evaluate_plan import EvaluatePlan
-from .explain import redacted
-from .geometry import Box
 from .objects import components, seeded_watershed
+from .plan import EvaluatePlan
 from .thresholds import as_scores
-from .volume import VolumeSource, open_volume
 
 Mask = NDArray[np.bool_]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from .evaluate_plan import EvaluatePlan
-from .explain import redacted
-from .geometry import Box
-from .metrics import ConfusionMatrix
+from ..explain import redacted
+from ..geometry import Box
+from ..metrics import ConfusionMatrix
+from ..provenance import versions
+from ..stores import joined
+from ..volume import VolumeSource
 from .object_metrics import ObjectFigures
-from .provenance import versions
-from .stores import joined
-from .volume import VolumeSource
+from .plan import EvaluatePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import OvertileError, RunError
-from .schedule import InFlightLimit, drive, reason
+from ..errors import OvertileError, RunError
+from ..schedule import InFlightLimit, drive, reason
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..geometry import Box
 from .contingency import ContingencyTable, count_pairs
-from .evaluate_plan import EvaluatePlan
-from .evaluate_region import EvaluatedRegion
-from .geometry import Box
 from .grid import Index
 from .merge_components import BlockFaces, Names
 from .object_metrics import ObjectFigures, object_figures
 from .objects import components
+from .plan import EvaluatePlan
+from .region import EvaluatedRegion
 from .thresholds import count_scores
 
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.contingency import count_pairs
+from pipeline.evaluation.contingency import count_pairs
+from pipeline.evaluation.grid import BoxGrid, reading_step
+from pipeline.evaluation.merge_components import BlockFaces, ComponentMerger
+from pipeline.evaluation.objects import components
 from pipeline.geometry import Box
-from pipeline.grid import BoxGrid, reading_step
-from pipeline.merge_components import BlockFaces, ComponentMerger
-from pipeline.objects import components
 
 relaxed = settings(deadline=None)  # a busy machine is no broken law
 

@@ -1,0 +1,53 @@
+"""The Prefect flow ``train-unet``: the same training as in the shell, live in Prefect's UI."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect import flow, get_run_logger
+
+from deploy import open_cluster
+
+from .artifacts import link_dashboard
+from .parameters import ClusterOptions
+from .train_parameters import LabelledVolume, TrainOptions, training_cluster
+from .training_artifacts import training_in_prefect
+from .training_door import run_interruptibly
+from .training_setup import prepare_training
+from .training_shown import TerminalLines, start_lines
+
+LEAVE_S = 15.0
+"""Prefect kills a cancelled flow run after 30 s: the ranks must have saved theirs by then."""
+
+
+@flow(name="train-unet")
+def train_unet(
+    volumes: list[LabelledVolume],
+    out: str,
+    options: TrainOptions = TrainOptions(),  # noqa: B008  frozen by use: pydantic copies it
+    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
+) -> str:
+    """Train a U-Net on labelled volumes; return where its weights are.
+
+    A path that is relative starts at the folder in which the flow runs. For a deployment that is
+    the project's folder on the Prefect worker's machine, wherever the run was asked for.
+
+    Args:
+        volumes: What is learnt from
+        out: Weights file to be made; checkpoints, log and pictures go beside it
+        options: How to train
+        cluster: Where the Dask workers are
+    """
+    spec = training_cluster(cluster, ranks=options.ranks)
+    prepared = prepare_training(volumes, out, options)
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
+    logger = get_run_logger()
+    for line in start_lines(prepared):
+        logger.info(line)
+    with open_cluster(spec) as client:
+        logger.info("Dask dashboard: %s", client.dashboard_link)
+        link_dashboard(client.dashboard_link)
+        with training_in_prefect(prepared.recipe.class_names or ()) as artifacts:
+            lines = TerminalLines(logger.info)
+            run_interruptibly(prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S)
+    return str(prepared.out)

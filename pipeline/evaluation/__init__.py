@@ -1,0 +1,1 @@
+"""How good a prediction is: classes and objects, block by block, exactly as for the whole."""
