@@ -147,7 +147,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--weights",
         required=True,
         metavar="FILE_OR_URI",
-        help="a weights file, or the name of bundled weights (demo)",
+        help="a weights file, or the name of bundled weights (demo, fib25-boundary)",
     )
     what = parser.add_argument_group("what is read")
     what.add_argument(

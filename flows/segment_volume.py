@@ -60,7 +60,7 @@ def segment_volume(
         input: OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…
             (relative paths start at the project's folder)
         output: OME-Zarr to be made; if it is there from the same job, the run resumes
-        weights: A weights file or URI, or the name of bundled weights (demo)
+        weights: A weights file or URI, or the name of bundled weights (demo, fib25-boundary)
         options: How to segment
         cluster: Where the Dask workers are
     """

@@ -28,6 +28,7 @@ RECIPE = (
 )
 WORKER = "prefect worker start --pool overtile --type process"
 RUN = "prefect deployment run segment-volume/local"
+TRAIN = "prefect deployment run train-unet/local"
 PATIENCE_S = 180
 
 
@@ -75,12 +76,12 @@ class Door:
     def client(self):
         return SyncPrefectClient(self.api)
 
-    def run(self, *, watch=True, **parameters):
+    def run(self, *, watch=True, command=RUN, **parameters):
         """Ask for a flow run; return (exit code, what was printed, the flow run's id)."""
         given = [f"{name}={as_text(value)}" for name, value in parameters.items()]
         pairs = [word for text in given for word in ("-p", text)]
         # From another folder: what is relative in a parameter starts at the project's all the same.
-        code, printed = self.prefect(RUN, *(["--watch"] * watch), *pairs, cwd=self.home)
+        code, printed = self.prefect(command, *(["--watch"] * watch), *pairs, cwd=self.home)
         found = re.search(r"UUID: (\S+)", printed)
         return code, printed, found and found[1]
 
@@ -212,6 +213,62 @@ def test_the_deployment_holds_the_form_and_the_server_is_on_loopback_in_its_home
         if connection.status == "LISTEN" and connection.laddr.port == door.port
     }
     assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+@pytest.fixture
+def training(tmp_path, textured):
+    """Return the parameters of a small training, and its folder of checkpoints."""
+    raw = textured((3, 32, 36))
+    zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(1, 16, 18))
+    zarr.create_array(tmp_path / "labels.zarr", data=(raw > 128).astype("u1"), chunks=(1, 32, 36))
+    (tmp_path / "config.toml").write_text(
+        "[network]\nbase_channels = 2\nlevels = 2\n"
+        '[training]\npatch = [12, 12]\nprecision = "fp32"\ncheckpoint_every = 50\n'
+        "augment = { elastic_sigma = 1.0 }"
+    )
+    pair = {"volume": str(tmp_path / "raw.zarr"), "labels": str(tmp_path / "labels.zarr")}
+    parameters = {
+        "volumes": [pair],
+        "out": str(tmp_path / "w.safetensors"), "command": TRAIN,
+        "options": {"config": str(tmp_path / "config.toml"), "resume": True, "steps": 3},
+    }  # fmt: skip
+    return parameters, tmp_path / "w.training"
+
+
+def test_a_training_of_the_deployment_completes(door, training):
+    parameters, directory = training
+    code, printed, _ = door.run(**parameters)
+    assert code == 0, printed
+    assert Path(parameters["out"]).is_file()
+    assert (directory / "log.csv").is_file()
+
+
+def kept_step(directory):
+    found = max(directory.glob("checkpoint-*"), default=None)
+    return found and int(re.search(r"\d+", found.name)[0])
+
+
+@pytest.mark.slow
+def test_cancelling_a_training_lets_it_save_a_checkpoint_and_a_new_run_goes_on(door, training):
+    parameters, directory = training
+    parameters["options"]["steps"] = 1_000_000
+    *_, flow_run = door.run(**parameters, watch=False)
+    wait_until(lambda: kept_step(directory), what="the first checkpoint")
+    at_work = door.worker.children(recursive=True)
+    assert len(at_work) >= 2, "the flow run, and a Dask worker"
+    code, printed = door.prefect("prefect flow-run cancel", flow_run)
+    assert code == 0, printed
+    with door.client() as client:
+        wait_until(lambda: client.read_flow_run(flow_run).state.is_final(), what="the end")
+        assert client.read_flow_run(flow_run).state.is_cancelled()
+    _, alive = psutil.wait_procs(at_work, timeout=10)
+    assert alive == []
+    log = (directory / "log.csv").read_text().splitlines()
+    step = kept_step(directory)
+    assert log[-1].startswith(f"{step},"), "the ranks were asked, and saved the step they were at"
+    *_, flow_run = door.run(**parameters, watch=False)
+    wait_until(lambda: kept_step(directory) > step, what="a checkpoint of the new run")
+    door.prefect("prefect flow-run cancel", flow_run)
 
 
 HELD = (6, 7, 14, 15)

@@ -236,7 +236,7 @@ SETTINGS = [
     )),
     *(("labels", name) for name in ("rule", "ignore", "object_class")),
 ]  # fmt: skip
-WRONG = ('"a word"', '["a", "b"]', "[[1], [2]]", "nan", "-inf", "1979-05-27", "{ a = 1 }",
+WRONG = ('"a word"', '["a", "b"]', "[[1], [2]]", "nan", "inf", "-inf", "1979-05-27", "{ a = 1 }",
          "-123456.5")  # fmt: skip
 
 

@@ -224,7 +224,7 @@ def test_a_server_that_is_away_holds_up_no_step_and_gets_everything_when_it_is_b
         began = time.monotonic()
         for step in range(1000):
             artifacts.hear({**STEP, "step": step})
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 1.0
         away.clear()
         artifacts.hear({**STEP, "step": 1000})
     assert sent[-1]["step"]["step"] == 1000

@@ -25,6 +25,7 @@ from unet import (
     read_weights_info,
     save_weights,
 )
+from unet.location import bundled_names
 
 SMALL = UNetConfig(base_channels=2, levels=2)
 
@@ -285,3 +286,15 @@ def test_records_that_cannot_be_kept_are_refused(
 ) -> None:
     with pytest.raises(OvertileError, match=reason):
         weights_file(SMALL, **options)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_weights_that_ship_are_small_and_say_where_they_come_from(name):
+    model, info = load_weights(name)
+    assert info.size_bytes <= 8e6
+    assert info.class_names[0] in ("cell interior", "inside")
+    assert "made_by" in info.provenance
+    shape = info.config.input_shape((8,) * info.config.dims)
+    assert torch.isfinite(model(torch.zeros(1, 1, *shape))).all()
+    if name == "fib25-boundary":
+        assert "FlyEM" in info.provenance["recipe"]["attribution"]
