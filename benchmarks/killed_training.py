@@ -46,13 +46,16 @@ class Killer:
     """Kills one of the workers' processes whenever the next of some steps is reached."""
 
     def __init__(self, client: Client, steps: list[int]) -> None:
-        self._client, self._steps, self.resumed = client, steps, 0
+        self._client, self._steps, self._kills, self.resumed = client, steps, 0, 0
 
     def hear(self, message: dict[str, Any]) -> None:
         print(message_text(message), flush=True)
         self.resumed += message["kind"] == "resumed"
-        if message["kind"] == "step" and self._steps and message["step"] >= self._steps[0]:
+        if message["kind"] != "step" or not self._steps or self.resumed < self._kills:
+            return  # kills that fall together are one loss: wait until the last one was told
+        if message["step"] >= self._steps[0]:
             self._steps.pop(0)
+            self._kills += 1
             pid = random.choice(list(self._client.run(os.getpid).values()))
             print(f"SIGKILL to worker process {pid}", flush=True)
             os.kill(pid, signal.SIGKILL)

@@ -95,6 +95,7 @@ def until_asked(rank, *, note=None):
     while not agree_to_stop(rank):
         time.sleep(0.05)
     if note:
+        time.sleep(2)
         (note / f"saved-{rank.rank}").touch()
     return YIELDED
 
@@ -214,7 +215,9 @@ def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path
     assert told - killed < 15
 
 
-def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client):
+def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client, monkeypatch):
+    monkeypatch.setattr("deploy.gang.OUT_S", 1.0)
+
     def frozen_once(rank):
         add_up(rank)
         if rank.rank == 0 and not rank.attempt:
@@ -303,9 +306,11 @@ def test_an_error_in_the_driver_ends_the_ranks(client):
     assert pids(client) == before
 
 
-def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path):
+def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path, monkeypatch):
     def interrupt(message):
         raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.gang.OUT_S", 0.5)  # less than they take to save
 
     before = pids(client)
     with pytest.raises(KeyboardInterrupt):
@@ -323,7 +328,9 @@ def test_a_stop_is_asked_for_and_the_ranks_yield(client):
     assert run_ranks(until_asked, client=client, ranks=2, stop=stop) == [YIELDED, YIELDED]
 
 
-def test_who_does_not_leave_when_asked_loses_its_worker(client):
+def test_who_does_not_leave_when_asked_loses_its_worker(client, monkeypatch):
+    monkeypatch.setattr("deploy.gang.OUT_S", 1.0)
+
     def deaf(rank):
         rank.tell({})
         time.sleep(600)

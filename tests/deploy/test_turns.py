@@ -173,8 +173,10 @@ def test_ranks_that_cannot_get_their_workers_say_so_in_time(theirs):
     busy = theirs.submit(time.sleep, 6, workers=[first], pure=False)
     while not theirs.processing()[first]:
         time.sleep(0.05)
-    with pytest.raises(ClusterError, match="1 of 2 ranks could not begin within 1 s"):
-        run_ranks(lambda rank: None, client=theirs, ranks=2, device_s=1)
+    with pytest.raises(ClusterError, match=f"of 2 ranks could not begin within 1 s on .*{first}"):
+        run_ranks(
+            lambda rank: None, client=theirs, ranks=2, device_s=1
+        )  # the free one may still load torch
     assert busy.status != "cancelled"
     busy.result(timeout=30)
 
