@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from pipeline.errors import TrainingError
 from pipeline.pictures import read_picture
-from unet.event_file import EventFile, tensorboard_is_installed
+
+from .event_file import EventFile, tensorboard_is_installed
 
 COLUMNS = (
     "step", "loss", "learning_rate", "patches_per_s", "wait_share", "validation_loss",

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.geometry import shape_text
-from unet.event_file import tensorboard_is_installed
 
+from .event_file import tensorboard_is_installed
 from .terminal import BAR_COLUMNS, counted, duration_text, rate_text, say
 from .training_log import Listener
 from .training_setup import PreparedTraining

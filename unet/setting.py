@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from pipeline.errors import ConfigError
 Record = TypeVar("Record")
 
 MOST = 10**12
-"""Whole numbers beyond this are a slip: nothing of a training is counted so far."""
+"""Numbers beyond this are a slip."""
 
 
 def check_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -21,11 +20,11 @@ def check_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}: give one of {', '.join(choices)}")
 
 
-def check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
-    """Refuse what is no finite number from low to high, both included."""
+def check_number(name: str, value: object, low: float, high: float = MOST) -> None:
+    """Refuse what is no number from low to high, both included."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or value == math.inf:  # type: ignore[operator]
-        upper = "on" if high == math.inf else f"to {high}"
+    if not is_number or not low <= value <= high:  # type: ignore[operator]
+        upper = "on" if high == MOST else f"to {high}"
         raise ConfigError(f"{name} is {value!r}: give a number from {low} {upper}")
 
 

@@ -82,7 +82,7 @@ class TrainingConfig:
     ema: float = 0.99
     """Decay per step of the running mean of the weights that is validated and saved; 0: none."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    class_balance: bool = True
+    class_balance: bool = False
     """Weight classes by their rarity in the training labels (the paper's w_c)."""
     border_weight: float = 10.0
     """The paper's w0; 0: none."""
@@ -239,5 +239,6 @@ PRESETS: Mapping[str, TrainingConfig] = {
         schedule="constant",
         warmup=0.0,
         ema=0.0,
+        class_balance=True,
     ),
 }
