@@ -19,6 +19,9 @@ from pipeline import segment_volume
 from pipeline.errors import RunStoppedError, TrainingError
 from unet import UNetPredictor, load_weights
 
+STEPS = 80
+"""Seconds of work: time enough to kill or to stop it in the middle."""
+
 CONFIG = """
 [network]
 base_channels = 4
@@ -28,8 +31,8 @@ dropout = 0.0
 [training]
 patch = [16, 16]
 precision = "fp32"
-checkpoint_every = 4
-validate_every = 8
+checkpoint_every = 20
+validate_every = 40
 
 [training.augment]
 elastic_sigma = 2.0
@@ -61,7 +64,7 @@ def two_workers():
 def prepared(volume, out, **options):
     pair = LabelledVolume(volume=str(volume / "raw.zarr"), labels=str(volume / "ids.zarr"))
     settings = {
-        "config": str(volume / "config.toml"), "rule": "foreground", "steps": 12, "batch": 2,
+        "config": str(volume / "config.toml"), "rule": "foreground", "steps": STEPS, "batch": 2,
         "validation_slices": (3, 4), **options,
     }  # fmt: skip
     return prepare_training([pair], str(out), TrainOptions(**settings))
@@ -106,7 +109,7 @@ def test_two_ranks_train_the_weights_that_one_rank_trains_with_the_same_batch(
         prepared(volume, tmp_path / "w.safetensors", ranks=2), two_workers, listeners=[heard]
     )
     assert end.finished
-    assert heard.messages[-1]["step"] == 12
+    assert heard.messages[-1]["step"] == STEPS
     assert len(heard.of("validation")) == 2
     assert_same_weights(tmp_path / "w.safetensors", alone)
 
@@ -139,7 +142,7 @@ def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
     with pytest.raises(TrainingError, match="add --resume"):
         prepared(volume, out, ranks=2)
     again = prepared(volume, out, ranks=1, resume=True)
-    assert 1 <= again.done_steps < 12
+    assert 1 <= again.done_steps < STEPS
     run_training(again, two_workers)
     assert_same_weights(out, alone)
 
