@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow check format help clean
+.PHONY: demo test test-slow test-slurm check format help clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ test: $(VENV)/.installed-dev  ## the tests, under 15 minutes on two cores
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-node Slurm, installed where that may be
+	$(BIN)/python -m pytest -m slurm
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .
@@ -44,6 +47,15 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(PIP) install '$(TORCH)'
 	$(PIP) install --editable .
 	@touch $@
+
+$(VENV)/.slurm: | $(BIN)/python
+	@export PATH="$$PATH:/usr/sbin:/sbin"; \
+	for tool in sbatch slurmctld slurmd munged; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "missing:$$missing: on Debian or Ubuntu, apt-get install slurm-wlm munge; skipped" >&2; exit 0; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --editable '.[dev]'

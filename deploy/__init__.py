@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distributed import Client as Client  # for annotations in flows
 
-    from .cluster import ClusterSpec, open_cluster, parse_cluster
+    from .cluster import ClusterSpec, JobSpec, open_cluster, parse_cluster
     from .ranks import YIELDED, Rank, run_ranks
 
 _MODULES = {
     "ClusterSpec": ".cluster",
+    "JobSpec": ".cluster",
     "Rank": ".ranks",
     "YIELDED": ".ranks",
     "open_cluster": ".cluster",
     "parse_cluster": ".cluster",
     "run_ranks": ".ranks",
 }
-__all__ = ["YIELDED", "ClusterSpec", "Rank", "open_cluster", "parse_cluster", "run_ranks"]
+__all__ = [
+    "YIELDED",
+    "ClusterSpec",
+    "JobSpec",
+    "Rank",
+    "open_cluster",
+    "parse_cluster",
+    "run_ranks",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         ("train", "train a U-Net on labelled volumes, on the same cluster", _add_train, _train),
         ("evaluate", "score a prediction against the truth", _add_evaluate, _evaluate),
         ("weights", "print what a weights file is", _add_weights, _weights),
+        ("cluster", "start, look at or stop one that outlives a run", _add_cluster, _keep_cluster),
         ("demo", "segment a volume that it makes itself, and score it", _add_demo, _demo),
     ):
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
@@ -199,8 +200,9 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--cluster",
         default="local",
-        metavar="local|ADDRESS|SCHEDULER_FILE",
-        help="where the Dask workers are (default: local)",
+        metavar="WHERE",
+        help="where the Dask workers are: local (default), cuda, slurm, lsf, pbs, sge; a profile, "
+        "a FILE.toml, a started cluster; an address or a scheduler file",
     )
     how.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
     how.add_argument("--block", type=_sizes, metavar="Z,Y,X", help="voxels that one task writes")
@@ -367,6 +369,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .cli_evaluate import evaluate
 
     evaluate(options, checked=_checked)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    from .cli_cluster import add_cluster
+
+    add_cluster(parser)
+
+
+def _keep_cluster(options: argparse.Namespace) -> None:
+    from .cli_cluster import cluster
+
+    cluster(options)
 
 
 def _weights(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ def run_segmentation(
     """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError."""
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights))
-    with open_cluster(spec) as client:
+    with open_cluster(spec, tell=say) as client:
         if prepared.record["kind"] in MEASURED_KINDS and prepared.fate != "resumed":
             say(f"measuring the normalisation first; dashboard: {client.dashboard_link}")
         run = SegmentRun.start(prepared, client)

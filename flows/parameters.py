@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy import ClusterSpec, parse_cluster
+from deploy.profiles import settings_of_toml, with_settings
 from pipeline.errors import VolumeError
 from pipeline.intensity import parse_record
 from pipeline.output_kinds import OutputName, ScoresDtype
@@ -112,10 +113,25 @@ class ClusterOptions(BaseModel):
     cluster: str = Field(
         "local",
         title="Where",
-        description="local, an address like tcp://HOST:PORT, or a scheduler file",
+        description="local, cuda, slurm, lsf, pbs or sge; the name of a profile or of a started "
+        "cluster; a TOML file; an address like tcp://HOST:PORT, or a scheduler file",
     )
     workers: int | None = Field(None, ge=1, description="Processes of a local cluster")
+    devices: list[str] | None = Field(None, description="GPUs of a cuda cluster, by index or UUID")
+    jobs: int | None = Field(None, ge=1, description="How many batch jobs; always as many")
+    maximum_jobs: int | None = Field(
+        None, ge=1, title="Maximum jobs", description="As many batch jobs as there is work for"
+    )
+    partition: str | None = Field(None, description="Slurm's partition, others' queue")
+    account: str | None = Field(None, description="Account or project that pays for the jobs")
+    walltime: str | None = Field(None, description="Of one job, like 02:00:00 or 90 min")
+    gpus_per_job: int | None = Field(None, ge=0, title="GPUs per job")
+    settings: str | None = Field(
+        None, description='More of the cluster\'s settings as TOML lines, like qos = "long"'
+    )
 
     def spec(self) -> ClusterSpec:
         """Return the specification. Raises ClusterError."""
-        return parse_cluster(self.cluster, workers=self.workers)
+        spec = parse_cluster(self.cluster, workers=self.workers)
+        given = self.model_dump(exclude={"cluster", "workers", "settings"}, exclude_none=True)
+        return with_settings(spec, {**settings_of_toml(self.settings or ""), **given})

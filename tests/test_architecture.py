@@ -15,11 +15,15 @@ MAY_IMPORT = {
     "deploy": {"distributed", "dask", "dask_cuda", "dask_jobqueue"},
     "flows": {*HOUSE, "prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
 }  # fmt: skip
-ALSO = {"deploy/rendezvous.py": {"torch"}}  # docs/decisions/0005: it is loaded on workers only
+ALSO = {
+    "deploy/rendezvous.py": {"torch"},  # docs/decisions/0005: it is loaded on workers only
+    "flows/event_file.py": {"tensorboard"},  # where it is installed
+}
 ERRORS = "pipeline.errors"  # docs/decisions/0002: the one module that every package may import
 PURE = {
     "pipeline": {"errors", "geometry", "plan", "budget"},
     "unet": {"config"},
+    "deploy": {"demand", "shell", "spec", "units"},
 }
 
 

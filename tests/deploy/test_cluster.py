@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deploy import ClusterSpec, open_cluster, parse_cluster
-from deploy.cluster import cores, local_workers
+from deploy.local import cores, local_workers
 from pipeline.errors import ClusterError
 
 

@@ -1,0 +1,163 @@
+"""Worker processes on this machine, sized from its cores and memory; they end with the run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, TypeAlias
+
+from pipeline.errors import ClusterError
+
+from .spec import ClusterSpec
+from .turns import DEVICE
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+Start: TypeAlias = "Callable[[ClusterSpec], LocalCluster]"
+MOST_WORKERS = 8
+WORKER_MEMORY_BYTES = 4 * 2**30
+"""What a worker has at least, where their number is ours to choose: a tile and a few blocks."""
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Return the memory that this process may use."""
+    from distributed.system import MEMORY_LIMIT
+
+    return int(MEMORY_LIMIT)
+
+
+def local_workers(spec: ClusterSpec) -> tuple[int, int]:
+    """Return how many worker processes, and how many of torch's threads in each."""
+    fit = max(1, memory_bytes() // WORKER_MEMORY_BYTES)
+    workers = spec.workers or min(cores(), fit, MOST_WORKERS)
+    return workers, max(1, cores() // workers)
+
+
+@contextmanager
+def open_local(spec: ClusterSpec) -> Iterator[Client]:
+    """Yield a client of worker processes here."""
+    with opened_here(spec, _start_workers) as client:
+        yield client
+
+
+@contextmanager
+def opened_here(spec: ClusterSpec, start: Start) -> Iterator[Client]:
+    """Yield a client of what ``start`` starts on this machine, and end that.
+
+    start: runs in a thread of its own, in which Ctrl-C is blocked.
+    """
+    from distributed import Client
+
+    with ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool:
+        starting = pool.submit(_start, spec, start)
+        try:
+            cluster = starting.result()
+        except BaseException:  # Ctrl-C: a cluster that is half started cannot be ended
+            with suppress(Exception):
+                _end(starting.result(), at_once=True)
+            raise
+    try:
+        with _lost_workers_come_back(), Client(cluster, set_as_default=False) as client:
+            yield client
+    except BaseException:
+        _end(cluster, at_once=True)
+        raise
+    _end(cluster, at_once=False)
+
+
+@contextmanager
+def _lost_workers_come_back() -> Iterator[None]:
+    """Leave it to the nannies to start workers again.
+
+    distributed (2026.7) looks 15 s after a worker was lost whether one of its name is there; if it
+    has just died once more, its nanny is ended, and the worker never comes back.
+    """
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1000 days"}):
+        yield
+
+
+def _start(spec: ClusterSpec, start: Start) -> LocalCluster:
+    """Start a cluster; runs in a thread of its own.
+
+    A terminal sends Ctrl-C to every process in it. The workers are to leave it to us, so it is
+    blocked where they are started from: threads and processes inherit what is blocked.
+    """
+    _start_tracker()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
+        return start(spec)
+
+
+def _start_workers(spec: ClusterSpec) -> LocalCluster:
+    import dask
+    from distributed import LocalCluster
+
+    workers, torch_threads = local_workers(spec)
+    with dask.config.set(worker_settings(torch_threads)):
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=spec.threads_per_worker,
+                resources={DEVICE: spec.threads_per_worker},
+                host="127.0.0.1",
+                dashboard_address=spec.dashboard,
+                silence_logs=logging.CRITICAL,  # in the workers; here see cluster.quiet
+            )
+        except RuntimeError as error:
+            raise ClusterError(
+                f"{workers} worker processes could not be started here ({error}): is there memory "
+                "for them, and does the program that asks for them guard its own start with "
+                "`if __name__ == '__main__'`?"
+            ) from error
+
+
+def worker_settings(torch_threads: int) -> dict[str, object]:
+    """Return what Dask is told of the workers that it starts."""
+    return {
+        # A worker that a nanny starts has OMP_NUM_THREADS=1 unless it is set before the start.
+        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": str(torch_threads),
+        "distributed.worker.daemon": False,
+    }
+
+
+def _start_tracker() -> None:
+    """Start multiprocessing's tracker, which removes the semaphores of processes that were killed.
+
+    It need not tell a user so. Started later, it would take back what we block: CPython's
+    resource_tracker.ensure_running unblocks SIGINT in the thread that first needs it.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
+def _end(cluster: LocalCluster, *, at_once: bool) -> None:
+    """End the worker processes; ``at_once``: without waiting for what they are computing."""
+    if at_once:
+        for nanny in cluster.workers.values():
+            nanny.close_gracefully()  # it does not start its worker again
+            with suppress(ProcessLookupError, TypeError):  # it has ended by itself
+                os.kill(nanny.pid, signal.SIGKILL)
+    cluster.close()

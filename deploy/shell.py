@@ -1,0 +1,35 @@
+"""Words that reach a shell, quoted. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
+
+
+def words(texts: Iterable[str]) -> str:
+    """Return words as a shell reads them back.
+
+    >>> print(words(["apptainer", "exec", "my image.sif"]))
+    apptainer exec 'my image.sif'
+    """
+    return shlex.join(texts)
+
+
+def word_with_variables(text: str) -> str:
+    """Return one word in which ``$NAME`` and ``${NAME}`` are the shell's, and nothing else is.
+
+    >>> print(word_with_variables("/scratch/$USER/a b"), word_with_variables("$(reboot)"))
+    "/scratch/$USER/a b" '$(reboot)'
+    """
+    if not _VARIABLE.search(text):
+        return shlex.quote(text)
+    pieces = []
+    end = 0
+    for match in _VARIABLE.finditer(text):
+        pieces += [re.sub(r'([\\"$`])', r"\\\1", text[end : match.start()]), match[0]]
+        end = match.end()
+    pieces.append(re.sub(r'([\\"$`])', r"\\\1", text[end:]))
+    return f'"{"".join(pieces)}"'
