@@ -25,8 +25,8 @@ def figures(path: Path) -> dict[str, Any]:
         "objects_threshold": objects["threshold"],
         "voi_split": objects["voi_split"],
         "voi_merge": objects["voi_merge"],
-        "pixel_error": pixels["pixel_error"],
-        "pixels_threshold": pixels["threshold"],
+        "pixel_error": pixels["pixel_error"] if pixels else None,
+        "pixels_threshold": pixels["threshold"] if pixels else None,
         "box": found["box"],
         "settings": found["settings"],
     }
@@ -71,7 +71,7 @@ def main() -> None:
     for name, found in results["evaluations"].items():
         print(
             f"{name:24s} adapted Rand error {found['adapted_rand_error']:.4f}  "
-            f"pixel error {found['pixel_error']:.4f}"
+            f"pixel error {found['pixel_error']}"
         )
 
 

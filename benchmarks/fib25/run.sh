@@ -15,8 +15,11 @@ fi
 for tta in none full; do
   out=$work/fib25-$tta
   overtile segment "$data/raw" "$out.zarr" --weights "$weights" --outputs classes,scores --tta "$tta"
-  overtile evaluate "$out.zarr" "$data/labels" --scores boundary --objects watershed \
-    --slices 152:184 --json "$out.json"
+  for distance in 2 0; do
+    overtile evaluate "$out.zarr" "$data/labels" --scores boundary --objects watershed \
+      --seed-distance "$distance" --slices 152:184 --thresholds 0.2:0.95:0.15 \
+      --json "$out-seeds-$distance.json"
+  done
 done
 python "$here/../training_results.py" --weights "$weights" --evaluations "$work"/*.json \
   --out "$here/results.json"

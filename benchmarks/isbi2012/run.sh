@@ -17,8 +17,8 @@ for preset in default unet-2015; do
   for tta in none full; do
     out=$work/$preset-$tta
     overtile segment "$data/raw" "$out.zarr" --weights "$weights" --outputs classes,scores --tta "$tta"
-    overtile evaluate "$out.zarr" "$data/labels" --scores membrane --objects components --per-slice \
-      --truth-objects 0 --slices 20:24 --json "$out.json"
+    overtile evaluate "$out.zarr" "$data/labels" --scores membrane --objects watershed \
+      --seed-distance 0 --per-slice --truth-objects 0 --slices 20:24 --json "$out.json"
   done
 done
 python "$here/../training_results.py" --weights "$here"/*.safetensors \
