@@ -18,7 +18,7 @@ Fate: TypeAlias = Literal["waiting", "working", "leaving", "ended", "failed"]
 
 LOST_S = 30.0
 """A worker that died comes back with its nanny; a job whose workers stay away so long has ended."""
-LISTED_S = 10.0
+LISTED_S = 5.0
 """A job that was just submitted may not be in the queue's list yet."""
 
 

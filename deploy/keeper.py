@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0
 ASK_QUEUE_S = 5.0
-"""How often the batch system is asked, while a job waits; six times as long otherwise."""
+"""How often the batch system is asked, while a job is without worker; else six times as long."""
 PAUSES_S = (2.0, 5.0, 15.0, 60.0)
 """After each failure in a row, before the next job is submitted."""
 
@@ -102,8 +102,8 @@ class Keeper(threading.Thread):
     def _look(self) -> None:
         workers, self._tasks = self._cluster.sync(self._see)
         now = time.monotonic()
-        waiting = any(not record.had_worker for record in self.records)
-        if self.records and now - self._asked_at > ASK_QUEUE_S * (1 if waiting else 6):
+        without = any(not record.workers for record in self.records)
+        if self.records and now - self._asked_at > ASK_QUEUE_S * (1 if without else 6):
             self._queue, self._asked_at = self._batch.queued(), now
         queue = self._queue
         self.records = tuple(

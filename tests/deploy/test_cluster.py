@@ -15,7 +15,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from deploy import ClusterSpec, open_cluster, parse_cluster
+from deploy import ClusterSpec, local, open_cluster, parse_cluster
 from deploy.local import cores, local_workers
 from pipeline.errors import ClusterError
 
@@ -85,8 +85,16 @@ def test_workers_share_the_cores_and_each_has_one_at_least(workers):
     assert processes * threads <= max(cores(), workers)
 
 
-def test_by_default_there_is_a_worker_per_core_up_to_eight():
-    assert local_workers(ClusterSpec())[0] == min(cores(), 8)
+@pytest.mark.parametrize(
+    ("cores", "gib", "workers"), [(2, 64, 2), (64, 999, 8), (8, 10, 2), (4, 1, 1)]
+)
+def test_by_default_there_is_a_worker_per_core_up_to_eight_and_to_what_memory_there_is(
+    cores, gib, workers, monkeypatch
+):
+    monkeypatch.setattr(local, "cores", lambda: cores)
+    monkeypatch.setattr(local, "memory_bytes", lambda: gib * 2**30)
+    assert local_workers(ClusterSpec())[0] == workers
+    assert local_workers(ClusterSpec(workers=3))[0] == 3
 
 
 def blocked_signals():

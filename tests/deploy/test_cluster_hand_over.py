@@ -42,10 +42,13 @@ class Workers:
             assert time.monotonic() < until
             time.sleep(0.05)
 
-    def end_job(self, name, *, drain_in_s, close_in_s):
-        """Let a worker's walltime be near."""
+    def address(self, name):
         workers = self.client.scheduler_info(n_workers=-1)["workers"].items()
         (address,) = (address for address, worker in workers if worker["name"] == name)
+        return address
+
+    def end_job(self, name, *, drain_in_s, close_in_s):
+        """Let a worker's walltime be near."""
 
         async def near(dask_worker):
             from deploy.drain import leave_in_time
@@ -53,7 +56,7 @@ class Workers:
             now = time.time()
             leave_in_time(dask_worker, drain_at=now + drain_in_s, close_at=now + close_in_s)
 
-        self.client.run(near, workers=[address])
+        self.client.run(near, workers=[self.address(name)])
 
     def names(self):
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
@@ -114,6 +117,23 @@ def test_a_worker_leaves_before_its_walltime_and_no_block_is_begun_twice(workers
     assert set(done_by.values()) == {"stays", "leaves"}
     assert workers.processes["leaves"].wait(timeout=max(0.1, ends_at - time.time())) == 0
     assert workers.names() == {"stays"}
+
+
+def test_what_waits_at_a_worker_that_leaves_goes_to_others_at_once(workers):
+    address = workers.address("leaves")
+
+    def block(number):
+        start = time.time()
+        time.sleep(3)
+        return start, time.time()
+
+    options = {"workers": [address], "allow_other_workers": True, "pure": False}
+    blocks = workers.client.map(block, range(4), **options)
+    while len(workers.client.processing()[address]) < 4:
+        time.sleep(0.05)
+    workers.end_job("leaves", drain_in_s=0, close_in_s=10)
+    times = workers.client.gather(blocks)
+    assert max(start for start, _ in times) < min(end for _, end in times)
 
 
 def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody(workers):
