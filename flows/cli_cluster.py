@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ABOUT = "Runs find it by its name: overtile segment … --cluster NAME. Several may share it."
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile cluster``."""
     commands = parser.add_subparsers(required=True, metavar="start|status|stop", dest="what")
     start = commands.add_parser(
@@ -34,7 +34,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     stop.add_argument("name", metavar="NAME")
 
 
-def cluster(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     """Start, look at or stop a cluster."""
     {"start": _start, "status": _status, "stop": _stop}[options.what](options)
 

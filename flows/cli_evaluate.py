@@ -12,12 +12,13 @@ from typing import Any
 
 from pipeline.errors import OutputError
 
+from .cli_options import checked, number_or_name, slices
 from .terminal import say
 
 SAY_EVERY_S = 5.0
 
 
-def add_evaluate(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile evaluate``."""
     parser.add_argument(
         "prediction", metavar="PREDICTION",
@@ -29,11 +30,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write every figure and setting to a file")
     what = parser.add_argument_group("what is compared")
     what.add_argument(
-        "--scores", type=_number_or_name, metavar="CLASS",
+        "--scores", type=number_or_name, metavar="CLASS",
         help="scores of this class (the boundary, where there are objects) at every threshold, "
         "by name or number (default: the predicted classes)",
     )  # fmt: skip
-    what.add_argument("--slices", type=_slices, metavar="A:B", help="only slices A to B-1 of z")
+    what.add_argument("--slices", type=slices, metavar="A:B", help="only slices A to B-1 of z")
     what.add_argument(
         "--box", type=_box, metavar="Z0:Z1,Y0:Y1,X0:X1", help="only the voxels inside"
     )
@@ -72,10 +73,6 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
 
 
-def _number_or_name(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
-
-
 def _ids_or_class(text: str) -> int | str:
     if text != "ids" and not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r}: say ids, or the number of a class, like 0")
@@ -85,13 +82,6 @@ def _ids_or_class(text: str) -> int | str:
 def _range(text: str) -> tuple[int, int]:
     first, _, end = text.partition(":")
     return int(first), int(end)
-
-
-def _slices(text: str) -> tuple[int, int]:
-    try:
-        return _range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: say slices as A:B, like 20:24") from error
 
 
 def _box(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -122,8 +112,8 @@ _OPTION_FIELDS = (
 )  # fmt: skip
 
 
-def evaluate(options: argparse.Namespace, *, checked: Callable[..., Any]) -> None:
-    """Score a prediction and print the figures. ``checked`` makes a model or a clear error."""
+def run(options: argparse.Namespace) -> None:
+    """Score a prediction and print the figures."""
     from deploy import open_cluster
     from pipeline.evaluation.plan import plan_evaluation
     from pipeline.evaluation.run import evaluate as run

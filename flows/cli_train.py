@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import RunStoppedError, TrainingError
 
+from .cli_options import checked, number_or_name, slices
 from .terminal import counted, say
 
 
-def add_train(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile train``."""
     pairs = parser.add_argument_group("what is learnt from")
     pairs.add_argument(
@@ -30,14 +30,14 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--validation-labels", action="append", default=[], metavar="URI", help="its labels"
     )
     pairs.add_argument(
-        "--validation-slices", type=_slices, metavar="A:B",
+        "--validation-slices", type=slices, metavar="A:B",
         help="slices A to B-1 of every volume are held out, to validate on",
     )  # fmt: skip
     pairs.add_argument(
-        "--level", type=_number_or_name, metavar="L", help="resolution level, by number or name"
+        "--level", type=number_or_name, metavar="L", help="resolution level, by number or name"
     )
     pairs.add_argument(
-        "--channel", type=_number_or_name, metavar="C", help="channel by index or name "
+        "--channel", type=number_or_name, metavar="C", help="channel by index or name "
         "(default: all)",
     )  # fmt: skip
     pairs.add_argument(
@@ -100,8 +100,8 @@ _OPTION_FIELDS = (
 )  # fmt: skip
 
 
-def train(options: argparse.Namespace, *, checked: Callable[..., Any]) -> None:
-    """Train, and tell a person about it. ``checked`` makes a pydantic model or a clear error."""
+def run(options: argparse.Namespace) -> None:
+    """Train, and tell a person about it."""
     from deploy import open_cluster
 
     from .parameters import ClusterOptions
@@ -141,15 +141,3 @@ def _paired(volumes: list[str], labels: list[str], kind: str) -> list[Any]:
         )
     pairs = zip(volumes, labels, strict=True)
     return [LabelledVolume(volume=volume, labels=label) for volume, label in pairs]
-
-
-def _number_or_name(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
-def _slices(text: str) -> tuple[int, int]:
-    first, _, last = text.partition(":")
-    try:
-        return int(first), int(last)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: say A:B, like 20:24") from None

@@ -125,7 +125,9 @@ class ClusterOptions(BaseModel):
     partition: str | None = Field(None, description="Slurm's partition, others' queue")
     account: str | None = Field(None, description="Account or project that pays for the jobs")
     walltime: str | None = Field(None, description="Of one job, like 02:00:00 or 90 min")
-    gpus_per_job: int | None = Field(None, ge=0, title="GPUs per job")
+    gpus_per_job: int | None = Field(
+        None, ge=0, title="GPUs per job", description="Each has a worker of its own; 0: CPUs only"
+    )
     settings: str | None = Field(
         None, description='More of the cluster\'s settings as TOML lines, like qos = "long"'
     )

@@ -27,7 +27,10 @@ class Workers:
         self.client, self.folder, self.processes = client, folder, {}
 
     def start(self, name):
-        """Start a worker whose job has no end yet."""
+        """Start a worker whose job has no end yet; one of its name from before is to be gone."""
+        if name in self.processes:
+            self.processes[name].wait(timeout=30)
+        self.wait_until(lambda: name not in self.names())
         times = {"JOB_ENDS_AT": str(time.time() + 1e6), "DRAIN_S": "10", "CLOSE_S": "5"}
         command = [
             sys.executable, "-m", "distributed.cli.dask_worker", self.client.scheduler.address,
@@ -37,8 +40,11 @@ class Workers:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         env = {**os.environ, **{f"OVERTILE_{key}": value for key, value in times.items()}}
         self.processes[name] = subprocess.Popen(command, env=env, **quiet)
+        self.wait_until(lambda: name in self.names())
+
+    def wait_until(self, holds):
         until = time.monotonic() + 60
-        while name not in self.names():
+        while not holds():
             assert time.monotonic() < until
             time.sleep(0.05)
 

@@ -168,7 +168,7 @@ def test_a_training_and_a_segmentation_share_the_workers_and_both_come_to_their_
     try:
         end = run_training(
             prepared(volume, tmp_path / "w.safetensors", ranks=2, steps=150), two_workers,
-            listeners=[heard], turn_s=2.0,
+            listeners=[heard], turn_s=0.5,
         )  # fmt: skip
     finally:
         over.set()

@@ -1,0 +1,27 @@
+"""``overtile plan``: what segment would do and cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from . import cli_segment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``overtile plan``: those of segment."""
+    cli_segment.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print what segment would do."""
+    from pipeline.prepare import prepare
+
+    from .plan_text import plan_json, plan_text
+
+    parameters = cli_segment.segment_options(options)
+    cli_segment.cluster_spec(options)  # what segment would refuse
+    request = parameters.request(input=options.input, output=options.output)
+    prepared = prepare(request, parameters.predictor(options.weights))
+    print(json.dumps(plan_json(prepared), indent=2) if options.json else plan_text(prepared))
