@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, RunStoppedError
 
 from .cli_options import checked, number_or_name, slices
 from .terminal import say
@@ -129,8 +129,11 @@ def run(options: argparse.Namespace) -> None:
     spec = checked(ClusterOptions, cluster=options.cluster, workers=options.workers).spec()
     check_json_place(options.json)
     plan = plan_evaluation(parameters.request(prediction=options.prediction, truth=options.truth))
-    with open_cluster(spec) as client:
-        evaluation = run(plan, client, watch=_progress())
+    try:
+        with open_cluster(spec) as client:
+            evaluation = run(plan, client, watch=_progress())
+    except KeyboardInterrupt:
+        raise RunStoppedError("stopped: nothing was written") from None
     write_json(options.json, evaluation.to_json())
     print(evaluation_text(evaluation))
 

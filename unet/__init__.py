@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from .config import UNetConfig
     from .model import UNet
     from .predictor import UNetPredictor
+    from .training_config import Recipe, TrainingConfig
     from .weights import WeightsInfo, load_weights, read_weights_info, save_weights
 
 __all__ = [
+    "Recipe",
+    "TrainingConfig",
     "UNet",
     "UNetConfig",
     "UNetPredictor",
@@ -25,6 +28,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "Recipe": "training_config",
+    "TrainingConfig": "training_config",
     "UNet": "model",
     "UNetConfig": "config",
     "UNetPredictor": "predictor",

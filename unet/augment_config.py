@@ -15,6 +15,10 @@ Shape: TypeAlias = tuple[int, ...]
 MOST_ANISOTROPIC = 1.1
 """Ratio of a voxel's sides up to which axes may be swapped."""
 
+MOST_MOVED = 1000.0
+"""Voxels: what is read around a patch grows with it."""
+MOST_KNOTS = 64
+
 ELASTIC_MARGIN = 3.0
 """Multiple of the displacements' standard deviation that the margin holds."""
 
@@ -63,14 +67,15 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         for name in ("elastic_sigma", "shift", "contrast", "brightness", "gamma", "noise"):
             value = getattr(self, name)
-            most = 1.0 if name == "contrast" else math.inf
+            most = _MOST.get(name, math.inf)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            wanted = "a number from 0 up to, not including, 1" if most == 1 else "0 or more"
+            wanted = "0 or more" if most == math.inf else f"0 or more, less than {most:g}"
             _require(is_number and 0 <= value < most, f"{name} is {value!r}: give {wanted}")
             object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same config
         knots = self.elastic_knots
         is_count = isinstance(knots, int) and not isinstance(knots, bool) and knots >= 2
-        _require(is_count, f"elastic_knots is {knots!r}: give a whole number from 2 on")
+        is_count = is_count and knots <= MOST_KNOTS
+        _require(is_count, f"elastic_knots is {knots!r}: give a whole number, 2 to {MOST_KNOTS}")
         rotations = get_args(Rotation)
         _require(
             self.rotation in rotations,
@@ -109,6 +114,9 @@ class AugmentConfig:
     def moves_by_whole_voxels(self) -> bool:
         """Whether every voxel of a patch is one of the volume, so that none is interpolated."""
         return self.elastic_sigma == 0 and self.shift == 0 and self.rotation != "free"
+
+
+_MOST = {"elastic_sigma": MOST_MOVED, "shift": MOST_MOVED, "contrast": 1.0}
 
 
 def margin(

@@ -65,8 +65,11 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
         for left in directory.glob(".checkpoint-*"):  # by whoever was killed while writing
             left.unlink(missing_ok=True)
         try:
+            aside.touch()
+            mode = aside.stat().st_mode
             save_file(tensors, aside, metadata=metadata)
             _to_disk(aside)
+            aside.chmod(mode)  # safetensors leaves its file to the owner alone
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)

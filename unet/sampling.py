@@ -28,6 +28,8 @@ Shape: TypeAlias = tuple[int, int, int]
 CELL: Shape = (16, 256, 256)
 CELLS_PER_VOLUME = 256
 """Labels are looked through in cells; of a larger volume in this many, spread evenly."""
+MORE_CELLS = 64 * CELLS_PER_VOLUME
+"""So many others at most, where all of these are to be ignored."""
 BEYOND_EDGE = 0.25
 
 
@@ -83,7 +85,6 @@ def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: i
     Cells are read four at a time; a volume of more than CELLS_PER_VOLUME is looked through in part.
     """
     boxes = list(_cells(volume.shape_zyx))
-    chosen = sorted({round(i) for i in np.linspace(0, len(boxes) - 1, CELLS_PER_VOLUME)})
 
     def count(number: int) -> Cell:
         start, stop = boxes[number]
@@ -97,14 +98,30 @@ def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: i
             )
         return Cell(start, stop, tuple(np.bincount(known, minlength=classes).tolist()))
 
+    cells: list[Cell] = []
     with ThreadPoolExecutor(4) as pool:
-        result = Survey(tuple(pool.map(count, chosen)))
-    if not any(result.counts):
-        raise LabelError(
-            f"labels of {volume.name} are all {labels.ignore}, which is to be ignored: "
-            "there is nothing to learn"
-        )
-    return result
+        for chosen in _looks(len(boxes)):
+            cells += pool.map(count, chosen)
+            if any(any(cell.counts) for cell in cells):
+                return Survey(tuple(cells))
+    part = "" if len(cells) == len(boxes) else f", in the {len(cells)} boxes looked at"
+    raise LabelError(
+        f"labels of {volume.name} are all {labels.ignore}, which is to be ignored{part}: "
+        "there is nothing to learn"
+    )
+
+
+def _looks(cells: int) -> Iterator[list[int]]:
+    """Yield which cells to look through: spread evenly, then as many others, while none is known.
+
+    Where little of a huge volume is labelled, the first look may miss it.
+    """
+    first = sorted({round(i) for i in np.linspace(0, cells - 1, CELLS_PER_VOLUME)})
+    yield first
+    others = np.setdiff1d(np.arange(cells), first)
+    np.random.default_rng(0).shuffle(others)
+    for start in range(0, min(len(others), MORE_CELLS), CELLS_PER_VOLUME):
+        yield others[start : start + CELLS_PER_VOLUME].tolist()
 
 
 def classes_of(

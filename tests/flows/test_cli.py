@@ -26,7 +26,7 @@ def shell(monkeypatch, capsys):
     return run
 
 
-COMMANDS = ["segment", "plan", "weights", "demo"]
+COMMANDS = ["segment", "plan", "train", "evaluate", "weights", "demo"]
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -40,6 +40,8 @@ def test_help_is_the_manual_of_every_command(command, shell):
                     "--scores-dtype", "--cluster", "--workers", "--tile", "--precision", "--tta",
                     "--engine", "--format", "--overwrite"],
         "plan": ["--json", "--weights", "--block"],
+        "train": ["--volume", "--labels", "--validation-slices", "--preset", "--ranks", "--resume"],
+        "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
         "weights": ["--json"],
         "demo": ["--directory"],
     }[command]  # fmt: skip

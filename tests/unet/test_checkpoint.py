@@ -247,6 +247,12 @@ while True:
     assert load_newest(tmp_path).step == newest + 1
 
 
+def test_whoever_may_read_a_new_file_here_may_read_a_checkpoint(tmp_path):
+    (tmp_path / "other").touch()
+    path = save_checkpoint(checkpoint_of(1), tmp_path)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TrainingError, match=r"cannot be written .*there was no checkpoint yet"):

@@ -175,6 +175,20 @@ def test_a_large_volume_is_looked_through_in_part_and_evenly():
     assert set(np.diff(starts)) == {16, 32}
 
 
+def test_labels_that_a_first_look_misses_are_found():
+    class Sparse(Labels):
+        shape_zyx = (16 * 1000, 256, 256)
+
+        def read_labels(self, start, stop):
+            labels = np.full([b - a for a, b in zip(start, stop, strict=True)], 9, np.uint8)
+            z = np.arange(start[0], stop[0])
+            labels[(z >= 16 * 5 + 2) & (z < 16 * 6 - 2)] = 1  # one cell of a thousand
+            return labels
+
+    found = survey(Sparse(None), LabelConfig(ignore=9), classes=2, dims=2)
+    assert sum(found.counts) == 12 * 256 * 256
+
+
 def test_labels_that_tell_nothing_or_too_much_are_refused():
     ids = np.full((2, 20, 20), 3, np.uint8)
     with pytest.raises(LabelError, match="class 3, the network has 3 classes"):
