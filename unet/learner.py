@@ -139,8 +139,7 @@ def sum_over_ranks(values: list[float], *, device: torch.device, world_size: int
     """Return the sums of some numbers over all ranks, the same on each."""
     if world_size == 1:
         return values
-    total = torch.tensor(values, dtype=torch.float64 if device.type == "cpu" else torch.float32)
-    total = total.to(device)
+    total = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return [float(value) for value in total.tolist()]
 

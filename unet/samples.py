@@ -5,6 +5,7 @@ What is drawn follows from seed, step and number alone: any rank, at any time, m
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,9 @@ from .sampling import LabelledVolume, PatchSampler, Place, seed_of
 from .training_config import LabelConfig, TrainingConfig
 from .weight_map import weight_map
 
+SEEN_BORDER = 3.0
+"""Multiple of sigma up to which border weights see objects beyond a patch's core: a gap that is
+wider weighs at most exp(-4.5), 1 % of w0, less than it would in the whole volume."""
 AHEAD = 1
 """Batches that wait for the network, beside those that are being made."""
 GPU_THREADS = 4
@@ -54,6 +58,21 @@ class SampleMaker:
         """Voxels of a sample whose classes are learnt, in the network's own axes."""
         return self.sampler.core[3 - self.network.dims :]
 
+    def label_margin(self, spacing: Sequence[float]) -> tuple[int, ...]:
+        """Return the voxels of labels that are made around a core, per axis of the network.
+
+        A boundary has two sides, so one voxel more; border weights look for objects beyond the
+        core. Not more than the halo, for labels end where the network's input does: along an axis
+        without any, nothing beyond the core counts.
+        """
+        training = self.training
+        finest = min(spacing)
+        sees = SEEN_BORDER * training.border_sigma if training.border_weight else 0.0
+        return tuple(
+            min(halo, max(1, math.ceil(sees * finest / step)))
+            for halo, step in zip(self.network.halo, spacing, strict=True)
+        )
+
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:
         """Return the samples of a step with these numbers."""
         samples = [self.sample(step, number) for number in numbers]
@@ -66,8 +85,8 @@ class SampleMaker:
         volume = self.volumes[place.volume]
         spacing = volume.spacing_zyx[3 - self.network.dims :]
         raw, stored = self._read(volume, place, spacing)
-        # A boundary is seen from both of its sides: a voxel more of labels, cut off again.
-        grown = tuple(size + 2 for size in self.output_shape)
+        margins = self.label_margin(spacing)
+        grown = tuple(n + 2 * m for n, m in zip(self.output_shape, margins, strict=True))
         x, labels = augment(
             torch.from_numpy(raw)[None].to(self.device),
             torch.from_numpy(stored)[None].to(self.device),
@@ -77,7 +96,7 @@ class SampleMaker:
             seeds=[seed_of(self.training.seed, step, number)],
             spacing=spacing,
         )
-        classes, weights = self._classes_and_weights(labels[0].cpu().numpy(), spacing)
+        classes, weights = self._classes_and_weights(labels[0].cpu().numpy(), spacing, margins)
         return x, classes[None].to(self.device), weights[None].to(self.device)
 
     def _read(
@@ -98,9 +117,9 @@ class SampleMaker:
         return (raw, labels) if dims == 3 else (raw[:, 0], labels[0])
 
     def _classes_and_weights(
-        self, labels: np.ndarray[Any, Any], spacing: Sequence[float]
+        self, labels: np.ndarray[Any, Any], spacing: Sequence[float], margins: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """Return classes and weights of labels that are one voxel larger per side."""
+        """Return classes and weights of labels that are larger by ``margins`` per side."""
         dims, training = self.network.dims, self.training
         classes, objects = apply_rule(
             labels if dims == 3 else labels[None],
@@ -118,7 +137,8 @@ class SampleMaker:
             spacing=spacing,
             dims=dims,
         )
-        inner = (slice(1, -1),) * dims if dims == 3 else (0, slice(1, -1), slice(1, -1))
+        core = tuple(slice(m, m + n) for m, n in zip(margins, self.output_shape, strict=True))
+        inner = core if dims == 3 else (0, *core)
         return (
             torch.from_numpy(np.ascontiguousarray(classes[inner])),
             torch.from_numpy(np.ascontiguousarray(weights[inner])),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigError, TrainingError
 
 from .checkpoint import load_newest, save_checkpoint, what_is_kept
 from .learner import Learner, sum_over_ranks
@@ -21,7 +22,7 @@ from .model import UNet
 from .samples import SampleMaker, made_ahead
 from .sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from .training_clock import StepClock
-from .training_config import Recipe
+from .training_config import Recipe, recipe_from_dict
 from .validation import Picture, validate
 from .weight_map import class_weights
 
@@ -171,7 +172,10 @@ def check_same_training(
     before: Mapping[str, Any], recipe: Recipe, data_sets: Mapping[str, Any]
 ) -> None:
     """Raise TrainingError that names the first setting in which a checkpoint's record differs."""
-    old = _flat({"data": before.get("data_sets", {}), **before.get("recipe", {})})
+    recorded = before.get("recipe", {})
+    with suppress(ConfigError):  # a setting that is newer than the checkpoint has its default
+        recorded = recipe_from_dict(recorded).to_dict()
+    old = _flat({"data": before.get("data_sets", {}), **recorded})
     new = _flat({"data": data_sets, **recipe.to_dict()})
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
@@ -185,9 +189,13 @@ def _record(job: TrainingJob, scores: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "recipe": job.recipe.to_dict(),
         "data_sets": dict(job.data_sets),
-        "batch": job.batch,
+        **_sizes(job),
         "scores": dict(scores),
     }
+
+
+def _sizes(job: TrainingJob) -> dict[str, Any]:
+    return {"batch": job.batch, "patch": list(job.core)}
 
 
 def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]:
@@ -196,6 +204,12 @@ def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]
     if checkpoint is None:
         return 0, {}
     check_same_training(checkpoint.record, job.recipe, job.data_sets)
+    for name, size in _sizes(job).items():
+        if (before := checkpoint.record.get(name, size)) != size:
+            raise TrainingError(
+                f"the checkpoint was made with a {name} of {before}, now it is {size}: resume with "
+                "the same one, or give another --out"
+            )
     learner.restore(checkpoint)
     return checkpoint.step, checkpoint.record.get("scores", {})
 
@@ -239,7 +253,7 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int)
         learner, job.validation, labels=job.recipe.labels, core=job.core, rank=rank.rank,
         meet=rank.meet,
     )  # fmt: skip
-    record = {"step": step, **asdict(scores), "mean_iou": scores.mean_iou}
+    record = {"step": step, **asdict(scores)}
     if rank.rank == 0:
         path = job.directory / f"validation-{step:08d}.png"
         if picture is not None and job.draw is not None:

@@ -33,11 +33,8 @@ class Scores:
     pixel_error: float
     iou: tuple[float, ...]
     dice: tuple[float, ...]
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean over the classes."""
-        return sum(self.iou) / len(self.iou)
+    mean_iou: float
+    """Over those classes that are in truth or prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ def validate(
         device=learner.device,
         world_size=learner.world_size,
     )
-    return _scores(totals[0], np.asarray(totals[1:]).reshape(counts.shape)), picture
+    return scores_of(totals[0], np.asarray(totals[1:]).reshape(counts.shape)), picture
 
 
 def _tiles(volumes: Sequence[LabelledVolume], core: Shape) -> list[tuple[LabelledVolume, Shape]]:
@@ -130,18 +127,26 @@ def _picture(
     return Picture(image_cyx[(slice(None), *place)], truth[z], scores_czyx[:, z])
 
 
-def _scores(entropy: float, counts: NDArray[np.float64]) -> Scores:
+def scores_of(entropy: float, counts: NDArray[np.float64]) -> Scores:
+    """Return the scores of voxels counted as ``counts[truth, prediction]``.
+
+    They are those of ``pipeline.metrics.ConfusionMatrix``, 0 / 0 included. entropy: summed over
+    the voxels.
+    """
     both = np.diag(counts)
-    truth, predicted, voxels = counts.sum(axis=1), counts.sum(axis=0), max(1.0, counts.sum())
+    truth, predicted, voxels = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
     either = truth + predicted - both
 
-    def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[float, ...]:
+    def ratios(part: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[float, ...]:
         filled = np.where(whole > 0, part / np.maximum(whole, 1), 1.0)
         return tuple(float(value) for value in filled)
 
+    iou = ratios(both, either)
+    present = [value for value, count in zip(iou, either, strict=True) if count > 0]
     return Scores(
-        loss=float(entropy / voxels),
-        pixel_error=float(1 - both.sum() / voxels),
-        iou=ratio(both, either),
-        dice=ratio(2 * both, truth + predicted),
+        loss=float(entropy / max(1.0, voxels)),
+        pixel_error=float((voxels - both.sum()) / max(1.0, voxels)),
+        iou=iou,
+        dice=ratios(2 * both, truth + predicted),
+        mean_iou=sum(present) / len(present) if present else 1.0,
     )

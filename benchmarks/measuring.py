@@ -1,0 +1,117 @@
+"""What all benchmarks share: cases in turn, medians and spreads, a record of machine and versions.
+
+The machines are shared: cases are run in turn, round after round, and compared within a round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deploy.local import cores
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS = 5
+PACKAGES = ("overtile", "torch", "numpy", "zarr", "dask", "distributed", "prefect")
+
+
+def in_turn(
+    cases: Mapping[str, Callable[[], Any]], *, rounds: int = ROUNDS, warm: int = 1
+) -> dict[str, list[float]]:
+    """Return the seconds of every case in each round; every other round goes backwards.
+
+    A case that returns a number is timed by itself: that number of seconds counts.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(-warm, rounds):
+        for name in list(cases)[:: -1 if number % 2 else 1]:
+            start = time.perf_counter()
+            own = cases[name]()
+            took = float(own) if isinstance(own, int | float) else time.perf_counter() - start
+            if number >= 0:
+                seconds[name].append(took)
+    return seconds
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return median, least and most, to four digits."""
+    return {
+        "median": digits(statistics.median(values)),
+        "least": digits(min(values)),
+        "most": digits(max(values)),
+        "runs": len(values),
+    }
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
+    """Return the spread of the ratios of two cases, round by round."""
+    return spread([a / b for a, b in zip(over, under, strict=True)])
+
+
+def digits(value: float) -> float:
+    """Return a number to four significant digits."""
+    return float(f"{value:.4g}")
+
+
+def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Path:
+    """Write ``NAME.json`` with machine, versions and commit; return where it is."""
+    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [Path(sys.argv[0]).stem, *sys.argv[1:]]
+    record = {
+        "command": f"python -m benchmarks.{' '.join(command)}",
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), **versions()},
+        "commit": commit(),
+        "time": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "load_at_end": digits(os.getloadavg()[0]),
+        **figures,
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """Return what the machine is."""
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": digits(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is measured."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """Return the commit of this checkout, with ``-dirty`` where it was changed since."""
+    command = ["git", "describe", "--always", "--dirty"]
+    here = Path(__file__).parent
+    return subprocess.run(command, cwd=here, capture_output=True, text=True).stdout.strip()

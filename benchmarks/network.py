@@ -1,0 +1,109 @@
+"""The network alone, in a bare loop: FLOP/s, as a share of the machine's matrix rate.
+
+    python -m benchmarks.network [--cases NAME,…] [--rounds N]
+
+One thread, as each of our worker processes has; matrix product and network are measured in turn.
+Inference of a freshly initialised network; FLOPs are the config's, two per multiply-add of every
+convolution. Formats: channels-last, or contiguous as torch makes tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from unet import UNet, UNetConfig
+
+from .limit import SIZE
+from .measuring import in_turn, keep, ratios, spread
+
+CASES = {
+    "2-D base 64, 572": (UNetConfig(dims=2, base_channels=64), 572),
+    "2-D base 64, 956": (UNetConfig(dims=2, base_channels=64), 956),
+    "2-D base 32, 572": (UNetConfig(dims=2, base_channels=32), 572),
+    "2-D base 32, 956": (UNetConfig(dims=2, base_channels=32), 956),
+    "3-D base 32, 132": (UNetConfig(dims=3, base_channels=32, levels=4), 132),
+    "3-D base 32, 172": (UNetConfig(dims=3, base_channels=32, levels=4), 172),
+}
+FORMATS = {"channels-last": True, "contiguous": False}
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def timed_pass(
+    config: UNetConfig, size: int, *, precision: str, channels_last: bool
+) -> Callable[[], float]:
+    """Return a function that does one pass through a network and returns its seconds."""
+    layout = torch.contiguous_format
+    if channels_last:
+        layout = torch.channels_last if config.dims == 2 else torch.channels_last_3d
+    dtype = PRECISIONS[precision]
+    torch.manual_seed(0)
+    model: Any = UNet(config).eval().requires_grad_(False).to(dtype=dtype)
+    model = model.to(memory_format=layout)
+    tile = torch.randn(1, config.in_channels, *(size,) * config.dims).to(dtype)
+
+    def one() -> float:
+        start = time.perf_counter()
+        with torch.inference_mode():
+            model(tile)
+        return time.perf_counter() - start
+
+    return one
+
+
+def timed_product(precision: str) -> Callable[[], float]:
+    """Return a function that multiplies large matrices and returns the seconds of one product."""
+    operand = torch.randn(SIZE, SIZE).to(PRECISIONS[precision])
+
+    def one() -> float:
+        start = time.perf_counter()
+        for _ in range(8):
+            operand @ operand
+        return (time.perf_counter() - start) / 8
+
+    return one
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", default=",".join(CASES).replace(", ", " "))
+    parser.add_argument("--precisions", default="bf16")
+    parser.add_argument("--formats", default="channels-last")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = options.cases.split(",")
+    figures: dict[str, Any] = {}
+    for name, precision, layout in itertools.product(
+        CASES, options.precisions.split(","), options.formats.split(",")
+    ):
+        if name.replace(", ", " ") not in chosen:
+            continue
+        config, size = CASES[name]
+        passes = timed_pass(config, size, precision=precision, channels_last=FORMATS[layout])
+        seconds = in_turn(
+            {"product": timed_product(precision), "network": passes}, rounds=options.rounds
+        )
+        flops = config.flops((size,) * config.dims)
+        network = [flops / one for one in seconds["network"]]
+        product = [2 * SIZE**3 / one for one in seconds["product"]]
+        figures[f"{name}, {precision}, {layout}"] = found = {
+            "network_flops_per_s": spread(network),
+            "matrix_flops_per_s": spread(product),
+            "share": ratios(network, product),
+        }
+        print(
+            f"{name}, {precision}, {layout}: {found['network_flops_per_s']['median'] / 1e9:.0f} "
+            f"GFLOP/s, {found['share']['median']:.2f} of the matrix rate",
+            flush=True,
+        )
+    print(keep("network", {"threads": 1, "cases": figures}))
+
+
+if __name__ == "__main__":
+    main()
