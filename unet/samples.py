@@ -27,6 +27,8 @@ from .weight_map import weight_map
 SEEN_BORDER = 3.0
 """Multiple of sigma up to which border weights see objects beyond a patch's core: a gap that is
 wider weighs at most exp(-4.5), 1 % of w0, less than it would in the whole volume."""
+UNKNOWN = -(2**63)
+"""Stands for the label that means "not known", which may be any of uint64: torch has none."""
 AHEAD = 1
 """Batches that wait for the network, beside those that are being made."""
 GPU_THREADS = 4
@@ -113,7 +115,10 @@ class SampleMaker:
         start = tuple(a - b for a, b in zip(place.start, before, strict=True))
         stop = tuple(a + n for a, n in zip(start, size, strict=True))
         raw = volume.read_raw(start, stop)
-        labels = volume.read_labels(start, stop).astype(np.int64)
+        stored = volume.read_labels(start, stop)
+        labels = stored.astype(np.int64)
+        if self.labels.ignore is not None:
+            labels[stored == self.labels.ignore] = UNKNOWN
         return (raw, labels) if dims == 3 else (raw[:, 0], labels[0])
 
     def _classes_and_weights(
@@ -125,7 +130,7 @@ class SampleMaker:
             labels if dims == 3 else labels[None],
             rule=self.labels.rule,
             dims=dims,
-            ignore=self.labels.ignore,
+            ignore=None if self.labels.ignore is None else UNKNOWN,
             object_class=self.labels.object_class,
         )
         weights = weight_map(
@@ -138,7 +143,7 @@ class SampleMaker:
             dims=dims,
         )
         core = tuple(slice(m, m + n) for m, n in zip(margins, self.output_shape, strict=True))
-        inner = core if dims == 3 else (0, *core)
+        inner: tuple[slice | int, ...] = core if dims == 3 else (0, *core)
         return (
             torch.from_numpy(np.ascontiguousarray(classes[inner])),
             torch.from_numpy(np.ascontiguousarray(weights[inner])),

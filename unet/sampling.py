@@ -94,7 +94,7 @@ def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: i
             raise LabelError(
                 f"labels of {volume.name} have class {known.max()}, the network has {classes} "
                 f"classes (0 to {classes - 1}): give it more classes, or the labels a rule "
-                "(foreground or boundary, where they are object ids)"
+                "(foreground or boundary, where they are object ids), or name it with --ignore"
             )
         return Cell(start, stop, tuple(np.bincount(known, minlength=classes).tolist()))
 

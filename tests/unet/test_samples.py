@@ -7,7 +7,7 @@ import pytest
 
 from unet import UNetConfig
 from unet.augment_config import AugmentConfig
-from unet.label_rules import apply_rule
+from unet.label_rules import IGNORED, apply_rule
 from unet.samples import SampleMaker
 from unet.sampling import PatchSampler, Place
 from unet.training_config import LabelConfig, TrainingConfig
@@ -35,12 +35,15 @@ class Stored:
         return self.read_labels(start, stop)[None].astype(np.float32)
 
 
-def maker(volume, network, core, **training):
+FOREGROUND = LabelConfig(rule="foreground")
+
+
+def maker(volume, network, core, *, labels=FOREGROUND, **training):
     return SampleMaker(
         volumes=(volume,),
         network=network,
         training=TrainingConfig(augment=AugmentConfig.none(), **training),
-        labels=LabelConfig(rule="foreground"),
+        labels=labels,
         sampler=At(shapes=(volume.shape_zyx,), surveys=(), core=core, seed=0),
         class_weights=(1.0, 1.0),
     )
@@ -78,15 +81,13 @@ def test_a_gap_weighs_as_in_the_whole_volume_also_where_the_core_ends_in_it(widt
 
 def test_a_boundary_has_both_its_sides_where_no_border_is_weighed():
     network = UNetConfig(dims=2, base_channels=2, levels=2)
-    made = maker(Stored(stripes(width=0)), network, (1, 16, 4), border_weight=0.0)
-    made = SampleMaker(**{**fields_of(made), "labels": LabelConfig(rule="boundary")})
+    made = maker(
+        Stored(stripes(width=0)), network, (1, 16, 4), labels=LabelConfig(rule="boundary"),
+        border_weight=0.0,
+    )  # fmt: skip
     for start, column in ((64, 0), (60, 3)):
         _, classes, _ = made.sample(start, 0)
         assert classes[0].float().mean(dim=0)[:4].tolist() == [float(c == column) for c in range(4)]
-
-
-def fields_of(made):
-    return {name: getattr(made, name) for name in made.__slots__}
 
 
 def test_an_axis_without_any_halo_is_learnt_from_too():
@@ -99,3 +100,16 @@ def test_an_axis_without_any_halo_is_learnt_from_too():
     assert classes.shape[1:] == network.output_shape(tuple(x.shape[2:])) == (2, 16, 16)
     np.testing.assert_array_equal(classes[0], ids[0:2, 16:32, 8:24] > 0)
     assert weights.shape == classes.shape
+
+
+@pytest.mark.parametrize("ignore", [2**64 - 1, 2**63, 7])
+def test_what_is_not_known_may_have_any_label(ignore):
+    ids = stripes(width=4).astype(np.uint64)
+    ids[:, 20:24] = ignore
+    network = UNetConfig(dims=2, base_channels=2, levels=2)
+    labels = LabelConfig(rule="foreground", ignore=ignore)
+    _, classes, weights = maker(Stored(ids), network, (1, 16, 8), labels=labels).sample(60, 0)
+    unknown = np.zeros((16, 8), bool)
+    unknown[4:8] = True
+    np.testing.assert_array_equal(classes[0] == IGNORED, unknown)
+    np.testing.assert_array_equal(weights[0] == 0, unknown)

@@ -15,7 +15,7 @@ from unet.augment_config import AugmentConfig
 from unet.checkpoint import load_newest
 from unet.learner import Learner
 from unet.sampling import survey
-from unet.train import Alone, TrainingJob, sample_maker, train, trained_model
+from unet.train import Alone, TrainingJob, check_same_training, sample_maker, train, trained_model
 from unet.training_config import LabelConfig, Recipe, TrainingConfig
 from unet.validation import validate
 
@@ -183,6 +183,42 @@ def test_validation_counts_every_voxel_once_whatever_the_tiles(tmp_path):
     for other in figures[1:]:
         assert other.pixel_error == figures[0].pixel_error
         assert other.loss == pytest.approx(figures[0].loss, rel=1e-5)
+
+
+def test_a_picture_shows_a_slice_not_a_tile(tmp_path):
+    job = job_of(tmp_path, dims=2, validate=True)
+    learner = Learner(job.recipe.network, job.recipe.training, device="cpu")
+    volume = job.validation[0]
+    pictures = [
+        validate(learner, [volume], labels=job.recipe.labels, core=core)[1]
+        for core in ((1, 16, 16), (1, 48, 48), (1, 20, 28))
+    ]
+    raw, ids = volume.whole()
+    for picture in pictures:
+        np.testing.assert_array_equal(picture.raw_cyx, raw[:, 1])
+        np.testing.assert_array_equal(picture.truth_yx, ids[1] > 0)
+        np.testing.assert_allclose(picture.scores_cyx, pictures[0].scores_cyx, atol=1e-5)
+
+
+def test_a_setting_that_is_newer_than_a_checkpoint_has_its_default(tmp_path):
+    job = job_of(tmp_path, steps=3)
+    train(job)
+    record = load_newest(tmp_path).record
+    del record["recipe"]["training"]["border_sigma"]
+    check_same_training(record, job.recipe, {})
+    other = replace(job.recipe.training, border_sigma=3.0)
+    with pytest.raises(TrainingError, match=r"border_sigma = 5\.0, now it is 3\.0"):
+        check_same_training(record, replace(job.recipe, training=other), {})
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"), [({"batch": 3}, "batch"), ({"core": (1, 8, 8)}, "patch")]
+)
+def test_a_checkpoint_of_another_batch_or_patch_is_refused(changed, name, tmp_path):
+    job = job_of(tmp_path, steps=3)
+    train(job)
+    with pytest.raises(TrainingError, match=f"made with a {name} of .*, now it is"):
+        train(replace(job, **changed))
 
 
 @pytest.mark.parametrize("changed", ["learning_rate", "seed"])
