@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Plain `torch` would take the newest CUDA build; where a machine keeps a CPU wheel it is this one.
 TORCH ?= torch==2.13.0
+PYTEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow test-slurm check format help clean
+.PHONY: demo test test-slow test-slurm test-slurm-slow check format help clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,10 +20,13 @@ test: $(VENV)/.installed-dev  ## the tests, under 15 minutes on two cores
 	$(BIN)/python -m pytest -m "not gpu and not slow and not slurm"
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not slurm"
 
 test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-node Slurm, installed where that may be
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -m "slurm and not slow" $(PYTEST_OPTIONS)
+
+test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that take longer
+	$(BIN)/python -m pytest -m "slurm and slow"
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .
@@ -53,9 +57,10 @@ $(VENV)/.slurm: | $(BIN)/python
 	for tool in sbatch slurmctld slurmd munged; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-	  echo "missing:$$missing: on Debian or Ubuntu, apt-get install slurm-wlm munge; skipped" >&2; exit 0; fi; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	  apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
+	  echo "no Slurm here ($$missing ): on Debian or Ubuntu, as root, apt-get install slurm-wlm munge; its tests are skipped" >&2; \
+	elif ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }; then \
+	  echo "apt-get could not install slurm-wlm and munge (see above): the tests of Slurm are skipped" >&2; fi
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --editable '.[dev]'

@@ -29,6 +29,9 @@ COLLECT_S = 10.0
 """How long results may stay for the driver to fetch before they are moved to other workers."""
 STAGGER = 0.25
 """Share of the drain by which workers begin it earlier at random: not all jobs at one moment."""
+LEFT_TOPIC = "overtile-left"
+"""Of the event by which a worker tells that it leaves: ``{"name", "done", "ran_s", "life_s"}``.
+How many tasks it did, how long the one that it closes on ran (0: none), and how long it lived."""
 _WAITING = ("ready", "constrained", "waiting")
 
 log = logging.getLogger("distributed.worker")
@@ -67,12 +70,14 @@ def leave_in_time(worker: Worker, *, drain_at: float, close_at: float) -> None:
 async def _leave(worker: Worker, drain_at: float, close_at: float) -> None:
     from distributed.core import Status
 
+    began_at = time.time()
     await asyncio.sleep(max(0.0, drain_at - time.time()))
     log.info("The job's walltime is near: no more tasks for %s", worker.address)
     worker.status = Status.closing_gracefully  # the scheduler hears of it, and sends no more
     while worker.state.all_running_tasks and time.time() < close_at:
         _give_back(worker)
         await asyncio.sleep(LOOK_S)
+    _tell_of_leaving(worker, began_at)
     collect_by = min(close_at, time.time() + COLLECT_S)
     while worker.data and time.time() < collect_by:
         _give_back(worker)
@@ -83,6 +88,23 @@ async def _leave(worker: Worker, drain_at: float, close_at: float) -> None:
             timeout=max(1.0, close_at - time.time()),
         )
     await worker.close(reason="walltime", timeout=max(1.0, close_at - time.time()))
+
+
+def _tell_of_leaving(worker: Worker, began_at: float) -> None:
+    """Log an event. Ranks do not count as cut: they hold workers by intent.
+
+    Ranks are known by their priority (gang.py), which Dask keeps with its sign turned.
+    """
+    now = time.time()
+    begun = [
+        task.start_time for task in worker.state.all_running_tasks
+        if task.start_time is not None and task.priority is not None and task.priority[0] >= 0
+    ]  # fmt: skip
+    told = {
+        "name": str(worker.name), "done": worker.state.executed_count,
+        "ran_s": now - min(begun) if begun else 0.0, "life_s": now - began_at,
+    }  # fmt: skip
+    worker.log_event(LEFT_TOPIC, told)
 
 
 def _give_back(worker: Worker) -> None:

@@ -70,13 +70,14 @@ def check_answers(address: str, *, timeout_s: float) -> None:
 
     Asked before a Client is made: one that could not connect waits 20 s more when it is deleted
     (distributed 2026.7). In a thread of its own, for the caller may have an event loop running.
+    distributed's own limit does not hold where somebody takes the connection and says nothing.
     """
     from distributed import Security
     from distributed.comm import connect
 
     async def ask() -> None:
         options = Security().get_connection_args("client")
-        comm = await connect(address, timeout=timeout_s, **options)
+        comm = await asyncio.wait_for(connect(address, timeout=timeout_s, **options), timeout_s)
         await comm.close()
 
     with ThreadPoolExecutor(1) as pool:

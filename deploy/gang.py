@@ -7,24 +7,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.errors import ClusterError, RunError
 
 from .line import DriverLine, Meeting, Order, Seat, where_to_meet
-from .places import Place, restart_workers, workers_of
+from .places import LOST_SCHEDULER, Place, restart_workers, workers_of
 from .rank import YIELDED, PeerLostError, Rank, run_rank
-from .turns import DEVICE, LOOK_EVERY_S, holds_back
+from .turns import DEVICE, LOOK_EVERY_S, gangs_assigned_to, holds_back
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 LISTEN_S = 0.2
-LOST_SCHEDULER = (
-    "the ranks were cancelled, or the Dask scheduler was lost: start the run again to go on"
-)
 SETTLE_S = 2.0
 """After a rank lost its peers: how long until the cause, another rank's error, has come too."""
+MAKE_WAY_S = 2.0
+"""How long ranks may hold some of their workers while another gang wants those that they lack."""
 OUT_S = 5.0
 """How long a rank that nobody wants any more may stay before its worker is restarted."""
 
@@ -36,7 +35,7 @@ class Patience:
     timeout_s: float
     """A collective, for its peers."""
     device_s: float
-    """The first ranks on their workers, for the others to get theirs."""
+    """All ranks together, for their workers."""
     leave_s: float
     """Ranks that were asked to leave, until they are ended."""
     turn_s: float
@@ -57,15 +56,25 @@ class Lost:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Another gang waited for what this one held, and the other way round; it comes first."""
+
+
+Ending: TypeAlias = Returned | Lost | Withdrawn
+
+
 class Gang:
     """The ranks of one attempt, one per place."""
 
     def __init__(
         self, client: Client, line: DriverLine, places: Sequence[Place], *,
-        attempt: int, patience: Patience,
+        attempt: int, patience: Patience, begin_by: float,
     ) -> None:  # fmt: skip
+        """``begin_by``: on the monotonic clock, when all must have their workers."""
         self._client, self._line, self._places = client, line, list(places)
-        self._attempt, self._patience = attempt, patience
+        self._attempt, self._patience, self._begin_by = attempt, patience, begin_by
+        self._started_at = time.monotonic()
         self._futures: list[Future] = []
         self._results: dict[int, Any] = {}
         self._arrived: dict[int, dict[str, Any]] = {}
@@ -98,15 +107,12 @@ class Gang:
                 )
             )  # fmt: skip
 
-    def run(self, *, hear: Callable[[dict[str, Any]], None], stop: threading.Event) -> (
-        Returned | Lost
-    ):  # fmt: skip
+    def run(self, *, hear: Callable[[dict[str, Any]], None], stop: threading.Event) -> Ending:
         """Wait for the ranks to return. Raises what the callable raised on any of them.
 
         hear: called with every message of a rank. Once ``stop`` is set the ranks are asked to
         leave, and ended if they do not.
         """
-        started_at = time.monotonic()
         while True:
             self._listen(LISTEN_S)
             self.deliver(hear)
@@ -115,7 +121,7 @@ class Gang:
             if not self._gone_at:
                 if stop.is_set():
                     return Returned([YIELDED] * len(self._places))
-                self._go_if_all_are_here(started_at)
+                self._go_if_all_are_here()
             elif stop.is_set():
                 self._ask_to_leave()
                 if self._leave_by is not None and time.monotonic() > self._leave_by:
@@ -144,6 +150,7 @@ class Gang:
             if self._client.status != "running":
                 return None
             with suppress(Exception):
+                self._line.order(Order(attempt=self._attempt, go=self._meeting, stop=True))
                 self._client.cancel(self._futures, force=True)
                 until = time.monotonic() + OUT_S
                 while (inside := self._inside()) and time.monotonic() < until:
@@ -168,12 +175,12 @@ class Gang:
             else:
                 self._arrived[rank] = message
 
-    def _go_if_all_are_here(self, started_at: float) -> None:
+    def _go_if_all_are_here(self) -> None:
         if len(self._arrived) == len(self._places):
             self._meeting = where_to_meet([self._arrived[n] for n in range(len(self._places))])
             self._line.order(Order(attempt=self._attempt, go=self._meeting))
             self._gone_at = time.monotonic()
-        elif time.monotonic() - started_at > self._patience.device_s:
+        elif time.monotonic() > self._begin_by:
             late = [p.address for n, p in enumerate(self._places) if n not in self._arrived]
             raise ClusterError(
                 f"{len(late)} of {len(self._places)} ranks could not begin within "
@@ -186,7 +193,7 @@ class Gang:
             self._line.order(Order(attempt=self._attempt, go=self._meeting, stop=True))
             self._leave_by = time.monotonic() + self._patience.leave_s
 
-    def _ending(self) -> Returned | Lost | None:
+    def _ending(self) -> Ending | None:
         """Return how the gang ended, None while it runs."""
         for rank, future in enumerate(self._futures):
             status = future.status
@@ -212,7 +219,7 @@ class Gang:
             raise RuntimeError("the ranks yielded, though nobody had asked them to")
         return Returned(results)
 
-    def _look(self) -> Lost | None:
+    def _look(self) -> Lost | Withdrawn | None:
         """Look at the workers every second: whether all are there, and others wait for them."""
         if time.monotonic() - self._looked_at < LOOK_EVERY_S:
             return None
@@ -224,7 +231,17 @@ class Gang:
         ours = [workers[p.address] for p in self._places if p.address in workers]
         if turn_is_over and any(map(holds_back, ours)):
             self._ask_to_leave()
-        return None
+        return Withdrawn() if self._must_make_way() else None
+
+    def _must_make_way(self) -> bool:
+        """Return whether two gangs hold each other's workers, and this one is to let go.
+
+        All gangs agree on who comes first, whatever they hold: the one whose name does.
+        """
+        if not self._arrived or self._looked_at - self._started_at < MAKE_WAY_S:
+            return False
+        lacking = [p.address for n, p in enumerate(self._places) if n not in self._arrived]
+        return any(name < self._line.name for name in gangs_assigned_to(self._client, lacking))
 
     def _missing(self, workers: Any) -> str | None:
         for rank, place in enumerate(self._places):
@@ -253,7 +270,8 @@ class Gang:
                 break
             self._listen(LISTEN_S)
         rank, error = min(errors.items())
-        return Lost(missing or f"rank {rank} lost the others: {error}")
+        why = error if isinstance(error, PeerLostError) else "its worker ended"
+        return Lost(missing or f"rank {rank} on {self._places[rank].address} was lost: {why}")
 
     def _inside(self) -> list[int]:
         """Return the ranks that have begun on a worker that is there, and have not left."""

@@ -31,14 +31,16 @@ TELL_AFTER_S, TELL_EVERY_S = 5.0, 60.0
 def open_jobs(spec: ClusterSpec, *, tell: Callable[[str], None]) -> Iterator[Client]:
     """Yield a client once the first worker came; on leaving, cancel all jobs.
 
-    tell: is given a line where the jobs wait. Raises ClusterError where no job can be had, RunError
-    where jobs keep failing during the run.
+    tell: is given a line where the jobs wait. Raises ClusterError where no job can be had, or none
+    is long enough for a block; RunError where jobs keep failing during the run.
     """
     with kept_jobs(spec, tell=tell) as (client, keeper):
         _wait_for_worker(keeper, spec, tell)
         try:
             yield client
         except Exception as error:
+            if keeper.is_too_short:
+                raise ClusterError(keeper.failure) from error
             if keeper.failure is not None:
                 raise RunError(f"{keeper.failure}: start the run again to go on") from error
             raise

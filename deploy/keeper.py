@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from pipeline.errors import ClusterError
 
 from .batch import BatchSystem, end_of_log
 from .demand import JobRecord, WorkerSeen, next_steps, wanted_jobs
+from .drain import LEFT_TOPIC
+from .units import clock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 ASK_QUEUE_S = 5.0
 """How often the batch system is asked, while a job is without worker; else six times as long."""
+IN_VAIN = 0.5
+"""A worker did nothing where it ends on its first task and had that for this part of its life. It
+may have waited before: it comes while the one before it still finishes."""
 PAUSES_S = (2.0, 5.0, 15.0, 60.0)
 """After each failure in a row, before the next job is submitted."""
 
@@ -55,6 +60,7 @@ class Keeper(threading.Thread):
         self._job, self._slots, self._render, self._base = job, slots, render, name
         self._logs, self._tell, self._lost = logs, tell, lost
         self._told = ""
+        self._told_of_cut = False
         self._over = threading.Event()
         self._count = 0
         self._failures = 0
@@ -66,6 +72,10 @@ class Keeper(threading.Thread):
         self.first_worker = threading.Event()
         self.failure: str | None = None
         """Why it gave up."""
+        self.is_too_short = False
+        """It gave up because no job is long enough for a task; others would be no longer."""
+        self._left = 0
+        self._in_vain = 0
 
     def __enter__(self) -> Keeper:
         self.start()
@@ -80,7 +90,8 @@ class Keeper(threading.Thread):
         while not self._over.is_set():
             try:
                 self._look()
-                self._do(time.monotonic())
+                if self.failure is None:
+                    self._do(time.monotonic())
             except ClusterError as error:
                 self._refused(str(error))
             except Exception as error:
@@ -100,7 +111,7 @@ class Keeper(threading.Thread):
         return ", ".join(told[:4]) + (f" and {len(told) - 4} more" if len(told) > 4 else "")
 
     def _look(self) -> None:
-        workers, self._tasks = self._cluster.sync(self._see)
+        workers, self._tasks, left = self._cluster.sync(self._see)
         now = time.monotonic()
         without = any(not record.workers for record in self.records)
         if self.records and now - self._asked_at > ASK_QUEUE_S * (1 if without else 6):
@@ -117,9 +128,35 @@ class Keeper(threading.Thread):
         if any(record.workers for record in self.records):
             self.first_worker.set()
             self._failures = 0
+        self._weigh(left)
 
-    async def _see(self) -> tuple[list[WorkerSeen], int]:
-        """Return the workers and the number of tasks that are not done; on the scheduler's loop."""
+    def _weigh(self, left: Sequence[Mapping[str, float]]) -> None:
+        """Tell of tasks that were cut at a walltime; give up where they fit into no job.
+
+        So it is where as many workers in a row as there are had one task only, and did not finish
+        it. One alone may have been slow.
+        """
+        new, self._left = left[self._left :], len(left)
+        walltime, drain_s = clock(self._job.walltime_s), self._job.margin_s
+        for one in new:
+            ran_s = one["ran_s"]
+            in_vain = not one["done"] and ran_s >= IN_VAIN * one["life_s"]
+            self._in_vain = self._in_vain + 1 if in_vain else 0
+            if self._in_vain >= max(2, self._job.most * self._job.workers):
+                self.is_too_short = True
+                self.failure = (
+                    f"a block ran for {ran_s:.0f} s, all that a job of walltime {walltime} had for "
+                    "it, and was not done: ask for a longer walltime, or for smaller blocks"
+                )
+            elif ran_s and not self._told_of_cut:
+                self._told_of_cut = True
+                self._tell(
+                    f"a block was cut after {ran_s:.0f} s at its job's walltime ({walltime}) and "
+                    f"is computed again: take a drain_s that is longer, now {drain_s:.0f} s"
+                )
+
+    async def _see(self) -> tuple[list[WorkerSeen], int, list[Mapping[str, float]]]:
+        """Return workers, how many tasks are not done, and who left; on the scheduler's loop."""
         scheduler = self._cluster.scheduler
         workers = [
             WorkerSeen(
@@ -129,7 +166,8 @@ class Keeper(threading.Thread):
             for worker in scheduler.workers.values()
         ]  # fmt: skip
         tasks = sum(worker.tasks for worker in workers)
-        return workers, tasks + len(scheduler.queued) + len(scheduler.unrunnable)
+        left = [told for _, told in scheduler.get_events(LEFT_TOPIC)]
+        return workers, tasks + len(scheduler.queued) + len(scheduler.unrunnable), left
 
     def _do(self, now: float) -> None:
         fates = {record.name: record.fate(now) for record in self.records}

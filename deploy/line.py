@@ -3,7 +3,9 @@
     driver --- a Variable: the order of now ---> ranks, which look at it every half second
     driver <-- events of one topic ------------- ranks, which wait for no answer
 
-No socket of ours, so it works wherever the workers do; and the scheduler keeps nothing of it.
+No socket of ours, so it works wherever the workers do; and the scheduler keeps nothing of it. The
+driver takes both away when it is done. A rank does so where the driver is gone: one that lives
+orders ranks to stop before it cancels them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from .turns import LINE
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -76,7 +80,7 @@ class DriverLine:
     def __init__(self, client: Client) -> None:
         from distributed import Variable
 
-        self.name = f"overtile-ranks-{uuid4().hex[:12]}"
+        self.name = f"{LINE}{uuid4().hex[:12]}"
         self._client = client
         self._variable = Variable(self.name, client=client)
         self._heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -88,7 +92,7 @@ class DriverLine:
     def __exit__(self, *error: object) -> None:
         with suppress(Exception):  # the scheduler may be gone, and our things with it
             self._client.unsubscribe_topic(_topic(self.name))
-            self._variable.delete()
+            _take_away(self.name, self._client)
 
     def order(self, order: Order) -> None:
         """Replace the order of before."""
@@ -101,7 +105,7 @@ class DriverLine:
             messages.append(self._heard.get(timeout=wait_s))
             while True:
                 messages.append(self._heard.get_nowait())
-        return messages
+        return [message for message in messages if _is_ours(message)]
 
 
 class RankLine:
@@ -114,7 +118,8 @@ class RankLine:
         self._seat = seat
         self._worker = get_worker()
         self._key = self._worker.get_current_task()
-        self._variable = Variable(seat.line, client=get_client())
+        self._client = get_client()
+        self._variable = Variable(seat.line, client=self._client)
         self._closed = threading.Event()
         self._watch = threading.Thread(target=self._look, name=f"rank-{seat.rank}", daemon=True)
         self.host = get_address_host(self._worker.address)
@@ -134,8 +139,8 @@ class RankLine:
     ) -> None:
         self._closed.set()
         self._watch.join(timeout=5)
-        if not self.is_wanted():
-            self._variable.delete()  # the driver may be gone without having done it
+        if not self.is_wanted() and self._driver_is_gone():
+            _take_away(self._seat.line, self._client)
         self.say("left")
 
     def say(self, kind: str, **more: Any) -> None:
@@ -164,9 +169,13 @@ class RankLine:
                 return None
         return None
 
-    def _order(self) -> Order | None:
+    def _driver_is_gone(self) -> bool:
+        order = self._order(within_s=2)
+        return order is not None and order.attempt == self._seat.attempt and not order.stop
+
+    def _order(self, *, within_s: float = 10) -> Order | None:
         with suppress(OSError, TimeoutError):  # a busy scheduler answers the next time
-            order = self._variable.get(timeout=10)
+            order = self._variable.get(timeout=within_s)
             go = order["go"] and Meeting(**order["go"])
             return Order(attempt=order["attempt"], go=go, stop=order["stop"])
         return None
@@ -181,10 +190,27 @@ class RankLine:
         return order is not None and (order.stop or order.attempt != self._seat.attempt)
 
 
+def _is_ours(message: object) -> bool:
+    """Return whether a rank said it; a topic is open to everybody, the scheduler included."""
+    return isinstance(message, dict) and {"kind", "attempt", "rank"} <= message.keys()
+
+
+def _take_away(name: str, client: Client) -> None:
+    """Have the scheduler forget the order of a line, and what was said on it."""
+    from distributed import Variable
+
+    for variable in (name, f"{name}{_SAID}"):
+        Variable(variable, client=client).delete()
+
+
+_SAID = "-said"
+
+
 def _topic(name: str) -> str:
-    """Name the topic so that the scheduler forgets its events once the Variable is deleted.
+    """Name the topic so that the scheduler forgets its events with a Variable that is never set.
 
     ``VariableExtension.delete`` removes a client of this name, and a client's topic is emptied
-    when it has been gone for ``distributed.scheduler.events-cleanup-delay`` (an hour).
+    when it has been gone for ``distributed.scheduler.events-cleanup-delay`` (an hour). It logs the
+    removal there, so this is not the Variable of the orders.
     """
-    return f"variable-{name}"
+    return f"variable-{name}{_SAID}"

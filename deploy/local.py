@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 Start: TypeAlias = "Callable[[ClusterSpec], LocalCluster]"
+CLOSE_S = 20.0
+"""How long a cluster may take to close before it is ended by force."""
 MOST_WORKERS = 8
 WORKER_MEMORY_BYTES = 4 * 2**30
 """What a worker has at least, where their number is ours to choose: a tile and a few blocks."""
@@ -160,9 +162,24 @@ def _start_tracker() -> None:
 
 def _end(cluster: LocalCluster, *, at_once: bool) -> None:
     """End the worker processes; ``at_once``: without waiting for what they are computing."""
+    from distributed.core import Status
+
     if at_once:
+        _kill_workers(cluster)
+    try:
+        cluster.close(timeout=CLOSE_S)
+    except TimeoutError:  # a busy machine: a nanny gives a process that was killed 5 s to be gone
+        _kill_workers(cluster)
         for nanny in cluster.workers.values():
-            nanny.close_gracefully()  # it does not start its worker again
-            with suppress(ProcessLookupError, TypeError):  # it has ended by itself
-                os.kill(nanny.pid, signal.SIGKILL)
-    cluster.close()
+            nanny.status = Status.closing
+        cluster.workers.clear()  # closing again would wait for ever for nannies that gave up
+        cluster.status = Status.failed
+        with suppress(TimeoutError):  # the scheduler alone is left, a thread of this process
+            cluster.close(timeout=CLOSE_S)
+
+
+def _kill_workers(cluster: LocalCluster) -> None:
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # it does not start its worker again
+        with suppress(ProcessLookupError, TypeError):  # it has ended by itself
+            os.kill(nanny.pid, signal.SIGKILL)

@@ -8,12 +8,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import RunError
+
 from .turns import DEVICE
 
 if TYPE_CHECKING:
     from distributed import Client
 
 WAIT_S = 0.2
+LOST_SCHEDULER = (
+    "the ranks were cancelled, or the Dask scheduler was lost: start the run again to go on"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +31,16 @@ class Place:
 
 
 def workers_of(client: Client) -> Mapping[str, Mapping[str, Any]]:
-    """Return the scheduler's records of all workers, by address."""
-    records: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    """Return the scheduler's records of all workers, by address. Raises RunError.
+
+    Not by ``Client.scheduler_info``: it stores what it fetched, and a callback of the client puts a
+    record without workers in that place every two seconds (distributed 2026.7). All seem lost then.
+    """
+    try:
+        identity = client.sync(client.scheduler.identity, n_workers=-1)
+    except OSError as error:
+        raise RunError(LOST_SCHEDULER) from error
+    records: Mapping[str, Mapping[str, Any]] = identity["workers"]
     return records
 
 

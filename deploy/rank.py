@@ -130,6 +130,5 @@ def _run(function: Callable[[Rank], Any], seat: Seat, line: RankLine) -> Any:
             return call(meet)
     except Exception as error:
         if rendezvous.peer_failed(error):
-            text = " ".join(str(error).split())[:200]
-            raise PeerLostError(f"{type(error).__name__}: {text}") from error
+            raise PeerLostError(rendezvous.how_it_failed(error)) from error
         raise

@@ -8,20 +8,23 @@ workers for. The callable saves what it needs to go on, and finds it by itself.
     attempt 1   rank 0      |-----------|      t others wait for the device: all return YIELDED
                 rank 1      |-----------t
     attempt 2   rank 0                    ...  and begin again after the others' turn
+
+Where two runs each hold workers that the other one lacks, one of them lets go and comes again.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ClusterError, RunError
 
-from .gang import LOST_SCHEDULER, Gang, Lost, Patience, Returned
+from .gang import Ending, Gang, Lost, Patience, Returned, Withdrawn
 from .line import DriverLine
-from .places import Place, find_places, wait_for_places
+from .places import LOST_SCHEDULER, Place, find_places, wait_for_places
 from .rank import YIELDED, Rank
 from .turns import let_others_run
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["YIELDED", "Rank", "run_ranks"]
+
+AWAY_S = 1.0
+"""How long ranks that let others go first stay away."""
 
 
 def run_ranks(
@@ -74,15 +80,19 @@ def run_ranks(
     places = _first_places(client, ranks, min_ranks, start_s=start_s, stop=run.stop)
     wanted = len(places)
     losses = attempt = 0
+    begin_by = time.monotonic() + device_s
     with DriverLine(client) as line, _scheduler_is_needed(client):
         while True:
             if run.stop.is_set():
                 return [YIELDED] * wanted
             step = run.highest_step
-            ending = run.gang(line, places, attempt)
+            ending = run.gang(line, places, attempt, begin_by)
             if isinstance(ending, Returned) and not _is_turn(ending, run.stop):
                 return ending.results
             attempt += 1
+            if isinstance(ending, Withdrawn):
+                run.stop.wait(AWAY_S)
+                continue
             if isinstance(ending, Returned):
                 run.give_turn(places)
                 places = run.places(wanted=len(places), within_s=rejoin_s)
@@ -100,6 +110,7 @@ def run_ranks(
                 )
             if isinstance(ending, Lost):
                 run.on_resume(attempt, len(places), ending.why)
+            begin_by = time.monotonic() + device_s
 
 
 class _Run:
@@ -119,9 +130,11 @@ class _Run:
         self.highest_step = float("-inf")
         self._barred: set[str] = set()
 
-    def gang(self, line: DriverLine, places: list[Place], attempt: int) -> Returned | Lost:
+    def gang(self, line: DriverLine, places: list[Place], attempt: int, begin_by: float) -> Ending:
         """Run one attempt to its end, whatever that is; nothing of it stays on the workers."""
-        gang = Gang(self._client, line, places, attempt=attempt, patience=self._patience)
+        gang = Gang(
+            self._client, line, places, attempt=attempt, patience=self._patience, begin_by=begin_by
+        )
         forced = None
         try:
             gang.start(self._function)

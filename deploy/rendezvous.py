@@ -130,6 +130,22 @@ def peer_failed(error: BaseException | None) -> bool:
     return False
 
 
+def how_it_failed(error: BaseException) -> str:
+    """Return in a few words how the connection to other ranks was lost.
+
+    What gloo and NCCL say themselves are lines of their sources, and addresses of theirs.
+    """
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    said = " ".join(texts).lower()
+    if "timed out" in said or "timeout" in said:
+        return "another rank did not answer in time"
+    return "the connection to another rank broke"
+
+
 def _variables(host: str, *, nccl: bool) -> dict[str, str]:
     """Return environment variables for the process group; what a user has set is left alone.
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEVICE = "device"
 """The resource; ``pipeline.schedule`` has the same word."""
+LINE = "overtile-ranks-"
+"""How the names of lines begin; the keys of their ranks are ``(NAME-ATTEMPT, RANK)``."""
 LOOK_EVERY_S = 1.0
 
 
@@ -31,6 +33,16 @@ def holds_back(worker: Mapping[str, Any]) -> bool:
     if worker["nthreads"] == 1:
         waiting += counts.get("ready", 0)
     return bool(waiting > 0)
+
+
+def gangs_assigned_to(client: Client, addresses: Collection[str]) -> set[str]:
+    """Return the names of the lines whose ranks run on some workers, or wait there."""
+    if not addresses:
+        return set()
+    processing = client.processing(list(addresses))
+    groups = (key[0] for keys in processing.values() for key in keys if isinstance(key, tuple))
+    names = (str(group).rpartition("-")[0] for group in groups)
+    return {name for name in names if name.startswith(LINE)}
 
 
 def let_others_run(

@@ -1,4 +1,7 @@
-"""The console script ``overtile``. Exit 0: done; 1: failed, says how to resume; 2: bad input."""
+"""The console script ``overtile``. Exit 0: done; 1: failed, says how to resume; 2: bad input.
+
+75 (EX_TEMPFAIL): segment or finish got SIGUSR1, ended early, and wants to go on.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,23 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.errors import OvertileError, RunError
+from pipeline.errors import OvertileError, RunDrainedError, RunError
 
+from .drain import EXIT_DRAINED
 from .terminal import say
 
 COMMANDS = {
     "segment": "segment a volume: Zarr in, OME-Zarr out",
+    "finish": "end an output that segment --shard made: its pyramid and report",
     "plan": "print what segment would do and cost; runs nothing",
     "train": "train a U-Net on labelled volumes, on the same cluster",
     "evaluate": "score a prediction against the truth",
     "weights": "print what a weights file is",
+    "submit": "segment in a Slurm job of its own, that goes on until it is done",
+    "status": "tell how far an output is, from any machine",
     "cluster": "start, look at or stop one that outlives a run",
+    "preflight": "look whether a run could start: versions, files, room, devices",
+    "prefect": "start, look at or stop Prefect with overtile's deployments",
     "demo": "segment a volume that it makes itself, and score it",
 }
 """Each is a module ``cli_NAME`` with ``add_arguments(parser)`` and ``run(options)``."""
@@ -29,13 +38,18 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    given = _joined(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    options.given = given[1:]
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         options.command(options)
     except OvertileError as error:
         say(f"overtile: {error}")
         return 2
+    except RunDrainedError as error:
+        say(f"overtile: {error}")
+        return EXIT_DRAINED
     except RunError as error:
         say(f"overtile: {error}")
         return 1
@@ -77,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="overtile",
         description="Segment microscopy volumes that fit on no single machine. Tiled equals whole.",
-        epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input.",
+        epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input; "
+        "75 drained: SIGUSR1 lets segment and finish end early, blocks in flight done; start the "
+        "same command again to go on.",
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

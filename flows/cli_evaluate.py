@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pipeline.errors import OutputError, RunStoppedError
 
@@ -16,6 +17,7 @@ from .cli_options import checked, number_or_name, slices
 from .terminal import say
 
 SAY_EVERY_S = 5.0
+MOST_THRESHOLDS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +101,12 @@ def _thresholds(text: str) -> list[float]:
         if ":" not in text:
             return [float(part) for part in text.split(",")]
         first, last, step = (float(part) for part in text.split(":"))
-        return [round(first + step * n, 6) for n in range(round((last - first) / step) + 1)]
+        count = round((last - first) / step) + 1
+        if count > MOST_THRESHOLDS:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is {count:,} thresholds: give {MOST_THRESHOLDS:,} or fewer"
+            )
+        return [round(first + step * n, 6) for n in range(count)]
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
             f"{text!r}: say thresholds as 0.1,0.5 or as 0.05:0.95:0.05"
@@ -157,19 +164,24 @@ def check_json_place(file: str | None) -> None:
         return
     if not file:
         raise OutputError("--json names no file: say one, like scores.json")
-    folder = Path(file).parent
-    if Path(file).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"{file} cannot be written: name a file in a folder that is yours")
+    path = Path(file)
+    try:
+        can_be = not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
+    except OSError:  # a name that is too long
+        can_be = False
+    if not can_be:
+        raise OutputError(f"{file[:200]} cannot be written: name a file in a folder that is yours")
 
 
 def write_json(file: str | None, values: dict[str, Any]) -> None:
     """Write figures to a file, all or nothing; nothing where no file is named."""
     if file is None:
         return
-    aside = Path(f"{file}.part")
+    path = Path(file)
+    aside = path.with_name(f".{uuid4().hex}")
     try:
         aside.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
-        os.replace(aside, file)
+        os.replace(aside, path)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise OutputError(f"{file} cannot be written: {error.strerror}") from error

@@ -20,8 +20,16 @@ def run(options: argparse.Namespace) -> None:
 
     from .plan_text import plan_json, plan_text
 
-    parameters = cli_segment.segment_options(options)
+    parameters = cli_segment.segment_options(options, shard=options.shard)
     cli_segment.cluster_spec(options)  # what segment would refuse
     request = parameters.request(input=options.input, output=options.output)
     prepared = prepare(request, parameters.predictor(options.weights))
-    print(json.dumps(plan_json(prepared), indent=2) if options.json else plan_text(prepared))
+    if options.json:
+        told = plan_json(prepared)
+        if options.shard:
+            told["share"] = {"shard": options.shard, "blocks": prepared.blocks}
+        print(json.dumps(told, indent=2))
+        return
+    print(plan_text(prepared))
+    if options.shard:
+        print(f"of it, shard {options.shard} does {prepared.blocks:,} blocks")

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .cli_options import checked, number_or_name
+from .drain import drain_on_signal
 
 if TYPE_CHECKING:
     from deploy import ClusterSpec
@@ -50,6 +51,18 @@ def _outputs(text: str) -> list[str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile segment``."""
+    out = add_job_arguments(parser)
+    out.add_argument("--overwrite", action="store_true", help="replace an output that is there")
+    parser.add_argument_group("a share of a volume").add_argument(
+        "--shard",
+        metavar="i/N",
+        help="do the i-th of N shares, from 1/N on; the others are runs of their own, at the same "
+        "time, anywhere; then overtile finish ends the output",
+    )
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add what says which job it is and how it is computed; return the group of the output's."""
     parser.add_argument(
         "input",
         metavar="INPUT",
@@ -111,7 +124,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="0.5",
         help="OME-Zarr version: 0.5 with shards (default), 0.4 without",
     )
-    out.add_argument("--overwrite", action="store_true", help="replace an output that is there")
     how = parser.add_argument_group("how it is computed")
     how.add_argument(
         "--cluster",
@@ -164,6 +176,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run networks whose layers look at statistics of a whole tile",
     )
+    return out
 
 
 _REQUEST_FIELDS = (
@@ -181,7 +194,6 @@ _REQUEST_FIELDS = (
     "tta",
     "engine",
     "format",
-    "overwrite",
     "allow_seams",
     "retries",
 )
@@ -189,24 +201,26 @@ _REQUEST_FIELDS = (
 
 def run(options: argparse.Namespace) -> None:
     """Segment a volume, and tell a person about it."""
-    from .doors import run_segmentation
+    with drain_on_signal() as drain:  # before the imports, which take their time
+        from .doors import run_segmentation
 
-    parameters = segment_options(options)
-    run_segmentation(
-        input=options.input,
-        output=options.output,
-        weights=options.weights,
-        options=parameters,
-        spec=cluster_spec(options),
-    )
+        run_segmentation(
+            input=options.input,
+            output=options.output,
+            weights=options.weights,
+            options=segment_options(options, shard=options.shard),
+            spec=cluster_spec(options),
+            drain=drain,
+        )
 
 
-def segment_options(options: argparse.Namespace) -> SegmentOptions:
-    """Return how to segment. Raises PlanError."""
+def segment_options(options: argparse.Namespace, *, shard: str | None = None) -> SegmentOptions:
+    """Return how to segment. shard: which share, ``i/N``. Raises PlanError."""
     from .parameters import SegmentOptions
 
     values = {name: getattr(options, name) for name in _REQUEST_FIELDS}
-    parameters: SegmentOptions = checked(SegmentOptions, **values)
+    overwrite = getattr(options, "overwrite", False)  # finish has no such option
+    parameters: SegmentOptions = checked(SegmentOptions, **values, overwrite=overwrite, shard=shard)
     return parameters
 
 

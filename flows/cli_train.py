@@ -102,13 +102,24 @@ _OPTION_FIELDS = (
 
 def run(options: argparse.Namespace) -> None:
     """Train, and tell a person about it."""
+    try:
+        _run(options)
+    except KeyboardInterrupt:  # Ctrl-C or SIGTERM: the ranks have saved what they had
+        from .training_checks import places
+        from .training_door import stopped_text
+
+        _, directory = places(options.out)
+        raise RunStoppedError(stopped_text(directory)) from None
+
+
+def _run(options: argparse.Namespace) -> None:
     from deploy import open_cluster
 
     from .parameters import ClusterOptions
     from .train_parameters import TrainOptions, training_cluster
-    from .training_door import run_interruptibly, stopped_text
+    from .training_door import run_interruptibly
     from .training_setup import prepare_training
-    from .training_shown import shown_on_terminal, start_lines
+    from .training_shown import done_text, shown_on_terminal, start_lines
 
     values = {name: getattr(options, name) for name in _OPTION_FIELDS}
     volumes = _paired(options.volumes, options.labels, "")
@@ -117,15 +128,15 @@ def run(options: argparse.Namespace) -> None:
     cluster = checked(ClusterOptions, cluster=options.cluster)
     spec = training_cluster(cluster, ranks=parameters.ranks)
     prepared = prepare_training(volumes, options.out, parameters)
+    if prepared.is_done:
+        say(done_text(prepared))
+        return
     for line in start_lines(prepared):
         say(line)
-    try:
-        with open_cluster(spec) as client:
-            say(f"dashboard: {client.dashboard_link}")
-            with shown_on_terminal() as listener:
-                end = run_interruptibly(prepared, client, listeners=[listener])
-    except KeyboardInterrupt:  # Ctrl-C or SIGTERM: the ranks have saved what they had
-        raise RunStoppedError(stopped_text(prepared)) from None
+    with open_cluster(spec) as client:
+        say(f"dashboard: {client.dashboard_link}")
+        with shown_on_terminal() as listener:
+            end = run_interruptibly(prepared, client, listeners=[listener])
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")
     say(f"log, checkpoints and pictures: {prepared.directory}")
 

@@ -7,7 +7,10 @@ from pipeline.geometry import shape_text
 from pipeline.intensity import MEASURED_KINDS
 from pipeline.prepare import Prepared, prepare
 from pipeline.run import SegmentRun, complete
+from pipeline.run_report import report_path
+from pipeline.shards import merge_shares
 
+from .drain import Drain
 from .parameters import SegmentOptions
 from .terminal import counted, duration_text, say, shown
 
@@ -19,14 +22,30 @@ def run_segmentation(
     weights: str,
     options: SegmentOptions,
     spec: ClusterSpec,
+    drain: Drain | None = None,
 ) -> SegmentRun:
-    """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError."""
+    """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError.
+
+    drain: told of the run once it has begun.
+    """
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights))
+    return _run(prepared, spec, drain)
+
+
+def run_finish(prepared: Prepared, *, spec: ClusterSpec, drain: Drain) -> SegmentRun:
+    """End an output whose shares are complete: one ledger, its pyramid, its report."""
+    merge_shares(prepared.request.output)
+    return _run(prepared, spec, drain)
+
+
+def _run(prepared: Prepared, spec: ClusterSpec, drain: Drain | None) -> SegmentRun:
     with open_cluster(spec, tell=say) as client:
         if prepared.record["kind"] in MEASURED_KINDS and prepared.fate != "resumed":
             say(f"measuring the normalisation first; dashboard: {client.dashboard_link}")
-        run = SegmentRun.start(prepared, client)
+        run = SegmentRun.start(prepared, client, tell=say)
+        if drain:
+            drain.begin(run)
         say(f"dashboard: {client.dashboard_link}")
         say_start(prepared)
         with shown(run):
@@ -42,13 +61,15 @@ def say_start(prepared: Prepared) -> None:
         f"segmenting {shape_text(source.shape_zyx)} voxels in {counted(len(plan), 'block')} of "
         f"{shape_text(plan.core)}"
     )
+    if share := prepared.request.share:
+        say(f"shard {share}: {prepared.blocks} of these blocks")
     for note in prepared.notes:
         say(f"note: {note}")
 
 
 def say_result(run: SegmentRun) -> None:
     """Print what came out, and where to look at it."""
-    figures, output, total = run.session, run.job.output_uri, len(run.prepared.plan)
+    figures, output, total = run.session, run.job.output_uri, run.blocks
     if run.resumed_blocks == total:
         say(f"done: {counted(total, 'block')}, all by earlier runs")
     else:
@@ -60,5 +81,7 @@ def say_result(run: SegmentRun) -> None:
         )
     if bad := run.figures.bad_voxels:
         say(f"warning: {bad:,} voxels of the input are NaN or infinite: read as 0")
+    if run.prepared.request.share:
+        say("when all shards are done: overtile finish, with these arguments")
     say(f"segmentation: {output}")
-    say(f"report: {output.rstrip('/')}/run/report.html")
+    say(f"report: {output.rstrip('/')}/{report_path(run)}")

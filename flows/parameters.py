@@ -76,6 +76,12 @@ class SegmentOptions(BaseModel):
         description="Run networks whose layers look at statistics of a whole tile",
     )
     retries: int = Field(2, ge=0, description="How often a failing block is tried again")
+    shard: str | None = Field(
+        None,
+        title="Shard i/N",
+        description="Do one share of the volume, the i-th of N, like 2/3; runs of their own do the "
+        "others at the same time, and overtile finish ends the output",
+    )
 
     def request(self, *, input: str, output: str) -> SegmentRequest:  # noqa: A002
         """Return what the pipeline takes. Raises kinds of OvertileError."""

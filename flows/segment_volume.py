@@ -29,14 +29,14 @@ ARTIFACT_PICTURE_SIDE = 384
 def segment_region(run: SegmentRun, number: int) -> int | State[int]:
     """Do the blocks of one region; return how many are done."""
     try:
-        return run.segment_region(run.regions[number])
+        return run.segment_region(next(one for one in run.regions if one.number == number))
     except RunStoppedError as stopped:  # cancelled with its flow run, not failed
         return Cancelled(message=str(stopped))
 
 
 @task(name="build-pyramid", cache_policy=NO_CACHE)
 def finish(run: SegmentRun) -> None:
-    """Build the coarser levels; raise RunError where blocks were set aside."""
+    """Build the coarser levels, a share none; raise RunError where blocks were set aside."""
     run.finish()
 
 
@@ -74,7 +74,7 @@ def segment_volume(
     with open_cluster(spec) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
-        run = SegmentRun.start(prepared, client)
+        run = SegmentRun.start(prepared, client, tell=logger.info)
         try:
             with progress_shown(run):
                 _segment_regions(run)

@@ -14,7 +14,7 @@ from .train_parameters import LabelledVolume, TrainOptions, training_cluster
 from .training_artifacts import training_in_prefect
 from .training_door import run_interruptibly
 from .training_setup import prepare_training
-from .training_shown import TerminalLines, start_lines
+from .training_shown import TerminalLines, done_text, start_lines
 
 LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved theirs by then."""
@@ -42,6 +42,9 @@ def train_unet(
     prepared = prepare_training(volumes, out, options)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()
+    if prepared.is_done:
+        logger.info(done_text(prepared))
+        return str(prepared.out)
     for line in start_lines(prepared):
         logger.info(line)
     with open_cluster(spec) as client:

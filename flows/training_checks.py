@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
-from pipeline.errors import LabelError, TrainingError
+from pipeline.errors import LabelError, TrainingError, VolumeError, WeightsError
 from pipeline.geometry import Box
 from pipeline.labelled import LabelledBox
 from unet import UNetConfig
 from unet.checkpoint import newest_checkpoint
-from unet.sampling import Survey
+from unet.sampling import Survey, survey
+from unet.train import check_same_training
+from unet.training_config import Recipe
+from unet.weights import read_weights_info
+
+MOST_NAME_BYTES = 180
+"""Of 255 that file systems take: what is written aside gets a longer name."""
+MOST_SHOWN = 200
 
 
 def places(out: str) -> tuple[Path, Path]:
     """Return the weights file to be made, and the directory of what is kept beside it."""
+    shown = out if len(out) < MOST_SHOWN else f"{out[:MOST_SHOWN]}…"
     if "://" in out or not out.strip():
-        raise TrainingError(f"--out {out!r}: give a path here; every worker must see it")
+        raise TrainingError(f"--out {shown!r}: give a path here; every worker must see it")
     path = Path(out).resolve()
-    above = next(place for place in path.parents if place.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise TrainingError(f"--out {out!r}: {str(above)!r} is no folder that can be written to")
+    if not 0 < len(os.fsencode(path.name)) <= MOST_NAME_BYTES:
+        raise TrainingError(
+            f"--out {shown!r}: give the path of a file, its name of {MOST_NAME_BYTES} bytes at most"
+        )
+    try:
+        above = next(place for place in path.parents if place.exists())
+        with TemporaryFile(dir=above):  # of a file system that takes no files, nobody else tells
+            pass
+    except OSError as error:
+        raise TrainingError(
+            f"--out {shown!r}: there is no folder that can be written to ({error.strerror})"
+        ) from error
     return path, path.with_name(f"{path.stem}.training")
 
 
@@ -35,6 +54,61 @@ def check_nothing_is_lost(path: Path, directory: Path, *, resume: bool) -> None:
         )
     if path.is_dir() or (found is None and path.exists()):
         raise TrainingError(f"{str(path)!r} is there already: give another --out")
+
+
+def are_weights_of(path: Path, recipe: Recipe, data: Mapping[str, Any], *, dtype: str) -> bool:
+    """Return whether a file holds the weights that this training ends with.
+
+    False where it holds those of fewer steps, or stored as another dtype: these are made anew.
+    Raises TrainingError for any other file, which would be lost.
+    """
+    try:
+        info = read_weights_info(path)
+        made = {"recipe": info.provenance["recipe"], "data_sets": info.provenance["data"]}
+        check_same_training(made, recipe, data)
+    except (WeightsError, KeyError, TrainingError) as error:
+        raise TrainingError(
+            f"{str(path)!r} is there already and is not what this training made: move it, or give "
+            "another --out"
+        ) from error
+    return info.dtype == dtype and info.provenance.get("steps") == recipe.training.steps
+
+
+def check_labels(box: LabelledBox, recipe: Recipe) -> Survey:
+    """Return what the labels of a box hold. Raises LabelError that names the volume."""
+    network = recipe.network
+    try:
+        return survey(box, recipe.labels, classes=network.classes, dims=network.dims)
+    except LabelError as error:
+        if box.name in str(error):
+            raise
+        raise LabelError(f"labels of {box.name}: {error}") from error
+
+
+def grey_values_noted(looked: Sequence[tuple[LabelledBox, Survey]]) -> list[str]:
+    """Return a line for each volume with values that are NaN or infinite, which are learnt as 0.
+
+    looked: boxes, and where their labels were looked through; grey values are, in the same places.
+    Raises VolumeError for a volume without any other value.
+    """
+    counts: dict[str, list[int]] = {}
+    for box, labels in looked:
+        cells = [(cell.start, cell.stop) for cell in labels.cells]
+        bad, values = box.count_bad_values(cells)
+        of_volume = counts.setdefault(box.volume_name, [0, 0])
+        of_volume[0] += bad
+        of_volume[1] += values
+    for name, (bad, values) in counts.items():
+        if bad and bad == values:
+            raise VolumeError(
+                f"{name}: all {values:,} values looked at are NaN or infinite: there is nothing to "
+                "learn from"
+            )
+    return [
+        f"{name}: {bad:,} of {values:,} values looked at are NaN or infinite: they are learnt as 0"
+        for name, (bad, values) in counts.items()
+        if bad
+    ]
 
 
 def check_channels(boxes: Sequence[LabelledBox], network: UNetConfig) -> None:

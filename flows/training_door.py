@@ -9,10 +9,12 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.places import workers_of
 from deploy.ranks import YIELDED, Rank, run_ranks
-from pipeline.errors import RunStoppedError, TrainingError
+from pipeline.errors import RunStoppedError, TrainingError, TrainingFailedError, WeightsError
 from pipeline.prepare import VERSION
 from pipeline.provenance import versions
 from unet.checkpoint import newest_checkpoint
@@ -22,6 +24,7 @@ from unet.train import TrainingEnd, TrainingJob, train, trained_model
 from unet.weights import save_weights
 
 from .training_log import Listener, file_logs
+from .training_owner import OwningRank, check_owner, take_over
 from .training_setup import PreparedTraining, data_sets
 
 if TYPE_CHECKING:
@@ -45,21 +48,24 @@ def run_training(
     workers = settled_ranks(prepared, client)
     job = prepared.job(client, batch=settled_batch(prepared, client, ranks=workers))
     ranks = min(workers, job.batch)
-    heard = [*file_logs(job.directory), *listeners]
+    token = take_over(job.directory)
+    heard = [*file_logs(job.directory, tell=lambda text: note(text)), *listeners]
 
     def hear(message: dict[str, Any]) -> None:
         for listener in heard:
             listener.hear(message)
 
+    def note(text: str) -> None:
+        hear({"kind": "note", "text": text})
+
     def resumed(attempt: int, ranks: int, why: str) -> None:
         hear({"kind": "resumed", "attempt": attempt, "ranks": ranks, "why": why})
 
     if ranks < workers:
-        text = f"{ranks} of {workers} workers train: a batch of {job.batch} has no more parts"
-        hear({"kind": "note", "text": text})
-    with memory_errors_explained():
+        note(f"{ranks} of {workers} workers train: a batch of {job.batch} has no more parts")
+    with failures_explained():
         end = run_ranks(
-            partial(train_as_rank, job),
+            partial(train_as_rank, job, token),
             client=client,
             ranks=ranks,
             on_message=hear,
@@ -69,9 +75,11 @@ def run_training(
             leave_s=leave_s,
         )[0]
     if end is YIELDED:
-        raise RunStoppedError(stopped_text(prepared))
+        raise RunStoppedError(stopped_text(prepared.directory))
     assert isinstance(end, TrainingEnd)
-    write_weights(prepared, job, end)
+    with failures_explained():
+        check_owner(job.directory, token)
+        write_weights(prepared, job, end)
     return end
 
 
@@ -108,30 +116,38 @@ def run_interruptibly(
         raise
 
 
-def train_as_rank(job: TrainingJob, rank: Rank) -> Any:
+def train_as_rank(job: TrainingJob, token: str, rank: Rank) -> Any:
     """Train as one of the ranks; YIELDED where it was asked to leave before the end."""
-    end = train(job, rank)
+    end = train(job, OwningRank(rank, job.directory, token))
     return end if end.finished else YIELDED
 
 
-def stopped_text(prepared: PreparedTraining) -> str:
+def stopped_text(directory: Path) -> str:
     """Return how to go on with a training that somebody stopped."""
-    kept = newest_checkpoint(prepared.directory)
+    kept = newest_checkpoint(directory)
     if kept is None:
-        return "stopped before the first checkpoint: start the same command again"
+        return (
+            "stopped before the first checkpoint, so nothing is kept yet: start the same command "
+            "again"
+        )
     return f"stopped; {kept.name} is kept: go on with the same command and --resume"
 
 
 @contextmanager
-def memory_errors_explained() -> Iterator[None]:
-    """Turn a rank's lack of memory into one line."""
+def failures_explained() -> Iterator[None]:
+    """Tell what fails in the midst of a training from bad input, which was refused before it.
+
+    A rank's lack of memory becomes one line.
+    """
     try:
         yield
+    except (TrainingError, WeightsError) as error:
+        raise TrainingFailedError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
         said = " ".join(str(error).split())
         if not isinstance(error, MemoryError) and not _NO_MEMORY.search(said):
             raise
-        raise TrainingError(
+        raise TrainingFailedError(
             f"a rank has no memory for this ({said[:200]}): take a smaller patch or batch, or a "
             "smaller network"
         ) from error
@@ -142,7 +158,7 @@ _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory"
 
 def settled_ranks(prepared: PreparedTraining, client: Client) -> int:
     """Return how many ranks train: as many as asked for, else one per worker."""
-    return prepared.ranks or max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    return prepared.ranks or max(1, len(workers_of(client)))
 
 
 def settled_batch(prepared: PreparedTraining, client: Client, *, ranks: int) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import TrainingError
+from pipeline.errors import TrainingFailedError
 from pipeline.pictures import classes_picture, grey_picture, panel, png_bytes, scores_picture
 from unet.validation import Picture
 
@@ -26,11 +26,11 @@ def validation_picture(picture: Picture) -> bytes:
 
 
 def draw_validation(picture: Picture, path: Path) -> None:
-    """Write the picture to a file. Raises TrainingError."""
+    """Write the picture to a file. Raises TrainingFailedError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(validation_picture(picture))
     except OSError as error:
-        raise TrainingError(
+        raise TrainingFailedError(
             f"{str(path)!r} cannot be written ({error}): make room, then go on with --resume"
         ) from error

@@ -18,7 +18,7 @@ from pipeline.stores import is_local, scheme_of
 from pipeline.volume import VolumeSource, redacted
 from unet.checkpoint import load_newest, newest_checkpoint
 from unet.network_choice import settled_core
-from unet.sampling import Survey, survey
+from unet.sampling import Survey
 from unet.train import TrainingJob, check_same_training
 from unet.training_config import Recipe
 
@@ -46,6 +46,10 @@ class PreparedTraining:
     directory: Path
     ranks: int | None
     dtype: Any
+    is_done: bool = False
+    """The weights of this very training are there, and nothing is left to do."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before it begins, a line each."""
     done_steps: int = 0
     """Of an earlier start that this one goes on from."""
     batch_before: int | None = None
@@ -98,10 +102,8 @@ def prepare_training(
     )
     for box in [*training, *validation]:
         check_record(record, box.raw.dtype)
-    check = {"classes": recipe.network.classes, "dims": recipe.network.dims}
-    surveys = tuple(survey(box, recipe.labels, **check) for box in training)
-    for box in validation:
-        survey(box, recipe.labels, **check)
+    looked = [(box, training_checks.check_labels(box, recipe)) for box in [*training, *validation]]
+    surveys = tuple(labels for _, labels in looked[: len(training)])
     training_checks.check_several_classes(training, surveys)
     prepared = PreparedTraining(
         recipe=recipe,
@@ -114,6 +116,7 @@ def prepare_training(
         directory=directory,
         ranks=options.ranks,
         dtype=options.dtype,
+        notes=tuple(training_checks.grey_values_noted(looked)),
     )
     prepared = _gone_on(prepared) if newest_checkpoint(directory) else prepared
     batch = recipe.training.batch or prepared.batch_before
@@ -192,9 +195,24 @@ def _suited(boxes: Sequence[LabelledBox]) -> dict[str, Any] | None:
 
 def _gone_on(prepared: PreparedTraining) -> PreparedTraining:
     """Return the training as it goes on from its last checkpoint."""
-    checkpoint = load_newest(prepared.directory)
+    notes = list(prepared.notes)
+    checkpoint = load_newest(prepared.directory, tell=notes.append)
     assert checkpoint is not None
-    check_same_training(checkpoint.record, prepared.recipe, data_sets(prepared))
+    recipe, data = prepared.recipe, data_sets(prepared)
+    check_same_training(checkpoint.record, recipe, data)
+    core = list(prepared.core)
+    if (patch := checkpoint.record.get("patch", core)) != core:
+        raise TrainingError(
+            f"the checkpoint was made with patches of {patch}, now they are {core}: resume with "
+            "the same config and data, or give another --out"
+        )
+    is_made = prepared.out.exists() and training_checks.are_weights_of(
+        prepared.out, recipe, data, dtype=prepared.dtype
+    )
     return replace(
-        prepared, done_steps=checkpoint.step, batch_before=checkpoint.record.get("batch")
+        prepared,
+        is_done=is_made and checkpoint.step == recipe.training.steps,
+        notes=tuple(notes),
+        done_steps=checkpoint.step,
+        batch_before=checkpoint.record.get("batch"),
     )

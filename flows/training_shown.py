@@ -104,11 +104,18 @@ def start_lines(prepared: PreparedTraining) -> list[str]:
     ]
     for part, boxes in (("train", prepared.training), ("validate", prepared.validation)):
         lines += [f"{part} on {box.name}, {shape_text(box.shape_zyx)} voxels" for box in boxes]
+    lines += [f"note: {note}" for note in prepared.notes]
     if prepared.done_steps:
         lines.append(f"resuming: {prepared.done_steps} of {training.steps} steps are done already")
     if not tensorboard_is_installed():
         lines.append("no files for TensorBoard: they need pip install 'overtile[tensorboard]'")
     return lines
+
+
+def done_text(prepared: PreparedTraining) -> str:
+    """Return what to say of a training that is resumed and has nothing left to do."""
+    steps = counted(prepared.recipe.training.steps, "step")
+    return f"done already: {steps}; weights: {prepared.out}"
 
 
 def message_text(message: dict[str, Any], *, seconds_left: float | None = None) -> str:

@@ -55,3 +55,11 @@ class RunError(RuntimeError):
 
 class RunStoppedError(RunError):
     """A run that somebody stopped, by Ctrl-C or by cancelling it: nothing is wrong with it."""
+
+
+class TrainingFailedError(RunError):
+    """A training that had begun and failed; its checkpoints stay, to go on from with --resume."""
+
+
+class RunDrainedError(RunStoppedError):
+    """A run that was asked to end early and did, its blocks in flight done: it wants to go on."""

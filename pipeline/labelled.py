@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,10 +35,14 @@ class LabelledBox:
     @property
     def name(self) -> str:
         """The volume's place, without passwords, and the slices if they are not all."""
-        place = redacted(f"{self.raw.uri.rstrip('/')}/{self.raw.path}".rstrip("/"))
         if self.box == Box.of_shape(self.raw.shape_zyx):
-            return place
-        return f"{place} slices {self.box.start[0]}:{self.box.stop[0]}"
+            return self.volume_name
+        return f"{self.volume_name} slices {self.box.start[0]}:{self.box.stop[0]}"
+
+    @property
+    def volume_name(self) -> str:
+        """The volume's place, without passwords."""
+        return redacted(f"{self.raw.uri.rstrip('/')}/{self.raw.path}".rstrip("/"))
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
@@ -59,6 +64,25 @@ class LabelledBox:
     def read_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
         """Return labels (z, y, x) as stored."""
         return read_mirrored(_Part(self.labels, self.box), Box(tuple(start), tuple(stop)))[0]
+
+    def count_bad_values(
+        self, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> tuple[int, int]:
+        """Return how many grey values in some boxes are NaN or infinite, and how many there are.
+
+        boxes: start and stop of each, inside the box. :meth:`read_raw` gives 0 for them. Nothing
+        is read of integers, which are all numbers.
+        """
+
+        def count(box: tuple[Sequence[int], Sequence[int]]) -> tuple[int, int]:
+            stored = _Part(self.raw, self.box).read(Box(tuple(box[0]), tuple(box[1])))
+            return stored.size - int(np.count_nonzero(np.isfinite(stored))), stored.size
+
+        if np.dtype(self.raw.dtype).kind != "f":
+            return 0, 0
+        with ThreadPoolExecutor(4) as pool:
+            counts = list(pool.map(count, boxes))
+        return sum(bad for bad, _ in counts), sum(values for _, values in counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,17 @@
 """Which blocks are done, and under which job: a small Zarr group ``run`` inside the output.
 
 One voxel per block, written by the driver alone. A run that starts again reads it, does what is
-missing, and refuses an output that another job made.
+missing, and refuses an output that another job made. Where an output is made in shares, each share
+has a part of the ledger to itself, ``run/shards/2``: its blocks, its owner, its figures.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -20,13 +19,16 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.errors import ContainsArrayError
 
+from .claim import CREATED, put_new
 from .errors import OutputError, RunError
-from .explain import redacted
+from .explain import explained, redacted
 from .geometry import Shape
+from .job import Job, check_digest
 from .output import RUN_GROUP as GROUP
-from .owner import OWNER, check_owner
-from .stores import open_group
+from .owner import OWNER, SHARDS, check_owner, owned_path, part_path
+from .stores import normalised_uri, open_group
 
 _CHUNK = 32
 
@@ -39,91 +41,58 @@ class BlockState(IntEnum):
     SET_ASIDE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a run computes: everything that changes a voxel of the output, as JSON values."""
-
-    parts: Mapping[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the parts."""
-        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def differences(self, other: Mapping[str, Any]) -> str:
-        """Return what of ``other`` (what was stored) is not as here, for a person.
-
-        What is still ``auto`` here is decided on a worker, and differs from nothing yet.
-        """
-        names = sorted(name for name in {*self.parts, *other} if self.parts.get(name) != "auto")
-        differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
-        return "; ".join(
-            f"{name} was {_short(other.get(name))}, now {_short(self.parts.get(name))}"
-            for name in differing
-        )
-
-
-def check_job(output_uri: str, job: Job, stored: Mapping[str, Any]) -> None:
-    """Raise OutputError where the job that made an output is known to be another one."""
-    if differences := job.differences(stored):
-        raise _another_job(output_uri, differences)
-
-
-def _another_job(output_uri: str, differences: str) -> OutputError:
-    return OutputError(
-        f"{redacted(output_uri)} belongs to another job ({differences}): "
-        "choose another output, or replace it with --overwrite"
-    )
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    if re.fullmatch("[0-9a-f]{64}", text):
-        return f"{text[:12]}…"
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
 class Ledger:
-    """The ledger of one output, kept in memory and written as blocks are recorded."""
+    """The ledger of one output, or one share's part of it: in memory, written as blocks end."""
 
     def __init__(
-        self, output_uri: str, owner: str, group: zarr.Group, states: NDArray[np.uint8]
+        self,
+        output_uri: str,
+        owner: str,
+        states: NDArray[np.uint8],
+        *,
+        group: zarr.Group,
+        run: zarr.Group,
     ) -> None:
         self._output_uri = output_uri
         self._owner = owner
         self._group = group
+        self._run = run
         self._array: Any = group["done"]
         self._states = states
         self._lock = threading.Lock()
 
     @classmethod
     def create(cls, output_uri: str, job: Job, *, grid: Shape, version: str, owner: str) -> Ledger:
-        """Make an empty ledger in an output that has none; it is known as ours from the start."""
-        attributes = {
-            "job": dict(job.parts), "job_digest": job.digest, "overtile": version, OWNER: owner
-        }  # fmt: skip
-        group = open_group(output_uri, mode="r+").create_group(GROUP, attributes=attributes)
-        chunks = tuple(min(g, _CHUNK) for g in grid)
-        group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
-        return cls(output_uri, owner, group, np.zeros(grid, np.uint8))
+        """Make an empty ledger in an output that has none; it is known as ours from the start.
+
+        Raises OutputError where another run made one in the same moment.
+        """
+        if not begin_run_group(output_uri, job, **{"overtile": version, OWNER: owner}):
+            raise OutputError(
+                f"another run is making {redacted(output_uri)} at this moment: "
+                "wait for it, or choose another output"
+            )
+        group = _run_group(output_uri, mode="r+")
+        make_states(group, grid)
+        return cls(output_uri, owner, np.zeros(grid, np.uint8), group=group, run=group)
 
     @classmethod
     def resume(cls, output_uri: str, job: Job, *, owner: str) -> Ledger:
-        """Take over the ledger of an output that this very job made, or raise OutputError."""
-        group = _run_group(output_uri, mode="r+")
-        stored: Any = group.attrs["job"]
-        if group.attrs.get("job_digest") != job.digest:
-            raise _another_job(output_uri, job.differences(stored))
-        group.attrs[OWNER] = owner
+        """Take over the ledger of an output that this very job made, or raise OutputError.
+
+        owner: the run's token; with that of a share (owner.py), it takes over the share's part.
+        """
+        run = _run_group(output_uri, mode="r+")
+        check_digest(output_uri, job, run.attrs)
+        if owned_path(owner) == GROUP:
+            group = run
+            group.attrs[OWNER] = owner
+        else:
+            group = _part(output_uri, run, owner)
         done: Any = group["done"]
         states = np.asarray(done[...])
         states[states == BlockState.SET_ASIDE] = BlockState.MISSING
-        return cls(output_uri, owner, group, states)
+        return cls(output_uri, owner, states, group=group, run=run)
 
     def is_done(self, index: Shape) -> bool:
         """Return whether a block is done."""
@@ -178,8 +147,50 @@ class Ledger:
             ) from error
 
     def noted(self, name: str) -> Any:
-        """Return an attribute of the run, or None."""
+        """Return what was noted here, or None; of a share, what its own runs noted."""
         return self._group.attrs.get(name)
+
+    def noted_of_output(self, name: str) -> Any:
+        """Return what was noted of the whole output when this ledger was opened, or None."""
+        return self._run.attrs.get(name)
+
+
+def begin_run_group(output_uri: str, job: Job, **attributes: Any) -> bool:
+    """Make the run group with the job, unless there is one; return whether it is this one.
+
+    Of several who make different ones at the same moment, one gets True. Raises OutputError.
+    """
+    root = open_group(output_uri)
+    content = {"job": dict(job.parts), "job_digest": job.digest, **attributes}
+    uri = normalised_uri(output_uri, kind=OutputError)
+    if root.metadata.zarr_format == 3:
+        document = {"zarr_format": 3, "node_type": "group", "attributes": content}
+        return put_new(uri, f"{GROUP}/zarr.json", _json(document))
+    ours = put_new(uri, f"{GROUP}/.zattrs", _json(content))
+    put_new(uri, f"{GROUP}/.zgroup", _json({"zarr_format": 2}))
+    return ours
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2).encode()
+
+
+def make_states(group: zarr.Group, grid: Shape) -> None:
+    """Make the array of the blocks' states in a group; one that is there stays as it is."""
+    chunks = tuple(min(g, _CHUNK) for g in grid)
+    with suppress(ContainsArrayError):
+        group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
+
+
+def _part(output_uri: str, run: zarr.Group, owner: str) -> zarr.Group:
+    """Return a share's part of the ledger, made where it is missing, owned by ``owner``."""
+    path = owned_path(owner).removeprefix(f"{GROUP}/")
+    with explained(OutputError, output_uri):
+        part = run.require_group(path)
+        part.attrs[OWNER] = owner
+        whole: Any = run["done"]
+        make_states(part, whole.shape)
+    return part
 
 
 def _run_group(output_uri: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
@@ -188,21 +199,76 @@ def _run_group(output_uri: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group
     return group
 
 
+def run_attributes(output_uri: str) -> Mapping[str, Any]:
+    """Return what is noted in the run group of an output that holds a ledger."""
+    return _run_group(output_uri).attrs.asdict()
+
+
 def stored_job(output_uri: str) -> Mapping[str, Any]:
     """Return the parts of the job that made this output; it must hold a ledger."""
-    job: Any = _run_group(output_uri).attrs["job"]
+    job: Any = run_attributes(output_uri)["job"]
     return dict(job)
-
-
-def blocks_done(output_uri: str) -> int:
-    """Return how many blocks of an output that holds a ledger are done."""
-    done: Any = _run_group(output_uri)["done"]
-    return int(np.count_nonzero(np.asarray(done[...]) == BlockState.DONE))
 
 
 def was_created(output_uri: str) -> bool:
     """Return whether an output that holds a ledger was made to its end: all arrays are there."""
-    return bool(_run_group(output_uri).attrs.get("created"))
+    return bool(run_attributes(output_uri).get(CREATED))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareState:
+    """How far one share of an output is, as its part of the ledger says."""
+
+    number: int
+    """From 1; an output that is made by one run is share 1 of 1."""
+    of: int
+    blocks: int
+    done: int
+    set_aside: int
+
+    @property
+    def missing(self) -> int:
+        """How many blocks are not done."""
+        return self.blocks - self.done
+
+
+def read_states(output_uri: str) -> tuple[ShareState, ...]:
+    """Return how far every share of an output is; it must hold a ledger. Writes nothing.
+
+    A share that has not begun has nothing done. Raises OutputError for what cannot be read.
+    """
+    run = _run_group(output_uri)
+    with explained(OutputError, output_uri):
+        blocks: Any = run.attrs.get(SHARDS)
+        if blocks is None:
+            done: Any = run["done"]
+            return (_share_state(1, 1, done.size, done),)
+        return tuple(
+            _share_state(number, len(blocks), int(size), part_states(run, number))
+            for number, size in enumerate(blocks, start=1)
+        )
+
+
+def part_states(run: zarr.Group, share: int) -> Any:
+    """Return the states of a share's blocks, on the whole grid; none where it has not begun."""
+    part: Any = run.get(f"{part_path(share).removeprefix(f'{GROUP}/')}/done")
+    return np.zeros((), np.uint8) if part is None else part
+
+
+def _share_state(number: int, of: int, blocks: int, states: Any) -> ShareState:
+    counts = np.bincount(np.asarray(states[...]).ravel(), minlength=len(BlockState))
+    return ShareState(
+        number=number,
+        of=of,
+        blocks=blocks,
+        done=int(counts[BlockState.DONE]),
+        set_aside=int(counts[BlockState.SET_ASIDE]),
+    )
+
+
+def blocks_done(output_uri: str) -> int:
+    """Return how many blocks of an output that holds a ledger are done, by all its shares."""
+    return sum(state.done for state in read_states(output_uri))
 
 
 def blocks_left(ledger: Ledger, indices: Iterable[Shape]) -> list[Shape]:

@@ -107,6 +107,14 @@ class BlockPlan:
         """Yield every block in array order."""
         return map(self.block, itertools.product(*map(range, self.grid)))
 
+    def voxels(self, region: Region) -> int:
+        """Return how many voxels the blocks of a region write."""
+        start, stop = (
+            tuple(i * c for i, c in zip(end, self.core, strict=True))
+            for end in (region.blocks.start, region.blocks.stop)
+        )
+        return Box(start, stop).clipped_to(Box.of_shape(self.shape)).voxels
+
     def tiles(self, core: Box) -> Iterator[Box]:
         """Yield the cores of a block's tiles: they cover the block's core exactly once."""
         starts = (range(a, b, t) for a, b, t in zip(core.start, core.stop, self.tile, strict=True))

@@ -16,24 +16,25 @@ import numpy as np
 from .budget import Budget, Layout, choose_chunk, make_plan, reckon
 from .errors import IntensityError, OutputError, PlanError, VolumeError
 from .explain import redacted
+from .fate import Fate, fate_of
 from .geometry import Shape
 from .image_spec import ImageSpec
 from .intensity import MEASURED_KINDS, check_record, stated_intensity
-from .ledger import Job, check_job, stored_job, was_created
+from .job import Job, check_job
+from .ledger import stored_job
 from .levels import level_grids
-from .output import check_output
 from .output_kinds import OUTPUT_KINDS, SCORES, OutputName, ScoresDtype
 from .plan import BlockPlan, Region
 from .predictor import Predictor
 from .pyramid import LevelJob
 from .sample import intensity_note, read_sample, same_where_unread
 from .segment import OutputArray
+from .shards import Share, cut
 from .stores import is_local, normalised_uri
 from .volume import VolumeSource, find_volume
 
 Engine: TypeAlias = Literal["store", "map_overlap"]
 OmeVersion: TypeAlias = Literal["0.5", "0.4"]
-Fate: TypeAlias = Literal["created", "resumed", "replaced"]
 
 VERSION = version("overtile")
 
@@ -61,6 +62,8 @@ class SegmentRequest:
     overwrite: bool = False
     allow_seams: bool = False
     retries: int = 2
+    shard: str | None = None
+    """Which share of the volume this run does, ``"2/3"``; the others are runs of their own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
@@ -77,6 +80,16 @@ class SegmentRequest:
                 raise PlanError(f"{name} {value!r} is unknown: choose {' or '.join(allowed)}")
         if self.retries < 0 or self.tile_memory_bytes <= 0:
             raise PlanError("retries and tile memory must not be negative")
+        if self.share and self.overwrite:
+            raise PlanError(
+                f"--overwrite with --shard {self.shard}: each share would delete what the others "
+                f"did; delete {redacted(self.output)} first, then start the shares without it"
+            )
+
+    @property
+    def share(self) -> Share | None:
+        """What ``shard`` says. Raises PlanError."""
+        return None if self.shard is None else Share.parse(self.shard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +102,25 @@ class Prepared:
     record: Mapping[str, Any]
     plan: BlockPlan
     regions: tuple[Region, ...]
+    """Those that this run does: all, or those of its share."""
+    share_blocks: tuple[int, ...]
+    """How many blocks each share has; one share where the volume is not shared."""
     images: tuple[ImageSpec, ...]
     budget: Budget
     sample_digest: str
     fate: Fate
     """What happens to the output: made where there is nothing, gone on with, or deleted first."""
     notes: tuple[str, ...]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks this run does, those that are done already counted in."""
+        return sum(map(len, self.regions))
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels the blocks of this run write."""
+        return sum(self.plan.voxels(region) for region in self.regions)
 
     @property
     def outputs(self) -> tuple[OutputArray, ...]:
@@ -150,16 +176,17 @@ class Prepared:
         )
 
 
-def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
+def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = False) -> Prepared:
     """Return what a run of ``request`` would do. Reads metadata and a few voxels, writes nothing.
 
-    Where the output is there from an earlier run, block and tile that the user left open are taken
-    from that run's job, so that it resumes on another machine too. Raises kinds of OvertileError
-    for whatever a run would refuse without asking a worker.
+    finishing: the run ends an output that was made in shares. Where the output is there from an
+    earlier run, block and tile that the user left open are taken from that run's job, so that it
+    resumes on another machine too. Raises kinds of OvertileError for whatever a run would refuse
+    without asking a worker.
     """
     output = normalised_uri(request.output, kind=OutputError)  # workers have other folders
     request = replace(request, output=output)
-    fate = _fate(request)
+    fate = fate_of(request, finishing=finishing)
     stored = stored_job(output) if fate == "resumed" else {}
     source = find_volume(
         request.input,
@@ -186,6 +213,7 @@ def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
         memory_bytes=request.tile_memory_bytes,
     )
     regions = tuple(plan.regions())
+    shares = cut(regions, request.share or Share(1, 1))
     images = tuple(_images(request, source, predictor, plan))
     if len(predictor.class_names) > 255:
         raise PlanError(f"{len(predictor.class_names)} classes do not fit uint8: 255 at most")
@@ -196,7 +224,8 @@ def prepare(request: SegmentRequest, predictor: Predictor) -> Prepared:
         predictor=predictor,
         record=record,
         plan=plan,
-        regions=regions,
+        regions=shares[request.share.number - 1 if request.share else 0],
+        share_blocks=tuple(sum(map(len, share)) for share in shares),
         images=images,
         budget=budget,
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
@@ -215,15 +244,6 @@ def _identity(uri: str) -> str:
 def joined_path(*parts: str) -> str:
     """Return a path inside a Zarr store from its parts, of which any may be empty."""
     return "/".join(part for part in parts if part)
-
-
-def _fate(request: SegmentRequest) -> Fate:
-    found = check_output(request.output, input_uri=request.input, overwrite=request.overwrite)
-    if found == "absent":
-        return "created"
-    # A creation that was cut short holds no voxel yet: it is done again.
-    goes_on = found == "ours" and not request.overwrite and was_created(request.output)
-    return "resumed" if goes_on else "replaced"
 
 
 def _stored_tile(request: SegmentRequest, stored: Mapping[str, Any]) -> Shape | None:

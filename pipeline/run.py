@@ -16,7 +16,7 @@ from typing import Any
 from distributed import Client, span
 
 from .engines import graph_outcomes, store_outcomes
-from .errors import OvertileError, RunError, RunStoppedError
+from .errors import OvertileError, RunDrainedError, RunError, RunStoppedError
 from .figures import Figures
 from .ledger import BlockState, Ledger, blocks_left
 from .plan import Region
@@ -68,15 +68,29 @@ class SegmentRun:
         return cls.start(prepare(request, predictor), client)
 
     @classmethod
-    def start(cls, prepared: Prepared, client: Client) -> SegmentRun:
-        """Check what was prepared against the cluster, then create the output or resume it."""
-        settled, job, ledger = start_run(prepared, client)
+    def start(
+        cls,
+        prepared: Prepared,
+        client: Client,
+        *,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> SegmentRun:
+        """Check what was prepared against the cluster, then create the output or resume it.
+
+        tell: told in a line where a share waits for another one to create the output.
+        """
+        settled, job, ledger = start_run(prepared, client, tell=tell)
         return cls(prepared=settled, job=job, ledger=ledger, client=client)
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """All regions; those that are done already cost nothing."""
+        """All regions, or those of the run's share; those that are done already cost nothing."""
         return self.prepared.regions
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the run is there for: all, or those of its share."""
+        return self.prepared.blocks
 
     def segment_region(self, region: Region) -> int:
         """Do the blocks of a region that are not done; return how many are done now.
@@ -84,7 +98,7 @@ class SegmentRun:
         Blocks that fail after their retries are set aside and do not stop the rest.
         """
         left = blocks_left(self._ledger, region.indices)
-        if left:
+        if left and not self._limit.is_drained:
             outcomes = store_outcomes if self.prepared.request.engine == "store" else graph_outcomes
             with span(f"region-{region.number}"):
                 for batch in outcomes(
@@ -96,7 +110,20 @@ class SegmentRun:
             if self._given_up:  # by the other region, perhaps: both say why
                 raise RunError(self._given_up)
             raise RunStoppedError(f"stopped: {self.resume_advice}")
+        if self._limit.is_drained and self._is_left(region):
+            raise self.drained()
         return sum(map(self._ledger.is_done, region.indices))
+
+    def _is_left(self, region: Region) -> bool:
+        left = blocks_left(self._ledger, region.indices)
+        return not self.failures.keys() >= set(left)
+
+    def drained(self) -> RunDrainedError:
+        """Return what a drained run ends with."""
+        done = self._ledger.count(BlockState.DONE)
+        return RunDrainedError(
+            f"drained: {done} of {self.blocks} blocks are done; {self.resume_advice}"
+        )
 
     def _record(
         self, results: Iterable[BlockResult], failures: Iterable[tuple[tuple[int, ...], str]]
@@ -130,22 +157,38 @@ class SegmentRun:
             return alike and many and not self._ledger.count(BlockState.DONE)
 
     def finish(self) -> Figures:
-        """Build the pyramid and note the figures; raise RunError if blocks were set aside."""
+        """Build the pyramid and note the figures; raise RunError if blocks were set aside.
+
+        A share builds none: its pyramid is the whole volume's, made once all shares are done.
+        """
         self.note_figures()
         if self._failures:
             raise RunError(self._failure_text())
-        if self._ledger.count(BlockState.DONE) < len(self.prepared.plan):
+        if self._ledger.count(BlockState.DONE) < self.blocks:
             raise RunError(f"not every block is done: {self.resume_advice}")
         self._ledger.check()
-        self._stage = "pyramid"
-        if self._ledger.noted("pyramid") != "complete":
-            for level in self.prepared.pyramid(self.job.run_token):
-                build_level(self._client, level, stop=self._stop)
-            self._ledger.note(pyramid="complete")
+        if not self.prepared.request.share:
+            self._build_pyramid()
         self._check_arrays()
         self._stage = "done"
         self.note_figures()
         return self.figures
+
+    def _build_pyramid(self) -> None:
+        """Build the levels that are not there yet; a drained run ends between two of them."""
+        self._stage = "pyramid"
+        if self._ledger.noted("pyramid") == "complete":
+            return
+        built = list(self._ledger.noted("levels") or ())
+        for level in self.prepared.pyramid(self.job.run_token):
+            if level.path in built:
+                continue
+            if self._limit.is_drained:
+                raise self.drained()
+            build_level(self._client, level, stop=self._stop)
+            built.append(level.path)
+            self._ledger.note(levels=built)
+        self._ledger.note(pyramid="complete")
 
     def _check_arrays(self) -> None:
         """Raise RunError unless every array that was written can still be opened."""
@@ -163,7 +206,7 @@ class SegmentRun:
         named = [f"block {','.join(map(str, i))}: {why}" for i, why in self._failures.items()]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         return (
-            f"{len(named)} of {len(self.prepared.plan)} blocks failed and were set aside "
+            f"{len(named)} of {self.blocks} blocks failed and were set aside "
             f"({'; '.join(named[:3])}{more}); {self.resume_advice}"
         )
 
@@ -191,19 +234,19 @@ class SegmentRun:
             return dict(self._failures)
 
     def noted(self, name: str) -> Any:
-        """Return an attribute of the run as kept in the output."""
-        return self._ledger.noted(name)
+        """Return an attribute of the run as kept in the output, the same for all shares."""
+        return self._ledger.noted_of_output(name)
 
     def progress(self) -> Progress:
         """Return how far the run is."""
         workers = self._workers()
         with self._lock:
             return Progress(
-                blocks=len(self.prepared.plan),
+                blocks=self.blocks,
                 done=self._ledger.count(BlockState.DONE),
                 done_before=self.resumed_blocks,
                 set_aside=len(self._failures),
-                voxels=self.prepared.budget.voxels,
+                voxels=self.prepared.voxels,
                 voxels_done=self._figures.voxels,
                 seconds=time.monotonic() - self._started,
                 stage=self._stage,
@@ -213,6 +256,14 @@ class SegmentRun:
     def stop(self) -> None:
         """Let the regions end: nothing new is submitted, what is in flight is cancelled."""
         self._stop.set()
+
+    def drain(self) -> None:
+        """Let the run end early: nothing new is submitted, what is in flight ends and is recorded.
+
+        Then segment_region, or finish, raises RunDrainedError, unless there was nothing left. Of
+        the engine map_overlap the regions at hand are in flight. Any thread may call this.
+        """
+        self._limit.drain()
 
 
 def segment_volume(
@@ -255,12 +306,19 @@ def complete(run: SegmentRun) -> Figures:
 
 
 def segment_regions(run: SegmentRun) -> None:
-    """Segment all regions, two at a time; whatever ends this ends the regions."""
+    """Segment all regions, two at a time; whatever ends this ends the regions.
+
+    Only a drained region leaves the other one its time.
+    """
+    is_drained = False
     with ThreadPoolExecutor(REGIONS_AT_A_TIME, thread_name_prefix="region") as pool:
         futures = [pool.submit(run.segment_region, region) for region in run.regions]
         try:
             for future in as_completed(futures):
-                future.result()
+                try:
+                    future.result()
+                except RunDrainedError:
+                    is_drained = True
         except BaseException:
             run.stop()
             for future in futures:
@@ -268,6 +326,9 @@ def segment_regions(run: SegmentRun) -> None:
             with suppress(RunError):  # the first error is the one to tell
                 run.note_figures()
             raise
+    if is_drained:
+        run.note_figures()
+        raise run.drained()
 
 
 def own_client() -> Client:

@@ -14,12 +14,14 @@ from . import pictures
 from .errors import OvertileError, RunError
 from .explain import redacted
 from .geometry import Box
+from .ledger import read_states
 from .output import RUN_GROUP, write_beside_ledger
-from .owner import check_owner
+from .owner import SHARDS, check_owner, owned_path
 from .report import Picture, Report, RunFigures, Table, seam_table, table_of, to_html
 from .seams import SeamStatistics, seam_statistics
 from .segment import OutputArray
-from .stores import open_array
+from .shards import share_figures
+from .stores import open_array, open_group
 from .volume import open_volume
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class MiddleSlice:
 
 
 def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -> Report:
-    """Return what a person looks at after a run.
+    """Return what a person looks at after a run; of a share, without pictures of the whole.
 
     error: why it did not end well. side: width and height of its pictures in voxels, at most.
     """
@@ -49,8 +51,9 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
     shown: tuple[Picture, ...] = ()
     seams: tuple[Table, ...] = ()
     try:
-        middle = read_middle(run, side=side)
-        shown, seams = (_picture(run, middle),), (seam_table(_seams(run, middle)),)
+        if not run.prepared.request.share:
+            middle = read_middle(run, side=side)
+            shown, seams = (_picture(run, middle),), (seam_table(_seams(run, middle)),)
     except Exception as unreadable:  # what failed the run must not take its report away, too
         why = " ".join(str(unreadable).split())
         warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
@@ -66,7 +69,7 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
         f"{figures.blocks_done + figures.blocks_done_before:,} of {figures.blocks:,} blocks done",
         warnings=tuple(warnings),
         tables=(
-            *figures.tables(), _class_table(run), *seams, _job_table(run),
+            *figures.tables(), *_share_table(run), _class_table(run), *seams, _job_table(run),
             table_of("Versions", run.noted("provenance")["versions"]),
         ),
         pictures=shown,
@@ -82,10 +85,16 @@ def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
     page = to_html(run_report(run, error=error)).encode()
     try:
         check_owner(run.job.output_uri, run.job.run_token)
-        write_beside_ledger(run.job.output_uri, REPORT, page)
+        name = report_path(run).removeprefix(f"{RUN_GROUP}/")
+        write_beside_ledger(run.job.output_uri, name, page)
     except (OvertileError, RunError):
         if error is None:
             raise
+
+
+def report_path(run: SegmentRun) -> str:
+    """Return where the report lies in the output: beside the ledger, or the share's part of it."""
+    return f"{owned_path(run.job.run_token)}/{REPORT}"
 
 
 def _figures(run: SegmentRun) -> RunFigures:
@@ -95,7 +104,7 @@ def _figures(run: SegmentRun) -> RunFigures:
     return RunFigures(
         shape=prepared.plan.shape,
         voxels=figures.voxels,
-        blocks=len(prepared.plan),
+        blocks=run.blocks,
         blocks_done=progress.done - run.resumed_blocks,
         blocks_done_before=run.resumed_blocks,
         failed_blocks=tuple(",".join(map(str, index)) for index in run.failures),
@@ -123,9 +132,28 @@ def _class_table(run: SegmentRun) -> Table:
         (f"{number} {name}", f"{count:,} voxels ({count / total:.2%})")
         for number, (name, count) in enumerate(zip(names, counts, strict=False))
     )
-    if sum(counts) < run.prepared.budget.voxels:
+    if sum(counts) < run.prepared.voxels:
         rows += (("counted", f"{sum(counts):,} voxels; a run that was killed counted the others"),)
     return Table(title="Classes", rows=rows)
+
+
+def _share_table(run: SegmentRun) -> tuple[Table, ...]:
+    """Return what each share came to, once all of them are one; nothing where there is one run."""
+    if run.prepared.request.share or run.noted(SHARDS) is None:
+        return ()
+    group: Any = open_group(run.job.output_uri)[RUN_GROUP]
+    rows = []
+    for state in read_states(run.job.output_uri):
+        came_to = share_figures(group, state.number)
+        speed = came_to.voxels / max(came_to.seconds, 1e-9) / 1e6
+        rows.append(
+            (
+                f"{state.number} of {state.of}",
+                f"{state.done:,} blocks, {came_to.voxels:,} voxels, {came_to.seconds:,.1f} s, "
+                f"{speed:.2f} Mvoxel/s",
+            )
+        )
+    return (Table(title="Shares", rows=tuple(rows)),)
 
 
 def _job_table(run: SegmentRun) -> Table:
@@ -142,7 +170,7 @@ def _job_table(run: SegmentRun) -> Table:
             **prepared.predictor.settings(),
             "started": run.noted("provenance")["created"],
             "workers": run.noted("provenance")["workers"],
-            "this report": f"{redacted(prepared.request.output).rstrip('/')}/{RUN_GROUP}/{REPORT}",
+            "this report": f"{redacted(prepared.request.output).rstrip('/')}/{report_path(run)}",
         },
     )
 

@@ -44,9 +44,21 @@ class InFlightLimit:
         self._every_s = every_s
         self._asked_at = -every_s
         self._limit = 1
+        self._drained = threading.Event()
+
+    def drain(self) -> None:
+        """Be 0 from now on: nothing new is submitted."""
+        self._drained.set()
+
+    @property
+    def is_drained(self) -> bool:
+        """Return whether nothing new is to be submitted."""
+        return self._drained.is_set()
 
     def __call__(self) -> int:
         """Return the limit of now."""
+        if self.is_drained:
+            return 0
         if time.monotonic() - self._asked_at >= self._every_s:
             threads = sum(self._client.nthreads().values())
             self._limit = max(2, IN_FLIGHT_PER_THREAD * threads)
@@ -75,8 +87,9 @@ def drive(
     """Yield outcomes in batches, as they come, until every item has one.
 
     submit makes the future of an item (with its key and retries). An error is an outcome, not an
-    exception. Once ``stop`` is set nothing new is submitted, and what is in flight is cancelled.
-    Every future is released as its outcome is yielded.
+    exception. Once ``limit`` is 0 nothing new is submitted, and what is in flight comes to its end.
+    Once ``stop`` is set nothing new is submitted, and what is in flight is cancelled. Every future
+    is released as its outcome is yielded.
     """
     done: queue.SimpleQueue[Future] = queue.SimpleQueue()
     waiting: dict[Any, tuple[Future, Item]] = {}
@@ -93,6 +106,7 @@ def drive(
                 future = submit(item)
                 waiting[future.key] = (future, item)
                 future.add_done_callback(done.put)
+            left = left and limit() > 0
             if stop.is_set():
                 return
             finished = _finished(done, wait_s=0.5)

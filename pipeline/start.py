@@ -6,42 +6,51 @@ Nothing is written before everything is checked.
 from __future__ import annotations
 
 import threading
-from uuid import uuid4
+from collections.abc import Callable
+from typing import Any
 
 from distributed import Client
-from zarr.errors import ContainsGroupError
 
+from .claim import CREATED, create_once, make_root
 from .errors import ClusterError, OutputError, PlanError, RunError, VolumeError
 from .explain import redacted
 from .intensity import Intensity
-from .ledger import Job, Ledger
+from .job import Job, check_digest
+from .ledger import Ledger, begin_run_group, make_states, run_attributes
 from .measure import measure_intensity
 from .ome import create_image, create_root
-from .output import delete_output
+from .output import RUN_GROUP, delete_output
+from .owner import SHARDS, new_token
 from .predictor import Predictor
 from .prepare import VERSION, Prepared, with_settled
 from .provenance import provenance
 from .schedule import run_all
 from .segment import BlockJob
-from .stores import scheme_of
+from .shards import check_kind
+from .stores import open_group, scheme_of
 from .volume import VolumeSource, find_volume, open_volume
 
 
-def start_run(prepared: Prepared, client: Client) -> tuple[Prepared, BlockJob, Ledger]:
+def start_run(
+    prepared: Prepared, client: Client, *, tell: Callable[[str], None] = lambda text: None
+) -> tuple[Prepared, BlockJob, Ledger]:
     """Return the run's settled plan, what its workers are told, and its open ledger.
 
-    Raises kinds of OvertileError for what the user can mend.
+    tell: told in a line where this run waits for another one. Raises kinds of OvertileError for
+    what the user can mend.
     """
-    token = uuid4().hex[:12]
     request = prepared.request
+    token = new_token(request.share.number if request.share else None)
     _check_reach(prepared, client)
     _check_memory(prepared, client)
     settled = _settle(prepared, client, token)
     prepared = with_settled(prepared, settled)
     job = prepared.job(settled)
-    if prepared.fate == "resumed":
+    if request.share and prepared.fate == "created":
+        _create_shared(prepared, job, client, token, tell)
+    if request.share or prepared.fate == "resumed":
         ledger = Ledger.resume(request.output, job, owner=token)
-        intensity = Intensity.from_json(ledger.noted("intensity"))
+        intensity = Intensity.from_json(ledger.noted_of_output("intensity"))
     else:
         intensity = _measure(prepared, client, token)
         if prepared.fate == "replaced":
@@ -134,15 +143,47 @@ def _create(
         )
         for image in prepared.images:
             create_image(request.output, image, version=request.format)
-        ledger.note(created=True)
-    except ContainsGroupError as error:
-        raise OutputError(
-            f"another run is making {redacted(request.output)} at this moment: "
-            "wait for it, or choose another output"
-        ) from error
+        ledger.note(**{CREATED: True})
     except OSError as error:
-        raise OutputError(
-            f"{redacted(request.output)} cannot be written ({error.strerror or error}): "
-            "choose another output"
-        ) from error
+        raise _unwritable(request.output, error) from error
     return ledger
+
+
+def _unwritable(output_uri: str, error: OSError) -> OutputError:
+    return OutputError(
+        f"{redacted(output_uri)} cannot be written ({error.strerror or error}): "
+        "choose another output"
+    )
+
+
+def _create_shared(
+    prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
+) -> None:
+    """Create the output, or wait until another share has; they agree on the job before.
+
+    Whoever creates measures the normalisation: the others read it.
+    """
+    request = prepared.request
+
+    def create(check: Callable[[], None]) -> None:
+        intensity = _measure(prepared, client, token)
+        check()
+        run: Any = open_group(request.output, mode="r+")[RUN_GROUP]
+        make_states(run, prepared.plan.grid)
+        run.require_group(SHARDS)
+        for image in prepared.images:
+            create_image(request.output, image, version=request.format)
+        made = provenance(prepared, workers=len(client.nthreads()))
+        check()
+        run.attrs.update({"intensity": intensity.to_json(), "provenance": made, CREATED: True})
+
+    try:
+        make_root(request.output, version=request.format)
+        begin_run_group(
+            request.output, job, **{"overtile": VERSION, SHARDS: list(prepared.share_blocks)}
+        )
+        check_kind(request.output, request.share, finishing=False)
+        check_digest(request.output, job, run_attributes(request.output))
+        create_once(request.output, create, token=token, tell=tell)
+    except OSError as error:
+        raise _unwritable(request.output, error) from error

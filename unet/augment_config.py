@@ -65,12 +65,12 @@ class AugmentConfig:
     """Largest standard deviation of Gaussian noise, in units of the normalised image."""
 
     def __post_init__(self) -> None:
-        for name in ("elastic_sigma", "shift", "contrast", "brightness", "gamma", "noise"):
+        for name in _MOST:
             value = getattr(self, name)
-            most = _MOST.get(name, math.inf)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            wanted = "0 or more" if most == math.inf else f"0 or more, less than {most:g}"
-            _require(is_number and 0 <= value < most, f"{name} is {value!r}: give {wanted}")
+            wanted = f"0 or more, less than {_MOST[name]:g}"
+            is_right = is_number and 0 <= value < _MOST[name]
+            _require(is_right, f"{name} is {value!r}: give {wanted}")
             object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same config
         knots = self.elastic_knots
         is_count = isinstance(knots, int) and not isinstance(knots, bool) and knots >= 2
@@ -116,7 +116,14 @@ class AugmentConfig:
         return self.elastic_sigma == 0 and self.shift == 0 and self.rotation != "free"
 
 
-_MOST = {"elastic_sigma": MOST_MOVED, "shift": MOST_MOVED, "contrast": 1.0}
+_MOST = {
+    "elastic_sigma": MOST_MOVED,
+    "shift": MOST_MOVED,
+    "contrast": 1.0,
+    "brightness": 1000.0,  # normalised grey values are of the order of 1
+    "gamma": 10.0,
+    "noise": 1000.0,
+}
 
 
 def margin(

@@ -1,9 +1,9 @@
 """Checkpoints: enough to go on training as if nothing had happened. Nothing is ever unpickled.
 
 A checkpoint is a safetensors file, ``checkpoint-00001200.safetensors`` after 1,200 steps: weights,
-their running mean, the optimiser's tensors; as JSON in its metadata the step, the recipe, and what
-was logged. There is no other state: the learning rate is a function of the step, and every random
-number follows from (seed, step, number of the patch or rank).
+their running mean, the optimiser's tensors; as JSON in its metadata the step, the recipe, what was
+logged, and the shape of each tensor. There is no other state: the learning rate is a function of
+the step, and every random number follows from (seed, step, number of the patch or rank).
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,7 +21,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from pipeline.errors import TrainingError
+from pipeline.errors import TrainingError, TrainingFailedError
 
 FORMAT: Final = "1"
 KEPT = 2
@@ -31,7 +30,7 @@ _NAME = re.compile(r"checkpoint-(\d{8,})\.safetensors")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A training after ``step`` steps. Tensors are on the CPU."""
+    """A training after ``step`` steps; one that was read has its tensors on the CPU."""
 
     step: int
     model: Mapping[str, Tensor]
@@ -46,7 +45,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     """Write a checkpoint at once and remove all but the last two; return where it is.
 
     A full disk leaves the previous one as it was, and so do weights that are no numbers any more:
-    they would be learnt from for ever. Raises TrainingError.
+    they would be learnt from for ever. Raises TrainingFailedError.
     """
     from safetensors.torch import save_file
 
@@ -58,6 +57,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
         "step": str(checkpoint.step),
         "optimiser": json.dumps(optimiser),
         "record": json.dumps(dict(checkpoint.record)),
+        "tensors": json.dumps(_shapes(tensors)),
     }
     aside = directory / f".{path.name}.{uuid4().hex}"
     try:
@@ -76,7 +76,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     except Exception as error:  # safetensors has an error of its own for a full disk
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
             raise
-        raise TrainingError(
+        raise TrainingFailedError(
             f"checkpoint of step {checkpoint.step} cannot be written to {str(directory)!r} "
             f"({error}); {what_is_kept(directory)}: make room, then go on with --resume"
         ) from error
@@ -98,47 +98,60 @@ def what_is_kept(directory: Path) -> str:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Return a checkpoint. Raises TrainingError for a file that is none, or is cut off."""
+    """Return a checkpoint. Raises TrainingError for a file that is none, or was changed."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["overtile_checkpoint"] != FORMAT:
-            raise KeyError("overtile_checkpoint")
-        optimiser = json.loads(metadata["optimiser"])
-        record = json.loads(metadata["record"])
-        step = int(metadata["step"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        return _checkpoint(metadata, tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise TrainingError(
             f"{str(path)!r} is no whole checkpoint of ours ({type(error).__name__} {error}): "
             "remove it to go on from the one before"
         ) from error
-    groups = _grouped(tensors)
+
+
+def _checkpoint(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Checkpoint:
+    """Return what a file holds. Raises KeyError or ValueError where that is no checkpoint."""
+    if metadata["overtile_checkpoint"] != FORMAT:
+        raise KeyError("overtile_checkpoint")
+    if "tensors" in metadata and json.loads(metadata["tensors"]) != _shapes(tensors):
+        raise ValueError("other tensors than were written")
+    step = int(metadata["step"])
+    record, groups = json.loads(metadata["record"]), json.loads(metadata["optimiser"])
+    are_groups = isinstance(groups, list) and all(isinstance(group, dict) for group in groups)
+    if step < 0 or not isinstance(record, dict) or not are_groups:
+        raise ValueError("a step, a record or settings of the optimiser that cannot be")
+    named = _grouped(tensors)
     state: dict[int, dict[str, Any]] = {}
-    for name, tensor in groups.get("optimiser", {}).items():
+    for name, tensor in named.get("optimiser", {}).items():
         number, _, entry = name.partition(".")
         state.setdefault(int(number), {})[entry] = tensor
     return Checkpoint(
         step=step,
-        model=groups["model"],
-        ema=groups.get("ema"),
-        optimiser={"state": state, "param_groups": optimiser},
+        model=named["model"],
+        ema=named.get("ema"),
+        optimiser={"state": state, "param_groups": groups},
         record=record,
     )
 
 
-def load_newest(directory: Path) -> Checkpoint | None:
+def load_newest(
+    directory: Path, *, tell: Callable[[str], None] = lambda line: None
+) -> Checkpoint | None:
     """Return the last checkpoint that is whole, None where there is none.
 
-    A file that was damaged after it was written costs the steps since the one before it. Raises
-    TrainingError where all are damaged.
+    A file that was damaged after it was written costs the steps since the one before it; ``tell``
+    is given a line about it. Raises TrainingError where all are damaged.
     """
     found = _checkpoints(directory)
     for path in reversed(found):
-        with suppress(TrainingError):
+        try:
             return load_checkpoint(path)
+        except TrainingError as error:
+            tell(str(error))
     if found:
         raise TrainingError(
             f"no checkpoint in {str(directory)!r} is whole, {found[-1].name} is the last one: "
@@ -150,7 +163,7 @@ def load_newest(directory: Path) -> Checkpoint | None:
 def _check_finite(checkpoint: Checkpoint, directory: Path) -> None:
     for name, tensor in chain(checkpoint.model.items(), (checkpoint.ema or {}).items()):
         if not bool(tensor.isfinite().all()):
-            raise TrainingError(
+            raise TrainingFailedError(
                 f"step {checkpoint.step} made weights that are no numbers ({name}): the training "
                 f"stops, {what_is_kept(directory)}; take a lower learning_rate"
             )
@@ -167,6 +180,10 @@ def _flattened(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Any]:
                 tensors[f"optimiser/{number}.{name}"] = torch.as_tensor(value)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return plain, checkpoint.optimiser["param_groups"]
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -15,8 +15,12 @@ Norm: TypeAlias = Literal["none", "batch", "instance", "group"]
 PerLevel: TypeAlias = int | Sequence[int | Sequence[int]]
 Shape: TypeAlias = tuple[int, ...]
 
+MOST_KERNEL = 63
+MOST_POOLING = 16
 MOST_LEVELS = 16
 """The halo doubles with each: more is a slip."""
+MOST_PARAMETERS = 10**10
+"""40 GB in float32: no worker holds more."""
 TILE_DEPENDENT_NORMS = ("instance", "group")
 
 
@@ -65,16 +69,13 @@ class UNetConfig:
     def __post_init__(self) -> None:
         is_2_or_3 = _is_int(self.dims) and self.dims in (2, 3)  # 2.0 is in there too
         _require(is_2_or_3, f"dims is {self.dims!r}: give 2 for images, 3 for volumes")
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            _require(
-                _is_int(value) and value >= least, f"{name} is {value!r}: give {least} or more"
-            )
-        _require(
-            self.levels <= MOST_LEVELS, f"levels is {self.levels}: give {MOST_LEVELS} or fewer"
-        )
+        for name, (least, most) in _LIMITS.items():
+            _check_whole(name, getattr(self, name), least, most)
         for name, count in (("kernels", self.levels), ("pooling", self.levels - 1)):
             object.__setattr__(self, name, self._per_level(name, count))
+        for name, most in (("kernels", MOST_KERNEL), ("pooling", MOST_POOLING)):
+            for size in {size for level in getattr(self, name) for size in level}:
+                _check_whole(name, size, 1, most)
         even = [size for level in self.level_kernels for size in level if size % 2 == 0]
         _require(not even, f"kernel size {even[:1]} is even: give odd sizes, which have a centre")
         norms = get_args(Norm)
@@ -82,6 +83,11 @@ class UNetConfig:
         _require(
             isinstance(self.dropout, int | float) and 0 <= self.dropout < 1,
             f"dropout is {self.dropout!r}: give a probability from 0 up to, not including, 1",
+        )
+        _require(
+            self.parameters <= MOST_PARAMETERS,
+            f"the network has {self.parameters:,} parameters, more than {MOST_PARAMETERS:,}: give "
+            "it fewer base_channels or levels",
         )
 
     def _per_level(self, name: str, count: int) -> tuple[Shape, ...]:
@@ -202,11 +208,21 @@ class UNetConfig:
         return sizes
 
 
-_LEAST = {"in_channels": 1, "classes": 2, "base_channels": 1, "levels": 1}
+_LIMITS = {
+    "in_channels": (1, 1024),
+    "classes": (2, 256),  # what an output's uint8 can tell apart
+    "base_channels": (1, 4096),
+    "levels": (1, MOST_LEVELS),
+}
 
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    is_right = isinstance(value, int) and _is_int(value) and least <= value <= most
+    _require(is_right, f"{name} is {value!r}: give a whole number from {least} to {most}")
 
 
 def _require(condition: bool, message: str) -> None:

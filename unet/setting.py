@@ -10,8 +10,8 @@ from pipeline.errors import ConfigError
 
 Record = TypeVar("Record")
 
-MOST = 10**12
-"""Numbers beyond this are a slip."""
+MOST_SIZE = 2**20
+"""Voxels along an axis of a patch: more is a slip."""
 
 
 def check_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -20,20 +20,18 @@ def check_one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}: give one of {', '.join(choices)}")
 
 
-def check_number(name: str, value: object, low: float, high: float = MOST) -> None:
+def check_number(name: str, value: object, low: float, high: float) -> None:
     """Refuse what is no number from low to high, both included."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:  # type: ignore[operator]
-        upper = "on" if high == MOST else f"to {high}"
-        raise ConfigError(f"{name} is {value!r}: give a number from {low} {upper}")
+        raise ConfigError(f"{name} is {_shown(value)}: give a number from {low:g} to {high:g}")
 
 
-def check_whole(name: str, value: object, low: int, high: int = MOST) -> None:
+def check_whole(name: str, value: object, low: int, high: int) -> None:
     """Refuse what is no whole number from low to high, both included."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or not low <= value <= high:  # type: ignore[operator]
-        upper = "on" if high == MOST else f"to {high}"
-        raise ConfigError(f"{name} is {_shown(value)}: give a whole number from {low} {upper}")
+        raise ConfigError(f"{name} is {_shown(value)}: give a whole number from {low} to {high}")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -47,7 +45,7 @@ def sizes(name: str, value: object) -> tuple[int, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{name} is {value!r}: give a list of sizes, like [256, 256]")
     for size in value:
-        check_whole(name, size, 1)
+        check_whole(name, size, 1, MOST_SIZE)
     return tuple(value)
 
 
@@ -56,7 +54,9 @@ def names(name: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
-        raise ConfigError(f"{name} is {value!r}: give a list of names")
+        raise ConfigError(f"{name} is {_shown(value)}: give a list of names")
+    if not all(one.strip() for one in value) or len({*value}) < len(value):
+        raise ConfigError(f"{name} is {_shown(value)}: give each a name of its own")
     return tuple(value)
 
 

@@ -35,6 +35,8 @@ from .label_rules import RULES, Rule
 
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
+MOST_STEPS = 10**9
+MOST_BATCH = 2**16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class LabelConfig:
         if self.ignore is not None:
             setting.check_whole("labels: ignore", self.ignore, -(2**63), 2**64 - 1)
         if self.object_class is not None:
-            setting.check_whole("labels: object_class", self.object_class, 0)
+            setting.check_whole("labels: object_class", self.object_class, 0, 255)
             if self.rule != "classes":
                 raise ConfigError(f"labels: object_class goes with rule classes, not {self.rule}")
 
@@ -101,13 +103,13 @@ class TrainingConfig:
         for name, limits in _LIMITS.items():
             setting.check_number(f"training: {name}", getattr(self, name), *limits)
         for name in ("steps", "validate_every", "checkpoint_every"):
-            setting.check_whole(f"training: {name}", getattr(self, name), 1)
+            setting.check_whole(f"training: {name}", getattr(self, name), 1, MOST_STEPS)
         setting.check_whole("training: seed", self.seed, 0, 2**32 - 1)
         setting.check_flag("training: class_balance", self.class_balance)
         if self.batch is not None:
-            setting.check_whole("training: batch", self.batch, 1)
+            setting.check_whole("training: batch", self.batch, 1, MOST_BATCH)
         if self.gradient_norm is not None:
-            setting.check_number("training: gradient_norm", self.gradient_norm, 0)
+            setting.check_number("training: gradient_norm", self.gradient_norm, 0, 1e6)
             if self.gradient_norm == 0:  # TOML has no word for None
                 object.__setattr__(self, "gradient_norm", None)
         if self.patch is not None:
@@ -188,6 +190,10 @@ def recipe_from_toml(text: str, *, where: str) -> Recipe:
         raise ConfigError(f"{where}: {error}") from error
     except OverflowError as error:  # integers of TOML have no end
         raise ConfigError(f"{where}: a number has no end to it ({error})") from error
+    except RecursionError:
+        raise ConfigError(f"{where} is not TOML: its brackets are nested too deep") from None
+    except ValueError as error:  # Python reads integers of up to 4,300 digits
+        raise ConfigError(f"{where}: a number is too long to read ({error})") from error
 
 
 def recipe_from_dict(record: Mapping[str, Any]) -> Recipe:
@@ -215,13 +221,13 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("auto", "bf16", "fp32"),
 }
 _LIMITS: Mapping[str, tuple[float, ...]] = {
-    "learning_rate": (1e-12,),
+    "learning_rate": (1e-12, 1e6),
     "momentum": (0, 0.9999),
-    "weight_decay": (0,),
+    "weight_decay": (0, 1e6),
     "warmup": (0, 1),
     "ema": (0, 0.99999),
-    "border_weight": (0,),
-    "border_sigma": (1e-3,),
+    "border_weight": (0, 1e6),
+    "border_sigma": (1e-3, 1e4),
     "rare_share": (0, 1),
 }
 

@@ -52,6 +52,11 @@ def as_scores(stored: NDArray[Any], *, where: str) -> NDArray[np.float32]:
     if stored.dtype.kind == "u":
         return np.divide(stored, np.iinfo(stored.dtype).max, dtype=np.float32)
     scores = stored.astype(np.float32)
+    if bad := scores.size - int(np.count_nonzero(np.isfinite(scores))):
+        raise VolumeError(
+            f"{where} holds {stored.dtype} with {bad:,} of {scores.size:,} values looked at that "
+            "are NaN or infinite: scores are floats from 0 to 1"
+        )
     if stored.dtype.kind != "f" or not (scores.min() >= 0 and scores.max() <= 1):
         raise VolumeError(
             f"{where} holds {stored.dtype} from {stored.min()} to {stored.max()}: scores are "

@@ -14,6 +14,7 @@ import cloudpickle
 import pytest
 from distributed import Client
 
+from deploy.drain import LEFT_TOPIC
 from deploy.guard import Guard
 from pipeline.schedule import InFlightLimit, drive
 
@@ -147,6 +148,9 @@ def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody
     starts, done_by = workers.blocks(4, block_s=4)
     assert set(done_by.values()) == {"stays"}
     assert sorted(starts.values()) == [1, 1, 2, 2]
+    left = workers.client.get_events(LEFT_TOPIC)[-1][1]
+    assert (left["name"], left["done"]) == ("leaves", 0)
+    assert 1 < left["ran_s"] <= left["life_s"] < 4
     assert workers.processes["leaves"].wait(timeout=5) == 0
 
 

@@ -21,7 +21,8 @@ from distributed import Client
 
 from deploy import YIELDED, open_cluster, run_ranks
 from deploy.line import where_to_meet
-from deploy.rendezvous import interface_of, peer_failed
+from deploy.places import workers_of
+from deploy.rendezvous import how_it_failed, interface_of, peer_failed
 from pipeline.errors import ClusterError, RunError, VolumeError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
@@ -215,6 +216,55 @@ def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path
     assert told - killed < 15
 
 
+def lines_of(dask_scheduler):
+    return list(dask_scheduler.extensions["variables"].variables)
+
+
+def topics_of(dask_scheduler):
+    return [topic for topic in dask_scheduler._broker._topics if "overtile-ranks" in topic]
+
+
+def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(client):
+    def killed_once(rank):
+        if rank.rank == 1 and not rank.attempt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not rank.attempt and not rank.should_stop():
+            time.sleep(0.05)
+        rank.tell({})
+        return rank.attempt
+
+    seen = []
+
+    def disturb(message):  # what the scheduler itself says of clients, and whoever knows the topic
+        for topic in client.run_on_scheduler(topics_of):
+            client.log_event(topic, {"action": "remove-client", "client": "x"})
+            client.log_event(topic, "hello")
+
+    results = run_ranks(
+        killed_once, client=client, ranks=2, on_message=disturb,
+        on_resume=lambda *told: seen.append(client.run_on_scheduler(lines_of)),
+    )  # fmt: skip
+    assert results == [1, 1]
+    assert [len(lines) for lines in seen] == [1], "the order of the next attempt has no place"
+
+
+def test_no_worker_seems_lost_whatever_the_client_asks_the_scheduler_meanwhile(client):
+    over = threading.Event()
+
+    def callback():  # every two seconds, of the client's own accord; here all the time
+        while not over.is_set():
+            client.sync(client._update_scheduler_info)
+
+    side = threading.Thread(target=callback)
+    side.start()
+    try:
+        seen = [len(workers_of(client)) for _ in range(300)]
+    finally:
+        over.set()
+        side.join()
+    assert set(seen) == {2}
+
+
 def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client, monkeypatch):
     monkeypatch.setattr("deploy.gang.OUT_S", 1.0)
 
@@ -352,6 +402,42 @@ def test_ranks_that_yield_unasked_or_not_together_are_told_so(client):
         run_ranks(lambda rank: YIELDED if rank.rank else 0, client=client, ranks=2)
 
 
+def test_two_runs_that_want_the_same_workers_at_once_both_come_to_their_end(client):
+    with Client(client.scheduler.address, set_as_default=False) as other, ThreadPoolExecutor() as p:
+        runs = [
+            p.submit(run_ranks, add_up, client=one, ranks=2, device_s=60) for one in (client, other)
+        ]
+        assert [run.result(timeout=90) for run in runs] == [[3, 3], [3, 3]]
+
+
+def test_ranks_let_go_of_a_worker_that_a_gang_before_them_needs(client, tmp_path):
+    def arrive(number):  # as a rank does that holds its worker until the others have theirs
+        (tmp_path / str(number)).touch()
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        return len(list(tmp_path.iterdir()))
+
+    def submit(number):
+        return client.submit(
+            arrive, number, key=("overtile-ranks-000000000000-0", number), priority=100,
+            workers=[addresses[number]], allow_other_workers=False, resources={"device": 1},
+        )  # fmt: skip
+
+    addresses = sorted(workers_of(client))
+    second = submit(1)  # it has the worker of our second rank
+    while not (tmp_path / "1").exists():
+        time.sleep(0.05)
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(run_ranks, add_up, client=client, ranks=2, device_s=40)
+        while not client.processing([addresses[0]])[addresses[0]]:
+            time.sleep(0.05)
+        time.sleep(0.5)  # our first rank has the other one
+        first = submit(0)
+        assert [first.result(timeout=60), second.result(timeout=60)] == [2, 2]
+        assert ours.result(timeout=60) == [3, 3]
+
+
 DRIVER = """
 import time, sys
 from distributed import Client
@@ -378,6 +464,17 @@ def test_ranks_leave_when_their_driver_is_killed(client):
         driver.kill()
         driver.communicate()
     assert not eventually_left(client, within_s=15)
+
+
+def test_a_cluster_whose_nannies_give_up_is_ended_all_the_same(monkeypatch, capfd):
+    async def give_up(*_, **__):  # as on a machine that is too busy to end a process within 5 s
+        raise TimeoutError
+
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        (process,) = map(psutil.Process, pids(client))
+        monkeypatch.setattr("distributed.nanny.WorkerProcess.kill", give_up)
+    process.wait(timeout=10)
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.slow
@@ -438,6 +535,19 @@ def test_the_loss_of_a_peer_is_told_from_an_error_of_ones_own(error, expected):
     made_of_it = ValueError("made of it")
     made_of_it.__cause__ = error
     assert peer_failed(made_of_it) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[/__w/pytorch/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 30000ms for "
+         "recv operation to complete", "another rank did not answer in time"),
+        ("[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:40123",
+         "the connection to another rank broke"),
+    ],
+)  # fmt: skip
+def test_what_gloo_says_is_told_in_words_of_ours(text, said):
+    assert how_it_failed(RuntimeError(text)) == said
 
 
 @pytest.mark.parametrize(

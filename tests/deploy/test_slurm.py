@@ -6,6 +6,7 @@ Minutes long: make test-slurm.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -138,6 +139,7 @@ def test_jobs_end_when_their_driver_is_ended(how, volume):
     empty_after_s(at_most_s=15)
 
 
+@pytest.mark.slow
 def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed():
     """As when the driver's machine is gone: nobody cancels, one job works, one is not begun."""
     code = (
@@ -234,6 +236,29 @@ def test_jobs_that_cannot_be_had_are_one_line_and_none_is_left(case):
     empty_after_s(at_most_s=5)
 
 
+def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_is_written(
+    volume, slurm
+):
+    command, _ = volume
+    (slurm / "config/overtile/lost.toml").write_text(PROFILE.replace('"main"', '"lost"'))
+    ran = subprocess.run(
+        command("refused", "lost"), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 2
+    assert re.fullmatch(r"overtile: sbatch refused: .*partition.*lost.*\n", ran.stderr), ran.stderr
+    assert not Path(command("refused", "lost")[5]).exists()
+
+
+@pytest.mark.slow
+def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for_ever():
+    with (
+        pytest.raises(ClusterError, match=r"a block ran for \d+ s, all that a job .* 00:01:00 had"),
+        open_cluster("hpc", jobs=1, walltime="1 min", drain_s=15.0) as client,
+    ):
+        client.submit(time.sleep, 600, pure=False).result(timeout=300)
+    empty_after_s(at_most_s=15)
+
+
 def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
     with (
         pytest.raises(ClusterError, match=r"ended before a worker came: .*(NVML|finds no GPU)"),
@@ -242,6 +267,7 @@ def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
         pass
 
 
+@pytest.mark.slow
 def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path, slurm):
     gate = tmp_path / "gate"
     gate.touch()

@@ -152,12 +152,14 @@ BAD = {
     "a box backwards": ((*GOOD, "--box", "0:1,5:2,0:9"), r"ends before it starts"),
     "no thresholds": ((*GOOD, "--thresholds", "a"), r"--thresholds: 'a': say thresholds as 0\.1"),
     "steps of nothing": ((*GOOD, "--thresholds", "0.1:0.5:0"), r"say thresholds as 0\.1"),
+    "thresholds without end": ((*GOOD, "--thresholds", "0:1:1e-9"), r"is 1,000,000,001 thresholds"),
     "no objects": ((*GOOD, "--objects", "cells"), r"--objects: invalid choice: 'cells'"),
     "no true objects": ((*GOOD, "--truth-objects", "cells"), r"'cells': say ids, or the number"),
     "a seed outside": ((*GOOD, "--seed-distance", "-1"), r"--seed-distance -1"),
     "a file in no folder": ((*GOOD, "--json", "gone/out.json"), r"gone/out\.json cannot be writ"),
     "a folder for a file": ((*GOOD, "--json", "folder"), r"folder cannot be written"),
     "no file": ((*GOOD, "--json", ""), r"--json names no file"),
+    "a file with a long name": ((*GOOD, "--json", "a" * 300), r"aaa cannot be written"),
     "no worker": ((*GOOD, "--workers", "0"), r"--workers 0"),
     "no cluster": ((*GOOD, "--cluster", "nowhere"), r"cluster 'nowhere' is neither local"),
     "nothing": ((), r"PREDICTION, TRUTH; see overtile evaluate --help"),
@@ -173,6 +175,15 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_written(argv, says, shell, 
     assert err.count("\n") == 1
     assert re.search(says, err), err
     assert sorted(place.rglob("*")) == before
+
+
+def test_no_other_file_is_touched_where_figures_are_written(shell, place):
+    (place / "figures.json.part").write_text("somebody's work")
+    before = {*place.iterdir()}
+    assert shell(*GOOD, "--json", "figures.json")[0] == 0
+    assert (place / "figures.json.part").read_text() == "somebody's work"
+    assert {*place.iterdir()} - before == {place / "figures.json"}
+    (place / "figures.json.part").unlink()
 
 
 def test_what_only_the_workers_find_is_one_line_too(shell, place):

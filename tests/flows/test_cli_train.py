@@ -15,11 +15,12 @@ from itertools import count
 import pytest
 import zarr
 
+from flows.cli import main
 from flows.train_parameters import LabelledVolume, TrainOptions
 from flows.training_log import CsvLog, TensorBoardLog
 from flows.training_setup import prepare_training
 from flows.training_shown import TerminalBar, TerminalLines, message_text
-from pipeline.errors import TrainingError
+from pipeline.errors import TrainingFailedError
 from unet.train import Alone, train
 
 CONFIG = """
@@ -196,9 +197,45 @@ def test_the_log_has_a_row_per_step_and_drops_those_that_are_done_again(tmp_path
     assert [row["step"] for row in rows_of(path)] == ["1"]
 
 
+@pytest.mark.parametrize("damage", [
+    b"step,loss\n1,\xff\xfe\n", b"foo,bar\n1,2\n", b"", b'step,loss\n1,"' + b"x" * 200_000 + b'"\n',
+], ids=["no text", "other columns", "empty", "a huge field"])  # fmt: skip
+def test_a_damaged_log_is_put_aside_and_a_new_one_begun(damage, tmp_path):
+    path = tmp_path / "log.csv"
+    for aside in ("log.csv.damaged", "log.csv.damaged-2"):
+        path.write_bytes(damage)
+        said = []
+        CsvLog(path, tell=said.append).hear(step_message(6, [0.5]))
+        assert [row["step"] for row in rows_of(path)] == ["6"]
+        assert (tmp_path / aside).read_bytes() == damage
+        assert len(said) == 1
+        assert said[0].endswith(f"it is {aside} now")
+        assert "\n" not in said[0]
+
+
+def test_half_a_row_that_a_full_disk_left_is_dropped(tmp_path):
+    path = tmp_path / "log.csv"
+    CsvLog(path).hear(step_message(12, [0.5, 0.4]))
+    path.write_bytes(path.read_bytes()[:-3])
+    CsvLog(path).hear(step_message(13, [0.3]))
+    assert [(row["step"], row["loss"]) for row in rows_of(path)] == [("11", "0.5"), ("13", "0.3")]
+
+
+def test_ctrl_c_before_anything_was_kept_says_so(place, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.training_setup.prepare_training", interrupt)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+    argv = command(place, tmp_path / "w.safetensors", steps=3)
+    assert main(argv[3:]) == 1
+    said = "overtile: stopped before the first checkpoint, so nothing is kept yet: start the same"
+    assert capsys.readouterr().err == f"{said} command again\n"
+
+
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "w.training").write_text("in the way")
-    with pytest.raises(TrainingError, match=r"log\.csv' cannot be written .*--resume"):
+    with pytest.raises(TrainingFailedError, match=r"log\.csv' cannot be written .*--resume"):
         CsvLog(tmp_path / "w.training/log.csv").hear(step_message(1, [0.5]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from flows.train_parameters import LabelledVolume, TrainOptions
 from flows.training_door import run_training
 from flows.training_setup import prepare_training
 from pipeline import segment_volume
-from pipeline.errors import RunStoppedError, TrainingError
+from pipeline.errors import RunStoppedError, TrainingError, TrainingFailedError
 from unet import UNetPredictor, load_weights
 
 STEPS = 80
@@ -145,6 +146,19 @@ def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
     assert 1 <= again.done_steps < STEPS
     run_training(again, two_workers)
     assert_same_weights(out, alone)
+
+
+def test_of_two_trainings_into_one_place_the_newer_one_comes_to_its_end(
+    volume, two_workers, alone, tmp_path
+):
+    older, newer = (prepared(volume, tmp_path / "w.safetensors", ranks=1) for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        runs = []
+        heard = Heard(at=1, do=lambda: runs.append(pool.submit(run_training, newer, two_workers)))
+        with pytest.raises(TrainingFailedError, match="another training has taken over"):
+            run_training(older, two_workers, listeners=[heard])
+        assert runs[0].result(timeout=120).finished
+    assert_same_weights(tmp_path / "w.safetensors", alone)
 
 
 def test_a_training_and_a_segmentation_share_the_workers_and_both_come_to_their_end(

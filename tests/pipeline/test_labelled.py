@@ -114,6 +114,19 @@ def test_grey_values_are_normalised_per_channel_and_labels_are_not(stored):
     np.testing.assert_array_equal(box.read_labels((0, 0, 0), SHAPE), labels)
 
 
+def test_values_that_are_no_numbers_are_counted_inside_the_boxes_alone(tmp_path):
+    raw = np.zeros((2, 6, 4, 4), "f2")
+    raw[1, 3, 2, 1:3] = np.nan, np.inf
+    zarr.create_array(tmp_path / "raw", data=raw, chunks=(1, 2, 4, 4),
+                      dimension_names=("c", "z", "y", "x"))  # fmt: skip
+    zarr.create_array(tmp_path / "labels", data=np.zeros((6, 4, 4), "u1"))
+    sources = find_labelled(str(tmp_path / "raw"), str(tmp_path / "labels"))
+    box = LabelledBox(raw=sources[0], labels=sources[1], box=Box((2, 0, 0), (6, 4, 4)))
+    assert box.count_bad_values([((0, 0, 0), (4, 4, 4))]) == (2, 2 * 64)
+    assert box.count_bad_values([((1, 2, 0), (2, 3, 2)), ((2, 0, 0), (4, 4, 4))]) == (1, 2 * 34)
+    assert not np.isnan(box.read_raw((-3, 0, 0), (7, 4, 4))).any()
+
+
 def test_a_box_travels_small_and_says_which_slices_it_is(stored):
     *_, raw, labels = stored
     box = LabelledBox(raw=raw, labels=labels, box=Box((2, 0, 0), (5, *SHAPE[1:])))

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import OutputError, RunError
 from pipeline.geometry import Box
+from pipeline.job import Job, check_job
 from pipeline.ledger import (
     BlockState,
-    Job,
     Ledger,
     blocks_done,
     blocks_left,
-    check_job,
     stored_job,
     was_created,
 )

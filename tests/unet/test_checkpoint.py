@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pipeline.errors import TrainingError
+from pipeline.errors import TrainingError, TrainingFailedError
 from unet.checkpoint import (
     KEPT,
     Checkpoint,
@@ -166,6 +169,51 @@ def test_a_damaged_file_costs_the_steps_since_the_one_before_it(damage, tmp_path
         load_newest(tmp_path)
 
 
+def without(tensors, group):
+    for name in [name for name in tensors if name.startswith(group)]:
+        del tensors[name]
+
+
+CHANGES = {
+    "no weights": lambda tensors, metadata: without(tensors, "model/"),
+    "no state of the optimiser": lambda tensors, metadata: without(tensors, "optimiser/"),
+    "no running mean": lambda tensors, metadata: without(tensors, "ema/"),
+    "another shape": lambda tensors, metadata: tensors.update(
+        {"model/conv.weight": tensors["model/conv.weight"][:1].clone()}),
+    "a state of no number": lambda tensors, metadata: tensors.update(
+        {"optimiser/x.y": torch.zeros(1)}),
+    "the same of a file that lists no tensors": lambda tensors, metadata: (
+        metadata.pop("tensors"), tensors.update({"optimiser/x.y": torch.zeros(1)})),
+    "a record that is a list": lambda tensors, metadata: metadata.update(record="[1]"),
+    "settings that are a number": lambda tensors, metadata: metadata.update(optimiser="5"),
+    "settings that are numbers": lambda tensors, metadata: metadata.update(optimiser="[5]"),
+    "a step before the first": lambda tensors, metadata: metadata.update(step="-5"),
+    "brackets without end": lambda tensors, metadata: metadata.update(record="[" * 99_999),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_whole_file_with_wrong_contents_costs_the_steps_since_the_one_before(change, tmp_path):
+    save_checkpoint(checkpoint_of(5), tmp_path)
+    parameters = [nn.Parameter(torch.ones(3, 5))]
+    optimiser = torch.optim.AdamW(parameters)
+    parameters[0].grad = torch.ones(3, 5)
+    optimiser.step()
+    newest = replace(checkpoint_of(8), optimiser=optimiser.state_dict())
+    path = save_checkpoint(newest, tmp_path)
+    assert load_newest(tmp_path).step == 8
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors, metadata)
+    save_file(tensors, path, metadata=metadata)
+    said = []
+    assert load_newest(tmp_path, tell=said.append).step == 5
+    (line,) = said
+    assert "00000008.safetensors' is no whole checkpoint of ours" in line
+    assert "\n" not in line
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["model", "ema"])
 def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(value, where, tmp_path):
@@ -173,7 +221,7 @@ def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(value, where, 
     bad = checkpoint_of(6)
     getattr(bad, where)["conv.weight"].view(-1)[0] = value
     said = r"step 6 made weights that are no numbers \(conv.weight\): .*00000005.* is kept"
-    with pytest.raises(TrainingError, match=said):
+    with pytest.raises(TrainingFailedError, match=said):
         save_checkpoint(bad, tmp_path)
     assert names(tmp_path) == ["checkpoint-00000005.safetensors"]
 
@@ -212,7 +260,7 @@ for step, size in ((2, 4000), (3, 10**6)):
     said = run.communicate(timeout=60)[0].splitlines()
     assert len(said) == 2
     for step, line in zip((2, 3), said, strict=True):
-        assert line.startswith(f"TrainingError checkpoint of step {step} cannot be written")
+        assert line.startswith(f"TrainingFailedError checkpoint of step {step} cannot be written")
         assert "checkpoint-00000001.safetensors is kept: make room" in line
     assert names(tmp_path) == ["checkpoint-00000001.safetensors"]
     assert float(load_newest(tmp_path).model["w"][0]) == 1
@@ -255,5 +303,7 @@ def test_whoever_may_read_a_new_file_here_may_read_a_checkpoint(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TrainingError, match=r"cannot be written .*there was no checkpoint yet"):
+    with pytest.raises(
+        TrainingFailedError, match=r"cannot be written .*there was no checkpoint yet"
+    ):
         save_checkpoint(checkpoint_of(1), tmp_path / "file/w.training")

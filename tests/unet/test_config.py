@@ -202,6 +202,13 @@ def test_a_config_survives_json(config: UNetConfig) -> None:
         ("dims", 4),
         ("in_channels", 0),
         ("classes", 1),
+        ("classes", 257),
+        ("in_channels", 10**12),
+        ("base_channels", 10**12),
+        ("levels", 10**12),
+        ("kernels", 65),
+        ("kernels", (3, 3, 3, 3, (3, 10**9 + 1))),
+        ("pooling", 10**9),
         ("base_channels", 2.5),
         ("levels", 0),
         ("levels", True),
@@ -221,6 +228,11 @@ def test_what_cannot_be_built_is_refused_in_one_line(field: str, value: object) 
     with pytest.raises(ConfigError, match=field.removesuffix("s")) as caught:
         UNetConfig(**{field: value})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_no_worker_can_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10,000,000,000"):
+        UNetConfig(base_channels=4096, levels=8)
 
 
 def test_unknown_fields_are_refused() -> None:

@@ -156,5 +156,27 @@ def test_a_file_states_only_what_differs_from_its_preset():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("table", "setting", "value"),
+    [
+        ("training", "steps", 10**12), ("training", "batch", 10**12),
+        ("training", "validate_every", 10**12), ("training", "checkpoint_every", 10**12),
+        ("training", "patch", [10**9]), ("training", "learning_rate", 1e12),
+        ("training", "weight_decay", 1e12), ("training", "gradient_norm", 1e12),
+        ("training", "border_weight", 1e12), ("training", "border_sigma", 1e12),
+        ("labels", "object_class", 10**12),
+    ],
+)  # fmt: skip
+def test_every_number_has_an_end(table, setting, value):
+    with pytest.raises(ConfigError, match=rf"{table}: {setting} is .*: give a .*number from"):
+        recipe_from_dict({table: {setting: value}})
+
+
+@pytest.mark.parametrize("names", [["a", ""], [" ", "b"], ["a", "b", "a"]])
+def test_classes_have_names_of_their_own(names):
+    with pytest.raises(ConfigError, match="give each a name of its own"):
+        recipe_from_dict({"class_names": names})
+
+
 def test_an_object_class_may_be_the_background():
     assert LabelConfig(object_class=0).object_class == 0

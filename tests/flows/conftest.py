@@ -1,0 +1,155 @@
+"""Prefect as `overtile prefect up` brings it up, in an empty home: one per test module."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 600
+
+
+class Front:
+    """A home, a project folder in it, and the commands that a person would type there."""
+
+    def __init__(self, home, **environment):
+        self.home = home
+        self.project = home / "project"
+        self.project.mkdir()
+        (self.project / "prefect.toml").write_text((ROOT / "prefect.toml").read_text())
+        self.api = f"http://127.0.0.1:{a_free_port()}/api"
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "XDG_"))
+        }
+        self.environment = {
+            **inherited, "HOME": str(home), "PREFECT_HOME": str(home / ".prefect"),
+            "PREFECT_API_URL": self.api, "PREFECT_API_REQUEST_TIMEOUT": "300",
+            "DO_NOT_TRACK": "1", "COLUMNS": "400", **environment,
+        }  # fmt: skip
+
+    def said(self, module, *arguments, cwd=None, **environment):
+        """Run one command to its end; return (exit code, what it printed)."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", module, *map(str, arguments)], cwd=cwd or self.project,
+            env={**self.environment, **environment}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def overtile(self, *arguments, **more):
+        return self.said("flows.cli", *arguments, **more)
+
+    def prefect(self, command, *arguments, **more):
+        return self.said("prefect", *command.split()[1:], *arguments, **more)
+
+    def done(self, command, *arguments, **more):
+        """Run a Prefect command that must succeed; return what it printed."""
+        code, printed = self.prefect(command, *arguments, **more)
+        assert code == 0, printed
+        return printed
+
+    def run(self, deployment, *arguments, **parameters):
+        """Ask for a flow run; return its id."""
+        pairs = [
+            word
+            for name, value in parameters.items()
+            for word in ("-p", f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+        ]
+        printed = self.done("prefect deployment run", deployment, *arguments, *pairs)
+        return re.search(r"UUID: (\S+)", printed)[1]
+
+    def client(self):
+        return SyncPrefectClient(
+            self.api, auth_string=self.environment.get("PREFECT_API_AUTH_STRING")
+        )
+
+    def flow_run(self, flow_run_id):
+        with self.client() as client:
+            return client.read_flow_run(flow_run_id)
+
+    def flow_runs(self, flow, *states):
+        """Return the runs of a flow, in the order in which they began; in these states only."""
+        kept = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
+        with self.client() as client:
+            found = client.read_flow_runs(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+                flow_run_filter=FlowRunFilter(state=kept) if states else None,
+            )
+        return sorted(found, key=lambda run: (run.start_time is None, run.start_time))
+
+    def ended(self, flow_run_id):
+        """Return the state in which a run ends."""
+        wait_until(lambda: self.flow_run(flow_run_id).state.is_final(), what=f"run {flow_run_id}")
+        return self.flow_run(flow_run_id).state
+
+    def kept(self, part):
+        """Return what is written of a process in the background."""
+        return json.loads((self.home / f".local/state/overtile/prefect/{part}.json").read_text())
+
+    def processes(self, part):
+        """Return a process in the background and all that it started."""
+        process = psutil.Process(self.kept(part)["pid"])
+        return [process, *process.children(recursive=True)]
+
+
+def a_free_port():
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+def wait_until(condition, *, what, timeout_s=PATIENCE_S):
+    end_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_at, f"waited in vain for {what}"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def waiting():
+    """Return the function that waits for a condition."""
+    return wait_until
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Return the function that finds a port which nobody listens at."""
+    return a_free_port
+
+
+@pytest.fixture(scope="session")
+def new_front():
+    """Return the class, to make a home with nothing running."""
+    return Front
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    """Bring Prefect up in an empty home; end all of it afterwards."""
+    front = Front(tmp_path_factory.mktemp("home"))
+    try:
+        code, front.told = front.overtile("prefect", "up")
+        assert code == 0, front.told
+        yield front
+    finally:
+        code, printed = front.overtile("prefect", "down", "--cancel")
+    assert code == 0, printed
