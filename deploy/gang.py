@@ -270,8 +270,9 @@ class Gang:
                 break
             self._listen(LISTEN_S)
         rank, error = min(errors.items())
-        why = error if isinstance(error, PeerLostError) else "its worker ended"
-        return Lost(missing or f"rank {rank} on {self._places[rank].address} was lost: {why}")
+        lost_others = isinstance(error, PeerLostError)
+        why = f"lost the others: {error}" if lost_others else "was lost: its worker ended"
+        return Lost(missing or f"rank {rank} on {self._places[rank].address} {why}")
 
     def _inside(self) -> list[int]:
         """Return the ranks that have begun on a worker that is there, and have not left."""

@@ -92,7 +92,8 @@ class DriverLine:
     def __exit__(self, *error: object) -> None:
         with suppress(Exception):  # the scheduler may be gone, and our things with it
             self._client.unsubscribe_topic(_topic(self.name))
-            _take_away(self.name, self._client)
+            self._variable.delete()
+            _forget_events(self.name, self._client)
 
     def order(self, order: Order) -> None:
         """Replace the order of before."""
@@ -139,9 +140,11 @@ class RankLine:
     ) -> None:
         self._closed.set()
         self._watch.join(timeout=5)
-        if not self.is_wanted() and self._driver_is_gone():
-            _take_away(self._seat.line, self._client)
         self.say("left")
+        if not self.is_wanted():
+            _forget_events(self._seat.line, self._client)  # a driver that listens still hears all
+            if self._driver_is_gone():
+                self._variable.delete()
 
     def say(self, kind: str, **more: Any) -> None:
         """Tell the driver, without waiting for it."""
@@ -195,12 +198,11 @@ def _is_ours(message: object) -> bool:
     return isinstance(message, dict) and {"kind", "attempt", "rank"} <= message.keys()
 
 
-def _take_away(name: str, client: Client) -> None:
-    """Have the scheduler forget the order of a line, and what was said on it."""
+def _forget_events(name: str, client: Client) -> None:
+    """Have the scheduler forget, in a while, what was said on a line until then."""
     from distributed import Variable
 
-    for variable in (name, f"{name}{_SAID}"):
-        Variable(variable, client=client).delete()
+    Variable(f"{name}{_SAID}", client=client).delete()
 
 
 _SAID = "-said"

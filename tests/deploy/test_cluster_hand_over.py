@@ -136,7 +136,8 @@ def test_what_waits_at_a_worker_that_leaves_goes_to_others_at_once(workers):
 
     options = {"workers": [address], "allow_other_workers": True, "pure": False}
     blocks = workers.client.map(block, range(4), **options)
-    while len(workers.client.processing()[address]) < 4:
+    until = time.monotonic() + 5  # one that stealing took away waits there no more
+    while len(workers.client.processing()[address]) < 4 and time.monotonic() < until:
         time.sleep(0.05)
     workers.end_job("leaves", drain_in_s=0, close_in_s=10)
     times = workers.client.gather(blocks)

@@ -220,10 +220,6 @@ def lines_of(dask_scheduler):
     return list(dask_scheduler.extensions["variables"].variables)
 
 
-def topics_of(dask_scheduler):
-    return [topic for topic in dask_scheduler._broker._topics if "overtile-ranks" in topic]
-
-
 def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(client):
     def killed_once(rank):
         if rank.rank == 1 and not rank.attempt:
@@ -236,9 +232,10 @@ def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(clie
     seen = []
 
     def disturb(message):  # what the scheduler itself says of clients, and whoever knows the topic
-        for topic in client.run_on_scheduler(topics_of):
-            client.log_event(topic, {"action": "remove-client", "client": "x"})
-            client.log_event(topic, "hello")
+        (line,) = client.run_on_scheduler(lines_of)
+        topic = f"variable-{line}-said"
+        client.log_event(topic, {"action": "remove-client", "client": "x"})
+        client.log_event(topic, "hello")
 
     results = run_ranks(
         killed_once, client=client, ranks=2, on_message=disturb,

@@ -231,6 +231,7 @@ def test_shares_in_an_array_and_their_last_job_give_the_local_volume_one_requeue
         "submit", "segment", "in.zarr", "shares.zarr", *OPTIONS, "--cluster", "hpc", "--shard", "3"
     ).split()
     tasks = [f"{array}_{number}" for number in range(3)]
+    until(lambda: len({job(task)["JobId"] for task in tasks}) == 3)  # one job while it waits
     (first,) = [task for task in tasks if job(task)["JobId"] == array]  # its id means all three
     share = f"shards/{tasks.index(first) + 1}"
     drain_and_hasten(first, when=lambda: is_begun("shares.zarr", share))

@@ -34,25 +34,36 @@ def source(textured, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(weights, source):
-    """Return a function from a command and an output to what a shell is given."""
+    """Return a function from a command and an output to the arguments of the shell."""
 
     def make(name, out, *more):
-        where = () if name == "plan" else ("--workers", "1")
         return [
-            sys.executable, "-m", "flows.cli", name, str(source), str(out),
-            "--weights", weights("3d"), "--precision", "fp32", "--block", "4,16,16",
-            "--outputs", "classes,scores", "--normalisation", "percentile", *where, *more,
+            name, str(source), str(out), "--weights", weights("3d"), "--precision", "fp32",
+            "--block", "4,16,16", "--outputs", "classes,scores", "--normalisation", "percentile",
+            *more,
         ]  # fmt: skip
 
     return make
 
 
-def start(command):
+@pytest.fixture
+def shell(monkeypatch, capsys):
+    """Return a function that runs a command: exit code, standard output and standard error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv):
+        try:
+            code = main(argv)
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def start(arguments):
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--workers", "1"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def ended(command):
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def stored_bytes(out):
@@ -86,7 +97,7 @@ def wait_until(true, run):
 
 
 def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
-    command, source, weights, tmp_path
+    command, shell, one_worker, source, weights, tmp_path
 ):
     out = tmp_path / "out.zarr"
     shares = {n: start(command("segment", out, "--shard", f"{n}/3")) for n in (1, 2, 3)}
@@ -106,33 +117,33 @@ def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
     assert ENOUGH <= len(kept[2]) < PARTS[1]
     assert ENOUGH <= len(kept[3]) < PARTS[2]
 
-    early = ended(command("finish", out))
-    assert early.returncode == 1
-    (line,) = early.stderr.splitlines()
+    code, _, said = shell(*command("finish", out))
+    assert code == 1
+    (line,) = said.splitlines()
     for number in (2, 3):
         lacking, of = PARTS[number - 1] - len(kept[number]), PARTS[number - 1]
         assert f"shard {number}/3 misses {lacking} of {of} blocks" in line
         assert re.search(rf"overtile segment \S+in.zarr \S+out.zarr .*--shard {number}/3", line)
     assert "1/3" not in line
-    refused = ended(command("plan", out))
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "overtile finish" in refused.stderr
+    code, planned, said = shell(*command("plan", out))
+    assert (code, planned) == (2, "")
+    assert "overtile finish" in said
 
     before = shards_of(out, set.union(*kept.values()))
-    again = [start(command("segment", out, "--shard", f"{n}/3")) for n in (2, 3)]
-    told = [share.communicate(timeout=200)[1] for share in again]
-    assert [share.returncode for share in again] == [0, 0], told
-    assert f"{len(kept[2])} by earlier runs" in told[0]
-    finished = ended(command("finish", out))
-    assert finished.returncode == 0, finished.stderr
-    assert f"done: {BLOCKS} blocks, all by earlier runs" in finished.stderr
+    where = ("--cluster", one_worker.scheduler.address)  # the same voxels, wherever
+    for number in (2, 3):
+        code, _, said = shell(*command("segment", out, "--shard", f"{number}/3", *where))
+        assert code == 0, said
+        assert f"{len(kept[number])} by earlier runs" in said
+    for name in ("finish", "segment"):
+        code, _, said = shell(*command(name, out, *where))
+        assert code == 0, said
+        assert f"done: {BLOCKS} blocks, all by earlier runs" in said
     assert shards_of(out, set.union(*kept.values())) == before
-    whole = ended(command("plan", out))
-    assert f"{BLOCKS} of {BLOCKS} blocks are done" in whole.stdout, whole.stderr
 
     predictor = UNetPredictor(weights("3d"), precision="fp32", device="cpu")
     segment_volume(
-        str(source), str(tmp_path / "one.zarr"), predictor, block=BLOCK,
+        str(source), str(tmp_path / "one.zarr"), predictor, client=one_worker, block=BLOCK,
         outputs=("classes", "scores"), normalisation={"kind": "percentile"},
     )  # fmt: skip
     one, many = stored_bytes(tmp_path / "one.zarr"), stored_bytes(out)
@@ -165,21 +176,6 @@ def test_sigusr1_before_a_run_has_begun_ends_with_75_and_leaves_nothing(moment, 
     _, alive = psutil.wait_procs(processes, timeout=10)
     assert alive == []
     assert not out.exists()
-
-
-@pytest.fixture
-def shell(monkeypatch, capsys):
-    """Return a function that runs a command: exit code, standard output and standard error."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
-
-    def run(*argv):
-        try:
-            code = main(argv)
-        except SystemExit as exit_:  # argparse leaves so
-            code = exit_.code
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def test_the_manual_tells_of_75_of_shards_and_of_finish(shell):

@@ -15,7 +15,11 @@ pytestmark = pytest.mark.slow
 def postgres_commands():
     """Return the folder of PostgreSQL's own commands, which Debian keeps off the path."""
     found = shutil.which("initdb")
-    kept = [Path(found).resolve()] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    kept = (
+        [Path(found).resolve()]
+        if found
+        else sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    )
     return kept[-1].parent if kept else None
 
 

@@ -1,6 +1,7 @@
 """`overtile prefect up`, from an empty home: a real server, worker, deployments and automation."""
 
 import json
+import os
 import re
 import shlex
 import threading
@@ -57,7 +58,7 @@ def test_what_up_reads_is_in_the_installed_package():
     patterns = settings["tool"]["setuptools"]["package-data"]["deploy"]
     shipped = {path for pattern in patterns for path in (ROOT / "deploy").glob(pattern)}
     assert {
-        path for path in (ROOT / "deploy").rglob("*.yaml") if "kube" not in path.parts
+        path for path in (ROOT / "deploy").rglob("*.yaml") if "kubernetes" not in path.parts
     } <= shipped
     plugins = settings["project"]["entry-points"]["prefect.plugins"]
     assert plugins == {"overtile": "flows.prefect_names"}
@@ -170,14 +171,13 @@ def test_with_another_prefect_the_plugin_steps_aside_and_the_full_name_works(
 ):
     (tmp_path / "sitecustomize.py").write_text(OTHER_PREFECT)
     pairs = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    other = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     code, printed = front.prefect(
-        "prefect deployment run segment-volume/local", *LATER, *pairs, PYTHONPATH=str(tmp_path)
+        "prefect deployment run segment-volume/local", *LATER, *pairs, **other
     )
     assert code == 0, printed
     assert "takes no bare names from overtile: say FLOW/DEPLOYMENT" in printed
-    code, printed = front.prefect(
-        "prefect deployment run segment-volume", *LATER, *pairs, PYTHONPATH=str(tmp_path)
-    )
+    code, printed = front.prefect("prefect deployment run segment-volume", *LATER, *pairs, **other)
     assert code == 1
     assert "Invalid deployment name format: segment-volume" in printed
 
@@ -258,3 +258,10 @@ def test_who_else_answers_at_the_port_is_one_clear_line(
     assert printed.count("\n") == 1
     assert re.match(f"overtile: .*{told}", printed)
     assert not (front.home / ".local/state/overtile/prefect/server.json").exists()
+
+
+def test_a_server_elsewhere_that_does_not_answer_is_one_clear_line(tmp_path, new_front):
+    front = new_front(tmp_path, PREFECT_API_URL="http://192.0.2.1:4200/api")
+    code, printed = front.overtile("prefect", "up")
+    assert (code, printed.count("\n")) == (2, 1)
+    assert re.match(r"overtile: no server answers at .*another machine: start it there", printed)

@@ -26,6 +26,7 @@ from flows.parameters import ClusterOptions, SegmentOptions
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
 from pipeline import with_tta
+from pipeline.ledger import read_states
 from pipeline.prepare import SegmentRequest, prepare
 from unet import UNetPredictor
 
@@ -114,6 +115,22 @@ def test_the_flow_writes_what_python_writes_to_the_byte(completed, one_worker, t
         written = files_under(output / part)
         assert len(written) > 45
         assert written == files_under(tmp_path / "out.zarr" / part)
+
+
+def test_the_flow_does_one_share_where_it_is_told_to(
+    server, cluster, stored, weights, completed, tmp_path
+):
+    output = tmp_path / "out.zarr"
+    seen = run_flow(
+        input=stored[1], output=str(output), weights=weights("3d"),
+        options=SegmentOptions(block=BLOCK, precision="fp32", shard="2/2"), cluster=cluster,
+    )  # fmt: skip
+    assert seen.state.is_completed()
+    first, second = read_states(str(output))
+    assert (first.done, second.missing) == (0, 0)
+    assert first.blocks + second.blocks == 45
+    assert len(seen.regions()) < len(completed[0].regions())
+    assert {run.name for run in seen.regions()} < {run.name for run in completed[0].regions()}
 
 
 def test_the_flow_averages_over_orientations_as_python_does(

@@ -195,10 +195,16 @@ def test_a_run_with_resume_begins_where_there_is_no_checkpoint_and_goes_on_where
 ):
     _, out = completed
     again = parameters["options"].model_copy(update={"resume": True})
-    state = train_unet(**{**parameters, "options": again}, out=str(out), return_state=True)
-    assert state.is_completed(), state.message
-    logs = Seen(state).logs
-    assert "resuming: 6 of 6 steps are done already" in logs
+
+    def logs():
+        state = train_unet(**{**parameters, "options": again}, out=str(out), return_state=True)
+        assert state.is_completed(), state.message
+        return Seen(state).logs
+
+    assert f"done already: 6 steps; weights: {out}" in logs()
+    out.unlink()
+    assert "resuming: 6 of 6 steps are done already" in logs()
+    assert out.exists()
 
 
 STEP = {

@@ -70,7 +70,7 @@ def test_a_gap_weighs_as_in_the_whole_volume_also_where_the_core_ends_in_it(widt
     ids = stripes(width=width)
     network = UNetConfig(dims=2, base_channels=2, levels=3)
     core = (1, 16, 4)
-    _, classes, weights = maker(Stored(ids), network, core).sample(start, 0)
+    _, classes, weights = maker(Stored(ids), network, core, border_weight=10.0).sample(start, 0)
     whole_classes, objects = apply_rule(ids, rule="foreground", dims=2)
     whole = 1 + border_weights(objects[0], w0=10.0, sigma=5.0)
     place = slice(16, 16 + classes.shape[1]), slice(start, start + classes.shape[2])
