@@ -10,6 +10,7 @@ from pipeline.errors import ClusterError, RunError
 
 from .batch import BatchSystem
 from .elsewhere import check_answers
+from .places import workers_of
 from .spec import JOB_KINDS
 from .started import Started, find_started, is_running, last_words, names_text
 
@@ -73,5 +74,5 @@ def _workers(client: Client) -> tuple[WorkerLook, ...]:
             status=record["status"],
             tasks=dict(Counter(key_split(key) for key in processing.get(address, ()))),
         )
-        for address, record in client.scheduler_info(n_workers=-1)["workers"].items()
+        for address, record in workers_of(client).items()
     )  # fmt: skip

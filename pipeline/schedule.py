@@ -66,12 +66,24 @@ class InFlightLimit:
         return self._limit
 
 
+def workers_of(client: Client) -> dict[str, dict[str, Any]]:
+    """Return the scheduler's records of all workers, by address.
+
+    Not by ``Client.scheduler_info``: it stores what it fetched, and a callback of the client puts a
+    record without workers in that place every two seconds (distributed 2026.7).
+    """
+    workers: dict[str, dict[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)[
+        "workers"
+    ]
+    return workers
+
+
 def device_share(client: Client) -> dict[str, float]:
     """Return the resources that a block asks of its worker: one unit of the device.
 
     Nothing where any worker has no such resource: a task would wait for it for ever.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = workers_of(client).values()
     offered = bool(workers) and all(worker["resources"].get(DEVICE_RESOURCE) for worker in workers)
     return {DEVICE_RESOURCE: 1.0} if offered else {}
 

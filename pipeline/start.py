@@ -24,7 +24,7 @@ from .owner import SHARDS, new_token
 from .predictor import Predictor
 from .prepare import VERSION, Prepared, with_settled
 from .provenance import provenance
-from .schedule import run_all
+from .schedule import run_all, workers_of
 from .segment import BlockJob
 from .shards import check_kind
 from .stores import open_group, scheme_of
@@ -70,7 +70,7 @@ def start_run(
 
 def _check_reach(prepared: Prepared, client: Client) -> None:
     """Raise where a ``memory://`` store is asked of workers in other processes."""
-    addresses = list(client.scheduler_info(n_workers=-1)["workers"])
+    addresses = list(workers_of(client))
     if not addresses:
         raise ClusterError("the cluster has no workers: start some, then run again")
     uris = (prepared.source.uri, prepared.request.output)
@@ -86,7 +86,7 @@ def _check_reach(prepared: Prepared, client: Client) -> None:
 def _check_memory(prepared: Prepared, client: Client) -> None:
     """Raise where a worker cannot hold a tile and a block for each of its threads."""
     budget = prepared.budget
-    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+    for worker in workers_of(client).values():
         need = budget.tile_memory_bytes + worker["nthreads"] * budget.block_memory_bytes
         has = worker.get("memory_limit") or need
         if need <= has:

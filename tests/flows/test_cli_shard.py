@@ -104,7 +104,7 @@ def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
     try:
         for number, send in ((2, signal.SIGKILL), (3, signal.SIGUSR1)):
             wait_until(lambda n=number: len(done(out, n)) >= ENOUGH, shares[number])
-            shares[number].send_signal(send)
+            os.killpg(shares[number].pid, send)  # its workers too, as Slurm does
         said = {number: share.communicate(timeout=200)[1] for number, share in shares.items()}
     finally:
         for share in shares.values():
