@@ -12,7 +12,7 @@ from pipeline.shards import merge_shares
 
 from .drain import Drain
 from .parameters import SegmentOptions
-from .terminal import counted, duration_text, say, shown
+from .terminal import counted, duration_text, rate_text, say, shown
 
 
 def run_segmentation(
@@ -77,7 +77,7 @@ def say_result(run: SegmentRun) -> None:
         earlier = f", {run.resumed_blocks} by earlier runs" if run.resumed_blocks else ""
         say(
             f"done: {counted(total, 'block')}{earlier}; {figures.voxels:,} voxels in "
-            f"{duration_text(figures.seconds)}, {speed:.2f} Mvoxel/s"
+            f"{duration_text(figures.seconds)}, {rate_text(speed)} Mvoxel/s"
         )
     if bad := run.figures.bad_voxels:
         say(f"warning: {bad:,} voxels of the input are NaN or infinite: read as 0")

@@ -83,7 +83,7 @@ def rate_text(rate: float) -> str:
 def shown(run: SegmentRun) -> Iterator[None]:
     """Show the run's progress while inside; asks the run, never holds it up."""
     if run.resumed_blocks:
-        say(f"resuming: {run.resumed_blocks} of {len(run.prepared.plan)} blocks are done already")
+        say(f"resuming: {run.resumed_blocks} of {run.blocks} blocks are done already")
     with _bar(run) if sys.stderr.isatty() else _lines(run):
         yield
 
@@ -110,7 +110,7 @@ def _bar(run: SegmentRun) -> Iterator[None]:
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("segment", total=len(run.prepared.plan), text="")
+        task = bar.add_task("segment", total=run.blocks, text="")
 
         def update() -> None:
             progress = run.progress()

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import zarr
@@ -56,7 +55,7 @@ class SlowRun:
     """A run as the terminal sees it, with a block every 20 ms."""
 
     resumed_blocks = 0
-    prepared = SimpleNamespace(plan=range(200))
+    blocks = 200
 
     def __init__(self):
         self.started = time.monotonic()
