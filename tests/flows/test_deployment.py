@@ -1,4 +1,4 @@
-"""The deployment `segment-volume/local`, as the README says it: a real server, worker and runs."""
+"""The deployment `segment-volume/local`, as docs/prefect.md says it: a real server, worker and runs."""
 
 import json
 import os
@@ -147,10 +147,10 @@ def stored(tmp_path, textured):
     return tmp_path / "in.zarr"
 
 
-def test_the_recipe_is_the_readmes():
-    readme = (ROOT / "README.md").read_text()
+def test_the_recipe_is_the_one_in_the_docs():
+    page = (ROOT / "docs/prefect.md").read_text()
     for command in (SERVER, *RECIPE, WORKER, f"{RUN} --watch"):
-        assert f"    {command}" in readme
+        assert f"    {command}" in page
 
 
 def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(door, stored, tmp_path):
