@@ -110,7 +110,10 @@ class Segmentation(threading.Thread):
         assert not self.is_alive()
 
 
-@pytest.mark.parametrize("whose", ["ours", pytest.param("theirs", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "whose",
+    [pytest.param("ours", marks=pytest.mark.slow), pytest.param("theirs", marks=pytest.mark.slow)],
+)
 def test_a_segmentation_and_a_training_on_the_same_workers_take_turns(whose, request, tmp_path):
     client = request.getfixturevalue(whose)
     heard, resumed = [], []

@@ -242,7 +242,10 @@ def in_a_shell(place, changes):
     return ended, time.monotonic() - begun
 
 
-@pytest.mark.parametrize("who", ["nobody", "a web server", "an empty scheduler file"])
+@pytest.mark.parametrize(
+    "who",
+    [pytest.param("nobody", marks=pytest.mark.slow), "a web server", "an empty scheduler file"],
+)
 def test_a_cluster_that_does_not_answer_is_one_line_within_15_s(who, place, request):
     where = {"nobody": lambda: "tcp://127.0.0.1:1",
              "a web server": lambda: request.getfixturevalue("web_server"),

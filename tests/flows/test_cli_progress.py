@@ -98,6 +98,7 @@ def command(weights, textured, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_out(command):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0

@@ -235,6 +235,7 @@ def training(tmp_path, textured):
     return parameters, tmp_path / "w.training"
 
 
+@pytest.mark.slow
 def test_a_training_of_the_deployment_completes(door, training):
     parameters, directory = training
     code, printed, _ = door.run(**parameters)

@@ -157,7 +157,11 @@ def test_a_killed_worker_costs_no_voxel(command, undisturbed, tmp_path):
 
 @pytest.mark.parametrize(
     ("how", "whom"),
-    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    [
+        pytest.param(signal.SIGTERM, os.kill, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, os.kill, marks=pytest.mark.slow),
+        (signal.SIGINT, os.killpg),
+    ],
     ids=["SIGTERM", "SIGINT", "Ctrl-C in a terminal"],
 )
 def test_a_stopped_run_says_one_line_leaves_no_process_and_resumes(

@@ -202,6 +202,7 @@ def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
         np.testing.assert_array_equal(voxels, whole[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_on_s3_shares_race_for_one_output_too_and_their_ledgers_become_one(
     segment, whole, s3, measured
 ):
