@@ -1,4 +1,4 @@
-"""The deployment `segment-volume/local` as docs/prefect.md says it: real server, worker and runs."""
+"""The deployment `segment-volume/local` as docs/prefect.md has it: real server and runs."""
 
 import json
 import os
