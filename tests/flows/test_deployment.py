@@ -49,6 +49,7 @@ class Door:
             "PREFECT_SERVER_API_PORT": str(self.port),
             "DO_NOT_TRACK": "1",
             "COLUMNS": "400",
+            "PWD": str(ROOT),  # as every shell has it
         }
 
     def prefect(self, command, *arguments, cwd=ROOT):
