@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         prepared = prepare(request, parameters.predictor(options.weights), finishing=True)
         if lacking := incomplete_shares(prepared.request.output):
             raise RunError(advice(lacking, arguments=options.given))
-        run_finish(prepared, spec=spec, drain=drain)
+        run_finish(prepared, weights=options.weights, spec=spec, drain=drain)
 
 
 def advice(lacking: Sequence[ShareState], *, arguments: Sequence[str]) -> str:

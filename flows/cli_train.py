@@ -116,6 +116,7 @@ def _run(options: argparse.Namespace) -> None:
     from deploy import open_cluster
 
     from .parameters import ClusterOptions
+    from .preflight_checks import check_before_start
     from .train_parameters import TrainOptions, training_cluster
     from .training_door import run_interruptibly
     from .training_setup import prepare_training
@@ -135,6 +136,7 @@ def _run(options: argparse.Namespace) -> None:
         say(line)
     with open_cluster(spec) as client:
         say(f"dashboard: {client.dashboard_link}")
+        check_before_start(client, tell=say)
         with shown_on_terminal() as listener:
             end = run_interruptibly(prepared, client, listeners=[listener])
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")

@@ -12,6 +12,7 @@ from pipeline.shards import merge_shares
 
 from .drain import Drain
 from .parameters import SegmentOptions
+from .preflight_checks import check_before_start
 from .terminal import counted, duration_text, rate_text, say, shown
 
 
@@ -30,17 +31,18 @@ def run_segmentation(
     """
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights))
-    return _run(prepared, spec, drain)
+    return _run(prepared, weights=weights, spec=spec, drain=drain)
 
 
-def run_finish(prepared: Prepared, *, spec: ClusterSpec, drain: Drain) -> SegmentRun:
+def run_finish(prepared: Prepared, *, weights: str, spec: ClusterSpec, drain: Drain) -> SegmentRun:
     """End an output whose shares are complete: one ledger, its pyramid, its report."""
     merge_shares(prepared.request.output)
-    return _run(prepared, spec, drain)
+    return _run(prepared, weights=weights, spec=spec, drain=drain)
 
 
-def _run(prepared: Prepared, spec: ClusterSpec, drain: Drain | None) -> SegmentRun:
+def _run(prepared: Prepared, *, weights: str, spec: ClusterSpec, drain: Drain | None) -> SegmentRun:
     with open_cluster(spec, tell=say) as client:
+        check_before_start(client, prepared, weights=weights, tell=say)
         if prepared.record["kind"] in MEASURED_KINDS and prepared.fate != "resumed":
             say(f"measuring the normalisation first; dashboard: {client.dashboard_link}")
         run = SegmentRun.start(prepared, client, tell=say)

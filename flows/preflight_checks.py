@@ -58,6 +58,7 @@ def preflight(
 @contextmanager
 def _segment_checks(prepared: Prepared, weights: str | None) -> Iterator[list[Check]]:
     from pipeline.explain import redacted
+    from unet.location import settle_uri
 
     source, output = prepared.source, prepared.request.output
     expected = prepared.sample_digest.split()[0]
@@ -65,7 +66,8 @@ def _segment_checks(prepared: Prepared, weights: str | None) -> Iterator[list[Ch
     checks = [Check(name="input", ask=partial(first_sample, source), judge=read)]
     if weights is not None:
         same = partial(weights_findings, prepared.predictor.digest)
-        checks.append(Check(name="weights", ask=partial(weights_digest, weights), judge=same))
+        uri = settle_uri(weights)  # a worker's own folder is another one
+        checks.append(Check(name="weights", ask=partial(weights_digest, uri), judge=same))
     checks.append(room_check(prepared))
     with output_check(output, token=f".overtile-preflight-{uuid4().hex[:12]}") as check:
         yield [*checks, check]

@@ -31,7 +31,7 @@ def output_check(output: str, *, token: str) -> Iterator[Check]:
 
     token: the mark's name. All marks are gone on leaving.
     """
-    from pipeline.explain import redacted
+    from pipeline.explain import explained, redacted
     from pipeline.stores import is_local, parent_of, scheme_of
 
     findings = partial(output_findings, redacted(output))
@@ -39,7 +39,8 @@ def output_check(output: str, *, token: str) -> Iterator[Check]:
         yield Check(name="output", ask=_nothing, judge=findings)
     elif is_local(output):
         mark = folder_of_marks(Path(output)) / token
-        mark.touch()
+        with explained(OutputError, output):
+            mark.touch()
         try:
             yield Check(name="output", ask=partial(write_beside, str(mark)), judge=findings)
         finally:

@@ -20,6 +20,7 @@ from pipeline.run_report import keep_report, run_report
 
 from .artifacts import link_dashboard, progress_shown, show_report
 from .parameters import ClusterOptions, SegmentOptions
+from .preflight_checks import check_before_start
 
 ARTIFACT_PICTURE_SIDE = 384
 """Pictures inside an artifact travel through Prefect's database: smaller than the report's."""
@@ -74,6 +75,7 @@ def segment_volume(
     with open_cluster(spec) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
+        check_before_start(client, prepared, weights=weights, tell=logger.warning)
         run = SegmentRun.start(prepared, client, tell=logger.info)
         try:
             with progress_shown(run):

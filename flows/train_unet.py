@@ -10,6 +10,7 @@ from deploy import open_cluster
 
 from .artifacts import link_dashboard
 from .parameters import ClusterOptions
+from .preflight_checks import check_before_start
 from .train_parameters import LabelledVolume, TrainOptions, training_cluster
 from .training_artifacts import training_in_prefect
 from .training_door import run_interruptibly
@@ -50,6 +51,7 @@ def train_unet(
     with open_cluster(spec) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
+        check_before_start(client, tell=logger.warning)
         with training_in_prefect(prepared.recipe.class_names or ()) as artifacts:
             lines = TerminalLines(logger.info)
             run_interruptibly(prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S)

@@ -22,6 +22,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 
+from deploy.findings import Finding
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 600
 
@@ -153,3 +155,12 @@ def front(tmp_path_factory):
     finally:
         code, printed = front.overtile("prefect", "down", "--cancel")
     assert code == 0, printed
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """Have preflight find what forbids a run; return what it says."""
+    text = "worker a on b has another voice: give it ours"
+    found = (Finding(level="error", check="voice", text=text),)
+    monkeypatch.setattr("flows.preflight_checks.preflight", lambda *_, **__: found)
+    return text

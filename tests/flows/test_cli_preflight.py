@@ -21,7 +21,7 @@ from flows.parameters import SegmentOptions
 from flows.preflight_checks import check_before_start, preflight
 from flows.preflight_device import device_findings
 from flows.preflight_output import planned, room_findings
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, OutputError
 from pipeline.prepare import prepare
 
 
@@ -131,6 +131,48 @@ def test_a_path_that_means_another_disk_on_the_worker_is_an_error(elsewhere, pla
     assert "reads other voxels in /proc/self/cwd/in.zarr" in other["input"]
     assert names(place) == before
     assert names(folder) == ["in.zarr"]
+
+
+def test_a_run_looks_before_it_starts_and_writes_nothing_where_it_may_not(
+    elsewhere, place, monkeypatch, capsys
+):
+    client, _ = elsewhere
+    monkeypatch.chdir(place)
+    before = names(place)
+    arguments = [str(place / "in.zarr"), "/proc/self/cwd/out.zarr", "--weights", "w.safetensors",
+                 "--cluster", client.scheduler.address]  # fmt: skip
+    assert main(["segment", *arguments]) == 2
+    assert "has another disk at /proc/self/cwd" in capsys.readouterr().err
+    assert names(place) == before
+
+
+def test_weights_may_be_named_from_our_folder(elsewhere, place, monkeypatch):
+    client, _ = elsewhere
+    monkeypatch.chdir(place)
+    prepared, _ = prepared_in(place)
+    found = preflight(client, prepared, weights="w.safetensors")
+    assert [finding.check for finding in found if finding.level == "error"] == []
+
+
+def test_an_output_beside_which_nothing_may_be_written_is_one_line(one_worker, place, monkeypatch):
+    prepared, _ = prepared_in(place)
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", closed)
+    with pytest.raises(OutputError, match="access is denied"):
+        preflight(one_worker, prepared)
+
+
+def test_a_training_looks_before_it_starts(one_worker, place, refusing, capsys):
+    zarr.create_array(place / "labels.zarr", data=np.arange(16384).reshape(16, 32, 32) % 2)
+    before = names(place)
+    arguments = ["--volume", str(place / "in.zarr"), "--labels", str(place / "labels.zarr"),
+                 "--out", str(place / "new.safetensors")]  # fmt: skip
+    assert main(["train", *arguments, "--cluster", one_worker.scheduler.address]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"overtile: {refusing}"
+    assert names(place) == before
 
 
 def test_what_is_planned_is_what_is_written_before_compression(place):

@@ -339,3 +339,12 @@ def test_outputs_are_chosen_from_a_list(schema):
     field = dict(fields_of(schema))["options.outputs"]
     assert field["items"]["enum"] == ["classes", "scores"]
     assert field["default"] == ["classes"]
+
+
+def test_the_flow_looks_before_it_starts(server, cluster, stored, weights, tmp_path, refusing):
+    seen = run_flow(
+        input=stored[1], output=str(tmp_path / "out.zarr"), weights=weights("3d"), cluster=cluster
+    )
+    assert seen.state.is_failed()
+    assert refusing in seen.state.message
+    assert not (tmp_path / "out.zarr").exists()

@@ -258,3 +258,11 @@ def test_the_form_asks_for_volumes_and_out_and_describes_every_option(schema):
     for name, field in {**options, **schema["definitions"]["LabelledVolume"]["properties"]}.items():
         assert field.get("title"), name
         assert len(field.get("description", "")) > 5, name
+
+
+def test_the_flow_looks_before_it_starts(server, parameters, tmp_path, refusing):
+    out = tmp_path / "w.safetensors"
+    state = train_unet(**parameters, out=str(out), return_state=True)
+    assert state.is_failed()
+    assert refusing in state.message
+    assert not list(tmp_path.iterdir())
