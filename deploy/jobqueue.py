@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .local import KEPT_MEMORY
 from .shell import word_with_variables, words
 from .spec import CLOSE_S, ClusterSpec, JobSpec
 from .turns import DEVICE
@@ -112,6 +113,7 @@ def prologue(job: JobSpec) -> list[str]:
         "PYTHONSAFEPATH": "1",  # a folder pipeline/ in the job's directory is not our package
         "OMP_NUM_THREADS": str(max(1, job.cpus_per_job // job.workers)),
         "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
+        **KEPT_MEMORY,
         "OVERTILE_JOB_ENDS_AT": f"$(($(date +%s) + {job.walltime_s}))",
         "OVERTILE_DRAIN_S": f"{job.margin_s:g}",
         "OVERTILE_CLOSE_S": f"{CLOSE_S:g}",
@@ -126,6 +128,7 @@ def prologue(job: JobSpec) -> list[str]:
 
 
 def _slurm(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
+    logs = logs.replace("%", "%%")  # in the name of a log, % begins a pattern
     gres = job.gres or (f"gpu:{job.gpus_per_job}" if job.gpus_per_job else None)
     options = {"qos": job.qos, "gres": gres, "constraint": job.constraint}
     given = [f"--{name}={shlex.quote(value)}" for name, value in options.items() if value]

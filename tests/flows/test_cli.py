@@ -26,7 +26,10 @@ def shell(monkeypatch, capsys):
     return run
 
 
-COMMANDS = ["segment", "plan", "train", "evaluate", "weights", "demo"]
+COMMANDS = [
+    "segment", "plan", "train", "evaluate", "weights", "demo", "preflight", "submit", "status",
+    "finish", "cluster", "prefect",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -44,6 +47,12 @@ def test_help_is_the_manual_of_every_command(command, shell):
         "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
         "weights": ["--json"],
         "demo": ["--directory"],
+        "preflight": ["INPUT", "--cluster", "--weights", "--json"],
+        "submit": ["segment"],
+        "status": ["OUTPUT", "--json"],
+        "finish": ["OUTPUT", "--weights", "--cluster"],
+        "cluster": ["start", "status", "stop"],
+        "prefect": ["up", "status", "down"],
     }[command]  # fmt: skip
     assert [word for word in wanted if word not in out] == []
 
