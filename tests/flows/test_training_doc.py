@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_the_config_file_states_every_setting_and_its_default():
     all_set = re.sub(r"^# (\w+ = )", r"\1", block("toml"), flags=re.MULTILINE)
     record = recipe_from_toml(all_set, where="docs").to_dict()
     assert None not in [*record["training"].values(), *record["labels"].values()]
+    assert names_in(tomllib.loads(all_set)) == names_in(expected)
+
+
+def names_in(record):
+    """Return the names of a nested record, those of a part with a dot behind it."""
+    parts = {name: value for name, value in record.items() if isinstance(value, dict)}
+    inner = {f"{part}.{name}" for part, values in parts.items() for name in names_in(values)}
+    return {*record} | inner
 
 
 def test_every_option_that_is_named_exists():
