@@ -1,0 +1,105 @@
+"""The network over the tiles of a volume in memory: what a pipeline around it is measured against.
+
+No store, no scheduler, no halo but a mirrored edge made beforehand; bfloat16, channels-last, classes
+into an array. Processes share the tiles out, in turn; each has passed one tile before the clock runs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unet import load_weights
+
+Tile = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BareLoop:
+    """What each process is told."""
+
+    weights: str
+    raw: str
+    """A .npy file, uint8 (z, y, x)."""
+    core: tuple[int, int, int]
+    """Voxels that one pass gives."""
+    processes: int
+    threads: int
+
+
+def tiles(shape: Sequence[int], core: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return where the cores start, on the grid of the core's own size."""
+    z, y, x = (range(0, n, c) for n, c in zip(shape, core, strict=True))
+    return [(a, b, c) for a in z for b in y for c in x]
+
+
+def seconds(loop: BareLoop) -> float:
+    """Return how long the processes took, from their common start to the last one's end."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(loop.processes)
+    times: Any = context.Queue()
+    running = [
+        context.Process(target=_run, args=(loop, number, barrier, times))
+        for number in range(loop.processes)
+    ]
+    for process in running:
+        process.start()
+    spans = [times.get() for _ in running]
+    for process in running:
+        process.join()
+    return max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+def _run(loop: BareLoop, number: int, barrier: Any, times: Any) -> None:
+    torch.set_num_threads(loop.threads)
+    loaded, info = load_weights(loop.weights)
+    config = info.config
+    layout = torch.channels_last if config.dims == 2 else torch.channels_last_3d
+    model: Any = loaded.eval().requires_grad_(False).to(torch.bfloat16).to(memory_format=layout)
+    raw = np.load(loop.raw)
+    halo = config.halo if config.dims == 3 else (0, *config.halo)
+    rest = [-n % c for n, c in zip(raw.shape, loop.core, strict=True)]
+    padded = np.pad(raw, [(h, h + r) for h, r in zip(halo, rest, strict=True)], "reflect")
+    padded_out = np.zeros([n + r for n, r in zip(raw.shape, rest, strict=True)], np.uint8)
+    starts = tiles(raw.shape, loop.core)[number :: loop.processes]
+
+    def one(start: tuple[int, int, int]) -> None:
+        size = config.input_shape(loop.core[3 - config.dims :])
+        inner = (loop.core[0], *size) if config.dims == 2 else size
+        box = tuple(slice(a, a + n) for a, n in zip(start, inner, strict=True))
+        x = _laid_out(padded[box], config.dims, layout)
+        with torch.inference_mode():
+            classes = model(x).argmax(dim=1).to(torch.uint8).numpy()
+        _put(padded_out, classes, start, loop.core, config.dims)
+
+    one(starts[0])
+    barrier.wait()
+    begun = time.time()
+    for start in starts:
+        one(start)
+    times.put((begun, time.time()))
+
+
+def _laid_out(tile: NDArray[np.uint8], dims: int, layout: torch.memory_format) -> torch.Tensor:
+    x = torch.from_numpy(tile.astype(np.float32) / 255)
+    x = x[:, None] if dims == 2 else x[None, None]
+    return x.to(torch.bfloat16).contiguous(memory_format=layout)
+
+
+def _put(
+    out: NDArray[np.uint8],
+    classes: NDArray[np.uint8],
+    start: tuple[int, int, int],
+    core: tuple[int, int, int],
+    dims: int,
+) -> None:
+    scores = classes if dims == 2 else classes[0]
+    place = tuple(slice(a, a + n) for a, n in zip(start, core, strict=True))
+    out[place] = scores[tuple(slice(0, n) for n in core)]

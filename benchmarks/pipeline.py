@@ -1,0 +1,172 @@
+"""``overtile segment``, Zarr to Zarr, against the network over tiles of the same volume in memory.
+
+    python -m benchmarks.pipeline [--cases NAME,…] [--rounds N] [--repeat N]
+
+A volume of noise is segmented by the shell's command through a Dask cluster of this machine, which
+has segmented a small one before; its seconds are the run's own, from opened to finished. Beside it,
+the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memory, cores of 512² in
+2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our plan's
+tiles in two processes. Prints our seconds over the better one's, and what workers did in them.
+
+--repeat makes the volume so many times deeper: 60 s of work and more want 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from deploy import open_cluster
+from flows.parameters import SegmentOptions
+from pipeline.prepare import prepare
+from pipeline.status import read_status
+from unet import UNet, UNetConfig, save_weights
+
+from . import bare_loop
+from .bare_loop import BareLoop
+from .measuring import in_turn, keep, ratios, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network, and a volume that suits it."""
+
+    network: UNetConfig
+    shape: tuple[int, int, int]
+    core: tuple[int, int, int] | None
+    """Of the bare loop; None: the plan's tile."""
+
+
+CASES = {
+    "2-D base 32": Case(
+        UNetConfig(dims=2, base_channels=32, levels=5), (8, 1024, 1536), (1, 512, 512)
+    ),
+    "2-D base 64": Case(
+        UNetConfig(dims=2, base_channels=64, levels=5), (4, 1024, 1536), (1, 512, 512)
+    ),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (96, 256, 256), None),
+}
+STAGES = ("read", "wait", "device", "write")
+
+
+class Place:
+    """A folder with a case's weights, volume and small volume."""
+
+    def __init__(self, folder: Path, case: Case, *, repeat: int) -> None:
+        self.folder, self.case = folder, case
+        self.weights = str(folder / "w.safetensors")
+        self.shape = (case.shape[0] * repeat, *case.shape[1:])
+        save_weights(UNet(case.network), self.weights, normalisation={"kind": "dtype"})
+        raw = np.random.default_rng(0).normal(128, 12, self.shape).clip(0, 255).astype(np.uint8)
+        np.save(folder / "raw.npy", raw)
+        for name, values in (("raw.zarr", raw), ("small.zarr", raw[:8, :256, :512])):
+            zarr.create_array(
+                folder / name, data=values, chunks=(min(8, len(values)), 128, 128),
+                shards=(min(8, len(values)), 256, 512), dimension_names=("z", "y", "x"),
+            )  # fmt: skip
+        self.runs = 0
+
+    def tile(self) -> tuple[int, int, int]:
+        """Return the tile that our plan takes."""
+        options = SegmentOptions()
+        request = options.request(
+            input=str(self.folder / "raw.zarr"), output=str(self.folder / "planned.zarr")
+        )
+        z, y, x = prepare(request, options.predictor(self.weights)).plan.tile
+        return z, y, x
+
+    def segment(self, name: str, address: str) -> str:
+        """Segment by the command; return where the output is."""
+        self.runs += 1
+        output = str(self.folder / f"out{self.runs}.zarr")
+        command = [sys.executable, "-P", "-m", "flows.cli", "segment", str(self.folder / name)]
+        options = ["--weights", self.weights, "--cluster", address]
+        subprocess.run([*command, output, *options], check=True, capture_output=True)
+        return output
+
+
+def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
+    """Return the figures of one case."""
+    with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
+        place = Place(Path(name), case, repeat=repeat)
+        tile = place.tile()
+        address = client.scheduler.address
+        place.segment("small.zarr", address)
+        figures: list[dict[str, Any]] = []
+        commands: list[float] = []
+
+        def ours() -> float:
+            start = time.perf_counter()
+            status = read_status(place.segment("raw.zarr", address))
+            commands.append(time.perf_counter() - start)
+            figures.append(status.figures.to_json())
+            return status.figures.seconds
+
+        def loop(core: tuple[int, int, int], processes: int) -> Callable[[], float]:
+            job = BareLoop(
+                weights=place.weights, raw=str(place.folder / "raw.npy"), core=core,
+                processes=processes, threads=max(1, (os.cpu_count() or 1) // processes),
+            )  # fmt: skip
+            return partial(bare_loop.seconds, job)
+
+        core = case.core or tile
+        cases = {
+            "overtile": ours,
+            "bare, 1 process": loop(core, 1),
+            "bare, 2 processes": loop(core, 2),
+        }
+        if core != tile:
+            cases["bare, our tiles"] = loop(tile, 2)
+        seconds = in_turn(cases, rounds=rounds, warm=0)
+    better = min(
+        ("bare, 1 process", "bare, 2 processes"), key=lambda name: sorted(seconds[name])[rounds // 2]
+    )
+    stages = figures[-1]["stage_seconds"]
+    return {
+        "shape": list(place.shape),
+        "tile": list(tile),
+        "bare_core": list(core),
+        "seconds": {name: spread(values) for name, values in seconds.items()},
+        "command_seconds": spread(commands),
+        "better": better,
+        "over_bare": ratios(seconds["overtile"], seconds[better]),
+        "over_bare_of_our_tiles": ratios(
+            seconds["overtile"], seconds.get("bare, our tiles", seconds["bare, 2 processes"])
+        ),
+        "stage_seconds": {stage: stages[stage] for stage in STAGES},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=1)
+    options = parser.parse_args()
+    figures = {}
+    for name in options.cases.split(","):
+        figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)
+        medians = {case: values["median"] for case, values in found["seconds"].items()}
+        print(
+            f"{name}, tile {found['tile']}: {medians}\n  overtile / {found['better']}: "
+            f"{found['over_bare']['median']:.2f}, / the same tiles in memory: "
+            f"{found['over_bare_of_our_tiles']['median']:.2f}; stages {found['stage_seconds']}",
+            flush=True,
+        )
+    print(keep("pipeline", {"repeat": options.repeat, "cases": figures}))
+
+
+if __name__ == "__main__":
+    main()
