@@ -1,7 +1,7 @@
 """The network over the tiles of a volume in memory: what a pipeline around it is measured against.
 
-No store, no scheduler, no halo but a mirrored edge made beforehand; bfloat16, channels-last, classes
-into an array. Processes share the tiles out, in turn; each has passed one tile before the clock runs.
+No store, no scheduler, a mirrored edge made beforehand; bfloat16, channels-last, classes into an
+array. Processes share the tiles out in turn; each has passed one tile before the clock runs.
 """
 
 from __future__ import annotations
@@ -59,10 +59,8 @@ def seconds(loop: BareLoop) -> float:
 
 def _run(loop: BareLoop, number: int, barrier: Any, times: Any) -> None:
     torch.set_num_threads(loop.threads)
-    loaded, info = load_weights(loop.weights)
-    config = info.config
-    layout = torch.channels_last if config.dims == 2 else torch.channels_last_3d
-    model: Any = loaded.eval().requires_grad_(False).to(torch.bfloat16).to(memory_format=layout)
+    model, layout = prepared_model(loop.weights)
+    config = model.config
     raw = np.load(loop.raw)
     halo = config.halo if config.dims == 3 else (0, *config.halo)
     rest = [-n % c for n, c in zip(raw.shape, loop.core, strict=True)]
@@ -74,7 +72,9 @@ def _run(loop: BareLoop, number: int, barrier: Any, times: Any) -> None:
         size = config.input_shape(loop.core[3 - config.dims :])
         inner = (loop.core[0], *size) if config.dims == 2 else size
         box = tuple(slice(a, a + n) for a, n in zip(start, inner, strict=True))
-        x = _laid_out(padded[box], config.dims, layout)
+        x = to_tensor(padded[box])
+        x = x[:, None] if config.dims == 2 else x[None, None]
+        x = x.to(torch.bfloat16).contiguous(memory_format=layout)
         with torch.inference_mode():
             classes = model(x).argmax(dim=1).to(torch.uint8).numpy()
         _put(padded_out, classes, start, loop.core, config.dims)
@@ -87,10 +87,17 @@ def _run(loop: BareLoop, number: int, barrier: Any, times: Any) -> None:
     times.put((begun, time.time()))
 
 
-def _laid_out(tile: NDArray[np.uint8], dims: int, layout: torch.memory_format) -> torch.Tensor:
-    x = torch.from_numpy(tile.astype(np.float32) / 255)
-    x = x[:, None] if dims == 2 else x[None, None]
-    return x.to(torch.bfloat16).contiguous(memory_format=layout)
+def prepared_model(weights: str) -> tuple[Any, torch.memory_format]:
+    """Return a network as it computes fastest in torch alone, and the layout that it wants."""
+    model, info = load_weights(weights)
+    layout = torch.channels_last if info.config.dims == 2 else torch.channels_last_3d
+    fast: Any = model.eval().requires_grad_(False).to(torch.bfloat16)
+    return fast.to(memory_format=layout), layout
+
+
+def to_tensor(raw: NDArray[np.uint8]) -> torch.Tensor:
+    """Return grey values as the network wants them: the dtype's range as 0 to 1."""
+    return torch.from_numpy(raw.astype(np.float32) / 255)
 
 
 def _put(

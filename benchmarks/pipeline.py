@@ -5,8 +5,8 @@
 A volume of noise is segmented by the shell's command through a Dask cluster of this machine, which
 has segmented a small one before; its seconds are the run's own, from opened to finished. Beside it,
 the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memory, cores of 512² in
-2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our plan's
-tiles in two processes. Prints our seconds over the better one's, and what workers did in them.
+2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our
+plan's tiles in two processes. Prints our seconds over the better one's, and what workers did.
 
 --repeat makes the volume so many times deeper: 60 s of work and more want 3.
 """
@@ -131,7 +131,8 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
             cases["bare, our tiles"] = loop(tile, 2)
         seconds = in_turn(cases, rounds=rounds, warm=0)
     better = min(
-        ("bare, 1 process", "bare, 2 processes"), key=lambda name: sorted(seconds[name])[rounds // 2]
+        ("bare, 1 process", "bare, 2 processes"),
+        key=lambda name: sorted(seconds[name])[rounds // 2],
     )
     stages = figures[-1]["stage_seconds"]
     return {

@@ -10,6 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask
@@ -48,11 +49,13 @@ def store_outcomes(
     group = f"segment-block-{job.run_token}-{region.number}"
     resources = device_share(client)
 
-    def submit(index: Shape) -> Future:
-        return client.submit(
-            segment_block, job, index, key=(group, *index), retries=retries, pure=False,
+    def submit(indices: list[Shape]) -> list[Future]:
+        keys = [(group, *index) for index in indices]
+        futures: list[Future] = client.map(
+            partial(segment_block, job), indices, key=keys, retries=retries, pure=False,
             resources=resources,
         )  # fmt: skip
+        return futures
 
     for outcomes in drive(client, iter(left), submit, limit=limit, stop=stop):
         yield Batch(
@@ -76,10 +79,10 @@ def graph_outcomes(
     futures = client.compute([write for _, write in writes], retries=retries)
     pairs = list(zip([blocks for blocks, _ in writes], futures, strict=True))
 
-    def submit(pair: tuple[list[Shape], Future]) -> Future:
-        return pair[1]
+    def futures_of(some: list[tuple[list[Shape], Future]]) -> list[Future]:
+        return [future for _, future in some]
 
-    for outcomes in drive(client, iter(pairs), submit, limit=lambda: len(pairs) + 1, stop=stop):
+    for outcomes in drive(client, iter(pairs), futures_of, limit=lambda: len(pairs) + 1, stop=stop):
         yield Batch(
             [result for o in outcomes if o.error is None for result in o.result],
             [(i, reason(o)) for o in outcomes if o.error is not None for i in o.item[0]],

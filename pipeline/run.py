@@ -129,6 +129,7 @@ class SegmentRun:
         self, results: Iterable[BlockResult], failures: Iterable[tuple[tuple[int, ...], str]]
     ) -> None:
         results, failures = list(results), list(failures)
+        self._limit.ended(len(results))
         self._ledger.record([result.index for result in results], BlockState.DONE)
         self._ledger.record([index for index, _ in failures], BlockState.SET_ASIDE)
         with self._lock:

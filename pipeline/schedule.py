@@ -6,6 +6,7 @@ scheduler and the driver hold no more for a million blocks than for a hundred.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -23,6 +24,8 @@ Item = TypeVar("Item")
 
 IN_FLIGHT_PER_THREAD = 2
 """One task runs while the next one waits on the worker: no thread waits for the driver."""
+AHEAD_S = 0.5
+"""Tasks of milliseconds would wait for the driver: of these, as many as end in so long are more."""
 DEVICE_RESOURCE = "device"
 """What workers offer a unit of per thread, so that blocks and training ranks take turns."""
 
@@ -37,13 +40,19 @@ class Outcome(Generic[Item]):
 
 
 class InFlightLimit:
-    """How many futures may exist at once, asked of the cluster every few seconds: it may grow."""
+    """How many futures may exist at once, asked of the cluster every few seconds: it may grow.
+
+    It follows the threads that there are, and the tasks that end in half a second, where these are
+    more. Any thread may call it.
+    """
 
     def __init__(self, client: Client, *, every_s: float = 2.0) -> None:
         self._client = client
         self._every_s = every_s
-        self._asked_at = -every_s
+        self._asked_at: float | None = None
         self._limit = 1
+        self._ended = 0
+        self._lock = threading.Lock()
         self._drained = threading.Event()
 
     def drain(self) -> None:
@@ -59,11 +68,19 @@ class InFlightLimit:
         """Return the limit of now."""
         if self.is_drained:
             return 0
-        if time.monotonic() - self._asked_at >= self._every_s:
-            threads = sum(self._client.nthreads().values())
-            self._limit = max(2, IN_FLIGHT_PER_THREAD * threads)
-            self._asked_at = time.monotonic()
-        return self._limit
+        with self._lock:
+            now = time.monotonic()
+            if self._asked_at is None or now - self._asked_at >= self._every_s:
+                threads = sum(self._client.nthreads().values())
+                per_s = self._ended / (now - self._asked_at) if self._asked_at else 0.0
+                self._limit = max(2, IN_FLIGHT_PER_THREAD * threads, round(per_s * AHEAD_S))
+                self._asked_at, self._ended = now, 0
+            return self._limit
+
+    def ended(self, count: int) -> None:
+        """Count tasks that have ended."""
+        with self._lock:
+            self._ended += count
 
 
 def workers_of(client: Client) -> dict[str, dict[str, Any]]:
@@ -91,33 +108,32 @@ def device_share(client: Client) -> dict[str, float]:
 def drive(
     client: Client,
     items: Iterator[Item],
-    submit: Callable[[Item], Future],
+    submit: Callable[[list[Item]], list[Future]],
     *,
     limit: Callable[[], int],
     stop: threading.Event,
 ) -> Iterator[list[Outcome[Item]]]:
     """Yield outcomes in batches, as they come, until every item has one.
 
-    submit makes the future of an item (with its key and retries). An error is an outcome, not an
-    exception. Once ``limit`` is 0 nothing new is submitted, and what is in flight comes to its end.
-    Once ``stop`` is set nothing new is submitted, and what is in flight is cancelled. Every future
-    is released as its outcome is yielded.
+    submit makes the futures of some items, in their order (with keys and retries): one message to
+    the scheduler for many small tasks. An error is an outcome, no exception. Once ``limit`` is 0
+    nothing new is submitted, and what is in flight comes to its end. Once ``stop`` is set nothing
+    new is submitted, and what is in flight is cancelled. Every future is released as its outcome is
+    yielded.
     """
     done: queue.SimpleQueue[Future] = queue.SimpleQueue()
     waiting: dict[Any, tuple[Future, Item]] = {}
     left = True
     try:
         while left or waiting:
-            while left and not stop.is_set() and len(waiting) < limit():
-                try:
-                    item = next(items)
-                except StopIteration:
-                    left = False
-                    break
+            room = limit() - len(waiting)
+            if left and room > 0 and not stop.is_set():
+                some = list(itertools.islice(items, room))
+                left = len(some) == room
                 _check_client(client)
-                future = submit(item)
-                waiting[future.key] = (future, item)
-                future.add_done_callback(done.put)
+                for future, item in zip(submit(some) if some else (), some, strict=True):
+                    waiting[future.key] = (future, item)
+                    future.add_done_callback(done.put)
             left = left and limit() > 0
             if stop.is_set():
                 return
@@ -137,6 +153,11 @@ def drive(
     finally:
         if waiting:
             _cancel(client, [future for future, _ in waiting.values()])
+
+
+def one_by_one(submit: Callable[[Item], Future]) -> Callable[[list[Item]], list[Future]]:
+    """Return what submits some items, from what submits one: for tasks that take their time."""
+    return lambda items: [submit(item) for item in items]
 
 
 def _finished(done: queue.SimpleQueue[Future], *, wait_s: float) -> list[Future]:
@@ -213,7 +234,7 @@ def run_all(
 
     limit = InFlightLimit(client)
     numbers = iter(range(len(calls)))
-    for batch in drive(client, numbers, submit, limit=limit, stop=stop):
+    for batch in drive(client, numbers, one_by_one(submit), limit=limit, stop=stop):
         for outcome in batch:
             if isinstance(outcome.error, OvertileError):
                 raise outcome.error

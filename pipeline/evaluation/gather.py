@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import OvertileError, RunError
-from ..schedule import InFlightLimit, drive, reason
+from ..schedule import InFlightLimit, drive, one_by_one, reason
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -39,7 +39,7 @@ def results_of(
         )
 
     limit = InFlightLimit(client)
-    for batch in drive(client, numbered, submit, limit=limit, stop=threading.Event()):
+    for batch in drive(client, numbered, one_by_one(submit), limit=limit, stop=threading.Event()):
         for outcome in batch:
             if isinstance(outcome.error, OvertileError):
                 raise outcome.error

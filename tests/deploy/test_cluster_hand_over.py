@@ -16,7 +16,7 @@ from distributed import Client
 
 from deploy.drain import LEFT_TOPIC
 from deploy.guard import Guard
-from pipeline.schedule import InFlightLimit, drive
+from pipeline.schedule import InFlightLimit, drive, one_by_one
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -87,7 +87,9 @@ class Workers:
 
         outcomes = []
         limit, stop = InFlightLimit(self.client), threading.Event()
-        for batch in drive(self.client, iter(range(count)), submit, limit=limit, stop=stop):
+        for batch in drive(
+            self.client, iter(range(count)), one_by_one(submit), limit=limit, stop=stop
+        ):
             outcomes += batch
         assert [outcome.error for outcome in outcomes if outcome.error] == []
         starts = Counter(int(line) for line in file.read_text().split())

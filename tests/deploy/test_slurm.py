@@ -25,7 +25,7 @@ from deploy import open_cluster
 from deploy.gpu import PRETEND
 from deploy.started import is_running, start_cluster, stop_cluster
 from pipeline.errors import ClusterError, RunError
-from pipeline.schedule import InFlightLimit, device_share, drive
+from pipeline.schedule import InFlightLimit, device_share, drive, one_by_one
 
 pytestmark = pytest.mark.slurm
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
@@ -201,7 +201,7 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_begun_twice(tmp_path
             return client.submit(noted_block, number, pure=False, retries=0, resources=share)
 
         limit, stop = InFlightLimit(client), threading.Event()
-        for batch in drive(client, iter(range(blocks)), submit, limit=limit, stop=stop):
+        for batch in drive(client, iter(range(blocks)), one_by_one(submit), limit=limit, stop=stop):
             outcomes += batch
         took_s = time.time() - began
     assert [outcome.error for outcome in outcomes if outcome.error] == []

@@ -18,7 +18,7 @@ from distributed import Client
 from deploy import YIELDED, open_cluster, run_ranks
 from deploy.turns import DEVICE, let_others_run
 from pipeline.errors import ClusterError, RunError
-from pipeline.schedule import DEVICE_RESOURCE, InFlightLimit, device_share, drive
+from pipeline.schedule import DEVICE_RESOURCE, InFlightLimit, device_share, drive, one_by_one
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -97,7 +97,9 @@ class Segmentation(threading.Thread):
             return self.client.submit(block, number, pure=False, resources=resources)
 
         limit = InFlightLimit(self.client)
-        for batch in drive(self.client, items, submit, limit=limit, stop=threading.Event()):
+        for batch in drive(
+            self.client, items, one_by_one(submit), limit=limit, stop=threading.Event()
+        ):
             self.outcomes += batch
 
     def __enter__(self):

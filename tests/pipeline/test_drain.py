@@ -14,7 +14,7 @@ from pipeline import SegmentRequest
 from pipeline.errors import RunDrainedError
 from pipeline.ledger import BlockState, run_attributes
 from pipeline.run import SegmentRun, complete, own_client
-from pipeline.schedule import InFlightLimit, drive
+from pipeline.schedule import InFlightLimit, drive, one_by_one
 from unet import UNetPredictor
 
 SHAPE, BLOCK = (4, 48, 264), (4, 16, 24)
@@ -155,7 +155,9 @@ def test_every_item_that_was_submitted_has_an_outcome_and_no_other_is_submitted(
 
     if not after:
         limit.drain()
-    for batch in drive(client, iter(range(20)), submit, limit=limit, stop=threading.Event()):
+    for batch in drive(
+        client, iter(range(20)), one_by_one(submit), limit=limit, stop=threading.Event()
+    ):
         at_this_moment = len(submitted)
         ended += [outcome.result for outcome in batch]
         if len(ended) >= after:

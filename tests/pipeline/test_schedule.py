@@ -9,7 +9,7 @@ import pytest
 from distributed import Client, Event
 
 from pipeline.errors import RunError, VolumeError
-from pipeline.schedule import InFlightLimit, drive, run_all
+from pipeline.schedule import AHEAD_S, InFlightLimit, drive, one_by_one, run_all
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def moody(item):
 
 def ended(client, items, submit, *, limit=5, stop=None):
     batches = drive(
-        client, iter(items), submit, limit=lambda: limit, stop=stop or threading.Event()
+        client, iter(items), one_by_one(submit), limit=lambda: limit, stop=stop or threading.Event()
     )
     return [outcome for batch in batches for outcome in batch]
 
@@ -75,7 +75,9 @@ def test_never_more_is_in_flight_than_the_limit_and_items_are_drawn_as_they_go(l
     submit = Submitter(client, twice)
     drawn = iter(range(60))
     seen = 0
-    for batch in drive(client, drawn, submit, limit=lambda: limit, stop=threading.Event()):
+    for batch in drive(
+        client, drawn, one_by_one(submit), limit=lambda: limit, stop=threading.Event()
+    ):
         seen += len(batch)
         assert len(submit.futures) <= seen + limit
     assert seen == 60
@@ -86,7 +88,9 @@ def test_a_limit_that_grows_is_followed(client):
     submit = Submitter(client, twice)
     limits = iter([1] * 10 + [8] * 10_000)
     stop = threading.Event()
-    batches = drive(client, iter(range(200)), submit, limit=lambda: next(limits), stop=stop)
+    batches = drive(
+        client, iter(range(200)), one_by_one(submit), limit=lambda: next(limits), stop=stop
+    )
     assert sum(map(len, batches)) == 200
     assert 1 < submit.most <= 8
 
@@ -121,11 +125,23 @@ def test_stop_submits_nothing_more_and_cancels_what_is_in_flight(client):
 
 def test_leaving_early_cancels_what_is_in_flight(client):
     submit = Submitter(client, twice)
-    batches = drive(client, iter(range(100)), submit, limit=lambda: 4, stop=threading.Event())
+    batches = drive(
+        client, iter(range(100)), one_by_one(submit), limit=lambda: 4, stop=threading.Event()
+    )
     next(batches)
     batches.close()
     assert len(submit.futures) < 20
     assert not client.futures
+
+
+def test_more_are_in_flight_where_they_end_within_milliseconds(client):
+    limit = InFlightLimit(client, every_s=0.1)
+    assert limit() == 6
+    limit.ended(1000)
+    time.sleep(0.2)
+    assert 6 < limit() <= 1000 * AHEAD_S / 0.2
+    time.sleep(0.2)
+    assert limit() == 6
 
 
 def test_the_limit_follows_the_threads_of_the_cluster(client):
@@ -182,7 +198,7 @@ def test_a_cluster_that_goes_away_ends_the_run_and_says_how_to_go_on():
     with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None,
                 set_as_default=False) as client:  # fmt: skip
         batches = drive(
-            client, iter(range(1000)), Submitter(client, twice), limit=lambda: 2,
+            client, iter(range(1000)), one_by_one(Submitter(client, twice)), limit=lambda: 2,
             stop=threading.Event(),
         )  # fmt: skip
         next(batches)

@@ -1,0 +1,291 @@
+"""Other tools on the same volume with the same weights, Zarr to Zarr, two threads each, in one run.
+
+    python -m benchmarks.peers [--cases NAME,…] [--rounds N]        (pip install 'overtile[bench]')
+
+Each tool segments a Zarr volume of noise into a Zarr array of classes, in its best honest setting:
+
+- overtile: the shell's command on a warm local cluster, as in pipeline.py
+- daisy: its scheduler and two worker processes of one thread; a block is a core of 512² (3-D: the
+  tile that overtile plans), its context read with it; bfloat16, channels-last
+- MONAI: sliding windows over planes (3-D: the volume) that are read from Zarr, mirrored in memory;
+  windows of the core with its context, whose weight is 1 in the core and 0 in the context, so that
+  its output is exact; one process of two threads; bfloat16, channels-last
+- MONAI, padded: the same network with padded convolutions (as many operations per input voxel),
+  windows without context and without overlap; its seams are measured against the whole plane
+- map_overlap: dask.array as people write it: a block per chunk, the model loaded once, float32,
+  threads
+
+Times are those of the work, with processes started and models loaded: our workers have done a small
+volume before; daisy starts its processes anew, its first block begins the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from deploy import open_cluster
+from pipeline.status import read_status
+from unet import load_weights
+
+from .bare_loop import prepared_model, to_tensor
+from .measuring import in_turn, keep, ratios, spread
+from .pipeline import CASES, Case, Place
+
+THREADS = 2
+CHUNK = {2: (1, 512, 512), 3: (64, 64, 64)}
+"""Of the arrays that the peers write, and of the blocks of map_overlap."""
+
+
+class Peers:
+    """One case: each method segments the volume and returns its seconds of work."""
+
+    def __init__(self, place: Place, tile: tuple[int, int, int]) -> None:
+        self.place = place
+        self.config = place.case.network
+        self.core = place.case.core or tile
+        halo = self.config.halo
+        self.halo = (0, *halo) if self.config.dims == 2 else halo
+        self.raw = str(place.folder / "raw.zarr")
+
+    def output(self, name: str) -> str:
+        """Return a fresh Zarr array of classes, in chunks that are the blocks'."""
+        path = str(self.place.folder / f"{name}.zarr")
+        shutil.rmtree(path, ignore_errors=True)
+        zarr.create_array(
+            path, shape=self.place.shape, dtype="uint8",
+            chunks=tuple(map(min, self.core, self.place.shape)),
+        )  # fmt: skip
+        return path
+
+    def daisy(self) -> float:
+        """Segment by daisy's blockwise scheduler."""
+        import daisy
+
+        out = self.output("daisy")
+        clock = self.place.folder / "clock"
+        shutil.rmtree(clock, ignore_errors=True)
+        clock.mkdir()
+        core = daisy.Coordinate(self.core)
+        total = daisy.Roi((0, 0, 0), self.place.shape)
+        context = daisy.Coordinate(self.halo)
+        task = daisy.Task(
+            "segment",
+            total.grow(context, context),
+            daisy.Roi((0, 0, 0), core).grow(context, context),
+            daisy.Roi((0, 0, 0), core),
+            process_function=DaisyBlock(self.raw, out, self.place.weights, self.halo, str(clock)),
+            read_write_conflict=False,
+            fit="overhang",
+            max_workers=THREADS,
+        )
+        daisy.run_blockwise(daisy.Pipeline(task), progress=False, summary=False)
+        spans = [np.loadtxt(path, ndmin=2) for path in clock.iterdir()]
+        return float(max(span[:, 1].max() for span in spans) - min(s[:, 0].min() for s in spans))
+
+    def monai(self) -> float:
+        """Segment by MONAI's sliding windows, exactly."""
+        torch.set_num_threads(THREADS)
+        model, layout = prepared_model(self.place.weights)
+        dims = self.config.dims
+        core, halo = self.core[3 - dims :], self.halo[3 - dims :]
+        window = self.config.input_shape(core)
+        weight = torch.zeros(1, 1, *window)
+        inner = tuple(slice(h, h + n) for h, n in zip(halo, core, strict=True))
+        weight[(0, 0, *inner)] = 1
+        widths = [(h, w - h - c) for h, w, c in zip(halo, window, core, strict=True)]
+        beside = [width for pair in reversed(widths) for width in pair]
+
+        def predict(x: torch.Tensor) -> torch.Tensor:
+            x = x.to(torch.bfloat16).contiguous(memory_format=layout)
+            scores = model(x)[(..., *(slice(n) for n in core))]
+            return torch.nn.functional.pad(scores.float(), beside)
+
+        return self._slide("monai", predict, window, core, weight, halo)
+
+    def _slide(
+        self, name: str, predict: Any, window: Any, step: Any, weight: Any, halo: Any
+    ) -> float:
+        from monai.inferers import sliding_window_inference
+
+        source, target = zarr.open_array(self.raw, mode="r"), zarr.open_array(self.output(name))
+        depth = 1 if self.config.dims == 2 else self.place.shape[0]
+        overlap = [1 - (s + 0.5) / w for s, w in zip(step, window, strict=True)]
+        start = time.perf_counter()
+        for z in range(0, self.place.shape[0], depth):
+            raw = np.asarray(source[z : z + depth])
+            image = raw[0] if self.config.dims == 2 else raw
+            rest = [
+                -(-n // s) * s - n + w - s - h
+                for n, s, w, h in zip(image.shape, step, window, halo, strict=True)
+            ]
+            padded = np.pad(image, list(zip(halo, rest, strict=True)), "reflect")
+            x = to_tensor(padded)[None, None]
+            with torch.inference_mode():
+                scores = sliding_window_inference(
+                    x, window, 1, predict, overlap=overlap, mode="constant", roi_weight_map=weight
+                )
+            place = tuple(slice(h, h + n) for h, n in zip(halo, image.shape, strict=True))
+            classes = scores[(0, slice(None), *place)].argmax(dim=0)  # type: ignore[index]
+            target[z : z + depth] = classes.to(torch.uint8).numpy().reshape(raw.shape)
+        return time.perf_counter() - start
+
+    def map_overlap(self) -> float:
+        """Segment as people write it."""
+        import dask
+        import dask.array as da
+
+        torch.set_num_threads(1)
+        model, _ = load_weights(self.place.weights)
+        model.eval().requires_grad_(False)
+        chunk = CHUNK[self.config.dims]
+        dims, config = self.config.dims, self.config
+
+        def predict(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            x = to_tensor(block)
+            core = [n - 2 * h for n, h in zip(block.shape, self.halo, strict=True)]
+            size = config.input_shape(core[3 - dims :])
+            beside = [
+                width
+                for n, have in zip(reversed(size), reversed(x.shape[-dims:]), strict=True)
+                for width in (0, n - have)
+            ]
+            x = torch.nn.functional.pad(x[:, None] if dims == 2 else x[None, None], beside)
+            with torch.inference_mode():
+                classes = model(x).argmax(dim=1).to(torch.uint8)
+            place = tuple(slice(n) for n in (core if dims == 3 else (len(x), *core[1:])))
+            return (classes[0] if dims == 3 else classes)[place].numpy()
+
+        out = self.output("map_overlap")
+        start = time.perf_counter()
+        x = da.from_zarr(self.raw).rechunk(chunk)
+        classes = da.map_overlap(
+            predict, x, depth=self.halo, boundary="reflect", trim=False, dtype="uint8",
+            chunks=x.chunks, meta=np.empty((0,) * 3, np.uint8),
+        )  # fmt: skip
+        with dask.config.set(scheduler="threads", num_workers=THREADS):
+            da.store(classes, zarr.open_array(out), lock=False)
+        return time.perf_counter() - start
+
+
+class DaisyBlock:
+    """What daisy calls with a block, in a process of its own."""
+
+    def __init__(self, raw: str, out: str, weights: str, halo: tuple[int, ...], clock: str) -> None:
+        self.raw, self.out, self.weights, self.halo, self.clock = raw, out, weights, halo, clock
+
+    def __call__(self, block: Any) -> None:
+        model, layout, source, target, mark = _opened(self)
+        start = time.time()
+        begin, end = list(block.read_roi.begin), list(block.read_roi.end)
+        shape = source.shape
+        inside = tuple(
+            slice(max(0, a), min(b, n)) for a, b, n in zip(begin, end, shape, strict=True)
+        )
+        beside = [(max(0, -a), max(0, b - n)) for a, b, n in zip(begin, end, shape, strict=True)]
+        raw = np.pad(source[inside], beside, "reflect")
+        dims = model.config.dims
+        size = model.config.input_shape(
+            [n - 2 * h for n, h in zip(raw.shape, self.halo, strict=True)][3 - dims :]
+        )
+        rest = [n - m for n, m in zip(size, raw.shape[3 - dims :], strict=True)]
+        raw = np.pad(raw, [(0, 0)] * (3 - dims) + [(0, r) for r in rest])
+        x = to_tensor(raw)
+        x = x[:, None] if dims == 2 else x[None, None]
+        with torch.inference_mode():
+            x = x.to(torch.bfloat16).contiguous(memory_format=layout)
+            classes = model(x).argmax(dim=1).to(torch.uint8).numpy()
+        core = tuple(
+            slice(a, min(b, n))
+            for a, b, n in zip(block.write_roi.begin, block.write_roi.end, shape, strict=True)
+        )
+        size_out = tuple(slice(s.stop - s.start) for s in core)
+        target[core] = (classes if dims == 2 else classes[0])[size_out]
+        with open(mark, "a") as file:
+            file.write(f"{start} {time.time()}\n")
+
+
+_kept: dict[str, Any] = {}
+
+
+def _opened(job: DaisyBlock) -> Any:
+    """Return model, arrays and the clock's file, opened once per process."""
+    if "all" not in _kept:
+        import os
+
+        torch.set_num_threads(1)
+        model, layout = prepared_model(job.weights)
+        mark = str(Path(job.clock) / str(os.getpid()))
+        _kept["all"] = (
+            model, layout, zarr.open_array(job.raw, mode="r"), zarr.open_array(job.out), mark
+        )  # fmt: skip
+    return _kept["all"]
+
+
+def measured(case: Case, *, rounds: int) -> dict[str, Any]:
+    """Return the figures of one case."""
+    with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
+        place = Place(Path(name), case, repeat=1)
+        peers = Peers(place, place.tile())
+        address = client.scheduler.address
+        place.segment("small.zarr", address)
+
+        def ours() -> float:
+            return read_status(place.segment("raw.zarr", address)).figures.seconds
+
+        cases: dict[str, Callable[[], float]] = {
+            "overtile": ours,
+            "daisy": peers.daisy,
+            "MONAI, exact": peers.monai,
+            "map_overlap": peers.map_overlap,
+        }
+        seconds = in_turn(cases, rounds=rounds, warm=0)
+        agreement = {
+            name: agree(place, peers.place.folder / f"{file}.zarr")
+            for name, file in (
+                ("daisy", "daisy"), ("MONAI, exact", "monai"), ("map_overlap", "map_overlap")
+            )
+        }  # fmt: skip
+    return {
+        "shape": list(place.shape),
+        "seconds": {name: spread(values) for name, values in seconds.items()},
+        "over_overtile": {
+            name: ratios(values, seconds["overtile"]) for name, values in seconds.items()
+        },
+        "voxels_of_our_class": agreement,
+    }
+
+
+def agree(place: Place, path: Path) -> float:
+    """Return the share of voxels to which a peer gives the class that overtile gave."""
+    ours: Any = zarr.open_array(place.folder / f"out{place.runs}.zarr" / "labels/classes/0")
+    return float(np.mean(np.asarray(ours[...]) == np.asarray(zarr.open_array(path)[...])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    figures = {}
+    for name in options.cases.split(","):
+        figures[name] = found = measured(CASES[name], rounds=options.rounds)
+        medians = {peer: values["median"] for peer, values in found["seconds"].items()}
+        over = {peer: values["median"] for peer, values in found["over_overtile"].items()}
+        print(f"{name}: seconds {medians}\n  over overtile {over}", flush=True)
+        print(f"  voxels of our class {found['voxels_of_our_class']}", flush=True)
+    print(keep("peers", {"threads": THREADS, "cases": figures}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Driver and scheduler alone: blocks that only count, as many as volumes of 10 TB have.
+
+    python -m benchmarks.scale [--blocks 10000,100000,1000000] [--engines store,map_overlap]
+
+Scheduler, one worker process of three threads and the driver are processes of their own, as in a
+batch job. The driver is the real run (plan, regions, ledger, what is in flight); the worker does
+nothing with a block but tell that it is done. Prints blocks/s, the peak memory of driver and
+scheduler at half of the run and at its end, and how long a run takes that finds everything done.
+`map_overlap` does the same with that engine, its graph and a read of nothing; with few blocks only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from pipeline.geometry import Shape
+from pipeline.segment import BlockJob, BlockResult
+
+from .measuring import keep
+
+SIDE = 64
+ROOT = Path(__file__).parents[1]
+
+
+def count_block(job: BlockJob, index: Shape) -> BlockResult:
+    """Tell that a block is done, as ``pipeline.segment.segment_block`` would."""
+    return BlockResult(
+        index=index, voxels=SIDE**3, bytes_read=0, bad_voxels=0, class_voxels=(SIDE**3, 0),
+        seconds={"read": 0.0, "wait": 0.0, "device": 0.0, "write": 0.0},
+    )  # fmt: skip
+
+
+def count_chunk(scores: Any, job: BlockJob, first: Shape, blocks: list[Shape]) -> list[BlockResult]:
+    """Tell that the blocks of a chunk are done, as ``pipeline.engines.write_chunk`` would."""
+    return [count_block(job, index) for index in blocks]
+
+
+def memory_mib(pid: int | str = "self") -> dict[str, float]:
+    """Return a process's resident memory, now and at its peak."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    return {
+        name: round(int(found[field].split()[0]) / 1024, 1)
+        for name, field in (("now", "VmRSS"), ("peak", "VmHWM"))
+    }
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield a scheduler's address and process id; it has one worker of three threads."""
+    path = folder / "scheduler.json"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    python = [sys.executable, "-m"]
+    scheduler = subprocess.Popen(
+        [*python, "distributed.cli.dask_scheduler", "--scheduler-file", str(path), "--host",
+         "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"],
+        env=environment, **quiet,
+    )  # fmt: skip
+    while not path.exists():
+        time.sleep(0.1)
+    address = json.loads(path.read_text())["address"]
+    worker = subprocess.Popen(
+        [*python, "distributed.cli.dask_worker", address, "--nthreads", "3", "--no-nanny",
+         "--resources", "device=3", "--no-dashboard"],
+        env=environment, cwd=folder, **quiet,
+    )  # fmt: skip
+    try:
+        yield address, scheduler.pid
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait()
+
+
+def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) -> dict[str, Any]:
+    """Return the figures of one run; this process is the driver."""
+    from distributed import Client
+
+    import pipeline.engines as engines
+    from pipeline.prepare import SegmentRequest
+    from pipeline.run import SegmentRun, complete, segment_regions
+    from unet import UNetPredictor
+
+    from . import scale  # its functions travel by name: those of __main__ would by their code
+
+    engines.segment_block, engines.write_chunk = scale.count_block, scale.count_chunk
+    side = round(blocks ** (1 / 3)) * SIDE
+    volume, output = folder / f"{side}.zarr", str(folder / f"{side}-{engine}.zarr")
+    zarr.create_array(
+        volume, shape=(side,) * 3, chunks=(SIDE,) * 3, dtype="uint8", overwrite=True,
+        dimension_names=("z", "y", "x"),
+    )  # fmt: skip
+    request = SegmentRequest(
+        input=str(volume), output=output, block=(SIDE,) * 3, tile=(SIDE,) * 3, engine=engine,
+        normalisation={"kind": "none"},
+    )  # fmt: skip
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(1)
+        run = SegmentRun.open(request, UNetPredictor("fib25-boundary"), client)
+        half: dict[str, Any] = {}
+        segment_region = run.segment_region
+
+        def watched(region: Any) -> int:
+            if not half and run.session.blocks * 2 >= run.blocks:
+                half.update(driver=memory_mib()["now"], scheduler=memory_mib(scheduler)["now"])
+            return segment_region(region)
+
+        run.segment_region = watched  # type: ignore[method-assign]
+        start = time.perf_counter()
+        segment_regions(run)
+        seconds = time.perf_counter() - start
+        run._ledger.note(pyramid="complete")  # of nothing: else Zarr is measured
+        start = time.perf_counter()
+        complete(SegmentRun.open(request, UNetPredictor("fib25-boundary"), client))
+        again = time.perf_counter() - start
+    return {
+        "blocks": run.blocks,
+        "regions": len(run.regions),
+        "seconds": round(seconds, 1),
+        "blocks_per_s": round(run.blocks / seconds, 1),
+        "driver_mib": memory_mib(),
+        "scheduler_mib": memory_mib(scheduler),
+        "half_way_mib": half,
+        "all_done_already_s": round(again, 1),
+    }
+
+
+def measured(blocks: int, engine: str) -> dict[str, Any]:
+    """Return the figures of one run with processes of its own."""
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as (address, scheduler):
+        command = [sys.executable, "-m", "benchmarks.scale", "--drive", str(blocks), engine]
+        done = subprocess.run(
+            [*command, address, str(scheduler), folder],
+            cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blocks", default="10000,100000")
+    parser.add_argument("--engines", default="store")
+    parser.add_argument("--drive", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.drive:
+        blocks, engine, address, scheduler, folder = options.drive
+        figures = drive(int(blocks), engine, address, int(scheduler), Path(folder))
+        print(json.dumps(figures))
+        return
+    runs = []
+    for engine in options.engines.split(","):
+        for blocks in map(int, options.blocks.split(",")):
+            runs.append({"engine": engine, **measured(blocks, engine)})
+            print(runs[-1], flush=True)
+    print(keep("scale", {"runs": runs}))
+
+
+if __name__ == "__main__":
+    main()
