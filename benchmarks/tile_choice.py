@@ -1,0 +1,105 @@
+"""The tile that the budget picks for a memory, beside others that fit, by trying them.
+
+    python -m benchmarks.tile_choice [--tries N] [--rounds N]
+
+For a 2-D and a 3-D network and three memories each: seconds of one thread for a whole volume, from
+one pass of the tile times the volume's operations over its own. Tried are the tile that is picked
+and those with the next fewest operations, and some from further down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import budget
+from pipeline.errors import PlanError
+from pipeline.geometry import Shape
+from unet import UNet, UNetConfig, UNetPredictor, save_weights
+
+from .measuring import in_turn, keep, spread
+
+CASES = {
+    "2-D base 32": (UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536)),
+    "3-D base 32": (UNetConfig(dims=3, base_channels=32, levels=4), (128, 256, 256)),
+}
+MEMORIES_MIB = (512, 1024, 2048)
+
+
+def others(network: Any, shape: Shape, memory_bytes: int, tries: int) -> list[Shape]:
+    """Return tiles that fit, those with the fewest operations first, then some of the rest."""
+    candidates = [
+        budget._candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)
+    ]
+    fitting = list(budget._largest_fitting(candidates, shape, network, memory_bytes))
+    cost = {tile: budget._volume_flops(tile, shape, network) for tile in fitting}
+    near = sorted((tile for tile in fitting if cost[tile] < 2 * min(cost.values())), key=cost.get)
+    best, rest = near[: tries // 2], near[tries // 2 :]
+    step = max(1, len(rest) // max(1, tries - len(best)))
+    return [*best, *rest[::step]][:tries]
+
+
+def passes(predictor: UNetPredictor, tile: Shape, volume_flops: float) -> Callable[[], float]:
+    """Return what passes one tile and returns the seconds that the volume would take."""
+    x = np.random.default_rng(0).random((1, 1, *predictor.input_shape(tile)), np.float32)
+    factor = volume_flops / predictor.flops(tile)
+
+    def one() -> float:
+        start = time.perf_counter()
+        predictor(x)
+        return (time.perf_counter() - start) * factor
+
+    return one
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tries", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    figures: dict[str, Any] = {}
+    for name, (config, shape) in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            weights = str(Path(folder, "w.safetensors"))
+            save_weights(UNet(config), weights)
+            predictor = UNetPredictor(weights, precision="bf16").settled()
+            for memory in MEMORIES_MIB:
+                try:
+                    picked = budget.choose_tile(shape, predictor, memory_bytes=memory * 2**20)
+                except PlanError as error:
+                    print(f"{name}, {memory} MiB: {error}")
+                    continue
+                tiles = [picked, *others(predictor, shape, memory * 2**20, options.tries)]
+                cases = {
+                    tile: passes(predictor, tile, budget._volume_flops(tile, shape, predictor))
+                    for tile in dict.fromkeys(tiles)
+                }
+                names = {"x".join(map(str, tile)): one for tile, one in cases.items()}
+                seconds = in_turn(names, rounds=options.rounds)
+                medians = {tile: spread(values)["median"] for tile, values in seconds.items()}
+                chosen = "x".join(map(str, picked))
+                best = min(medians, key=medians.__getitem__)
+                voxels = math.prod(shape)
+                figures[f"{name}, {memory} MiB"] = {
+                    "picked": chosen,
+                    "best": best,
+                    "picked_over_best": round(medians[chosen] / medians[best], 3),
+                    "microseconds_per_voxel": {
+                        tile: round(value / voxels * 1e6, 3) for tile, value in medians.items()
+                    },
+                }
+                print(f"{name}, {memory} MiB: {figures[f'{name}, {memory} MiB']}", flush=True)
+    print(keep("tile-choice", {"threads": 1, "cases": figures}))
+
+
+if __name__ == "__main__":
+    main()

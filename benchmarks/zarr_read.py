@@ -1,0 +1,86 @@
+"""One outer box out of a Zarr volume: how a worker reads it, beside tensorstore.
+
+    python -m benchmarks.zarr_read [--rounds N]           (pip install 'overtile[bench]')
+
+A volume of 512³ smooth grey values with noise, zstd, in chunks of 64³ (and in shards of 256³ of
+them), on a local disk, in the page cache. Boxes are those of blocks in its midst with a halo of 44
+voxels; each is read by ``pipeline.volume`` as it is installed, and by tensorstore, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from pipeline.geometry import Box
+from pipeline.volume import find_volume, open_volume
+
+from .measuring import in_turn, keep, ratios, spread
+
+SIDE, CHUNK, SHARD, HALO = 512, 64, 256, 44
+BLOCKS = (64, 128, 256)
+
+
+def make_volume(path: Path, *, sharded: bool) -> None:
+    """Write the volume."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.ogrid[:SIDE, :SIDE, :SIDE]
+    smooth = 128 + 60 * np.sin(z / 23) * np.sin(y / 31) * np.sin(x / 17)
+    raw = (smooth + rng.normal(0, 4, (SIDE,) * 3).astype(np.float32)).clip(0, 255).astype(np.uint8)
+    zarr.create_array(
+        path, data=raw, chunks=(CHUNK,) * 3, shards=(SHARD,) * 3 if sharded else None,
+        dimension_names=("z", "y", "x"),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    import tensorstore
+
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, sharded in (("chunks", False), ("shards", True)):
+            path = Path(folder, f"{name}.zarr")
+            make_volume(path, sharded=sharded)
+            volume = open_volume(find_volume(str(path)))
+            store = tensorstore.open(
+                {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}
+            ).result()
+            for block in BLOCKS:
+                start, stop = SIDE // 4 - HALO, SIDE // 4 + block + HALO
+                box, place = Box((start,) * 3, (stop,) * 3), (slice(start, stop),) * 3
+
+                def ours(volume: Any = volume, box: Box = box) -> float:
+                    begun = time.perf_counter()
+                    volume.read(box)
+                    return time.perf_counter() - begun
+
+                def theirs(store: Any = store, place: Any = place) -> float:
+                    begun = time.perf_counter()
+                    store[place].read().result()
+                    return time.perf_counter() - begun
+
+                seconds = in_turn({"overtile": ours, "tensorstore": theirs}, rounds=options.rounds)
+                figures[f"{name}, block {block}"] = found = {
+                    **{who: spread(values) for who, values in seconds.items()},
+                    "ratio": ratios(seconds["overtile"], seconds["tensorstore"]),
+                }
+                print(
+                    f"{name}, block {block}³: overtile {found['overtile']['median'] * 1e3:.1f} ms, "
+                    f"tensorstore {found['tensorstore']['median'] * 1e3:.1f} ms, ratio "
+                    f"{found['ratio']['median']:.2f}",
+                    flush=True,
+                )
+    print(keep("zarr-read", {"cases": figures}))
+
+
+if __name__ == "__main__":
+    main()
