@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 PYTEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow test-slurm test-slurm-slow check format help clean
+.PHONY: demo test test-slow test-slurm test-slurm-slow bench check format help clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-no
 
 test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that take longer
 	$(BIN)/python -m pytest -m "slurm and slow"
+
+bench: $(VENV)/.installed-bench  ## the benchmarks, under 20 minutes on two quiet cores
+	set -e; for one in limit network zarr_read scale pipeline peers training tile_choice; do \
+	  echo "== $$one"; $(BIN)/python -m benchmarks.$$one; done
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .
@@ -61,6 +65,10 @@ $(VENV)/.slurm: | $(BIN)/python
 	elif ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }; then \
 	  echo "apt-get could not install slurm-wlm and munge (see above): the tests of Slurm are skipped" >&2; fi
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) install --editable '.[bench]'
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --editable '.[dev]'

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,33 +45,36 @@ def seconds(loop: BareLoop) -> float:
     """Return how long the processes took, from their common start to the last one's end."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(loop.processes)
-    times: Any = context.Queue()
-    running = [
-        context.Process(target=_run, args=(loop, number, barrier, times))
-        for number in range(loop.processes)
-    ]
-    for process in running:
-        process.start()
-    spans = [times.get() for _ in running]
-    for process in running:
-        process.join()
+    numbers = range(loop.processes)
+    with ProcessPoolExecutor(loop.processes, context, _take, (barrier,)) as pool:
+        spans = list(pool.map(_run, [loop] * loop.processes, numbers))
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
-def _run(loop: BareLoop, number: int, barrier: Any, times: Any) -> None:
+_barrier: Any = None
+
+
+def _take(barrier: Any) -> None:
+    """Keep what a process shares with its parent by inheritance only."""
+    global _barrier
+    _barrier = barrier
+
+
+def _run(loop: BareLoop, number: int) -> tuple[float, float]:
     torch.set_num_threads(loop.threads)
     model, layout = prepared_model(loop.weights)
     config = model.config
     raw = np.load(loop.raw)
     halo = config.halo if config.dims == 3 else (0, *config.halo)
     rest = [-n % c for n, c in zip(raw.shape, loop.core, strict=True)]
-    padded = np.pad(raw, [(h, h + r) for h, r in zip(halo, rest, strict=True)], "reflect")
+    size = config.input_shape(loop.core[3 - config.dims :])
+    inner = (loop.core[0], *size) if config.dims == 2 else size
+    after = [n - c - h + r for n, c, h, r in zip(inner, loop.core, halo, rest, strict=True)]
+    padded = np.pad(raw, list(zip(halo, after, strict=True)), "reflect")
     padded_out = np.zeros([n + r for n, r in zip(raw.shape, rest, strict=True)], np.uint8)
     starts = tiles(raw.shape, loop.core)[number :: loop.processes]
 
     def one(start: tuple[int, int, int]) -> None:
-        size = config.input_shape(loop.core[3 - config.dims :])
-        inner = (loop.core[0], *size) if config.dims == 2 else size
         box = tuple(slice(a, a + n) for a, n in zip(start, inner, strict=True))
         x = to_tensor(padded[box])
         x = x[:, None] if config.dims == 2 else x[None, None]
@@ -80,11 +84,11 @@ def _run(loop: BareLoop, number: int, barrier: Any, times: Any) -> None:
         _put(padded_out, classes, start, loop.core, config.dims)
 
     one(starts[0])
-    barrier.wait()
+    _barrier.wait(timeout=120)
     begun = time.time()
     for start in starts:
         one(start)
-    times.put((begun, time.time()))
+    return begun, time.time()
 
 
 def prepared_model(weights: str) -> tuple[Any, torch.memory_format]:

@@ -76,7 +76,7 @@ def _arguments(spec: ClusterSpec, job: JobSpec, logs: Path) -> dict[str, Any]:
         "queue": None if job.queue is None else shlex.quote(job.queue),
         "cores": job.workers * spec.threads_per_worker,
         "processes": job.workers,
-        "memory": f"{job.memory_per_job_bytes}B",
+        "memory": f"{job.memory_per_job_bytes * 7 // 8}B",  # of the workers; the rest is for Python
         "job_extra_directives": [*directives, *job.directives],
         "job_directives_skip": (),
         "job_script_prologue": prologue(job),
@@ -121,10 +121,16 @@ def prologue(job: JobSpec) -> list[str]:
     if job.gpus_per_job:
         exports["OVERTILE_NEEDS_GPU"] = "1"
     return [
+        "ulimit -c 0",  # a worker that is cut at its walltime leaves no file of its memory
         *(f"export {name}={value}" for name, value in exports.items()),
-        *(f"module load {shlex.quote(module)}" for module in job.modules),
+        *(module_load(module) for module in job.modules),
         *job.prologue,
     ]
+
+
+def module_load(module: str) -> str:
+    """Return the line of shell that loads a module, or ends the job."""
+    return f"module load {shlex.quote(module)} || exit 1"
 
 
 def _slurm(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
@@ -135,6 +141,7 @@ def _slurm(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
     special = {
         "account": job.account and shlex.quote(job.account),
         "job_cpu": job.cpus_per_job,
+        "job_mem": f"{-(-job.memory_per_job_bytes // 2**20)}M",
         "walltime": clock(job.walltime_s),
     }
     return special, [f"--output={logs}/%x-%j.log", *given]

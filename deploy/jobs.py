@@ -84,6 +84,7 @@ def _log_directory(spec: ClusterSpec) -> Path:
 @contextmanager
 def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
     """Yield a scheduler in this process, on the network interface that its workers use."""
+    import dask
     from distributed import Scheduler
     from distributed.deploy.spec import SpecCluster
 
@@ -94,6 +95,8 @@ def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
         "dashboard_address": spec.dashboard,
         "dashboard": True,
     }
+    if spec.dashboard.startswith("127.0.0.1:"):  # else the address of its workers' network is told
+        dask.config.set({"distributed.dashboard.link": "http://127.0.0.1:{port}/status"})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
         try:

@@ -57,11 +57,6 @@ def find_profile(name: str) -> Path | None:
     return path if is_name(name) and path.is_file() else None
 
 
-def profile_names() -> list[str]:
-    """Return the names of the user's profiles."""
-    return sorted(path.stem for path in config_directory().glob("*.toml"))
-
-
 def read_profile(path: Path) -> ClusterSpec:
     """Return the specification that a TOML file states. Raises ClusterError."""
     try:

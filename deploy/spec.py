@@ -75,6 +75,7 @@ class JobSpec:
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_texts()
+        self._check_gpus()
         if self.jobs is not None and self.maximum_jobs is not None:
             raise ClusterError(
                 f"jobs {self.jobs} and maximum_jobs {self.maximum_jobs}: say jobs for a fixed "
@@ -115,6 +116,17 @@ class JobSpec:
 
         if "/" in self.job_name:
             raise ClusterError(f"job_name {self.job_name!r}: it names a log too, leave out slashes")
+
+    def _check_gpus(self) -> None:
+        """Refuse GPUs that Slurm would hold and no worker use."""
+        parts = [part.partition("(")[0].split(":") for part in (self.gres or "").split(",")]
+        gpus = [words[-1] for words in parts if words[0].removeprefix("gres/") == "gpu"]
+        asked = sum(int(count) if count.isdecimal() else 1 for count in gpus)
+        if gpus and asked != (self.gpus_per_job or 0):
+            raise ClusterError(
+                f"gres {self.gres!r} asks for {asked} GPU(s), gpus_per_job says "
+                f"{self.gpus_per_job or 0}: give both the same number"
+            )
 
     @property
     def margin_s(self) -> float:

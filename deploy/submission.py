@@ -16,6 +16,7 @@ from importlib.resources import files
 
 from pipeline.errors import ClusterError
 
+from .jobqueue import module_load
 from .shell import word_with_variables
 from .spec import ClusterSpec, JobSpec
 from .units import clock
@@ -76,10 +77,10 @@ def render_segment(submission: Submission) -> str:
     run = _array(("segment", *submission.arguments))
     if submission.shares is None:
         return _script(submission, run, log="%x-%j.log", nodes=submission.nodes)
-    share = f'"$((SLURM_ARRAY_TASK_ID + 1))/{submission.shares}"'
+    share = f'"$SLURM_ARRAY_TASK_ID/{submission.shares}"'
     return _script(
         submission, f"{run} --shard {share}", log="%x-%A_%a.log", nodes=submission.nodes,
-        more=(f"--array=0-{submission.shares - 1}",),
+        more=(f"--array=1-{submission.shares}",),
     )  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def _settings(submission: Submission, run: str) -> list[str]:
         f"spill={word_with_variables(job.local_directory or '')}",
         f"death_s={round(job.death_s)}",
         f"first_worker_s={first_worker_s:g}",
-        *(f"module load {shlex.quote(module)}" for module in job.modules),
+        *(module_load(module) for module in job.modules),
         *job.prologue,
     ]
 

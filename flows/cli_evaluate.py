@@ -128,6 +128,7 @@ def run(options: argparse.Namespace) -> None:
     from .evaluate_parameters import EvaluateOptions
     from .evaluate_text import evaluation_text
     from .parameters import ClusterOptions
+    from .preflight_checks import check_before_start
 
     values = {name: getattr(options, name) for name in _OPTION_FIELDS}
     if options.thresholds is not None:
@@ -138,6 +139,7 @@ def run(options: argparse.Namespace) -> None:
     plan = plan_evaluation(parameters.request(prediction=options.prediction, truth=options.truth))
     try:
         with open_cluster(spec) as client:
+            check_before_start(client, tell=say)
             evaluation = run(plan, client, watch=_progress())
     except KeyboardInterrupt:
         raise RunStoppedError("stopped: nothing was written") from None

@@ -6,9 +6,11 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, OvertileError
 
 from . import cli_segment
 from .terminal import say
@@ -16,6 +18,8 @@ from .terminal import say
 if TYPE_CHECKING:
     from deploy.submission import Submission
 
+AT_WORK_S = 120.0
+"""An output that was written to since is taken for one that a run is at work on."""
 _ABOUT = (
     "Segment a volume in a Slurm job of its own: scheduler, workers and run in one allocation. "
     "Before its walltime the job drains, requeues itself and goes on."
@@ -62,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
         if submission.shares:
             print(render_finish(submission, after="ID-OF-THE-ARRAY"), end="")
         return
+    say_who_writes(options.output)
     submitted = submit(submission)
     print(submitted.job_id)
     if submitted.finish_id:
@@ -71,7 +76,30 @@ def run(options: argparse.Namespace) -> None:
     else:
         say(f"job {submitted.job_id}")
     say(f"logs: {submission.folder}")
-    say(f"how far it is: overtile status {shlex.quote(options.output)}")
+    output = shlex.quote(_absolute(options.output))
+    say(f"how far it is, once it has begun: overtile status {output}")
+
+
+def say_who_writes(output: str) -> None:
+    """Warn of a run that seems to be at work on an output: a job would take the output over."""
+    from pipeline.status import read_status
+
+    with suppress(OvertileError):
+        status = read_status(output)
+        if status.pyramid or status.written is None:
+            return
+        ago = (datetime.now(UTC) - status.written).total_seconds()
+        if ago < AT_WORK_S:
+            say(
+                f"warning: {output} was written to {ago:.0f} s ago: if a run is at work on it, "
+                "this job takes the output over and that run ends"
+            )
+
+
+def _absolute(output: str) -> str:
+    from pipeline.stores import is_local
+
+    return os.path.abspath(output) if is_local(output) else output
 
 
 def _submission(options: argparse.Namespace) -> Submission:

@@ -17,6 +17,7 @@ from .cli_evaluate import check_json_place, write_json
 from .evaluate_parameters import EvaluateOptions
 from .evaluate_text import evaluation_markdown, summary
 from .parameters import ClusterOptions
+from .preflight_checks import check_before_start
 
 
 @flow(name="evaluate-volume")
@@ -46,6 +47,7 @@ def evaluate_volume(
     with open_cluster(spec) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
+        check_before_start(client, tell=logger.warning)
         evaluation = evaluate(plan, client)
     figures = evaluation.to_json()
     write_json(json_file, figures)

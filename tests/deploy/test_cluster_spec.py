@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields
 
 import pytest
@@ -158,3 +159,21 @@ def test_a_specification_needs_neither_dask_nor_torch():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus", "refused"),
+    [
+        ("gpu:1", 0, "asks for 1 GPU"),
+        ("gpu:a100:4", 2, "asks for 4 GPU"),
+        ("gpu", 2, "asks for 1 GPU"),
+        ("gpu:a100:2,gpu:v100:1", 2, "asks for 3 GPU"),
+        ("gres/gpu:2(S:0-1)", 2, None),
+        ("gpu:a100:4", 4, None),
+        ("nvme:1", 0, None),
+        (None, 2, None),
+    ],
+)
+def test_gpus_that_slurm_would_hold_and_nobody_use_are_refused(gres, gpus, refused):
+    with pytest.raises(ClusterError, match=refused) if refused else nullcontext():
+        JobSpec(gres=gres, gpus_per_job=gpus)

@@ -7,6 +7,8 @@ import re
 import shlex
 import shutil
 import signal
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import zarr
 from deploy.submission import MARK
 from flows import cli_segment
 from flows.cli import main
+from flows.cli_submit import say_who_writes
 
 
 @pytest.fixture
@@ -109,10 +112,10 @@ def test_shares_are_an_array_and_a_last_job_of_the_same_arguments(submit):
     code, scripts, _ = submit(*GOOD, *small, "--shard", "3", "--dry-run")
     assert code == 0
     array, finish = scripts.split("#!/usr/bin/env bash\n")[1:]
-    assert "#SBATCH --array=0-2\n" in array
+    assert "#SBATCH --array=1-3\n" in array
     assert "#SBATCH --dependency=afterok:" in finish
     (*share, option, number) = words_of(array)
-    assert [option, number] == ["--shard", "$((SLURM_ARRAY_TASK_ID + 1))/3"]
+    assert [option, number] == ["--shard", "$SLURM_ARRAY_TASK_ID/3"]
     assert words_of(finish) == ["finish", *share[1:]]
 
 
@@ -154,3 +157,16 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_submitted(changes, says, su
     assert err.count("\n") == 1
     assert re.search(says, err), err
     assert not (place / "out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "pyramid", "warned"), [(12, False, True), (999, False, False), (12, True, False)]
+)
+def test_an_output_that_a_run_seems_to_be_at_work_on_is_told(
+    ago_s, pyramid, warned, monkeypatch, capsys
+):
+    written = datetime.now(UTC) - timedelta(seconds=ago_s)
+    status = SimpleNamespace(pyramid=pyramid, written=written)
+    monkeypatch.setattr("pipeline.status.read_status", lambda output: status)
+    say_who_writes("out.zarr")
+    assert ("this job takes the output over" in capsys.readouterr().err) == warned

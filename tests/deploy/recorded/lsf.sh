@@ -9,6 +9,7 @@
 #BSUB -W 01:31
 #BSUB -o '/home/ada/logs of jobs'/overtile-%J.log
 #BSUB -gpu "num=2"
+ulimit -c 0
 export PYTHONSAFEPATH=1
 export OMP_NUM_THREADS=2
 export DASK_DISTRIBUTED__WORKER__DAEMON=False
@@ -18,4 +19,4 @@ export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 5430))
 export OVERTILE_DRAIN_S=543
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
-/opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 8.00GiB --death-timeout 30 --resources device=3 --preload deploy.drain --device-memory-limit 0
+/opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7.00GiB --death-timeout 30 --resources device=3 --preload deploy.drain --device-memory-limit 0

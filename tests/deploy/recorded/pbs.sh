@@ -8,6 +8,7 @@
 #PBS -S /bin/bash
 #PBS -j oe
 #PBS -o '/home/ada/logs of jobs'/
+ulimit -c 0
 export PYTHONSAFEPATH=1
 export OMP_NUM_THREADS=4
 export DASK_DISTRIBUTED__WORKER__DAEMON=False
@@ -17,4 +18,4 @@ export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 3600))
 export OVERTILE_DRAIN_S=360
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
-/opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 8.00GiB --death-timeout 30 --resources device=3 --preload deploy.drain --device-memory-limit 0
+/opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7.00GiB --death-timeout 30 --resources device=3 --preload deploy.drain --device-memory-limit 0

@@ -9,6 +9,7 @@
 #$ -o '/home/ada/logs of jobs'/
 #$ -pe mpi 4
 #$ -l a=4G
+ulimit -c 0
 export PYTHONSAFEPATH=1
 export OMP_NUM_THREADS=4
 export DASK_DISTRIBUTED__WORKER__DAEMON=False
@@ -17,4 +18,4 @@ export MALLOC_MMAP_MAX_=0
 export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 3600))
 export OVERTILE_DRAIN_S=360
 export OVERTILE_CLOSE_S=5
-/opt/overtile/bin/python -m distributed.cli.dask_worker tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 16.00GiB --nanny --death-timeout 30 --resources device=3 --preload deploy.drain
+/opt/overtile/bin/python -m distributed.cli.dask_worker tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 14.00GiB --nanny --death-timeout 30 --resources device=3 --preload deploy.drain

@@ -30,8 +30,8 @@ dashboard=127.0.0.1:8787
 spill="$TMPDIR/dask"
 death_s=30
 first_worker_s=1800
-module load cuda/12.8
-module load 'my modules/overtile'
+module load cuda/12.8 || exit 1
+module load 'my modules/overtile' || exit 1
 ulimit -n 65536
 export CACHE="$TMPDIR/cache"
 

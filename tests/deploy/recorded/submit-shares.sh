@@ -10,9 +10,9 @@
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@360
-#SBATCH --array=0-2
+#SBATCH --array=1-3
 
-run=(segment 'my in.zarr' s3://bucket/out.zarr --weights demo --block '64,256,256' --shard "$((SLURM_ARRAY_TASK_ID + 1))/3")
+run=(segment 'my in.zarr' s3://bucket/out.zarr --weights demo --block '64,256,256' --shard "$SLURM_ARRAY_TASK_ID/3")
 python=(/opt/overtile/bin/python)
 folder='/home/ada/logs of jobs'
 interface=''
