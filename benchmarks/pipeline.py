@@ -3,7 +3,7 @@
     python -m benchmarks.pipeline [--cases NAME,…] [--rounds N] [--repeat N]
 
 A volume of noise is segmented by the shell's command through a Dask cluster of this machine, which
-has segmented a small one before; its seconds are the run's own, from opened to finished. Beside it,
+has segmented it once before; its seconds are the run's own, from opened to finished. Beside it,
 the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memory, cores of 512² in
 2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our
 plan's tiles in two processes. Prints our seconds over the better one's, and what workers did.
@@ -103,7 +103,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         place = Place(Path(name), case, repeat=repeat)
         tile = place.tile()
         address = client.scheduler.address
-        place.segment("small.zarr", address)
+        place.segment("raw.zarr", address)  # workers keep memory from their first tiles on
         figures: list[dict[str, Any]] = []
         commands: list[float] = []
 

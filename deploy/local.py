@@ -28,11 +28,15 @@ WORKER_MEMORY_BYTES = 4 * 2**30
 """What a worker has at least, where their number is ours to choose: a tile and a few blocks."""
 
 
-KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(10**12), "MALLOC_MMAP_MAX_": "0"}
-"""What glibc is told in a worker: keep what is freed.
+KEPT_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": str(10**12), "MALLOC_MMAP_MAX_": "0", "MALLOC_ARENA_MAX": "1",
+}  # fmt: skip
+"""What glibc is told in a worker: keep what is freed, in one place for all threads.
 
-A network asks for the same large pieces again and again. Dask's own setting gives each back to the
-system, which then has to clear it anew: training took 1.5 times as long.
+A network asks for the same large pieces again and again. By default, and with Dask's own setting,
+each is given back to the system, which then has to clear it anew; and so it is in any thread that
+has an arena of its own, whatever the other two say. A tile of a 2-D network of base 32 took 3.8 s
+so, and 3.05 s with all three.
 """
 
 
