@@ -89,7 +89,7 @@ class Peers:
             fit="overhang",
             max_workers=THREADS,
         )
-        daisy.run_blockwise(daisy.Pipeline(task), progress=False, summary=False)
+        daisy.run_blockwise([task], progress=False, summary=False)
         spans = [np.loadtxt(path, ndmin=2) for path in clock.iterdir()]
         return float(max(span[:, 1].max() for span in spans) - min(s[:, 0].min() for s in spans))
 

@@ -361,5 +361,7 @@ def _layout(
 
 
 def with_settled(prepared: Prepared, predictor: Predictor) -> Prepared:
-    """Return ``prepared`` with a predictor that has nothing left to ``auto``."""
-    return replace(prepared, predictor=predictor)
+    """Return ``prepared`` with a predictor that leaves nothing to ``auto``, and what that costs."""
+    layout = _layout(prepared.source, prepared.plan, prepared.images, prepared.request)
+    budget = reckon(prepared.plan, predictor, layout, regions=prepared.budget.regions)
+    return replace(prepared, predictor=predictor, budget=budget)

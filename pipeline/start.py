@@ -42,9 +42,9 @@ def start_run(
     request = prepared.request
     token = new_token(request.share.number if request.share else None)
     _check_reach(prepared, client)
-    _check_memory(prepared, client)
     settled = _settle(prepared, client, token)
     prepared = with_settled(prepared, settled)
+    _check_memory(prepared, client)
     job = prepared.job(settled)
     if request.share and prepared.fate == "created":
         _create_shared(prepared, job, client, token, tell)

@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError
 
 from .config import UNetConfig
 from .location import settle_uri
+from .machine import processor_has_bf16
 from .weights import WeightsInfo, read_weights_info
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Precision: TypeAlias = Literal["auto", "bf16", "fp32"]
 
-ELEMENT_BYTES = {"bf16": 2, "fp32": 4, "auto": 4}
+ELEMENT_BYTES = {"bf16": 2, "fp32": 4}
 
 SUB_BATCH_BYTES = 2**29
 """Images of a tile go through the network together up to this many bytes, one at least."""
@@ -38,7 +39,7 @@ SUB_BATCH_BYTES = 2**29
 # In float32 oneDNN copies a layer's input and output into blocks of 16 channels; bf16 takes them
 # as they are. tests/unet/test_predictor.py measures one tile again. There was no GPU: what cuDNN
 # takes as workspace is not known here, and a tile that does not fit raises MemoryError.
-SCRATCH = {"bf16": 0.5, "fp32": 0.8, "auto": 0.8}
+SCRATCH = {"bf16": 0.5, "fp32": 0.8}
 """What the backend needs on top of the activations, as a part of them."""
 
 CHANNEL_BLOCK = 16
@@ -135,12 +136,19 @@ class UNetPredictor:
         return together * self.image_bytes(shape) + 4 * planes * in_and_out
 
     def image_bytes(self, input_shape: Sequence[int]) -> int:
-        """Return the peak memory of one image of the network's own axes (y, x) or (z, y, x)."""
+        """Return the peak memory of one image of the network's own axes (y, x) or (z, y, x).
+
+        ``auto`` is taken for what it is on this machine's processor; a run reckons again with what
+        its workers settle on.
+        """
         elements = self.config.peak_activation_elements(input_shape)
-        scratch = SCRATCH[self.precision]
-        if self.precision != "bf16":
+        precision = self.precision
+        if precision == "auto":
+            precision = "bf16" if processor_has_bf16() else "fp32"
+        scratch = SCRATCH[precision]
+        if precision != "bf16":
             scratch *= max(1, CHANNEL_BLOCK / self.config.base_channels)
-        return math.ceil(elements * ELEMENT_BYTES[self.precision] * (1 + scratch))
+        return math.ceil(elements * ELEMENT_BYTES[precision] * (1 + scratch))
 
     def images_together(self, input_shape: Sequence[int], *, images: int) -> int:
         """Return how many of so many images go through the network at once."""

@@ -19,6 +19,8 @@ from pipeline.errors import ConfigError, WeightsError
 from pipeline.predictor import Predictor
 from unet import UNet, UNetConfig, UNetPredictor, load_weights, runtime
 from unet import predictor as predictor_module
+from unet.machine import processor_has_bf16
+from unet.predictor import Precision
 
 PLANAR = UNetConfig(base_channels=4, levels=3, classes=3, in_channels=2)
 SOLID = UNetConfig(dims=3, base_channels=2, levels=2, pooling=((1, 2, 2),))
@@ -295,6 +297,20 @@ def test_memory_grows_with_the_tile_and_not_with_more_sub_batches(weights_file: 
     assert own < few < many < predictor_module.SUB_BATCH_BYTES + 1000 * (few - own)
     half = UNetPredictor(predictor.weights_uri, precision="bf16")
     assert half.memory_bytes((1, 512, 512)) < few
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_the_memory_of_what_it_is_on_this_machine(
+    weights_file: Weights, monkeypatch: pytest.MonkeyPatch, native: bool, precision: Precision
+) -> None:
+    monkeypatch.setattr(predictor_module, "processor_has_bf16", lambda: native)
+    auto = UNetPredictor(weights_file(PLANAR))
+    stated = UNetPredictor(auto.weights_uri, precision=precision)
+    assert auto.memory_bytes((1, 512, 512)) == stated.memory_bytes((1, 512, 512))
+
+
+def test_what_the_processor_says_is_what_torch_asks_of_it() -> None:
+    assert processor_has_bf16() == runtime.has_native_bf16(torch.device("cpu"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
