@@ -49,12 +49,15 @@ def open_jobs(spec: ClusterSpec, *, tell: Callable[[str], None]) -> Iterator[Cli
 @contextmanager
 def kept_jobs(spec: ClusterSpec, *, tell: Callable[[str], None]) -> Iterator[tuple[Client, Keeper]]:
     """Yield a client of a scheduler here, and who keeps its jobs."""
+    import dask
     from distributed import Client
 
     assert spec.job is not None
     batch = BatchSystem(spec.kind)
     logs = _log_directory(spec)
-    with _scheduler(spec) as cluster, Guard(batch.cancel_command) as guard:
+    is_ours = spec.dashboard.startswith("127.0.0.1:")  # where the workers' network is not heard
+    told = {"distributed.dashboard.link": "http://127.0.0.1:{port}/status"} if is_ours else {}
+    with dask.config.set(told), _scheduler(spec) as cluster, Guard(batch.cancel_command) as guard:
         address = cluster.scheduler.contact_address or cluster.scheduler.address
         with Client(cluster, set_as_default=False) as client, Keeper(
             cluster, batch, guard, job=spec.job, slots=spec.job.workers * spec.threads_per_worker,
@@ -84,7 +87,6 @@ def _log_directory(spec: ClusterSpec) -> Path:
 @contextmanager
 def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
     """Yield a scheduler in this process, on the network interface that its workers use."""
-    import dask
     from distributed import Scheduler
     from distributed.deploy.spec import SpecCluster
 
@@ -95,8 +97,6 @@ def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
         "dashboard_address": spec.dashboard,
         "dashboard": True,
     }
-    if spec.dashboard.startswith("127.0.0.1:"):  # else the address of its workers' network is told
-        dask.config.set({"distributed.dashboard.link": "http://127.0.0.1:{port}/status"})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
         try:
