@@ -152,7 +152,8 @@ class Keeper(threading.Thread):
                 self._told_of_cut = True
                 self._tell(
                     f"a block was cut after {ran_s:.0f} s at its job's walltime ({walltime}) and "
-                    f"is computed again: take a drain_s that is longer, now {drain_s:.0f} s"
+                    f"is computed again: take a drain_s that is longer, now {drain_s:.0f} s, and a "
+                    "walltime of many blocks"
                 )
 
     async def _see(self) -> tuple[list[WorkerSeen], int, list[Mapping[str, float]]]:

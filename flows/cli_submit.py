@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
         print(render_segment(submission), end="")
         if submission.shares:
             print(render_finish(submission, after="ID-OF-THE-ARRAY"), end="")
+            say("two scripts: an array of shares, and the job that finishes; submit each alone")
         return
     say_who_writes(options.output)
     submitted = submit(submission)

@@ -160,7 +160,10 @@ def _run_attributes(uri: str) -> Mapping[str, Any]:
     """Return the attributes of the output's run group."""
     if is_local(uri) and not Path(uri).is_dir():
         said = "is a file" if Path(uri).exists() else "does not exist"
-        raise OutputError(f"{uri} {said}: name the output of a run, a folder like out.zarr")
+        raise OutputError(
+            f"{uri} {said}: name the output of a run, a folder like out.zarr; of one that was "
+            "submitted, wait until its job has begun"
+        )
     if read_node(uri) is None:
         raise OutputError(f"{redacted(uri)} is no Zarr: name the output of a run")
     run = read_node(uri, path=RUN_GROUP)
