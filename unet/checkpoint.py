@@ -62,8 +62,10 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     aside = directory / f".{path.name}.{uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for left in directory.glob(".checkpoint-*"):  # by whoever was killed while writing
-            left.unlink(missing_ok=True)
+        for left in chain(directory.glob(".checkpoint-*"), directory.glob(".tmp*")):
+            left.unlink(
+                missing_ok=True
+            )  # of who was killed while writing; the second is safetensors'
         try:
             aside.touch()
             mode = aside.stat().st_mode

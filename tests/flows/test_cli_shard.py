@@ -88,10 +88,11 @@ def shards_of(out, blocks):
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
-def wait_until(true, run):
+def wait_until(true, *runs):
     began = time.monotonic()
     while not true():
-        assert run.poll() is None, run.communicate()[1]
+        for run in runs:
+            assert run.poll() is None, run.communicate()[1]
         assert time.monotonic() - began < 200
         time.sleep(0.01)
 
@@ -102,9 +103,13 @@ def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
     out = tmp_path / "out.zarr"
     shares = {n: start(command("segment", out, "--shard", f"{n}/3")) for n in (1, 2, 3)}
     try:
-        for number, send in ((2, signal.SIGKILL), (3, signal.SIGUSR1)):
-            wait_until(lambda n=number: len(done(out, n)) >= ENOUGH, shares[number])
-            os.killpg(shares[number].pid, send)  # its workers too, as Slurm does
+        left = {2: signal.SIGKILL, 3: signal.SIGUSR1}
+        while left:  # whichever is first: the other one would come to its end meanwhile
+            wait_until(
+                lambda: any(len(done(out, n)) >= ENOUGH for n in left), *map(shares.get, left)
+            )
+            for number in [n for n in left if len(done(out, n)) >= ENOUGH]:
+                os.killpg(shares[number].pid, left.pop(number))  # its workers too, as Slurm does
         said = {number: share.communicate(timeout=200)[1] for number, share in shares.items()}
     finally:
         for share in shares.values():
