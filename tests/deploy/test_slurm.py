@@ -218,7 +218,7 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_begun_twice(tmp_path
 
 BAD = {
     "no such partition": ({"partition": "nope"}, r"sbatch refused: .*partition.*nope"),
-    "more GPUs than there are": ({"gres": "gpu:9"}, r"sbatch refused: .*not available"),
+    "more GPUs than there are": ({"gpus_per_job": 9}, r"sbatch refused: .*not available"),
     "no Python there": ({"python": "/no/python"}, r"ended before a worker came: .*/no/python: No"),
     "too little patience": (
         {"first_worker_s": 3.0, "directives": ["--begin=now+1hour"]},
