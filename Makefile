@@ -28,7 +28,7 @@ test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-no
 test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that take longer
 	$(BIN)/python -m pytest -m "slurm and slow"
 
-bench: $(VENV)/.installed-bench  ## the benchmarks, under 20 minutes on two quiet cores
+bench: $(VENV)/.installed-bench  ## the benchmarks, one after the other
 	set -e; for one in limit network zarr_read scale pipeline peers training tile_choice; do \
 	  echo "== $$one"; $(BIN)/python -m benchmarks.$$one; done
 

@@ -62,10 +62,9 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     aside = directory / f".{path.name}.{uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        # Of who was killed while writing; safetensors has a file of its own meanwhile.
         for left in chain(directory.glob(".checkpoint-*"), directory.glob(".tmp*")):
-            left.unlink(
-                missing_ok=True
-            )  # of who was killed while writing; the second is safetensors'
+            left.unlink(missing_ok=True)
         try:
             aside.touch()
             mode = aside.stat().st_mode
