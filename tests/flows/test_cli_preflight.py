@@ -175,6 +175,15 @@ def test_a_training_looks_before_it_starts(one_worker, place, refusing, capsys):
     assert names(place) == before
 
 
+def test_an_evaluation_looks_before_it_starts(one_worker, place, refusing, capsys):
+    zarr.create_array(place / "truth.zarr", data=np.arange(16384).reshape(16, 32, 32) % 2)
+    truth, scores = str(place / "truth.zarr"), str(place / "scores.json")
+    where = ["--cluster", one_worker.scheduler.address]
+    assert main(["evaluate", truth, truth, "--json", scores, *where]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"overtile: {refusing}"
+    assert not Path(scores).exists()
+
+
 def test_what_is_planned_is_what_is_written_before_compression(place):
     prepared, _ = prepared_in(place)
     assert planned(prepared) == (16 * 32 * 32, prepared.budget.files)
