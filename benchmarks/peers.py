@@ -5,23 +5,25 @@
 Each tool segments a Zarr volume of noise into a Zarr array of classes, in its best honest setting:
 
 - overtile: the shell's command on a warm local cluster, as in pipeline.py
-- daisy: its scheduler and two worker processes of one thread; a block is a core of 512² (3-D: the
-  tile that overtile plans), its context read with it; bfloat16, channels-last
+- daisy: its scheduler and two worker processes of one thread; a block is the tile that overtile
+  plans (faster than cores of 512²), its context read with it; bfloat16, channels-last
 - MONAI: sliding windows over planes (3-D: the volume) that are read from Zarr, mirrored in memory;
-  windows of the core with its context, whose weight is 1 in the core and 0 in the context, so that
-  its output is exact; one process of two threads; bfloat16, channels-last
-- MONAI, padded: the same network with padded convolutions (as many operations per input voxel),
-  windows without context and without overlap; its seams are measured against the whole plane
+  windows of the same tile with its context, whose weight is 1 in the core and 0 in the context, so
+  that its output is exact; one process of two threads; bfloat16, channels-last
+- MONAI, padded: the same weights in padded convolutions, windows of 512² (3-D: 128³) without
+  overlap: fewer operations per voxel, so its seconds are also given at as many as overtile's. Its
+  seams: by how much its scores differ from the same padded network's over the plane (the volume)
 - map_overlap: dask.array as people write it: a block per chunk, the model loaded once, float32,
-  threads
+  threads. It does a part of the volume, and its seconds are taken for all
 
-Times are those of the work, with processes started and models loaded: our workers have done a small
-volume before; daisy starts its processes anew, its first block begins the time.
+Times are those of the work, with processes started and models loaded: our workers have done the
+volume once before; daisy starts its processes anew, its first block begins the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import tempfile
 import time
@@ -38,13 +40,19 @@ from deploy import open_cluster
 from pipeline.status import read_status
 from unet import load_weights
 
+from . import padded
 from .bare_loop import prepared_model, to_tensor
-from .measuring import in_turn, keep, ratios, spread
+from .daisy_block import DaisyBlock
+from .measuring import digits, in_turn, keep, ratios, spread
 from .pipeline import CASES, Case, Place
 
 THREADS = 2
 CHUNK = {2: (1, 512, 512), 3: (64, 64, 64)}
-"""Of the arrays that the peers write, and of the blocks of map_overlap."""
+"""Blocks of map_overlap."""
+DEPTH = {2: 1, 3: 64}
+"""Planes that map_overlap does."""
+WINDOW = {2: (512, 512), 3: (128, 128, 128)}
+"""Windows of MONAI around padded convolutions; they divide the volumes."""
 
 
 class Peers:
@@ -53,10 +61,11 @@ class Peers:
     def __init__(self, place: Place, tile: tuple[int, int, int]) -> None:
         self.place = place
         self.config = place.case.network
-        self.core = place.case.core or tile
+        self.core = tile
         halo = self.config.halo
         self.halo = (0, *halo) if self.config.dims == 2 else halo
         self.raw = str(place.folder / "raw.zarr")
+        self.seam = 0.0
 
     def output(self, name: str) -> str:
         """Return a fresh Zarr array of classes, in chunks that are the blocks'."""
@@ -89,6 +98,7 @@ class Peers:
             fit="overhang",
             max_workers=THREADS,
         )
+        daisy.logging.set_log_basedir(self.place.folder / "daisy_logs")
         daisy.run_blockwise([task], progress=False, summary=False)
         spans = [np.loadtxt(path, ndmin=2) for path in clock.iterdir()]
         return float(max(span[:, 1].max() for span in spans) - min(s[:, 0].min() for s in spans))
@@ -112,6 +122,40 @@ class Peers:
             return torch.nn.functional.pad(scores.float(), beside)
 
         return self._slide("monai", predict, window, core, weight, halo)
+
+    def monai_padded(self) -> float:
+        """Segment by MONAI's sliding windows around padded convolutions, without overlap."""
+        from monai.inferers import sliding_window_inference
+
+        torch.set_num_threads(THREADS)
+        model, layout = prepared_model(self.place.weights)
+        padded.pad(model)
+        source = zarr.open_array(self.raw, mode="r")
+        target = zarr.open_array(self.output("monai_padded"))
+
+        def predict(x: torch.Tensor) -> torch.Tensor:
+            x = x.to(torch.bfloat16).contiguous(memory_format=layout)
+            return padded.forward(model, x).float()
+
+        depth = 1 if self.config.dims == 2 else self.place.shape[0]
+        start = time.perf_counter()
+        for z in range(0, self.place.shape[0], depth):
+            raw = np.asarray(source[z : z + depth])
+            x = to_tensor(raw[0] if self.config.dims == 2 else raw)[None, None]
+            with torch.inference_mode():
+                scores = sliding_window_inference(x, WINDOW[self.config.dims], 1, predict, 0.0)
+            classes = scores[0].argmax(dim=0)  # type: ignore[index]
+            target[z : z + depth] = classes.to(torch.uint8).numpy().reshape(raw.shape)
+        seconds = time.perf_counter() - start
+        with torch.inference_mode():  # the last plane, or the volume
+            whole, cut = predict(x).softmax(dim=1), scores.softmax(dim=1)  # type: ignore[union-attr]
+        self.seam = float((whole - cut).abs().max())
+        return seconds
+
+    def padded_flops(self) -> int:
+        """Return the operations of the padded network over the volume."""
+        window = WINDOW[self.config.dims]
+        return math.prod(self.place.shape) // math.prod(window) * padded.flops(self.config, window)
 
     def _slide(
         self, name: str, predict: Any, window: Any, step: Any, weight: Any, halo: Any
@@ -166,79 +210,27 @@ class Peers:
             place = tuple(slice(n) for n in (core if dims == 3 else (len(x), *core[1:])))
             return (classes[0] if dims == 3 else classes)[place].numpy()
 
-        out = self.output("map_overlap")
+        out = zarr.open_array(self.output("map_overlap"))
+        depth = DEPTH[dims]
         start = time.perf_counter()
-        x = da.from_zarr(self.raw).rechunk(chunk)
+        x = da.from_zarr(self.raw)[:depth].rechunk(chunk)
         classes = da.map_overlap(
             predict, x, depth=self.halo, boundary="reflect", trim=False, dtype="uint8",
             chunks=x.chunks, meta=np.empty((0,) * 3, np.uint8),
         )  # fmt: skip
         with dask.config.set(scheduler="threads", num_workers=THREADS):
-            da.store(classes, zarr.open_array(out), lock=False)
-        return time.perf_counter() - start
+            da.store(classes, out, lock=False, regions=(slice(depth), slice(None), slice(None)))
+        return (time.perf_counter() - start) * self.place.shape[0] / depth
 
 
-class DaisyBlock:
-    """What daisy calls with a block, in a process of its own."""
-
-    def __init__(self, raw: str, out: str, weights: str, halo: tuple[int, ...], clock: str) -> None:
-        self.raw, self.out, self.weights, self.halo, self.clock = raw, out, weights, halo, clock
-
-    def __call__(self, block: Any) -> None:
-        model, layout, source, target, mark = _opened(self)
-        start = time.time()
-        begin, end = list(block.read_roi.begin), list(block.read_roi.end)
-        shape = source.shape
-        inside = tuple(
-            slice(max(0, a), min(b, n)) for a, b, n in zip(begin, end, shape, strict=True)
-        )
-        beside = [(max(0, -a), max(0, b - n)) for a, b, n in zip(begin, end, shape, strict=True)]
-        raw = np.pad(source[inside], beside, "reflect")
-        dims = model.config.dims
-        size = model.config.input_shape(
-            [n - 2 * h for n, h in zip(raw.shape, self.halo, strict=True)][3 - dims :]
-        )
-        rest = [n - m for n, m in zip(size, raw.shape[3 - dims :], strict=True)]
-        raw = np.pad(raw, [(0, 0)] * (3 - dims) + [(0, r) for r in rest])
-        x = to_tensor(raw)
-        x = x[:, None] if dims == 2 else x[None, None]
-        with torch.inference_mode():
-            x = x.to(torch.bfloat16).contiguous(memory_format=layout)
-            classes = model(x).argmax(dim=1).to(torch.uint8).numpy()
-        core = tuple(
-            slice(a, min(b, n))
-            for a, b, n in zip(block.write_roi.begin, block.write_roi.end, shape, strict=True)
-        )
-        size_out = tuple(slice(s.stop - s.start) for s in core)
-        target[core] = (classes if dims == 2 else classes[0])[size_out]
-        with open(mark, "a") as file:
-            file.write(f"{start} {time.time()}\n")
-
-
-_kept: dict[str, Any] = {}
-
-
-def _opened(job: DaisyBlock) -> Any:
-    """Return model, arrays and the clock's file, opened once per process."""
-    if "all" not in _kept:
-        import os
-
-        torch.set_num_threads(1)
-        model, layout = prepared_model(job.weights)
-        mark = str(Path(job.clock) / str(os.getpid()))
-        _kept["all"] = (
-            model, layout, zarr.open_array(job.raw, mode="r"), zarr.open_array(job.out), mark
-        )  # fmt: skip
-    return _kept["all"]
-
-
-def measured(case: Case, *, rounds: int) -> dict[str, Any]:
+def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     """Return the figures of one case."""
     with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
-        place = Place(Path(name), case, repeat=1)
-        peers = Peers(place, place.tile())
+        place = Place(Path(name), case, repeat=repeat)
+        prepared = place.prepared()
+        peers = Peers(place, prepared.plan.tile)
         address = client.scheduler.address
-        place.segment("small.zarr", address)
+        place.segment("raw.zarr", address)
 
         def ours() -> float:
             return read_status(place.segment("raw.zarr", address)).figures.seconds
@@ -247,44 +239,54 @@ def measured(case: Case, *, rounds: int) -> dict[str, Any]:
             "overtile": ours,
             "daisy": peers.daisy,
             "MONAI, exact": peers.monai,
+            "MONAI, padded": peers.monai_padded,
             "map_overlap": peers.map_overlap,
         }
         seconds = in_turn(cases, rounds=rounds, warm=0)
         agreement = {
-            name: agree(place, peers.place.folder / f"{file}.zarr")
-            for name, file in (
-                ("daisy", "daisy"), ("MONAI, exact", "monai"), ("map_overlap", "map_overlap")
+            name: agree(place, peers.place.folder / f"{file}.zarr", depth)
+            for name, file, depth in (
+                ("daisy", "daisy", None), ("MONAI, exact", "monai", None),
+                ("map_overlap", "map_overlap", DEPTH[case.network.dims] - peers.halo[0]),
             )
         }  # fmt: skip
+    over = {name: ratios(values, seconds["overtile"]) for name, values in seconds.items()}
+    less = peers.padded_flops() / prepared.budget.flops
     return {
         "shape": list(place.shape),
+        "tile": list(prepared.plan.tile),
         "seconds": {name: spread(values) for name, values in seconds.items()},
-        "over_overtile": {
-            name: ratios(values, seconds["overtile"]) for name, values in seconds.items()
-        },
+        "over_overtile": over,
         "voxels_of_our_class": agreement,
+        "MONAI, padded": {
+            "flops_over_ours": digits(less),
+            "over_overtile_at_equal_flops": digits(over["MONAI, padded"]["median"] / less),
+            "largest_seam": digits(peers.seam),
+        },
     }
 
 
-def agree(place: Place, path: Path) -> float:
-    """Return the share of voxels to which a peer gives the class that overtile gave."""
+def agree(place: Place, path: Path, depth: int | None) -> float:
+    """Return the share of voxels, in so many planes, to which a peer gives overtile's class."""
     ours: Any = zarr.open_array(place.folder / f"out{place.runs}.zarr" / "labels/classes/0")
-    return float(np.mean(np.asarray(ours[...]) == np.asarray(zarr.open_array(path)[...])))
+    return float(np.mean(np.asarray(ours[:depth]) == np.asarray(zarr.open_array(path)[:depth])))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=1, help="makes the volume so much deeper")
     options = parser.parse_args()
     figures = {}
     for name in options.cases.split(","):
-        figures[name] = found = measured(CASES[name], rounds=options.rounds)
+        figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)
         medians = {peer: values["median"] for peer, values in found["seconds"].items()}
         over = {peer: values["median"] for peer, values in found["over_overtile"].items()}
         print(f"{name}: seconds {medians}\n  over overtile {over}", flush=True)
         print(f"  voxels of our class {found['voxels_of_our_class']}", flush=True)
-    print(keep("peers", {"threads": THREADS, "cases": figures}))
+        print(f"  padded {found['MONAI, padded']}", flush=True)
+    print(keep("peers", {"threads": THREADS, "repeat": options.repeat, "cases": figures}))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ BLOCKS_WANTED = 64
 """Blocks grow beyond one tile only while there are at least this many: workers need blocks."""
 TILE_LONGEST = 2048
 """Longer tiles gain nothing: the halo's share is small by then."""
+WORKERS = (1, 2, 4, 8)
+"""How many may share a volume, equally likely: a plan is made before workers are known."""
 
 
 class Network(Protocol):
@@ -171,10 +173,15 @@ def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> in
     )
 
 
-def choose_tile(shape: Shape, network: Network, *, memory_bytes: int) -> Shape:
-    """Return the tile core with the fewest operations for the whole volume within the memory.
+def choose_tile(
+    shape: Shape, network: Network, *, memory_bytes: int, workers: Sequence[int] = (1,)
+) -> Shape:
+    """Return the tile core with the least work for the whole volume within the memory.
 
-    Raises PlanError where not even the smallest tile fits.
+    Work is the operations of all tiles, and those that workers miss who have no tile while others
+    have: few large tiles leave workers idle, so a small volume is cut finer than memory asks.
+    workers: numbers of them that are equally likely. Raises PlanError where not even the smallest
+    tile fits.
     """
     candidates = [_candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)]
     fitting = list(_largest_fitting(candidates, shape, network, memory_bytes))
@@ -186,8 +193,33 @@ def choose_tile(shape: Shape, network: Network, *, memory_bytes: int) -> Shape:
             f"{need / 2**20:.0f} MiB, {memory_bytes / 2**20:.0f} MiB were given: "
             "give more memory or take a smaller network"
         )
-    likely = sorted(fitting, key=lambda tile: network.flops(tile) / math.prod(tile))[:40]
-    return min(likely, key=lambda tile: (_volume_flops(tile, shape, network), math.prod(tile)))
+    part = 2
+    while part <= max(workers):
+        fitting += _largest_fitting(candidates, shape, network, memory_bytes // part)
+        part *= 2
+    return min(
+        _likely(fitting, network),
+        key=lambda tile: (
+            _volume_flops(tile, shape, network) * _waiting(tile, shape, workers),
+            math.prod(tile),
+        ),
+    )
+
+
+def _likely(tiles: list[Shape], network: Network) -> list[Shape]:
+    """Return the tiles worth reckoning a whole volume for: the cheapest per voxel of each size."""
+    best: dict[int, list[tuple[float, Shape]]] = {}
+    for tile in set(tiles):
+        voxels = math.prod(tile)
+        best.setdefault(voxels.bit_length(), []).append((network.flops(tile) / voxels, tile))
+    return [tile for found in best.values() for _, tile in sorted(found)[:40]]
+
+
+def _waiting(tile: Shape, shape: Shape, workers: Sequence[int]) -> float:
+    """Return how much longer a volume takes than if all workers had a tile until its end."""
+    tiles = math.prod(-(-size // length) for size, length in zip(shape, tile, strict=True))
+    longer = (-(-tiles // count) * count / tiles for count in workers)
+    return sum(longer) / len(workers)
 
 
 def _largest_fitting(
@@ -292,7 +324,7 @@ def make_plan(
     elif block is not None:
         tile = choose_tile(block, network, memory_bytes=memory_bytes)
     else:
-        tile = choose_tile(shape, network, memory_bytes=memory_bytes)
+        tile = choose_tile(shape, network, memory_bytes=memory_bytes, workers=WORKERS)
     return BlockPlan(
         shape=shape,
         core=block or choose_block(shape, tile),

@@ -114,6 +114,21 @@ def test_local_workers_are_processes_with_their_share_of_cores_and_end_with_the_
     assert (os.environ.get("PYTHONWARNINGS"), blocked_signals()) == before
 
 
+def test_local_workers_and_their_scheduler_leave_the_cores_to_the_network():
+    def told(names):
+        import dask
+
+        return {n: os.environ.get(n) or dask.config.get(n, None) for n in names}
+
+    wanted = {**local.KEPT_MEMORY, **local.SELDOM}
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        assert list(client.run(told, list(wanted)).values()) == [wanted]
+        tick = client.run_on_scheduler(
+            lambda dask_scheduler: dask_scheduler.periodic_callbacks["tick"].callback_time
+        )
+        assert tick == 500
+
+
 def test_ctrl_c_in_the_terminal_is_for_the_driver_alone_also_after_a_worker_came_again():
     with open_cluster("local", workers=1, dashboard=":0") as client:
         (first,) = worker_processes(client)

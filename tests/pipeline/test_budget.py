@@ -94,6 +94,30 @@ def test_more_memory_never_costs_more_operations():
     assert costs[0] > 4 * costs[-1]
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(16, 200), st.integers(200, 600), st.integers(200, 600)),
+    mebibytes=st.sampled_from([64, 256, 4096]),
+)
+def test_no_number_of_workers_waits_much_longer_than_for_the_best_tile_of_its_own(shape, mebibytes):
+    network = Network(halo=(8, 20, 20))
+
+    def seconds(tile, workers):
+        plan = make_plan(shape, network, tile=tile, block=tile)
+        cost = reckon(plan, network, layout(), regions=1)
+        return cost.flops / cost.tiles * -(-cost.tiles // workers)
+
+    tile = make_plan(shape, network, memory_bytes=mebibytes * 2**20).tile
+    for workers in (1, 2, 4, 8):
+        own = choose_tile(shape, network, memory_bytes=mebibytes * 2**20, workers=(workers,))
+        assert seconds(tile, workers) <= 2 * seconds(own, workers)
+
+
+def test_a_block_of_ones_own_is_one_workers_and_is_not_cut_for_several():
+    plan = make_plan((64, 256, 256), Network(), block=(64, 256, 256))
+    assert plan.tile == (64, 256, 256)
+
+
 def test_a_tile_that_cannot_fit_is_refused_with_what_it_needs():
     with pytest.raises(PlanError, match="MiB were given"):
         choose_tile((100, 100, 100), Network(), memory_bytes=100)

@@ -1,0 +1,66 @@
+"""What a worker process of daisy does with a block: read, pad, one pass, write."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from .bare_loop import prepared_model, to_tensor
+
+
+class DaisyBlock:
+    """What daisy calls with a block, in a process of its own."""
+
+    def __init__(self, raw: str, out: str, weights: str, halo: tuple[int, ...], clock: str) -> None:
+        self.raw, self.out, self.weights, self.halo, self.clock = raw, out, weights, halo, clock
+
+    def __call__(self, block: Any) -> None:
+        model, layout, source, target, mark = _opened(self)
+        start = time.time()
+        begin, end = list(block.read_roi.begin), list(block.read_roi.end)
+        shape = source.shape
+        inside = tuple(
+            slice(max(0, a), min(b, n)) for a, b, n in zip(begin, end, shape, strict=True)
+        )
+        beside = [(max(0, -a), max(0, b - n)) for a, b, n in zip(begin, end, shape, strict=True)]
+        raw = np.pad(source[inside], beside, "reflect")
+        dims = model.config.dims
+        size = model.config.input_shape(
+            [n - 2 * h for n, h in zip(raw.shape, self.halo, strict=True)][3 - dims :]
+        )
+        rest = [n - m for n, m in zip(size, raw.shape[3 - dims :], strict=True)]
+        raw = np.pad(raw, [(0, 0)] * (3 - dims) + [(0, r) for r in rest])
+        x = to_tensor(raw)
+        x = x[:, None] if dims == 2 else x[None, None]
+        with torch.inference_mode():
+            x = x.to(torch.bfloat16).contiguous(memory_format=layout)
+            classes = model(x).argmax(dim=1).to(torch.uint8).numpy()
+        core = tuple(
+            slice(a, min(b, n))
+            for a, b, n in zip(block.write_roi.begin, block.write_roi.end, shape, strict=True)
+        )
+        size_out = tuple(slice(s.stop - s.start) for s in core)
+        target[core] = (classes if dims == 2 else classes[0])[size_out]
+        with open(mark, "a") as file:
+            file.write(f"{start} {time.time()}\n")
+
+
+_kept: dict[str, Any] = {}
+
+
+def _opened(job: DaisyBlock) -> Any:
+    """Return model, arrays and the clock's file, opened once per process."""
+    if "all" not in _kept:
+        torch.set_num_threads(1)
+        model, layout = prepared_model(job.weights)
+        mark = str(Path(job.clock) / str(os.getpid()))
+        _kept["all"] = (
+            model, layout, zarr.open_array(job.raw, mode="r"), zarr.open_array(job.out), mark
+        )  # fmt: skip
+    return _kept["all"]
