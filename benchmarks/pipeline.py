@@ -1,6 +1,6 @@
 """``overtile segment``, Zarr to Zarr, against the network over tiles of the same volume in memory.
 
-    python -m benchmarks.pipeline [--cases NAME,…] [--rounds N] [--repeat N]
+    python -m benchmarks.pipeline [--cases NAME,…] [--rounds N] [--long]
 
 A volume of noise is segmented by the shell's command through a Dask cluster of this machine, which
 has segmented it once before; its seconds are the run's own, from opened to finished. Beside it,
@@ -8,8 +8,8 @@ the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memor
 2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our
 plan's tiles in two processes. Prints our seconds over the better one's, and what workers did.
 
---repeat makes the volume so many times deeper: 10 is more than 60 s of work on two cores. The bare
-loop does a part of it, and its seconds are taken for all.
+--long makes the volumes deeper: more than 60 s of work on two cores, and 25 minutes in all. The bare
+loop does a part of them, and its seconds are taken for all.
 """
 
 from __future__ import annotations
@@ -49,16 +49,20 @@ class Case:
     """Planes that the bare loop does: its seconds are taken for all, having no beginning or end."""
     core: tuple[int, int, int] | None
     """Of the bare loop; None: the plan's tile."""
+    long: int
+    """So many times deeper is more than 60 s of work on two cores."""
 
 
 CASES = {
     "2-D base 32": Case(
-        UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536), 2, (1, 512, 512)
+        UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536), 2, (1, 512, 512), 9
     ),
     "2-D base 64": Case(
-        UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), 2, (1, 512, 512)
+        UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), 2, (1, 512, 512), 8
     ),
-    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), 128, None),
+    "3-D base 32": Case(
+        UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), 128, None, 6
+    ),
 }
 STAGES = ("read", "wait", "device", "write")
 
@@ -156,11 +160,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     figures = {}
     for name in options.cases.split(","):
-        figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)
+        repeat = CASES[name].long if options.long else 1
+        figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=repeat)
         medians = {case: values["median"] for case, values in found["seconds"].items()}
         print(
             f"{name}, tile {found['tile']}: {medians}\n  overtile / {found['better']}: "
@@ -168,7 +173,7 @@ def main() -> None:
             f"{found['over_bare_of_our_tiles']['median']:.2f}; stages {found['stage_seconds']}",
             flush=True,
         )
-    print(keep("pipeline", {"repeat": options.repeat, "cases": figures}))
+    print(keep("pipeline-long" if options.long else "pipeline", {"cases": figures}))
 
 
 if __name__ == "__main__":
