@@ -8,7 +8,7 @@ the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memor
 2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our
 plan's tiles in two processes. Prints our seconds over the better one's, and what workers did.
 
---long makes the volumes deeper: more than 60 s of work on two cores, and 25 minutes in all. The bare
+--long makes the volumes deeper: more than 60 s of work on two cores, 25 minutes in all. The bare
 loop does a part of them, and its seconds are taken for all.
 """
 

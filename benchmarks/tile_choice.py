@@ -1,10 +1,10 @@
 """The tile that the budget picks for a memory, beside others that fit, by trying them.
 
-    python -m benchmarks.tile_choice [--tries N] [--rounds N]
+    python -m benchmarks.tile_choice [--tries N] [--rounds N] [--memories MIB,…]
 
 For a 2-D and a 3-D network and three memories each: seconds of one thread for a whole volume, from
 one pass of the tile times the volume's operations over its own. Tried are the tile that is picked
-and those with the next fewest operations, and some from further down.
+for one worker, those with the next fewest operations, and some from further down.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CASES = {
     "2-D base 32": (UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536)),
     "3-D base 32": (UNetConfig(dims=3, base_channels=32, levels=4), (128, 256, 256)),
 }
-MEMORIES_MIB = (512, 1024, 2048)
+MEMORIES_MIB = "256,512,1024"
 
 
 def others(network: Any, shape: Shape, memory_bytes: int, tries: int) -> list[Shape]:
@@ -60,44 +60,62 @@ def passes(predictor: UNetPredictor, tile: Shape, volume_flops: float) -> Callab
     return one
 
 
+def measured(
+    config: UNetConfig, shape: Shape, memories: list[int], *, tries: int, rounds: int
+) -> dict[str, Any]:
+    """Return the figures of one network, per memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder, "w.safetensors"))
+        save_weights(UNet(config), weights)
+        predictor = UNetPredictor(weights, precision="bf16").settled()
+        picked: dict[int, Shape] = {}
+        fitting: dict[int, list[Shape]] = {}
+        for memory in memories:
+            try:
+                picked[memory] = budget.choose_tile(shape, predictor, memory_bytes=memory * 2**20)
+            except PlanError as error:
+                print(f"{memory} MiB: {error}")
+                continue
+            fitting[memory] = [
+                picked[memory], *others(predictor, shape, memory * 2**20, tries)
+            ]  # fmt: skip
+        names = {"x".join(map(str, tile)): tile for tiles in fitting.values() for tile in tiles}
+        cases = {
+            name: passes(predictor, tile, budget._volume_flops(tile, shape, predictor))
+            for name, tile in names.items()
+        }
+        medians = {
+            name: spread(values)["median"] for name, values in in_turn(cases, rounds=rounds).items()
+        }
+    found = {}
+    for memory, tile in picked.items():
+        tried = {name: medians[name] for name in names if names[name] in fitting[memory]}
+        chosen, best = "x".join(map(str, tile)), min(tried, key=tried.__getitem__)
+        found[f"{memory} MiB"] = {
+            "picked": chosen,
+            "best": best,
+            "picked_over_best": round(tried[chosen] / tried[best], 3),
+            "microseconds_per_voxel": {
+                name: round(value / math.prod(shape) * 1e6, 3) for name, value in tried.items()
+            },
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tries", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tries", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memories", default=MEMORIES_MIB, help="in MiB")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    memories = [int(memory) for memory in options.memories.split(",")]
     figures: dict[str, Any] = {}
     for name, (config, shape) in CASES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            weights = str(Path(folder, "w.safetensors"))
-            save_weights(UNet(config), weights)
-            predictor = UNetPredictor(weights, precision="bf16").settled()
-            for memory in MEMORIES_MIB:
-                try:
-                    picked = budget.choose_tile(shape, predictor, memory_bytes=memory * 2**20)
-                except PlanError as error:
-                    print(f"{name}, {memory} MiB: {error}")
-                    continue
-                tiles = [picked, *others(predictor, shape, memory * 2**20, options.tries)]
-                cases = {
-                    tile: passes(predictor, tile, budget._volume_flops(tile, shape, predictor))
-                    for tile in dict.fromkeys(tiles)
-                }
-                names = {"x".join(map(str, tile)): one for tile, one in cases.items()}
-                seconds = in_turn(names, rounds=options.rounds)
-                medians = {tile: spread(values)["median"] for tile, values in seconds.items()}
-                chosen = "x".join(map(str, picked))
-                best = min(medians, key=medians.__getitem__)
-                voxels = math.prod(shape)
-                figures[f"{name}, {memory} MiB"] = {
-                    "picked": chosen,
-                    "best": best,
-                    "picked_over_best": round(medians[chosen] / medians[best], 3),
-                    "microseconds_per_voxel": {
-                        tile: round(value / voxels * 1e6, 3) for tile, value in medians.items()
-                    },
-                }
-                print(f"{name}, {memory} MiB: {figures[f'{name}, {memory} MiB']}", flush=True)
+        found = measured(config, shape, memories, tries=options.tries, rounds=options.rounds)
+        for memory, values in found.items():
+            print(f"{name}, {memory}: {values}", flush=True)
+        figures[name] = found
     print(keep("tile-choice", {"threads": 1, "cases": figures}))
 
 

@@ -23,6 +23,7 @@ from . import axes as axes_of
 from .choices import chosen_channels, chosen_time
 from .errors import GeometryError, VolumeError
 from .explain import explained, redacted
+from .fast_read import Readable, readable
 from .geometry import Box, shape_text
 from .locate import Located, locate
 from .stores import is_local, joined, open_array, open_group, open_store
@@ -86,7 +87,7 @@ class VolumeSource:
 class Volume:
     """An opened volume. Threads may read from it at the same time."""
 
-    def __init__(self, source: VolumeSource, array: zarr.Array[Any]) -> None:
+    def __init__(self, source: VolumeSource, array: Readable) -> None:
         self.source = source
         self._array = array
 
@@ -143,7 +144,8 @@ def _opened(source: VolumeSource) -> Volume:
             f"{redacted(joined(source.uri, source.path))} is {shape_text(array.shape)} "
             f"{array.dtype.name} now, was {shape_text(source.shape)} {source.dtype}: start again"
         )
-    return Volume(source, array)
+    folder = joined(source.uri, source.path) if is_local(source.uri) else None
+    return Volume(source, readable(array, folder))
 
 
 def _open_array(uri: str, path: str, zarr_format: Any = None) -> zarr.Array[Any]:

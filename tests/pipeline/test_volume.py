@@ -1,4 +1,7 @@
-"""Laws of reading: whatever way an image is stored, the same voxels come out as (c, z, y, x)."""
+"""Laws of reading: whatever way an image is stored, the same voxels come out as (c, z, y, x).
+
+All of them hold with either reader: zarr, and tensorstore where it is installed.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import fast_read
 from pipeline.axes import checked_axes, letters
 from pipeline.errors import GeometryError, VolumeError
 from pipeline.explain import redacted
@@ -22,6 +27,14 @@ from pipeline.volume import VolumeSource, find_volume, open_volume
 SIZES = {"t": 2, "c": 3, "z": 5, "y": 11, "x": 13}
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 DTYPES += ["float16", "float32", "float64"]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["zarr", "tensorstore"])
+def reader(request):
+    """The reader of all arrays that are opened."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_read, "is_installed", lambda: request.param == "tensorstore")
+        yield request.param
 
 
 def grey_values(axes: str, dtype: str = "uint16") -> np.ndarray:
@@ -143,6 +156,54 @@ def test_a_sharded_array_reads_equal_and_states_its_inner_chunks(tmp_path):
     source = find_volume(str(tmp_path / "in.zarr"))
     assert source.chunk_shape_zyx == (1, 4, 4)
     np.testing.assert_array_equal(read_all(source)[0], values)
+
+
+LAYOUTS = {
+    "zarr 2": {"zarr_format": 2},
+    "zarr 2, Fortran order": {"zarr_format": 2, "order": "F"},
+    "zarr 2, other separator, blosc": {
+        "zarr_format": 2,
+        "chunk_key_encoding": {"name": "v2", "separator": "/"},
+        "compressors": numcodecs.Blosc(),
+    },
+    "zarr 3, shards": {"shards": (4, 8, 8)},
+    "zarr 3, transposed, gzip": {
+        "filters": [zarr.codecs.TransposeCodec(order=(2, 0, 1))],
+        "compressors": [zarr.codecs.GzipCodec()],
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_of_chunks_reads_equal_with_its_fill_value_where_none_was_written(
+    reader, tmp_path, layout
+):
+    values = grey_values("zyx")
+    array = store(tmp_path / "in.zarr", values, fill_value=9, **layout)
+    array[4:, 8:, 8:] = values[4:, 8:, 8:] = 9  # zarr then removes these chunks
+    np.testing.assert_array_equal(
+        read_all(find_volume(str(tmp_path / "in.zarr"), axes="zyx"))[0], values
+    )
+    fast = fast_read.readable(array, str(tmp_path / "in.zarr"))
+    assert isinstance(fast, fast_read.FastArray) == (reader == "tensorstore")
+
+
+def test_a_codec_that_only_zarr_knows_is_read_by_zarr(tmp_path):
+    values = grey_values("zyx")
+    store(
+        tmp_path / "in.zarr", values, zarr_format=2, filters=[numcodecs.Delta("u2")],
+        compressors=numcodecs.LZ4(),
+    )  # fmt: skip
+    np.testing.assert_array_equal(
+        read_all(find_volume(str(tmp_path / "in.zarr"), axes="zyx"))[0], values
+    )
+
+
+def test_a_damaged_chunk_is_told_in_the_same_words_by_every_reader(tmp_path):
+    store(tmp_path / "in.zarr", grey_values("zyx"))
+    (tmp_path / "in.zarr/c/0/0/0").write_bytes(b"no zstd frame")
+    with pytest.raises(RuntimeError, match="Zstd"):
+        read_all(find_volume(str(tmp_path / "in.zarr"), axes="zyx"))
 
 
 def test_a_box_outside_of_the_volume_is_refused(tmp_path):

@@ -1,0 +1,112 @@
+"""Draw what the benchmarks found: docs/performance-*.svg, from the files in benchmarks/results/.
+
+python -m benchmarks.plots          (pip install 'overtile[bench]')
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from .measuring import RESULTS
+
+DOCS = Path(__file__).parents[1] / "docs"
+OURS, OTHERS, BARE = "#1f6f8b", "#b9c4c9", "#444444"
+
+
+def found(name: str) -> dict[str, Any]:
+    """Return what a benchmark left."""
+    figures: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return figures
+
+
+def peers() -> Any:
+    """Draw each tool's time over overtile's, per case."""
+    from matplotlib import pyplot
+
+    cases = found("peers")["cases"]
+    figure, axes = pyplot.subplots(1, len(cases), figsize=(10, 2.6), sharey=True)
+    for plot, (name, case) in zip(axes, cases.items(), strict=True):
+        over = {tool: values["median"] for tool, values in case["over_overtile"].items()}
+        equal = case["MONAI, padded"]["over_overtile_at_equal_flops"]
+        over["MONAI, padded"] = equal
+        tools = list(over)[::-1]
+        plot.barh(
+            [f"{tool}*" if tool == "MONAI, padded" else tool for tool in tools],
+            [over[tool] for tool in tools],
+            color=[OURS if tool == "overtile" else OTHERS for tool in tools],
+        )
+        for number, tool in enumerate(tools):
+            plot.text(over[tool], number, f" {over[tool]:.2f}", va="center", fontsize=8)
+        plot.set_title(name, fontsize=10)
+        plot.set_xlim(0, max(over.values()) * 1.2)
+        plot.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(
+        "time over overtile's, Zarr to Zarr        * at equal operations; it has seams", fontsize=9
+    )
+    figure.tight_layout()
+    return figure
+
+
+def pipeline() -> Any:
+    """Draw our time over the bare loop's, and what workers did meanwhile."""
+    from matplotlib import pyplot
+
+    cases = found("pipeline-long")["cases"]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 2.2), sharey=True)
+    names = list(cases)[::-1]
+    ratio = [cases[name]["over_bare"]["median"] for name in names]
+    left.barh(names, ratio, color=OURS)
+    left.axvline(1, color=BARE, linewidth=1)
+    for number, value in enumerate(ratio):
+        left.text(value, number, f" {value:.2f}", va="center", fontsize=8)
+    left.set_xlim(0, 1.3)
+    left.set_xlabel("time over the bare loop's", fontsize=9)
+    start = [0.0] * len(names)
+    for stage, colour in (("device", OURS), ("read", "#e0a458"), ("write", "#a23b72")):
+        whole = [2 * cases[name]["seconds"]["overtile"]["median"] for name in names]
+        part = [
+            cases[name]["stage_seconds"][stage] / all_of
+            for name, all_of in zip(names, whole, strict=True)
+        ]
+        right.barh(names, part, left=start, color=colour, label=stage)
+        start = [a + b for a, b in zip(start, part, strict=True)]
+    right.axvline(1, color=BARE, linewidth=1)
+    right.set_xlabel("share of two workers' time; beyond 1: hidden behind the device", fontsize=9)
+    right.legend(fontsize=8, loc="lower right")
+    for plot in (left, right):
+        plot.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def workers() -> Any:
+    """Draw the model of many GPUs behind one scheduler."""
+    from matplotlib import pyplot
+
+    model = found("workers")["model"]
+    figure, plot = pyplot.subplots(figsize=(6, 3))
+    for block, by_gpus in model["gvoxels_per_s"].items():
+        plot.loglog([int(n) for n in by_gpus], list(by_gpus.values()), marker="o", label=block)
+    plot.set_xlabel("GPUs behind one scheduler", fontsize=9)
+    plot.set_ylabel("Gvoxel/s, modelled", fontsize=9)
+    plot.legend(title="block", fontsize=8, title_fontsize=8)
+    plot.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def main() -> None:
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "overtile", "font.size": 9})
+    for draw in (peers, pipeline, workers):
+        path = DOCS / f"performance-{draw.__name__}.svg"
+        draw().savefig(path, metadata={"Date": None}, facecolor="white")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""How throughput grows with workers: one and two measured, more of them modelled.
+
+    python -m benchmarks.workers [--rounds N]
+
+`overtile segment` of a 2-D network of base 32 with one worker process of one thread, and with two,
+in turn. The model for GPUs has one bound beside their number: what driver and scheduler pass on,
+as benchmarks/results/scale.json has it for 10,000 blocks (benchmarks/scale.py). It leaves out the
+network between machines and the store: docs/performance.md states what it takes for granted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from deploy import open_cluster
+from pipeline.status import read_status
+
+from .measuring import RESULTS, digits, in_turn, keep, ratios, spread
+from .pipeline import CASES, Place
+
+CASE = "2-D base 32"
+GPU_FLOPS_PER_S = 0.35 * 700e12
+"""Our aim for a 3-D network on an H100 (35 % of what it multiplies in bfloat16): not measured."""
+FLOPS_PER_VOXEL = 0.92e6
+"""Of a 3-D network of base 32, in tiles of 128³."""
+BLOCKS = (128, 256, 512)
+GPUS = (1, 10, 100, 1000)
+
+
+def modelled(blocks_per_s: float, block: int, gpus: int) -> float:
+    """Return voxels per second of so many GPUs behind one scheduler."""
+    fed = blocks_per_s * block**3
+    return min(gpus * GPU_FLOPS_PER_S / FLOPS_PER_VOXEL, fed)
+
+
+def model() -> dict[str, Any]:
+    """Return Gvoxel/s by block and number of GPUs, from the rate that was measured."""
+    runs = json.loads((RESULTS / "scale.json").read_text())["runs"]
+    rate = next(run["blocks_per_s"] for run in runs if run["engine"] == "store")
+    return {
+        "scheduler_blocks_per_s": rate,
+        "gvoxels_per_s": {
+            f"{block}³": {str(n): digits(modelled(rate, block, n) / 1e9) for n in GPUS}
+            for block in BLOCKS
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    os.environ["OVERTILE_TORCH_THREADS"] = "1"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_cluster("local", workers=1) as one,
+        open_cluster("local", workers=2) as two,
+    ):
+        place = Place(Path(folder), CASES[CASE], repeat=1)
+
+        def seconds(client: Any) -> float:
+            return read_status(place.segment("raw.zarr", client.scheduler.address)).figures.seconds
+
+        taken = in_turn(
+            {"1 worker": lambda: seconds(one), "2 workers": lambda: seconds(two)},
+            rounds=options.rounds,
+        )
+    figures = {
+        "case": CASE,
+        "seconds": {name: spread(values) for name, values in taken.items()},
+        "two_over_one": ratios(taken["1 worker"], taken["2 workers"]),
+        "model": model(),
+    }
+    print(f"two workers are {figures['two_over_one']['median']:.2f} times as fast as one")
+    for block, by_gpus in figures["model"]["gvoxels_per_s"].items():
+        print(f"modelled, blocks of {block}: Gvoxel/s by GPUs {by_gpus}")
+    print(keep("workers", figures))
+
+
+if __name__ == "__main__":
+    main()
