@@ -19,8 +19,8 @@ COPY unet unet
 COPY flows flows
 COPY deploy deploy
 RUN case "$DEVICE" in \
-      cpu) pip install --index-url "$TORCH_CPU_INDEX" "torch>=2.9" && pip install . ;; \
-      cuda | cuda12) pip install ".[$DEVICE]" ;; \
+      cpu) pip install --index-url "$TORCH_CPU_INDEX" "torch>=2.9" && pip install ".[fast]" ;; \
+      cuda | cuda12) pip install ".[$DEVICE,fast]" ;; \
       *) echo "DEVICE is cpu, cuda or cuda12, not $DEVICE" >&2; exit 2 ;; \
     esac
 

@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 PYTEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow test-slurm test-slurm-slow bench check format help clean
+.PHONY: demo test test-slow test-slurm test-slurm-slow bench bench-long check format help clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,9 +28,17 @@ test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-no
 test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that take longer
 	$(BIN)/python -m pytest -m "slurm and slow"
 
-bench: $(VENV)/.installed-bench  ## the benchmarks, one after the other
-	set -e; for one in limit network zarr_read scale pipeline peers training tile_choice; do \
-	  echo "== $$one"; $(BIN)/python -m benchmarks.$$one; done
+bench: $(VENV)/.installed-bench  ## every benchmark once, short: under 20 minutes on two cores
+	set -e; for one in limit network zarr_read "scale --blocks 10000" workers training tile_choice \
+	  "pipeline --cases '2-D base 32'" "peers --cases '2-D base 32'"; do \
+	  echo "== $$one"; eval "$(BIN)/python -m benchmarks.$$one"; done
+
+bench-long: $(VENV)/.installed-bench  ## the figures of docs/performance.md that take longer: 2 hours
+	$(BIN)/python -m benchmarks.network --precisions bf16,fp32 --formats channels-last,contiguous
+	$(BIN)/python -m benchmarks.pipeline --long
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.scale --blocks 1000000 --name scale-million
+	$(BIN)/python -m benchmarks.plots
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .

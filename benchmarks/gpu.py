@@ -29,7 +29,7 @@ from deploy import open_cluster
 from pipeline.status import read_status
 from unet import UNet, UNetConfig
 
-from .measuring import digits, in_turn, keep, ratios, spread
+from .measuring import digits, in_turn, keep, spread
 from .pipeline import CASES, Case, Place
 
 PRODUCTS = 20

@@ -154,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", default="10000,100000")
     parser.add_argument("--engines", default="store")
+    parser.add_argument("--name", default="scale", help="of the file of results")
     parser.add_argument("--drive", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.drive:
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for blocks in map(int, options.blocks.split(",")):
             runs.append({"engine": engine, **measured(blocks, engine)})
             print(runs[-1], flush=True)
-    print(keep("scale", {"runs": runs}))
+    print(keep(options.name, {"runs": runs}))
 
 
 if __name__ == "__main__":

@@ -82,10 +82,11 @@ def main() -> None:
                     "ratio": ratios(seconds["overtile"], seconds["tensorstore"]),
                     "ratio_by_zarr": ratios(seconds["overtile, by zarr"], seconds["tensorstore"]),
                 }
+                medians = {who: values["median"] for who, values in found.items()}
                 print(
-                    f"{name}, block {block}³: overtile {found['overtile']['median'] * 1e3:.1f} ms, "
-                    f"tensorstore {found['tensorstore']['median'] * 1e3:.1f} ms, ratio "
-                    f"{found['ratio']['median']:.2f}, by zarr {found['ratio_by_zarr']['median']:.2f}",
+                    f"{name}, block {block}³: overtile {medians['overtile'] * 1e3:.1f} ms, "
+                    f"tensorstore {medians['tensorstore'] * 1e3:.1f} ms, ratio "
+                    f"{medians['ratio']:.2f}, by zarr {medians['ratio_by_zarr']:.2f}",
                     flush=True,
                 )
     print(keep("zarr-read", {"cases": figures}))
