@@ -29,12 +29,15 @@ test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that ta
 	$(BIN)/python -m pytest -m "slurm and slow"
 
 bench: $(VENV)/.installed-bench  ## every benchmark once, short: under 20 minutes on two cores
-	set -e; for one in limit network zarr_read "scale --blocks 10000" workers training tile_choice \
+	set -e; for one in limit "network --cases '2-D base 64 572,2-D base 32 572,3-D base 32 132'" \
+	  zarr_read "scale --blocks 10000" workers "training --steps 15" "tile_choice --memories 128,256,512" \
 	  "pipeline --cases '2-D base 32'" "peers --cases '2-D base 32'"; do \
 	  echo "== $$one"; eval "$(BIN)/python -m benchmarks.$$one"; done
 
 bench-long: $(VENV)/.installed-bench  ## the figures of docs/performance.md that take longer: 2 hours
 	$(BIN)/python -m benchmarks.network --precisions bf16,fp32 --formats channels-last,contiguous
+	$(BIN)/python -m benchmarks.tile_choice
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.pipeline --long
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.scale --blocks 1000000 --name scale-million

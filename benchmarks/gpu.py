@@ -170,7 +170,7 @@ def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, 
     """Return seconds, FLOP/s and stages of the whole path."""
     case = CASES[name]
     shape = VOLUMES[name] if device == "cuda" else (2, 256, 256)
-    volume = Case(case.network, shape, 1, None, 1)
+    volume = Case(case.network, shape, None, 1)
     kind = "cuda" if device == "cuda" else "local"
     with tempfile.TemporaryDirectory() as folder, open_cluster(kind) as client:
         place = Place(Path(folder), volume, repeat=repeat)

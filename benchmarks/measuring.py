@@ -80,6 +80,12 @@ def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Pa
     return path
 
 
+def cases_kept(name: str, *, folder: Path = RESULTS) -> dict[str, Any]:
+    """Return the cases that ``NAME.json`` has already, each with its own commit; {} without it."""
+    path = folder / f"{name}.json"
+    return dict(json.loads(path.read_text()).get("cases", {})) if path.exists() else {}
+
+
 def machine() -> dict[str, Any]:
     """Return what the machine is."""
     return {

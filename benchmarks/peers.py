@@ -43,7 +43,7 @@ from unet import load_weights
 from . import padded
 from .bare_loop import prepared_model, to_tensor
 from .daisy_block import DaisyBlock
-from .measuring import digits, in_turn, keep, ratios, spread
+from .measuring import cases_kept, commit, digits, in_turn, keep, ratios, spread
 from .pipeline import CASES, Case, Place
 
 THREADS = 2
@@ -257,6 +257,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         "tile": list(prepared.plan.tile),
         "seconds": {name: spread(values) for name, values in seconds.items()},
         "over_overtile": over,
+        "commit": commit(),
         "voxels_of_our_class": agreement,
         "MONAI, padded": {
             "flops_over_ours": digits(less),
@@ -278,7 +279,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=1, help="makes the volume so much deeper")
     options = parser.parse_args()
-    figures = {}
+    figures = cases_kept("peers")
     for name in options.cases.split(","):
         figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)
         medians = {peer: values["median"] for peer, values in found["seconds"].items()}

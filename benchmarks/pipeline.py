@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from deploy import open_cluster
 from flows.parameters import SegmentOptions
@@ -36,7 +37,7 @@ from unet import UNet, UNetConfig, save_weights
 
 from . import bare_loop
 from .bare_loop import BareLoop
-from .measuring import in_turn, keep, ratios, spread
+from .measuring import cases_kept, commit, digits, in_turn, keep, ratios, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,6 @@ class Case:
 
     network: UNetConfig
     shape: tuple[int, int, int]
-    bare_depth: int
-    """Planes that the bare loop does: its seconds are taken for all, having no beginning or end."""
     core: tuple[int, int, int] | None
     """Of the bare loop; None: the plan's tile."""
     long: int
@@ -55,16 +54,21 @@ class Case:
 
 CASES = {
     "2-D base 32": Case(
-        UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536), 2, (1, 512, 512), 9
+        UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536), (1, 512, 512), 9
     ),
     "2-D base 64": Case(
-        UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), 2, (1, 512, 512), 8
+        UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), (1, 512, 512), 8
     ),
     "3-D base 32": Case(
         UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), 128, None, 6
     ),
 }
 STAGES = ("read", "wait", "device", "write")
+
+
+def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return grey values around the middle."""
+    return np.random.default_rng(0).normal(128, 12, shape).clip(0, 255).astype(np.uint8)
 
 
 class Place:
@@ -75,8 +79,7 @@ class Place:
         self.weights = str(folder / "w.safetensors")
         self.shape = (case.shape[0] * repeat, *case.shape[1:])
         save_weights(UNet(case.network), self.weights, normalisation={"kind": "dtype"})
-        raw = np.random.default_rng(0).normal(128, 12, self.shape).clip(0, 255).astype(np.uint8)
-        np.save(folder / "raw.npy", raw[: case.bare_depth])
+        raw = noise(self.shape)
         for name, values in (("raw.zarr", raw), ("small.zarr", raw[:8, :256, :512])):
             zarr.create_array(
                 folder / name, data=values, chunks=(min(8, len(values)), 128, 128),
@@ -92,6 +95,19 @@ class Place:
         )
         return prepare(request, options.predictor(self.weights))
 
+    def bare_part(self, prepared: Prepared) -> tuple[str, float]:
+        """Write what the bare loop does; return where, and how often its seconds are the volume's.
+
+        Two planes, in 3-D two of our tiles: as much for one process as for the other.
+        """
+        path = str(self.folder / "raw.npy")
+        if self.case.network.dims == 2:
+            np.save(path, noise((2, *self.shape[1:])))
+            return path, self.shape[0] / 2
+        z, y, x = prepared.plan.tile
+        np.save(path, noise((2 * z, y, x)))
+        return path, prepared.budget.flops / (2 * prepared.predictor.flops((z, y, x)))
+
     def segment(self, name: str, address: str) -> str:
         """Segment by the command; return where the output is."""
         self.runs += 1
@@ -106,7 +122,8 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     """Return the figures of one case."""
     with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
         place = Place(Path(name), case, repeat=repeat)
-        tile = place.prepared().plan.tile
+        prepared = place.prepared()
+        tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)
         address = client.scheduler.address
         place.segment("raw.zarr", address)  # workers keep memory from their first tiles on
         figures: list[dict[str, Any]] = []
@@ -121,10 +138,10 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
 
         def loop(core: tuple[int, int, int], processes: int) -> Callable[[], float]:
             job = BareLoop(
-                weights=place.weights, raw=str(place.folder / "raw.npy"), core=core,
+                weights=place.weights, raw=bare_raw, core=core,
                 processes=processes, threads=max(1, (os.cpu_count() or 1) // processes),
             )  # fmt: skip
-            return lambda: place.shape[0] / case.bare_depth * bare_loop.seconds(job)
+            return lambda: times * bare_loop.seconds(job)
 
         core = case.core or tile
         cases = {
@@ -142,7 +159,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     stages = figures[-1]["stage_seconds"]
     return {
         "shape": list(place.shape),
-        "bare_depth": case.bare_depth,
+        "bare_loop_times": digits(times),
         "tile": list(tile),
         "bare_core": list(core),
         "seconds": {name: spread(values) for name, values in seconds.items()},
@@ -153,6 +170,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
             seconds["overtile"], seconds.get("bare, our tiles", seconds["bare, 2 processes"])
         ),
         "stage_seconds": {stage: stages[stage] for stage in STAGES},
+        "commit": commit(),
     }
 
 
@@ -162,7 +180,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
-    figures = {}
+    file = "pipeline-long" if options.long else "pipeline"
+    figures = cases_kept(file)
     for name in options.cases.split(","):
         repeat = CASES[name].long if options.long else 1
         figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=repeat)
@@ -173,7 +192,7 @@ def main() -> None:
             f"{found['over_bare_of_our_tiles']['median']:.2f}; stages {found['stage_seconds']}",
             flush=True,
         )
-    print(keep("pipeline-long" if options.long else "pipeline", {"cases": figures}))
+    print(keep(file, {"cases": figures}))
 
 
 if __name__ == "__main__":

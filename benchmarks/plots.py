@@ -28,8 +28,8 @@ def peers() -> Any:
     from matplotlib import pyplot
 
     cases = found("peers")["cases"]
-    figure, axes = pyplot.subplots(1, len(cases), figsize=(10, 2.6), sharey=True)
-    for plot, (name, case) in zip(axes, cases.items(), strict=True):
+    figure, axes = pyplot.subplots(1, len(cases), figsize=(10, 2.6), sharey=True, squeeze=False)
+    for plot, (name, case) in zip(axes[0], cases.items(), strict=True):
         over = {tool: values["median"] for tool, values in case["over_overtile"].items()}
         equal = case["MONAI, padded"]["over_overtile_at_equal_flops"]
         over["MONAI, padded"] = equal
