@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def limits(device: str, rounds: int) -> dict[str, Any]:
         for _ in range(PRODUCTS):
             operands[name] @ operands[name]
 
-    products = {n: timed(lambda n=n: multiply(n), device) for n in operands}
+    products = {name: timed(partial(multiply, name), device) for name in operands}
     seconds = in_turn(products, rounds=rounds)
     found: dict[str, Any] = {
         "matrix_flops_per_s": {
@@ -89,8 +90,8 @@ def limits(device: str, rounds: int) -> dict[str, Any]:
         ):
             taken = in_turn(
                 {
-                    "to": timed(lambda here=here: there.copy_(here, non_blocking=True), device),
-                    "from": timed(lambda here=here: here.copy_(there, non_blocking=True), device),
+                    "to": timed(partial(there.copy_, here, non_blocking=True), device),
+                    "from": timed(partial(here.copy_, there, non_blocking=True), device),
                 },
                 rounds=rounds,
             )

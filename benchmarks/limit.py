@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def matrix_rates() -> dict[str, list[float]]:
         for _ in range(PRODUCTS):
             operands[name] @ operands[name]
 
-    seconds = in_turn({name: lambda name=name: multiply(name) for name in operands})
+    seconds = in_turn({name: partial(multiply, name) for name in operands})
     flops = 2 * SIZE**3 * PRODUCTS
     return {name: [flops / one for one in values] for name, values in seconds.items()}
 

@@ -5,6 +5,8 @@ The machines are shared: cases are run in turn, round after round, and compared 
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -12,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,32 @@ def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Pa
     return path
 
 
+def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what makes a list of known names out of ``NAME,…``, for argparse."""
+    names = list(known)
+
+    def chosen(text: str) -> list[str]:
+        found = text.split(",")
+        for name in found:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r}: give some of {', '.join(names)}")
+        return found
+
+    return chosen
+
+
+def numbers(text: str) -> list[int]:
+    """Return the whole numbers of ``N,…``, for argparse."""
+    return [int(part) for part in text.split(",")]
+
+
+def needs(*modules: str) -> None:
+    """End with one line where a module of the extra ``bench`` is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(f"{', '.join(missing)}: not installed; pip install 'overtile[bench]'")
+
+
 def cases_kept(name: str, *, folder: Path = RESULTS) -> dict[str, Any]:
     """Return the cases that ``NAME.json`` has already, each with its own commit; {} without it."""
     path = folder / f"{name}.json"
@@ -117,7 +145,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of this checkout, with ``-dirty`` where it was changed since."""
-    command = ["git", "describe", "--always", "--dirty"]
+    """Return the commit of this checkout, with ``-dirty`` where more than results changed since."""
     here = Path(__file__).parent
-    return subprocess.run(command, cwd=here, capture_output=True, text=True).stdout.strip()
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True).stdout
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!results")
+    return git("describe", "--always").strip() + ("-dirty" if changed.strip() else "")

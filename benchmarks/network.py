@@ -20,7 +20,7 @@ import torch
 from unet import UNet, UNetConfig
 
 from .limit import SIZE
-from .measuring import in_turn, keep, ratios, spread
+from .measuring import in_turn, keep, ratios, some_of, spread
 
 CASES = {
     "2-D base 64, 572": (UNetConfig(dims=2, base_channels=64), 572),
@@ -71,19 +71,18 @@ def timed_product(precision: str) -> Callable[[], float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", default=",".join(CASES).replace(", ", " "))
-    parser.add_argument("--precisions", default="bf16")
-    parser.add_argument("--formats", default="channels-last")
+    short = {name.replace(",", ""): name for name in CASES}
+    parser.add_argument("--cases", type=some_of(short), default=list(short))
+    parser.add_argument("--precisions", type=some_of(PRECISIONS), default=["bf16"])
+    parser.add_argument("--formats", type=some_of(FORMATS), default=["channels-last"])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = options.cases.split(",")
     figures: dict[str, Any] = {}
-    for name, precision, layout in itertools.product(
-        CASES, options.precisions.split(","), options.formats.split(",")
+    for case, precision, layout in itertools.product(
+        options.cases, options.precisions, options.formats
     ):
-        if name.replace(", ", " ") not in chosen:
-            continue
+        name = short[case]
         config, size = CASES[name]
         passes = timed_pass(config, size, precision=precision, channels_last=FORMATS[layout])
         seconds = in_turn(

@@ -43,7 +43,7 @@ from unet import load_weights
 from . import padded
 from .bare_loop import prepared_model, to_tensor
 from .daisy_block import DaisyBlock
-from .measuring import cases_kept, commit, digits, in_turn, keep, ratios, spread
+from .measuring import cases_kept, commit, digits, in_turn, keep, needs, ratios, some_of, spread
 from .pipeline import CASES, Case, Place
 
 THREADS = 2
@@ -275,12 +275,13 @@ def agree(place: Place, path: Path, depth: int | None) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=1, help="makes the volume so much deeper")
     options = parser.parse_args()
+    needs("daisy", "monai")
     figures = cases_kept("peers")
-    for name in options.cases.split(","):
+    for name in options.cases:
         figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)
         medians = {peer: values["median"] for peer, values in found["seconds"].items()}
         over = {peer: values["median"] for peer, values in found["over_overtile"].items()}

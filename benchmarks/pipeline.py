@@ -37,7 +37,7 @@ from unet import UNet, UNetConfig, save_weights
 
 from . import bare_loop
 from .bare_loop import BareLoop
-from .measuring import cases_kept, commit, digits, in_turn, keep, ratios, spread
+from .measuring import cases_kept, commit, digits, in_turn, keep, ratios, some_of, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,7 @@ CASES = {
     "2-D base 64": Case(
         UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), (1, 512, 512), 8
     ),
-    "3-D base 32": Case(
-        UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), 128, None, 6
-    ),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), None, 6),
 }
 STAGES = ("read", "wait", "device", "write")
 
@@ -176,13 +174,13 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     file = "pipeline-long" if options.long else "pipeline"
     figures = cases_kept(file)
-    for name in options.cases.split(","):
+    for name in options.cases:
         repeat = CASES[name].long if options.long else 1
         figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=repeat)
         medians = {case: values["median"] for case, values in found["seconds"].items()}

@@ -28,7 +28,7 @@ import zarr
 from pipeline.geometry import Shape
 from pipeline.segment import BlockJob, BlockResult
 
-from .measuring import keep
+from .measuring import keep, numbers, some_of
 
 SIDE = 64
 ROOT = Path(__file__).parents[1]
@@ -152,8 +152,8 @@ def measured(blocks: int, engine: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", default="10000,100000")
-    parser.add_argument("--engines", default="store")
+    parser.add_argument("--blocks", type=numbers, default=[10_000, 100_000])
+    parser.add_argument("--engines", type=some_of(("store", "map_overlap")), default=["store"])
     parser.add_argument("--name", default="scale", help="of the file of results")
     parser.add_argument("--drive", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -163,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(figures))
         return
     runs = []
-    for engine in options.engines.split(","):
-        for blocks in map(int, options.blocks.split(",")):
+    for engine in options.engines:
+        for blocks in options.blocks:
             runs.append({"engine": engine, **measured(blocks, engine)})
             print(runs[-1], flush=True)
     print(keep(options.name, {"runs": runs}))

@@ -25,13 +25,13 @@ from pipeline.errors import PlanError
 from pipeline.geometry import Shape
 from unet import UNet, UNetConfig, UNetPredictor, save_weights
 
-from .measuring import in_turn, keep, spread
+from .measuring import in_turn, keep, numbers, spread
 
 CASES = {
     "2-D base 32": (UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536)),
     "3-D base 32": (UNetConfig(dims=3, base_channels=32, levels=4), (128, 256, 256)),
 }
-MEMORIES_MIB = "256,512,1024"
+MEMORIES_MIB = [256, 512, 1024]
 
 
 def others(network: Any, shape: Shape, memory_bytes: int, tries: int) -> list[Shape]:
@@ -92,6 +92,7 @@ def measured(
         tried = {name: medians[name] for name in names if names[name] in fitting[memory]}
         chosen, best = "x".join(map(str, tile)), min(tried, key=tried.__getitem__)
         found[f"{memory} MiB"] = {
+            "rounds": rounds,
             "picked": chosen,
             "best": best,
             "picked_over_best": round(tried[chosen] / tried[best], 3),
@@ -106,13 +107,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tries", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memories", default=MEMORIES_MIB, help="in MiB")
+    parser.add_argument("--memories", type=numbers, default=MEMORIES_MIB, help="in MiB")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    memories = [int(memory) for memory in options.memories.split(",")]
     figures: dict[str, Any] = {}
     for name, (config, shape) in CASES.items():
-        found = measured(config, shape, memories, tries=options.tries, rounds=options.rounds)
+        found = measured(
+            config, shape, options.memories, tries=options.tries, rounds=options.rounds
+        )
         for memory, values in found.items():
             print(f"{name}, {memory}: {values}", flush=True)
         figures[name] = found
