@@ -7,10 +7,12 @@ array. Processes share the tiles out in turn; each has passed one tile before th
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,8 @@ class BareLoop:
     """Voxels that one pass gives."""
     processes: int
     threads: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the processes are told beside."""
 
 
 def tiles(shape: Sequence[int], core: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -46,9 +50,27 @@ def seconds(loop: BareLoop) -> float:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(loop.processes)
     numbers = range(loop.processes)
-    with ProcessPoolExecutor(loop.processes, context, _take, (barrier,)) as pool:
+    with (
+        told(loop.environment),
+        ProcessPoolExecutor(loop.processes, context, _take, (barrier,)) as pool,
+    ):
         spans = list(pool.map(_run, [loop] * loop.processes, numbers))
     return max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+@contextmanager
+def told(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 _barrier: Any = None

@@ -16,18 +16,21 @@ Each tool segments a Zarr volume of noise into a Zarr array of classes, in its b
 - map_overlap: dask.array as people write it: a block per chunk, the model loaded once, float32,
   threads. It does a part of the volume, and its seconds are taken for all
 
-Times are those of the work, with processes started and models loaded: our workers have done the
-volume once before; daisy starts its processes anew, its first block begins the time.
+All of them keep their memory as overtile's workers do (``deploy.local.KEPT_MEMORY``). Times are
+those of the work, with processes started, models loaded and a first pass done: our workers have
+done the volume once before; daisy starts its processes anew, its first block begins the time.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,7 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
+from deploy.local import KEPT_MEMORY
 from pipeline.status import read_status
 from unet import load_weights
 
@@ -64,8 +68,19 @@ class Peers:
         self.core = tile
         halo = self.config.halo
         self.halo = (0, *halo) if self.config.dims == 2 else halo
+        self.size = self.input_shape(tile)
         self.raw = str(place.folder / "raw.zarr")
         self.seam = 0.0
+
+    def input_shape(self, core: Sequence[int]) -> tuple[int, ...]:
+        """Return what goes in, (z, y, x), for such a core."""
+        dims = self.config.dims
+        return (*core[: 3 - dims], *self.config.input_shape(core[3 - dims :]))
+
+    def above(self, core: Sequence[int]) -> tuple[int, ...]:
+        """Return the context at a core's upper end: what goes in beyond halo and core."""
+        sizes = zip(self.input_shape(core), core, self.halo, strict=True)
+        return tuple(size - n - halo for size, n, halo in sizes)
 
     def output(self, name: str) -> str:
         """Return a fresh Zarr array of classes, in chunks that are the blocks'."""
@@ -87,13 +102,13 @@ class Peers:
         clock.mkdir()
         core = daisy.Coordinate(self.core)
         total = daisy.Roi((0, 0, 0), self.place.shape)
-        context = daisy.Coordinate(self.halo)
+        low, high = daisy.Coordinate(self.halo), daisy.Coordinate(self.above(self.core))
         task = daisy.Task(
             "segment",
-            total.grow(context, context),
-            daisy.Roi((0, 0, 0), core).grow(context, context),
+            total.grow(low, high),
+            daisy.Roi((0, 0, 0), core).grow(low, high),
             daisy.Roi((0, 0, 0), core),
-            process_function=DaisyBlock(self.raw, out, self.place.weights, self.halo, str(clock)),
+            process_function=DaisyBlock(self.raw, out, self.place.weights, self.size, str(clock)),
             read_write_conflict=False,
             fit="overhang",
             max_workers=THREADS,
@@ -103,10 +118,18 @@ class Peers:
         spans = [np.loadtxt(path, ndmin=2) for path in clock.iterdir()]
         return float(max(span[:, 1].max() for span in spans) - min(s[:, 0].min() for s in spans))
 
+    def warm_model(self, size: Sequence[int]) -> tuple[Any, torch.memory_format]:
+        """Return a network that has passed one input (z, y, x), and the layout that it wants."""
+        model, layout = prepared_model(self.place.weights)
+        shape = (size[0], 1, *size[1:]) if self.config.dims == 2 else (1, 1, *size)
+        with torch.inference_mode():
+            model(torch.zeros(shape, dtype=torch.bfloat16).contiguous(memory_format=layout))
+        return model, layout
+
     def monai(self) -> float:
         """Segment by MONAI's sliding windows, exactly."""
         torch.set_num_threads(THREADS)
-        model, layout = prepared_model(self.place.weights)
+        model, layout = self.warm_model(self.size)
         dims = self.config.dims
         core, halo = self.core[3 - dims :], self.halo[3 - dims :]
         window = self.config.input_shape(core)
@@ -130,6 +153,10 @@ class Peers:
         torch.set_num_threads(THREADS)
         model, layout = prepared_model(self.place.weights)
         padded.pad(model)
+        shape = (1, 1, *WINDOW[self.config.dims])
+        with torch.inference_mode():
+            x = torch.zeros(shape, dtype=torch.bfloat16).contiguous(memory_format=layout)
+            padded.forward(model, x)
         source = zarr.open_array(self.raw, mode="r")
         target = zarr.open_array(self.output("monai_padded"))
 
@@ -193,39 +220,35 @@ class Peers:
         model, _ = load_weights(self.place.weights)
         model.eval().requires_grad_(False)
         chunk = CHUNK[self.config.dims]
-        dims, config = self.config.dims, self.config
+        dims = self.config.dims
+
+        depth = self.above(chunk)  # dask wants the same on both sides
+        more = [b - a for a, b in zip(self.halo, depth, strict=True)]
 
         def predict(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            x = to_tensor(block)
-            core = [n - 2 * h for n, h in zip(block.shape, self.halo, strict=True)]
-            size = config.input_shape(core[3 - dims :])
-            beside = [
-                width
-                for n, have in zip(reversed(size), reversed(x.shape[-dims:]), strict=True)
-                for width in (0, n - have)
-            ]
-            x = torch.nn.functional.pad(x[:, None] if dims == 2 else x[None, None], beside)
+            x = to_tensor(block[tuple(slice(n, None) for n in more)])
             with torch.inference_mode():
-                classes = model(x).argmax(dim=1).to(torch.uint8)
-            place = tuple(slice(n) for n in (core if dims == 3 else (len(x), *core[1:])))
-            return (classes[0] if dims == 3 else classes)[place].numpy()
+                classes = model(x[:, None] if dims == 2 else x[None, None]).argmax(dim=1)
+            core = [n - 2 * d for n, d in zip(block.shape, depth, strict=True)]
+            place = tuple(slice(n) for n in core)
+            return (classes[0] if dims == 3 else classes)[place].to(torch.uint8).numpy()
 
         out = zarr.open_array(self.output("map_overlap"))
-        depth = DEPTH[dims]
+        planes = DEPTH[dims]
         start = time.perf_counter()
-        x = da.from_zarr(self.raw)[:depth].rechunk(chunk)
+        x = da.from_zarr(self.raw)[:planes].rechunk(chunk)
         classes = da.map_overlap(
-            predict, x, depth=self.halo, boundary="reflect", trim=False, dtype="uint8",
+            predict, x, depth=depth, boundary="reflect", trim=False, dtype="uint8",
             chunks=x.chunks, meta=np.empty((0,) * 3, np.uint8),
         )  # fmt: skip
         with dask.config.set(scheduler="threads", num_workers=THREADS):
-            da.store(classes, out, lock=False, regions=(slice(depth), slice(None), slice(None)))
-        return (time.perf_counter() - start) * self.place.shape[0] / depth
+            da.store(classes, out, lock=False, regions=(slice(planes), slice(None), slice(None)))
+        return (time.perf_counter() - start) * self.place.shape[0] / planes
 
 
 def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     """Return the figures of one case."""
-    with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
+    with tempfile.TemporaryDirectory() as name, open_cluster("local", workers=THREADS) as client:
         place = Place(Path(name), case, repeat=repeat)
         prepared = place.prepared()
         peers = Peers(place, prepared.plan.tile)
@@ -280,6 +303,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1, help="makes the volume so much deeper")
     options = parser.parse_args()
     needs("daisy", "monai")
+    if os.environ.get("MALLOC_ARENA_MAX") != KEPT_MEMORY["MALLOC_ARENA_MAX"]:
+        told = {**os.environ, **KEPT_MEMORY, "OVERTILE_TORCH_THREADS": "1"}
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.peers", *sys.argv[1:]], told)
     figures = cases_kept("peers")
     for name in options.cases:
         figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)

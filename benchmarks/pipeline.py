@@ -5,8 +5,10 @@
 A volume of noise is segmented by the shell's command through a Dask cluster of this machine, which
 has segmented it once before; its seconds are the run's own, from opened to finished. Beside it,
 the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memory, cores of 512² in
-2-D and the plan's own tiles in 3-D, as one process of two threads and as two of one; then our
-plan's tiles in two processes. Prints our seconds over the better one's, and what workers did.
+2-D and the plan's own tiles in 3-D, as one process with a thread per core and as a process per
+core; then our plan's tiles with a process per core, as glibc has it and with the memory kept as our
+workers keep it. Prints our seconds over the better of the first two, over the others, and what
+workers did.
 
 --long makes the volumes deeper: more than 60 s of work on two cores, 25 minutes in all. The bare
 loop does a part of them, and its seconds are taken for all.
@@ -15,12 +17,12 @@ loop does a part of them, and its seconds are taken for all.
 from __future__ import annotations
 
 import argparse
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
+from deploy.local import KEPT_MEMORY, cores
 from flows.parameters import SegmentOptions
 from pipeline.prepare import Prepared, prepare
 from pipeline.status import read_status
@@ -70,7 +73,7 @@ def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 class Place:
-    """A folder with a case's weights, volume and small volume."""
+    """A folder with a case's weights and volume."""
 
     def __init__(self, folder: Path, case: Case, *, repeat: int) -> None:
         self.folder, self.case = folder, case
@@ -78,11 +81,11 @@ class Place:
         self.shape = (case.shape[0] * repeat, *case.shape[1:])
         save_weights(UNet(case.network), self.weights, normalisation={"kind": "dtype"})
         raw = noise(self.shape)
-        for name, values in (("raw.zarr", raw), ("small.zarr", raw[:8, :256, :512])):
-            zarr.create_array(
-                folder / name, data=values, chunks=(min(8, len(values)), 128, 128),
-                shards=(min(8, len(values)), 256, 512), dimension_names=("z", "y", "x"),
-            )  # fmt: skip
+        depth = min(8, len(raw))
+        zarr.create_array(
+            folder / "raw.zarr", data=raw, chunks=(depth, 128, 128), shards=(depth, 256, 512),
+            dimension_names=("z", "y", "x"),
+        )  # fmt: skip
         self.runs = 0
 
     def prepared(self) -> Prepared:
@@ -134,10 +137,12 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
             figures.append(status.figures.to_json())
             return status.figures.seconds
 
-        def loop(core: tuple[int, int, int], processes: int) -> Callable[[], float]:
+        def loop(
+            core: tuple[int, int, int], processes: int, environment: Mapping[str, str] | None = None
+        ) -> Callable[[], float]:
             job = BareLoop(
-                weights=place.weights, raw=bare_raw, core=core,
-                processes=processes, threads=max(1, (os.cpu_count() or 1) // processes),
+                weights=place.weights, raw=bare_raw, core=core, environment=environment or {},
+                processes=processes, threads=max(1, cores() // processes),
             )  # fmt: skip
             return lambda: times * bare_loop.seconds(job)
 
@@ -145,15 +150,17 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         cases = {
             "overtile": ours,
             "bare, 1 process": loop(core, 1),
-            "bare, 2 processes": loop(core, 2),
+            "bare, process per core": loop(core, cores()),
+            "bare, our tiles, memory kept": loop(tile, cores(), KEPT_MEMORY),
         }
         if core != tile:
-            cases["bare, our tiles"] = loop(tile, 2)
+            cases["bare, our tiles"] = loop(tile, cores())
         seconds = in_turn(cases, rounds=rounds, warm=0)
     better = min(
-        ("bare, 1 process", "bare, 2 processes"),
-        key=lambda name: sorted(seconds[name])[rounds // 2],
+        ("bare, 1 process", "bare, process per core"),
+        key=lambda name: statistics.median(seconds[name]),
     )
+    plain = seconds.get("bare, our tiles", seconds["bare, process per core"])
     stages = figures[-1]["stage_seconds"]
     return {
         "shape": list(place.shape),
@@ -164,8 +171,9 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         "command_seconds": spread(commands),
         "better": better,
         "over_bare": ratios(seconds["overtile"], seconds[better]),
-        "over_bare_of_our_tiles": ratios(
-            seconds["overtile"], seconds.get("bare, our tiles", seconds["bare, 2 processes"])
+        "over_bare_of_our_tiles": ratios(seconds["overtile"], plain),
+        "over_bare_of_our_tiles_memory_kept": ratios(
+            seconds["overtile"], seconds["bare, our tiles, memory kept"]
         ),
         "stage_seconds": {stage: stages[stage] for stage in STAGES},
         "commit": commit(),
@@ -184,10 +192,11 @@ def main() -> None:
         repeat = CASES[name].long if options.long else 1
         figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=repeat)
         medians = {case: values["median"] for case, values in found["seconds"].items()}
+        print(f"{name}, tile {found['tile']}: {medians}\n  stages {found['stage_seconds']}")
         print(
-            f"{name}, tile {found['tile']}: {medians}\n  overtile / {found['better']}: "
-            f"{found['over_bare']['median']:.2f}, / the same tiles in memory: "
-            f"{found['over_bare_of_our_tiles']['median']:.2f}; stages {found['stage_seconds']}",
+            f"  overtile / {found['better']}: {found['over_bare']['median']:.2f}, / the same tiles "
+            f"in memory: {found['over_bare_of_our_tiles']['median']:.2f}, with memory kept: "
+            f"{found['over_bare_of_our_tiles_memory_kept']['median']:.2f}",
             flush=True,
         )
     print(keep(file, {"cases": figures}))
