@@ -28,6 +28,11 @@ TILE_LONGEST = 2048
 WORKERS = (1, 2, 4, 8)
 """How many may share a volume, equally likely: a plan is made before workers are known."""
 
+SMALL_FLOPS = 5 * 10**10
+"""A volume of less work (a quarter of a second on a core) is not cut for several workers."""
+TRIED = 1500
+"""Of so many possible tiles, all are reckoned; more there are only of large volumes."""
+
 
 class Network(Protocol):
     """The part of a Predictor that a budget asks."""
@@ -193,10 +198,10 @@ def choose_tile(
             f"{need / 2**20:.0f} MiB, {memory_bytes / 2**20:.0f} MiB were given: "
             "give more memory or take a smaller network"
         )
-    part = 2
-    while part <= max(workers):
-        fitting += _largest_fitting(candidates, shape, network, memory_bytes // part)
-        part *= 2
+    if min(_volume_flops(tile, shape, network) for tile in fitting) < SMALL_FLOPS:
+        workers = (1,)
+    if max(workers) > 1:
+        fitting += _smaller(candidates, shape, network, memory_bytes)
     return min(
         _likely(fitting, network),
         key=lambda tile: (
@@ -204,6 +209,19 @@ def choose_tile(
             math.prod(tile),
         ),
     )
+
+
+def _smaller(
+    candidates: list[list[int]], shape: Shape, network: Network, memory_bytes: int
+) -> Iterator[Shape]:
+    """Yield smaller tiles that fit: all there are, or those that fill a part of the memory."""
+    if math.prod(map(len, candidates)) <= TRIED:
+        for tile in itertools.product(*candidates):
+            if network.memory_bytes(_largest(tile, shape)) <= memory_bytes:
+                yield tile
+        return
+    for part in (2, 4, 8):
+        yield from _largest_fitting(candidates, shape, network, memory_bytes // part)
 
 
 def _likely(tiles: list[Shape], network: Network) -> list[Shape]:

@@ -1,13 +1,17 @@
 """Reading local arrays with tensorstore where it is installed: the same voxels in less time.
 
 It is optional (``pip install 'overtile[fast]'``), and zarr has the last word: what tensorstore does
-not open or read, zarr reads, or zarr says what is wrong with it.
+not open or read, zarr reads, or zarr says what is wrong with it. Left to zarr from the start are
+codecs whose damage tensorstore lets pass (gzip, zlib and bz2 without their end), chunks so large
+that it would end the process for want of memory, and processes forked from one that has used it.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -15,6 +19,15 @@ import zarr
 from numpy.typing import NDArray
 
 Selection: TypeAlias = tuple[slice | int, ...]
+
+
+CHUNK_BYTES = 2**28
+"""Larger chunks are left to zarr, which can say that there is no memory for one."""
+CODECS = frozenset(("bytes", "transpose", "blosc", "zstd", "crc32c", "sharding_indexed"))
+"""Those of both formats whose damage tensorstore reports as zarr does."""
+
+_loaded_in: dict[str, int] = {}
+"""The process that loaded tensorstore first: it ends a child that was forked from it."""
 
 
 class Readable(Protocol):
@@ -32,9 +45,11 @@ class FastArray:
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         """Return the voxels of slices inside the array and of single indices, as zarr would."""
+        if _is_forked():
+            return np.asarray(self._array[selection])
         try:
             return np.asarray(self._store[selection].read().result())
-        except Exception:  # whatever it is, zarr meets it too, and what it says is known
+        except Exception:  # zarr reads it, or says what is wrong in words that are known
             return np.asarray(self._array[selection])
 
 
@@ -45,8 +60,11 @@ def readable(array: zarr.Array[Any], folder: str | None) -> Readable:
     """
     if folder is None or not os.path.isdir(folder) or not is_installed():
         return array
+    if not _is_safe(array) or _is_forked():
+        return array
     import tensorstore
 
+    _loaded_in.setdefault("pid", os.getpid())
     driver = "zarr3" if array.metadata.zarr_format == 3 else "zarr"
     place = {"driver": "file", "path": folder}
     try:
@@ -61,3 +79,33 @@ def readable(array: zarr.Array[Any], folder: str | None) -> Readable:
 def is_installed() -> bool:
     """Return whether tensorstore is there, without loading it."""
     return importlib.util.find_spec("tensorstore") is not None
+
+
+def _is_forked() -> bool:
+    """Return whether this process was forked from one that had loaded tensorstore."""
+    return _loaded_in.get("pid", os.getpid()) != os.getpid()
+
+
+def _is_safe(array: zarr.Array[Any]) -> bool:
+    """Return whether tensorstore reads such chunks, and fails on them, as zarr does."""
+    if math.prod(array.chunks) * array.dtype.itemsize > CHUNK_BYTES:
+        return False
+    document = array.metadata.to_dict()
+    if array.metadata.zarr_format == 2:
+        compressor = document.get("compressor")
+        return compressor is None or _name(compressor, "id") in CODECS
+    return CODECS.issuperset(_codec_names(document["codecs"]))
+
+
+def _codec_names(codecs: Any) -> Iterator[str]:
+    """Yield the names of zarr 3 codecs, those inside of shards too."""
+    for codec in codecs:
+        yield _name(codec, "name")
+        if isinstance(codec, Mapping):
+            inner = codec.get("configuration") or {}
+            yield from _codec_names(inner.get("codecs", ()))
+            yield from _codec_names(inner.get("index_codecs", ()))
+
+
+def _name(codec: Any, key: str) -> str:
+    return str(codec[key] if isinstance(codec, Mapping) else codec)

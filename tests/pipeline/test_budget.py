@@ -1,3 +1,4 @@
+import itertools
 import math
 import time
 import tracemalloc
@@ -13,7 +14,7 @@ from pipeline.plan import tile_input
 
 
 class Network:
-    """A network of known cost: one operation per input voxel, eight bytes each."""
+    """A network of known cost: a million operations per input voxel, eight bytes each."""
 
     def __init__(self, halo=(2, 4, 4), divisor=(1, 4, 4), rest=(0, 2, 2)):
         self.halo, self.divisor, self.rest = halo, divisor, rest
@@ -26,7 +27,7 @@ class Network:
         return tuple(sizes)
 
     def flops(self, output_shape):
-        return math.prod(self.input_shape(output_shape))
+        return 10**6 * math.prod(self.input_shape(output_shape))
 
     def memory_bytes(self, output_shape):
         return 8 * math.prod(self.input_shape(output_shape))
@@ -111,6 +112,26 @@ def test_no_number_of_workers_waits_much_longer_than_for_the_best_tile_of_its_ow
     for workers in (1, 2, 4, 8):
         own = choose_tile(shape, network, memory_bytes=mebibytes * 2**20, workers=(workers,))
         assert seconds(tile, workers) <= 2 * seconds(own, workers)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=st.tuples(st.integers(1, 40), st.integers(1, 400), st.integers(1, 400)))
+def test_more_memory_never_means_more_work_for_any_number_of_workers_taken_together(shape):
+    network = Network(halo=(3, 20, 20), divisor=(1, 16, 16))
+    work = []
+    for mebibytes in (1, 4, 16, 64, 1024):
+        plan = make_plan(shape, network, memory_bytes=mebibytes * 2**20)
+        cost = reckon(plan, network, layout(), regions=1)
+        tiles = math.prod(-(-n // t) for n, t in zip(shape, plan.tile, strict=True))
+        waiting = sum(-(-tiles // workers) * workers / tiles for workers in (1, 2, 4, 8)) / 4
+        work.append(cost.flops * waiting)
+    assert all(later <= before * 1.001 for before, later in itertools.pairwise(work))
+
+
+def test_a_volume_of_next_to_no_work_is_one_tile():
+    network = Network()
+    network.flops = lambda output_shape: math.prod(output_shape)
+    assert len(make_plan((6, 20, 20), network)) == 1
 
 
 def test_a_block_of_ones_own_is_one_workers_and_is_not_cut_for_several():
