@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = {"pipeline", "unet", "flows", "deploy"}
 MAY_IMPORT = {
-    "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask", "distributed",
-                 "PIL"},
+    "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask",
+                 "distributed", "PIL"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda", "dask_jobqueue"},
     "flows": {*HOUSE, "prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},

@@ -130,7 +130,7 @@ def test_more_memory_never_means_more_work_for_any_number_of_workers_taken_toget
 
 def test_a_volume_of_next_to_no_work_is_one_tile():
     network = Network()
-    network.flops = lambda output_shape: math.prod(output_shape)
+    network.flops = lambda output_shape: math.prod(network.input_shape(output_shape))
     assert len(make_plan((6, 20, 20), network)) == 1
 
 
