@@ -86,9 +86,19 @@ def test_workers_share_the_cores_and_each_has_one_at_least(workers):
 
 
 @pytest.mark.parametrize(
-    ("cores", "gib", "workers"), [(2, 64, 2), (64, 999, 8), (8, 10, 2), (4, 1, 1)]
+    ("cores", "gib", "workers"),
+    [
+        (2, 64, 2),
+        (64, 999, 8),
+        (8, 10, 2),
+        (4, 1, 1),
+        (9, 99, 8),
+        (11, 99, 5),
+        (12, 99, 6),
+        (1, 9, 1),
+    ],
 )
-def test_by_default_there_is_a_worker_per_core_up_to_eight_and_to_what_memory_there_is(
+def test_by_default_workers_are_up_to_eight_and_to_what_memory_there_is_and_leave_few_cores_over(
     cores, gib, workers, monkeypatch
 ):
     monkeypatch.setattr(local, "cores", lambda: cores)
