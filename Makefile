@@ -28,13 +28,18 @@ test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-no
 test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that take longer
 	$(BIN)/python -m pytest -m "slurm and slow"
 
-bench: $(VENV)/.installed-bench  ## every benchmark once, short: under 20 minutes on two cores
-	set -e; export BENCH_RESULTS=bench-results; for one in limit "network --cases '2-D base 64 572,2-D base 32 572,3-D base 32 132'" \
+bench: $(VENV)/.installed-bench  ## the benchmarks once, short, into bench-results/
+	set -e; export BENCH_RESULTS=bench-results; \
+	for one in limit "network --cases '2-D base 64 572,2-D base 32 572,3-D base 32 132'" \
 	  zarr_read "scale --blocks 10000" workers "training --steps 15" "tile_choice --memories 128,256,512" \
 	  "pipeline --cases '2-D base 32'" "peers --cases '2-D base 32'"; do \
 	  echo "== $$one"; eval "$(BIN)/python -m benchmarks.$$one"; done
 
-bench-long: $(VENV)/.installed-bench  ## the figures of docs/performance.md that take longer: 2 hours
+bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performance.md: hours
+	$(BIN)/python -m benchmarks.limit
+	$(BIN)/python -m benchmarks.zarr_read
+	$(BIN)/python -m benchmarks.scale --blocks 10000
+	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.network --precisions bf16,fp32 --formats channels-last,contiguous
 	$(BIN)/python -m benchmarks.tile_choice
 	$(BIN)/python -m benchmarks.training

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from unet import load_weights
 
-Tile = tuple[slice, slice, slice]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BareLoop:

@@ -34,10 +34,8 @@ from .measuring import digits, in_turn, keep, spread
 from .pipeline import CASES, Case, Place
 
 PRODUCTS = 20
-NETWORKS = {
-    "2-D base 64": (UNetConfig(dims=2, base_channels=64, levels=5), 1212),
-    "3-D base 32": (UNetConfig(dims=3, base_channels=32, levels=4), 220),
-}
+TILES = {"2-D base 64": 1212, "3-D base 32": 220}
+"""What goes into the network at once, along each axis."""
 SMALL = {2: 188, 3: 92}
 """Tiles without a GPU."""
 VOLUMES = {"2-D base 64": (32, 4096, 4096), "3-D base 32": (256, 512, 512)}
@@ -103,6 +101,7 @@ def limits(device: str, rounds: int) -> dict[str, Any]:
 def as_graph(model: Any, tile: torch.Tensor) -> Callable[[], Any]:
     """Return a function that replays one pass as a CUDA graph."""
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side), torch.inference_mode():
         for _ in range(3):
             model(tile)
@@ -178,12 +177,12 @@ def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, 
         prepared = place.prepared()
         flops, tile = prepared.budget.flops, prepared.plan.tile
         address = client.scheduler.address
-        place.segment("raw.zarr", address)
+        place.segment(address)
         seconds, stages = [], []
         workers = len(client.nthreads())
         with busy(device) as percent:
             for _ in range(rounds):
-                figures = read_status(place.segment("raw.zarr", address)).figures
+                figures = read_status(place.segment(address)).figures
                 seconds.append(figures.seconds)
                 stages.append(dict(figures.stage_seconds))
     return {
@@ -214,9 +213,9 @@ def main() -> None:
     name = "gpu" if device == "cuda" else "gpu-without-gpu"
     rate = figures["limits"]["matrix_flops_per_s"]["bf16"]["median"]
     print(f"matrix products, bf16: {rate / 1e12:.2f} TFLOP/s", flush=True)
-    for case, (config, size) in NETWORKS.items():
+    for case, size in TILES.items():
         parts = {
-            "alone": partial(network, config, size, device, rounds),
+            "alone": partial(network, CASES[case].network, size, device, rounds),
             "Zarr to Zarr": partial(zarr_to_zarr, case, device, rounds, options.repeat),
         }
         for part, measure in parts.items():

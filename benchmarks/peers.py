@@ -6,7 +6,7 @@ Each tool segments a Zarr volume of noise into a Zarr array of classes, in its b
 
 - overtile: the shell's command on a warm local cluster, as in pipeline.py
 - daisy: its scheduler and two worker processes of one thread; a block is the tile that overtile
-  plans (faster than cores of 512²), its context read with it; bfloat16, channels-last
+  plans, its context read with it; bfloat16, channels-last
 - MONAI: sliding windows over planes (3-D: the volume) that are read from Zarr, mirrored in memory;
   windows of the same tile with its context, whose weight is 1 in the core and 0 in the context, so
   that its output is exact; one process of two threads; bfloat16, channels-last
@@ -200,8 +200,8 @@ class Peers:
                 -(-n // s) * s - n + w - s - h
                 for n, s, w, h in zip(image.shape, step, window, halo, strict=True)
             ]
-            padded = np.pad(image, list(zip(halo, rest, strict=True)), "reflect")
-            x = to_tensor(padded)[None, None]
+            mirrored = np.pad(image, list(zip(halo, rest, strict=True)), "reflect")
+            x = to_tensor(mirrored)[None, None]
             with torch.inference_mode():
                 scores = sliding_window_inference(
                     x, window, 1, predict, overlap=overlap, mode="constant", roi_weight_map=weight
@@ -253,10 +253,10 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         prepared = place.prepared()
         peers = Peers(place, prepared.plan.tile)
         address = client.scheduler.address
-        place.segment("raw.zarr", address)
+        place.segment(address)
 
         def ours() -> float:
-            return read_status(place.segment("raw.zarr", address)).figures.seconds
+            return read_status(place.segment(address)).figures.seconds
 
         cases: dict[str, Callable[[], float]] = {
             "overtile": ours,

@@ -109,11 +109,12 @@ class Place:
         np.save(path, noise((2 * z, y, x)))
         return path, prepared.budget.flops / (2 * prepared.predictor.flops((z, y, x)))
 
-    def segment(self, name: str, address: str) -> str:
-        """Segment by the command; return where the output is."""
+    def segment(self, address: str) -> str:
+        """Segment the volume by the command; return where the output is."""
         self.runs += 1
         output = str(self.folder / f"out{self.runs}.zarr")
-        command = [sys.executable, "-P", "-m", "flows.cli", "segment", str(self.folder / name)]
+        raw = str(self.folder / "raw.zarr")
+        command = [sys.executable, "-P", "-m", "flows.cli", "segment", raw]
         options = ["--weights", self.weights, "--cluster", address]
         subprocess.run([*command, output, *options], check=True, capture_output=True)
         return output
@@ -126,13 +127,13 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         prepared = place.prepared()
         tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)
         address = client.scheduler.address
-        place.segment("raw.zarr", address)  # workers keep memory from their first tiles on
+        place.segment(address)  # workers keep memory from their first tiles on
         figures: list[dict[str, Any]] = []
         commands: list[float] = []
 
         def ours() -> float:
             start = time.perf_counter()
-            status = read_status(place.segment("raw.zarr", address))
+            status = read_status(place.segment(address))
             commands.append(time.perf_counter() - start)
             figures.append(status.figures.to_json())
             return status.figures.seconds

@@ -64,7 +64,7 @@ def main() -> None:
         place = Place(Path(folder), CASES[CASE], repeat=1)
 
         def seconds(client: Any) -> float:
-            return read_status(place.segment("raw.zarr", client.scheduler.address)).figures.seconds
+            return read_status(place.segment(client.scheduler.address)).figures.seconds
 
         taken = in_turn(
             {"1 worker": lambda: seconds(one), "2 workers": lambda: seconds(two)},
