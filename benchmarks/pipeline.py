@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import zarr
 from numpy.typing import NDArray
 
@@ -79,6 +80,7 @@ class Place:
         self.folder, self.case = folder, case
         self.weights = str(folder / "w.safetensors")
         self.shape = (case.shape[0] * repeat, *case.shape[1:])
+        torch.manual_seed(0)
         save_weights(UNet(case.network), self.weights, normalisation={"kind": "dtype"})
         raw = noise(self.shape)
         depth = min(8, len(raw))
