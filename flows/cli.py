@@ -17,6 +17,7 @@ from typing import NoReturn
 from pipeline.errors import OvertileError, RunDrainedError, RunError
 
 from .drain import EXIT_DRAINED
+from .interrupted import Stopped, interrupted
 from .terminal import say
 
 COMMANDS = {
@@ -53,10 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         say(f"overtile: {error}")
         return 1
-    except KeyboardInterrupt:
-        say("overtile: stopped; what is done is kept: start the same command again to go on")
-        return 1
     except BrokenPipeError:
+        return 1
+    except (KeyboardInterrupt, Exception) as error:
+        if not interrupted(error):
+            raise
+        say("overtile: stopped; what is done is kept: start the same command again to go on")
         return 1
     return 0
 
@@ -77,7 +80,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Let SIGTERM end a run as Ctrl-C does: blocks cancelled, ledger written, cluster closed."""
-    raise KeyboardInterrupt
+    raise Stopped
 
 
 class _Parser(argparse.ArgumentParser):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import RunDrainedError
 
+from .interrupted import interrupted
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def drain_on_signal() -> Iterator[Drain]:
     thread.start()
     try:
         yield drain
-    except KeyboardInterrupt:
-        if drain.before_run:
+    except (KeyboardInterrupt, Exception) as error:
+        if drain.before_run and interrupted(error):
             raise RunDrainedError(
                 "drained before the first block: start the same command again to go on"
             ) from None
