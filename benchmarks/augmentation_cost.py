@@ -33,6 +33,8 @@ from unet.samples import Batch
 from unet.training_config import preset
 from unet.weight_map import weight_map
 
+from .measuring import at_least_one
+
 CELL_SIDE = 50  # voxels: about 60 cells on the paper's 388² output
 NETWORKS = {
     "2-D, 572²": (UNetConfig(dims=2, base_channels=32, levels=4), (572, 572)),
@@ -143,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=at_least_one, default=10)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.threads:

@@ -30,7 +30,7 @@ from deploy import open_cluster
 from pipeline.status import read_status
 from unet import UNet, UNetConfig
 
-from .measuring import digits, in_turn, keep, spread
+from .measuring import at_least_one, digits, in_turn, keep, spread
 from .pipeline import CASES, Case, Place
 
 PRODUCTS = 20
@@ -200,8 +200,10 @@ def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repeat", type=int, default=1, help="makes volumes so many times deeper")
+    parser.add_argument("--rounds", type=at_least_one, default=5)
+    parser.add_argument(
+        "--repeat", type=at_least_one, default=1, help="makes volumes so many times deeper"
+    )
     options = parser.parse_args()
     device, rounds = options.device, options.rounds
     if device == "cuda" and not torch.cuda.is_available():

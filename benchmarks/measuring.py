@@ -102,6 +102,13 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def at_least_one(text: str) -> int:
+    """Return a whole number from 1 on, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give 1 or more")
+    return int(text)
+
+
 def needs(*modules: str) -> None:
     """End with one line where a module of the extra ``bench`` is missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]

@@ -20,7 +20,7 @@ import torch
 from unet import UNet, UNetConfig
 
 from .limit import SIZE
-from .measuring import in_turn, keep, ratios, some_of, spread
+from .measuring import at_least_one, in_turn, keep, ratios, some_of, spread
 
 CASES = {
     "2-D base 64, 572": (UNetConfig(dims=2, base_channels=64), 572),
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--cases", type=some_of(short), default=list(short))
     parser.add_argument("--precisions", type=some_of(PRECISIONS), default=["bf16"])
     parser.add_argument("--formats", type=some_of(FORMATS), default=["channels-last"])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}

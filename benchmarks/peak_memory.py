@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from .measuring import digits, keep
+
 SHAPES = {"small": (64, 256, 256), "8 times": (128, 512, 512)}
 BLOCK = (32, 128, 128)
 
@@ -70,8 +72,13 @@ def main() -> None:
             )  # fmt: skip
             results[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, "×".join(map(str, shape)), results[name], flush=True)
-        for part in ("driver_mib", "worker_mib"):
-            print(f"{part}: {results['8 times'][part] / results['small'][part]:.3f} times")
+        times = {
+            part: digits(results["8 times"][part] / results["small"][part])
+            for part in ("driver_mib", "worker_mib")
+        }
+        for part, ratio in times.items():
+            print(f"{part}: {ratio:.3f} times")
+        print(keep("peak-memory", {"volumes": results, "times": times}))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,18 @@ from unet import load_weights
 from . import padded
 from .bare_loop import prepared_model, to_tensor
 from .daisy_block import DaisyBlock
-from .measuring import cases_kept, commit, digits, in_turn, keep, needs, ratios, some_of, spread
+from .measuring import (
+    at_least_one,
+    cases_kept,
+    commit,
+    digits,
+    in_turn,
+    keep,
+    needs,
+    ratios,
+    some_of,
+    spread,
+)
 from .pipeline import CASES, Case, Place
 
 THREADS = 2
@@ -299,8 +310,10 @@ def agree(place: Place, path: Path, depth: int | None) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repeat", type=int, default=1, help="makes the volume so much deeper")
+    parser.add_argument("--rounds", type=at_least_one, default=5)
+    parser.add_argument(
+        "--repeat", type=at_least_one, default=1, help="makes the volume so much deeper"
+    )
     options = parser.parse_args()
     needs("daisy", "monai")
     if os.environ.get("MALLOC_ARENA_MAX") != KEPT_MEMORY["MALLOC_ARENA_MAX"]:

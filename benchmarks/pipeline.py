@@ -41,7 +41,17 @@ from unet import UNet, UNetConfig, save_weights
 
 from . import bare_loop
 from .bare_loop import BareLoop
-from .measuring import cases_kept, commit, digits, in_turn, keep, ratios, some_of, spread
+from .measuring import (
+    at_least_one,
+    cases_kept,
+    commit,
+    digits,
+    in_turn,
+    keep,
+    ratios,
+    some_of,
+    spread,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +196,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     file = "pipeline-long" if options.long else "pipeline"

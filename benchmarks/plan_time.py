@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from .measuring import digits, keep, spread
+
 SIZE, CHUNK = 2048, 256
 MANY = (6400, 6400, 6400)
 ROUNDS = 5
@@ -65,6 +67,7 @@ def main() -> None:
         maker.start()
         maker.join()
         zarr.create_array(many, shape=MANY, chunks=(64,) * 3, dtype="uint8")
+        plans = {}
         for volume, extra in ((first, ()), (many, ("--block", "64,64,64"))):
             runs = [plan(volume, *extra) for _ in range(ROUNDS)]
             median = statistics.median(seconds for seconds, _, _ in runs)
@@ -74,6 +77,12 @@ def main() -> None:
                 f"(median of {ROUNDS}), peak {peak:.0f} MiB",
                 flush=True,
             )
+            plans[volume.name] = {
+                "blocks": runs[0][1],
+                "seconds": spread([seconds for seconds, _, _ in runs]),
+                "peak_mib": digits(peak),
+            }
+        print(keep("plan-time", {"plans": plans}))
 
 
 if __name__ == "__main__":

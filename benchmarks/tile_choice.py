@@ -25,7 +25,7 @@ from pipeline.errors import PlanError
 from pipeline.geometry import Shape
 from unet import UNet, UNetConfig, UNetPredictor, save_weights
 
-from .measuring import in_turn, keep, numbers, spread
+from .measuring import at_least_one, in_turn, keep, numbers, spread
 
 CASES = {
     "2-D base 32": (UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536)),
@@ -105,8 +105,8 @@ def measured(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tries", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tries", type=at_least_one, default=4)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--memories", type=numbers, default=MEMORIES_MIB, help="in MiB")
     options = parser.parse_args()
     torch.set_num_threads(1)

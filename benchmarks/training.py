@@ -31,7 +31,7 @@ from unet.learner import Learner
 from unet.samples import Batch
 from unet.training_config import preset
 
-from .measuring import in_turn, keep, ratios, spread
+from .measuring import at_least_one, in_turn, keep, ratios, spread
 
 PATCH = 228
 NETWORK = UNetConfig(dims=2, base_channels=32, levels=4)
@@ -102,7 +102,7 @@ def _steps(steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
     seconds = in_turn(
         {

@@ -33,6 +33,8 @@ from flows.train_parameters import LabelledVolume, TrainOptions
 from flows.training_door import run_training
 from flows.training_setup import prepare_training
 
+from .measuring import at_least_one
+
 CONFIG = """
 [network]
 base_channels = 16
@@ -137,7 +139,7 @@ def svg(curves: dict[str, list[float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--plot")
     parser.add_argument("--json")
     options = parser.parse_args()

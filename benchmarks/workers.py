@@ -20,7 +20,7 @@ from typing import Any
 from deploy import open_cluster
 from pipeline.status import read_status
 
-from .measuring import RESULTS, digits, in_turn, keep, ratios, spread
+from .measuring import RESULTS, at_least_one, digits, in_turn, keep, ratios, spread
 from .pipeline import CASES, Place
 
 CASE = "2-D base 32"
@@ -53,7 +53,7 @@ def model() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
     os.environ["OVERTILE_TORCH_THREADS"] = "1"
     with (

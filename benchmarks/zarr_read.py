@@ -22,7 +22,7 @@ import zarr
 from pipeline.geometry import Box
 from pipeline.volume import Volume, find_volume, open_volume
 
-from .measuring import in_turn, keep, needs, ratios, spread
+from .measuring import at_least_one, in_turn, keep, needs, ratios, spread
 
 SIDE, CHUNK, SHARD, HALO = 512, 64, 256, 44
 BLOCKS = (64, 128, 256)
@@ -42,7 +42,7 @@ def make_volume(path: Path, *, sharded: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=at_least_one, default=7)
     options = parser.parse_args()
     needs("tensorstore")
     import tensorstore

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from pipeline.errors import ClusterError
+
 from .cli_options import checked, number_or_name
 from .drain import drain_on_signal
 
@@ -25,12 +27,17 @@ def _sizes(text: str) -> tuple[int, int, int]:
 
 
 def _gibibytes(text: str) -> float:
+    from deploy.units import size_bytes
+
     try:
         size = float(text)
     except ValueError:
-        size = 0.0
+        try:
+            size = size_bytes(text) / 2**30
+        except ClusterError:
+            size = 0.0
     if not 0 < size < 2**20:
-        raise argparse.ArgumentTypeError(f"{text!r}: say GiB as a number above 0, like 2 or 0.5")
+        raise argparse.ArgumentTypeError(f"{text!r}: say GiB as a number above 0, or like 512MiB")
     return size
 
 
@@ -143,7 +150,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         default=2.0,
         metavar="GIB",
         dest="tile_memory_gib",
-        help="memory that one tile may take (default: 2)",
+        help="memory that one tile may take (default: 2); 512MiB is one, too",
     )
     how.add_argument(
         "--precision",

@@ -121,9 +121,9 @@ def seam_table(seams: SeamStatistics) -> Table:
     rows = (
         ("change across borders of blocks", f"{seams.across_borders:.4f}"),
         ("change elsewhere", f"{seams.elsewhere:.4f}"),
-        ("ratio", f"{seams.ratio:.2f}"),
+        ("ratio (about 1 by nature; more where borders fall on objects)", f"{seams.ratio:.2f}"),
         (
-            "lines elsewhere that change as much as the worst border (a seam: 0 %)",
+            "lines elsewhere that change as much as the worst border (0 % where a seam shows)",
             f"{seams.lines_like_worst:.0%}",
         ),
     )

@@ -94,6 +94,7 @@ SEGMENT = {
     "a volume in memory": ({"INPUT": "memory://in.zarr"}, r"memory://in\.zarr.*within one process"),
     "an output in memory": ({"OUTPUT": "memory://out.zarr"}, r"memory://out.*give a path or s3"),
     "too little memory": ({"--tile-memory": "0.0001"}, r"smallest tile.*needs"),
+    "memory in a unit that there is not": ({"--tile-memory": "2XB"}, r"--tile-memory: '2XB'"),
     "memory without end": ({"--tile-memory": "inf"}, r"--tile-memory: 'inf'"),
     "no worker": ({"--workers": "0"}, r"--workers 0"),
     "fewer than no retries": ({"--retries": "-1"}, r"--retries -1"),

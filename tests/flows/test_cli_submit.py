@@ -72,6 +72,7 @@ SAID = {
     "what is written": ["--outputs", "scores,classes", "--scores-dtype", "float32", "--format",
                         "0.4", "--overwrite"],
     "sizes": ["--block", "8,32,32", "--tile", "8,16,32", "--tile-memory", "0.25"],
+    "a size with its unit": ["--tile-memory", "256MiB"],
     "how": ["--precision", "fp32", "--tta", "full", "--engine", "map_overlap", "--retries", "7",
             "--allow-seams"],
     "an option that is short": ["--over", "--prec=bf16"],
