@@ -1,6 +1,7 @@
 """Other tools on the same volume with the same weights, Zarr to Zarr, two threads each, in one run.
 
-    python -m benchmarks.peers [--cases NAME,…] [--rounds N]        (pip install 'overtile[bench]')
+    python -m benchmarks.peers [--cases NAME,…] [--rounds N] [--long]
+                                                            (pip install 'overtile[bench]')
 
 Each tool segments a Zarr volume of noise into a Zarr array of classes, in its best honest setting:
 
@@ -14,9 +15,10 @@ Each tool segments a Zarr volume of noise into a Zarr array of classes, in its b
   overlap: fewer operations per voxel, so its seconds are also given at as many as overtile's. Its
   seams: by how much its scores differ from the same padded network's over the plane (the volume)
 - map_overlap: dask.array as people write it: a block per chunk, the model loaded once, float32,
-  threads. It does a part of the volume, and its seconds are taken for all
+  threads, in a process that knows nothing of memory; and the same with memory kept. It does a part
+  of the volume, and its seconds are taken for all
 
-All of them keep their memory as overtile's workers do (``deploy.local.KEPT_MEMORY``). Times are
+All others keep their memory as overtile's workers do (``deploy.local.KEPT_MEMORY``). Times are
 those of the work, with processes started, models loaded and a first pass done: our workers have
 done the volume once before; daisy starts its processes anew, its first block begins the time.
 """
@@ -25,12 +27,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +228,13 @@ class Peers:
             target[z : z + depth] = classes.to(torch.uint8).numpy().reshape(raw.shape)
         return time.perf_counter() - start
 
-    def map_overlap(self) -> float:
-        """Segment as people write it."""
+    def map_overlap(self, *, keeps: bool) -> float:
+        """Segment as people write it, in a process of its own; ``keeps``: that keeps its memory."""
+        context = multiprocessing.get_context("spawn")
+        with _memory(keeps=keeps), ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(self._map_overlap).result()
+
+    def _map_overlap(self) -> float:
         import dask
         import dask.array as da
 
@@ -244,6 +255,7 @@ class Peers:
             place = tuple(slice(n) for n in core)
             return (classes[0] if dims == 3 else classes)[place].to(torch.uint8).numpy()
 
+        predict(np.zeros([n + 2 * d for n, d in zip(chunk, depth, strict=True)], np.uint8))
         out = zarr.open_array(self.output("map_overlap"))
         planes = DEPTH[dims]
         start = time.perf_counter()
@@ -255,6 +267,19 @@ class Peers:
         with dask.config.set(scheduler="threads", num_workers=THREADS):
             da.store(classes, out, lock=False, regions=(slice(planes), slice(None), slice(None)))
         return (time.perf_counter() - start) * self.place.shape[0] / planes
+
+
+@contextmanager
+def _memory(*, keeps: bool) -> Iterator[None]:
+    """Let processes that are started meanwhile keep what they free, or do as glibc does."""
+    kept = {name: os.environ[name] for name in KEPT_MEMORY}
+    if not keeps:
+        for name in kept:
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
@@ -274,7 +299,8 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
             "daisy": peers.daisy,
             "MONAI, exact": peers.monai,
             "MONAI, padded": peers.monai_padded,
-            "map_overlap": peers.map_overlap,
+            "map_overlap, memory kept": partial(peers.map_overlap, keeps=True),
+            "map_overlap": partial(peers.map_overlap, keeps=False),
         }
         seconds = in_turn(cases, rounds=rounds, warm=0)
         agreement = {
@@ -311,9 +337,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=at_least_one, default=5)
-    parser.add_argument(
-        "--repeat", type=at_least_one, default=1, help="makes the volume so much deeper"
-    )
+    parser.add_argument("--long", action="store_true", help="20 s of work and more")
     options = parser.parse_args()
     needs("daisy", "monai")
     if os.environ.get("MALLOC_ARENA_MAX") != KEPT_MEMORY["MALLOC_ARENA_MAX"]:
@@ -321,13 +345,14 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.peers", *sys.argv[1:]], told)
     figures = cases_kept("peers")
     for name in options.cases:
-        figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=options.repeat)
+        repeat = CASES[name].long // 3 if options.long else 1
+        figures[name] = found = measured(CASES[name], rounds=options.rounds, repeat=repeat)
         medians = {peer: values["median"] for peer, values in found["seconds"].items()}
         over = {peer: values["median"] for peer, values in found["over_overtile"].items()}
         print(f"{name}: seconds {medians}\n  over overtile {over}", flush=True)
         print(f"  voxels of our class {found['voxels_of_our_class']}", flush=True)
         print(f"  padded {found['MONAI, padded']}", flush=True)
-    print(keep("peers", {"threads": THREADS, "repeat": options.repeat, "cases": figures}))
+    print(keep("peers", {"threads": THREADS, "cases": figures}))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ CASES = {
     "2-D base 64": Case(
         UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), (1, 512, 512), 8
     ),
-    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), None, 6),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), None, 7),
 }
 STAGES = ("read", "wait", "device", "write")
 

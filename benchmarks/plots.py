@@ -33,7 +33,13 @@ def peers() -> Any:
         over["MONAI, padded"] = equal
         tools = list(over)[::-1]
         plot.barh(
-            [tool + {"MONAI, padded": "*", "map_overlap": "**"}.get(tool, "") for tool in tools],
+            [
+                tool
+                + {"MONAI, padded": "*", "map_overlap": "**", "map_overlap, memory kept": "**"}.get(
+                    tool, ""
+                )
+                for tool in tools
+            ],
             [over[tool] for tool in tools],
             color=[OURS if tool == "overtile" else OTHERS for tool in tools],
         )

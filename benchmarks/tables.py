@@ -1,0 +1,180 @@
+"""Write what the benchmarks found into the tables of docs/performance.md.
+
+python -m benchmarks.tables
+
+The page marks where each table goes; a test holds that the page says what the files say.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .pipeline import CASES
+from .plots import DOCS, found
+
+PAGE = DOCS / "performance.md"
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+SIZES = {2: (572, 956), 3: (132, 172)}
+"""Inputs of the network alone, of which the page tells."""
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
+    return "\n".join([row(*head), "|" + "---|" * len(head), *(row(*cells) for cells in rows)])
+
+
+def cases() -> str:
+    """Return the table of what each case's pipeline costs, beside the peers."""
+    network, ours, others = (found(n)["cases"] for n in ("network", "pipeline-long", "peers"))
+
+    def alone(case: str) -> str:
+        shares = (
+            network[f"{case}, {size}, bf16, channels-last"]["share"]
+            for size in SIZES[CASES[case].network.dims]
+        )
+        return ", ".join(_two(share) for share in shares)
+
+    def over(peer: str) -> Callable[[str], str]:
+        return lambda case: _two(others[case]["over_overtile"][peer])
+
+    def padded(case: str) -> str:
+        more = others[case]["MONAI, padded"]
+        equal, seam = more["over_overtile_at_equal_flops"], more["largest_seam"]
+        return f"{equal:.2f}; {over('MONAI, padded')(case)}; {seam:.2f}"
+
+    def line(what: str, figure: Callable[[str], str], command: str = "") -> tuple[str, ...]:
+        return (what, *map(figure, CASES), command and f"`python -m benchmarks.{command}`")
+
+    return table(
+        ("what", *(case.replace(" base", ", base") for case in CASES), "command"),
+        line(
+            "network alone, share of the matrix rate (bf16, one thread), smaller and larger tile",
+            alone, "network",
+        ),
+        line(
+            "`overtile segment`, Zarr to Zarr, over the bare loop",
+            lambda case: _two(ours[case]["over_bare"]), "pipeline --long",
+        ),
+        line("… seconds of work", lambda case: _seconds(ours[case])),
+        line(
+            "… over the same tiles in memory",
+            lambda case: _two(ours[case]["over_bare_of_our_tiles"]),
+        ),
+        line(
+            "… share of the workers' time in which the network computes",
+            lambda case: f"{_busy(ours[case]):.0%}",
+        ),
+        line("daisy, over overtile", over("daisy"), "peers --long"),
+        line("MONAI, exact, over overtile", over("MONAI, exact")),
+        line("MONAI, padded, at equal operations; as it is; largest seam", padded),
+        line("naive `map_overlap`, float32, over overtile", over("map_overlap")),
+        line("… with its memory kept as overtile's workers do", over("map_overlap, memory kept")),
+        line("… seconds of work of overtile", lambda case: _seconds(others[case])),
+    )  # fmt: skip
+
+
+def figures() -> str:
+    """Return the table of all the rest."""
+    limit, training = found("limit"), found("training")["over_learner"]
+    scale, million = found("scale")["runs"][0], found("scale-million")["runs"][0]
+    plans = found("plan-time")["plans"]
+    read = found("zarr-read")["cases"].values()
+    fast, by_zarr = (
+        [case[ratio]["median"] for case in read] for ratio in ("ratio", "ratio_by_zarr")
+    )
+    tiles = found("tile-choice")["cases"].values()
+    picked = [one["picked_over_best"] for by_memory in tiles for one in by_memory.values()]
+    flops, disk = limit["matrix_flops_per_s"], limit["zarr_bytes_per_s"]
+    return table(
+        ("what", "figure", "command"),
+        (
+            "two threads' matrix rate, bf16 and fp32; copy; Zarr written and read",
+            f"{flops['bf16']['median'] / 1e9:.0f} and {flops['fp32']['median'] / 1e9:.0f} GFLOP/s; "
+            f"{limit['copy_bytes_per_s']['median'] / 2**30:.1f} GiB/s; "
+            f"{disk['write']['median'] / 2**20:.0f} and {disk['read']['median'] / 2**20:.0f} MiB/s",
+            "`python -m benchmarks.limit`",
+        ),
+        (
+            "driver and scheduler alone, blocks that only count: 10⁴, one run", _scaled(scale),
+            "`python -m benchmarks.scale --blocks 10000`",
+        ),
+        (
+            "the same, 10⁶, one run, on a machine that did other work too",
+            f"{_scaled(million)}; at half of the blocks {million['half_way_mib']['driver']:.0f} "
+            f"and {million['half_way_mib']['scheduler']:.0f} MiB",
+            "`python -m benchmarks.scale --blocks 1000000 --name scale-million`",
+        ),
+        (
+            "a run of 10⁶ blocks that are all done already",
+            f"{million['all_done_already_s']:.0f} s", "",
+        ),
+        (
+            "plan of a volume of 10⁶ blocks", f"{plans['many.zarr']['seconds']['median']:.1f} s",
+            "`python -m benchmarks.plan_time`",
+        ),
+        (
+            "reading one outer box, over tensorstore alone: with the extra `fast`, without it",
+            f"{min(fast):.2f} to {max(fast):.2f} (median of {len(fast)} boxes "
+            f"{statistics.median(fast):.2f}); {min(by_zarr):.1f} to {max(by_zarr):.1f}",
+            "`python -m benchmarks.zarr_read`",
+        ),
+        (
+            "tile that the budget picks, over the best of those tried, three memories, 2-D and 3-D",
+            f"{min(picked):.3f} to {max(picked):.3f}", "`python -m benchmarks.tile_choice`",
+        ),
+        (
+            "training, patches/s over the learner alone: augmented, not augmented",
+            ", ".join(map(_two, training.values())), "`python -m benchmarks.training`",
+        ),
+        ("two workers over one", _two(found("workers")["two_over_one"]),
+         "`python -m benchmarks.workers`"),
+    )  # fmt: skip
+
+
+def workers() -> str:
+    """Return the table of the model of many GPUs."""
+    modelled = found("workers")["model"]["gvoxels_per_s"]
+    gpus = list(next(iter(modelled.values())))
+    return table(
+        ("block", f"{gpus[0]} GPU", *gpus[1:]),
+        *((block, *(f"{v:.3g}" for v in rates.values())) for block, rates in modelled.items()),
+    )
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"cases": cases, "figures": figures, "workers": workers}
+
+
+def written(page: str) -> str:
+    """Return the page with its marked tables made anew."""
+    return MARKED.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], page)
+
+
+def _two(values: Mapping[str, Any]) -> str:
+    return f"{values['median']:.2f}"
+
+
+def _seconds(case: Mapping[str, Any]) -> str:
+    return f"{case['seconds']['overtile']['median']:.1f}"
+
+
+def _busy(case: Mapping[str, Any]) -> float:
+    """Return the share of two workers' time that their devices computed, in the last round."""
+    device: float = case["stage_seconds"]["device"]
+    return device / (2 * case["seconds"]["overtile"]["median"])
+
+
+def _scaled(run: Mapping[str, Any]) -> str:
+    return (
+        f"{run['blocks_per_s']:.0f} blocks/s; driver {run['driver_mib']['peak']:.0f} MiB, "
+        f"scheduler {run['scheduler_mib']['peak']:.0f} MiB at most"
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text()))
