@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .local import KEPT_MEMORY
+from .local import KEPT_MEMORY, torch_threads
 from .shell import word_with_variables, words
 from .spec import CLOSE_S, ClusterSpec, JobSpec
 from .turns import DEVICE
@@ -111,7 +111,7 @@ def prologue(job: JobSpec) -> list[str]:
     """Return the lines of shell before the workers."""
     exports = {
         "PYTHONSAFEPATH": "1",  # a folder pipeline/ in the job's directory is not our package
-        "OMP_NUM_THREADS": str(max(1, job.cpus_per_job // job.workers)),
+        **torch_threads(max(1, job.cpus_per_job // job.workers)),
         "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
         **KEPT_MEMORY,
         "OVERTILE_JOB_ENDS_AT": f"$(($(date +%s) + {job.walltime_s}))",

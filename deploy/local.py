@@ -54,6 +54,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def torch_threads(number: int | str) -> dict[str, str]:
+    """Return what a worker is told so that torch computes with so many threads.
+
+    Where torch is built with MKL, MKL_NUM_THREADS decides; and Dask's nanny sets both to 1 unless
+    they are set before.
+    """
+    return {"OMP_NUM_THREADS": str(number), "MKL_NUM_THREADS": str(number)}
+
+
 def memory_bytes() -> int:
     """Return the memory that this process may use."""
     from distributed.system import MEMORY_LIMIT
@@ -135,8 +144,8 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
     import dask
     from distributed import LocalCluster
 
-    workers, torch_threads = local_workers(spec)
-    with dask.config.set(worker_settings(torch_threads)):
+    workers, threads = local_workers(spec)
+    with dask.config.set(worker_settings(threads)):
         try:
             return LocalCluster(
                 n_workers=workers,
@@ -154,13 +163,15 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
             ) from error
 
 
-def worker_settings(torch_threads: int) -> dict[str, object]:
-    """Return what Dask is told of the workers that it starts."""
+def worker_settings(threads: int) -> dict[str, object]:
+    """Return what Dask is told of the workers that it starts, each with so many of torch's threads.
+
+    What the user's own environment says of a variable goes before; OMP_NUM_THREADS of it for both.
+    """
     environ = "distributed.nanny.pre-spawn-environ"
+    told = {**torch_threads(os.environ.get("OMP_NUM_THREADS", threads)), **KEPT_MEMORY}
     return {
-        # A worker that a nanny starts has OMP_NUM_THREADS=1 unless it is set before the start.
-        f"{environ}.OMP_NUM_THREADS": str(torch_threads),
-        **{f"{environ}.{name}": value for name, value in KEPT_MEMORY.items()},
+        **{f"{environ}.{name}": value for name, value in told.items()},
         "distributed.worker.daemon": False,
         **SELDOM,
     }

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deploy import ClusterSpec, local, open_cluster, parse_cluster
-from deploy.local import cores, local_workers
+from deploy.local import cores, local_workers, torch_threads
 from pipeline.errors import ClusterError
 
 
@@ -116,12 +116,32 @@ def test_local_workers_are_processes_with_their_share_of_cores_and_end_with_the_
     with open_cluster("local", workers=2, dashboard=":0") as client:
         processes = worker_processes(client)
         assert len({process.pid for process in processes} - {os.getpid()}) == 2
-        threads = client.run(lambda: os.environ["OMP_NUM_THREADS"])
-        assert set(threads.values()) == {str(max(1, cores() // 2))}
         assert set(client.nthreads().values()) == {3}
         assert client.dashboard_link.startswith("http://127.0.0.1:")
     assert ended(processes, within_s=10)
     assert (os.environ.get("PYTHONWARNINGS"), blocked_signals()) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_torch_computes_with_all_cores_in_the_workers_together(workers, monkeypatch):
+    for name in torch_threads(1):
+        monkeypatch.delenv(name, raising=False)
+    with open_cluster("local", workers=workers, dashboard=":0") as client:
+        threads = client.submit(_torch_threads).result(timeout=100)
+    assert threads == max(1, cores() // workers)
+
+
+def test_torch_obeys_what_the_environment_says_of_threads(monkeypatch):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        assert client.submit(_torch_threads).result(timeout=100) == 1
+
+
+def _torch_threads():
+    import torch
+
+    return torch.get_num_threads()
 
 
 def test_local_workers_and_their_scheduler_leave_the_cores_to_the_network():

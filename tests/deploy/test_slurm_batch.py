@@ -176,6 +176,19 @@ def processes_of(job_id):
     return found
 
 
+def threads_of_workers(job_id):
+    """Return what decides of torch's threads in the processes that compute."""
+    mark, said = f"SLURM_JOB_ID={job_id}\0".encode(), set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environ, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+        except OSError:  # ended at this moment
+            continue
+        if mark in environ and b"spawn_main" in command:
+            said.update(re.findall(r"\0MKL_NUM_THREADS=(\w+)", environ.decode()))
+    return said
+
+
 @pytest.fixture(autouse=True)
 def _no_job_is_left():
     yield
@@ -187,6 +200,7 @@ def test_the_script_as_it_is_gives_the_local_volume():
         "sbatch", "--parsable", "--cpus-per-task=2", "--mem=4G", "--output=as-it-is.log",
         str(TEMPLATE), "in.zarr", "as it is.zarr", *OPTIONS,
     )  # fmt: skip
+    until(lambda: threads_of_workers(said.strip()) == {"2"})
     known = ended(said.strip())
     assert (known["JobState"], known["ExitCode"]) == ("COMPLETED", "0:0"), Path(
         "as-it-is.log"
