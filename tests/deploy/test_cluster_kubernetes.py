@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from deploy.elsewhere import checked_address
+from deploy.local import KEPT_MEMORY, torch_threads
 from flows.cli import _parser
 
 ROOT = Path(__file__).parent.parent.parent
@@ -86,6 +87,12 @@ def test_workers_take_a_unit_of_the_device_per_thread_within_their_memory(object
     after = {word: words[index + 1] for index, word in enumerate(words[:-1])}
     assert after["--resources"] == f"device={after['--nthreads']}"
     assert int(after["--memory-limit"][:-3]) < int(worker["resources"]["limits"]["memory"][:-2])
+
+
+def test_workers_compute_with_their_cores_and_keep_their_memory(objects):
+    (worker,) = objects["DaskCluster"]["spec"]["worker"]["spec"]["containers"]
+    told = {one["name"]: one["value"] for one in worker["env"]}
+    assert told == {**torch_threads(worker["resources"]["limits"]["cpu"]), **KEPT_MEMORY}
 
 
 def test_the_image_holds_what_is_installed_and_runs_as_nobody_special():
