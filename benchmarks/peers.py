@@ -352,6 +352,7 @@ def main() -> None:
         print(f"{name}: seconds {medians}\n  over overtile {over}", flush=True)
         print(f"  voxels of our class {found['voxels_of_our_class']}", flush=True)
         print(f"  padded {found['MONAI, padded']}", flush=True)
+    figures = {name: figures[name] for name in CASES if name in figures}
     print(keep("peers", {"threads": THREADS, "cases": figures}))
 
 
