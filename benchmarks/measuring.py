@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [Path(sys.argv[0]).stem, *sys.argv[1:]]
     record = {
-        "command": f"python -m benchmarks.{' '.join(command)}",
+        "command": f"python -m benchmarks.{shlex.join(command)}",
         "machine": machine(),
         "versions": {"python": platform.python_version(), **versions()},
         "commit": commit(),

@@ -6,9 +6,8 @@ A volume of noise is segmented by the shell's command through a Dask cluster of 
 has segmented it once before; its seconds are the run's own, from opened to finished. Beside it,
 the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memory, cores of 512² in
 2-D and the plan's own tiles in 3-D, as one process with a thread per core and as a process per
-core; then our plan's tiles with a process per core, as glibc has it and with the memory kept as our
-workers keep it. Prints our seconds over the better of the first two, over the others, and what
-workers did.
+core; then our plan's tiles with a process per core; the memory kept as our workers keep it. Prints
+our seconds over the better of the first two, over the last, and what workers did.
 
 --long makes the volumes deeper: more than 60 s of work on two cores, 25 minutes in all. The bare
 loop does a part of them, and its seconds are taken for all.
@@ -22,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,11 +149,9 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
             figures.append(status.figures.to_json())
             return status.figures.seconds
 
-        def loop(
-            core: tuple[int, int, int], processes: int, environment: Mapping[str, str] | None = None
-        ) -> Callable[[], float]:
+        def loop(core: tuple[int, int, int], processes: int) -> Callable[[], float]:
             job = BareLoop(
-                weights=place.weights, raw=bare_raw, core=core, environment=environment or {},
+                weights=place.weights, raw=bare_raw, core=core, environment=KEPT_MEMORY,
                 processes=processes, threads=max(1, cores() // processes),
             )  # fmt: skip
             return lambda: times * bare_loop.seconds(job)
@@ -164,7 +161,6 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
             "overtile": ours,
             "bare, 1 process": loop(core, 1),
             "bare, process per core": loop(core, cores()),
-            "bare, our tiles, memory kept": loop(tile, cores(), KEPT_MEMORY),
         }
         if core != tile:
             cases["bare, our tiles"] = loop(tile, cores())
@@ -185,9 +181,6 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         "better": better,
         "over_bare": ratios(seconds["overtile"], seconds[better]),
         "over_bare_of_our_tiles": ratios(seconds["overtile"], plain),
-        "over_bare_of_our_tiles_memory_kept": ratios(
-            seconds["overtile"], seconds["bare, our tiles, memory kept"]
-        ),
         "stage_seconds": {stage: stages[stage] for stage in STAGES},
         "commit": commit(),
     }
@@ -208,8 +201,7 @@ def main() -> None:
         print(f"{name}, tile {found['tile']}: {medians}\n  stages {found['stage_seconds']}")
         print(
             f"  overtile / {found['better']}: {found['over_bare']['median']:.2f}, / the same tiles "
-            f"in memory: {found['over_bare_of_our_tiles']['median']:.2f}, with memory kept: "
-            f"{found['over_bare_of_our_tiles_memory_kept']['median']:.2f}",
+            f"in memory: {found['over_bare_of_our_tiles']['median']:.2f}",
             flush=True,
         )
     print(keep(file, {"cases": figures}))

@@ -25,7 +25,7 @@ def peers() -> Any:
     """Draw each tool's time over overtile's, per case."""
     from matplotlib import pyplot
 
-    cases = found("peers")["cases"]
+    cases = found("peers-long")["cases"]
     figure, axes = pyplot.subplots(1, len(cases), figsize=(10, 2.6), sharey=True, squeeze=False)
     for plot, (name, case) in zip(axes[0], cases.items(), strict=True):
         over = {tool: values["median"] for tool, values in case["over_overtile"].items()}

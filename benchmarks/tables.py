@@ -31,7 +31,7 @@ def table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
 
 def cases() -> str:
     """Return the table of what each case's pipeline costs, beside the peers."""
-    network, ours, others = (found(n)["cases"] for n in ("network", "pipeline-long", "peers"))
+    network, ours, others = (found(n)["cases"] for n in ("network", "pipeline-long", "peers-long"))
 
     def alone(case: str) -> str:
         shares = (
@@ -164,7 +164,7 @@ def _seconds(case: Mapping[str, Any]) -> str:
 
 
 def _busy(case: Mapping[str, Any]) -> float:
-    """Return the share of two workers' time that their devices computed, in the last round."""
+    """Return the share of two workers' time that the last round's device seconds are."""
     device: float = case["stage_seconds"]["device"]
     return device / (2 * case["seconds"]["overtile"]["median"])
 

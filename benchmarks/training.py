@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from deploy import open_cluster
+from deploy.local import KEPT_MEMORY
 from flows.demo_volume import make_demo_volume
 from flows.train_parameters import LabelledVolume, TrainOptions
 from flows.training_door import run_training
@@ -31,6 +32,7 @@ from unet.learner import Learner
 from unet.samples import Batch
 from unet.training_config import preset
 
+from .bare_loop import told
 from .measuring import at_least_one, in_turn, keep, ratios, spread
 
 PATCH = 228
@@ -79,7 +81,7 @@ def ours(config: str, *, steps: int) -> float:
 def bare(*, steps: int) -> float:
     """Return the seconds of one step of a process that has its patch in memory."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    with told(KEPT_MEMORY), context.Pool(1) as pool:
         return pool.apply(_steps, (steps,))
 
 

@@ -38,6 +38,8 @@ has an arena of its own, whatever the other two say. A tile of a 2-D network of 
 so, and 3.05 s with all three.
 """
 
+_ENVIRON = "distributed.nanny.pre-spawn-environ"
+
 SELDOM = {
     "distributed.admin.tick.interval": "500ms",  # of 20 ms, in the scheduler and every nanny too
     "distributed.worker.profile.interval": "100ms",  # of 10 ms
@@ -95,9 +97,7 @@ def opened_here(spec: ClusterSpec, start: Start) -> Iterator[Client]:
 
     start: runs in a thread of its own, in which Ctrl-C is blocked.
     """
-    from distributed import Client
-
-    with ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool:
+    with _environment_kept(), ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool:
         starting = pool.submit(_start, spec, start)
         try:
             cluster = starting.result()
@@ -105,6 +105,35 @@ def opened_here(spec: ClusterSpec, start: Start) -> Iterator[Client]:
             with suppress(Exception):
                 _end(starting.result(), at_once=True)
             raise
+    with _environment_kept():
+        yield from _client_of(cluster)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Leave this process what it was told of threads and memory.
+
+    A nanny writes what its worker is to be told into the environment of its own process, ours: the
+    next cluster would take it for what the user said, and other processes inherit it.
+    """
+    import dask
+
+    names = {*torch_threads(1), *KEPT_MEMORY, *dask.config.get(_ENVIRON)}
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _client_of(cluster: LocalCluster) -> Iterator[Client]:
+    """Yield a client, and end the cluster."""
+    from distributed import Client
+
     try:
         with _lost_workers_come_back(), Client(cluster, set_as_default=False) as client:
             yield client
@@ -168,10 +197,9 @@ def worker_settings(threads: int) -> dict[str, object]:
 
     What the user's own environment says of a variable goes before; OMP_NUM_THREADS of it for both.
     """
-    environ = "distributed.nanny.pre-spawn-environ"
     told = {**torch_threads(os.environ.get("OMP_NUM_THREADS", threads)), **KEPT_MEMORY}
     return {
-        **{f"{environ}.{name}": value for name, value in told.items()},
+        **{f"{_ENVIRON}.{name}": value for name, value in told.items()},
         "distributed.worker.daemon": False,
         **SELDOM,
     }

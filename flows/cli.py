@@ -11,13 +11,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
 from typing import NoReturn
 
 from pipeline.errors import OvertileError, RunDrainedError, RunError
 
 from .drain import EXIT_DRAINED
-from .interrupted import Stopped, interrupted
+from .interrupted import interrupted, stop
 from .terminal import say
 
 COMMANDS = {
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _joined(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     options.given = given[1:]
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, stop)
     try:
         options.command(options)
     except OvertileError as error:
@@ -76,11 +75,6 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Let SIGTERM end a run as Ctrl-C does: blocks cancelled, ledger written, cluster closed."""
-    raise Stopped
 
 
 class _Parser(argparse.ArgumentParser):

@@ -33,7 +33,7 @@ def _gibibytes(text: str) -> float:
         size = float(text)
     except ValueError:
         try:
-            size = size_bytes(text) / 2**30
+            size = size_bytes(text + "iB" if text[-1:] in set("MGT") else text) / 2**30
         except ClusterError:
             size = 0.0
     if not 0 < size < 2**20:

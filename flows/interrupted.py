@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from types import FrameType
+
+_ASKED = threading.Event()
+
 
 class Stopped(KeyboardInterrupt):
     """A signal's stop.
@@ -11,16 +16,20 @@ class Stopped(KeyboardInterrupt):
     """
 
 
-def interrupted(error: BaseException) -> bool:
-    """Return whether an error is, or came of, a KeyboardInterrupt.
+def stop(signum: int, frame: FrameType | None) -> None:
+    """Let a signal end a run as Ctrl-C does: blocks cancelled, ledger written, cluster closed."""
+    _ASKED.set()
+    raise Stopped
 
-    Of one that meets the import of a compiled module comes an ImportError.
+
+def interrupted(error: BaseException) -> bool:
+    """Return whether an error is a stop, or what became of one that met an import.
+
+    A compiled module then fails to be imported, with the stop as its cause or without.
     """
-    seen: set[int] = set()
+    if not isinstance(error, ImportError | SystemError):
+        return isinstance(error, KeyboardInterrupt)
     at: BaseException | None = error
-    while at is not None and id(at) not in seen:
-        if isinstance(at, KeyboardInterrupt):
-            return True
-        seen.add(id(at))
+    while at is not None and not isinstance(at, KeyboardInterrupt):
         at = at.__cause__ or at.__context__
-    return False
+    return at is not None or _ASKED.is_set()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deploy import ClusterSpec, local, open_cluster, parse_cluster
-from deploy.local import cores, local_workers, torch_threads
+from deploy.local import KEPT_MEMORY, cores, local_workers, torch_threads
 from pipeline.errors import ClusterError
 
 
@@ -129,6 +129,21 @@ def test_torch_computes_with_all_cores_in_the_workers_together(workers, monkeypa
     with open_cluster("local", workers=workers, dashboard=":0") as client:
         threads = client.submit(_torch_threads).result(timeout=100)
     assert threads == max(1, cores() // workers)
+
+
+def test_a_cluster_leaves_what_its_process_was_told_of_threads_and_memory(monkeypatch):
+    names = {*torch_threads(1), *KEPT_MEMORY, "OPENBLAS_NUM_THREADS"}
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        assert names.isdisjoint(os.environ)
+        (address,) = client.nthreads()
+        worker_processes(client)[0].kill()
+        until = time.monotonic() + 60
+        while address in client.nthreads() or not client.nthreads():
+            assert time.monotonic() < until, "no other worker came"
+            time.sleep(0.05)
+    assert names.isdisjoint(os.environ)
 
 
 def test_torch_obeys_what_the_environment_says_of_threads(monkeypatch):

@@ -79,6 +79,12 @@ SAID = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["0.25", "256MiB", "256M", "268435.456 kB"])
+def test_a_tile_memory_is_gibibytes_or_has_its_unit(text):
+    options = segment_parser().parse_args([*GOOD, "--tile-memory", text])
+    assert options.tile_memory_gib == 0.25
+
+
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
 def test_the_job_segments_with_what_segment_was_told(said, submit):
     code, script, err = submit(*GOOD, *said, "--cluster", "hpc", "--dry-run")

@@ -30,6 +30,13 @@ sys.exit(cli.main({arguments}))
 """A command whose code in C is interrupted, as compiled modules are while they are imported."""
 
 
+THEN = (
+    "raise",
+    "raise ImportError('initialization failed') from error",
+    "pass\n    raise ImportError('a compiled module that forgets why')",
+)
+
+
 @pytest.fixture
 def stopped(tmp_path):
     """Return a function that runs such a command by python -m, and gives exit code and stderr."""
@@ -46,7 +53,7 @@ def stopped(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("then", ["raise", "raise ImportError('initialization failed') from error"])
+@pytest.mark.parametrize("then", THEN)
 def test_sigterm_is_one_line_and_exit_code_1(then, stopped):
     said = stopped(
         command="weights", signal="SIGTERM", then=then, place="command.run = meets_a_stop",
@@ -56,7 +63,7 @@ def test_sigterm_is_one_line_and_exit_code_1(then, stopped):
     assert said == (1, line)
 
 
-@pytest.mark.parametrize("then", ["raise", "raise ImportError('initialization failed') from error"])
+@pytest.mark.parametrize("then", THEN)
 def test_a_drain_before_the_first_block_is_one_line_and_exit_code_75(then, stopped):
     said = stopped(
         command="segment", signal="SIGUSR1", then=then,
@@ -76,3 +83,12 @@ def test_an_error_that_no_stop_caused_is_shown_whole(stopped):
     assert code == 1
     assert said.startswith("Traceback")
     assert said.endswith("ImportError: no such thing\n")
+
+
+def test_an_error_while_a_run_is_stopped_is_shown_whole(stopped):
+    code, said = stopped(
+        command="weights", signal="SIGTERM", then="raise OSError('No space left') from error",
+        place="command.run = meets_a_stop", arguments=["weights", "demo"],
+    )  # fmt: skip
+    assert code != 0
+    assert said.endswith("OSError: No space left\n")
