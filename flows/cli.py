@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from pipeline.errors import OvertileError, RunDrainedError, RunError
 
-from .drain import EXIT_DRAINED
+from .drain import BEFORE_RUN, EXIT_DRAINED, asked_before_run
 from .interrupted import interrupted, stop
 from .terminal import say
 
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Exception) as error:
         if not interrupted(error):
             raise
+        if asked_before_run():  # the signal came while segment was about to take it
+            say(f"overtile: {BEFORE_RUN}")
+            return EXIT_DRAINED
         say("overtile: stopped; what is done is kept: start the same command again to go on")
         return 1
     return 0

@@ -25,6 +25,15 @@ EXIT_DRAINED = 75
 """EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
 
 
+BEFORE_RUN = "drained before the first block: start the same command again to go on"
+_asked_before_run = threading.Event()
+
+
+def asked_before_run() -> bool:
+    """Return whether a drain ended the command before a run had begun."""
+    return _asked_before_run.is_set()
+
+
 class Drain:
     """What SIGUSR1 asks for: that a run drains or, where none has begun, that the command ends."""
 
@@ -49,6 +58,7 @@ class Drain:
                 self._run.drain()
             elif not self.before_run:
                 self.before_run = True
+                _asked_before_run.set()
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGTERM)
@@ -62,6 +72,7 @@ def drain_on_signal() -> Iterator[Drain]:
     threads or processes.
     """
     drain, over = Drain(), threading.Event()
+    _asked_before_run.clear()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
     def listen() -> None:
@@ -77,9 +88,7 @@ def drain_on_signal() -> Iterator[Drain]:
         yield drain
     except (KeyboardInterrupt, Exception) as error:
         if drain.before_run and interrupted(error):
-            raise RunDrainedError(
-                "drained before the first block: start the same command again to go on"
-            ) from None
+            raise RunDrainedError(BEFORE_RUN) from None
         raise
     finally:
         over.set()

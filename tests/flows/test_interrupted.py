@@ -74,6 +74,23 @@ def test_a_drain_before_the_first_block_is_one_line_and_exit_code_75(then, stopp
     assert said == (75, line)
 
 
+def test_a_drain_that_comes_while_its_signal_is_about_to_be_taken_is_a_drain(stopped):
+    place = (
+        "import threading; start = threading.Thread.start\n"
+        "def start_and_meet(thread):\n"
+        "    start(thread)\n"
+        "    if thread.name == 'drain':\n"
+        "        os.kill(os.getpid(), signal.SIGUSR1); __import__('time').sleep(10)\n"
+        "threading.Thread.start = start_and_meet"
+    )
+    said = stopped(
+        command="segment", signal="SIGUSR1", then="raise", place=place,
+        arguments=["segment", "in.zarr", "out.zarr", "--weights", "demo"],
+    )  # fmt: skip
+    line = "overtile: drained before the first block: start the same command again to go on\n"
+    assert said == (75, line)
+
+
 def test_an_error_that_no_stop_caused_is_shown_whole(stopped):
     code, said = stopped(
         command="weights", signal="SIGTERM", then="pass",
