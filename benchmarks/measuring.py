@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deploy.local import cores
+from deploy.local import KEPT_MEMORY, cores
 
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).parent / "results")
 """`make bench` has a folder of its own: what is short does not replace what docs/ quotes."""
@@ -103,11 +103,27 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def at_least_one(text: str) -> int:
-    """Return a whole number from 1 on, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give 1 or more")
-    return int(text)
+def at_least(least: int) -> Callable[[str], int]:
+    """Return what makes a whole number, so large or larger, for argparse."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: give {least} or more")
+        return int(text)
+
+    return number
+
+
+at_least_one = at_least(1)
+
+
+def restart_with_memory_kept() -> None:
+    """Start the benchmark again with memory that is kept as overtile's workers keep it."""
+    if os.environ.get("MALLOC_ARENA_MAX") == KEPT_MEMORY["MALLOC_ARENA_MAX"]:
+        return
+    module = f"benchmarks.{Path(sys.argv[0]).stem}"
+    command = [sys.executable, "-m", module, *sys.argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, **KEPT_MEMORY})
 
 
 def needs(*modules: str) -> None:

@@ -30,7 +30,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +61,7 @@ from .measuring import (
     keep,
     needs,
     ratios,
+    restart_with_memory_kept,
     some_of,
     spread,
 )
@@ -340,9 +340,8 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="some 20 s of work")
     options = parser.parse_args()
     needs("daisy", "monai")
-    if os.environ.get("MALLOC_ARENA_MAX") != KEPT_MEMORY["MALLOC_ARENA_MAX"]:
-        told = {**os.environ, **KEPT_MEMORY, "OVERTILE_TORCH_THREADS": "1"}
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.peers", *sys.argv[1:]], told)
+    restart_with_memory_kept()
+    os.environ["OVERTILE_TORCH_THREADS"] = "1"
     file = "peers-long" if options.long else "peers"
     figures = cases_kept(file)
     for name in options.cases:

@@ -9,7 +9,7 @@ the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memor
 core; then our plan's tiles with a process per core; the memory kept as our workers keep it. Prints
 our seconds over the better of the first two, over the last, and what workers did.
 
---long makes the volumes deeper: more than 60 s of work on two cores, 25 minutes in all. The bare
+--long makes the volumes deeper: more than 60 s of work on two cores, half an hour in all. The bare
 loop does a part of them, and its seconds are taken for all.
 """
 
@@ -137,7 +137,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         place = Place(Path(name), case, repeat=repeat)
         prepared = place.prepared()
         tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)
-        address = client.scheduler.address
+        address, workers = client.scheduler.address, len(client.nthreads())
         place.segment(address)  # workers keep memory from their first tiles on
         figures: list[dict[str, Any]] = []
         commands: list[float] = []
@@ -170,6 +170,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         key=lambda name: statistics.median(seconds[name]),
     )
     plain = seconds.get("bare, our tiles", seconds["bare, process per core"])
+    busy = [each["stage_seconds"]["device"] / (workers * each["seconds"]) for each in figures]
     stages = figures[-1]["stage_seconds"]
     return {
         "shape": list(place.shape),
@@ -181,6 +182,8 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         "better": better,
         "over_bare": ratios(seconds["overtile"], seconds[better]),
         "over_bare_of_our_tiles": ratios(seconds["overtile"], plain),
+        "workers": workers,
+        "device_share": spread(busy),
         "stage_seconds": {stage: stages[stage] for stage in STAGES},
         "commit": commit(),
     }

@@ -66,6 +66,8 @@ def main() -> None:
         )
         maker.start()
         maker.join()
+        if maker.exitcode:
+            sys.exit(maker.exitcode)
         zarr.create_array(many, shape=MANY, chunks=(64,) * 3, dtype="uint8")
         plans = {}
         for volume, extra in ((first, ()), (many, ("--block", "64,64,64"))):

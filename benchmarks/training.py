@@ -33,9 +33,11 @@ from unet.samples import Batch
 from unet.training_config import preset
 
 from .bare_loop import told
-from .measuring import at_least_one, in_turn, keep, ratios, spread
+from .measuring import at_least, at_least_one, in_turn, keep, ratios, spread
 
 PATCH = 228
+LEFT_OUT = 3
+"""Steps of the learner alone before its clock runs."""
 NETWORK = UNetConfig(dims=2, base_channels=32, levels=4)
 CONFIG = f"""
 [network]
@@ -93,17 +95,17 @@ def _steps(steps: int) -> float:
     batch = Batch(torch.rand(1, 1, *size), torch.randint(0, 2, (1, *core)), torch.ones(1, *core))
     begun = 0.0
     for step in range(steps):
-        if step == 3:
+        if step == LEFT_OUT:
             begun = time.perf_counter()
         loss = learner.step(batch, step=step, rank=0, batch_size=1)
         assert bool(loss.isfinite())
         learner.update(step)
-    return (time.perf_counter() - begun) / (steps - 3)
+    return (time.perf_counter() - begun) / (steps - LEFT_OUT)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=at_least(LEFT_OUT + 1), default=30)
     parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
     seconds = in_turn(

@@ -42,7 +42,7 @@ def make_volume(path: Path, *, sharded: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=at_least_one, default=7)
+    parser.add_argument("--rounds", type=at_least_one, default=25)
     options = parser.parse_args()
     needs("tensorstore")
     import tensorstore
