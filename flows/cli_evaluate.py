@@ -14,6 +14,7 @@ from uuid import uuid4
 from pipeline.errors import OutputError, RunStoppedError
 
 from .cli_options import checked, number_or_name, slices
+from .interrupted import interrupted
 from .terminal import say
 
 SAY_EVERY_S = 5.0
@@ -141,7 +142,9 @@ def run(options: argparse.Namespace) -> None:
         with open_cluster(spec) as client:
             check_before_start(client, tell=say)
             evaluation = run(plan, client, watch=_progress())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError, SystemError) as error:
+        if not interrupted(error):
+            raise
         raise RunStoppedError("stopped: nothing was written") from None
     write_json(options.json, evaluation.to_json())
     print(evaluation_text(evaluation))

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import RunStoppedError, TrainingError
 
 from .cli_options import checked, number_or_name, slices
+from .interrupted import interrupted
 from .terminal import counted, say
 
 
@@ -104,7 +105,10 @@ def run(options: argparse.Namespace) -> None:
     """Train, and tell a person about it."""
     try:
         _run(options)
-    except KeyboardInterrupt:  # Ctrl-C or SIGTERM: the ranks have saved what they had
+    except (KeyboardInterrupt, ImportError, SystemError) as error:
+        if not interrupted(error):
+            raise
+        # Ctrl-C or SIGTERM: the ranks have saved what they had
         from .training_checks import places
         from .training_door import stopped_text
 

@@ -109,3 +109,13 @@ def test_an_error_while_a_run_is_stopped_is_shown_whole(stopped):
     )  # fmt: skip
     assert code != 0
     assert said.endswith("OSError: No space left\n")
+
+
+@pytest.mark.parametrize("then", THEN)
+def test_a_training_that_is_stopped_says_what_is_kept_of_it(then, stopped):
+    said = stopped(
+        command="train", signal="SIGTERM", then=then, place="command._run = meets_a_stop",
+        arguments=["train", "--volume", "in.zarr", "--labels", "l.zarr", "--out", "w.safetensors"],
+    )  # fmt: skip
+    line = "overtile: stopped before the first checkpoint, so nothing is kept yet"
+    assert said == (1, f"{line}: start the same command again\n")
