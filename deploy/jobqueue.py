@@ -108,13 +108,13 @@ def _python(job: JobSpec) -> str:
 
 
 def prologue(job: JobSpec) -> list[str]:
-    """Return the lines of shell before the workers."""
+    """Return the lines of shell before the workers: the user's own have the last word."""
+    ends_at = f"$(($(date +%s) + {job.walltime_s}))"  # before modules, which may take their time
     exports = {
         "PYTHONSAFEPATH": "1",  # a folder pipeline/ in the job's directory is not our package
         **torch_threads(max(1, job.cpus_per_job // job.workers)),
         "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
         **KEPT_MEMORY,
-        "OVERTILE_JOB_ENDS_AT": f"$(($(date +%s) + {job.walltime_s}))",
         "OVERTILE_DRAIN_S": f"{job.margin_s:g}",
         "OVERTILE_CLOSE_S": f"{CLOSE_S:g}",
     }
@@ -122,8 +122,9 @@ def prologue(job: JobSpec) -> list[str]:
         exports["OVERTILE_NEEDS_GPU"] = "1"
     return [
         "ulimit -c 0",  # a worker that is cut at its walltime leaves no file of its memory
-        *(f"export {name}={value}" for name, value in exports.items()),
+        f"export OVERTILE_JOB_ENDS_AT={ends_at}",
         *(module_load(module) for module in job.modules),
+        *(f"export {name}={value}" for name, value in exports.items()),  # a module may set OMP's
         *job.prologue,
     ]
 

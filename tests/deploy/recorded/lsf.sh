@@ -10,6 +10,7 @@
 #BSUB -o '/home/ada/logs of jobs'/overtile-%J.log
 #BSUB -gpu "num=2"
 ulimit -c 0
+export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 5430))
 export PYTHONSAFEPATH=1
 export OMP_NUM_THREADS=2
 export MKL_NUM_THREADS=2
@@ -17,7 +18,6 @@ export DASK_DISTRIBUTED__WORKER__DAEMON=False
 export MALLOC_TRIM_THRESHOLD_=1000000000000
 export MALLOC_MMAP_MAX_=0
 export MALLOC_ARENA_MAX=1
-export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 5430))
 export OVERTILE_DRAIN_S=543
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1

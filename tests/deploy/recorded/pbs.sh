@@ -9,6 +9,7 @@
 #PBS -j oe
 #PBS -o '/home/ada/logs of jobs'/
 ulimit -c 0
+export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 3600))
 export PYTHONSAFEPATH=1
 export OMP_NUM_THREADS=4
 export MKL_NUM_THREADS=4
@@ -16,7 +17,6 @@ export DASK_DISTRIBUTED__WORKER__DAEMON=False
 export MALLOC_TRIM_THRESHOLD_=1000000000000
 export MALLOC_MMAP_MAX_=0
 export MALLOC_ARENA_MAX=1
-export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 3600))
 export OVERTILE_DRAIN_S=360
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1

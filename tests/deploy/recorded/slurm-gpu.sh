@@ -14,6 +14,8 @@
 #SBATCH --exclusive
 #SBATCH --mail-type=FAIL
 ulimit -c 0
+export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 129600))
+module load cuda/12.8 || exit 1
 export PYTHONSAFEPATH=1
 export OMP_NUM_THREADS=1
 export MKL_NUM_THREADS=1
@@ -21,10 +23,8 @@ export DASK_DISTRIBUTED__WORKER__DAEMON=False
 export MALLOC_TRIM_THRESHOLD_=1000000000000
 export MALLOC_MMAP_MAX_=0
 export MALLOC_ARENA_MAX=1
-export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 129600))
 export OVERTILE_DRAIN_S=600
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
-module load cuda/12.8 || exit 1
 ulimit -n 65536
 /opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 43.75GiB --death-timeout 30 --local-directory "$TMPDIR/dask" --resources device=3 --preload deploy.drain --device-memory-limit 0 --interface ib0
