@@ -6,7 +6,7 @@ Scheduler, one worker process of three threads and the driver are processes of t
 batch job. The driver is the real run (plan, regions, ledger, what is in flight); the worker does
 nothing with a block but tell that it is done. Prints blocks/s, the peak memory of driver and
 scheduler at half of the run and at its end, and how long a run takes that finds everything done.
-`map_overlap` does the same with that engine, its graph and a read of nothing; with few blocks only.
+`map_overlap` does the same with that engine: its graph, a read of nothing, and its halos exchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from pipeline.geometry import Shape
 from pipeline.segment import BlockJob, BlockResult
@@ -55,6 +57,15 @@ def memory_mib(pid: int | str = "self") -> dict[str, float]:
         name: round(int(found[field].split()[0]) / 1024, 1)
         for name, field in (("now", "VmRSS"), ("peak", "VmHWM"))
     }
+
+
+def no_scores(
+    chunk_czyx: NDArray[Any], *, predictor: Any, halo: Any, **_: Any
+) -> NDArray[np.float32]:
+    """Return scores of a chunk's core, of nothing, as ``pipeline.overlap`` would of the network."""
+    around = zip(chunk_czyx.shape[1:], halo.low, halo.high, strict=True)
+    core = [max(0, n - low - high) for n, low, high in around]
+    return np.zeros((len(predictor.class_names), *core), np.float32)
 
 
 @contextmanager
@@ -89,7 +100,7 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
     """Return the figures of one run; this process is the driver."""
     from distributed import Client
 
-    import pipeline.engines as engines
+    from pipeline import engines, overlap
     from pipeline.prepare import SegmentRequest
     from pipeline.run import SegmentRun, complete, segment_regions
     from unet import UNetPredictor
@@ -97,6 +108,7 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
     from . import scale  # its functions travel by name: those of __main__ would by their code
 
     engines.segment_block, engines.write_chunk = scale.count_block, scale.count_chunk
+    overlap._chunk_scores = scale.no_scores
     side = round(blocks ** (1 / 3)) * SIDE
     volume, output = folder / f"{side}.zarr", str(folder / f"{side}-{engine}.zarr")
     zarr.create_array(
