@@ -38,7 +38,8 @@ TILES = {"2-D base 64": 1212, "3-D base 32": 220}
 """What goes into the network at once, along each axis."""
 SMALL = {2: 188, 3: 92}
 """Tiles without a GPU."""
-VOLUMES = {"2-D base 64": (32, 4096, 4096), "3-D base 32": (256, 512, 512)}
+VOLUMES = {"2-D base 64": (128, 4096, 4096), "3-D base 32": (1024, 1024, 1024)}
+"""Seconds of work for a GPU that does half of what it could; give --repeat for minutes."""
 
 
 def wait(device: str) -> None:
@@ -151,7 +152,10 @@ def network(config: UNetConfig, size: int, device: str, rounds: int) -> dict[str
 
 @contextmanager
 def busy(device: str) -> Iterator[list[float]]:
-    """Yield the percentages of time that the GPUs were busy, as nvidia-smi says."""
+    """Yield the percentages of time that the GPUs were busy, as nvidia-smi says.
+
+    From the first sample with work to the last: a command's start is none of the device's.
+    """
     values: list[float] = []
     if device == "cpu":
         yield values
@@ -163,7 +167,9 @@ def busy(device: str) -> Iterator[list[float]]:
         finally:
             smi.terminate()
             assert smi.stdout is not None
-            values += [float(line) for line in smi.stdout if line.strip().isdigit()]
+            said = [float(line) for line in smi.stdout if line.strip().isdigit()]
+            worked = [number for number, percent in enumerate(said) if percent]
+            values += said[worked[0] : worked[-1] + 1] if worked else said
 
 
 def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, Any]:
@@ -178,13 +184,14 @@ def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, 
         flops, tile = prepared.budget.flops, prepared.plan.tile
         address = client.scheduler.address
         place.segment(address)
-        seconds, stages = [], []
+        seconds, stages, percent = [], [], []
         workers = len(client.nthreads())
-        with busy(device) as percent:
-            for _ in range(rounds):
+        for _ in range(rounds):
+            with busy(device) as samples:
                 figures = read_status(place.segment(address)).figures
-                seconds.append(figures.seconds)
-                stages.append(dict(figures.stage_seconds))
+            percent += samples
+            seconds.append(figures.seconds)
+            stages.append(dict(figures.stage_seconds))
     return {
         "shape": list(place.shape),
         "tile": list(tile),

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def in_turn(
         for name in list(cases)[:: -1 if number % 2 else 1]:
             start = time.perf_counter()
             own = cases[name]()
-            took = float(own) if isinstance(own, int | float) else time.perf_counter() - start
+            took = float(own) if isinstance(own, Real) else time.perf_counter() - start
             if number >= 0:
                 seconds[name].append(took)
     return seconds
@@ -119,7 +120,7 @@ at_least_one = at_least(1)
 
 def restart_with_memory_kept() -> None:
     """Start the benchmark again with memory that is kept as overtile's workers keep it."""
-    if os.environ.get("MALLOC_ARENA_MAX") == KEPT_MEMORY["MALLOC_ARENA_MAX"]:
+    if KEPT_MEMORY.items() <= os.environ.items():
         return
     module = f"benchmarks.{Path(sys.argv[0]).stem}"
     command = [sys.executable, "-m", module, *sys.argv[1:]]

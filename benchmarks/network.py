@@ -2,9 +2,9 @@
 
     python -m benchmarks.network [--cases NAME,…] [--rounds N]
 
-One thread, as each of our worker processes has; matrix product and network are measured in turn.
-Inference of a freshly initialised network; FLOPs are the config's, two per multiply-add of every
-convolution. Formats: channels-last, or contiguous as torch makes tensors.
+One thread and memory that is kept, as each of our worker processes has; matrix product and network
+are measured in turn. Inference of a freshly initialised network; FLOPs are the config's, two per
+multiply-add of every convolution. Formats: channels-last, or contiguous as torch makes tensors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ import torch
 from unet import UNet, UNetConfig
 
 from .limit import SIZE
-from .measuring import at_least_one, in_turn, keep, ratios, some_of, spread
+from .measuring import (
+    at_least_one,
+    cases_kept,
+    commit,
+    in_turn,
+    keep,
+    ratios,
+    restart_with_memory_kept,
+    some_of,
+    spread,
+)
 
 CASES = {
     "2-D base 64, 572": (UNetConfig(dims=2, base_channels=64), 572),
@@ -77,8 +87,9 @@ def main() -> None:
     parser.add_argument("--formats", type=some_of(FORMATS), default=["channels-last"])
     parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
+    restart_with_memory_kept()
     torch.set_num_threads(1)
-    figures: dict[str, Any] = {}
+    figures = cases_kept("network")
     for case, precision, layout in itertools.product(
         options.cases, options.precisions, options.formats
     ):
@@ -95,6 +106,7 @@ def main() -> None:
             "network_flops_per_s": spread(network),
             "matrix_flops_per_s": spread(product),
             "share": ratios(network, product),
+            "commit": commit(),
         }
         print(
             f"{name}, {precision}, {layout}: {found['network_flops_per_s']['median'] / 1e9:.0f} "

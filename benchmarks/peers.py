@@ -352,8 +352,9 @@ def main() -> None:
         print(f"{name}: seconds {medians}\n  over overtile {over}", flush=True)
         print(f"  voxels of our class {found['voxels_of_our_class']}", flush=True)
         print(f"  padded {found['MONAI, padded']}", flush=True)
-    figures = {name: figures[name] for name in CASES if name in figures}
-    print(keep(file, {"threads": THREADS, "cases": figures}))
+        cases = {case: figures[case] for case in CASES if case in figures}
+        kept = keep(file, {"threads": THREADS, "cases": cases})
+    print(kept)
 
 
 if __name__ == "__main__":
