@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 PYTEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow test-slurm test-slurm-slow bench bench-long check format help clean
+.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format help clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ test: $(VENV)/.installed-dev  ## the tests, under 15 minutes on two cores
 
 test-slow: $(VENV)/.installed-dev  ## the tests that take longer
 	$(BIN)/python -m pytest -m "slow and not slurm"
+
+test-gpu: $(VENV)/.installed-dev  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
 
 test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-node Slurm, installed where that may be
 	$(BIN)/python -m pytest -m "slurm and not slow" $(PYTEST_OPTIONS)
