@@ -67,7 +67,7 @@ class Case:
 
 CASES = {
     "2-D base 32": Case(
-        UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536), (1, 512, 512), 9
+        UNetConfig(dims=2, base_channels=32, levels=5), (4, 1024, 1536), (1, 512, 512), 10
     ),
     "2-D base 64": Case(
         UNetConfig(dims=2, base_channels=64, levels=5), (2, 1024, 1024), (1, 512, 512), 8
