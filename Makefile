@@ -42,7 +42,7 @@ bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performan
 	$(BIN)/python -m benchmarks.limit
 	$(BIN)/python -m benchmarks.zarr_read
 	$(BIN)/python -m benchmarks.scale
-	$(BIN)/python -m benchmarks.scale --engines map_overlap --name scale-map-overlap
+	$(BIN)/python -m benchmarks.scale --blocks 1000 --engines map_overlap --name scale-map-overlap
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.network --precisions bf16,fp32 --formats channels-last,contiguous
 	$(BIN)/python -m benchmarks.tile_choice

@@ -72,7 +72,9 @@ def pipeline() -> Any:
     left.set_xlabel("time over the bare loop's", fontsize=9)
     start = [0.0] * len(names)
     for stage, colour in (("device", OURS), ("read", "#e0a458"), ("write", "#a23b72")):
-        whole = [2 * cases[name]["seconds"]["overtile"]["median"] for name in names]
+        whole = [
+            cases[name]["workers"] * cases[name]["seconds"]["overtile"]["median"] for name in names
+        ]
         part = [
             cases[name]["stage_seconds"][stage] / all_of
             for name, all_of in zip(names, whole, strict=True)
@@ -80,7 +82,7 @@ def pipeline() -> Any:
         right.barh(names, part, left=start, color=colour, label=stage)
         start = [a + b for a, b in zip(start, part, strict=True)]
     right.axvline(1, color=BARE, linewidth=1)
-    right.set_xlabel("share of two workers' time; beyond 1: hidden behind the device", fontsize=9)
+    right.set_xlabel("share of the workers' time; beyond 1: hidden behind the device", fontsize=9)
     right.legend(fontsize=8, loc="lower left")
     for plot in (left, right):
         plot.spines[["top", "right"]].set_visible(False)

@@ -7,9 +7,11 @@ The page marks where each table goes; a test holds that the page says what the f
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any
 
 from .pipeline import CASES
@@ -19,6 +21,10 @@ PAGE = DOCS / "performance.md"
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 SIZES = {2: (572, 956), 3: (132, 172)}
 """Inputs of the network alone, of which the page tells."""
+
+
+POWERS = {3: "10³", 4: "10⁴", 5: "10⁵", 6: "10⁶"}
+POWER_OF = {2: "²", 3: "³"}
 
 
 def row(*cells: str) -> str:
@@ -52,7 +58,7 @@ def cases() -> str:
         return (what, *map(figure, CASES), command and f"`python -m benchmarks.{command}`")
 
     return table(
-        ("what", *(case.replace(" base", ", base") for case in CASES), "command"),
+        ("what", *map(_titled, CASES), "command"),
         line(
             "network alone, share of the matrix rate (bf16, one thread), smaller and larger tile",
             alone, "network",
@@ -71,8 +77,8 @@ def cases() -> str:
             lambda case: _two(ours[case]["over_bare_of_our_tiles"]),
         ),
         line(
-            "… share of the workers' time in which the network computes",
-            lambda case: f"{_busy(ours[case]):.0%}",
+            "… share of the workers' time on the device (the rest: beginning, end, scheduling)",
+            lambda case: f"{ours[case]['device_share']['median']:.0%}",
         ),
         line("daisy, over overtile", over("daisy"), "peers --long"),
         line("MONAI, exact, over overtile", over("MONAI, exact")),
@@ -86,13 +92,13 @@ def cases() -> str:
 def figures() -> str:
     """Return the table of all the rest."""
     limit, training = found("limit"), found("training")["over_learner"]
-    scale, million = found("scale")["runs"][0], found("scale-million")["runs"][0]
+    million = found("scale-million")["runs"][0]
     plans = found("plan-time")["plans"]
     read = found("zarr-read")["cases"].values()
     fast, by_zarr = (
         [case[ratio]["median"] for case in read] for ratio in ("ratio", "ratio_by_zarr")
     )
-    tiles = found("tile-choice")["cases"].values()
+    tiles = list(found("tile-choice")["cases"].values())
     picked = [one["picked_over_best"] for by_memory in tiles for one in by_memory.values()]
     flops, disk = limit["matrix_flops_per_s"], limit["zarr_bytes_per_s"]
     return table(
@@ -104,12 +110,9 @@ def figures() -> str:
             f"{disk['write']['median'] / 2**20:.0f} and {disk['read']['median'] / 2**20:.0f} MiB/s",
             "`python -m benchmarks.limit`",
         ),
+        *_scales(),
         (
-            "driver and scheduler alone, blocks that only count: 10⁴, one run", _scaled(scale),
-            "`python -m benchmarks.scale --blocks 10000`",
-        ),
-        (
-            "the same, 10⁶, one run, on a machine that did other work too",
+            "`store`, 10⁶, on a machine that did other work too",
             f"{_scaled(million)}; at half of the blocks {million['half_way_mib']['driver']:.0f} "
             f"and {million['half_way_mib']['scheduler']:.0f} MiB",
             "`python -m benchmarks.scale --blocks 1000000 --name scale-million`",
@@ -119,7 +122,8 @@ def figures() -> str:
             f"{million['all_done_already_s']:.0f} s", "",
         ),
         (
-            "plan of a volume of 10⁶ blocks", f"{plans['many.zarr']['seconds']['median']:.1f} s",
+            "plan of a volume of 8 GiB; of 10⁶ blocks that are given",
+            "; ".join(f"{plan['seconds']['median']:.1f} s" for plan in plans.values()),
             "`python -m benchmarks.plan_time`",
         ),
         (
@@ -129,7 +133,8 @@ def figures() -> str:
             "`python -m benchmarks.zarr_read`",
         ),
         (
-            "tile that the budget picks, over the best of those tried, three memories, 2-D and 3-D",
+            "tile that the budget picks for one worker, over the best of those tried, 2-D and 3-D: "
+            f"{_listed(tiles)}",
             f"{min(picked):.3f} to {max(picked):.3f}", "`python -m benchmarks.tile_choice`",
         ),
         (
@@ -138,6 +143,26 @@ def figures() -> str:
         ),
         ("two workers over one", _two(found("workers")["two_over_one"]),
          "`python -m benchmarks.workers`"),
+    )  # fmt: skip
+
+
+def networks() -> str:
+    """Return the table of the network alone, in each precision and memory format."""
+    cases = found("network")["cases"]
+    kinds = list(product(("bf16", "fp32"), ("channels-last", "contiguous")))
+
+    def figure(name: str) -> str:
+        rate = cases[name]["network_flops_per_s"]["median"] / 1e9
+        return f"{rate:.0f} ({_two(cases[name]['share'])})"
+
+    return table(
+        ("input", *map(", ".join, kinds)),
+        *(
+            (f"{_titled(case)}, {size}{POWER_OF[CASES[case].network.dims]}",
+             *(figure(f"{case}, {size}, {kind}, {layout}") for kind, layout in kinds))
+            for case in ("2-D base 32", "2-D base 64", "3-D base 32")
+            for size in SIZES[CASES[case].network.dims]
+        ),
     )  # fmt: skip
 
 
@@ -151,12 +176,26 @@ def workers() -> str:
     )
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"cases": cases, "figures": figures, "workers": workers}
+TABLES: Mapping[str, Callable[[], str]] = {
+    "cases": cases,
+    "figures": figures,
+    "networks": networks,
+    "workers": workers,
+}
 
 
 def written(page: str) -> str:
     """Return the page with its marked tables made anew."""
     return MARKED.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], page)
+
+
+def _titled(case: str) -> str:
+    return case.replace(" base", ", base")
+
+
+def _listed(tiles: list[Mapping[str, Any]]) -> str:
+    """Return the memories of every network, as text."""
+    return ", ".join(dict.fromkeys(memory for by_memory in tiles for memory in by_memory))
 
 
 def _two(values: Mapping[str, Any]) -> str:
@@ -167,10 +206,20 @@ def _seconds(case: Mapping[str, Any]) -> str:
     return f"{case['seconds']['overtile']['median']:.1f}"
 
 
-def _busy(case: Mapping[str, Any]) -> float:
-    """Return the share of two workers' time that the last round's device seconds are."""
-    device: float = case["stage_seconds"]["device"]
-    return device / (2 * case["seconds"]["overtile"]["median"])
+def _scales() -> list[tuple[str, str, str]]:
+    """Return a row for each engine and number of blocks."""
+    rows = []
+    for name, more in (
+        ("scale", ""),
+        ("scale-map-overlap", " --blocks 1000 --engines map_overlap --name scale-map-overlap"),
+    ):
+        for run in found(name)["runs"]:
+            blocks = POWERS[round(math.log10(run["blocks"]))]  # the nearest cube
+            what = (
+                f"driver and scheduler alone, blocks that only count: `{run['engine']}`, {blocks}"
+            )
+            rows.append((what, _scaled(run), f"`python -m benchmarks.scale{more}`"))
+    return rows
 
 
 def _scaled(run: Mapping[str, Any]) -> str:
