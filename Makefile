@@ -34,7 +34,7 @@ test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that ta
 bench: $(VENV)/.installed-bench  ## the benchmarks once, short, into bench-results/
 	set -e; export BENCH_RESULTS=bench-results; \
 	for one in limit "network --cases '2-D base 64 572,2-D base 32 572,3-D base 32 132'" \
-	  zarr_read "scale --blocks 10000" workers "training --steps 10" "tile_choice --tries 3 --memories 128,256,512" \
+	  "zarr_read --rounds 9" "scale --blocks 10000" workers "training --steps 10" "tile_choice --tries 3 --memories 256,512" \
 	  "pipeline --cases '2-D base 32'" "peers --cases '2-D base 32'"; do \
 	  echo "== $$one"; eval "$(BIN)/python -m benchmarks.$$one"; done
 
