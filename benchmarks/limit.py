@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import zarr
 
-from .measuring import in_turn, keep, spread
+from .measuring import at_least_one, in_turn, keep, spread
 
 SIZE = 2048
 PRODUCTS = 8
@@ -75,7 +75,7 @@ def zarr_rates(folder: Path) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=at_least_one, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:

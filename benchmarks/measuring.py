@@ -99,11 +99,6 @@ def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
     return chosen
 
 
-def numbers(text: str) -> list[int]:
-    """Return the whole numbers of ``N,…``, for argparse."""
-    return [int(part) for part in text.split(",")]
-
-
 def at_least(least: int) -> Callable[[str], int]:
     """Return what makes a whole number, so large or larger, for argparse."""
 
@@ -116,6 +111,11 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 at_least_one = at_least(1)
+
+
+def numbers(text: str) -> list[int]:
+    """Return the whole numbers of ``N,…``, for argparse."""
+    return [at_least_one(part) for part in text.split(",")]
 
 
 def restart_with_memory_kept() -> None:

@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> None:
         with open_cluster(spec) as client:
             check_before_start(client, tell=say)
             evaluation = run(plan, client, watch=_progress())
-    except (KeyboardInterrupt, ImportError, SystemError) as error:
+    except (KeyboardInterrupt, Exception) as error:
         if not interrupted(error):
             raise
         raise RunStoppedError("stopped: nothing was written") from None

@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
     """Train, and tell a person about it."""
     try:
         _run(options)
-    except (KeyboardInterrupt, ImportError, SystemError) as error:
+    except (KeyboardInterrupt, Exception) as error:
         if not interrupted(error):
             raise
         # Ctrl-C or SIGTERM: the ranks have saved what they had

@@ -25,11 +25,24 @@ def stop(signum: int, frame: FrameType | None) -> None:
 def interrupted(error: BaseException) -> bool:
     """Return whether an error is a stop, or what became of one that met an import.
 
-    A compiled module then fails to be imported, with the stop as its cause or without.
+    A compiled module then fails to be imported, with the stop as its cause or without; or its
+    package is imported once more, finds itself half there, and raises what it will.
     """
     if not isinstance(error, ImportError | SystemError):
-        return isinstance(error, KeyboardInterrupt)
+        met = _ASKED.is_set() and _by_a_module_s_body(error)
+        return met or isinstance(error, KeyboardInterrupt)
     at: BaseException | None = error
     while at is not None and not isinstance(at, KeyboardInterrupt):
         at = at.__cause__ or at.__context__
     return at is not None or _ASKED.is_set()
+
+
+def _by_a_module_s_body(error: BaseException) -> bool:
+    """Return whether an error came out of an import: Python leaves the import's own frames out."""
+    at = error.__traceback__
+    while at is not None:
+        frame = at.tb_frame
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__":
+            return True
+        at = at.tb_next
+    return False

@@ -23,6 +23,8 @@ CHUNK_VOXELS = 2**20
 """A chunk of this size (about 100³) is what a viewer likes to fetch."""
 BLOCKS_WANTED = 64
 """Blocks grow beyond one tile only while there are at least this many: workers need blocks."""
+CANDIDATES_APART = 1.4
+"""Tiles are looked for at sizes so many times apart, then at all sizes near the best of them."""
 TILE_LONGEST = 2048
 """Longer tiles gain nothing: the halo's share is small by then."""
 WORKERS = (1, 2, 4, 8)
@@ -202,13 +204,15 @@ def choose_tile(
         workers = (1,)
     if max(workers) > 1:
         fitting += _smaller(candidates, shape, network, memory_bytes)
-    return min(
-        _likely(fitting, network),
-        key=lambda tile: (
-            _volume_flops(tile, shape, network) * _waiting(tile, shape, workers),
-            math.prod(tile),
-        ),
-    )
+
+    def work(tile: Shape) -> tuple[float, int]:
+        flops = _volume_flops(tile, shape, network)
+        return flops * _waiting(tile, shape, workers), math.prod(tile)
+
+    found = min(_likely(fitting, network), key=work)
+    near = [_cuts_near(*each) for each in zip(shape, network.divisor, found, strict=True)]
+    closer = list(_largest_fitting(near, shape, network, memory_bytes))
+    return min([found, *_likely(closer, network)], key=work)
 
 
 def _smaller(
@@ -263,11 +267,24 @@ def _candidates(size: int, divisor: int) -> list[int]:
     """Return tile sizes that cut an axis evenly, from the divisor to the whole axis."""
     sizes = set()
     wanted = float(divisor)
-    while wanted < min(round_up(size, divisor), TILE_LONGEST) * 1.4:
-        pieces = max(1, math.ceil(size / wanted))
-        sizes.add(round_up(math.ceil(size / pieces), divisor))
-        wanted *= 1.4
+    while wanted < min(round_up(size, divisor), TILE_LONGEST) * CANDIDATES_APART:
+        sizes.add(_even_cut(size, divisor, wanted))
+        wanted *= CANDIDATES_APART
     return sorted(s for s in sizes if s <= max(TILE_LONGEST, divisor))
+
+
+def _cuts_near(size: int, divisor: int, length: int) -> list[int]:
+    """Return all tile sizes that cut an axis evenly and lie between a candidate's neighbours."""
+    most = min(int(length * CANDIDATES_APART), max(TILE_LONGEST, divisor))
+    least = max(divisor, round_up(int(length / CANDIDATES_APART), divisor))
+    sizes = {_even_cut(size, divisor, wanted) for wanted in range(least, most + 1, divisor)}
+    return sorted({length, *(s for s in sizes if s <= max(TILE_LONGEST, divisor))})
+
+
+def _even_cut(size: int, divisor: int, wanted: float) -> int:
+    """Return the tile size of as many equal pieces as pieces of the wanted size take."""
+    pieces = max(1, math.ceil(size / wanted))
+    return round_up(math.ceil(size / pieces), divisor)
 
 
 def _volume_flops(tile: Shape, shape: Shape, network: Network) -> int:

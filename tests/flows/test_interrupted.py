@@ -34,6 +34,7 @@ THEN = (
     "raise",
     "raise ImportError('initialization failed') from error",
     "pass\n    raise ImportError('a compiled module that forgets why')",
+    "pass\n    exec('raise AttributeError(1)', {'__name__': 'half_imported'})",
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import budget
 from pipeline.budget import Layout, choose_block, choose_chunk, choose_tile, make_plan, reckon
 from pipeline.errors import PlanError
 from pipeline.geometry import Box
@@ -93,6 +94,19 @@ def test_more_memory_never_costs_more_operations():
         costs.append(reckon(plan, network, layout(), regions=1).flops)
     assert costs == sorted(costs, reverse=True)
     assert costs[0] > 4 * costs[-1]
+
+
+@pytest.mark.parametrize("side", [2048, 5000, 10000])
+def test_no_cube_that_fits_does_less_work_in_a_large_volume(side):
+    network = Network(halo=(44, 44, 44), divisor=(8, 8, 8))
+    memory = network.memory_bytes((128,) * 3)
+
+    def flops(tile):
+        return budget._volume_flops(tile, (side,) * 3, network)
+
+    cubes = [(n,) * 3 for n in range(8, 512, 8) if network.memory_bytes((n,) * 3) <= memory]
+    chosen = choose_tile((side,) * 3, network, memory_bytes=memory)
+    assert flops(chosen) <= 1.005 * min(map(flops, cubes))
 
 
 @settings(max_examples=40, deadline=None)
