@@ -67,7 +67,7 @@ def cases() -> str:
             "`overtile segment`, Zarr to Zarr, over the bare loop",
             lambda case: _two(ours[case]["over_bare"]), "pipeline --long",
         ),
-        line("… seconds of work", lambda case: _seconds(ours[case])),
+        line("… seconds of work; Mvoxel; Mvoxel per second", lambda case: _speed(ours[case])),
         line(
             "… seconds of the whole command, cluster there already",
             lambda case: f"{ours[case]['command_seconds']['median']:.1f}",
@@ -204,6 +204,12 @@ def _two(values: Mapping[str, Any]) -> str:
 
 def _seconds(case: Mapping[str, Any]) -> str:
     return f"{case['seconds']['overtile']['median']:.1f}"
+
+
+def _speed(case: Mapping[str, Any]) -> str:
+    mvoxels = math.prod(case["shape"]) / 1e6
+    seconds = case["seconds"]["overtile"]["median"]
+    return f"{_seconds(case)}; {mvoxels:.1f}; {mvoxels / seconds:.2f}"
 
 
 def _scales() -> list[tuple[str, str, str]]:
