@@ -119,8 +119,9 @@ class ContingencyTable:
         largest = max((int(ids.max()) for ids in self._both() if ids.size), default=0)
         if largest >= CLASSES_AT_MOST:
             raise LabelError(
-                f"label {largest} is no class (0 to {CLASSES_AT_MOST - 1}): if these are ids of "
-                "objects, say so with --objects ids"
+                f"label {largest} is no class (0 to {CLASSES_AT_MOST - 1}): if prediction and "
+                "truth are ids of objects, say so with --objects ids; if only the truth is, make "
+                "objects of the prediction's scores with --scores CLASS --objects watershed"
             )
         counts = np.zeros((largest + 1, largest + 1), np.int64)
         counts[self.truth_ids.astype(np.intp), self.predicted_ids.astype(np.intp)] = self.counts
