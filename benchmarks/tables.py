@@ -95,6 +95,7 @@ def figures() -> str:
     million = found("scale-million")["runs"][0]
     plans = found("plan-time")["plans"]
     read = found("zarr-read")["cases"].values()
+    rounds = min(case["ratio"]["runs"] for case in read)
     fast, by_zarr = (
         [case[ratio]["median"] for case in read] for ratio in ("ratio", "ratio_by_zarr")
     )
@@ -129,7 +130,7 @@ def figures() -> str:
         (
             "reading one outer box, over tensorstore alone: with the extra `fast`, without it",
             f"{min(fast):.2f} to {max(fast):.2f} (median of {len(fast)} boxes "
-            f"{statistics.median(fast):.2f}); {min(by_zarr):.1f} to {max(by_zarr):.1f}",
+            f"{statistics.median(fast):.2f}, {rounds} rounds); {min(by_zarr):.1f} to {max(by_zarr):.1f}",
             "`python -m benchmarks.zarr_read`",
         ),
         (

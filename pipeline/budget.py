@@ -278,7 +278,7 @@ def _cuts_near(size: int, divisor: int, length: int) -> list[int]:
     most = min(int(length * CANDIDATES_APART), max(TILE_LONGEST, divisor))
     least = max(divisor, round_up(int(length / CANDIDATES_APART), divisor))
     sizes = {_even_cut(size, divisor, wanted) for wanted in range(least, most + 1, divisor)}
-    return sorted({length, *(s for s in sizes if s <= max(TILE_LONGEST, divisor))})
+    return sorted({length, *sizes})
 
 
 def _even_cut(size: int, divisor: int, wanted: float) -> int:
