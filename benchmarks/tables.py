@@ -130,7 +130,8 @@ def figures() -> str:
         (
             "reading one outer box, over tensorstore alone: with the extra `fast`, without it",
             f"{min(fast):.2f} to {max(fast):.2f} (median of {len(fast)} boxes "
-            f"{statistics.median(fast):.2f}, {rounds} rounds); {min(by_zarr):.1f} to {max(by_zarr):.1f}",
+            f"{statistics.median(fast):.2f}, {rounds} rounds); "
+            f"{min(by_zarr):.1f} to {max(by_zarr):.1f}",
             "`python -m benchmarks.zarr_read`",
         ),
         (
