@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from unet.augment import AugmentConfig, augment, margin
-from unet.config import UNetConfig
-from unet.label_rules import apply_rule
-from unet.learner import Learner
-from unet.samples import Batch
-from unet.training_config import preset
-from unet.weight_map import weight_map
+from unet.network.config import UNetConfig
+from unet.recipe.training_config import preset
+from unet.samples.augment import AugmentConfig, augment, margin
+from unet.samples.label_rules import apply_rule
+from unet.samples.maker import Batch
+from unet.samples.weight_map import weight_map
+from unet.training.learner import Learner
 
 from .measuring import at_least_one
 

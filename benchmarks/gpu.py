@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from deploy import open_cluster
-from pipeline.status import read_status
+from pipeline.ledger.status import read_status
 from unet import UNet, UNetConfig
 
 from .measuring import at_least_one, digits, in_turn, keep, spread

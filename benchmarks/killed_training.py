@@ -21,11 +21,11 @@ import torch
 from distributed import Client
 
 from deploy import open_cluster
-from flows.demo_volume import make_demo_volume
-from flows.train_parameters import LabelledVolume, TrainOptions
-from flows.training_door import run_training
-from flows.training_setup import prepare_training
-from flows.training_shown import message_text
+from flows.demo.volume import make_demo_volume
+from flows.options.train import LabelledVolume, TrainOptions
+from flows.training.prepare import prepare_training
+from flows.training.progress import message_text
+from flows.training.run import run_training
 from unet import load_weights
 
 CONFIG = """

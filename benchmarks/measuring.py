@@ -21,7 +21,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from deploy.local import KEPT_MEMORY, cores
+from deploy.clusters.local import KEPT_MEMORY, cores
 
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).parent / "results")
 """`make bench` has a folder of its own: what is short does not replace what docs/ quotes."""

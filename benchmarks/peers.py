@@ -18,7 +18,8 @@ Each tool segments a Zarr volume of noise into a Zarr array of classes, in its b
   threads, in a process that knows nothing of memory; and the same with memory kept. It does a part
   of the volume, and its seconds are taken for all
 
-All others keep their memory as overtile's workers do (``deploy.local.KEPT_MEMORY``). Times are
+All others keep their memory as overtile's workers do (``deploy.clusters.local.KEPT_MEMORY``). Times
+are
 those of the work, with processes started, models loaded and a first pass done: our workers have
 done the volume once before; daisy starts its processes anew, its first block begins the time.
 """
@@ -45,8 +46,8 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
-from deploy.local import KEPT_MEMORY
-from pipeline.status import read_status
+from deploy.clusters.local import KEPT_MEMORY
+from pipeline.ledger.status import read_status
 from unet import load_weights
 
 from . import padded

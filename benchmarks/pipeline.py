@@ -32,10 +32,10 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
-from deploy.local import KEPT_MEMORY, cores
-from flows.parameters import SegmentOptions
-from pipeline.prepare import Prepared, prepare
-from pipeline.status import read_status
+from deploy.clusters.local import KEPT_MEMORY, cores
+from flows.options.segment import SegmentOptions
+from pipeline.ledger.status import read_status
+from pipeline.segmentation.prepare import Prepared, prepare
 from unet import UNet, UNetConfig, save_weights
 
 from . import bare_loop

@@ -27,8 +27,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.geometry import Shape
-from pipeline.segment import BlockJob, BlockResult
+from pipeline.base.geometry import Shape
+from pipeline.segmentation.block import BlockJob, BlockResult
 
 from .measuring import keep, numbers, some_of
 
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def count_block(job: BlockJob, index: Shape) -> BlockResult:
-    """Tell that a block is done, as ``pipeline.segment.segment_block`` would."""
+    """Tell that a block is done, as ``pipeline.segmentation.block.segment_block`` would."""
     return BlockResult(
         index=index, voxels=SIDE**3, bytes_read=0, bad_voxels=0, class_voxels=(SIDE**3, 0),
         seconds={"read": 0.0, "wait": 0.0, "device": 0.0, "write": 0.0},
@@ -45,7 +45,7 @@ def count_block(job: BlockJob, index: Shape) -> BlockResult:
 
 
 def count_chunk(scores: Any, job: BlockJob, first: Shape, blocks: list[Shape]) -> list[BlockResult]:
-    """Tell that the blocks of a chunk are done, as ``pipeline.engines.write_chunk`` would."""
+    """Report the blocks of a chunk as done, as ``segmentation.engines.write_chunk`` would."""
     return [count_block(job, index) for index in blocks]
 
 
@@ -62,7 +62,7 @@ def memory_mib(pid: int | str = "self") -> dict[str, float]:
 def no_scores(
     chunk_czyx: NDArray[Any], *, predictor: Any, halo: Any, **_: Any
 ) -> NDArray[np.float32]:
-    """Return scores of a chunk's core, of nothing, as ``pipeline.overlap`` would of the network."""
+    """Return empty scores of a chunk's core, where ``overlap`` would return the network's."""
     around = zip(chunk_czyx.shape[1:], halo.low, halo.high, strict=True)
     core = [max(0, n - low - high) for n, low, high in around]
     return np.zeros((len(predictor.class_names), *core), np.float32)
@@ -100,9 +100,9 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
     """Return the figures of one run; this process is the driver."""
     from distributed import Client
 
-    from pipeline import engines, overlap
-    from pipeline.prepare import SegmentRequest
-    from pipeline.run import SegmentRun, complete, segment_regions
+    from pipeline.segmentation import engines, overlap
+    from pipeline.segmentation.request import SegmentRequest
+    from pipeline.segmentation.run import SegmentRun, complete, segment_regions
     from unet import UNetPredictor
 
     from . import scale  # its functions travel by name: those of __main__ would by their code

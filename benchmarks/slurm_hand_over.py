@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipeline.errors import OvertileError
-from pipeline.ledger import blocks_done
+from pipeline.base.errors import OvertileError
+from pipeline.ledger.ledger import blocks_done
 
 from .measuring import keep
 

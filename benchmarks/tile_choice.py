@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import budget
-from pipeline.errors import PlanError
-from pipeline.geometry import Shape
+from pipeline.base.errors import PlanError
+from pipeline.base.geometry import Shape
+from pipeline.planning import budget
 from unet import UNet, UNetConfig, UNetPredictor, save_weights
 
 from .measuring import (

@@ -24,9 +24,9 @@ from scipy.ndimage import gaussian_filter
 from torch.nn.functional import cross_entropy
 
 import unet
-from flows.demo_scene import VOXEL_SIZE_UM
-from flows.demo_volume import CLASS_NAMES, make_demo_volume
-from pipeline.metrics import ConfusionMatrix, confusion
+from flows.demo.scene import VOXEL_SIZE_UM
+from flows.demo.volume import CLASS_NAMES, make_demo_volume
+from pipeline.evaluation.confusion import ConfusionMatrix, confusion
 
 DEMO_SEED, HELD_OUT_SEED, TRAINING_SEEDS = 0, 100, (1, 2, 3, 4, 5, 6)
 PATCH = (16, 64, 64)
@@ -135,7 +135,7 @@ def main() -> None:
     held_out = volume_of(HELD_OUT_SEED)
     provenance = {
         "made_by": "benchmarks/train_demo_weights.py: a stand-in until overtile train exists",
-        "data": "flows.demo_volume.make_demo_volume; the demo itself (seed 0) was never seen",
+        "data": "flows.demo.volume.make_demo_volume; the demo itself (seed 0) was never seen",
         "training_seeds": list(TRAINING_SEEDS),
         "steps": options.steps,
         "batch": BATCH,

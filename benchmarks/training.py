@@ -21,15 +21,15 @@ from typing import Any
 import torch
 
 from deploy import open_cluster
-from deploy.local import KEPT_MEMORY, cores
-from flows.demo_volume import make_demo_volume
-from flows.train_parameters import LabelledVolume, TrainOptions
-from flows.training_door import run_training
-from flows.training_setup import prepare_training
+from deploy.clusters.local import KEPT_MEMORY, cores
+from flows.demo.volume import make_demo_volume
+from flows.options.train import LabelledVolume, TrainOptions
+from flows.training.prepare import prepare_training
+from flows.training.run import run_training
 from unet import UNetConfig
-from unet.learner import Learner
-from unet.samples import Batch
-from unet.training_config import preset
+from unet.recipe.training_config import preset
+from unet.samples.maker import Batch
+from unet.training.learner import Learner
 
 from .bare_loop import told
 from .measuring import at_least, at_least_one, in_turn, keep, ratios, spread

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import open_cluster
-from pipeline.status import read_status
+from pipeline.ledger.status import read_status
 
 from .measuring import RESULTS, at_least_one, digits, in_turn, keep, ratios, spread
 from .pipeline import CASES, Place

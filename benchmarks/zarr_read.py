@@ -4,8 +4,8 @@
 
 A volume of 512³ smooth grey values with noise, zstd, in chunks of 64³ (and in shards of 256³ of
 them), on a local disk, in the page cache. Boxes are those of blocks in its midst with a halo of 44
-voxels; each is read by ``pipeline.volume`` with the extra ``fast``, without it, and by tensorstore
-alone, in turn.
+voxels; each is read by ``pipeline.volume.volume`` with the extra ``fast``, without it, and by
+tensorstore alone, in turn.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipeline.geometry import Box
-from pipeline.volume import Volume, find_volume, open_volume
+from pipeline.base.geometry import Box
+from pipeline.volume.volume import Volume, find_volume, open_volume
 
 from .measuring import at_least_one, in_turn, keep, needs, ratios, spread
 

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from distributed import Client as Client  # for annotations in flows
 
     from .cluster import ClusterSpec, JobSpec, open_cluster, parse_cluster
-    from .ranks import YIELDED, Rank, run_ranks
+    from .ranks.run import YIELDED, Rank, run_ranks
 
 _MODULES = {
     "ClusterSpec": ".cluster",
     "JobSpec": ".cluster",
-    "Rank": ".ranks",
-    "YIELDED": ".ranks",
+    "Rank": ".ranks.run",
+    "YIELDED": ".ranks.run",
     "open_cluster": ".cluster",
     "parse_cluster": ".cluster",
-    "run_ranks": ".ranks",
+    "run_ranks": ".ranks.run",
 }
 __all__ = [
     "YIELDED",

@@ -9,12 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ClusterError
+from pipeline.base.errors import ClusterError
 
-from .elsewhere import ADDRESS_SCHEMES, checked_address
-from .profiles import config_directory, find_profile, read_profile, spec_of_kind, with_settings
-from .spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
-from .started import find_started, is_running, last_words, scheduler_file_of
+from .clusters.existing import ADDRESS_SCHEMES, checked_address
+from .clusters.profiles import (
+    config_directory,
+    find_profile,
+    read_profile,
+    spec_of_kind,
+    with_settings,
+)
+from .clusters.spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
+from .clusters.started import find_started, is_running, last_words, scheduler_file_of
 
 if TYPE_CHECKING:  # a specification needs no distributed; `overtile plan` starts without it
     from distributed import Client
@@ -91,18 +97,18 @@ def open_cluster(
 
 def _opened(spec: ClusterSpec, tell: Callable[[str], None]) -> AbstractContextManager[Client]:
     if spec.kind in JOB_KINDS:
-        from .jobs import open_jobs
+        from .batch_jobs.job_cluster import open_jobs
 
         return open_jobs(spec, tell=tell)
     if spec.kind == "cuda":
-        from .cuda import open_cuda
+        from .clusters.cuda import open_cuda
 
         return open_cuda(spec)
     if spec.kind == "local":
-        from .local import open_local
+        from .clusters.local import open_local
 
         return open_local(spec)
-    from .elsewhere import open_elsewhere
+    from .clusters.existing import open_elsewhere
 
     return open_elsewhere(spec)
 

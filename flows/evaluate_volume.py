@@ -12,12 +12,12 @@ from deploy import open_cluster
 from pipeline.evaluation.plan import plan_evaluation
 from pipeline.evaluation.run import evaluate
 
-from .artifacts import link_dashboard
-from .cli_evaluate import check_json_place, write_json
-from .evaluate_parameters import EvaluateOptions
-from .evaluate_text import evaluation_markdown, summary
-from .parameters import ClusterOptions
-from .preflight_checks import check_before_start
+from .options.evaluate import EvaluateOptions
+from .options.segment import ClusterOptions
+from .prefect.artifacts import link_dashboard
+from .preflight.checks import check_before_start
+from .text.json_file import check_json_place, write_json
+from .text.scores import evaluation_markdown, summary
 
 
 @flow(name="evaluate-volume")

@@ -13,14 +13,14 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from deploy import open_cluster
-from pipeline.errors import RunError, RunStoppedError
-from pipeline.prepare import prepare
-from pipeline.run import REGIONS_AT_A_TIME, SegmentRun
-from pipeline.run_report import keep_report, run_report
+from pipeline.base.errors import RunError, RunStoppedError
+from pipeline.segmentation.prepare import prepare
+from pipeline.segmentation.run import REGIONS_AT_A_TIME, SegmentRun
+from pipeline.segmentation.run_report import keep_report, run_report
 
-from .artifacts import link_dashboard, progress_shown, show_report
-from .parameters import ClusterOptions, SegmentOptions
-from .preflight_checks import check_before_start
+from .options.segment import ClusterOptions, SegmentOptions
+from .prefect.artifacts import link_dashboard, progress_shown, show_report
+from .preflight.checks import check_before_start
 
 ARTIFACT_PICTURE_SIDE = 384
 """Pictures inside an artifact travel through Prefect's database: smaller than the report's."""

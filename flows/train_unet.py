@@ -8,14 +8,14 @@ from prefect import flow, get_run_logger
 
 from deploy import open_cluster
 
-from .artifacts import link_dashboard
-from .parameters import ClusterOptions
-from .preflight_checks import check_before_start
-from .train_parameters import LabelledVolume, TrainOptions, training_cluster
-from .training_artifacts import training_in_prefect
-from .training_door import run_interruptibly
-from .training_setup import prepare_training
-from .training_shown import TerminalLines, done_text, start_lines
+from .options.segment import ClusterOptions
+from .options.train import LabelledVolume, TrainOptions, training_cluster
+from .prefect.artifacts import link_dashboard
+from .prefect.training_artifacts import training_in_prefect
+from .preflight.checks import check_before_start
+from .training.prepare import prepare_training
+from .training.progress import TerminalLines, done_text, start_lines
+from .training.run import run_interruptibly
 
 LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved theirs by then."""

@@ -9,45 +9,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .errors import OvertileError, RunError
+    from .base.errors import OvertileError, RunError
+    from .base.geometry import Box, Halo
+    from .evaluation.confusion import ConfusionMatrix, confusion
     from .evaluation.request import EvaluateRequest
     from .evaluation.result import Evaluation
     from .evaluation.run import evaluate_volume
-    from .foreign import check_predictor
-    from .geometry import Box, Halo
-    from .measure import measure_intensity
-    from .metrics import ConfusionMatrix, confusion
-    from .overlap import map_overlap
-    from .plan import BlockPlan
-    from .predictor import Predictor
-    from .prepare import SegmentRequest
-    from .run import SegmentRun, segment_volume
-    from .same_padded import SamePadded
-    from .tta import with_tta
-    from .volume import find_volume, open_volume
+    from .models.check import check_predictor
+    from .models.protocol import Predictor
+    from .models.same_padded import SamePadded
+    from .models.tta import with_tta
+    from .planning.blocks import BlockPlan
+    from .segmentation.overlap import map_overlap
+    from .segmentation.request import SegmentRequest
+    from .segmentation.run import SegmentRun, segment_volume
+    from .volume.measure_intensity import measure_intensity
+    from .volume.volume import find_volume, open_volume
 
 _HOME = {
-    "BlockPlan": "plan",
-    "Box": "geometry",
-    "ConfusionMatrix": "metrics",
+    "BlockPlan": "planning.blocks",
+    "Box": "base.geometry",
+    "ConfusionMatrix": "evaluation.confusion",
     "EvaluateRequest": "evaluation.request",
     "Evaluation": "evaluation.result",
-    "Halo": "geometry",
-    "OvertileError": "errors",
-    "Predictor": "predictor",
-    "RunError": "errors",
-    "SamePadded": "same_padded",
-    "SegmentRequest": "prepare",
-    "SegmentRun": "run",
-    "check_predictor": "foreign",
-    "confusion": "metrics",
+    "Halo": "base.geometry",
+    "OvertileError": "base.errors",
+    "Predictor": "models.protocol",
+    "RunError": "base.errors",
+    "SamePadded": "models.same_padded",
+    "SegmentRequest": "segmentation.request",
+    "SegmentRun": "segmentation.run",
+    "check_predictor": "models.check",
+    "confusion": "evaluation.confusion",
     "evaluate_volume": "evaluation.run",
-    "find_volume": "volume",
-    "map_overlap": "overlap",
-    "measure_intensity": "measure",
-    "open_volume": "volume",
-    "segment_volume": "run",
-    "with_tta": "tta",
+    "find_volume": "volume.volume",
+    "map_overlap": "segmentation.overlap",
+    "measure_intensity": "volume.measure_intensity",
+    "open_volume": "volume.volume",
+    "segment_volume": "segmentation.run",
+    "with_tta": "models.tta",
 }
 __all__ = [
     "BlockPlan",

@@ -1,4 +1,4 @@
-"""DESIGN's rules: who may import whom, lazy imports too."""
+"""The rooms of docs/architecture.md: who may import whom, lazy and type-only imports included."""
 
 import ast
 import sys
@@ -7,74 +7,154 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HOUSE = {"pipeline", "unet", "flows", "deploy"}
-MAY_IMPORT = {
+THIRD_PARTIES = {
     "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask",
                  "distributed", "PIL"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda", "dask_jobqueue"},
-    "flows": {*HOUSE, "prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
+    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
 }  # fmt: skip
 ALSO = {
-    "deploy/rendezvous.py": {"torch"},  # docs/decisions/0005: it is loaded on workers only
-    "flows/event_file.py": {"tensorboard"},  # where it is installed
+    "deploy.ranks.process_group": {"torch"},  # docs/decisions/0005: it is loaded on workers only
+    "flows.training.event_file": {"tensorboard"},  # where it is installed
 }
-ERRORS = "pipeline.errors"  # docs/decisions/0002: the one module that every package may import
-PURE = {
-    "pipeline": {"errors", "geometry", "plan", "budget"},
-    "unet": {"config"},
-    "deploy": {"demand", "shell", "spec", "units"},
+SHARED = "pipeline.base"
+"""The room that ``unet`` and ``deploy`` may import of another package (docs/decisions/0002)."""
+
+LAYERS = {
+    "pipeline": [
+        ["base"],
+        ["volume", "planning", "output", "report"],
+        ["models", "ledger"],
+        ["segmentation"],
+        ["segment"],
+        ["evaluation"],
+    ],
+    "unet": [
+        ["network"],
+        ["weights", "recipe"],
+        ["predict", "samples"],
+        ["training"],
+    ],
+    "deploy": [
+        ["ranks"],
+        ["clusters", "preflight"],
+        ["batch_jobs"],
+        ["cluster"],
+        ["named_clusters"],
+    ],
+    "flows": [
+        ["options"],
+        ["text"],
+        ["signals"],
+        ["training"],
+        ["preflight", "prefect"],
+        ["segmentation", "segment_volume", "train_unet", "evaluate_volume", "announce_volumes"],
+        ["demo"],
+        ["cli"],
+    ],
+}
+"""Rooms (or modules at the top of a package), from below: each may import rooms of lower layers."""
+
+PURE = (
+    "pipeline.base.errors", "pipeline.base.geometry", "pipeline.planning.blocks",
+    "pipeline.planning.budget", "unet.network.axis", "unet.network.config", "unet.network.cost",
+    "deploy.batch_jobs.pool_policy", "deploy.batch_jobs.quoting", "deploy.clusters.spec",
+    "deploy.clusters.units",
+)  # fmt: skip
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    name_of(path): path for package in LAYERS for path in sorted((ROOT / package).rglob("*.py"))
 }
 
 
-def modules():
-    return sorted(path for package in HOUSE for path in (ROOT / package).rglob("*.py"))
-
-
-def imports(path):
+def imports(name, path):
     """Yield (absolute module name, line) of every import in a file, wherever it stands."""
-    package = path.relative_to(ROOT).parent.parts
+    package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            for name in names:
-                yield ".".join((*base, name)), node.lineno
         elif isinstance(node, ast.ImportFrom):
-            yield node.module, node.lineno
+            base = package[: len(package) - node.level + 1] if node.level else []
+            target = ".".join([*base, *([node.module] if node.module else [])])
+            inside = [f"{target}.{alias.name}" for alias in node.names]
+            modules = [name for name in inside if name in MODULES]
+            if len(modules) < len(inside):
+                modules.append(target)
+            for module in modules:
+                yield module, node.lineno
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_package_imports_only_what_its_room_may(path):
-    package = path.relative_to(ROOT).parts[0]
-    for name, line in imports(path):
-        top = name.split(".")[0]
-        allowed = {package, *MAY_IMPORT[package], *sys.stdlib_module_names, "__future__"}
-        allowed |= ALSO.get(path.relative_to(ROOT).as_posix(), set())
-        assert top in allowed or name == ERRORS, f"{path}:{line} imports {name}"
+ARROWS = {name: tuple(imports(name, path)) for name, path in MODULES.items()}
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / package / f"{name}.py" for package, names in PURE.items() for name in names],
-    ids=lambda p: f"{p.parent.name}.{p.stem}",
-)  # fmt: skip
-def test_a_pure_module_imports_only_the_standard_library_and_pure_modules(path):
-    pure = {f"{package}.{name}" for package, names in PURE.items() for name in names}
-    for name, line in imports(path):
-        is_stdlib = name.split(".")[0] in {*sys.stdlib_module_names, "__future__"}
-        assert is_stdlib or name in pure or name in ALSO_PURE, f"{path}:{line} imports {name}"
+def room_of(name):
+    """Return package and room of a module's name; no room for the package itself."""
+    package, *rest = name.split(".")
+    return package, rest[0] if rest else ""
 
 
-ALSO_PURE = {"unet.axis", "unet.cost"}
+def layer_of(package, room):
+    return next(number for number, rooms in enumerate(LAYERS[package]) if room in rooms)
 
 
-def test_nobody_imports_flows():
-    for path in modules():
-        if path.relative_to(ROOT).parts[0] != "flows":
-            assert not [n for n, _ in imports(path) if n.split(".")[0] == "flows"], path
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_the_third_parties_of_its_package(name):
+    package, _ = room_of(name)
+    allowed = {*LAYERS, *THIRD_PARTIES[package], *sys.stdlib_module_names, "__future__"}
+    allowed |= ALSO.get(name, set())
+    for target, line in ARROWS[name]:
+        assert target.split(".")[0] in allowed, f"{MODULES[name]}:{line} imports {target}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_rooms_below_its_own(name):
+    package, room = room_of(name)
+    for target, line in ARROWS[name]:
+        other_package, other_room = room_of(target)
+        if other_package not in LAYERS or not room:
+            continue  # the package's own names are loaded on first use
+        where = f"{MODULES[name]}:{line} imports {target}"
+        if other_package != package:
+            assert package == "flows" or f"{other_package}.{other_room}" == SHARED, where
+            assert other_package != "flows", where
+        elif other_room != room:
+            assert other_room, f"{where}: name the room, not the package"
+            assert layer_of(package, other_room) < layer_of(package, room), where
+
+
+def test_every_room_has_a_layer():
+    for name in MODULES:
+        package, room = room_of(name)
+        assert not room or any(room in rooms for rooms in LAYERS[package]), name
+
+
+def test_no_module_reaches_itself_through_its_imports():
+    house = {
+        name: {target for target, _ in arrows if target in MODULES and target != name}
+        for name, arrows in ARROWS.items()
+        if room_of(name)[1]
+    }
+    while leaves := {name for name, targets in house.items() if not targets & set(house)}:
+        house = {name: targets for name, targets in house.items() if name not in leaves}
+    # What is left lies on a cycle, or leads to one.
+    while unused := set(house) - {target for targets in house.values() for target in targets}:
+        house = {name: targets for name, targets in house.items() if name not in unused}
+    assert not house, {name: sorted(targets & set(house)) for name, targets in house.items()}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_imports_only_the_standard_library_and_pure_modules(name):
+    for target, line in ARROWS[name]:
+        is_stdlib = target.split(".")[0] in {*sys.stdlib_module_names, "__future__"}
+        assert is_stdlib or target in PURE, f"{MODULES[name]}:{line} imports {target}"
 
 
 def test_there_is_no_package_file_under_tests():

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import UNetConfig
-    from .model import UNet
-    from .predictor import UNetPredictor
-    from .training_config import Recipe, TrainingConfig
-    from .weights import WeightsInfo, load_weights, read_weights_info, save_weights
+    from .network.config import UNetConfig
+    from .network.model import UNet
+    from .predict.predictor import UNetPredictor
+    from .recipe.training_config import Recipe, TrainingConfig
+    from .weights.file import WeightsInfo, load_weights, read_weights_info, save_weights
 
 __all__ = [
     "Recipe",
@@ -28,15 +28,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "Recipe": "training_config",
-    "TrainingConfig": "training_config",
-    "UNet": "model",
-    "UNetConfig": "config",
-    "UNetPredictor": "predictor",
-    "WeightsInfo": "weights",
-    "load_weights": "weights",
-    "read_weights_info": "weights",
-    "save_weights": "weights",
+    "Recipe": "recipe.training_config",
+    "TrainingConfig": "recipe.training_config",
+    "UNet": "network.model",
+    "UNetConfig": "network.config",
+    "UNetPredictor": "predict.predictor",
+    "WeightsInfo": "weights.file",
+    "load_weights": "weights.file",
+    "read_weights_info": "weights.file",
+    "save_weights": "weights.file",
 }
 
 

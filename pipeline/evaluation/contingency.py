@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ..errors import GeometryError, LabelError
-from ..metrics import ConfusionMatrix
+from ..base.errors import GeometryError, LabelError
+from .confusion import ConfusionMatrix
 
 Ids: TypeAlias = NDArray[np.uint64]
 Counts: TypeAlias = NDArray[np.int64]

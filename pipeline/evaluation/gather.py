@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import OvertileError, RunError
-from ..schedule import InFlightLimit, drive, one_by_one, reason
+from ..base.errors import OvertileError, RunError
+from ..base.scheduling import InFlightLimit, drive, one_by_one, reason
 
 if TYPE_CHECKING:
     from distributed import Client, Future

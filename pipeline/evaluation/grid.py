@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..geometry import Box, Shape
+from ..base.geometry import Box, Shape
 
 Index: TypeAlias = tuple[int, ...]
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import adapted_rand_error, variation_of_information
 
-from ..errors import LabelError
+from ..base.errors import LabelError
 from .contingency import ContingencyTable
 from .matching import Match, match_objects
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import PlanError, VolumeError
-from ..explain import redacted
-from ..geometry import Box, shape_text
-from ..multiscale import ome_attributes, parse_multiscale
-from ..output import RUN_GROUP
-from ..stores import joined, normalised_uri, read_node
-from ..volume import VolumeSource, find_volume
+from ..base.errors import PlanError, VolumeError
+from ..base.geometry import Box, shape_text
+from ..base.store_errors import redacted
+from ..base.stores import joined, normalised_uri, read_node
+from ..output.guard import RUN_GROUP
+from ..volume.ome_read import ome_attributes, parse_multiscale
+from ..volume.volume import VolumeSource, find_volume
 from .contingency import CLASSES_AT_MOST, check_integers
 from .grid import BoxGrid, reading_step
 from .request import EvaluateRequest

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..explain import redacted
-from ..geometry import Box
-from ..volume import VolumeSource, open_volume
+from ..base.geometry import Box
+from ..base.store_errors import redacted
+from ..volume.volume import VolumeSource, open_volume
 from .contingency import ContingencyTable, count_pairs
 from .objects import components, seeded_watershed
 from .plan import EvaluatePlan

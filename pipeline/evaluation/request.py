@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ..errors import PlanError
-from ..geometry import Box
+from ..base.errors import PlanError
+from ..base.geometry import Box
 from .thresholds import DEFAULT_THRESHOLDS
 
 Objects: TypeAlias = Literal["ids", "components", "watershed"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ..explain import redacted
-from ..geometry import Box
-from ..metrics import ConfusionMatrix
-from ..provenance import versions
-from ..stores import joined
-from ..volume import VolumeSource
+from ..base.geometry import Box
+from ..base.store_errors import redacted
+from ..base.stores import joined
+from ..segmentation.provenance import versions
+from ..volume.volume import VolumeSource
+from .confusion import ConfusionMatrix
 from .object_metrics import ObjectFigures
 from .plan import EvaluatePlan
 

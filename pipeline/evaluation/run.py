@@ -13,9 +13,9 @@ from typing import Any
 
 from distributed import Client
 
-from ..errors import LabelError
-from ..metrics import ConfusionMatrix
-from ..run import own_client
+from ..base.errors import LabelError
+from ..segmentation.run import own_client
+from .confusion import ConfusionMatrix
 from .contingency import ContingencyTable, RunningTotal
 from .gather import results_of
 from .grid import Index

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Box
+from ..base.geometry import Box
 from .contingency import ContingencyTable, count_pairs
 from .grid import Index
 from .merge_components import BlockFaces, Names

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import VolumeError
-from ..metrics import ConfusionMatrix
+from ..base.errors import VolumeError
+from .confusion import ConfusionMatrix
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """0.05, 0.1 … 0.95."""

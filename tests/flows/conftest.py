@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 
-from deploy.findings import Finding
+from deploy.preflight.findings import Finding
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 600
@@ -162,5 +162,5 @@ def refusing(monkeypatch):
     """Have preflight find what forbids a run; return what it says."""
     text = "worker a on b has another voice: give it ours"
     found = (Finding(level="error", check="voice", text=text),)
-    monkeypatch.setattr("flows.preflight_checks.preflight", lambda *_, **__: found)
+    monkeypatch.setattr("flows.preflight.checks.preflight", lambda *_, **__: found)
     return text

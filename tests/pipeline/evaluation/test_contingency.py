@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.errors import GeometryError, LabelError, OvertileError
+from pipeline.base.errors import GeometryError, LabelError, OvertileError
+from pipeline.evaluation.confusion import confusion
 from pipeline.evaluation.contingency import ContingencyTable, RunningTotal, count_pairs
-from pipeline.metrics import confusion
 
 relaxed = settings(deadline=None)  # a busy machine is no broken law
 

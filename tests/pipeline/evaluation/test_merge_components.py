@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pipeline.base.geometry import Box
 from pipeline.evaluation.contingency import count_pairs
 from pipeline.evaluation.grid import BoxGrid, reading_step
 from pipeline.evaluation.merge_components import BlockFaces, ComponentMerger
 from pipeline.evaluation.objects import components
-from pipeline.geometry import Box
 
 relaxed = settings(deadline=None)  # a busy machine is no broken law
 

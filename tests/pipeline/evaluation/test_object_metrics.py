@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 from skimage.metrics import adapted_rand_error, variation_of_information
 
-from pipeline.errors import LabelError
+from pipeline.base.errors import LabelError
 from pipeline.evaluation.contingency import count_pairs
 from pipeline.evaluation.matching import IOU_THRESHOLDS, match_objects
 from pipeline.evaluation.object_metrics import ObjectFigures, mean_figures, object_figures

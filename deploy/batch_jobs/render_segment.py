@@ -1,0 +1,173 @@
+"""A run as one Slurm job, or as an array of shares: its scripts as text. Nothing is submitted here.
+
+A script is a head (what Slurm is asked for, and the job's settings) that is made here, and the part
+of ``slurm/segment.sbatch`` below its mark, which is the same in every job.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pipeline.base.errors import ClusterError
+
+from ..clusters.spec import ClusterSpec, JobSpec
+from ..clusters.units import clock
+from .quoting import word_with_variables
+from .render_workers import module_load
+
+MARK = "# ---- the job: nothing below needs a change ----\n"
+_COMMA = re.compile(r"[\w.:=/-]*,[\w.:=,/-]*")
+"""Words that a shell takes as they are, and shellcheck for a mistake."""
+FIRST_WORKER_S = 600.0
+"""In an allocation that runs, workers only have to start: from a slow file system, perhaps."""
+MOST_SHARES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One run of ``overtile segment``, to be submitted."""
+
+    cluster: ClusterSpec
+    """Of kind slurm. Its job is what every node brings; how many jobs it keeps does not matter."""
+    arguments: tuple[str, ...]
+    """Of ``overtile segment``: INPUT, OUTPUT, then options."""
+    directory: str
+    """The folder that relative paths start from."""
+    folder: str
+    """For the jobs' logs and private folders; seen from everywhere."""
+    nodes: int = 1
+    shares: int | None = None
+    """An array of so many jobs, each with ``nodes`` of its own, and a last job that finishes."""
+
+    def __post_init__(self) -> None:
+        if self.cluster.kind != "slurm":
+            raise ClusterError(
+                f"cluster {self.cluster.where or self.cluster.kind} is no slurm: name a profile "
+                'with kind = "slurm"; other batch systems start from a login node (overtile '
+                "segment --cluster)"
+            )
+        if self.nodes < 1:
+            raise ClusterError(f"--nodes {self.nodes}: give at least 1")
+        if self.shares is not None and not 2 <= self.shares <= MOST_SHARES:
+            raise ClusterError(f"--shard {self.shares}: give how many shares, 2 to {MOST_SHARES}")
+        if self.shares and "--overwrite" in self.arguments:
+            raise ClusterError(
+                "--overwrite with --shard: each share would delete the others' work; delete the "
+                "output first, or choose another"
+            )
+        for text in (*self.arguments, self.directory, self.folder):
+            if not text.isprintable():
+                raise ClusterError(f"{text!r}: a script takes no control characters; rename it")
+
+    @property
+    def job(self) -> JobSpec:
+        """What every node brings."""
+        assert self.cluster.job is not None
+        return self.cluster.job
+
+
+def render_segment(submission: Submission) -> str:
+    """Return the script of the run; with shares, of the array whose tasks do one share each."""
+    run = _array(("segment", *submission.arguments))
+    if submission.shares is None:
+        return _script(submission, run, log="%x-%j.log", nodes=submission.nodes)
+    share = f'"$SLURM_ARRAY_TASK_ID/{submission.shares}"'
+    return _script(
+        submission, f"{run} --shard {share}", log="%x-%A_%a.log", nodes=submission.nodes,
+        more=(f"--array=1-{submission.shares}",),
+    )  # fmt: skip
+
+
+def render_finish(submission: Submission, *, after: str) -> str:
+    """Return the script of the last job: it looks whether all shares are there, and finishes.
+
+    after: the id of the array. A share that fails ends this job too, before it began.
+    """
+    run = _array(("finish", *submission.arguments))
+    more = (f"--dependency=afterok:{shlex.quote(after)}", "--kill-on-invalid-dep=yes")
+    return _script(submission, run, log="%x-%j.log", nodes=1, more=more)
+
+
+def _script(
+    submission: Submission, run: str, *, log: str, nodes: int, more: Sequence[str] = ()
+) -> str:
+    options = [*_options(submission, log, nodes), *more, *submission.job.directives]
+    return "\n".join(
+        [
+            "#!/usr/bin/env bash",
+            *(f"#SBATCH {option}" for option in options),
+            "",
+            *_settings(submission, run),
+            "",
+            MARK + _body(),
+        ]
+    )
+
+
+def _options(submission: Submission, log: str, nodes: int) -> list[str]:
+    """Return what Slurm is asked for, as in deploy/batch_jobs/render_workers.py."""
+    job = submission.job
+    gres = job.gres or (f"gpu:{job.gpus_per_job}" if job.gpus_per_job else None)
+    folder = submission.folder.replace("%", "%%")  # in the name of a log, % begins a pattern
+    texts = {
+        "job-name": job.job_name, "partition": job.queue, "account": job.account, "qos": job.qos,
+        "gres": gres, "constraint": job.constraint, "chdir": submission.directory,
+    }  # fmt: skip
+    return [
+        *(f"--{name}={shlex.quote(text)}" for name, text in texts.items() if text is not None),
+        f"--nodes={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={job.cpus_per_job}",
+        f"--mem={-(-job.memory_per_job_bytes // 2**20)}M",
+        f"--time={clock(job.walltime_s)}",
+        f"--output={shlex.quote(folder)}/{log}",
+        "--open-mode=append",
+        "--requeue",
+        f"--signal=B:USR1@{round(job.margin_s)}",
+    ]
+
+
+def _settings(submission: Submission, run: str) -> list[str]:
+    """Return the settings that the common part of the scripts reads."""
+    cluster, job = submission.cluster, submission.job
+    python = job.python or ("python" if job.container else sys.executable)
+    first_worker_s = cluster.first_worker_s or FIRST_WORKER_S
+    return [
+        f"run=({run})",
+        f"python=({_array((*job.container, python))})",
+        f"folder={shlex.quote(submission.folder)}",
+        f"interface={shlex.quote(job.interface or '')}",
+        f"gpus={job.gpus_per_job}",
+        f"workers={job.workers}",
+        f"threads={cluster.threads_per_worker}",
+        f"port={cluster.scheduler_port}",
+        f"dashboard={shlex.quote(cluster.dashboard)}",
+        f"spill={word_with_variables(job.local_directory or '')}",
+        f"death_s={round(job.death_s)}",
+        f"first_worker_s={first_worker_s:g}",
+        *(module_load(module) for module in job.modules),
+        *job.prologue,
+    ]
+
+
+def _array(texts: Sequence[str]) -> str:
+    """Return texts as the elements of a shell's array; quoted where somebody may doubt them.
+
+    >>> print(_array(("segment", "my in.zarr", "--block", "16,32,32")))
+    segment 'my in.zarr' --block '16,32,32'
+    """
+    return " ".join(f"'{text}'" if _COMMA.fullmatch(text) else shlex.quote(text) for text in texts)
+
+
+@cache
+def _body() -> str:
+    text = files("deploy").joinpath("slurm", "segment.sbatch").read_text(encoding="utf-8")
+    _, mark, body = text.partition(MARK)
+    assert mark, "slurm/segment.sbatch has lost its mark"
+    return body

@@ -1,0 +1,112 @@
+"""Ends the jobs of a driver that is gone, however it went: a process that outlives its SIGKILL.
+
+The driver tells it through a pipe which jobs there are, ``+ID`` and ``-ID``. When the pipe closes,
+by the driver or by its death, the guard cancels what is left, and ends.
+
+    driver ---- +17 +18 -17 ---- x
+    guard  --------------------- scancel 18
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+
+PAUSES_S = (0, 1, 4, 15, 60, 180)
+"""Before each try to cancel: a batch system may not answer for a while."""
+CALL_S = 60.0
+WAIT_S = 15.0
+"""How long the driver waits for the guard in the end; the guard goes on alone."""
+
+
+class Guard:
+    """The driver's end. A context: on leaving, all jobs that are left are cancelled."""
+
+    def __init__(self, cancel: Sequence[str]) -> None:
+        self._cancel = list(cancel)
+        self._jobs: set[str] = set()
+        command = [sys.executable, "-P", "-m", "deploy.batch_jobs.watchdog", *cancel]
+        self._process = subprocess.Popen(  # noqa: S603  our own module
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            if self._process.wait(WAIT_S) and self._jobs:  # somebody ended the guard
+                cancel_jobs(self._cancel, sorted(self._jobs), pauses_s=PAUSES_S[:3])
+
+    def watch(self, job_id: str) -> None:
+        """Let the guard know of a job."""
+        self._jobs.add(job_id)
+        self._say(f"+{job_id}")
+
+    def forget(self, job_id: str) -> None:
+        """Let the guard know that a job has ended."""
+        self._jobs.discard(job_id)
+        self._say(f"-{job_id}")
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # somebody ended the guard
+            print(line, file=self._process.stdin, flush=True)
+
+
+def left_over(lines: Iterable[str]) -> list[str]:
+    """Return the jobs that were told of and have not ended, when the lines end.
+
+    >>> left_over(["+17", "+18", "-17"])
+    ['18']
+    """
+    jobs: dict[str, None] = {}
+    for line in lines:
+        sign, job_id = line[:1], line[1:].strip()
+        if sign == "+":
+            jobs[job_id] = None
+        else:
+            jobs.pop(job_id, None)
+    return list(jobs)
+
+
+def cancel_jobs(
+    cancel: Sequence[str], job_ids: Sequence[str], *, pauses_s: Sequence[float] = PAUSES_S
+) -> None:
+    """Cancel jobs, again and again for a few minutes where the batch system does not answer."""
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        try:
+            done = subprocess.run(  # noqa: S603  the batch system's own command
+                [*cancel, *job_ids], stdin=subprocess.DEVNULL, capture_output=True, timeout=CALL_S
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return
+
+
+def main(cancel: Sequence[str]) -> None:
+    """Read until the driver is gone, then cancel."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if job_ids := left_over(sys.stdin):
+        cancel_jobs(cancel, job_ids)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Kinds of clusters: their specification, and how each is opened."""

@@ -1,0 +1,46 @@
+"""One worker process per GPU of this machine, with dask-cuda's affinity to the cores beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.base.errors import ClusterError
+
+from ..ranks.turns import DEVICE
+from .gpu import checked_devices, missing_gpu
+from .local import cores, opened_here, worker_settings
+from .spec import ClusterSpec
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+
+@contextmanager
+def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
+    """Yield a client of one worker per GPU. Raises ClusterError where there is no GPU."""
+    devices = checked_devices(spec.devices)
+    with opened_here(replace(spec, devices=tuple(devices)), _start_workers) as client:
+        if why := next(filter(None, client.run(missing_gpu).values()), None):
+            raise ClusterError(why)
+        yield client
+
+
+def _start_workers(spec: ClusterSpec) -> LocalCluster:
+    import dask
+    from dask_cuda import LocalCUDACluster
+
+    with dask.config.set(worker_settings(max(1, cores() // len(spec.devices)))):
+        cluster: LocalCluster = LocalCUDACluster(
+            CUDA_VISIBLE_DEVICES=list(spec.devices),
+            threads_per_worker=spec.threads_per_worker,
+            resources={DEVICE: spec.threads_per_worker},
+            device_memory_limit=None,  # what our tasks return lies on the host
+            host="127.0.0.1",
+            dashboard_address=spec.dashboard,
+            silence_logs=logging.CRITICAL,
+        )
+    return cluster

@@ -1,0 +1,91 @@
+"""A cluster that somebody else started: by its address, or by its scheduler's file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.base.errors import ClusterError
+
+from .spec import ClusterSpec
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+ADDRESS_SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
+_ADDRESS = re.compile(rf"({'|'.join(ADDRESS_SCHEMES)})[^/\s]+:\d+(/\S*)?")
+
+
+@contextmanager
+def open_elsewhere(spec: ClusterSpec) -> Iterator[Client]:
+    """Yield a client of a scheduler that runs, once it has a worker."""
+    from distributed import Client
+
+    address = spec.where if spec.kind == "address" else address_in(spec.where)
+    check_answers(address, timeout_s=spec.timeout_s)
+    with Client(address, timeout=spec.timeout_s, set_as_default=False) as client:
+        _wait_for_worker(client, spec)
+        yield client
+
+
+def _wait_for_worker(client: Client, spec: ClusterSpec) -> None:
+    """Wait for a worker, and give a cluster that has none because it is idle a reason for one."""
+    wanted = client.submit(int, key=f"wake-{client.id}", pure=False)
+    try:
+        client.wait_for_workers(1, timeout=spec.patience_s)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"the scheduler at {spec.where} has no workers: start some, then run again"
+        ) from error
+    finally:
+        wanted.release()
+
+
+def checked_address(text: str) -> str:
+    """Return an address that names host and port. Raises ClusterError for another one."""
+    if not _ADDRESS.fullmatch(text):
+        raise ClusterError(f"cluster {text!r} names no host and port: say it like tcp://HOST:8786")
+    return text
+
+
+def address_in(scheduler_file: str) -> str:
+    """Return the address that a scheduler wrote into its file."""
+    try:
+        return checked_address(json.loads(Path(scheduler_file).read_text())["address"])
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ClusterError(
+            f"{scheduler_file} is no scheduler file: it states no address like tcp://HOST:PORT; "
+            "start the scheduler with --scheduler-file"
+        ) from error
+
+
+def check_answers(address: str, *, timeout_s: float) -> None:
+    """Raise ClusterError unless a Dask scheduler answers.
+
+    Asked before a Client is made: one that could not connect waits 20 s more when it is deleted
+    (distributed 2026.7). In a thread of its own, for the caller may have an event loop running.
+    distributed's own limit does not hold where somebody takes the connection and says nothing.
+    """
+    from distributed import Security
+    from distributed.comm import connect
+
+    async def ask() -> None:
+        options = Security().get_connection_args("client")
+        comm = await asyncio.wait_for(connect(address, timeout=timeout_s, **options), timeout_s)
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            pool.submit(lambda: asyncio.run(ask())).result()
+        except Exception as error:  # whatever another kind of server makes of the question
+            said = "silence" if isinstance(error, OSError) else " ".join(str(error).split())[:200]
+            raise ClusterError(
+                f"no Dask scheduler answered at {address} within {timeout_s:.0f} s "
+                f"({said or type(error).__name__}): is it running, and reachable from here?"
+            ) from error

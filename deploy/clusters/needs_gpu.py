@@ -1,0 +1,19 @@
+"""Ends a worker that was given a GPU and finds none.
+
+Loaded by ``dask worker --preload deploy.clusters.needs_gpu``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .gpu import missing_gpu
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+
+def dask_setup(worker: Worker) -> None:
+    """Look for the GPU; called by Dask in every worker. Dask goes on after other exceptions."""
+    if why := missing_gpu():
+        raise SystemExit(why)

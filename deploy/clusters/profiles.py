@@ -1,0 +1,171 @@
+"""Clusters by name or file: TOML of one level, whose keys are the fields of the specification.
+
+kind = "slurm"              # local, cuda, slurm, lsf, pbs, sge, or an address
+partition = "gpu"
+gpus_per_job = 1
+maximum_jobs = 8
+walltime = "02:00:00"
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, cast, get_args, get_type_hints
+
+from pipeline.base.errors import ClusterError
+
+from .existing import ADDRESS_SCHEMES, checked_address
+from .spec import JOB_KINDS, ONLY_OF, STARTED_KINDS, ClusterSpec, JobSpec, Kind
+from .units import duration_s, size_bytes
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TEXTS = {
+    "walltime": ("walltime_s", duration_s),
+    "memory_per_job": ("memory_per_job_bytes", size_bytes),
+}
+_OTHER_WORDS = {"partition": "queue", "project": "account"}
+
+
+def config_directory() -> Path:
+    """Return the folder of the user's profiles."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "overtile"
+
+
+def state_directory() -> Path:
+    """Return the folder of what is kept between runs: logs of jobs, clusters that were started."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "overtile"
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can name a profile or a cluster."""
+    return bool(_NAME.fullmatch(text))
+
+
+def find_profile(name: str) -> Path | None:
+    """Return the file of a profile; None where there is none of this name."""
+    path = config_directory() / f"{name}.toml"
+    return path if is_name(name) and path.is_file() else None
+
+
+def read_profile(path: Path) -> ClusterSpec:
+    """Return the specification that a TOML file states. Raises ClusterError."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClusterError(f"{path} cannot be read: {error}") from error
+    return spec_of_toml(text, source=str(path))
+
+
+def spec_of_toml(text: str, *, source: str) -> ClusterSpec:
+    """Return the specification that TOML states; ``source`` names it in errors."""
+    try:
+        values = tomllib.loads(text)
+        kind = values.pop("kind", None)
+        return with_settings(spec_of_kind(kind), values)
+    except tomllib.TOMLDecodeError as error:
+        raise ClusterError(f"{source} is no TOML: {' '.join(str(error).split())}") from error
+    except ClusterError as error:
+        raise ClusterError(f"{source}: {error}") from error
+
+
+def settings_of_toml(text: str) -> dict[str, Any]:
+    """Return settings written as TOML lines."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ClusterError(f"{text!r} is no TOML: {' '.join(str(error).split())}") from error
+
+
+def spec_of_kind(kind: object) -> ClusterSpec:
+    """Return the specification of a kind or an address, all else by default."""
+    if isinstance(kind, str) and kind.startswith(ADDRESS_SCHEMES):
+        return ClusterSpec(kind="address", where=checked_address(kind))
+    if kind not in STARTED_KINDS:
+        said = "no kind" if kind is None else f"kind {kind!r}"
+        raise ClusterError(
+            f"{said}: say one of {', '.join(STARTED_KINDS)}, or an address like tcp://HOST:8786"
+        )
+    return ClusterSpec(kind=cast(Kind, kind), job=JobSpec() if kind in JOB_KINDS else None)
+
+
+def with_settings(spec: ClusterSpec, settings: Mapping[str, Any]) -> ClusterSpec:
+    """Return a specification with some fields replaced, by their names in Python or in TOML.
+
+    Raises ClusterError for a field that this kind of cluster has not, or a value of another type.
+    """
+    known = _known(spec)
+    of_cluster: dict[str, Any] = {}
+    of_job: dict[str, Any] = {}
+    for key, value in settings.items():
+        name, parse = _TEXTS.get(key, (_OTHER_WORDS.get(key, key), None))
+        if name not in known:
+            raise ClusterError(_unknown_text(key, spec))
+        if parse is not None:
+            value = parse(_typed(key, value, str))
+        place, owner = (of_job, JobSpec) if name in _hints(JobSpec) else (of_cluster, ClusterSpec)
+        place[name] = _typed(key, value, _hints(owner)[name])
+    if spec.job is not None and of_job:
+        of_cluster["job"] = replace(spec.job, **_without_other_number(of_job))
+    return replace(spec, **of_cluster)
+
+
+def _without_other_number(of_job: dict[str, Any]) -> dict[str, Any]:
+    """Let a fixed number of jobs replace bounds, and the other way round."""
+    if "jobs" in of_job and "maximum_jobs" not in of_job:
+        return {"minimum_jobs": None, "maximum_jobs": None, **of_job}
+    return {"jobs": None, **of_job} if "maximum_jobs" in of_job else of_job
+
+
+def _known(spec: ClusterSpec) -> set[str]:
+    """Return the fields that this kind of cluster has."""
+    names = {field.name for field in fields(ClusterSpec)} - {"kind", "where", "job"}
+    if spec.job is not None:
+        names |= {field.name for field in fields(JobSpec)}
+    return {name for name in names if spec.kind in ONLY_OF.get(name, (spec.kind,))}
+
+
+def _unknown_text(key: str, spec: ClusterSpec) -> str:
+    words = {name: toml for toml, (name, _) in _TEXTS.items()}
+    words |= {name: word for word, name in _OTHER_WORDS.items() if word == "partition"}
+    known = sorted(words.get(name, name) for name in _known(spec))
+    near = get_close_matches(key, known, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"{key!r} is no setting of cluster {spec.kind}: it has {', '.join(known)}{meant}"
+
+
+@cache
+def _hints(owner: type) -> dict[str, Any]:
+    return get_type_hints(owner)
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    """Return a value of TOML as the field's type; ClusterError where it is another one."""
+    kinds = get_args(hint) or (hint,)
+    if value is None and NoneType in kinds:
+        return None
+    if hint == tuple[str, ...]:
+        texts = (value,) if isinstance(value, str) else value
+        if isinstance(texts, (list, tuple)) and all(isinstance(text, str) for text in texts):
+            return tuple(texts)
+        raise ClusterError(f"{key} is {value!r}: give a list of texts")
+    wanted, accepted = _ACCEPTED[kinds[0]]
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise ClusterError(f"{key} is {value!r}: give {wanted}")
+    return kinds[0](value)
+
+
+_ACCEPTED: dict[Any, tuple[str, tuple[type, ...]]] = {
+    str: ("a text", (str,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+}

@@ -1,0 +1,1 @@
+"""Clusters that outlive a run, found by name."""

@@ -1,0 +1,87 @@
+"""Questions to the processes of a cluster, and what is told of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from pipeline.base.errors import ClusterError
+
+Level: TypeAlias = Literal["error", "warning", "fine"]
+
+NAMED = 3
+"""Workers that a finding names; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line for a person: what was found, and what to do about it."""
+
+    level: Level
+    check: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception instead of an answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """No answer in time."""
+
+
+Answers: TypeAlias = Mapping[str, Any]
+"""By who was asked; a :class:`Failure` where asking raised. Who was silent is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A question to every worker, and what its answers mean."""
+
+    name: str
+    ask: Callable[[], Any]
+    """Travels by pickle and runs in the worker's process, in a thread; returns plain values."""
+    judge: Callable[[Answers], Iterable[Finding]]
+    """Runs here; what failed to answer is in it too."""
+    of_scheduler: bool = False
+    """Whether the scheduler is asked as well."""
+
+
+def refuse_errors(findings: Sequence[Finding]) -> None:
+    """Raise ClusterError with the first error, if there is one."""
+    errors = [finding.text for finding in findings if finding.level == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more: overtile preflight)" if errors[1:] else ""
+        raise ClusterError(errors[0] + more)
+
+
+def grouped(texts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """Return each different text once, with all of whom it is true."""
+    groups: dict[str, list[str]] = {}
+    for who, text in texts.items():
+        groups.setdefault(text, []).append(who)
+    return list(groups.items())
+
+
+def named(who: Sequence[str]) -> str:
+    """Return who is meant, as the subject of a sentence in the singular.
+
+    >>> named(["worker a"]), named(["worker a", "worker b"])
+    ('worker a', 'each of worker a and worker b')
+    >>> named([f"worker {n}" for n in range(100)])
+    'each of worker 0, worker 1, worker 2 and 97 more'
+    """
+    if len(who) == 1:
+        return who[0]
+    listed = [*who[:NAMED], f"{len(who) - NAMED} more"] if len(who) > NAMED else list(who)
+    return f"each of {', '.join(listed[:-1])} and {listed[-1]}"
+
+
+def failures(answers: Answers) -> dict[str, str]:
+    """Return the texts of those answers that are failures."""
+    return {who: value.text for who, value in answers.items() if isinstance(value, Failure)}

@@ -1,0 +1,169 @@
+"""What every process of a cluster must have in common: versions, and packages that are ours.
+
+pip lets a second distribution that owns ``deploy`` overwrite ours, and a folder ``pipeline/`` in a
+job's working directory wins over the installed package (docs/decisions/0006 and preflight.py).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from .findings import Answers, Check, Finding, failures, grouped, named
+
+DISTRIBUTION = "overtile"
+PACKAGES = ("pipeline", "unet", "flows", "deploy")
+VERSIONS_OF = (DISTRIBUTION, "dask", "distributed", "zarr", "numpy", "torch")
+EXACT = ("overtile", "dask", "distributed")
+"""Must be the same to the last digit; others may differ in their third number, with a warning."""
+ABSENT = "not installed"
+
+
+def process_checks() -> tuple[Check, ...]:
+    """Return the checks that every run wants."""
+    here = installed_versions()
+    return (
+        Check(
+            name="versions", ask=installed_versions, judge=partial(version_findings, here),
+            of_scheduler=True,
+        ),
+        Check(
+            name="packages", ask=partial(package_complaint, installation()),
+            judge=partial(package_findings, package_complaint(None)), of_scheduler=True,
+        ),
+    )  # fmt: skip
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of what must match, without importing any of it."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ABSENT
+    return found
+
+
+def version_findings(here: Mapping[str, str], answers: Answers) -> Iterator[Finding]:
+    """Yield how others' versions differ from ours: an error where a run could not go well."""
+    errors: dict[str, str] = {}
+    warnings: dict[str, str] = {}
+    for who, versions in answers.items():
+        if who in failures(answers):
+            errors[who] = f"tells no versions ({versions.text})"
+            continue
+        for name, ours in here.items():
+            theirs = versions.get(name, ABSENT)
+            if not _matters(name, ours, theirs, of_scheduler=not who.startswith("worker")):
+                continue
+            said = f"has {name} {theirs}, this machine {ours}"
+            (errors if _is_other(name, ours, theirs) else warnings).setdefault(who, said)
+    for said, workers in grouped(errors):
+        yield Finding(
+            level="error", check="versions",
+            text=f"{named(workers)} {said}: install the same there, or run from there",
+        )  # fmt: skip
+    for said, workers in grouped(warnings):
+        yield Finding(
+            level="warning", check="versions",
+            text=f"{named(workers)} {said}: better install the same",
+        )  # fmt: skip
+    if not errors and not warnings:
+        told = ", ".join(f"{name} {number}" for name, number in here.items())
+        yield Finding(level="fine", check="versions", text=f"everywhere {told}")
+
+
+def _matters(name: str, ours: str, theirs: str, *, of_scheduler: bool) -> bool:
+    """Return whether two versions are to be told apart at all."""
+    if of_scheduler and theirs == ABSENT and name in ("torch", "zarr", "numpy"):
+        return False  # it computes nothing
+    return _public(ours) != _public(theirs)
+
+
+def _is_other(name: str, ours: str, theirs: str) -> bool:
+    """Return whether a difference is one of more than a third number."""
+    parts = 3 if name in EXACT else 2
+    return ABSENT in (ours, theirs) or _parts(ours)[:parts] != _parts(theirs)[:parts]
+
+
+def _public(number: str) -> str:
+    """Return a version without its build: ``2.13.0+cu130`` computes like ``2.13.0+cpu``."""
+    return number.partition("+")[0]
+
+
+def _parts(number: str) -> list[str]:
+    return _public(number).split(".", 2)
+
+
+def installation() -> tuple[str, ...]:
+    """Return what tells one installation of overtile from another."""
+    more = os.environ.get("PYTHONPATH", "")
+    return socket.gethostname(), sys.prefix, more, str(_our_folder())
+
+
+def package_complaint(asking: tuple[str, ...] | None) -> str:
+    """Return what is wrong with the four packages in this process; nothing where they are ours.
+
+    asking: the installation of who asks. Where it is this one, it has looked for others itself.
+    """
+    for name in PACKAGES:
+        spec = find_spec(name)
+        origin = Path(spec.origin).parent if spec is not None and spec.origin else None
+        if origin is None or origin.resolve() != (_our_folder() / name).resolve():
+            return (
+                f"takes the package {name!r} from {origin or 'a folder without code'}, not from "
+                "overtile: take that off its PYTHONPATH, start it in another folder, or with "
+                "PYTHONSAFEPATH=1"
+            )
+    return "" if installation() == asking else _other_owner()
+
+
+@cache
+def _other_owner() -> str:
+    """Return which other distribution installed files into our packages."""
+    for distribution in distributions():
+        if (name := _claimed(distribution)) and (other := distribution.name) != DISTRIBUTION:
+            return (
+                f"has {name!r} from {other} as well as from overtile: pip uninstall {other}, then "
+                "reinstall overtile, or give overtile an environment of its own"
+            )
+    return ""
+
+
+def _claimed(distribution: Distribution) -> str | None:
+    """Return which of our packages a distribution says are its own.
+
+    As ``importlib.metadata.packages_distributions``, which parses every list of files, and this
+    is asked of every worker.
+    """
+    if top_level := distribution.read_text("top_level.txt"):
+        return next((name for name in top_level.split() if name in PACKAGES), None)
+    files = "\n" + (distribution.read_text("RECORD") or "")
+    return next((name for name in PACKAGES if f"\n{name}/__init__.py" in files), None)
+
+
+def _our_folder() -> Path:
+    return Path(__file__).parents[2]
+
+
+def package_findings(here: str, answers: Answers) -> Iterator[Finding]:
+    """Yield whose packages are not ours."""
+    said = {who: text for who, text in answers.items() if isinstance(text, str) and text}
+    said |= {who: f"cannot tell its packages ({why})" for who, why in failures(answers).items()}
+    if here:
+        said["this machine"] = here
+    for text, workers in grouped(said):
+        yield Finding(level="error", check="packages", text=f"{named(workers)} {text}")
+    if not said:
+        told = ", ".join(PACKAGES[:-1])
+        yield Finding(
+            level="fine", check="packages", text=f"{told} and {PACKAGES[-1]} are overtile's"
+        )

@@ -1,0 +1,1 @@
+"""Any callable as the ranks of torch.distributed, on Dask workers."""

@@ -1,0 +1,181 @@
+"""What a rank needs of torch: its device, the meeting with its peers, and the loss of one.
+
+The one module of this package that imports torch; it is loaded on workers only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # it says so itself
+
+from .channel import Meeting, Seat
+
+GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
+NCCL_RAISES = "TORCH_NCCL_BLOCKING_WAIT"
+"""With it, an NCCL collective that fails raises; without, it ends the worker's process."""
+_TRANSPORT = re.compile(r"\bgloo\b|nccl|connection (closed|reset|refused)|broken pipe", re.I)
+
+
+def describe_device() -> dict[str, Any]:
+    """Return what this process computes on, and what the driver needs to choose a backend."""
+    if not torch.cuda.is_available():
+        return {"device": "cpu", "gpu": None, "nccl": False}
+    gpu = str(torch.cuda.get_device_properties(0).uuid)
+    return {"device": "cuda:0", "gpu": gpu, "nccl": dist.is_nccl_available()}
+
+
+def open_store(host: str, *, timeout_s: float) -> TCPStore:
+    """Return a store that listens on a free port of this host's address, and nowhere else."""
+    family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+    listener = socket.create_server((host, 0), family=family)
+    port = listener.getsockname()[1]
+    return TCPStore(
+        host, port, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout_s),
+        master_listen_fd=listener.detach(),
+    )  # fmt: skip
+
+
+@contextmanager
+def joined(
+    seat: Seat,
+    meeting: Meeting,
+    *,
+    host: str,
+    store: TCPStore | None,
+    is_called_off: Callable[[], bool],
+) -> Iterator[Callable[[], None]]:
+    """Join the process group of all ranks, and leave nothing of it behind in this process.
+
+    host: this worker's own. store: rank 0's own, which it opened. Yields a function that waits for
+    all ranks however long they take; it raises DistStoreError where that is called off.
+    """
+    timeout = timedelta(seconds=seat.timeout_s)
+    store = store or TCPStore(meeting.host, meeting.port, is_master=False, timeout=timeout)
+    nccl = "nccl" in meeting.backend
+    with _environment(_variables(host, nccl=nccl)), _destroyed():
+        dist.init_process_group(
+            meeting.backend, store=store, rank=seat.rank, world_size=seat.world_size,
+            timeout=timeout, device_id=torch.device("cuda:0") if nccl else None,
+        )  # fmt: skip
+        meet = _Meet(store, seat, is_called_off)
+        yield meet
+        meet()
+        meet.outlast_the_others()
+
+
+@contextmanager
+def _destroyed() -> Iterator[None]:
+    """Destroy the process group on leaving, however far it came."""
+    try:
+        yield
+    except BaseException:
+        if dist.group.WORLD is not None:
+            dist.group.WORLD.abort()  # NCCL would wait for peers that are gone
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+class _Meet:
+    """Wait for all ranks through the store, which has no timeout while they are on their way."""
+
+    def __init__(self, store: TCPStore, seat: Seat, is_called_off: Callable[[], bool]) -> None:
+        self._store, self._seat, self._is_called_off = store, seat, is_called_off
+        self._count = 0
+
+    def __call__(self) -> None:
+        """Return when every rank is here."""
+        self._count += 1
+        self._wait_for_all(f"meet-{self._count}")
+
+    def outlast_the_others(self) -> None:
+        """Let rank 0, whose store it is, be the last to leave."""
+        if self._seat.rank == 0:
+            self._wait_for_all("closing")
+        else:
+            self._store.add("closing", 1)
+
+    def _wait_for_all(self, key: str) -> None:
+        here = self._store.add(key, 1)
+        while here < self._seat.world_size:
+            if self._is_called_off():
+                raise dist.DistStoreError(f"rank {self._seat.rank} waited for the others in vain")
+            time.sleep(0.02)
+            here = self._store.add(key, 0)
+
+
+def peer_failed(error: BaseException | None) -> bool:
+    """Return whether an error, or what led to it, comes from the connection to other ranks.
+
+    gloo raises plain RuntimeErrors, told by their text; a lost peer shows as one of these.
+    """
+    while error is not None:
+        if isinstance(error, dist.DistError):
+            return True
+        if type(error) is RuntimeError and _TRANSPORT.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def how_it_failed(error: BaseException) -> str:
+    """Return in a few words how the connection to other ranks was lost.
+
+    What gloo and NCCL say themselves are lines of their sources, and addresses of theirs.
+    """
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    said = " ".join(texts).lower()
+    if "timed out" in said or "timeout" in said:
+        return "another rank did not answer in time"
+    return "the connection to another rank broke"
+
+
+def _variables(host: str, *, nccl: bool) -> dict[str, str]:
+    """Return environment variables for the process group; what a user has set is left alone.
+
+    gloo takes the interface to which the hostname resolves, which on many machines is loopback
+    though the others are elsewhere: it is told the interface that the worker listens on.
+    """
+    variables = {NCCL_RAISES: "1"} if nccl else {}
+    if interface := interface_of(host):
+        variables[GLOO_INTERFACE] = interface
+    return {name: value for name, value in variables.items() if name not in os.environ}
+
+
+def interface_of(host: str) -> str | None:
+    """Return the network interface that has a host's IPv4 address; None where none has."""
+    from distributed.utils import get_ip_interface
+
+    address = ip_address(socket.gethostbyname(host)) if ":" not in host else ip_address(host)
+    for _, name in socket.if_nameindex():
+        with suppress(ValueError, KeyError):
+            own = ip_address(get_ip_interface(name))
+            if own == address or (own.is_loopback and address.is_loopback):
+                return name
+    return None
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)

@@ -1,0 +1,130 @@
+"""The Prefect flow ``announce-volumes``: one look into a folder, one event per finished volume.
+
+On a schedule, with an automation behind it, volumes are segmented as they arrive:
+deploy/examples/new-volumes.yaml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+from prefect.events import Event
+from prefect.events.clients import get_events_client
+from zarr.storage import FsspecStore
+
+from deploy.clusters.profiles import state_directory
+from pipeline.base.errors import VolumeError
+from pipeline.base.store_errors import explained
+from pipeline.base.stores import (
+    is_local,
+    joined,
+    list_names,
+    normalised_uri,
+    open_store,
+    read_node,
+    wait_for,
+)
+
+EVENT = "overtile.volume.finished"
+
+
+@flow(name="announce-volumes")
+async def announce_volumes(
+    folder: str, settle_s: float = 300.0, marker: str | None = None
+) -> list[str]:
+    """Emit an event for each volume in a folder that is finished, once; return their URIs.
+
+    A volume is finished when Zarr metadata is at its root and, with a marker, a file of that name
+    lies beside it; without one, when no file in it has changed for so many seconds. What overtile
+    itself wrote is no new volume. What was announced is kept on the machine that announced it.
+
+    Args:
+        folder: A folder or s3://bucket/prefix that holds volumes, each a folder of its own
+        settle_s: Seconds without a change after which a volume is finished
+        marker: Name of a file that whoever writes a volume puts into it at the end
+    """
+    uri = normalised_uri(folder)
+    known = announced_in(uri)
+    finished = [
+        volume
+        for volume in volumes_in(uri)
+        if volume not in known and is_finished(volume, settle_s=settle_s, marker=marker)
+    ]
+    for volume in finished:
+        await announce(volume)
+        note_announced(uri, volume)
+        get_run_logger().info("announced: %s", volume)
+    return finished
+
+
+def volumes_in(folder: str) -> list[str]:
+    """Return the volumes directly in a folder that are not our own outputs. Raises VolumeError."""
+    names = list_names(folder)
+    if names is None:
+        raise VolumeError(f"{folder} cannot be listed: give a folder or prefix that can")
+    uris = [joined(folder, name) for name in names if not name.startswith(".")]
+    return [uri for uri in uris if read_node(uri) and not read_node(uri, path="run")]
+
+
+def is_finished(volume: str, *, settle_s: float, marker: str | None) -> bool:
+    """Return whether nobody writes a volume any more."""
+    if marker is not None:
+        with explained(VolumeError, joined(volume, marker)):
+            return wait_for(open_store(volume).exists(marker), timeout_s=30)
+    return time.time() - changed_at(volume) >= settle_s
+
+
+def changed_at(volume: str) -> float:
+    """Return when the newest file of a volume was written, in seconds since 1970."""
+    if is_local(volume):
+        times = [path.lstat().st_mtime for path in Path(volume).rglob("*")]
+        return max(times, default=0.0)
+    store = open_store(volume)
+    assert isinstance(store, FsspecStore)
+    with explained(VolumeError, volume):
+        found = wait_for(store.fs._find(store.path, detail=True), timeout_s=600)
+    try:
+        return max(float(each["LastModified"].timestamp()) for each in found.values())
+    except KeyError:
+        raise VolumeError(
+            f"{volume}: this store does not tell when a file was written; say which file marks a "
+            "volume as finished (marker)"
+        ) from None
+
+
+async def announce(volume: str) -> None:
+    """Send the event and wait until the server has it."""
+    event = Event(
+        event=EVENT,
+        resource={
+            "prefect.resource.id": f"overtile.volume.{volume}",
+            "prefect.resource.name": volume,
+        },
+        payload={"uri": volume, "name": volume.rpartition("/")[2].removesuffix(".zarr")},
+    )
+    async with get_events_client(checkpoint_every=1) as client:
+        await client.emit(event)
+
+
+def announced_in(folder: str) -> set[str]:
+    """Return the volumes of a folder that were announced from this machine."""
+    try:
+        return set(_record_of(folder).read_text().splitlines())
+    except FileNotFoundError:
+        return set()
+
+
+def note_announced(folder: str, volume: str) -> None:
+    """Remember that a volume was announced; to announce it again, delete its line."""
+    record = _record_of(folder)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with record.open("a") as file:
+        file.write(f"{volume}\n")
+
+
+def _record_of(folder: str) -> Path:
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
+    return state_directory() / "announced" / f"{digest}.txt"

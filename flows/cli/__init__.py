@@ -1,0 +1,1 @@
+"""The command ``overtile``: one module per command."""

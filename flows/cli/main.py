@@ -1,0 +1,111 @@
+"""The console script ``overtile``. Exit 0: done; 1: failed, says how to resume; 2: bad input.
+
+75 (EX_TEMPFAIL): segment or finish got SIGUSR1, ended early, and wants to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from pipeline.base.errors import OvertileError, RunDrainedError, RunError
+
+from ..signals.drain import BEFORE_RUN, EXIT_DRAINED, asked_before_run
+from ..signals.interrupted import interrupted, stop
+from ..text.terminal import say
+
+COMMANDS = {
+    "segment": "segment a volume: Zarr in, OME-Zarr out",
+    "finish": "end an output that segment --shard made: its pyramid and report",
+    "plan": "print what segment would do and cost; runs nothing",
+    "train": "train a U-Net on labelled volumes, on the same cluster",
+    "evaluate": "score a prediction against the truth",
+    "weights": "print what a weights file is",
+    "submit": "segment in a Slurm job of its own, that goes on until it is done",
+    "status": "tell how far an output is, from any machine",
+    "cluster": "start, look at or stop one that outlives a run",
+    "preflight": "look whether a run could start: versions, files, room, devices",
+    "prefect": "start, look at or stop Prefect with overtile's deployments",
+    "demo": "segment a volume that it makes itself, and score it",
+}
+"""Each is a module ``flows.cli.NAME`` with ``add_arguments(parser)`` and ``run(options)``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = _joined(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    options.given = given[1:]
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        options.command(options)
+    except OvertileError as error:
+        say(f"overtile: {error}")
+        return 2
+    except RunDrainedError as error:
+        say(f"overtile: {error}")
+        return EXIT_DRAINED
+    except RunError as error:
+        say(f"overtile: {error}")
+        return 1
+    except BrokenPipeError:
+        return 1
+    except (KeyboardInterrupt, Exception) as error:
+        if not interrupted(error):
+            raise
+        if asked_before_run():  # the signal came while segment was about to take it
+            say(f"overtile: {BEFORE_RUN}")
+            return EXIT_DRAINED
+        say("overtile: stopped; what is done is kept: start the same command again to go on")
+        return 1
+    return 0
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a value that starts like ``-2,4`` tied to its option by ``=``.
+
+    argparse would take it for an option, and complain of a missing value instead of a bad one.
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-\d", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, as all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"overtile: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="overtile",
+        description="Segment microscopy volumes that fit on no single machine. Tiled equals whole.",
+        epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input; "
+        "75 drained: SIGUSR1 lets segment and finish end early, blocks in flight done; start the "
+        "same command again to go on.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, about in COMMANDS.items():
+        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        module = import_module(f"flows.cli.{name}")
+        module.add_arguments(sub)
+        sub.set_defaults(command=module.run)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"overtile {version('overtile')}"

@@ -1,0 +1,139 @@
+"""``overtile status``: how far an output is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..text.terminal import counted, duration_text, rate_text
+
+if TYPE_CHECKING:
+    from pipeline.ledger.status import RunStatus, ShareStatus
+
+MOST_NAMED = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``overtile status``."""
+    parser.add_argument("output", metavar="OUTPUT", help="of a run: a path, s3://…, https://…")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Tell how far an output is."""
+    from pipeline.ledger.status import read_status
+
+    status = read_status(options.output)
+    if options.json:
+        print(json.dumps(status_json(status), indent=2))
+    else:
+        print(status_text(status, now=datetime.now(UTC)))
+
+
+def status_text(status: RunStatus, *, now: datetime) -> str:
+    """Return how far an output is, for a person."""
+    rows = [("", status.output), *_rows(status, now)]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
+    made, figures = status.provenance, status.figures
+    rows = [
+        ("stage", stage_text(status)),
+        ("blocks", f"{status.done:,} of {status.blocks:,} done, {share_text(status)}"),
+    ]
+    if len(status.shares) > 1:
+        rows += [_share_row(share, of=len(status.shares)) for share in status.shares]
+    if status.set_aside:
+        rows.append(("set aside", _set_aside_text(status)))
+    if (speed := status.blocks_per_s) is not None:
+        voxels = rate_text(figures.voxels / figures.seconds / 1e6)
+        each = " of a share" if len(status.shares) > 1 else ""
+        rows.append(("speed", f"{rate_text(speed)} blocks/s, {voxels} Mvoxel/s{each}"))
+        rows.append(("computed", f"{figures.voxels:,} voxels in {duration_text(figures.seconds)}"))
+    if status.seconds_left:
+        at_once = ", all shares at once" if len(status.shares) > 1 else ""
+        rows.append(("left", f"{duration_text(status.seconds_left)} at this speed{at_once}"))
+    rows.append(("last written", _ago_text(status.written, now)))
+    if made:
+        rows += [
+            ("input", f"{made['input']} {made['input_path']}".rstrip()),
+            ("made by", f"overtile {made['overtile']}, begun {made['created']}"),
+            ("weights", made["weights"]["digest"][:12]),
+        ]
+    return rows
+
+
+def _share_row(share: ShareStatus, *, of: int) -> tuple[str, str]:
+    aside = f", {len(share.set_aside)} set aside" if share.set_aside else ""
+    return f"shard {share.number}/{of}", f"{share.done:,} of {share.blocks:,} done{aside}"
+
+
+def stage_text(status: RunStatus) -> str:
+    """Return what the output is at, and what a person does about it."""
+    if status.pyramid:
+        return "complete"
+    if not status.created:
+        return "being made, or its making was ended: start the run again"
+    if status.set_aside and not status.missing:
+        return "blocks failed: start the run again to try them once more"
+    if status.done == status.blocks:
+        how = "overtile finish builds it" if len(status.shares) > 1 else "the run builds it"
+        return f"all blocks are done, the pyramid is not there yet: {how}"
+    return "not complete: it is being worked on, or waits for the run to be started again"
+
+
+def share_text(status: RunStatus) -> str:
+    """Return the share of blocks that are done; 100 % only where it is all of them.
+
+    Rounded down: 999 of 1,000 are 99.9 %, and 9,999 of 10,000 too.
+    """
+    return f"{status.done * 1000 // max(1, status.blocks) / 10:.1f} %"
+
+
+def _set_aside_text(status: RunStatus) -> str:
+    named = "; ".join(",".join(map(str, index)) for index in status.set_aside[:MOST_NAMED])
+    more = len(status.set_aside) - MOST_NAMED
+    return f"{counted(len(status.set_aside), 'block')} (z,y,x): {named}" + (
+        f" and {more} more" if more > 0 else ""
+    )
+
+
+def _ago_text(written: datetime | None, now: datetime) -> str:
+    if written is None:
+        return "the store does not tell"
+    ago = max(0.0, (now - written).total_seconds())
+    return f"{written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {duration_text(ago)} ago"
+
+
+def status_json(status: RunStatus) -> dict[str, Any]:
+    """Return how far an output is as JSON values."""
+    return {
+        "output": status.output,
+        "blocks": status.blocks,
+        "done": status.done,
+        "missing": status.missing,
+        "set_aside": [list(index) for index in status.set_aside],
+        "pyramid": status.pyramid,
+        "levels": status.levels,
+        "created": status.created,
+        "blocks_per_s": status.blocks_per_s,
+        "seconds_left": status.seconds_left,
+        "figures": status.figures.to_json(),
+        "shares": [
+            {
+                "shard": f"{share.number}/{len(status.shares)}",
+                "blocks": share.blocks,
+                "done": share.done,
+                "set_aside": len(share.set_aside),
+                "blocks_per_s": share.blocks_per_s,
+            }
+            for share in status.shares
+        ],
+        "last_written": status.written.isoformat() if status.written else None,
+        "job": dict(status.job),
+        "provenance": dict(status.provenance),
+    }

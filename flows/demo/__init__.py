@@ -1,0 +1,1 @@
+"""The demo: a volume with known truth, segmented and scored."""

@@ -1,0 +1,114 @@
+"""A made-up volume of cells, and the truth about it: something to segment where no data is at hand.
+
+It looks like stained tissue under a confocal microscope: cells side by side with thin, uneven,
+wavy membranes; in them a nucleus with a faint rim, bright vesicles and short rods; a blur that is
+longer in z, uneven light, few photons. Rods, vesicles and light make sure that no threshold finds
+the membranes. Whatever decides the picture is drawn from ``seed``; nothing is downloaded.
+
+Every chunk is rendered on its own from a small ``Scene`` and is written once, so a volume of any
+size takes the memory of a few chunks, and no chunk border can be seen in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import zarr
+
+from pipeline.base.errors import GeometryError, OutputError, VolumeError
+from pipeline.base.geometry import Box
+
+from .scene import RECIPE, VOXEL_SIZE_UM, Scene, Shape3, Sizes3, render
+
+CLASS_NAMES = ("cell interior", "membrane")
+CHUNK: Shape3 = (32, 128, 128)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoVolume:
+    """Where the two volumes lie, and what is known about them. Axes are z, y, x."""
+
+    raw_uri: str
+    truth_uri: str
+    shape: Shape3
+    seed: int
+    voxel_size_um: Sizes3 = VOXEL_SIZE_UM
+    class_names: tuple[str, ...] = CLASS_NAMES
+
+
+def make_demo_volume(
+    directory: str | os.PathLike[str], *, shape: Shape3 = (64, 256, 256), seed: int = 0
+) -> DemoVolume:
+    """Write ``raw.zarr`` and ``truth.zarr`` into ``directory``, both OME-Zarr 0.5 with one level.
+
+    raw: uint8 grey values. truth: uint8, 0 = inside a cell, 1 = membrane. Axes z y x, voxels of
+    0.2 × 0.1 × 0.1 µm. A volume of the same shape and seed that is there already is left as it is.
+    Raises GeometryError for an empty shape, VolumeError for a negative seed, OutputError where
+    something else is in the way.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise GeometryError(f"a demo volume has three axes of at least one voxel, not {shape}")
+    if seed < 0:
+        raise VolumeError(f"seed is {seed}: give 0 or more")
+    root = os.fspath(directory).rstrip("/")
+    demo = DemoVolume(
+        raw_uri=f"{root}/raw.zarr", truth_uri=f"{root}/truth.zarr", shape=shape, seed=seed
+    )
+    recipe = {"recipe": RECIPE, "shape": list(shape), "seed": seed}
+    missing = [u for u in (demo.raw_uri, demo.truth_uri) if not _is_made(u, recipe=recipe)]
+    if missing:
+        _write(demo, missing, recipe=recipe)
+    return demo
+
+
+def _write(demo: DemoVolume, missing: list[str], *, recipe: dict[str, Any]) -> None:
+    """Render the volume chunk by chunk into those of its two files that are missing."""
+    scene = Scene(demo.shape, demo.seed)
+    groups = {uri: _create(uri, shape=demo.shape) for uri in missing}
+    for box in _chunks(demo.shape):
+        raw, truth = render(box, scene=scene)
+        for uri, group in groups.items():
+            level = group["0"]
+            assert isinstance(level, zarr.Array)
+            level[box.slices] = raw if uri == demo.raw_uri else truth
+    for group in groups.values():
+        group.attrs["overtile_demo"] = recipe  # last: it says that nothing is missing
+
+
+def _chunks(shape: Shape3) -> Iterator[Box]:
+    """Yield the boxes of all chunks, clipped to the volume."""
+    steps = [range(0, size, step) for size, step in zip(shape, CHUNK, strict=True)]
+    for start in itertools.product(*steps):
+        yield Box.of_shape(CHUNK).shifted(start).clipped_to(Box.of_shape(shape))
+
+
+def _is_made(uri: str, *, recipe: dict[str, Any]) -> bool:
+    """Return whether the volume is there and whole; raise OutputError if another thing is."""
+    try:
+        found = zarr.open_group(uri, mode="r").attrs.get("overtile_demo")
+    except (FileNotFoundError, ValueError):
+        found = None
+        if not os.path.exists(uri):
+            return False
+    if found != recipe:
+        raise OutputError(f"{uri} is there and is not this demo volume: remove it, or go elsewhere")
+    return True
+
+
+def _create(uri: str, *, shape: Shape3) -> zarr.Group:
+    """Create an OME-Zarr 0.5 image of one level (uint8, axes z y x) that holds no voxel yet."""
+    group = zarr.open_group(uri, mode="w-", zarr_format=3)
+    group.create_array(
+        "0", shape=shape, dtype="uint8", chunks=CHUNK, fill_value=0, dimension_names=list("zyx")
+    )
+    axes = [{"name": a, "type": "space", "unit": "micrometer"} for a in "zyx"]
+    scale = [{"type": "scale", "scale": list(VOXEL_SIZE_UM)}]
+    datasets = [{"path": "0", "coordinateTransformations": scale}]
+    name = uri.rsplit("/", 1)[-1].removesuffix(".zarr")
+    image: Any = {"name": name, "axes": axes, "datasets": datasets}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    return group

@@ -1,0 +1,1 @@
+"""Prefect: its server, deployments and artifacts."""

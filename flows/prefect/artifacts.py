@@ -1,0 +1,76 @@
+"""What Prefect's UI shows of a run: its progress, the Dask dashboard, the report.
+
+Artifacts are sent from a side thread: a server that is slow or away never holds up the blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+
+from pipeline.report.report import Report, to_markdown
+from pipeline.segmentation.run import SegmentRun
+
+from ..text.terminal import progress_text
+
+UPDATE_EVERY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+def link_dashboard(link: str) -> None:
+    """Make the Dask dashboard a link artifact."""
+    create_link_artifact(
+        link, link_text="Dask dashboard", key="dask-dashboard",
+        description="Live while the run lasts: task stream, memory, fine performance metrics",
+    )  # fmt: skip
+
+
+@contextmanager
+def progress_shown(run: SegmentRun) -> Iterator[None]:
+    """Keep a progress artifact up to date while inside."""
+    over = threading.Event()
+    context = copy_context()
+
+    def report() -> None:
+        artifact = create_progress_artifact(0.0, key="segment-progress", description="starting")
+        assert isinstance(artifact, UUID)  # a coroutine only where an event loop runs
+        while True:
+            ended = over.wait(UPDATE_EVERY_S)
+            progress = run.progress()
+            percent = 100 * progress.done / progress.blocks
+            update_progress_artifact(artifact, percent, description=progress_text(progress))
+            if ended:
+                return
+
+    def guarded() -> None:
+        try:
+            report()
+        except Exception as error:
+            _log.warning("the progress artifact is no longer updated: %s", error)
+
+    thread = threading.Thread(target=lambda: context.run(guarded), name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=2 * UPDATE_EVERY_S)
+
+
+def show_report(report: Report) -> None:
+    """Make the report a markdown artifact, with its pictures inside."""
+    create_markdown_artifact(
+        to_markdown(report), key="segment-report", description="What the run came to"
+    )

@@ -1,0 +1,1 @@
+"""What a run asks of every worker before it starts."""

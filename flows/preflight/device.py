@@ -1,0 +1,124 @@
+"""What workers compute on: GPU, driver, torch's build, and memory against a tile.
+
+This module is imported by workers: torch is imported only where there is a driver.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+from deploy.preflight.findings import Answers, Check, Finding, failures, grouped, named
+
+from ..text.plan import size_text
+
+SMI_S = 5.0
+_CUDA = "'overtile[cuda]', or 'overtile[cuda12]' for CUDA 12"
+
+
+def device_check(tile_bytes: int = 0) -> Check:
+    """Return a check of the workers' devices. tile_bytes: memory that one tile takes."""
+    return Check(name="device", ask=describe_device, judge=partial(device_findings, tile_bytes))
+
+
+def describe_device() -> dict[str, Any] | None:
+    """Return what this process's GPU is and has; None where there is no driver for one.
+
+    torch is imported only where there is a driver: elsewhere the answer is known without it.
+    """
+    if (smi := shutil.which("nvidia-smi")) is None or (told := _told_by(smi)) is None:
+        return None
+    from unet.predict.runtime import device_memory_bytes
+
+    name, driver, total_mib, used_mib = told
+    return {
+        "name": name, "driver": driver, "memory_bytes": int(total_mib) * 2**20,
+        "free_bytes": (int(total_mib) - int(used_mib)) * 2**20, "torch": version("torch"),
+        "cuda": _cuda_of_torch(), "used_by_torch": device_memory_bytes() > 0,
+    }  # fmt: skip
+
+
+def _told_by(smi: str) -> list[str] | None:
+    """Return name, driver, memory and used memory (MiB) of the first GPU that we may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    command = [
+        smi, f"--id={visible}", "--query-gpu=name,driver_version,memory.total,memory.used",
+        "--format=csv,noheader,nounits",
+    ]  # fmt: skip
+    try:
+        said = subprocess.run(  # noqa: S603  the driver's own command
+            command, capture_output=True, text=True, timeout=SMI_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    values = [value.strip() for value in said.stdout.partition("\n")[0].split(",")]
+    is_told = said.returncode == 0 and len(values) == 4 and all(map(str.isdigit, values[2:]))
+    return values if is_told else None
+
+
+def _cuda_of_torch() -> str | None:
+    """Return the CUDA that torch was built for, from the file that says so; None for the CPU."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    with suppress(OSError, SyntaxError):
+        cuda = run_path(str(Path(spec.origin).parent / "version.py")).get("cuda")
+        return str(cuda) if cuda else None
+    return None
+
+
+def device_findings(tile_bytes: int, answers: Answers) -> Iterator[Finding]:
+    """Yield what the workers compute on, and what is in the way of their GPUs."""
+    gpus = {who: gpu for who, gpu in answers.items() if isinstance(gpu, dict)}
+    warnings = {
+        who: f"cannot tell its device ({why}): look at nvidia-smi there"
+        for who, why in failures(answers).items()
+    }
+    for who, gpu in gpus.items():
+        if complaint := _gpu_complaint(gpu, tile_bytes):
+            warnings[who] = complaint
+    without = [who for who, gpu in answers.items() if gpu is None]
+    if gpus and without:
+        told = "has no GPU, others have one: it slows the run down; leave it out"
+        warnings |= dict.fromkeys(without, told)
+    for text, workers in grouped(warnings):
+        yield Finding(level="warning", check="device", text=f"{named(workers)} {text}")
+    good = {who: _gpu_text(gpu) for who, gpu in gpus.items() if who not in warnings}
+    for text, workers in grouped(good):
+        yield Finding(level="fine", check="device", text=f"{named(workers)} computes on {text}")
+    if without and not gpus:
+        yield Finding(level="fine", check="device", text=f"{named(without)} computes on the CPU")
+
+
+def _gpu_complaint(gpu: dict[str, Any], tile_bytes: int) -> str:
+    """Return what is in the way of a worker's GPU; nothing where nothing is."""
+    if gpu["cuda"] is None:
+        return f"has {gpu['name']} and torch {gpu['torch']} for the CPU: pip install {_CUDA}"
+    if not gpu["used_by_torch"]:
+        return (
+            f"has {gpu['name']}, which torch {gpu['torch']} for CUDA {gpu['cuda']} cannot use with "
+            f"driver {gpu['driver']}: update the driver, or pip install {_CUDA}"
+        )
+    if tile_bytes > gpu["free_bytes"]:
+        return (
+            f"has {size_text(gpu['free_bytes'])} of {size_text(gpu['memory_bytes'])} free on its "
+            f"GPU, a tile takes {size_text(tile_bytes)}: end what else is there, or take smaller "
+            "tiles (--tile-memory)"
+        )
+    return ""
+
+
+def _gpu_text(gpu: dict[str, Any]) -> str:
+    return (
+        f"{gpu['name']} ({size_text(gpu['memory_bytes'])}, driver {gpu['driver']}, torch "
+        f"{gpu['torch']} for CUDA {gpu['cuda']})"
+    )

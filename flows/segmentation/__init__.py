@@ -1,0 +1,1 @@
+"""A segmentation as every front end runs it."""

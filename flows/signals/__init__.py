@@ -1,0 +1,1 @@
+"""Signals: a drain, and a stop."""

@@ -1,0 +1,167 @@
+"""A plan as text for a person: what would be read, computed and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.base.geometry import shape_text
+from pipeline.base.store_errors import redacted
+from pipeline.ledger.ledger import blocks_done
+from pipeline.segmentation.prepare import Prepared
+
+UNITS = {
+    "meter": "m", "centimeter": "cm", "millimeter": "mm", "micrometer": "µm", "um": "µm",
+    "nanometer": "nm", "angstrom": "Å",
+}  # fmt: skip
+"""Units of length that OME-Zarr names, as they are written."""
+
+
+def size_text(size_bytes: float) -> str:
+    """Return bytes as a person reads them.
+
+    >>> size_text(8 * 2**30)
+    '8.0 GiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size_bytes < 1024 or unit == "TiB":
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    raise AssertionError
+
+
+def flops_text(flops: float) -> str:
+    """Return operations as a person reads them.
+
+    >>> flops_text(3.07e12)
+    '3.07 TFLOP'
+    """
+    for unit in ("", "k", "M", "G", "T", "P", "E"):
+        if flops < 1000 or unit == "E":
+            return f"{flops:.3g} {unit}FLOP"
+        flops /= 1000
+    raise AssertionError
+
+
+def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
+    """Return the plan as (name, value) rows."""
+    budget, plan, source = prepared.budget, prepared.plan, prepared.source
+    per_voxel = budget.flops / budget.voxels
+    images = ", ".join(
+        f"{image.name} {shape_text(image.shapes[0])} {image.dtype}, {len(image.shapes)} level(s)"
+        for image in prepared.images
+    )
+    tile, block = size_text(budget.tile_memory_bytes), size_text(budget.block_memory_bytes)
+    return [
+        ("volume", f"{shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}"),
+        ("array", source.path or "the root of the store"),
+        ("channels", channels_text(prepared)),
+        ("voxel size", voxel_size_text(prepared)),
+        ("classes", ", ".join(prepared.predictor.class_names)),
+        ("weights", prepared.predictor.digest[:12]),
+        *prepared.predictor.settings().items(),
+        ("normalisation", record_text(prepared.record)),
+        ("output", f"OME-Zarr {prepared.request.format}: {images}"),
+        ("", output_action_text(prepared)),
+        ("engine", prepared.request.engine),
+        ("blocks", f"{budget.blocks:,} of {shape_text(plan.core)} voxels"),
+        ("grid", shape_text(plan.grid)),
+        ("regions", f"{budget.regions:,}"),
+        ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels"),
+        ("halo, divisor", f"{shape_text(plan.halo.low)}, {shape_text(plan.divisor)}"),
+        ("read", f"{size_text(budget.bytes_read)}"),
+        ("read in whole chunks", f"{size_text(budget.bytes_read_in_whole_chunks)}"),
+        ("read amplification", f"{budget.read_amplification:.2f} from the store"),
+        ("", f"{budget.tile_amplification:.2f} into the network"),
+        ("written", f"{size_text(budget.bytes_written)} before compression"),
+        ("files", f"{budget.files:,} at full resolution"),
+        ("memory per worker", size_text(budget.worker_memory_bytes)),
+        ("", f"{tile} for a tile, {block} for each of three blocks in hand"),
+        ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
+    ]
+
+
+def output_action_text(prepared: Prepared) -> str:
+    """Return what a run would do with the output that is there, or is not."""
+    where = redacted(prepared.request.output)
+    if prepared.output_action == "created":
+        return f"to be made at {where}"
+    if prepared.output_action == "replaced":
+        return f"what is at {where} would be deleted first"
+    done = blocks_done(prepared.request.output)
+    return f"to be gone on with at {where}: {done:,} of {len(prepared.plan):,} blocks are done"
+
+
+def channels_text(prepared: Prepared) -> str:
+    """Return which channels are read, in the order in which the network gets them."""
+    chosen = prepared.source.channels
+    if chosen is None:
+        return f"all, {prepared.source.channel_count}"
+    return ", ".join(map(str, chosen))
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """Return a normalisation as the shell says it.
+
+    >>> record_text({"kind": "range", "low": 0, "high": 255})
+    'range 0 to 255'
+    """
+    text = str(record["kind"])
+    if "low" in record:
+        text += f" {record['low']:g} to {record['high']:g}"
+    return text + (f", measured on level {record['level']}" if "level" in record else "")
+
+
+def voxel_size_text(prepared: Prepared) -> str:
+    """Return the voxel size with its unit."""
+    source = prepared.source
+    size = " × ".join(f"{v:g}" for v in source.voxel_size[3 - len(source.spatial_axes) :])
+    unit = next((u for u in reversed(source.unit) if u), None)
+    return f"{size} {unit_text(unit)}" if unit else f"{size}, no unit stated"
+
+
+def unit_text(unit: str) -> str:
+    """Return a unit of length as a person writes it.
+
+    >>> unit_text("micrometer"), unit_text("um"), unit_text("parsec")
+    ('µm', 'µm', 'parsec')
+    """
+    return UNITS.get(unit, unit)
+
+
+def plan_text(prepared: Prepared) -> str:
+    """Return the plan as aligned lines."""
+    rows = plan_rows(prepared)
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    return "\n".join([*lines, *(f"note: {note}" for note in prepared.notes)])
+
+
+def plan_json(prepared: Prepared) -> dict[str, Any]:
+    """Return the plan as JSON values."""
+    from dataclasses import asdict
+
+    return {
+        "input": redacted(prepared.source.uri),
+        "shape": list(prepared.source.shape),
+        "axes": prepared.source.axes,
+        "dtype": prepared.source.dtype,
+        "voxel_size": list(prepared.source.voxel_size),
+        "weights": {"digest": prepared.predictor.digest, **prepared.predictor.settings()},
+        "normalisation": dict(prepared.record),
+        "output": redacted(prepared.request.output),
+        "output_action": prepared.output_action,
+        "format": prepared.request.format,
+        "engine": prepared.request.engine,
+        "images": [
+            {"name": image.name, "dtype": image.dtype, "shapes": [list(s) for s in image.shapes]}
+            for image in prepared.images
+        ],
+        "block": list(prepared.plan.core),
+        "tile": list(prepared.plan.tile),
+        "halo": list(prepared.plan.halo.low),
+        "divisor": list(prepared.plan.divisor),
+        "grid": list(prepared.plan.grid),
+        **asdict(prepared.budget),
+        "notes": list(prepared.notes),
+    }

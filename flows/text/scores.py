@@ -1,0 +1,197 @@
+"""An evaluation as tables for a person: aligned lines for a terminal, markdown for Prefect's UI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.base.geometry import shape_text
+from pipeline.evaluation.confusion import ConfusionMatrix
+from pipeline.evaluation.result import BEST_OF, Evaluation, Layer, present_classes
+
+_NAMES = {
+    "adapted_rand_error": "adapted Rand error",
+    "voi": "VOI (bits)",
+    "v_rand": "V-Rand",
+    "v_info": "V-Info",
+}
+_HOW = {
+    "ids": "ids as stored",
+    "components": "connected components",
+    "watershed": "boundary-seeded watershed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureTable:
+    """Rows of texts under a title; the first column names, the others are figures."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield aligned lines."""
+        every = (self.header, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+        yield self.title
+        for row in every:
+            first = row[0].ljust(widths[0])
+            rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+            yield "  " + "  ".join((first, *rest)).rstrip()
+
+    def markdown(self) -> Iterator[str]:
+        """Yield the lines of a markdown table."""
+        yield f"**{self.title}**\n"
+        yield _markdown_row(self.header)
+        yield _markdown_row(("---", *["---:"] * (len(self.header) - 1)))
+        yield from map(_markdown_row, self.rows)
+        yield ""
+
+
+def evaluation_text(evaluation: Evaluation) -> str:
+    """Return every table as aligned lines."""
+    lines = [summary(evaluation)]
+    for table in figure_tables(evaluation):
+        lines += ["", *table.lines()]
+    return "\n".join(lines)
+
+
+def evaluation_markdown(evaluation: Evaluation) -> str:
+    """Return every table as markdown."""
+    lines = [summary(evaluation), ""]
+    for table in figure_tables(evaluation):
+        lines += table.markdown()
+    return "\n".join(lines)
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Return one line: how much of what was compared."""
+    box = evaluation.box
+    where = "" if not any(box.start) else f" from {','.join(map(str, box.start))}"
+    return f"{shape_text(box.shape)} voxels{where}, of which {evaluation.voxels:,} count"
+
+
+def figure_tables(evaluation: Evaluation) -> Iterator[FigureTable]:
+    """Yield the tables of those figures that there are, the most wanted last."""
+    if len(evaluation.layers) > 1:
+        yield _thresholds(evaluation)
+    if evaluation.classes is not None:
+        yield _classes(evaluation, evaluation.classes)
+    if evaluation.pixels is not None:
+        yield _pixels(evaluation, evaluation.pixels)
+    if evaluation.objects is not None:
+        yield _matches(evaluation.objects)
+        yield _objects(evaluation, evaluation.objects)
+
+
+def _classes(evaluation: Evaluation, matrix: ConfusionMatrix) -> FigureTable:
+    rows = [
+        (f"{number} {evaluation.class_name(number)}", *_of_class(matrix, number),
+         f"{matrix.truth_voxels[number]:,}")
+        for number in present_classes(matrix)
+    ]  # fmt: skip
+    return FigureTable(
+        title=f"classes: pixel error {matrix.pixel_error:.4f}, mean IoU {matrix.mean_iou:.4f}",
+        header=("class", "IoU", "Dice", "precision", "recall", "true voxels"),
+        rows=tuple(rows),
+    )
+
+
+def _pixels(evaluation: Evaluation, layer: Layer) -> FigureTable:
+    matrix = layer.pixels
+    assert matrix is not None
+    return FigureTable(
+        title=f"{evaluation.plan.score_name} where score >= {layer.threshold:g}, the best "
+        f"threshold: pixel error {matrix.pixel_error:.4f}",
+        header=("class", "IoU", "Dice", "precision", "recall"),
+        rows=((evaluation.plan.score_name, *_of_class(matrix, 1)),),
+    )
+
+
+def _of_class(matrix: ConfusionMatrix, number: int) -> tuple[str, ...]:
+    figures = (matrix.iou, matrix.dice, matrix.precision, matrix.recall)
+    return tuple(f"{figure[number]:.4f}" for figure in figures)
+
+
+def _objects(evaluation: Evaluation, layer: Layer) -> FigureTable:
+    figures = layer.objects
+    assert figures is not None
+    assert evaluation.plan.request.objects is not None
+    parts = {
+        "adapted_rand_error": ("precision", figures.rand_precision, figures.rand_recall),
+        "voi": ("split", figures.voi_split, figures.voi_merge),
+        "v_rand": ("split", figures.v_rand_split, figures.v_rand_merge),
+        "v_info": ("split", figures.v_info_split, figures.v_info_merge),
+    }
+    rows = [
+        ("objects", f"{figures.predicted_objects:,}", f"true {figures.truth_objects:,}", "", "")
+    ]
+    for name, (first, one, other) in parts.items():
+        second = "recall" if first == "precision" else "merge"
+        best = evaluation.best(BEST_OF[name])
+        assert best is not None
+        rows.append(
+            (_NAMES[name], f"{getattr(figures, name):.4f}", f"{first} {one:.4f}",
+             f"{second} {other:.4f}", _best(name, best))
+        )  # fmt: skip
+    return FigureTable(
+        title=_objects_title(evaluation, layer),
+        header=("", "", "", "", "" if layer.threshold is None else "at its own best threshold"),
+        rows=tuple(rows),
+    )
+
+
+def _objects_title(evaluation: Evaluation, layer: Layer) -> str:
+    request = evaluation.plan.request
+    assert request.objects is not None
+    how = _HOW[request.objects] + (" of each slice" if request.per_slice else "")
+    at = "" if layer.threshold is None else f", boundary score < {layer.threshold:g}"
+    mean = f"; means over {len(layer.slices)} slices" if request.per_slice else ""
+    return f"objects: {how}{at}{mean}"
+
+
+def _best(name: str, layer: Layer) -> str:
+    if layer.threshold is None:
+        return ""
+    return f"{getattr(layer.objects, name):.4f} at {layer.threshold:g}"
+
+
+def _matches(layer: Layer) -> FigureTable:
+    assert layer.objects is not None
+    matches = layer.objects.matches
+    return FigureTable(
+        title="objects found, by the least IoU that counts",
+        header=("IoU", *(f"{match.iou:.2f}" for match in matches)),
+        rows=(
+            ("precision", *(f"{match.precision:.3f}" for match in matches)),
+            ("recall", *(f"{match.recall:.3f}" for match in matches)),
+            ("F1", *(f"{match.f1:.3f}" for match in matches)),
+        ),
+    )
+
+
+def _thresholds(evaluation: Evaluation) -> FigureTable:
+    """Return one row per threshold, of what there is."""
+    columns = []
+    if evaluation.pixels is not None:
+        columns.append("pixel error")
+    if evaluation.objects is not None:
+        columns += ["Rand error", "VOI split", "VOI merge", "V-Rand", "V-Info"]
+    rows = []
+    for layer in evaluation.layers:
+        figures: list[float] = []
+        if layer.pixels is not None:
+            figures.append(layer.pixels.pixel_error)
+        if (one := layer.objects) is not None:
+            figures += [
+                one.adapted_rand_error, one.voi_split, one.voi_merge, one.v_rand, one.v_info,
+            ]  # fmt: skip
+        rows.append((f"{layer.threshold:g}", *(f"{figure:.4f}" for figure in figures)))
+    return FigureTable(
+        title="by threshold of the score", header=("threshold", *columns), rows=tuple(rows)
+    )
+
+
+def _markdown_row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,142 @@
+"""Progress of a run for a person at a terminal, and plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.segmentation.progress import Progress
+    from pipeline.segmentation.run import SegmentRun
+
+BAR_EVERY_S = 0.25
+BAR_COLUMNS = 16
+"""Of a terminal's 80, the numbers need the rest."""
+PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
+"""Plain lines come quickly at first and once a minute later: a log of a long run stays short."""
+
+
+def say(text: str) -> None:
+    """Print one line for a person, at once; standard output stays for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds as a person reads them.
+
+    >>> duration_text(3725)
+    '1 h 02 min'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things as a person says it.
+
+    >>> counted(1, "block"), counted(12, "block")
+    ('1 block', '12 blocks')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def progress_text(progress: Progress) -> str:
+    """Return one plain line: how far, how fast, how long still."""
+    line = f"{progress.done}/{counted(progress.blocks, 'block')}"
+    if progress.set_aside:
+        line += f", {progress.set_aside} set aside"
+    if progress.stage == "done":
+        return f"{line}, done"
+    if not progress.workers:
+        return f"{line}, no workers: waiting"
+    if progress.stage == "pyramid":
+        return f"{line}, building the pyramid"
+    done_here = progress.done - progress.done_before
+    if not done_here:
+        return line + ", waiting for the first one"
+    seconds = max(progress.seconds, 1e-9)
+    left = (progress.blocks - progress.done) * seconds / done_here
+    return line + (
+        f", {rate_text(done_here / seconds)} blocks/s, "
+        f"{rate_text(progress.voxels_done / seconds / 1e6)} Mvoxel/s, "
+        f"{duration_text(left)} left"
+    )
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate with two digits that say something, however slow it is.
+
+    >>> rate_text(12.34), rate_text(0.00346)
+    ('12.34', '0.0035')
+    """
+    return f"{rate:.2f}" if rate >= 0.1 else f"{rate:.2g}"
+
+
+@contextmanager
+def shown(run: SegmentRun) -> Iterator[None]:
+    """Show the run's progress while inside; asks the run, never holds it up."""
+    if run.resumed_blocks:
+        say(f"resuming: {run.resumed_blocks} of {run.blocks} blocks are done already")
+    with _bar(run) if sys.stderr.isatty() else _lines(run):
+        yield
+
+
+@contextmanager
+def _lines(run: SegmentRun) -> Iterator[None]:
+    start = time.monotonic()
+
+    def pause_s() -> float:
+        return min(PLAIN_LONGEST_S, max(PLAIN_SHORTEST_S, (time.monotonic() - start) / 5))
+
+    with _repeating(pause_s, lambda: say(progress_text(run.progress()))):
+        yield
+
+
+@contextmanager
+def _bar(run: SegmentRun) -> Iterator[None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        BarColumn(BAR_COLUMNS),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("segment", total=run.blocks, text="")
+
+        def update() -> None:
+            progress = run.progress()
+            bar.update(task, completed=progress.done, text=progress_text(progress))
+
+        update()
+        with _repeating(lambda: BAR_EVERY_S, update):
+            try:
+                yield
+            finally:
+                update()
+
+
+@contextmanager
+def _repeating(pause_s: Callable[[], float], call: Callable[[], None]) -> Iterator[None]:
+    """Call something every so often from a side thread while inside."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(pause_s()):
+            call()
+
+    thread = threading.Thread(target=loop, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,57 @@
+"""A weights file as text for a person: what it is, and what it needs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.base.geometry import shape_text
+from unet import WeightsInfo
+
+from .plan import size_text
+
+
+def weights_json(info: WeightsInfo) -> dict[str, Any]:
+    """Return what a weights file says, as JSON values."""
+    config = info.config
+    return {
+        "digest": info.digest,
+        "size_bytes": info.size_bytes,
+        "parameters": info.parameters,
+        "dtype": info.dtype,
+        "config": config.to_dict(),
+        "halo": list(config.halo),
+        "divisor": list(config.divisor),
+        "tile_dependent_layers": list(config.tile_dependent_layers),
+        "class_names": list(info.class_names),
+        "normalisation": dict(info.normalisation) if info.normalisation else None,
+        "provenance": dict(info.provenance),
+    }
+
+
+def weights_text(info: WeightsInfo) -> str:
+    """Return what a weights file says, as aligned lines."""
+    config = info.config
+    record = info.normalisation
+    rows = [
+        ("network", f"U-Net, {config.dims}-D, {config.levels} levels, {config.base_channels} base "
+                    f"channels, norm {config.norm}, {info.parameters:,} parameters"),
+        ("input", f"{config.in_channels} channel(s)"),
+        ("classes", ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))),
+        ("halo", f"{shape_text(config.halo)} voxels per side"),
+        ("divisor", shape_text(config.divisor)),
+        ("kernels", " ".join(shape_text(kernel) for kernel in config.level_kernels)),
+        ("pooling", " ".join(shape_text(pool) for pool in config.level_pooling) or "none"),
+        ("normalisation", json.dumps(dict(record)) if record else "not stated"),
+        ("stored as", f"{info.dtype}, {size_text(info.size_bytes)}"),
+        ("digest", f"sha256 {info.digest}"),
+    ]  # fmt: skip
+    if config.tile_dependent_layers:
+        rows.append(("seams", f"{', '.join(config.tile_dependent_layers)}: tiled is not whole"))
+    rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

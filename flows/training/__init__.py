@@ -1,0 +1,1 @@
+"""A training as every front end runs it."""

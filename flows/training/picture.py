@@ -1,0 +1,42 @@
+"""The picture of a validation: a slice's grey values, its truth, and what the network says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.base.errors import TrainingFailedError
+from pipeline.report.pictures import (
+    classes_picture,
+    grey_picture,
+    panel,
+    png_bytes,
+    scores_picture,
+)
+from unet.training.validation import Picture
+
+
+def validation_picture(picture: Picture) -> bytes:
+    """Return raw, truth and prediction side by side, as PNG. Ignored voxels are class 0."""
+    truth_yx = np.maximum(picture.truth_yx, 0)
+    return png_bytes(
+        panel(
+            [
+                ("raw", grey_picture(picture.raw_cyx)),
+                ("truth", classes_picture(truth_yx)),
+                ("prediction", scores_picture(picture.scores_cyx)),
+            ]
+        )
+    )
+
+
+def draw_validation(picture: Picture, path: Path) -> None:
+    """Write the picture to a file. Raises TrainingFailedError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(validation_picture(picture))
+    except OSError as error:
+        raise TrainingFailedError(
+            f"{str(path)!r} cannot be written ({error}): make room, then go on with --resume"
+        ) from error

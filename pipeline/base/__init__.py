@@ -1,0 +1,1 @@
+"""What every room stands on: errors, geometry, stores, scheduling. Imports no other room."""

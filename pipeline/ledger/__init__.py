@@ -1,0 +1,1 @@
+"""Which blocks are done, under which job, and who may write."""

@@ -1,0 +1,69 @@
+"""What a run computes, and whether an output is of the same: everything that changes a voxel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..base.errors import OutputError
+from ..base.store_errors import redacted
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run computes: everything that changes a voxel of the output, as JSON values."""
+
+    parts: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the parts."""
+        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def differences(self, other: Mapping[str, Any]) -> str:
+        """Return what of ``other`` (what was stored) is not as here, for a person.
+
+        What is still ``auto`` here is decided on a worker, and differs from nothing yet.
+        """
+        names = sorted(name for name in {*self.parts, *other} if self.parts.get(name) != "auto")
+        differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
+        return "; ".join(
+            f"{name} was {_short(other.get(name))}, now {_short(self.parts.get(name))}"
+            for name in differing
+        )
+
+
+def check_job(output_uri: str, job: Job, stored: Mapping[str, Any]) -> None:
+    """Raise OutputError where the job that made an output is known to be another one."""
+    if differences := job.differences(stored):
+        raise _another_job(output_uri, differences)
+
+
+def check_digest(output_uri: str, job: Job, attributes: Mapping[str, Any]) -> None:
+    """Raise OutputError unless these attributes of a run group are those of this very job."""
+    stored: Any = attributes["job"]
+    if attributes.get("job_digest") != job.digest:
+        raise _another_job(output_uri, job.differences(stored))
+
+
+def _another_job(output_uri: str, differences: str) -> OutputError:
+    return OutputError(
+        f"{redacted(output_uri)} belongs to another job ({differences}): "
+        "choose another output, or replace it with --overwrite"
+    )
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    if re.fullmatch("[0-9a-f]{64}", text):
+        return f"{text[:12]}…"
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,51 @@
+"""What a run does with its output: create it, resume it, or replace it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from ..base.errors import OutputError
+from ..base.store_errors import redacted
+from ..output.guard import Found, check_output
+from .creation import is_begun
+from .ledger import was_created
+from .shares import Share, check_kind
+
+OutputAction: TypeAlias = Literal["created", "resumed", "replaced"]
+
+
+def choose_output_action(
+    output: str, *, input_uri: str, share: Share | None, overwrite: bool, finishing: bool
+) -> OutputAction:
+    """Return what happens to ``output``. Writes nothing.
+
+    share: the run's share of the volume, if it has one. finishing: the run ends an output that was
+    made in shares. Raises OutputError where the output is not this run's to resume or replace.
+    """
+    found = _found(output, input_uri=input_uri, share=share, overwrite=overwrite)
+    if finishing and found != "ours":
+        raise OutputError(
+            f"{redacted(output)} holds nothing to finish: run its shares first, "
+            "overtile segment … --shard i/N"
+        )
+    if found == "absent":
+        return "created"
+    if found == "foreign" or overwrite:
+        return "replaced"
+    check_kind(output, share, finishing=finishing)
+    if was_created(output):
+        return "resumed"
+    # A creation that was cut short holds no voxel: it is redone, or another share is creating it.
+    return "created" if share else "replaced"
+
+
+def _found(output: str, *, input_uri: str, share: Share | None, overwrite: bool) -> Found:
+    """Return what is at the output; an output that another share is creating counts as absent."""
+    try:
+        return check_output(output, input_uri=input_uri, overwrite=overwrite)
+    except OutputError:
+        if share is None:
+            raise
+        if is_begun(output):
+            return "absent"
+        return check_output(output, input_uri=input_uri, overwrite=False)

@@ -1,0 +1,55 @@
+"""Who may write: the run whose token stands in the group that it writes, and no other.
+
+A run takes an output over when it opens it. Whoever held it before (a second start of the same
+command, tasks of a stopped run that a worker still computes) finds another token, and stops.
+The run of a share owns its part of the ledger, ``run/shards/2``, and not the output. Its token
+ends with the share's number, so that workers, who know the token alone, look at the right group.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import uuid4
+
+from ..base.errors import RunError
+from ..base.store_errors import redacted
+from ..base.stores import joined, read_node
+from ..output.guard import RUN_GROUP
+
+OWNER: Final = "owner"
+SHARDS: Final = "shards"
+"""Group in the run group with a part of the ledger per share; also its attribute: their blocks."""
+
+
+def new_token(share: int | None = None) -> str:
+    """Return a token that no other run has. share: the share's number, from 1, where it is one."""
+    token = uuid4().hex[:12]
+    return token if share is None else f"{token}.{share}"
+
+
+def owned_path(token: str) -> str:
+    """Return the path of the group in which a token stands.
+
+    >>> owned_path("3f0c"), owned_path("3f0c.2")
+    ('run', 'run/shards/2')
+    """
+    _, _, share = token.partition(".")
+    return part_path(int(share)) if share else RUN_GROUP
+
+
+def part_path(share: int) -> str:
+    """Return the path of the part of the ledger that the share with this number writes."""
+    return f"{RUN_GROUP}/{SHARDS}/{share}"
+
+
+def check_owner(output_uri: str, token: str) -> None:
+    """Raise RunError unless the output is there and belongs to the run with this token."""
+    path = owned_path(token)
+    node = read_node(output_uri, path=path)
+    if node is None:
+        raise RunError(
+            f"{redacted(output_uri)} vanished while the run wrote it: what was done is lost"
+        )
+    if node.attributes.get(OWNER) != token:
+        taken = output_uri if path == RUN_GROUP else joined(output_uri, path)
+        raise RunError(f"another run has taken over {redacted(taken)}: this one ends")

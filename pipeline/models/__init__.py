@@ -1,0 +1,1 @@
+"""What the pipeline asks of a model, and adapters that meet it."""

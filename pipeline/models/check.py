@@ -1,0 +1,221 @@
+"""Proves that a model of somebody else is what it says: its halo, its divisor, its input sizes.
+
+On one small image, in one process: cut into tiles, the scores must be those of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import ConfigError, OvertileError
+from ..base.geometry import Box, Halo, Shape, round_up, shape_text
+from ..planning.blocks import BlockPlan, tile_input
+from ..volume.mirror import read_mirrored
+from .protocol import Predictor
+
+LEAST_SPREAD = 0.02
+"""Scores with a smaller standard deviation would hide what this looks for."""
+SMALLEST_SIDE = 13
+
+
+def check_predictor(
+    predictor: Predictor, *, image: NDArray[np.float32] | None = None, tolerance: float = 1e-5
+) -> float:
+    """Return by how much tiled scores differ from the whole's; at most ``tolerance``.
+
+    image: (c, z, y, x), normalised as the network wants it, larger than the divisor in y and x (and
+    z of a 3-D network); by default smooth noise from 0 to 1. The whole is predicted at once, so a
+    few hundred voxels a side are enough. Raises ConfigError that says which statement is not true,
+    also where the scores hardly vary, so that nothing would be proved.
+    """
+    _check_members(predictor)
+    predictor = _travelled(predictor).settled()
+    _check_statements(predictor)
+    x_czyx = _noise(predictor) if image is None else _checked_image(image, predictor)
+    shape = x_czyx.shape[1:]
+    core = tuple(
+        _odd_multiple(-(-n // 2), d) for n, d in zip(shape, predictor.divisor, strict=True)
+    )
+    whole = _scores(x_czyx, predictor, core=_rounded(shape, predictor.divisor))
+    _check_scores(whole)
+    tiled = _scores(x_czyx, predictor, core=core)
+    difference = np.abs(tiled - whole).max(axis=0)
+    worst = float(difference.max())
+    if worst > tolerance:
+        place = ", ".join(map(str, np.unravel_index(difference.argmax(), difference.shape)))
+        raise ConfigError(
+            f"tiled scores differ from the whole's by {worst:.3g} (tolerance {tolerance:g}), most "
+            f"at z, y, x = {place}, tiles of {shape_text(core)}: halo "
+            f"{shape_text(predictor.halo)} is too small, divisor {shape_text(predictor.divisor)} "
+            "is not the product of the poolings, or a layer looks at the whole tile"
+        )
+    return worst
+
+
+def _check_members(predictor: object) -> None:
+    named = [name for name in dir(Predictor) if not name.startswith("_")]
+    missing = [name for name in (*named, "__call__") if not hasattr(predictor, name)]
+    if missing:
+        raise ConfigError(
+            f"{type(predictor).__name__} is no Predictor: it has no {', '.join(missing)}; "
+            "pipeline/models/protocol.py says what they are"
+        )
+
+
+def _travelled(predictor: Predictor) -> Predictor:
+    """Return the predictor as it arrives on a worker."""
+    from distributed.protocol.pickle import dumps, loads
+
+    try:
+        arrived: Predictor = loads(dumps(predictor))
+    except Exception as error:
+        raise ConfigError(
+            f"the predictor cannot travel to a worker ({type(error).__name__}: {error}): keep "
+            "paths and numbers in it, and load the model where it is first called"
+        ) from error
+    return arrived
+
+
+def _check_statements(predictor: Predictor) -> None:
+    """Raise ConfigError for statements that cannot be, whatever the scores."""
+    for name, least in (("halo", 0), ("divisor", 1)):
+        sizes = getattr(predictor, name)
+        if len(sizes) != 3 or any(not isinstance(n, int) or n < least for n in sizes):
+            raise ConfigError(f"{name} {sizes!r}: give three whole numbers (z, y, x) from {least}")
+    if predictor.tile_dependent_layers:
+        raise ConfigError(
+            f"layers look at statistics of the whole tile "
+            f"({', '.join(predictor.tile_dependent_layers)}): tiled is not whole, whatever the halo"
+        )
+    if not isinstance(predictor.settings(), Mapping):
+        raise ConfigError("settings() gives no mapping of names to JSON values")
+    for out in _some_outputs(predictor.divisor):
+        size = predictor.input_shape(out)
+        least_size = tuple(n + 2 * h for n, h in zip(out, predictor.halo, strict=True))
+        if len(size) != 3 or any(n < m for n, m in zip(size, least_size, strict=True)):
+            raise ConfigError(
+                f"input_shape({out}) is {size}: output + 2 halo is {least_size}, at least"
+            )
+        for name in ("flops", "memory_bytes"):
+            if getattr(predictor, name)(out) <= 0:
+                raise ConfigError(f"{name}({out}) is not above 0: tiles are chosen by it")
+
+
+def _some_outputs(divisor: Shape) -> list[tuple[int, int, int]]:
+    z, y, x = divisor
+    return [(1, 1, 1), (z, y, x), (z, 2 * y + 1, 3 * x), (3 * z, y, 2 * x)]
+
+
+def _checked_image(image: NDArray[np.float32], predictor: Predictor) -> NDArray[np.float32]:
+    channels, sizes = predictor.in_channels, predictor.divisor
+    if image.ndim != 4 or len(image) != channels:
+        raise ConfigError(f"image of shape {image.shape}: give ({channels}, z, y, x)")
+    planar = predictor.halo[0] == 0 and predictor.divisor[0] == 1
+    cut = [n > d for n, d in zip(image.shape[1:], sizes, strict=True)]
+    if not all(cut[planar:]):
+        raise ConfigError(
+            f"image of shape {image.shape}: it cannot be cut into tiles, which takes more than "
+            f"the divisor {shape_text(sizes)} in {'y and x' if planar else 'z, y and x'}"
+        )
+    return np.asarray(image, np.float32)
+
+
+def _noise(predictor: Predictor) -> NDArray[np.float32]:
+    """Return noise of many scales between 0 and 1, large enough to be cut."""
+    planar = predictor.halo[0] == 0 and predictor.divisor[0] == 1
+    sides = [max(SMALLEST_SIDE, d + d // 2 + 1) for d in predictor.divisor]
+    shape = (predictor.in_channels, 2 if planar else sides[0], *sides[1:])
+    random = np.random.default_rng(0)
+    x_czyx = np.zeros(shape)
+    for scale in (1, 2, 4, 8):
+        coarse = random.normal(size=(shape[0], *(-(-n // scale) for n in shape[1:])))
+        for axis in (1, 2, 3):
+            coarse = np.repeat(coarse, scale, axis=axis)
+        x_czyx += coarse[(slice(None), *(slice(n) for n in shape[1:]))]
+    return ((x_czyx - x_czyx.min()) / np.ptp(x_czyx)).astype(np.float32)
+
+
+def _odd_multiple(least: int, divisor: int) -> int:
+    """Return the smallest odd multiple from ``least`` on: it lies on no coarser grid of factor 2.
+
+    >>> _odd_multiple(7, 4), _odd_multiple(8, 8)
+    (12, 8)
+    """
+    times = -(-least // divisor)
+    return divisor * (times + (times % 2 == 0))
+
+
+def _rounded(shape: Shape, divisor: Shape) -> Shape:
+    return tuple(round_up(n, d) for n, d in zip(shape, divisor, strict=True))
+
+
+class _Array:
+    """An array (c, z, y, x) that is read by boxes."""
+
+    def __init__(self, x_czyx: NDArray[np.float32]) -> None:
+        self._x_czyx = x_czyx
+        z, y, x = x_czyx.shape[1:]
+        self.shape_zyx = (z, y, x)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        return self._x_czyx[(slice(None), *box.slices)]
+
+
+def _scores(x_czyx: NDArray[np.float32], predictor: Predictor, *, core: Shape) -> NDArray[Any]:
+    """Return the scores of all tiles, each read mirrored, as in a run."""
+    plan = BlockPlan(
+        shape=x_czyx.shape[1:], core=core, halo=Halo.same_on_both_sides(predictor.halo),
+        divisor=predictor.divisor,
+    )  # fmt: skip
+    scores = np.full((len(predictor.class_names), *plan.shape), np.nan, np.float32)
+    for block in plan.blocks():
+        box = tile_input(block.core, plan.halo, predictor.input_shape)
+        tile = _of_tile(predictor, read_mirrored(_Array(x_czyx), box))
+        if any(n < c for n, c in zip(tile.shape[1:], block.core.shape, strict=True)):
+            raise ConfigError(
+                f"an input of {shape_text(box.shape)} gave scores of {shape_text(tile.shape[1:])}: "
+                f"input_shape stated it for {shape_text(block.core.shape)}"
+            )
+        scores[(slice(None), *block.core.slices)] = tile[
+            (slice(None), *Box.of_shape(block.core.shape).slices)
+        ]
+    return scores
+
+
+def _of_tile(predictor: Predictor, x_czyx: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scores (class, z, y, x) of one input."""
+    try:
+        scores = predictor(x_czyx[None])
+    except (OvertileError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the predictor does not take {shape_text(x_czyx.shape)}, a size of its own "
+            f"input_shape ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        ) from error
+    classes = len(predictor.class_names)
+    if scores.ndim != 5 or scores.shape[:2] != (1, classes):
+        raise ConfigError(
+            f"the predictor gave {scores.shape}: one tile of {classes} classes is "
+            f"(1, {classes}, z, y, x)"
+        )
+    return scores[0]
+
+
+def _check_scores(whole: NDArray[Any]) -> None:
+    low, high = float(whole.min()), float(whole.max())
+    if not (math.isfinite(low) and math.isfinite(high) and low >= -1e-6 and high <= 1 + 1e-6):
+        raise ConfigError(
+            f"scores from {low:g} to {high:g} are no probabilities: end with softmax or sigmoid"
+        )
+    spread = float(whole.std(axis=(1, 2, 3)).max())
+    if spread < LEAST_SPREAD:
+        raise ConfigError(
+            f"the scores hardly vary (standard deviation {spread:.2g}), which would hide seams: "
+            "give image= with grey values like those that the network was trained on"
+        )

@@ -1,0 +1,1 @@
+"""The OME-Zarr output: its kinds, metadata, coarser levels, and what may be replaced."""

@@ -1,0 +1,201 @@
+"""Guards the output before anything is written; deletes only what is Zarr through and through."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from zarr.core.buffer import default_buffer_prototype
+
+from ..base.errors import OutputError, VolumeError
+from ..base.store_errors import explained, redacted
+from ..base.stores import (
+    DOCUMENTS,
+    Node,
+    forget_arrays,
+    is_local,
+    joined,
+    list_names,
+    normalised_uri,
+    open_store,
+    read_node,
+    scheme_of,
+    wait_for,
+)
+
+Found: TypeAlias = Literal["absent", "ours", "foreign"]
+
+RUN_GROUP: Final = "run"
+_METADATA: Final = frozenset({*DOCUMENTS, ".zmetadata"})
+_CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
+
+
+def check_output(uri: str, *, input_uri: str, overwrite: bool) -> Found:
+    """Return what is at ``uri``: nothing, an output of ours, or other Zarr that may be replaced.
+
+    Writes nothing. Raises OutputError where the output is the input, or one lies inside the other;
+    where it cannot be written; where something is there that is not ours, unless ``overwrite``;
+    and, even then, where that is not Zarr through and through.
+    """
+    output = normalised_uri(uri, kind=OutputError)
+    _check_place(output)
+    _check_apart(output, normalised_uri(input_uri))
+    found = _found(output)
+    if found == "foreign" and not overwrite:
+        raise OutputError(
+            f"{redacted(output)} exists and was not made by overtile: choose another output, or "
+            "replace it with --overwrite"
+        )
+    if found != "absent" and overwrite:
+        _check_deletable(output)
+    return found
+
+
+def delete_output(uri: str) -> None:
+    """Delete a Zarr hierarchy; the ledger first and the root's metadata last.
+
+    So whatever interrupts it, what is left is never taken for an output to be resumed, and can be
+    deleted again. Raises OutputError for anything that is not Zarr through and through.
+    """
+    output = normalised_uri(uri, kind=OutputError)
+    _check_place(output)
+    if _found(output) == "absent":
+        return
+    _check_deletable(output)
+    forget_arrays()
+    names = sorted(
+        list_names(output) or (), key=lambda name: (name in _METADATA, name != RUN_GROUP)
+    )
+    with explained(OutputError, output):
+        for name in names:
+            _delete(output, name)
+        if is_local(output) and not Path(output).is_symlink():
+            Path(output).rmdir()
+
+
+def _delete(output: str, name: str) -> None:
+    if not is_local(output):
+        store = open_store(output, read_only=False)
+        wait_for(
+            store.delete(name) if name in _METADATA else store.delete_dir(name), timeout_s=None
+        )
+        return
+    path = Path(output, name)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _found(output: str) -> Found:
+    node = _node(output)
+    if node is None:
+        names = list_names(output)
+        if names:
+            raise OutputError(
+                f"{redacted(output)} holds other things and is no Zarr: choose another output, "
+                f"e.g. {redacted(joined(output, 'out.zarr'))}"
+            )
+        return "absent"
+    run = _node(output, RUN_GROUP) if node.kind == "group" else None
+    return "ours" if run is not None and "job" in run.attributes else "foreign"
+
+
+def _node(output: str, path: str = "") -> Node | None:
+    if is_local(output) and not Path(output).is_dir():
+        return None
+    try:
+        return read_node(output, path=path)
+    except VolumeError as error:
+        raise OutputError(str(error)) from error
+
+
+def _check_place(output: str) -> None:
+    if scheme_of(output) in ("http", "https"):
+        raise OutputError(f"{redacted(output)}: http cannot be written; give a path or s3://…")
+    if not is_local(output):
+        return
+    path = Path(output)
+    existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
+    if path.is_file():
+        raise OutputError(f"{output} is a file: choose another output")
+    if existing != path and not existing.is_dir():
+        raise OutputError(f"{output}: {existing} is not a folder; choose another output")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{output}: {existing} cannot be written by you; choose another output")
+
+
+def _check_apart(output: str, source: str) -> None:
+    if _is_inside(output, source) and _is_inside(source, output):
+        raise OutputError(
+            f"output and input are the same, {redacted(output)}: choose another output"
+        )
+    for inner, outer, text in (
+        (output, source, "the output lies inside the input"),
+        (source, output, "the input lies inside the output"),
+    ):
+        if _is_inside(inner, outer):
+            raise OutputError(
+                f"{text} ({redacted(inner)} in {redacted(outer)}): choose another output"
+            )
+
+
+def _is_inside(inner: str, outer: str) -> bool:
+    """Return whether ``inner`` is ``outer`` or lies in it, whichever names lead there."""
+    if is_local(inner) != is_local(outer):
+        return False
+    if not is_local(inner):
+        return f"{_canonical(inner)}/".startswith(f"{_canonical(outer)}/")
+    target = Path(os.path.realpath(outer))
+    return any(path == target or _same_file(path, target) for path in _lineage(inner))
+
+
+def _lineage(path: str) -> Iterator[Path]:
+    real = Path(os.path.realpath(path))
+    yield from (real, *real.parents)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _canonical(uri: str) -> str:
+    """Return a remote URI without user info and dots in its path."""
+    scheme, _, rest = uri.partition("://")
+    host, _, path = rest.rpartition("@")[2].partition("/")
+    return f"{'s3' if scheme == 's3a' else scheme}://{host.lower()}{os.path.normpath(f'/{path}')}"
+
+
+def _check_deletable(output: str) -> None:
+    """Raise OutputError unless everything in the folder is Zarr, and nobody lives in it."""
+    if is_local(output):
+        for place, what in ((Path.home(), "your home"), (Path.cwd(), "the current folder")):
+            if _is_inside(str(place), output):
+                raise OutputError(
+                    f"{output} holds {what}: it is not deleted; choose another output"
+                )
+    root = _node(output)
+    for name in list_names(output) or ():
+        if name in _METADATA or (root and root.kind == "array" and _CHUNK_KEY.fullmatch(name)):
+            continue
+        if _node(output, name) is None:
+            raise OutputError(
+                f"{redacted(output)} holds {name!r}, which is no Zarr, so it is not deleted: "
+                "choose another output, or delete it yourself"
+            )
+
+
+def write_beside_ledger(uri: str, name: str, content: bytes) -> None:
+    """Write a file for people (a report) into the output's run group."""
+    output = normalised_uri(uri, kind=OutputError)
+    with explained(OutputError, output):
+        store = open_store(output, read_only=False)
+        buffer = default_buffer_prototype().buffer.from_bytes(content)
+        wait_for(store.set(f"{RUN_GROUP}/{name}", buffer), timeout_s=None)

@@ -1,0 +1,134 @@
+"""An OME-Zarr image that is to be made, and the metadata that says so: pure, nothing is written."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from ..base.errors import OutputError
+from ..base.geometry import Shape
+
+Version: TypeAlias = Literal["0.5", "0.4"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """One multiscale image to be made; every level is stored at ``path/0``, ``path/1`` …
+
+    path: group inside the output, ``""`` is its root. axes: ``czyx``, ``cyx``, ``zyx`` or ``yx``.
+    shapes, shards, chunks: per level, in the order of ``axes``. A shard is what one writer writes
+    at once, and whole chunks of it; 0.4 has no shards and stores its chunks singly.
+    voxel_sizes, translations: per level, always z y x; only the axes that exist are stated.
+    Raises OutputError for a specification that cannot be stored.
+    """
+
+    name: str
+    is_label: bool
+    path: str
+    axes: str
+    dtype: str
+    class_names: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    shards: tuple[Shape, ...]
+    chunks: tuple[Shape, ...]
+    voxel_sizes: tuple[tuple[float, ...], ...]
+    translations: tuple[tuple[float, ...], ...]
+    unit: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        if self.axes not in ("czyx", "cyx", "zyx", "yx"):
+            raise OutputError(f"image {self.name!r}: axes {self.axes!r} cannot be written")
+        levels = (self.shapes, self.shards, self.chunks, self.voxel_sizes, self.translations)
+        if not self.shapes or len({len(per_level) for per_level in levels}) != 1:
+            raise OutputError(f"image {self.name!r}: its levels are not stated alike")
+        for sizes in (*self.shapes, *self.shards, *self.chunks):
+            if len(sizes) != len(self.axes) or min(sizes) < 1:
+                raise OutputError(f"image {self.name!r}: {sizes} do not fit axes {self.axes!r}")
+        for shard, chunk in zip(self.shards, self.chunks, strict=True):
+            if any(s % c for s, c in zip(shard, chunk, strict=True)):
+                raise OutputError(f"image {self.name!r}: chunk {chunk} does not divide {shard}")
+        if self.is_label and np.dtype(self.dtype).kind not in "iu":
+            raise OutputError(f"image {self.name!r}: labels are integers, not {self.dtype}")
+
+
+def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
+    """Return the attributes of the image's group: under ``ome`` in 0.5, at the top in 0.4."""
+    multiscale = {
+        "name": spec.name,
+        "axes": [_axis(axis, spec.unit) for axis in spec.axes],
+        "datasets": [_dataset(spec, number) for number in range(len(spec.shapes))],
+    }
+    stated: dict[str, Any] = {}
+    if spec.is_label:
+        stated["image-label"] = _image_label(spec.class_names)
+    elif "c" in spec.axes and spec.class_names:
+        stated["omero"] = _omero(spec.class_names, spec.dtype)
+    if version == "0.5":
+        return {"ome": {"version": version, "multiscales": [multiscale], **stated}}
+    for part in stated.values():
+        part["version"] = version
+    return {"multiscales": [{**multiscale, "version": version}], **stated}
+
+
+def _axis(axis: str, unit: Sequence[str | None]) -> dict[str, str]:
+    if axis == "c":
+        return {"name": "c", "type": "channel"}
+    stated = unit["zyx".index(axis)]
+    return {"name": axis, "type": "space", **({"unit": stated} if stated else {})}
+
+
+def _dataset(spec: ImageSpec, number: int) -> dict[str, Any]:
+    size, origin = spec.voxel_sizes[number], spec.translations[number]
+    scale = [1.0 if axis == "c" else float(size["zyx".index(axis)]) for axis in spec.axes]
+    moved = [0.0 if axis == "c" else float(origin["zyx".index(axis)]) for axis in spec.axes]
+    return {
+        "path": str(number),
+        "coordinateTransformations": [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": moved},
+        ],
+    }
+
+
+def _image_label(class_names: Sequence[str]) -> dict[str, Any]:
+    """Return names and colours of labels; 0 is background and transparent."""
+    stated: dict[str, Any] = {"source": {"image": "../../"}}
+    if class_names:
+        stated["colors"] = [
+            {"label-value": value, "rgba": [*colour(value), 255] if value else [0, 0, 0, 0]}
+            for value in range(len(class_names))
+        ]
+        stated["properties"] = [
+            {"label-value": value, "class": name} for value, name in enumerate(class_names)
+        ]
+    return stated
+
+
+def _omero(class_names: Sequence[str], dtype: str) -> dict[str, Any]:
+    kind = np.dtype(dtype)
+    high = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
+    return {
+        "channels": [
+            {
+                "label": name,
+                "color": "".join(f"{part:02X}" for part in colour(number)) if number else "808080",
+                "window": {"min": 0.0, "max": high, "start": 0.0, "end": high},
+                "active": number > 0,
+            }
+            for number, name in enumerate(class_names)
+        ]
+    }
+
+
+def colour(value: int) -> tuple[int, int, int]:
+    """Return a colour that differs from those of all other labels up to 255, and most from its
+    neighbours': hues a golden ratio of the circle apart.
+    """
+    hue = (value - 1) * 0.6180339887498949 % 1.0
+    brightness = 1.0 - 0.25 * ((value - 1) % 3)
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, brightness)
+    return round(red * 255), round(green * 255), round(blue * 255)

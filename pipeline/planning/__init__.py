@@ -1,0 +1,1 @@
+"""Decisions in integers: blocks, tiles, levels, and what they cost."""

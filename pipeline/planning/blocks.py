@@ -1,0 +1,176 @@
+"""Blocks, tiles and regions: integers in, integers out.
+
+Cores cover the volume exactly once; block and tile cores start at multiples of the network's
+divisor, so that every tile pools on the grid on which the whole volume would::
+
+         |------------------|              volume
+    |hhhh|cccccccccccc|hhhh|               block 0: h halo, c core
+                 |hhhh|cccccc......|hhhh|  block 1: . past the edge, mirrored
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..base.errors import PlanError
+from ..base.geometry import Box, Halo, Shape, round_up, shape_text
+
+InputShape: TypeAlias = Callable[[Sequence[int]], Sequence[int]]
+"""From the shape of a core to the smallest valid network input that covers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The unit of scheduling: what one Dask task reads and writes."""
+
+    index: Shape
+    """Position on the plan's grid."""
+    core: Box
+    """What it writes, in voxels, clipped to the volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A group of neighbouring blocks: one Prefect task."""
+
+    number: int
+    blocks: Box
+    """The blocks' positions on the plan's grid."""
+
+    @property
+    def indices(self) -> Iterator[Shape]:
+        """Grid positions of the blocks, in array order."""
+        ranges = (range(a, b) for a, b in zip(self.blocks.start, self.blocks.stop, strict=True))
+        return itertools.product(*ranges)
+
+    def __len__(self) -> int:
+        return self.blocks.voxels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan:
+    """All blocks of a volume, without holding one.
+
+    shape: the volume. core: what a block writes. tile: what a pass through the network writes
+    (the core, if not given). halo: context per side. divisor: cores start at its multiples.
+    Raises PlanError where tiles would pool on different grids.
+    """
+
+    shape: Shape
+    core: Shape
+    halo: Halo
+    divisor: Shape
+    tile: Shape = ()
+
+    def __post_init__(self) -> None:
+        if not self.tile:
+            object.__setattr__(self, "tile", self.core)
+        for name in ("core", "tile", "divisor"):
+            self._check_axes(name)
+        if any(size < 1 for size in self.shape):
+            raise PlanError(f"volume of shape {self.shape} holds no voxel")
+        check_multiple("block", self.core, self.divisor)
+        check_multiple("tile", self.tile, self.divisor)
+        if any(t > c for t, c in zip(self.tile, self.core, strict=True)):
+            raise PlanError(
+                f"tile {shape_text(self.tile)} is larger than block {shape_text(self.core)}: "
+                "a block holds whole tiles; make the block larger or the tile smaller"
+            )
+
+    def _check_axes(self, name: str) -> None:
+        sizes: Shape = getattr(self, name)
+        if len(sizes) != len(self.shape):
+            raise PlanError(
+                f"{name} {sizes} has {len(sizes)} axes, the volume {self.shape} has "
+                f"{len(self.shape)}: give one size per axis"
+            )
+
+    @property
+    def grid(self) -> Shape:
+        """Number of blocks per axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.core, strict=True))
+
+    def __len__(self) -> int:
+        return math.prod(self.grid)
+
+    def block(self, index: Sequence[int]) -> Block:
+        """Return the block at a position of the grid."""
+        start = tuple(i * c for i, c in zip(index, self.core, strict=True))
+        unclipped = Box(start, tuple(a + c for a, c in zip(start, self.core, strict=True)))
+        return Block(tuple(index), unclipped.clipped_to(Box.of_shape(self.shape)))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield every block in array order."""
+        return map(self.block, itertools.product(*map(range, self.grid)))
+
+    def voxels(self, region: Region) -> int:
+        """Return how many voxels the blocks of a region write."""
+        start, stop = (
+            tuple(i * c for i, c in zip(end, self.core, strict=True))
+            for end in (region.blocks.start, region.blocks.stop)
+        )
+        return Box(start, stop).clipped_to(Box.of_shape(self.shape)).voxels
+
+    def tiles(self, core: Box) -> Iterator[Box]:
+        """Yield the cores of a block's tiles: they cover the block's core exactly once."""
+        starts = (range(a, b, t) for a, b, t in zip(core.start, core.stop, self.tile, strict=True))
+        for start in itertools.product(*starts):
+            stop = tuple(a + t for a, t in zip(start, self.tile, strict=True))
+            yield Box(start, stop).clipped_to(core)
+
+    def outer(self, core: Box, input_shape: InputShape) -> Box:
+        """Return what is read for a block (or tile): all that its tiles take in."""
+        inputs = [tile_input(tile, self.halo, input_shape) for tile in self.tiles(core)]
+        return Box(
+            tuple(map(min, zip(*(box.start for box in inputs), strict=True))),
+            tuple(map(max, zip(*(box.stop for box in inputs), strict=True))),
+        )
+
+    def regions(self, *, at_most: int = 100, blocks_at_least: int = 8) -> list[Region]:
+        """Return groups of neighbouring blocks that cover the grid exactly once.
+
+        at_most: about how many (Prefect's server records some ten task runs a second).
+        """
+        size = self._region_size(max(blocks_at_least, -(-len(self) // at_most)))
+        counts = [-(-g // s) for g, s in zip(self.grid, size, strict=True)]
+        whole = Box.of_shape(self.grid)
+        regions = []
+        for number, index in enumerate(itertools.product(*map(range, counts))):
+            start = tuple(i * s for i, s in zip(index, size, strict=True))
+            stop = tuple(a + s for a, s in zip(start, size, strict=True))
+            regions.append(Region(number, Box(start, stop).clipped_to(whole)))
+        return regions
+
+    def _region_size(self, blocks: int) -> Shape:
+        """Return blocks per region and axis: grown along the axis that is shortest in voxels."""
+        size = [1] * len(self.grid)
+        while math.prod(size) < blocks:
+            growable = [axis for axis, g in enumerate(self.grid) if size[axis] < g]
+            if not growable:
+                break
+            shortest = min(growable, key=lambda axis: size[axis] * self.core[axis])
+            size[shortest] = min(size[shortest] * 2, self.grid[shortest])
+        return tuple(size)
+
+
+def tile_input(core: Box, halo: Halo, input_shape: InputShape) -> Box:
+    """Return the box that goes into the network so that its scores cover ``core``."""
+    start = tuple(a - low for a, low in zip(core.start, halo.low, strict=True))
+    size = input_shape(core.shape)
+    return Box(start, tuple(a + n for a, n in zip(start, size, strict=True)))
+
+
+def check_multiple(name: str, sizes: Sequence[int], divisor: Sequence[int]) -> None:
+    """Raise PlanError unless each size is a positive multiple of the divisor."""
+    if all(n >= 1 and n % d == 0 for n, d in zip(sizes, divisor, strict=True)):
+        return
+    fits = tuple(max(d, round_up(n, d)) for n, d in zip(sizes, divisor, strict=True))
+    raise PlanError(
+        f"{name} {shape_text(sizes)} is no multiple of the network's divisor "
+        f"{shape_text(divisor)}: tiles would pool on different grids and leave seams; "
+        f"try {','.join(map(str, fits))}"
+    )

@@ -1,0 +1,1 @@
+"""Rendering only: tables and pictures as a page. Knows no run."""

@@ -1,0 +1,230 @@
+"""What a person looks at after a run: figures, warnings, pictures, and whether seams show.
+
+A ``Report`` is a value; ``to_markdown`` (for Prefect's artifacts) and ``to_html`` (one file that
+needs no other) turn it into text. Nothing here reads or writes a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from ..base.geometry import Shape, shape_text
+from .page import PAGE, STYLE
+from .seams import SeamStatistics
+
+Row: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Names and values under a title, in the order in which they are shown."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A PNG file's bytes, its title, and what a reader should know about it."""
+
+    title: str
+    png: bytes
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that is shown, top to bottom. Texts may hold anything: they are escaped when rendered."""
+
+    title: str
+    summary: str = ""
+    warnings: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
+    """What a run did and took. Times of phases are summed over all threads of all workers."""
+
+    shape: Shape
+    """Of the volume, without channels."""
+    voxels: int
+    """Written by this run; fewer than the volume's where a run was resumed."""
+    blocks: int
+    blocks_done: int
+    """By this run."""
+    blocks_done_before: int = 0
+    failed_blocks: tuple[str, ...] = ()
+    seconds: float
+    """From the first block's start to the last one's end."""
+    read_s: float = 0.0
+    wait_s: float = 0.0
+    """Blocks that were read, and waited for the device."""
+    device_s: float = 0.0
+    write_s: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    nan_voxels: int = 0
+
+    @property
+    def voxels_per_s(self) -> float:
+        """Voxels of output per second; 0 of a run that took no time."""
+        return self.voxels / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def blocks_per_s(self) -> float:
+        """Blocks per second; 0 of a run that took no time."""
+        return self.blocks_done / self.seconds if self.seconds > 0 else 0.0
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the figures as two tables: what was done, and where the time went."""
+        done = [
+            ("volume", f"{shape_text(self.shape)} voxels"),
+            ("voxels written", f"{self.voxels:,}"),
+            ("blocks done", f"{self.blocks_done + self.blocks_done_before:,} of {self.blocks:,}"),
+            ("of these by an earlier run", f"{self.blocks_done_before:,}"),
+            ("blocks failed", ", ".join(self.failed_blocks) or "none"),
+            ("time", seconds_text(self.seconds)),
+            ("speed", f"{self.voxels_per_s / 1e6:.2f} Mvoxel/s, {self.blocks_per_s:.2f} blocks/s"),
+            ("read, written", f"{bytes_text(self.bytes_read)}, {bytes_text(self.bytes_written)}"),
+            ("NaN voxels in the input", f"{self.nan_voxels:,}"),
+        ]
+        return (Table(title="Run", rows=tuple(done)), self._time_table())
+
+    def _time_table(self) -> Table:
+        phases = {
+            "reading": self.read_s,
+            "waiting for the device": self.wait_s,
+            "on the device": self.device_s,
+            "writing": self.write_s,
+        }
+        total = sum(phases.values())
+        rows = [
+            (name, f"{seconds_text(s)} ({s / total if total else 0:.0%})")
+            for name, s in phases.items()
+        ]
+        return Table(title="Where the time of the workers' threads went, summed", rows=tuple(rows))
+
+
+def seam_table(seams: SeamStatistics) -> Table:
+    """Return what was found of seams as a table."""
+    if not seams.border_pairs:
+        return Table(title="Seams", rows=(("borders between blocks", "none in the picture"),))
+    rows = (
+        ("change across borders of blocks", f"{seams.across_borders:.4f}"),
+        ("change elsewhere", f"{seams.elsewhere:.4f}"),
+        ("ratio (about 1 by nature; more where borders fall on objects)", f"{seams.ratio:.2f}"),
+        (
+            "lines elsewhere that change as much as the worst border (0 % where a seam shows)",
+            f"{seams.lines_like_worst:.0%}",
+        ),
+    )
+    return Table(title="Seams", rows=rows)
+
+
+def table_of(title: str, values: Mapping[str, Any]) -> Table:
+    """Return any record (of provenance, versions, a normalisation) as a table.
+
+    >>> table_of("Weights", {"steps": 900, "seeds": [1, 2]}).rows
+    (('steps', '900'), ('seeds', '[1, 2]'))
+    """
+    return Table(title=title, rows=tuple((str(k), _value_text(v)) for k, v in values.items()))
+
+
+def to_markdown(report: Report, *, picture_link: Callable[[Picture], str] | None = None) -> str:
+    """Return the report as GitHub's Markdown.
+
+    picture_link: gives the address of a picture; without it, pictures are embedded as data.
+    """
+    link = picture_link or data_uri
+    parts = [f"# {_markdown(report.title)}", _markdown(report.summary)]
+    parts += [f"> **Warning:** {_markdown(warning)}" for warning in report.warnings]
+    for picture in report.pictures:
+        address = quote(link(picture), safe="/:?&=#%;,+@~!$*")
+        image = f"![{_markdown(picture.title)}]({address})"
+        parts += [f"## {_markdown(picture.title)}", image, _markdown(picture.caption)]
+    for table in report.tables:
+        rows = [f"| {_markdown(name)} | {_markdown(value)} |" for name, value in table.rows]
+        parts += [f"## {_markdown(table.title)}", "\n".join(["| | |", "|:--|:--|", *rows])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def to_html(report: Report) -> str:
+    """Return the report as one HTML page that holds its pictures and asks for nothing else."""
+    title = html.escape(report.title)
+    parts = [f"<h1>{title}</h1>"]
+    parts += [f'<p class="summary">{html.escape(report.summary)}</p>'] if report.summary else []
+    parts += [f'<p class="warning">{html.escape(warning)}</p>' for warning in report.warnings]
+    parts += [_html_picture(picture) for picture in report.pictures]
+    if report.tables:
+        parts += ['<div class="tables">', *map(_html_table, report.tables), "</div>"]
+    return PAGE.format(title=title, style=STYLE, body="\n".join(parts))
+
+
+def data_uri(picture: Picture) -> str:
+    """Return the picture itself as an address."""
+    return "data:image/png;base64," + base64.b64encode(picture.png).decode()
+
+
+def bytes_text(size: int) -> str:
+    """Return a size as a person reads it.
+
+    >>> bytes_text(950), bytes_text(4_194_304)
+    ('950 B', '4.19 MB')
+    """
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.3g} PB"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as a person reads it.
+
+    >>> seconds_text(4.26), seconds_text(125), seconds_text(7384)
+    ('4.3 s', '2 min 05 s', '2 h 03 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)
+
+
+def _markdown(text: str) -> str:
+    """Return ``text`` on one line, with every sign escaped that Markdown or HTML would take."""
+    one_line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", one_line)
+
+
+def _html_picture(picture: Picture) -> str:
+    title, caption = html.escape(picture.title), html.escape(picture.caption)
+    image = f'<img alt="{title}" src="{data_uri(picture)}">'
+    return f"<figure><h2>{title}</h2>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _html_table(table: Table) -> str:
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+        for name, value in table.rows
+    )
+    return f"<section><h2>{html.escape(table.title)}</h2><table>{rows}</table></section>"

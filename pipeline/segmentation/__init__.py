@@ -1,0 +1,1 @@
+"""A segmentation run: prepared, started, run block by block, reported."""

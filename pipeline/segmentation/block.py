@@ -1,0 +1,220 @@
+"""One block, on a worker: read its outer box, cut tiles, predict, keep the core, write one shard.
+
+A worker runs a few of these at once: while one holds the device, the next one reads and the last
+one writes. What a stage took shows in Dask's Fine Performance Metrics and in the report.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.geometry import Box, Shape, round_up
+from ..base.stores import open_array
+from ..ledger.block_result import BlockResult
+from ..ledger.ownership import check_owner
+from ..models.protocol import Predictor
+from ..output.kinds import OutputKind
+from ..planning.blocks import BlockPlan, tile_input
+from ..volume.intensity import Intensity
+from ..volume.mirror import read_mirrored
+from ..volume.volume import VolumeSource, open_volume
+
+Stage = Literal["read", "wait", "device", "write"]
+
+_device = threading.Semaphore(1)
+"""One tile at a time on a process's device, whatever the number of threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputArray:
+    """One array that blocks write: level 0 of an image."""
+
+    kind: OutputKind
+    path: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockJob:
+    """What a worker must know to do any block of a run; small, and the same for all blocks."""
+
+    source: VolumeSource
+    output_uri: str
+    run_token: str
+    """Differs between runs, so that no worker keeps an array of an overwritten output open."""
+    plan: BlockPlan
+    predictor: Predictor
+    intensity: Intensity
+    outputs: tuple[OutputArray, ...]
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Seconds per stage of one block, told to Dask as they pass."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("read", "wait", "device", "write"), 0.0)
+    )
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Time what happens inside."""
+        from distributed.metrics import context_meter  # here: `overtile plan` needs no cluster
+
+        start = time.perf_counter()
+        try:
+            with context_meter.meter(name):
+                yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+
+def segment_block(job: BlockJob, index: Shape) -> BlockResult:
+    """Segment one block of a run and write its shards. Safe to run again: it writes the same."""
+    clock = StageClock()
+    core = job.plan.block(index).core
+    outer = job.plan.outer(core, job.predictor.input_shape)
+    with clock.stage("read"):
+        raw = read_mirrored(open_volume(job.source), outer)
+    sink = BlockSink(job.outputs, core, len(job.predictor.class_names))
+    for tile in job.plan.tiles(core):
+        scores = tile_scores(
+            lambda box: raw[(slice(None), *box.relative_to(outer.start).slices)],
+            tile,
+            predictor=job.predictor,
+            plan=job.plan,
+            intensity=job.intensity,
+            clock=clock,
+        )
+        sink.put(tile, scores)
+    with clock.stage("write"):
+        sink.write(job)
+    core_raw = raw[(slice(None), *core.relative_to(outer.start).slices)]
+    return BlockResult(
+        index=index,
+        voxels=core.voxels,
+        bytes_read=raw.nbytes,
+        bad_voxels=count_bad(core_raw),
+        class_voxels=sink.class_voxels(),
+        seconds=clock.seconds,
+    )
+
+
+def count_bad(raw: NDArray[Any]) -> int:
+    """Return how many values are NaN or infinite."""
+    if raw.dtype.kind != "f":
+        return 0
+    return int(raw.size - np.count_nonzero(np.isfinite(raw)))
+
+
+def tile_scores(
+    read: Callable[[Box], NDArray[Any]],
+    core: Box,
+    *,
+    predictor: Predictor,
+    plan: BlockPlan,
+    intensity: Intensity,
+    clock: StageClock,
+) -> NDArray[np.float32]:
+    """Return the scores (class, z, y, x) of one tile's core.
+
+    read: from a box to raw (c, z, y, x). A tile that does not fit the device's memory is halved,
+    at a multiple of the divisor, so that the scores stay the same.
+    """
+    box = tile_input(core, plan.halo, predictor.input_shape)
+    scores = _on_device(predictor, intensity.apply(read(box)), clock)
+    if scores is not None:
+        return scores[(slice(None), *Box.of_shape(core.shape).slices)]
+    halves = halved(core, plan.divisor)
+    if halves is None:
+        raise MemoryError(f"not even a tile of {core.shape} fits the device: take smaller weights")
+    whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
+    for half in halves:
+        whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
+            read, half, predictor=predictor, plan=plan, intensity=intensity, clock=clock
+        )
+    return whole
+
+
+def _on_device(
+    predictor: Predictor, x_czyx: NDArray[np.float32], clock: StageClock
+) -> NDArray[np.float32] | None:
+    """Return the scores of one input, or None where it does not fit the device.
+
+    The error is let go of here: as long as it is handled, its frames keep the tile's activations.
+    """
+    with clock.stage("wait"):
+        _device.acquire()
+    try:
+        with clock.stage("device"):
+            return predictor(x_czyx[None])[0]
+    except MemoryError:
+        return None
+    finally:
+        _device.release()
+
+
+def halved(core: Box, divisor: Shape) -> tuple[Box, Box] | None:
+    """Return the two halves of a tile along its longest axis, on the grid, or None if too small."""
+    axes = [a for a, (n, d) in enumerate(zip(core.shape, divisor, strict=True)) if n > d]
+    if not axes:
+        return None
+    axis = max(axes, key=lambda a: core.shape[a])
+    middle = core.start[axis] + round_up(-(-core.shape[axis] // 2), divisor[axis])
+    stop, start = list(core.stop), list(core.start)
+    stop[axis] = start[axis] = middle
+    return Box(core.start, tuple(stop)), Box(tuple(start), core.stop)
+
+
+class BlockSink:
+    """Collects the tiles of one block in the dtypes of the output, then writes each shard once."""
+
+    def __init__(self, outputs: tuple[OutputArray, ...], core: Box, classes: int) -> None:
+        self._outputs = outputs
+        self._core = core
+        self._classes = np.zeros(core.shape, np.uint8)
+        self._class_count = classes
+        self._stored: list[NDArray[Any]] = [
+            np.zeros((*output.kind.channels(classes), *core.shape), output.dtype)
+            for output in outputs
+        ]
+
+    def put(self, tile: Box, scores_czyx: NDArray[np.float32]) -> None:
+        """Take the scores of a tile's core."""
+        place = tile.relative_to(self._core.start).slices
+        classes_zyx = self._classes[place]
+        classes_zyx[...] = np.argmax(scores_czyx, axis=0)
+        for output, stored in zip(self._outputs, self._stored, strict=True):
+            channels = (slice(None),) * output.kind.per_class
+            stored[channels + place] = output.kind.stored(scores_czyx, classes_zyx, output.dtype)
+
+    def class_voxels(self) -> tuple[int, ...]:
+        """Return the number of voxels of each class."""
+        return tuple(np.bincount(self._classes.ravel(), minlength=self._class_count).tolist())
+
+    def write(self, job: BlockJob) -> None:
+        """Write the block's core into every output array; its shards have no other writer.
+
+        Raises RunError where another run has taken the output over since.
+        """
+        check_owner(job.output_uri, job.run_token)
+        for output, stored in zip(self._outputs, self._stored, strict=True):
+            array = open_array(job.output_uri, output.path, token=job.run_token)
+            write_core(array, self._core, stored)
+
+
+def write_core(array: Any, core: Box, stored: NDArray[Any]) -> None:
+    """Write (z, y, x) or (c, z, y, x) voxels to their place; a volume of axes y x has no z."""
+    channel_axes = stored.ndim - 3
+    spatial_axes = array.ndim - channel_axes
+    if spatial_axes == 2:
+        stored = stored.squeeze(axis=channel_axes)
+    array[(slice(None),) * channel_axes + core.slices[3 - spatial_axes :]] = stored

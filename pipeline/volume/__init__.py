@@ -1,0 +1,1 @@
+"""The image that is read: found, opened, normalised, mirrored past its edge."""

@@ -1,0 +1,120 @@
+"""The axes of a stored array: which letters, in which order, said by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..base.errors import VolumeError
+
+KNOWN_AXES: Final = "tczyx"
+_FULL_NAMES: Final = {
+    "time": "t",
+    "channel": "c",
+    "channels": "c",
+    "depth": "z",
+    "height": "y",
+    "width": "x",
+}
+_BY_RANK: Final = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
+
+
+def spatial_axes(axes: str) -> str:
+    """Return the spatial axes of ``axes`` in the order z y x.
+
+    >>> spatial_axes("xyc")
+    'yx'
+    """
+    return "".join(axis for axis in "zyx" if axis in axes)
+
+
+def checked_axes(axes: str, *, ndim: int, where: str) -> str:
+    """Return ``axes`` where they fit an array of ``ndim`` axes; VolumeError says what does not."""
+    ask = _ask(ndim)
+    if unknown := sorted(set(axes) - set(KNOWN_AXES)):
+        raise VolumeError(f"{where}: axis {unknown[0]!r} of {axes!r} is none of t c z y x; {ask}")
+    if len(set(axes)) != len(axes):
+        raise VolumeError(f"{where}: axes {axes!r} name one axis twice; {ask}")
+    if len(axes) != ndim:
+        raise VolumeError(f"{where}: axes {axes!r} are {len(axes)}, the array has {ndim}; {ask}")
+    if not {"y", "x"} <= set(axes):
+        raise VolumeError(
+            f"{where}: axes {axes!r} lack y or x, so there is no plane to segment; {ask}"
+        )
+    return axes
+
+
+def unknown_axes(names: object, *, ndim: int, where: str) -> VolumeError:
+    """Return the error for axes that are stated in names that we do not know."""
+    shown = [
+        str(axis.get("name") if isinstance(axis, Mapping) else axis)
+        for axis in (names if isinstance(names, Sequence) else [names])
+    ]
+    return VolumeError(f"{where}: axes {' '.join(shown)} are not of t c z y x; {_ask(ndim)}")
+
+
+def _ask(ndim: int) -> str:
+    return f"name them with --axes, e.g. --axes {_BY_RANK.get(ndim, 'czyx')}"
+
+
+def letters(names: object) -> str | None:
+    """Return axis names as letters, or None where they are not names of axes that we know.
+
+    names: a text, a list of texts, or OME-Zarr's list of ``{"name": …, "type": …}``.
+
+    >>> letters([{"name": "c", "type": "channel"}, {"name": "y"}, {"name": "x"}])
+    'cyx'
+    >>> letters(["lat", "lon"]) is None
+    True
+    """
+    if not isinstance(names, str | Sequence) or not names:
+        return None
+    found = [_letter(name) for name in names]
+    return "".join(found) if all(found) else None
+
+
+def _letter(axis: object) -> str:
+    name = axis.get("name") if isinstance(axis, Mapping) else axis
+    if not isinstance(name, str):
+        return ""
+    name = _FULL_NAMES.get(name.lower(), name.lower())
+    if len(name) != 1 and isinstance(axis, Mapping):
+        name = _FULL_NAMES.get(str(axis.get("type")), name)
+    return name if len(name) == 1 and name in KNOWN_AXES else ""
+
+
+def stated_axes(
+    document: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    above: Mapping[str, Any],
+    *,
+    ndim: int,
+    where: str,
+) -> str | None:
+    """Return the axes that a plain array states, or None.
+
+    Looked for in the v3 document's ``dimension_names``, then as ``axes`` and xarray's
+    ``_ARRAY_DIMENSIONS`` in the attributes of the array, then of the group above it (there, only
+    where their number fits). Dimension names that are not ours (``dim_0``, ``lat``) are passed
+    over; ``axes`` that are not ours raise VolumeError.
+    """
+    for key, names, own in (
+        ("dimension_names", document.get("dimension_names"), True),
+        *((key, attributes.get(key), True) for key in ("axes", "_ARRAY_DIMENSIONS")),
+        *((key, above.get(key), False) for key in ("axes", "_ARRAY_DIMENSIONS")),
+    ):
+        if not names or not isinstance(names, str | Sequence) or (not own and len(names) != ndim):
+            continue
+        if (found := letters(names)) is not None:
+            return checked_axes(found, ndim=ndim, where=where)
+        if key == "axes":
+            raise unknown_axes(names, ndim=ndim, where=where)
+    return None
+
+
+def assumed_axes(ndim: int, *, where: str) -> tuple[str, str]:
+    """Return the axes taken for an array that states none, and the line that tells the user."""
+    if ndim not in _BY_RANK:
+        raise VolumeError(f"{where}: an array of {ndim} axes is no image; 2 to 5 axes are wanted")
+    axes = _BY_RANK[ndim]
+    return axes, f"axes are not stated: taken as {' '.join(axes)}; say --axes otherwise"

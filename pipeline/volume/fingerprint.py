@@ -1,0 +1,103 @@
+"""A few voxels of a volume: enough to see that its contents changed, or do not suit the weights.
+
+Nine small boxes, spread over the volume, are read wherever it lies; a chunk each, as a rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.geometry import Box
+from .intensity import Intensity
+from .volume import VolumeSource, open_volume
+
+BOX = (1, 64, 64)
+PLACES = (0.5, 0.1, 0.9)
+"""Where along the axes a box lies: the middle, and all corners of an inner box."""
+FAR_OUTSIDE = 1.0
+"""Network input was 0..1 in training; this far beyond it, it is foreign to the network."""
+UNREAD = "unread"
+"""Stands for the digest of a box that could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Voxels of the boxes (c, voxel), and a short digest of each box, or UNREAD."""
+
+    values: NDArray[Any]
+    digest: str
+    unreadable: str = ""
+    """Why a box could not be read: a damaged chunk, as a rule."""
+
+
+def read_sample(source: VolumeSource) -> Sample:
+    """Return the sample of a volume. Raises VolumeError where the volume cannot be opened.
+
+    A box that cannot be read is left out: its blocks will be set aside, and the rest is done.
+    """
+    volume = open_volume(source)
+    parts, digests, why = [np.empty((source.channel_count, 0), source.dtype)], [], ""
+    for box in sample_boxes(source.shape_zyx):
+        try:
+            part = volume.read(box)
+        except Exception as error:  # whatever a damaged chunk makes its codec say
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            digests.append(UNREAD)
+        else:
+            parts.append(part.reshape(len(part), -1))
+            digests.append(hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:8])
+    return Sample(np.concatenate(parts, axis=1), " ".join(digests), why)
+
+
+def same_where_unread(digest: str, stored: str | None) -> str:
+    """Return a digest with its boxes as ``stored`` has them where one of the two was not read.
+
+    A damaged chunk that was mended is no other input: the run goes on.
+    """
+    new, old = digest.split(), (stored or "").split()
+    if len(new) != len(old):
+        return digest
+    return " ".join(b if UNREAD in (a, b) else a for a, b in zip(new, old, strict=True))
+
+
+def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:
+    """Return the boxes, inside the volume; they may meet where it is small."""
+    corners = [(z, y, x) for z in PLACES[1:] for y in PLACES[1:] for x in PLACES[1:]]
+    boxes = []
+    for place in ((PLACES[0],) * 3, *corners):
+        size = tuple(min(n, s) for n, s in zip(shape, BOX, strict=True))
+        start = tuple(round((n - s) * p) for n, s, p in zip(shape, size, place, strict=True))
+        boxes.append(Box(start, tuple(a + s for a, s in zip(start, size, strict=True))))
+    return boxes
+
+
+def intensity_note(
+    sample: Sample, intensity: Intensity | None, record: Mapping[str, Any]
+) -> str | None:
+    """Return a warning where grey values lie far outside of what the weights expect, else None."""
+    if intensity is None or record["kind"] not in ("range", "dtype") or not sample.values.size:
+        return None
+    x = intensity.apply(sample.values)
+    far = float(((x < -FAR_OUTSIDE) | (x > 1 + FAR_OUTSIDE)).mean())
+    finite = sample.values[np.isfinite(sample.values)]
+    if not finite.size:
+        return None
+    least, largest = finite.min(), finite.max()
+    expected = f"{intensity.offset[0]:g} to {intensity.offset[0] + 1 / intensity.scale[0]:g}"
+    if far > 0.05:
+        return (
+            f"grey values look foreign to the weights: a sample spans {least:g} to {largest:g}, "
+            f"{expected} is expected; see --normalisation"
+        )
+    if largest - least > 0 and (x.max() - x.min()) < 0.02:
+        return (
+            f"grey values look almost flat to the weights: a sample spans {least:g} to "
+            f"{largest:g}, {expected} is expected; see --normalisation"
+        )
+    return None

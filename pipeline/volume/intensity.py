@@ -1,0 +1,152 @@
+"""One normalisation for the whole volume: grey values to network input, the same in every tile.
+
+A record says what is wanted; it is small, travels as JSON, and is stored with weights and output:
+
+    {"kind": "none"}
+    {"kind": "dtype"}                                       the integer type's own range to 0..1
+    {"kind": "range", "low": 0, "high": 255}                low..high to 0..1, nothing clipped
+    {"kind": "percentile", "low": 1, "high": 99.8}          measured per channel, then as `range`
+    {"kind": "zscore"}                                      measured per channel: (x - mean) / std
+
+`percentile` and `zscore` may add ``"level": "s2"``: measured there instead of on the level that is
+segmented. What a record comes to for a volume is an :class:`Intensity`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import IntensityError
+
+MEASURED_KINDS = ("percentile", "zscore")
+KINDS = ("none", "dtype", "range", *MEASURED_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Intensity:
+    """``(value - offset) * scale``, per channel or, with one entry, the same for all."""
+
+    offset: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+
+    def apply(self, raw_czyx: NDArray[Any]) -> NDArray[np.float32]:
+        """Return float32 network input; values that are not finite become 0, not NaN."""
+        wide = raw_czyx.dtype.kind in "iu" and raw_czyx.dtype.itemsize > 2
+        working: type[np.floating[Any]] = (
+            np.float64 if wide or raw_czyx.dtype == np.float64 else np.float32
+        )
+        x: NDArray[np.floating[Any]] = raw_czyx.astype(working)
+        shape = (-1,) + (1,) * (x.ndim - 1)
+        x -= np.asarray(self.offset, dtype=working).reshape(shape)
+        x *= np.asarray(self.scale, dtype=working).reshape(shape)
+        narrow = x.astype(np.float32, copy=False)
+        if raw_czyx.dtype.kind == "f":
+            narrow[~np.isfinite(narrow)] = 0
+        return narrow
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Return the numbers as a JSON value."""
+        return {"offset": list(self.offset), "scale": list(self.scale)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Intensity:
+        """Return what :meth:`to_json` wrote."""
+        return cls(tuple(map(float, value["offset"])), tuple(map(float, value["scale"])))
+
+
+def check_record(record: Mapping[str, Any] | None, dtype: str) -> dict[str, Any]:
+    """Return a complete record for a volume of this dtype, or raise IntensityError.
+
+    No record: the dtype's range for integers, nothing for floats.
+    """
+    if record is None:
+        return {"kind": "none" if np.dtype(dtype).kind == "f" else "dtype"}
+    kind = record.get("kind")
+    if kind not in KINDS:
+        raise IntensityError(f"normalisation kind {kind!r} is unknown: choose {', '.join(KINDS)}")
+    allowed = {"kind"} | ({"level"} if kind in MEASURED_KINDS else set())
+    if kind in ("range", "percentile"):
+        allowed |= {"low", "high"}
+    if unknown := sorted(set(record) - allowed):
+        raise IntensityError(f"normalisation {kind} knows no {', '.join(unknown)}")
+    complete = dict(record)
+    if kind == "percentile":
+        complete = {"low": 1.0, "high": 99.8, **complete}
+    if kind in ("range", "percentile"):
+        _check_order(complete)
+    if kind == "dtype" and np.dtype(dtype).kind == "f":
+        raise IntensityError(
+            f"normalisation dtype: {dtype} has no range of its own; "
+            "say range:LOW:HIGH, percentile or zscore"
+        )
+    return complete
+
+
+def _check_order(record: Mapping[str, Any]) -> None:
+    kind, low, high = record["kind"], record.get("low"), record.get("high")
+    if missing := [bound for bound in ("low", "high") if record.get(bound) is None]:
+        raise IntensityError(
+            f"normalisation {kind} without {' and '.join(missing)}: give both, as "
+            f"{kind}:LOW:HIGH, like range:0:255"
+        )
+    numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high))
+    if not numbers or low >= high:  # type: ignore[operator]
+        raise IntensityError(f"normalisation {kind} from {low} to {high}: low must be below high")
+    if kind == "percentile" and not 0 <= low < high <= 100:  # type: ignore[operator]
+        raise IntensityError(f"percentiles from {low} to {high} lie outside of 0 to 100")
+
+
+def parse_record(text: str) -> dict[str, Any]:
+    """Return the record for ``KIND[:LOW:HIGH][@LEVEL]``, the way the shell says it.
+
+    >>> parse_record("percentile:1:99@s2")
+    {'kind': 'percentile', 'low': 1.0, 'high': 99.0, 'level': 's2'}
+    """
+    head, _, level = text.partition("@")
+    kind, *numbers = head.split(":")
+    record: dict[str, Any] = {"kind": kind}
+    try:
+        bounds = [float(n) for n in numbers]
+    except ValueError:
+        bounds = [math.nan]
+    if len(bounds) not in (0, 2) or any(map(math.isnan, bounds)):
+        raise IntensityError(f"normalisation {text!r}: say KIND or KIND:LOW:HIGH, like range:0:255")
+    if bounds:
+        record |= {"low": bounds[0], "high": bounds[1]}
+    if level:
+        record["level"] = level
+    return record
+
+
+def stated_intensity(record: Mapping[str, Any], dtype: str) -> Intensity | None:
+    """Return what a complete record comes to, or None where the volume has to be measured."""
+    if record["kind"] == "none":
+        return Intensity()
+    if record["kind"] == "dtype":
+        info = np.iinfo(dtype)
+        return range_intensity([(float(info.min), float(info.max))])
+    if record["kind"] == "range":
+        return range_intensity([(float(record["low"]), float(record["high"]))])
+    return None
+
+
+def range_intensity(bounds: list[tuple[float, float]]) -> Intensity:
+    """Return the map of ``low..high`` to 0..1, per channel. A flat channel becomes 0."""
+    return Intensity(
+        tuple(low for low, _ in bounds),
+        tuple(1.0 / (high - low) if high > low else 1.0 for low, high in bounds),
+    )
+
+
+def zscore_intensity(moments: list[tuple[float, float]]) -> Intensity:
+    """Return the map to mean 0 and standard deviation 1, from (mean, std) per channel."""
+    return Intensity(
+        tuple(mean for mean, _ in moments),
+        tuple(1.0 / std if std > 0 else 1.0 for _, std in moments),
+    )

@@ -1,0 +1,128 @@
+"""Volumes with labels, for training: boxes of both, mirrored past the edge as in prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import VolumeError
+from ..base.geometry import Box, shape_text
+from ..base.store_errors import explained
+from ..base.stores import joined
+from .intensity import Intensity
+from .locate import locate
+from .mirror import read_mirrored
+from .volume import VolumeSource, find_volume, open_volume, redacted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledBox:
+    """A box of a volume and of its labels, which ends where the box ends: mirrored from there.
+
+    So a box for training and its neighbour for validation share no label. Small, picklable.
+    """
+
+    raw: VolumeSource
+    labels: VolumeSource
+    box: Box
+    intensity: Intensity = field(default_factory=Intensity)
+
+    @property
+    def name(self) -> str:
+        """The volume's place, without passwords, and the slices if they are not all."""
+        if self.box == Box.of_shape(self.raw.shape_zyx):
+            return self.volume_name
+        return f"{self.volume_name} slices {self.box.start[0]}:{self.box.stop[0]}"
+
+    @property
+    def volume_name(self) -> str:
+        """The volume's place, without passwords."""
+        return redacted(f"{self.raw.uri.rstrip('/')}/{self.raw.path}".rstrip("/"))
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Size of the box in voxels."""
+        z, y, x = self.box.shape
+        return z, y, x
+
+    @property
+    def spacing_zyx(self) -> tuple[float, float, float]:
+        """Size of a voxel."""
+        return self.raw.voxel_size
+
+    def read_raw(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.float32]:
+        """Return normalised grey values (c, z, y, x); the box's first voxel is 0."""
+        return self.intensity.apply(
+            read_mirrored(_Part(self.raw, self.box), Box(tuple(start), tuple(stop)))
+        )
+
+    def read_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
+        """Return labels (z, y, x) as stored."""
+        return read_mirrored(_Part(self.labels, self.box), Box(tuple(start), tuple(stop)))[0]
+
+    def count_bad_values(
+        self, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> tuple[int, int]:
+        """Return how many grey values in some boxes are NaN or infinite, and how many there are.
+
+        boxes: start and stop of each, inside the box. :meth:`read_raw` gives 0 for them. Nothing
+        is read of integers, which are all numbers.
+        """
+
+        def count(box: tuple[Sequence[int], Sequence[int]]) -> tuple[int, int]:
+            stored = _Part(self.raw, self.box).read(Box(tuple(box[0]), tuple(box[1])))
+            return stored.size - int(np.count_nonzero(np.isfinite(stored))), stored.size
+
+        if np.dtype(self.raw.dtype).kind != "f":
+            return 0, 0
+        with ThreadPoolExecutor(4) as pool:
+            counts = list(pool.map(count, boxes))
+        return sum(bad for bad, _ in counts), sum(values for _, values in counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A box of a stored volume, as ``read_mirrored`` wants it."""
+
+    source: VolumeSource
+    box: Box
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        z, y, x = self.box.shape
+        return z, y, x
+
+    def read(self, box: Box) -> NDArray[Any]:
+        with explained(VolumeError, joined(self.source.uri, self.source.path)):
+            return open_volume(self.source).read(box.shifted(self.box.start))
+
+
+def find_labelled(
+    raw_uri: str, labels_uri: str, *, channel: Any = None, level: int | str | None = None
+) -> tuple[VolumeSource, VolumeSource]:
+    """Return a volume and its labels. Raises VolumeError where they do not belong together.
+
+    level: of the volume; labels that are a pyramid too are taken at the same level.
+    """
+    raw = find_volume(raw_uri, channel=channel, level=level)
+    pyramid = locate(labels_uri).image
+    labels = find_volume(labels_uri, level=level if pyramid and len(pyramid.levels) > 1 else None)
+    if labels.channel_count != 1:
+        raise VolumeError(
+            f"labels {redacted(labels_uri)} have {labels.channel_count} channels: give one"
+        )
+    if np.dtype(labels.dtype).kind not in "iu":
+        raise VolumeError(
+            f"labels {redacted(labels_uri)} are {labels.dtype}: classes and object ids are integers"
+        )
+    if labels.shape_zyx != raw.shape_zyx:
+        raise VolumeError(
+            f"labels {redacted(labels_uri)} are {shape_text(labels.shape_zyx)} voxels, the volume "
+            f"{redacted(raw_uri)} is {shape_text(raw.shape_zyx)}: give the labels of this volume"
+        )
+    return raw, labels

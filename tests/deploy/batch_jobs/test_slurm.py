@@ -1,0 +1,316 @@
+"""On a real one-node Slurm: the same voxels, jobs that end with their driver, jobs that hand over.
+
+Minutes long: make test-slurm.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import pytest
+import zarr
+
+from deploy import open_cluster
+from deploy.clusters.gpu import PRETEND
+from deploy.clusters.started import is_running, start_cluster, stop_cluster
+from pipeline.base.errors import ClusterError, RunError
+from pipeline.base.scheduling import InFlightLimit, device_share, drive, one_by_one
+
+pytestmark = pytest.mark.slurm
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+SCRIPT = Path(__file__).parents[2] / "slurm_one_node.sh"
+TOOLS = ("sbatch", "squeue", "scancel", "slurmctld", "slurmd", "munged")
+PROFILE = """
+kind = "slurm"
+partition = "main"
+cpus_per_job = 1
+memory_per_job = "3GiB"
+interface = "lo"
+threads_per_worker = 2
+walltime = "10 min"
+dashboard = "127.0.0.1:0"
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm(tmp_path_factory):
+    """Start a Slurm of one node with four cores and two pretended GPUs; return its folder."""
+    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
+    if missing := [tool for tool in TOOLS if shutil.which(tool, path=path) is None]:
+        pytest.skip(f"no Slurm here ({', '.join(missing)}): apt-get install slurm-wlm munge")
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        profiles = folder / "config/overtile"
+        profiles.mkdir(parents=True)
+        (profiles / "hpc.toml").write_text(f"{PROFILE}jobs = 2\n")
+        (profiles / "elastic.toml").write_text(
+            f"{PROFILE}minimum_jobs = 0\nmaximum_jobs = 3\nidle_s = 8\n"
+        )
+        (profiles / "gpu.toml").write_text(f"{PROFILE}jobs = 1\ngpus_per_job = 2\n")
+        (profiles / "pairs.toml").write_text(f"{PROFILE}jobs = 1\nworkers_per_job = 2\n")
+        subprocess.run(["bash", SCRIPT, "start", folder, "--cpus", "4"], check=True)
+        yield folder
+        subprocess.run(["bash", SCRIPT, "stop", folder], check=True)
+
+
+def queue():
+    """Return what squeue lists: jobs that wait, run or complete."""
+    said = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()
+
+
+def empty_after_s(*, at_most_s):
+    """Return how long it took until there were no jobs."""
+    start = time.monotonic()
+    while queue():
+        assert time.monotonic() - start < at_most_s, queue()
+        time.sleep(0.2)
+    return time.monotonic() - start
+
+
+@pytest.fixture(autouse=True)
+def _no_job_is_left():
+    yield
+    empty_after_s(at_most_s=20)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory, textured):
+    """Return a volume, its local segmentation's classes, and a function to segment it elsewhere."""
+    folder = tmp_path_factory.mktemp("volume")
+    zarr.create_array(
+        folder / "in.zarr", data=textured((32, 128, 128)), dimension_names=("z", "y", "x")
+    )
+
+    def command(name, cluster, *more):
+        return [
+            sys.executable, "-m", "flows.cli", "segment", str(folder / "in.zarr"),
+            str(folder / f"{name}.zarr"), "--weights", "demo", "--block", "16,32,32",
+            "--tile", "16,32,32", "--cluster", cluster, *more,
+        ]  # fmt: skip
+
+    def classes(name):
+        return zarr.open_array(folder / f"{name}.zarr/labels/classes/0")[:]
+
+    subprocess.run(command("local", "local"), check=True, capture_output=True)
+    assert len(np.unique(classes("local"))) > 1
+    return command, classes
+
+
+@pytest.mark.parametrize("profile", ["hpc", "elastic", "gpu", "pairs"])
+def test_a_volume_from_slurm_jobs_is_the_local_volume(profile, volume, monkeypatch):
+    if profile == "gpu":
+        monkeypatch.setenv(PRETEND, "1")
+    command, classes = volume
+    ran = subprocess.run(command(profile, profile), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    np.testing.assert_array_equal(classes(profile), classes("local"))
+    empty_after_s(at_most_s=5)
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_jobs_end_when_their_driver_is_ended(how, volume):
+    command, _ = volume
+    driver = subprocess.Popen(
+        command(how, "hpc", "--tta", "full"), stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    with driver:
+        assert any("blocks/s" in line for line in driver.stderr), "it computed nothing"
+        assert len(queue()) == 2
+        os.killpg(driver.pid, signal.Signals[how])
+        driver.wait(timeout=20)
+    assert driver.returncode == {"SIGKILL": -signal.SIGKILL}.get(how, 1)
+    empty_after_s(at_most_s=15)
+
+
+@pytest.mark.slow
+def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed():
+    """As when the driver's machine is gone: nobody cancels, one job works, one is not begun."""
+    code = (
+        "import sys, time\nfrom deploy import open_cluster\n"
+        "with open_cluster('hpc', cpus_per_job=3) as client:\n"
+        "    busy = client.map(time.sleep, [600, 601], pure=False)\n"
+        "    while sum(map(len, client.processing().values())) < 2: time.sleep(0.1)\n"
+        "    print('busy', flush=True)\n    time.sleep(600)\n"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with driver:
+        assert driver.stdout.readline() == "busy\n"
+        assert len(queue()) == 2
+        guards = subprocess.run(
+            ["pgrep", "-P", str(driver.pid), "-f", "deploy.batch_jobs.watchdog"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        (guard,) = map(int, guards.stdout.split())
+        os.kill(guard, signal.SIGKILL)
+        driver.kill()
+    working, waiting = 0.0, 0.0
+    start = time.monotonic()
+    while left := queue():
+        running = [line for line in left if " R " in line]
+        waiting = time.monotonic() - start
+        working = waiting if len(left) == 2 else working
+        assert waiting < 110, left
+        assert running or waiting < 60
+        time.sleep(0.5)
+    assert working < 60, "a job that worked went on"
+    assert waiting - working < 60, "a job that began without a scheduler went on"
+
+
+def block(number):
+    """Stand for a block: four seconds, and the job that did it."""
+    start = time.time()
+    time.sleep(4)
+    return {"number": number, "job": os.environ["SLURM_JOB_ID"], "start": start,
+            "end": time.time()}  # fmt: skip
+
+
+def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_begun_twice(tmp_path):
+    starts = tmp_path / "starts"
+    starts.touch()
+
+    def noted_block(number):
+        with starts.open("a") as file:
+            file.write(f"{number}\n")
+        return block(number)
+
+    told, blocks = [], 120
+    with open_cluster("hpc", walltime="1 min", drain_s=15.0, tell=told.append) as client:
+        outcomes, share = [], device_share(client)
+        began = time.time()
+
+        def submit(number):
+            return client.submit(noted_block, number, pure=False, retries=0, resources=share)
+
+        limit, stop = InFlightLimit(client), threading.Event()
+        for batch in drive(client, iter(range(blocks)), one_by_one(submit), limit=limit, stop=stop):
+            outcomes += batch
+        took_s = time.time() - began
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert Counter(int(n) for n in starts.read_text().split()) == Counter(range(blocks))
+    results = [outcome.result for outcome in outcomes]
+    jobs = {result["job"] for result in results}
+    assert len(jobs) >= 6, "the jobs' walltime is a minute, the run's is two"
+    busy_s = sum(result["end"] - result["start"] for result in results)
+    idle = 1 - busy_s / (took_s * 4)
+    print(f"\n{took_s:.0f} s over {len(jobs)} jobs; {idle:.0%} of four threads' time was idle")
+    assert idle < 0.35
+    assert [line for line in told if "job" in line and "waiting" not in line] == []
+
+
+BAD = {
+    "no such partition": ({"partition": "nope"}, r"sbatch refused: .*partition.*nope"),
+    "more GPUs than there are": ({"gpus_per_job": 9}, r"sbatch refused: .*not available"),
+    "no Python there": ({"python": "/no/python"}, r"ended before a worker came: .*/no/python: No"),
+    "too little patience": (
+        {"first_worker_s": 3.0, "directives": ["--begin=now+1hour"]},
+        r"no worker came within 3 s \(job \d+ PENDING \(BeginTime\)|is submitted",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_jobs_that_cannot_be_had_are_one_line_and_none_is_left(case):
+    settings, says = BAD[case]
+    with pytest.raises(ClusterError, match=says) as caught, open_cluster("hpc", **settings):
+        pass
+    assert "\n" not in str(caught.value)
+    empty_after_s(at_most_s=5)
+
+
+def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_is_written(
+    volume, slurm
+):
+    command, _ = volume
+    (slurm / "config/overtile/lost.toml").write_text(PROFILE.replace('"main"', '"lost"'))
+    ran = subprocess.run(
+        command("refused", "lost"), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 2
+    assert re.fullmatch(r"overtile: sbatch refused: .*partition.*lost.*\n", ran.stderr), ran.stderr
+    assert not Path(command("refused", "lost")[5]).exists()
+
+
+@pytest.mark.slow
+def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for_ever():
+    with (
+        pytest.raises(ClusterError, match=r"a block ran for \d+ s, all that a job .* 00:01:00 had"),
+        open_cluster("hpc", jobs=1, walltime="1 min", drain_s=15.0) as client,
+    ):
+        client.submit(time.sleep, 600, pure=False).result(timeout=300)
+    empty_after_s(at_most_s=15)
+
+
+def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
+    with (
+        pytest.raises(ClusterError, match=r"ended before a worker came: .*(NVML|finds no GPU)"),
+        open_cluster("gpu"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path, slurm):
+    gate = tmp_path / "gate"
+    gate.touch()
+    told = []
+
+    def use(client):
+        gate.unlink()
+        subprocess.run(["scancel", "--name", "gated", "--signal", "KILL", "--full"], check=True)
+        futures = client.map(lambda n: block(n), range(3), pure=False)
+        return [future.result(timeout=120) for future in futures]
+
+    with (
+        pytest.raises(RunError, match=r"ended before a worker came: closed .*: start the run"),
+        open_cluster(
+            "hpc", jobs=1, job_name="gated", tell=told.append,
+            prologue=[f"[ -e {gate} ] || {{ echo closed; exit 1; }}"],
+        ) as client,
+    ):  # fmt: skip
+        use(client)
+    assert any("the next try is in" in line for line in told)
+
+
+def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run():
+    start_cluster("elastic")
+    try:
+        for _ in range(2):
+            with open_cluster("elastic") as client:
+                share = device_share(client)
+                futures = client.map(lambda n: block(n), range(8), pure=False, resources=share)
+                jobs = {future.result(timeout=60)["job"] for future in futures}
+            assert len(jobs) > 1, "it did not grow"
+            empty_after_s(at_most_s=40)
+            assert is_running("elastic")
+    finally:
+        stop_cluster("elastic")
+
+
+def test_a_started_cluster_that_is_killed_leaves_no_job():
+    started = start_cluster("hpc")
+    try:
+        with open_cluster("hpc") as client:
+            client.wait_for_workers(2, timeout=60)
+        os.kill(started.pid, signal.SIGKILL)
+        empty_after_s(at_most_s=15)
+    finally:
+        stop_cluster("hpc")

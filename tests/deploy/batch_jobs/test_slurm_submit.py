@@ -1,0 +1,314 @@
+"""On a real one-node Slurm: runs in allocations of their own give the local volume, and end.
+
+Minutes long: make test-slurm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from deploy.clusters.gpu import PRETEND
+from pipeline import segment_volume
+from pipeline.models.tta import with_tta
+from unet import UNetPredictor
+
+pytestmark = pytest.mark.slurm
+
+ROOT = Path(__file__).parents[3]
+SLURM = ROOT / "tests/slurm_one_node.sh"
+TEMPLATE = ROOT / "deploy/slurm/segment.sbatch"
+TOOLS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "slurmctld", "slurmd", "munged")
+PATIENCE_S = 400.0
+"""For one thing to happen, on a machine that is busy with others."""
+PROFILE = """
+kind = "slurm"
+partition = "main"
+cpus_per_job = 1
+memory_per_job = "3GiB"
+interface = "lo"
+threads_per_worker = 2
+walltime = "15 min"
+dashboard = "127.0.0.1:0"
+"""
+BLOCKS = 64
+LOGS = "logs of 100 %j"
+OPTIONS = (
+    "--weights", "demo", "--block", "16,16,32", "--tile", "16,16,32", "--tta", "rotations"
+)  # fmt: skip
+"""More blocks than are in flight at once, each long enough to be met while it is computed."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory, textured):
+    """Return the current folder, with a volume and profiles, beside a Slurm of four cores.
+
+    Its name is one that a script has to quote.
+    """
+    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
+    if missing := [tool for tool in TOOLS if shutil.which(tool, path=path) is None]:
+        pytest.skip(f"no Slurm here ({', '.join(missing)}): apt-get install slurm-wlm munge")
+    slurm = tmp_path_factory.mktemp("slurm")
+    folder = tmp_path_factory.mktemp("batch") / "ada's $volumes & more"
+    profiles = folder / "config/overtile"
+    profiles.mkdir(parents=True)
+    logs = f"log_directory = {json.dumps(str(folder / LOGS))}\n"
+    (profiles / "hpc.toml").write_text(PROFILE + logs)
+    (profiles / "gpu.toml").write_text(f"{PROFILE}{logs}gpus_per_job = 2\n")
+    (profiles / "nope.toml").write_text(PROFILE.replace("main", "nope") + logs)
+    zarr.create_array(
+        folder / "in.zarr", data=textured((32, 128, 128)), dimension_names=("z", "y", "x")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(slurm / "slurm.conf"))
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setenv("OVERTILE_PYTHON", sys.executable)
+        patch.setenv("OVERTILE_INTERFACE", "lo")
+        patch.chdir(folder)
+        subprocess.run(["bash", SLURM, "start", slurm, "--cpus", "4"], check=True)
+        try:
+            segment_volume("in.zarr", "local.zarr", with_tta(UNetPredictor("demo"), "rotations"),
+                           block=(16, 16, 32), tile=(16, 16, 32))  # fmt: skip
+            yield folder
+        finally:
+            subprocess.run(["bash", SLURM, "stop", slurm], check=True)
+
+
+def overtile(*words, code=0):
+    """Run a command of the shell; return its output, or its error where it is to fail."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == code, ran.stderr
+    return ran.stderr if code else ran.stdout
+
+
+def slurm_says(*words):
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def until(what, said=lambda: ""):
+    """Wait for something to be true, and return it."""
+    start = time.monotonic()
+    while not (found := what()):
+        assert time.monotonic() - start < PATIENCE_S, said()
+        time.sleep(0.2)
+    return found
+
+
+def job(name):
+    """Return what Slurm knows of a job, or of a task of an array."""
+    said = slurm_says("scontrol", "show", "job", "--oneliner", name)
+    return dict(re.findall(r"(\w+)=(\S*)", said))
+
+
+def ended(name):
+    """Wait for a job's end and return what Slurm knows of it then."""
+
+    def at_its_end():
+        known = job(name)
+        return known if known["JobState"] in ("COMPLETED", "FAILED", "CANCELLED") else None
+
+    return until(at_its_end, said=lambda: log_of(name))
+
+
+def log_of(name):
+    path = Path(LOGS) / f"overtile-{name}.log"
+    return path.read_text() if path.exists() else ""
+
+
+def is_begun(output, share=""):
+    """Return whether blocks are done, by a share where one is named."""
+    path = Path(output) / "run" / share / "done"
+    return (path / "c").exists() and np.any(zarr.open_array(path)[:])
+
+
+def drain_and_hasten(name, *, when):
+    """Send what Slurm sends before a walltime, once blocks are done; then shorten the wait.
+
+    A job that is requeued begins two minutes later: the lifetime of Slurm's credentials.
+    """
+    until(when, said=lambda: log_of(name))
+    slurm_says("scancel", "--batch", "--signal=USR1", name)
+    until(lambda: "is requeued and goes on" in log_of(name), said=lambda: log_of(name))
+    until(lambda: job(name)["JobState"] == "PENDING" or job(name)["Restarts"] == "1")
+    if job(name)["JobState"] == "PENDING":
+        time.sleep(2)  # credentials of the second in which the last ones ended count as those
+        slurm_says("scontrol", "update", f"JobId={name}", "StartTime=now")
+
+
+def files(name):
+    """Return every file of an output but the ledger's, which tells of time."""
+    root = Path(name)
+    inside = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return {str(path): (root / path).read_bytes() for path in inside if path.parts[0] != "run"}
+
+
+def is_the_local_volume(name):
+    ours, local = files(name), files("local.zarr")
+    assert len(local) > BLOCKS
+    assert ours.keys() == local.keys()
+    assert [path for path in local if ours[path] != local[path]] == []
+    assert "complete" in overtile("status", name)
+    return True
+
+
+def processes_of(job_id):
+    """Return the processes of a job, by what Slurm gave them."""
+    mark = f"SLURM_JOB_ID={job_id}\0".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (path / "environ").read_bytes():
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # ended at this moment
+            continue
+    return found
+
+
+def threads_of_workers(job_id):
+    """Return what decides of torch's threads in the processes that compute."""
+    mark, said = f"SLURM_JOB_ID={job_id}\0".encode(), set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environ, command = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+        except OSError:  # ended at this moment
+            continue
+        if mark in environ and b"spawn_main" in command:
+            said.update(re.findall(r"\0MKL_NUM_THREADS=(\w+)", environ.decode()))
+    return said
+
+
+@pytest.fixture(autouse=True)
+def _no_job_is_left():
+    yield
+    until(lambda: slurm_says("squeue", "-h") == "", said=lambda: slurm_says("squeue"))
+
+
+def test_the_script_as_it_is_gives_the_local_volume():
+    said = slurm_says(
+        "sbatch", "--parsable", "--cpus-per-task=2", "--mem=4G", "--output=as-it-is.log",
+        str(TEMPLATE), "in.zarr", "as it is.zarr", *OPTIONS,
+    )  # fmt: skip
+    until(lambda: threads_of_workers(said.strip()) == {"2"})
+    known = ended(said.strip())
+    assert (known["JobState"], known["ExitCode"]) == ("COMPLETED", "0:0"), Path(
+        "as-it-is.log"
+    ).read_text()
+    assert is_the_local_volume("as it is.zarr")
+    assert list(Path.cwd().glob("overtile-*")) == [], "its private folder is left"
+
+
+def test_pretended_gpus_give_the_local_volume(monkeypatch):
+    monkeypatch.setenv(PRETEND, "1")
+    job_id = overtile("submit", "segment", "in.zarr", "gpu.zarr", *OPTIONS, "--cluster", "gpu")
+    known = ended(job_id.strip())
+    assert known["ExitCode"] == "0:0", log_of(job_id.strip())
+    assert is_the_local_volume("gpu.zarr")
+
+
+def test_gpus_that_are_none_are_no_cpu_run():
+    job_id = overtile(
+        "submit", "segment", "in.zarr", "none.zarr", *OPTIONS, "--cluster", "gpu"
+    ).strip()
+    assert ended(job_id)["ExitCode"] == "1:0"
+    assert "every worker has ended" in log_of(job_id)
+    assert not Path("none.zarr").exists()
+
+
+def test_a_job_that_drained_requeued_itself_and_went_on_gives_the_local_volume():
+    job_id = overtile(
+        "submit", "segment", "in.zarr", "requeued.zarr", *OPTIONS, "--cluster", "hpc",
+        "--overwrite",
+    ).strip()  # fmt: skip
+    drain_and_hasten(job_id, when=lambda: is_begun("requeued.zarr"))
+    known = ended(job_id)
+    assert (known["ExitCode"], known["Restarts"]) == ("0:0", "1"), log_of(job_id)
+    done, blocks = map(int, re.search(r"drained: (\d+) of (\d+) blocks", log_of(job_id)).groups())
+    assert 0 < done < blocks
+    assert f"resuming: {done} of {blocks} blocks are done already" in log_of(job_id)
+    assert is_the_local_volume("requeued.zarr")
+
+
+def test_shares_in_an_array_and_their_last_job_give_the_local_volume_one_requeued_meanwhile():
+    array, finish = overtile(
+        "submit", "segment", "in.zarr", "shares.zarr", *OPTIONS, "--cluster", "hpc", "--shard", "3"
+    ).split()
+    tasks = [f"{array}_{number}" for number in range(1, 4)]
+    until(lambda: len({job(task)["JobId"] for task in tasks}) == 3)  # one job while it waits
+    (first,) = [task for task in tasks if job(task)["JobId"] == array]  # its id means all three
+    share = f"shards/{tasks.index(first) + 1}"
+    drain_and_hasten(first, when=lambda: is_begun("shares.zarr", share))
+    known = {task: ended(task) for task in tasks}
+    assert {task: one["Restarts"] for task, one in known.items()} == {
+        task: "1" if task == first else "0" for task in tasks
+    }
+    assert {one["ExitCode"] for one in known.values()} == {"0:0"}
+    assert ended(finish)["ExitCode"] == "0:0", log_of(finish)
+    assert is_the_local_volume("shares.zarr")
+    told = json.loads(overtile("status", "shares.zarr", "--json"))
+    assert [share["shard"] for share in told["shares"]] == ["1/3", "2/3", "3/3"]
+    assert sum(share["done"] for share in told["shares"]) == told["blocks"] == BLOCKS
+
+
+def test_the_last_job_goes_where_a_share_fails():
+    shutil.copytree("in.zarr", "short.zarr")
+    array, finish = overtile(
+        "submit", "segment", "short.zarr", "failed.zarr", *OPTIONS, "--cluster", "hpc", "--shard",
+        "2",
+    ).split()  # fmt: skip
+    shutil.rmtree("short.zarr")
+    assert {ended(f"{array}_{number}")["ExitCode"] for number in range(1, 3)} == {"2:0"}
+    assert ended(finish)["JobState"] == "CANCELLED"
+
+
+def test_the_runs_exit_code_is_the_jobs():
+    said = slurm_says(
+        "sbatch", "--parsable", "--cpus-per-task=1", "--mem=2G", "--output=bad.log",
+        str(TEMPLATE), "gone.zarr", "bad.zarr", *OPTIONS,
+    )  # fmt: skip
+    assert ended(said.strip())["ExitCode"] == "2:0"
+    assert "gone.zarr does not exist" in Path("bad.log").read_text()
+
+
+def test_a_walltime_that_is_too_short_for_anything_does_not_begin_again_for_ever():
+    job_id = overtile(
+        "submit", "segment", "in.zarr", "never.zarr", *OPTIONS, "--cluster", "hpc"
+    ).strip()
+    until(lambda: job(job_id)["JobState"] == "RUNNING")
+    until(lambda: any("scheduler-file" in line for line in processes_of(job_id)))
+    slurm_says("scancel", "--batch", "--signal=USR1", job_id)
+    known = ended(job_id)
+    assert (known["ExitCode"], known["Restarts"]) == ("1:0", "0"), log_of(job_id)
+    assert "nothing was finished within this walltime: ask for a longer one" in log_of(job_id)
+
+
+def test_nothing_is_left_of_a_job_that_is_cancelled():
+    job_id = overtile(
+        "submit", "segment", "in.zarr", "cancelled.zarr", *OPTIONS, "--cluster", "hpc"
+    ).strip()
+    until(lambda: is_begun("cancelled.zarr"), said=lambda: log_of(job_id))
+    assert len(processes_of(job_id)) >= 4  # script, scheduler, worker, client
+    slurm_says("scancel", job_id)
+    start = time.monotonic()
+    until(lambda: not processes_of(job_id) and slurm_says("squeue", "-h") == "")
+    assert time.monotonic() - start < 60
+    assert json.loads(overtile("status", "cancelled.zarr", "--json"))["done"] > 0
+
+
+def test_a_partition_that_there_is_not_is_one_line_and_no_job():
+    error = overtile(
+        "submit", "segment", "in.zarr", "nope.zarr", *OPTIONS, "--cluster", "nope", code=2
+    )
+    assert re.fullmatch(r"overtile: sbatch refused: .*partition.*\n", error)
+    assert slurm_says("squeue", "-h") == ""

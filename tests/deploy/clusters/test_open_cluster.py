@@ -1,0 +1,329 @@
+"""Clusters: what is started here ends here, what others started goes on, and silence is told."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from deploy import ClusterSpec, open_cluster, parse_cluster
+from deploy.clusters import local
+from deploy.clusters.local import KEPT_MEMORY, cores, local_workers, torch_threads
+from pipeline.base.errors import ClusterError
+
+
+def worker_processes(client):
+    """Return the processes of all workers, and what each says of itself."""
+    return [psutil.Process(pid) for pid in client.run(os.getpid).values()]
+
+
+def ended(processes, *, within_s):
+    """Return whether all processes end in time; a zombie has ended."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if not any(is_running(process) for process in processes):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_running(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("local", ClusterSpec()),
+        ("tcp://10.0.0.1:8786", ClusterSpec(kind="address", where="tcp://10.0.0.1:8786")),
+        ("tls://node-3:80", ClusterSpec(kind="address", where="tls://node-3:80")),
+    ],
+)
+def test_a_word_an_address_or_a_file_means_a_cluster(text, spec):
+    assert parse_cluster(text) == spec
+
+
+def test_a_scheduler_file_is_meant_wherever_the_run_goes_later(tmp_path, monkeypatch):
+    (tmp_path / "s.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert parse_cluster("s.json").where == str(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "workers", "says"),
+    [
+        ("", None, "neither local"),
+        ("nowhere.json", None, "neither local"),
+        ("10.0.0.1:8786", None, "like tcp://HOST:PORT"),
+        ("tcp://10.0.0.1", None, "names no host and port"),
+        ("tcp://:8786", None, "names no host and port"),
+        ("tcp://10.0.0.1:8786", 2, "--workers goes with"),
+        ("local", 0, "at least one"),
+    ],
+)
+def test_what_means_no_cluster_is_one_line(text, workers, says):
+    with pytest.raises(ClusterError, match=says) as caught:
+        parse_cluster(text, workers=workers)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 1000])
+def test_workers_share_the_cores_and_each_has_one_at_least(workers):
+    processes, threads = local_workers(ClusterSpec(workers=workers))
+    assert processes == workers
+    assert threads >= 1
+    assert processes * threads <= max(cores(), workers)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "workers"),
+    [
+        (2, 64, 2),
+        (64, 999, 8),
+        (8, 10, 2),
+        (4, 1, 1),
+        (9, 99, 8),
+        (11, 99, 5),
+        (12, 99, 6),
+        (1, 9, 1),
+    ],
+)
+def test_by_default_workers_are_up_to_eight_and_to_what_memory_there_is_and_leave_few_cores_over(
+    cores, gib, workers, monkeypatch
+):
+    monkeypatch.setattr(local, "cores", lambda: cores)
+    monkeypatch.setattr(local, "memory_bytes", lambda: gib * 2**30)
+    assert local_workers(ClusterSpec())[0] == workers
+    assert local_workers(ClusterSpec(workers=3))[0] == 3
+
+
+def blocked_signals():
+    return [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+
+
+def test_local_workers_are_processes_with_their_share_of_cores_and_end_with_the_cluster():
+    before = os.environ.get("PYTHONWARNINGS"), blocked_signals()
+    with open_cluster("local", workers=2, dashboard=":0") as client:
+        processes = worker_processes(client)
+        assert len({process.pid for process in processes} - {os.getpid()}) == 2
+        assert set(client.nthreads().values()) == {3}
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+    assert ended(processes, within_s=10)
+    assert (os.environ.get("PYTHONWARNINGS"), blocked_signals()) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_torch_computes_with_all_cores_in_the_workers_together(workers, monkeypatch):
+    for name in torch_threads(1):
+        monkeypatch.delenv(name, raising=False)
+    with open_cluster("local", workers=workers, dashboard=":0") as client:
+        threads = client.submit(_torch_threads).result(timeout=100)
+    assert threads == max(1, cores() // workers)
+
+
+def test_a_cluster_leaves_what_its_process_was_told_of_threads_and_memory(monkeypatch):
+    names = {*torch_threads(1), *KEPT_MEMORY, "OPENBLAS_NUM_THREADS"}
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        assert names.isdisjoint(os.environ)
+        (address,) = client.nthreads()
+        worker_processes(client)[0].kill()
+        until = time.monotonic() + 60
+        while address in client.nthreads() or not client.nthreads():
+            assert time.monotonic() < until, "no other worker came"
+            time.sleep(0.05)
+    assert names.isdisjoint(os.environ)
+
+
+def test_torch_obeys_what_the_environment_says_of_threads(monkeypatch):
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        assert client.submit(_torch_threads).result(timeout=100) == 1
+
+
+def _torch_threads():
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_local_workers_and_their_scheduler_leave_the_cores_to_the_network():
+    def told(names):
+        import dask
+
+        return {n: os.environ.get(n) or dask.config.get(n, None) for n in names}
+
+    wanted = {**local.KEPT_MEMORY, **local.SELDOM}
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        assert list(client.run(told, list(wanted)).values()) == [wanted]
+        tick = client.run_on_scheduler(
+            lambda dask_scheduler: dask_scheduler.periodic_callbacks["tick"].callback_time
+        )
+        assert tick == 500
+
+
+def test_ctrl_c_in_the_terminal_is_for_the_driver_alone_also_after_a_worker_came_again():
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        (first,) = worker_processes(client)
+        (first_address,) = client.nthreads()
+        first.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert is_running(first)
+        first.kill()
+        assert ended([first], within_s=10)
+        until = time.monotonic() + 60
+        while first_address in client.nthreads() or not client.nthreads():
+            assert time.monotonic() < until, "no other worker came"
+            time.sleep(0.05)
+        (second,) = worker_processes(client)
+        assert second.pid != first.pid
+        second.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert client.submit(lambda: 7, pure=False).result(timeout=30) == 7
+
+
+def test_an_error_inside_ends_busy_workers_at_once():
+    started = {}
+
+    def interrupted(client):
+        started["processes"] = worker_processes(client)
+        futures = client.map(time.sleep, [600, 601, 602], pure=False)
+        while not any(client.processing().values()):
+            time.sleep(0.05)
+        started["at"] = time.monotonic()
+        raise KeyboardInterrupt(futures)
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_cluster("local", workers=1, dashboard=":0") as client,
+    ):
+        interrupted(client)
+    assert time.monotonic() - started["at"] < 4, "it waited for them"
+    assert ended(started["processes"], within_s=5)
+
+
+def test_a_taken_dashboard_port_moves_silently(recwarn):
+    with (
+        open_cluster("local", workers=1, dashboard="127.0.0.1:0") as one,
+        open_cluster("local", workers=1, dashboard=one.dashboard_link[7:].split("/")[0]) as two,
+    ):
+        assert one.dashboard_link != two.dashboard_link
+    assert [w for w in recwarn if "Port" in str(w.message)] == []
+
+
+def test_a_cluster_opens_where_an_event_loop_runs_already(elsewhere):
+    import asyncio
+
+    async def in_a_notebook():
+        with open_cluster(elsewhere.address) as client:
+            return client.scheduler_info(n_workers=-1)["address"]
+
+    assert asyncio.run(in_a_notebook()) == elsewhere.address
+
+
+class Elsewhere:
+    """A scheduler and a worker that somebody else started."""
+
+    def __init__(self, folder, *, workers):
+        self.file = folder / "scheduler.json"
+        where = ["--scheduler-file", str(self.file), "--no-dashboard", "--host", "127.0.0.1"]
+        options = {"stderr": subprocess.DEVNULL, "cwd": folder}
+        command = [sys.executable, "-m", "dask"]
+        self.processes = [
+            subprocess.Popen([*command, "scheduler", *where, "--port", "0"], **options)
+        ]
+        deadline = time.monotonic() + 60
+        while not self.file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        self.processes += [
+            subprocess.Popen([*command, "worker", *where, "--nthreads", "1"], **options)
+            for _ in range(workers)
+        ]
+
+    @property
+    def address(self):
+        import json
+
+        return json.loads(self.file.read_text())["address"]
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    cluster = Elsewhere(tmp_path_factory.mktemp("elsewhere"), workers=1)
+    yield cluster
+    cluster.close()
+
+
+@pytest.mark.parametrize("how", ["address", "file"])
+def test_a_cluster_of_somebody_else_goes_on_when_we_leave(how, elsewhere):
+    where = elsewhere.address if how == "address" else str(elsewhere.file)
+    for _ in range(2):
+        with open_cluster(where, timeout_s=30) as client:
+            assert client.submit(lambda: 7, pure=False).result(timeout=30) == 7
+    with pytest.raises(RuntimeError, match="ours"), open_cluster(where, timeout_s=30):
+        raise RuntimeError("ours")
+    assert [process.poll() for process in elsewhere.processes] == [None, None]
+
+
+def test_a_scheduler_without_workers_is_told(tmp_path):
+    empty = Elsewhere(tmp_path, workers=0)
+    try:
+        with (
+            pytest.raises(ClusterError, match="has no workers"),
+            open_cluster(str(empty.file), timeout_s=1),
+        ):
+            pass
+    finally:
+        empty.close()
+
+
+def test_silence_is_told_in_time_and_leaves_nothing_behind():
+    threads = threading.active_count()
+    start = time.monotonic()
+    with (
+        pytest.raises(
+            ClusterError, match=r"no Dask scheduler answered at tcp://127\.0\.0\.1:1 within 1 s"
+        ),
+        open_cluster("tcp://127.0.0.1:1", timeout_s=1.0),
+    ):
+        pass
+    assert time.monotonic() - start < 5
+    assert threading.active_count() <= threads + 1  # distributed's offload thread stays
+
+
+def test_the_log_of_distributed_is_kept_off_the_terminal_to_the_very_end_and_then_let_go():
+    handler = logging.StreamHandler(io.StringIO())
+    log = logging.getLogger("distributed")
+    log.addHandler(handler)
+    try:
+        with open_cluster("local", workers=1, dashboard=":0") as client:
+            client.cluster.close()
+            assert handler.level == logging.CRITICAL
+        assert handler.level == logging.NOTSET
+        assert handler.stream.getvalue() == ""
+    finally:
+        log.removeHandler(handler)

@@ -1,0 +1,567 @@
+"""Ranks: all or none, nobody waits for ever, and whoever is lost is made up for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import cloudpickle
+import dask
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+from distributed import Client
+
+from deploy import YIELDED, open_cluster, run_ranks
+from deploy.ranks.channel import where_to_meet
+from deploy.ranks.process_group import how_it_failed, interface_of, peer_failed
+from deploy.ranks.workers import workers_of
+from pipeline.base.errors import ClusterError, RunError, VolumeError
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+
+@pytest.fixture(scope="module")
+def client():
+    soon = {"distributed.scheduler.events-cleanup-delay": "100ms"}
+    with dask.config.set(soon), open_cluster("local", workers=2, dashboard=":0") as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request):
+    """Hold every test here to it: whatever happened, nothing of the ranks stays anywhere."""
+    yield
+    if "client" in request.fixturenames:
+        client = request.getfixturevalue("client")
+        client.wait_for_workers(2, timeout=30)
+        assert not eventually_left(client)
+
+
+def eventually_left(client, *, within_s=5):
+    until = time.monotonic() + within_s
+    while (left := left_on(client)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
+
+
+def left_on(client):
+    """Return what of ranks is on the workers, in the scheduler and in the client; empty is none."""
+    left = [state for state in client.run(rank_state).values() if state]
+    left += client.run_on_scheduler(scheduler_state)
+    return left + list(client.futures)
+
+
+def rank_state():
+    threads = [t.name for t in threading.enumerate() if t.name.startswith("rank-")]
+    listening = [c for c in psutil.Process().net_connections("inet") if c.status == "LISTEN"]
+    own = 2  # a worker's: for its peers, and its dashboard
+    group = ["process group"] if dist.is_initialized() else []
+    interface = ["interface"] if "GLOO_SOCKET_IFNAME" in os.environ else []
+    return [*threads, *group, *interface, *listening[own:]]
+
+
+def scheduler_state(dask_scheduler):
+    events = [t for t in dask_scheduler.get_events() if "overtile" in t]
+    return [*dask_scheduler.extensions["variables"].variables, *dask_scheduler.tasks, *events]
+
+
+def pids(client):
+    return set(client.run(os.getpid).values())
+
+
+def add_up(rank):
+    """Return the sum over ranks of (rank + 1), as all ranks agree on it."""
+    value = torch.tensor([float(rank.rank + 1)])
+    dist.all_reduce(value)
+    return int(value)
+
+
+def agree_to_stop(rank):
+    wish = torch.tensor([float(rank.should_stop())])
+    dist.all_reduce(wish)
+    return bool(wish > 0)
+
+
+def until_asked(rank, *, note=None):
+    """Work until the driver asks to leave; write a note as if to save something."""
+    rank.tell({"rank": rank.rank})
+    while not agree_to_stop(rank):
+        time.sleep(0.05)
+    if note:
+        time.sleep(2)
+        (note / f"saved-{rank.rank}").touch()
+    return YIELDED
+
+
+def test_all_ranks_meet_and_each_returns_its_result_twice_in_the_same_workers(client):
+    def meet(rank):
+        listening = psutil.Process().net_connections("inet")
+        return {
+            "numbers": (rank.rank, rank.world_size, rank.attempt, add_up(rank)),
+            "device": rank.device,
+            "listens on": {c.laddr.ip for c in listening if c.status == "LISTEN"},
+            "interface": os.environ["GLOO_SOCKET_IFNAME"],
+            "pid": os.getpid(),
+        }
+
+    before = pids(client)
+    for _ in range(2):
+        results = run_ranks(meet, client=client, ranks=2)
+        assert [result["numbers"] for result in results] == [(0, 2, 0, 3), (1, 2, 0, 3)]
+        assert {result["pid"] for result in results} == before
+        for result in results:
+            assert result["device"] == ("cuda:0" if torch.cuda.is_available() else "cpu")
+            assert result["listens on"] == {"127.0.0.1"}, "it listens to the whole network"
+            assert result["interface"] == interface_of("127.0.0.1")
+        assert not eventually_left(client)
+
+
+def test_one_rank_needs_no_process_group(client):
+    assert run_ranks(lambda rank: (rank.world_size, dist.is_initialized()), client=client,
+                     ranks=1) == [(1, False)]  # fmt: skip
+
+
+def test_by_default_there_is_a_rank_per_worker_and_their_messages_come_in_order(client):
+    def chat(rank):
+        for step in range(20):
+            rank.tell({"rank": rank.rank, "step": step})
+        return rank.world_size
+
+    heard = []
+    assert run_ranks(chat, client=client, on_message=heard.append) == [2, 2]
+    for rank in range(2):
+        assert [m["step"] for m in heard if m["rank"] == rank] == list(range(20))
+
+
+def test_fewer_workers_than_ranks_is_told_in_time_and_nothing_has_begun(client):
+    start = time.monotonic()
+    with pytest.raises(ClusterError, match=r"3 ranks need as many workers, 2 are there after 1 s"):
+        run_ranks(add_up, client=client, ranks=3, start_s=1)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(("ranks", "least"), [(0, 1), (2, 3), (2, 0), (None, 0)])
+def test_a_number_of_ranks_that_cannot_be_is_one_line(client, ranks, least):
+    with pytest.raises(ClusterError, match="ask for one rank or more"):
+        run_ranks(add_up, client=client, ranks=ranks, min_ranks=least)
+
+
+def test_threads_of_one_process_are_no_ranks():
+    with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None,
+                set_as_default=False) as threads:  # fmt: skip
+        with pytest.raises(ClusterError, match="worker processes"):
+            run_ranks(add_up, client=threads, ranks=2)
+        assert run_ranks(lambda rank: rank.rank, client=threads, ranks=1) == [0]
+
+
+@pytest.mark.parametrize("others", ["in a collective", "computing"])
+def test_an_error_of_the_callable_is_raised_once_as_it_is_and_the_others_end(
+    client, tmp_path, others
+):
+    def fail(rank):
+        (tmp_path / f"called-{rank.rank}-{rank.attempt}").touch()
+        add_up(rank)
+        if rank.rank == 1:
+            raise VolumeError("volume x is gone")
+        if others == "in a collective":
+            return add_up(rank)
+        while not rank.should_stop():
+            time.sleep(0.05)
+        return YIELDED
+
+    before = pids(client)
+    start = time.monotonic()
+    with pytest.raises(VolumeError, match=r"^volume x is gone$"):
+        run_ranks(fail, client=client, ranks=2, timeout_s=60)
+    assert time.monotonic() - start < 20
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["called-0-0", "called-1-0"]
+    assert pids(client) == before, "a worker was restarted"
+
+
+def test_a_callable_that_ends_its_process_politely_is_an_error_too(client):
+    with pytest.raises(RuntimeError, match=r"rank 0 called sys.exit\(3\)"):
+        run_ranks(lambda rank: sys.exit(3), client=client, ranks=1)
+
+
+def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path):
+    def killed_once(rank):
+        if rank.attempt:
+            return add_up(rank)
+        add_up(rank)
+        killed_at = time.monotonic()  # one clock for all processes of a machine
+        if rank.rank == 1:
+            (tmp_path / "killed_at").write_text(str(killed_at))
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not rank.should_stop():  # it does not talk to its peer at all
+            time.sleep(0.05)
+        (tmp_path / "told_at").write_text(str(time.monotonic()))
+        return YIELDED
+
+    resumed = []
+    results = run_ranks(killed_once, client=client, ranks=2,
+                        on_resume=lambda *told: resumed.append(told))  # fmt: skip
+    assert results == [3, 3]
+    ((attempt, world_size, why),) = resumed
+    assert (attempt, world_size) == (1, 2)
+    assert "rank 1 was lost" in why
+    told, killed = (float((tmp_path / n).read_text()) for n in ("told_at", "killed_at"))
+    assert told - killed < 15
+
+
+def lines_of(dask_scheduler):
+    return list(dask_scheduler.extensions["variables"].variables)
+
+
+def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(client):
+    def killed_once(rank):
+        if rank.rank == 1 and not rank.attempt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while not rank.attempt and not rank.should_stop():
+            time.sleep(0.05)
+        rank.tell({})
+        return rank.attempt
+
+    seen = []
+
+    def disturb(message):  # what the scheduler itself says of clients, and whoever knows the topic
+        (line,) = client.run_on_scheduler(lines_of)
+        topic = f"variable-{line}-said"
+        client.log_event(topic, {"action": "remove-client", "client": "x"})
+        client.log_event(topic, "hello")
+
+    results = run_ranks(
+        killed_once, client=client, ranks=2, on_message=disturb,
+        on_resume=lambda *told: seen.append(client.run_on_scheduler(lines_of)),
+    )  # fmt: skip
+    assert results == [1, 1]
+    assert [len(lines) for lines in seen] == [1], "the order of the next attempt has no place"
+
+
+def test_no_worker_seems_lost_whatever_the_client_asks_the_scheduler_meanwhile(client):
+    over = threading.Event()
+
+    def callback():  # every two seconds, of the client's own accord; here all the time
+        while not over.is_set():
+            client.sync(client._update_scheduler_info)
+
+    side = threading.Thread(target=callback)
+    side.start()
+    try:
+        seen = [len(workers_of(client)) for _ in range(300)]
+    finally:
+        over.set()
+        side.join()
+    assert set(seen) == {2}
+
+
+def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client, monkeypatch):
+    monkeypatch.setattr("deploy.ranks.attempt.OUT_S", 1.0)
+
+    def frozen_once(rank):
+        add_up(rank)
+        if rank.rank == 0 and not rank.attempt:
+            rank.tell({"frozen_at": time.monotonic()})
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return add_up(rank)
+
+    heard, resumed = [], []
+    results = run_ranks(
+        frozen_once, client=client, ranks=2, timeout_s=2, on_message=heard.append,
+        on_resume=lambda *told: resumed.append((time.monotonic(), told)),
+    )  # fmt: skip
+    assert results == [3, 3]
+    ((at, (attempt, _, why)),) = resumed
+    assert attempt == 1
+    assert "rank 0" in why
+    assert "did not answer" in why
+    assert 2 < at - heard[0]["frozen_at"] < 30
+
+
+def test_a_rank_that_ends_its_worker_each_time_ends_in_one_line(client):
+    def die(rank):
+        time.sleep(1)  # a nanny does not restart what dies in its first moments
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    resumed = []
+    with pytest.raises(RunError, match=r"^given up after 2 losses .* rank 0 was lost.*memory"):
+        run_ranks(die, client=client, ranks=1, max_losses=2,
+                  on_resume=lambda *told: resumed.append(told))  # fmt: skip
+    assert len(resumed) == 1
+
+
+@pytest.mark.slow
+def test_losses_with_progress_between_them_are_not_counted_together(client):
+    def die_on_the_way(rank):
+        rank.tell({"step": rank.attempt})
+        time.sleep(1)  # the message is on its way before the process ends
+        if rank.attempt < 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rank.attempt
+
+    assert run_ranks(die_on_the_way, client=client, ranks=1, max_losses=2) == [2]
+
+
+def test_what_takes_one_rank_longer_than_a_collective_may_take_is_waited_for_by_meeting(client):
+    def validate(rank):
+        if rank.rank == 0:
+            time.sleep(3)
+        rank.meet()
+        return rank.attempt, add_up(rank)
+
+    assert run_ranks(validate, client=client, ranks=2, timeout_s=1.5) == [(0, 3), (0, 3)]
+
+
+def test_a_rank_that_returns_early_keeps_what_the_others_still_need(client):
+    def one_is_late(rank):
+        time.sleep(3 * rank.rank)
+        store = dist.distributed_c10d._get_default_store()  # rank 0 serves it
+        return rank.attempt, store.add("visitors", 1)
+
+    assert run_ranks(one_is_late, client=client, ranks=2, timeout_s=1.5) == [(0, 1), (0, 2)]
+
+
+def test_a_process_holds_one_rank_at_a_time():
+    def stay(rank):
+        start = time.monotonic()
+        time.sleep(0.5)
+        return start, time.monotonic()
+
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None,
+                set_as_default=False) as threads, ThreadPoolExecutor(2) as pool:  # fmt: skip
+        runs = [pool.submit(run_ranks, stay, client=threads, ranks=1) for _ in range(2)]
+        (first, second) = sorted(run.result(timeout=30)[0] for run in runs)
+    assert first[1] <= second[0]
+
+
+def test_an_error_in_the_driver_ends_the_ranks(client):
+    def fail(message):
+        raise OSError("no space left on the driver's disk")
+
+    before = pids(client)
+    with pytest.raises(OSError, match="no space left"):
+        run_ranks(until_asked, client=client, ranks=2, on_message=fail)
+    assert not eventually_left(client)
+    assert pids(client) == before
+
+
+def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path, monkeypatch):
+    def interrupt(message):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.ranks.attempt.OUT_S", 0.5)  # less than they take to save
+
+    before = pids(client)
+    with pytest.raises(KeyboardInterrupt):
+        run_ranks(lambda rank: until_asked(rank, note=tmp_path), client=client, ranks=2,
+                  on_message=interrupt)  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {"saved-0", "saved-1"}
+    assert pids(client) == before
+
+
+def test_a_stop_is_asked_for_and_the_ranks_yield(client):
+    stop = threading.Event()
+    results = run_ranks(until_asked, client=client, ranks=2, stop=stop,
+                        on_message=lambda message: stop.set())  # fmt: skip
+    assert results == [YIELDED, YIELDED]
+    assert run_ranks(until_asked, client=client, ranks=2, stop=stop) == [YIELDED, YIELDED]
+
+
+def test_who_does_not_leave_when_asked_loses_its_worker(client, monkeypatch):
+    monkeypatch.setattr("deploy.ranks.attempt.OUT_S", 1.0)
+
+    def deaf(rank):
+        rank.tell({})
+        time.sleep(600)
+
+    before = pids(client)
+    stop = threading.Event()
+    start = time.monotonic()
+    run_ranks(deaf, client=client, ranks=1, stop=stop, leave_s=0.5,
+              on_message=lambda message: stop.set())  # fmt: skip
+    client.wait_for_workers(2, timeout=30)
+    assert time.monotonic() - start < 30
+    assert len(pids(client) - before) == 1
+
+
+def test_ranks_that_yield_unasked_or_not_together_are_told_so(client):
+    with pytest.raises(RuntimeError, match="nobody had asked"):
+        run_ranks(lambda rank: YIELDED, client=client, ranks=2)
+    with pytest.raises(RuntimeError, match=r"ranks \[1\] yielded and the others did not"):
+        run_ranks(lambda rank: YIELDED if rank.rank else 0, client=client, ranks=2)
+
+
+def test_two_runs_that_want_the_same_workers_at_once_both_come_to_their_end(client):
+    with Client(client.scheduler.address, set_as_default=False) as other, ThreadPoolExecutor() as p:
+        runs = [
+            p.submit(run_ranks, add_up, client=one, ranks=2, device_s=60) for one in (client, other)
+        ]
+        assert [run.result(timeout=90) for run in runs] == [[3, 3], [3, 3]]
+
+
+def test_ranks_let_go_of_a_worker_that_a_gang_before_them_needs(client, tmp_path):
+    def arrive(number):  # as a rank does that holds its worker until the others have theirs
+        (tmp_path / str(number)).touch()
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        return len(list(tmp_path.iterdir()))
+
+    def submit(number):
+        return client.submit(
+            arrive, number, key=("overtile-ranks-000000000000-0", number), priority=100,
+            workers=[addresses[number]], allow_other_workers=False, resources={"device": 1},
+        )  # fmt: skip
+
+    addresses = sorted(workers_of(client))
+    second = submit(1)  # it has the worker of our second rank
+    while not (tmp_path / "1").exists():
+        time.sleep(0.05)
+    with ThreadPoolExecutor() as pool:
+        ours = pool.submit(run_ranks, add_up, client=client, ranks=2, device_s=40)
+        while not client.processing([addresses[0]])[addresses[0]]:
+            time.sleep(0.05)
+        time.sleep(0.5)  # our first rank has the other one
+        first = submit(0)
+        assert [first.result(timeout=60), second.result(timeout=60)] == [2, 2]
+        assert ours.result(timeout=60) == [3, 3]
+
+
+DRIVER = """
+import time, sys
+from distributed import Client
+from deploy import run_ranks
+
+def forever(rank):
+    rank.tell({"begun": rank.rank})
+    while not rank.should_stop():
+        time.sleep(0.05)
+
+with Client(sys.argv[1]) as client:
+    run_ranks(forever, client=client, ranks=2, on_message=lambda m: print(m, flush=True))
+"""
+
+
+def test_ranks_leave_when_their_driver_is_killed(client):
+    driver = subprocess.Popen([sys.executable, "-c", textwrap.dedent(DRIVER),
+                               client.scheduler.address], stdout=subprocess.PIPE)  # fmt: skip
+    try:
+        for _ in range(2):
+            assert b"begun" in driver.stdout.readline()
+        assert left_on(client)
+    finally:
+        driver.kill()
+        driver.communicate()
+    assert not eventually_left(client, within_s=15)
+
+
+def test_a_cluster_whose_nannies_give_up_is_ended_all_the_same(monkeypatch, capfd):
+    async def give_up(*_, **__):  # as on a machine that is too busy to end a process within 5 s
+        raise TimeoutError
+
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        (process,) = map(psutil.Process, pids(client))
+        monkeypatch.setattr("distributed.nanny.WorkerProcess.kill", give_up)
+    process.wait(timeout=10)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_lost_again_when_the_cluster_looks_for_it_comes_back(client):
+    lost_at = time.monotonic()
+    for after_s in (0, 14.6):  # distributed looks 15 s after the first loss
+        client.wait_for_workers(2, timeout=60)
+        time.sleep(max(0, lost_at + after_s - time.monotonic()))
+        (name,) = (a for a, w in client.scheduler_info()["workers"].items() if w["name"] == 0)
+        os.kill(client.run(os.getpid, workers=[name])[name], signal.SIGKILL)
+        while name in client.nthreads():
+            time.sleep(0.05)
+    client.wait_for_workers(2, timeout=60)
+    time.sleep(4)  # a nanny that was ended takes its new worker with it
+    assert len(client.nthreads()) == 2
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(tmp_path):
+    def until_stopped(rank):
+        rank.tell({})
+        while not rank.should_stop():
+            time.sleep(0.05)
+
+    file = str(tmp_path / "scheduler.json")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    here = ["--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard"]
+    dask_command = [sys.executable, "-m", "dask"]
+    scheduler = subprocess.Popen([*dask_command, "scheduler", *here, "--port", "0"], **quiet)
+    worker = subprocess.Popen([*dask_command, "worker", *here, "--no-nanny"], **quiet)
+    try:
+        with Client(scheduler_file=file, timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            with pytest.raises(RunError, match="scheduler was lost: start the run again"):
+                run_ranks(until_stopped, client=client, ranks=1,
+                          on_message=lambda message: scheduler.kill())  # fmt: skip
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer"), True),
+        (dist.DistStoreError("wait timeout"), True),
+        (dist.DistBackendError("NCCL communicator was aborted on rank 1"), True),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("gloo"), False),
+        (ConnectionResetError("Connection reset by peer"), False),
+        (VolumeError("no such volume"), False),
+    ],
+)  # fmt: skip
+def test_the_loss_of_a_peer_is_told_from_an_error_of_ones_own(error, expected):
+    assert peer_failed(error) is expected
+    made_of_it = ValueError("made of it")
+    made_of_it.__cause__ = error
+    assert peer_failed(made_of_it) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[/__w/pytorch/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 30000ms for "
+         "recv operation to complete", "another rank did not answer in time"),
+        ("[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:40123",
+         "the connection to another rank broke"),
+    ],
+)  # fmt: skip
+def test_what_gloo_says_is_told_in_words_of_ours(text, said):
+    assert how_it_failed(RuntimeError(text)) == said
+
+
+@pytest.mark.parametrize(
+    ("gpus", "backend"),
+    [
+        ([("a", "GPU-1", True), ("a", "GPU-2", True)], "cpu:gloo,cuda:nccl"),
+        ([("a", "GPU-1", True), ("a", "GPU-1", True)], "gloo"),
+        ([("a", "GPU-1", True), ("b", None, False)], "gloo"),
+        ([("a", None, False), ("b", None, False)], "gloo"),
+    ],
+)
+def test_nccl_is_spoken_where_each_rank_has_a_gpu_of_its_own(gpus, backend):
+    arrived = [{"host": h, "port": 1, "gpu": gpu, "nccl": nccl} for h, gpu, nccl in gpus]
+    assert where_to_meet(arrived).backend == backend
+
+
+def test_gloo_is_told_the_interface_of_the_workers_address():
+    interface = interface_of("127.0.0.1")
+    assert "127.0.0.1" in {address.address for address in psutil.net_if_addrs()[interface]}
+    assert interface_of("192.0.2.1") is None

@@ -1,0 +1,213 @@
+"""Turns: ranks and blocks share workers, and neither starves; on ours and on other clusters."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import cloudpickle
+import pytest
+import torch
+import torch.distributed as dist
+from distributed import Client
+
+from deploy import YIELDED, open_cluster, run_ranks
+from deploy.ranks.turns import DEVICE, let_others_run
+from pipeline.base.errors import ClusterError, RunError
+from pipeline.base.scheduling import (
+    DEVICE_RESOURCE,
+    InFlightLimit,
+    device_share,
+    drive,
+    one_by_one,
+)
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+TURN_S = 2.0
+BLOCK_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def ours():
+    with open_cluster("local", workers=2, dashboard=":0") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """Return a client of a cluster of one thread per worker, without nannies or our resource."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    with Client(
+        n_workers=0, dashboard_address=None, host="127.0.0.1", set_as_default=False
+    ) as client:
+        command = [*dask, "worker", client.scheduler.address, "--no-nanny", "--nthreads", "1",
+                   "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
+        workers = [subprocess.Popen(command, **quiet) for _ in range(2)]
+        try:
+            client.wait_for_workers(2, timeout=60)
+            yield client
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+
+
+class Training:
+    """Some steps on every rank, saved where it yields: what training looks like from here."""
+
+    def __init__(self, folder, *, steps, step_s=0.05):
+        self.folder, self.steps, self.step_s = folder, steps, step_s
+
+    def __call__(self, rank):
+        saved = self.folder / "step"
+        step = int(saved.read_text()) if saved.exists() else 0
+        start = time.monotonic()
+        wish = torch.zeros(1)
+        while step < self.steps and not wish:
+            time.sleep(self.step_s)
+            step += 1
+            wish = torch.tensor([float(rank.should_stop())])
+            dist.all_reduce(wish)
+        if rank.rank == 0:
+            saved.write_text(str(step))
+        rank.tell({"pid": os.getpid(), "start": start, "end": time.monotonic()})
+        return step if step == self.steps else YIELDED
+
+
+def block(number):
+    start = time.monotonic()
+    time.sleep(BLOCK_S)
+    return {"pid": os.getpid(), "number": number, "start": start, "end": time.monotonic()}
+
+
+class Segmentation(threading.Thread):
+    """A stream of blocks that ends when it is told to: what a segmentation looks like from here."""
+
+    def __init__(self, client):
+        super().__init__(name="segmentation")
+        self.client, self.enough, self.outcomes = client, threading.Event(), []
+        self.submitted = 0
+
+    def run(self):
+        resources = device_share(self.client)
+        items = itertools.takewhile(lambda _: not self.enough.is_set(), itertools.count())
+
+        def submit(number):
+            self.submitted += 1
+            return self.client.submit(block, number, pure=False, resources=resources)
+
+        limit = InFlightLimit(self.client)
+        for batch in drive(
+            self.client, items, one_by_one(submit), limit=limit, stop=threading.Event()
+        ):
+            self.outcomes += batch
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self.enough.set()
+        self.join(timeout=60)
+        assert not self.is_alive()
+
+
+@pytest.mark.parametrize(
+    "whose",
+    [pytest.param("ours", marks=pytest.mark.slow), pytest.param("theirs", marks=pytest.mark.slow)],
+)
+def test_a_segmentation_and_a_training_on_the_same_workers_take_turns(whose, request, tmp_path):
+    client = request.getfixturevalue(whose)
+    heard, resumed = [], []
+    with Segmentation(client) as segmentation:
+        while not segmentation.outcomes:
+            time.sleep(0.05)
+        start = time.monotonic()
+        results = run_ranks(
+            Training(tmp_path, steps=90), client=client, ranks=2, turn_s=TURN_S,
+            on_message=heard.append, on_resume=lambda *told: resumed.append(told),
+        )  # fmt: skip
+        end = time.monotonic()
+    assert results == [90, 90]
+    assert not resumed, "a turn is no loss"
+
+    turns = [m["whose"] for m in heard if m.get("kind") == "turn"]
+    assert len(turns) >= 2
+    assert turns == ["others", "ranks"] * (len(turns) // 2)
+
+    blocks = [outcome.result for outcome in segmentation.outcomes]
+    assert sorted(b["number"] for b in blocks) == list(range(segmentation.submitted))
+    meanwhile = sorted(b["end"] for b in blocks if start < b["end"] < end)
+    pauses = [b - a for a, b in itertools.pairwise([start, *meanwhile, end])]
+    assert max(pauses) < 15, "the blocks starved"
+    assert len(meanwhile) >= 0.3 * TURN_S / BLOCK_S * 2
+
+    ranks = [m for m in heard if "pid" in m]
+    for rank, one in itertools.product(ranks, blocks):
+        apart = one["end"] <= rank["start"] or rank["end"] <= one["start"]
+        assert rank["pid"] != one["pid"] or apart, "a block ran while a rank had the device"
+
+
+def test_ranks_keep_the_device_while_nobody_waits_for_it(ours, tmp_path):
+    heard = []
+    training = Training(tmp_path, steps=60)
+    assert (
+        run_ranks(training, client=ours, ranks=2, turn_s=0.5, on_message=heard.append) == [60] * 2
+    )
+    assert not [message for message in heard if message.get("kind") == "turn"]
+
+
+def test_the_turn_of_others_ends_when_they_have_nothing_to_do(ours):
+    futures = [ours.submit(block, number, pure=False) for number in range(3)]
+    start = time.monotonic()
+    let_others_run(ours, list(ours.nthreads()), turn_s=60, stop=threading.Event())
+    assert all(future.done() for future in futures)
+    assert time.monotonic() - start < 20
+
+
+def test_a_block_asks_for_the_device_only_where_every_worker_offers_it(ours, theirs):
+    assert DEVICE == DEVICE_RESOURCE
+    assert device_share(ours) == {DEVICE: 1}
+    offered = [w["resources"][DEVICE] for w in ours.scheduler_info()["workers"].values()]
+    assert offered == list(ours.nthreads().values()), "as many blocks at once as there are threads"
+    assert device_share(theirs) == {}
+
+
+def test_ranks_that_cannot_get_their_workers_say_so_in_time(theirs):
+    (first, *_) = theirs.nthreads()
+    busy = theirs.submit(time.sleep, 6, workers=[first], pure=False)
+    while not theirs.processing()[first]:
+        time.sleep(0.05)
+    with pytest.raises(ClusterError, match=f"of 2 ranks could not begin within 1 s on .*{first}"):
+        run_ranks(
+            lambda rank: None, client=theirs, ranks=2, device_s=1
+        )  # the free one may still load torch
+    assert busy.status != "cancelled"
+    busy.result(timeout=30)
+
+
+def test_a_worker_that_does_not_come_back_is_done_without(theirs):
+    def killed_once(rank):
+        if rank.rank == 1:
+            os._exit(1)
+        while rank.world_size > 1 and not rank.should_stop():
+            time.sleep(0.05)
+        return rank.world_size
+
+    resumed = []
+    results = run_ranks(killed_once, client=theirs, ranks=2, rejoin_s=1,
+                        on_resume=lambda *told: resumed.append(told[:2]))  # fmt: skip
+    assert results == [1]
+    assert resumed == [(1, 1)]
+
+    def kill(rank):
+        os._exit(1)
+
+    with pytest.raises(RunError, match=r"^0 of 1 workers are left after 1 s \(rank 0 was lost"):
+        run_ranks(kill, client=theirs, ranks=1, rejoin_s=1)

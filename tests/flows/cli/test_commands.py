@@ -1,0 +1,111 @@
+"""The shell's commands one by one: what they print for a person, and what for a program."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from flows.cli.main import main
+from unet import read_weights_info
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys):
+    """Return a function that runs a command: exit code, standard output and standard error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv):
+        try:
+            code = main(argv)
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+COMMANDS = [
+    "segment", "plan", "train", "evaluate", "weights", "demo", "preflight", "submit", "status",
+    "finish", "cluster", "prefect",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_is_the_manual_of_every_command(command, shell):
+    code, out, err = shell(*([command] if command else []), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: overtile")
+    wanted = {
+        None: [*COMMANDS, "Exit codes: 0 done; 1 failed"],
+        "segment": ["INPUT", "OUTPUT", "--weights", "--level", "--channel", "--outputs", "--block",
+                    "--scores-dtype", "--cluster", "--workers", "--tile", "--precision", "--tta",
+                    "--engine", "--format", "--overwrite"],
+        "plan": ["--json", "--weights", "--block"],
+        "train": ["--volume", "--labels", "--validation-slices", "--preset", "--ranks", "--resume"],
+        "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
+        "weights": ["--json"],
+        "demo": ["--directory"],
+        "preflight": ["INPUT", "--cluster", "--weights", "--json"],
+        "submit": ["segment"],
+        "status": ["OUTPUT", "--json"],
+        "finish": ["OUTPUT", "--weights", "--cluster"],
+        "cluster": ["start", "status", "stop"],
+        "prefect": ["up", "status", "down"],
+    }[command]  # fmt: skip
+    assert [word for word in wanted if word not in out] == []
+
+
+def test_every_help_fits_80_columns(shell, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in COMMANDS:
+        _, out, _ = shell(command, "--help")
+        assert max(map(len, out.splitlines())) <= 80
+
+
+def test_version_is_the_installed_one(shell):
+    from importlib.metadata import version
+
+    assert shell("--version") == (0, f"overtile {version('overtile')}\n", "")
+
+
+def test_weights_tells_all_that_a_weights_file_says(weights, shell):
+    file = weights(
+        "3d-anisotropic", class_names=["background", "membrane", "vesicle"],
+        provenance={"data": "made up", "steps": 3},
+    )  # fmt: skip
+    info = read_weights_info(file)
+    code, text, err = shell("weights", file)
+    assert (code, err) == (0, "")
+    for words in ("3-D, 3 levels", "0 background, 1 membrane, 2 vesicle", info.digest, "made up",
+                  f"{info.parameters:,} parameters", '"kind": "range"'):  # fmt: skip
+        assert words in text
+    code, out, err = shell("weights", file, "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["digest"] == info.digest
+    assert told["halo"] == list(info.config.halo)
+    assert told["divisor"] == list(info.config.divisor)
+    assert told["class_names"] == ["background", "membrane", "vesicle"]
+    assert told["normalisation"] == {"kind": "range", "low": 0, "high": 255}
+    assert told["provenance"] == {"data": "made up", "steps": 3}
+    assert told["config"] == json.loads(json.dumps(info.config.to_dict()))
+
+
+def test_weights_says_where_tiled_would_not_be_whole(tmp_path, shell):
+    import torch
+
+    from unet import UNet, UNetConfig, save_weights
+
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(dims=3, base_channels=4, levels=2, norm="instance"))
+    save_weights(model, tmp_path / "w.safetensors")
+    _, text, _ = shell("weights", str(tmp_path / "w.safetensors"))
+    assert "tiled is not whole" in text
+
+
+def test_the_bundled_weights_have_a_name_and_say_how_they_were_made(shell):
+    code, out, _ = shell("weights", "demo", "--json")
+    assert code == 0
+    assert json.loads(out)["provenance"]

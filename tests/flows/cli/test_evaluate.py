@@ -1,0 +1,196 @@
+"""``overtile evaluate``: the challenge and the watershed as one command each; what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+import numpy as np
+import pytest
+import zarr
+from scipy import ndimage
+
+from flows.cli.main import main
+from pipeline import evaluate_volume
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder with membranes, cells, and a score of membranes that is nearly right."""
+    folder = tmp_path_factory.mktemp("place")
+    random = np.random.default_rng(1)
+    membrane = np.zeros((6, 32, 36), np.uint8)
+    membrane[:, ::8] = membrane[:, :, ::9] = 1
+    score = ndimage.gaussian_filter(membrane.astype(float), (0, 0.6, 0.6))
+    score = np.clip(score + 0.1 * random.normal(size=score.shape), 0, 1).astype(np.float32)
+    both = np.stack([1 - score, score])
+    cells, _ = ndimage.label(membrane == 0)
+    zarr.create_array(folder / "membrane.zarr", data=membrane, chunks=(1, 32, 36))
+    zarr.create_array(folder / "cells.zarr", data=cells.astype(np.uint32))
+    zarr.create_array(folder / "classes.zarr", data=(score > 0.5).astype(np.uint8))
+    zarr.create_array(folder / "float.zarr", data=score)
+    zarr.create_array(folder / "small.zarr", data=membrane[:5])
+    named = {"channels": [{"label": "cell"}, {"label": "membrane"}]}
+    root = zarr.create_group(folder / "scores.zarr")
+    root.create_array("0", data=both, chunks=(2, 1, 32, 36))
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space"} for a in "zyx")]
+    scale = [{"type": "scale", "scale": [1, 1, 1, 1]}]
+    image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    root.attrs["ome"] = {"version": "0.5", "multiscales": [image], "omero": named}
+    (folder / "folder").mkdir()
+    return folder
+
+
+@pytest.fixture
+def shell(place, monkeypatch, capsys, one_worker):
+    """Return a function that evaluates in the place: exit code, standard output and error."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv, cluster=True):
+        where = ["--cluster", one_worker.scheduler.address] if cluster else []
+        try:
+            code = main(["evaluate", *argv, *where])
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_two_arrays_alone_compare_classes_with_classes(shell):
+    code, out, err = shell("classes.zarr", "membrane.zarr")
+    assert (code, err) == (0, "")
+    assert out.startswith("6×32×36 voxels, of which 6,912 count\n")
+    expected = evaluate_volume("classes.zarr", "membrane.zarr").classes
+    assert f"classes: pixel error {expected.pixel_error:.4f}" in out
+    row = next(line for line in out.splitlines() if line.startswith("  1 "))
+    assert row.split()[3:] == [
+        f"{figure[1]:.4f}"
+        for figure in (expected.iou, expected.dice, expected.precision, expected.recall)
+    ] + [f"{expected.truth_voxels[1]:,}"]
+
+
+CHALLENGE = ("scores.zarr", "membrane.zarr", "--scores", "membrane", "--objects", "components",
+             "--per-slice", "--truth-objects", "0", "--slices", "2:6")  # fmt: skip
+
+
+def test_the_challenge_is_one_command(shell, place):
+    code, out, err = shell(*CHALLENGE, "--json", "out.json")
+    assert (code, err) == (0, "")
+    told = json.loads((place / "out.json").read_text())
+    expected = evaluate_volume(
+        "scores.zarr", "membrane.zarr", scores="membrane", objects="components", truth_objects=0,
+        per_slice=True, slices=(2, 6),
+    ).to_json()  # fmt: skip
+    for values in (told, expected):
+        values.pop("seconds")
+    assert told == expected
+    assert len(told["thresholds"]) == 19
+    best = told["objects"]
+    assert best["adapted_rand_error"] < 0.2
+    assert "objects: connected components of each slice, boundary score < " in out
+    assert "means over 4 slices" in out
+    assert re.search(rf"adapted Rand error +{best['adapted_rand_error']:.4f} ", out)
+    pixels = told["pixels"]
+    assert pixels["class"] == "membrane"
+    assert f"membrane where score >= {pixels['threshold']:g}, the best threshold: pixel error " \
+           f"{pixels['pixel_error']:.4f}" in out  # fmt: skip
+    assert not list(place.glob("*.part"))
+
+
+def test_the_watershed_against_ids_is_one_command(shell, place):
+    code, out, _ = shell(
+        "scores.zarr", "cells.zarr", "--scores", "1", "--objects", "watershed", "--slices", "1:6",
+        "--thresholds", "0.4:0.6:0.1", "--seed-distance", "1", "--json", "out.json",
+    )  # fmt: skip
+    assert code == 0
+    told = json.loads((place / "out.json").read_text())
+    assert [row["threshold"] for row in told["thresholds"]] == [0.4, 0.5, 0.6]
+    assert told["settings"]["seed_distance"] == 1
+    assert told["pixels"] is None
+    assert "objects: boundary-seeded watershed, boundary score < " in out
+    assert re.search(r"VOI \(bits\) +[\d.]+ +split [\d.]+ +merge [\d.]+", out)
+
+
+def test_ids_against_ids_in_a_box(shell):
+    code, out, _ = shell("cells.zarr", "cells.zarr", "--objects", "ids", "--box", "0:3,0:16,9:36")
+    assert code == 0
+    assert "3×16×27 voxels from 0,0,9, of which 1,296 count" in out
+    assert re.search(r"adapted Rand error +0\.0000 +precision 1\.0000 +recall 1\.0000", out)
+    assert "threshold" not in out
+
+
+def test_a_local_cluster_gives_the_same_figures(shell):
+    _, expected, _ = shell("classes.zarr", "membrane.zarr")
+    code, out, _ = shell("classes.zarr", "membrane.zarr", "--workers", "1", cluster=False)
+    assert (code, out) == (0, expected)
+
+
+def test_help_is_the_manual_and_fits_80_columns(shell, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = shell("--help", cluster=False)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for word in ("PREDICTION", "TRUTH", "--json", "--scores", "--objects", "--truth-objects",
+                 "--per-slice", "--slices", "--box", "--ignore", "--thresholds", "--cluster",
+                 "--seed-distance"):  # fmt: skip
+        assert word in out
+
+
+GOOD = ("classes.zarr", "membrane.zarr")
+BAD = {
+    "no prediction": (("gone.zarr", "membrane.zarr"), r"gone\.zarr does not exist"),
+    "no truth": (("classes.zarr", "gone.zarr"), r"gone\.zarr does not exist"),
+    "another shape": (("classes.zarr", "small.zarr"), r"6×32×36 voxels, the truth 5×32×36"),
+    "a truth of floats": (("classes.zarr", "float.zarr"), r"the truth is float32"),
+    "no such class": ((*CHALLENGE[:3], "wall"), r"no channel 'wall'; it has 0 \(cell\), 1"),
+    "no slices": ((*GOOD, "--slices", "4"), r"--slices: '4': say slices as A:B, like 20:24"),
+    "slices outside": ((*GOOD, "--slices", "4:9"), r"4:9,0:32,0:36 is not inside"),
+    "no box": ((*GOOD, "--box", "1:2,3:4"), r"--box: '1:2,3:4': say a box as Z0:Z1"),
+    "a box backwards": ((*GOOD, "--box", "0:1,5:2,0:9"), r"ends before it starts"),
+    "no thresholds": ((*GOOD, "--thresholds", "a"), r"--thresholds: 'a': say thresholds as 0\.1"),
+    "steps of nothing": ((*GOOD, "--thresholds", "0.1:0.5:0"), r"say thresholds as 0\.1"),
+    "thresholds without end": ((*GOOD, "--thresholds", "0:1:1e-9"), r"is 1,000,000,001 thresholds"),
+    "no objects": ((*GOOD, "--objects", "cells"), r"--objects: invalid choice: 'cells'"),
+    "no true objects": ((*GOOD, "--truth-objects", "cells"), r"'cells': say ids, or the number"),
+    "a seed outside": ((*GOOD, "--seed-distance", "-1"), r"--seed-distance -1"),
+    "a file in no folder": ((*GOOD, "--json", "gone/out.json"), r"gone/out\.json cannot be writ"),
+    "a folder for a file": ((*GOOD, "--json", "folder"), r"folder cannot be written"),
+    "no file": ((*GOOD, "--json", ""), r"--json names no file"),
+    "a file with a long name": ((*GOOD, "--json", "a" * 300), r"aaa cannot be written"),
+    "no worker": ((*GOOD, "--workers", "0"), r"--workers 0"),
+    "no cluster": ((*GOOD, "--cluster", "nowhere"), r"cluster 'nowhere' is neither local"),
+    "nothing": ((), r"PREDICTION, TRUTH; see overtile evaluate --help"),
+}
+
+
+@pytest.mark.parametrize(("argv", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_exit_2_and_nothing_is_written(argv, says, shell, place):
+    before = sorted(place.rglob("*"))
+    code, out, err = shell(*argv, cluster=False)
+    assert (code, out) == (2, "")
+    assert err.startswith("overtile: ")
+    assert err.count("\n") == 1
+    assert re.search(says, err), err
+    assert sorted(place.rglob("*")) == before
+
+
+def test_no_other_file_is_touched_where_figures_are_written(shell, place):
+    (place / "figures.json.part").write_text("somebody's work")
+    before = {*place.iterdir()}
+    assert shell(*GOOD, "--json", "figures.json")[0] == 0
+    assert (place / "figures.json.part").read_text() == "somebody's work"
+    assert {*place.iterdir()} - before == {place / "figures.json"}
+    (place / "figures.json.part").unlink()
+
+
+def test_what_only_the_workers_find_is_one_line_too(shell, place):
+    before = sorted(place.rglob("*"))
+    code, out, err = shell(
+        "cells.zarr", "membrane.zarr", "--objects", "ids", "--truth-objects", "9", "--json", "x"
+    )
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"overtile: the truth has no object there: .*\n", err)
+    assert sorted(place.rglob("*")) == before

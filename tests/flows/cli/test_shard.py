@@ -1,0 +1,225 @@
+"""``--shard i/N``, ``overtile finish`` and SIGUSR1, as batch scripts use them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import zarr
+
+from flows.cli.main import main
+from pipeline import segment_volume
+from pipeline.ledger.ledger import read_states
+from unet import UNetPredictor
+
+SHAPE, BLOCK, BLOCKS = (8, 48, 300), (4, 16, 16), 114
+PARTS = (40, 36, 38)
+ENOUGH = 4
+"""Blocks that are done when a share is killed or drained."""
+
+
+@pytest.fixture(scope="module")
+def source(textured, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli-shards") / "in.zarr"
+    zarr.create_array(path, data=textured(SHAPE), chunks=(8, 16, 64))
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(weights, source):
+    """Return a function from a command and an output to the arguments of the shell."""
+
+    def make(name, out, *more):
+        return [
+            name, str(source), str(out), "--weights", weights("3d"), "--precision", "fp32",
+            "--block", "4,16,16", "--outputs", "classes,scores", "--normalisation", "percentile",
+            *more,
+        ]  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys):
+    """Return a function that runs a command: exit code, standard output and standard error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv):
+        try:
+            code = main(argv)
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def start(arguments):
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--workers", "1"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def stored_bytes(out):
+    """Return the content of every file of every array; the ledger knows times, and is left out."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".partial")
+    named = {str(path.relative_to(out)): path for path in files}
+    return {name: p.read_bytes() for name, p in named.items() if not name.startswith("run/")}
+
+
+def done(out, number):
+    """Return the blocks that a share has recorded."""
+    try:
+        states = zarr.open_array(out / f"run/shards/{number}/done", mode="r")[...]
+    except (FileNotFoundError, KeyError):
+        return set()
+    return {tuple(index) for index in np.argwhere(states == 1).tolist()}
+
+
+def shards_of(out, blocks):
+    """Return inode and time of the shards of some blocks: writing again changes both."""
+    paths = [out / f"labels/classes/0/c/{z}/{y}/{x}" for z, y, x in blocks]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+def wait_until(true, *runs):
+    began = time.monotonic()
+    while not true():
+        for run in runs:
+            assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() - began < 200
+        time.sleep(0.01)
+
+
+def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
+    command, shell, one_worker, source, weights, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    shares = {n: start(command("segment", out, "--shard", f"{n}/3")) for n in (1, 2, 3)}
+    try:
+        left = {2: signal.SIGKILL, 3: signal.SIGUSR1}
+        while left:  # whichever is first: the other one would come to its end meanwhile
+            wait_until(
+                lambda: any(len(done(out, n)) >= ENOUGH for n in left), *map(shares.get, left)
+            )
+            for number in [n for n in left if len(done(out, n)) >= ENOUGH]:
+                os.killpg(shares[number].pid, left.pop(number))  # its workers too, as Slurm does
+        said = {number: share.communicate(timeout=200)[1] for number, share in shares.items()}
+    finally:
+        for share in shares.values():
+            if share.poll() is None:
+                os.killpg(share.pid, signal.SIGKILL)
+    assert [shares[n].returncode for n in (1, 2, 3)] == [0, -signal.SIGKILL, 75], said
+    kept = {number: done(out, number) for number in (1, 2, 3)}
+    assert f"drained: {len(kept[3])} of 38 blocks are done" in said[3].splitlines()[-1]
+    assert [s.done for s in read_states(str(out))] == [40, len(kept[2]), len(kept[3])]
+    assert ENOUGH <= len(kept[2]) < PARTS[1]
+    assert ENOUGH <= len(kept[3]) < PARTS[2]
+
+    code, _, said = shell(*command("finish", out))
+    assert code == 1
+    (line,) = said.splitlines()
+    for number in (2, 3):
+        lacking, of = PARTS[number - 1] - len(kept[number]), PARTS[number - 1]
+        assert f"shard {number}/3 misses {lacking} of {of} blocks" in line
+        assert re.search(rf"overtile segment \S+in.zarr \S+out.zarr .*--shard {number}/3", line)
+    assert "1/3" not in line
+    code, planned, said = shell(*command("plan", out))
+    assert (code, planned) == (2, "")
+    assert "overtile finish" in said
+
+    before = shards_of(out, set.union(*kept.values()))
+    where = ("--cluster", one_worker.scheduler.address)  # the same voxels, wherever
+    for number in (2, 3):
+        code, _, said = shell(*command("segment", out, "--shard", f"{number}/3", *where))
+        assert code == 0, said
+        assert f"{len(kept[number])} by earlier runs" in said
+    for name in ("finish", "segment"):
+        code, _, said = shell(*command(name, out, *where))
+        assert code == 0, said
+        assert f"done: {BLOCKS} blocks, all by earlier runs" in said
+    assert shards_of(out, set.union(*kept.values())) == before
+
+    predictor = UNetPredictor(weights("3d"), precision="fp32", device="cpu")
+    segment_volume(
+        str(source), str(tmp_path / "one.zarr"), predictor, client=one_worker, block=BLOCK,
+        outputs=("classes", "scores"), normalisation={"kind": "percentile"},
+    )  # fmt: skip
+    one, many = stored_bytes(tmp_path / "one.zarr"), stored_bytes(out)
+    assert {"1/zarr.json", "labels/classes/1/zarr.json"} <= set(one)
+    assert set(many) == set(one)
+    assert [name for name, content in one.items() if many[name] != content] == []
+
+
+def takes_the_signal(run):
+    """Return whether a process has SIGUSR1 blocked, which is how it takes it."""
+    with open(f"/proc/{run.pid}/status") as status:
+        blocked = next(line for line in status if line.startswith("SigBlk"))
+    return int(blocked.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
+@pytest.mark.parametrize("moment", ["imports", "cluster"])
+def test_sigusr1_before_a_run_has_begun_ends_with_75_and_leaves_nothing(moment, command, tmp_path):
+    out = tmp_path / "out.zarr"
+    run = start(command("segment", out, "--shard", "1/3"))
+    wait_until(lambda: takes_the_signal(run), run)
+    if moment == "cluster":
+        wait_until(lambda: psutil.Process(run.pid).children(), run)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(signal.SIGUSR1)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 75, said
+    assert said.splitlines()[-1].startswith("overtile: drained before the first block")
+    assert "Traceback" not in said
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+    assert not out.exists()
+
+
+def test_the_manual_tells_of_75_of_shards_and_of_finish(shell):
+    _, everything, _ = shell("--help")
+    assert "75 drained: SIGUSR1" in " ".join(everything.split())
+    assert "finish" in everything
+    assert "--shard i/N" in shell("segment", "--help")[1]
+    code, finish, _ = shell("finish", "--help")
+    assert code == 0
+    assert "--cluster" in finish
+    assert "--shard i/N" in " ".join(finish.split())
+    assert "--overwrite" not in finish
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (["segment", "--shard", "4/3"], r"--shard '4/3': say which of how many"),
+        (["segment", "--shard", "1/3", "--overwrite"], r"each share would delete"),
+        (["segment", "--shard", "1/90"], r"has 20 regions .*: take 20 shares at most"),
+        (["finish"], r"holds nothing to finish: run its shares first"),
+    ],
+)
+def test_what_cannot_be_is_one_line_exit_2_and_nothing_written(
+    more, line, shell, source, weights, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    name, *options = more
+    code, _, said = shell(
+        name, str(source), str(out), "--weights", weights("3d"), "--block", "4,16,16", *options
+    )
+    assert code == 2
+    assert re.search(line, said)
+    assert len(said.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_plan_says_what_a_shard_does(shell, source, weights, tmp_path):
+    base = ["plan", str(source), str(tmp_path / "o.zarr"), "--weights", weights("3d"),
+            "--block", "4,16,16", "--shard", "2/3"]  # fmt: skip
+    assert "of it, shard 2/3 does 36 blocks" in shell(*base)[1]
+    assert '"share": {' in shell(*base, "--json")[1]

@@ -1,0 +1,179 @@
+"""`overtile submit segment`: what it is told reaches the job; what plan refuses is refused."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import signal
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zarr
+
+from deploy.batch_jobs.render_segment import MARK
+from flows.cli import segment as cli_segment
+from flows.cli.main import main
+from flows.cli.submit import say_who_writes
+
+
+@pytest.fixture
+def place(tmp_path, weights, monkeypatch):
+    """Return the current folder, with a volume, weights and a profile, and no Slurm."""
+    zarr.create_array(tmp_path / "in.zarr", data=np.full((8, 32, 32), 7, np.uint8))
+    shutil.copy(weights("3d"), tmp_path / "w.safetensors")
+    profiles = tmp_path / "config/overtile"
+    profiles.mkdir(parents=True)
+    (profiles / "hpc.toml").write_text('kind = "slurm"\npartition = "gpu"\ngpus_per_job = 2\n')
+    (profiles / "box.toml").write_text('kind = "local"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def submit(place, monkeypatch, capsys):
+    """Return a function that runs `overtile submit segment`: exit code, output and error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv):
+        try:
+            code = main(["submit", "segment", *argv])
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+GOOD = ("in.zarr", "out.zarr", "--weights", "w.safetensors")
+
+
+def words_of(script):
+    """Return the words that the script's run has, as its shell would read them."""
+    (line,) = [line for line in script.splitlines() if line.startswith("run=(")]
+    return shlex.split(line.removeprefix("run=(").removesuffix(")"))
+
+
+def segment_parser():
+    parser = argparse.ArgumentParser()
+    cli_segment.add_arguments(parser)
+    return parser
+
+
+SAID = {
+    "nothing": [],
+    "what is read": ["--level", "0", "--axes", "zyx", "--normalisation", "range:0:255"],
+    "what is written": ["--outputs", "scores,classes", "--scores-dtype", "float32", "--format",
+                        "0.4", "--overwrite"],
+    "sizes": ["--block", "8,32,32", "--tile", "8,16,32", "--tile-memory", "0.25"],
+    "a size with its unit": ["--tile-memory", "256MiB"],
+    "how": ["--precision", "fp32", "--tta", "full", "--engine", "map_overlap", "--retries", "7",
+            "--allow-seams"],
+    "an option that is short": ["--over", "--prec=bf16"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["0.25", "256MiB", "256M", "268435.456 kB"])
+def test_a_tile_memory_is_gibibytes_or_has_its_unit(text):
+    options = segment_parser().parse_args([*GOOD, "--tile-memory", text])
+    assert options.tile_memory_gib == 0.25
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_the_job_segments_with_what_segment_was_told(said, submit):
+    code, script, err = submit(*GOOD, *said, "--cluster", "hpc", "--dry-run")
+    assert (code, err) == (0, "")
+    command, *words = words_of(script)
+    assert command == "segment"
+    assert segment_parser().parse_args(words) == segment_parser().parse_args([*GOOD, *said])
+
+
+def test_no_option_of_segment_is_lost_on_the_way():
+    """Each is one of SegmentOptions, which reach the script, or is said of the submission."""
+    from flows.options.segment import SegmentOptions
+
+    named = vars(segment_parser().parse_args(GOOD))
+    of_submission = {"input", "output", "weights", "cluster", "workers", "shard"}
+    assert set(named) - of_submission == set(SegmentOptions.model_fields) - of_submission
+
+
+def test_a_dry_run_prints_what_would_be_submitted_and_touches_nothing(submit, place):
+    before = sorted(place.rglob("*"))
+    code, script, err = submit(*GOOD, "--cluster", "hpc", "--nodes", "3", "--dry-run")
+    assert (code, err) == (0, "")
+    assert script.count(MARK) == 1
+    for line in ("--partition=gpu", "--gres=gpu:2", "--nodes=3", f"--chdir={place}"):
+        assert f"\n#SBATCH {line}\n" in script
+    assert f"\nfolder={place}/state/overtile/jobs\n" in script
+    assert sorted(place.rglob("*")) == before
+
+
+def test_shares_are_an_array_and_a_last_job_of_the_same_arguments(submit):
+    small = ("--block", "4,8,8", "--tile", "4,8,8")
+    code, scripts, _ = submit(*GOOD, *small, "--shard", "3", "--dry-run")
+    assert code == 0
+    array, finish = scripts.split("#!/usr/bin/env bash\n")[1:]
+    assert "#SBATCH --array=1-3\n" in array
+    assert "#SBATCH --dependency=afterok:" in finish
+    (*share, option, number) = words_of(array)
+    assert [option, number] == ["--shard", "$SLURM_ARRAY_TASK_ID/3"]
+    assert words_of(finish) == ["finish", *share[1:]]
+
+
+def test_by_default_it_is_slurm_with_nothing_else_said(submit):
+    code, script, _ = submit(*GOOD, "--dry-run")
+    assert code == 0
+    assert "--partition" not in script
+    assert "#SBATCH --nodes=1\n" in script
+
+
+BAD = {
+    "no such store": ({"INPUT": "gone.zarr"}, r"gone\.zarr does not exist"),
+    "no such weights": ({"--weights": "gone.safetensors"}, r"gone\.safetensors"),
+    "a block off the divisor": ({"--block": "3,16,16"}, r"divisor.*try 4,16,16"),
+    "output = input": ({"OUTPUT": "in.zarr"}, r"output and input are the same"),
+    "an unknown option": ({"--nope": "1"}, r"unrecognized arguments: --nope"),
+    "no such profile": ({"--cluster": "nope"}, r"cluster 'nope' is neither"),
+    "a profile that is not slurm": ({"--cluster": "box"}, r"cluster local is no slurm: name a"),
+    "local": ({"--cluster": "local"}, r"cluster local is no slurm"),
+    "an address": ({"--cluster": "tcp://a:1"}, r"cluster tcp://a:1 is no slurm"),
+    "workers": ({"--workers": "2"}, r"--workers goes with --cluster local"),
+    "no node": ({"--nodes": "0"}, r"--nodes 0: give at least 1"),
+    "half a share": ({"--shard": "1/2"}, r"argument --shard: invalid int value: '1/2'"),
+    "one share": ({"--shard": "1"}, r"--shard 1: give how many shares"),
+    "more shares than regions": ({"--shard": "9"}, r"--shard 1/9: the volume has 1 regions"),
+    "shares that delete": ({"--shard": "2", "--overwrite": None}, r"each share would delete"),
+    "no Slurm here": ({}, r"sbatch is not here: run this where jobs are submitted"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_exit_2_and_nothing_is_submitted(changes, says, submit, place):
+    values = {"INPUT": "in.zarr", "OUTPUT": "out.zarr", "--weights": "w.safetensors", **changes}
+    positional = [values.pop("INPUT"), values.pop("OUTPUT")]
+    options = [part for pair in values.items() for part in pair if part is not None]
+    code, out, err = submit(*positional, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("overtile: ")
+    assert err.count("\n") == 1
+    assert re.search(says, err), err
+    assert not (place / "out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "pyramid", "warned"), [(12, False, True), (999, False, False), (12, True, False)]
+)
+def test_an_output_that_a_run_seems_to_be_at_work_on_is_told(
+    ago_s, pyramid, warned, monkeypatch, capsys
+):
+    written = datetime.now(UTC) - timedelta(seconds=ago_s)
+    status = SimpleNamespace(pyramid=pyramid, written=written)
+    monkeypatch.setattr("pipeline.ledger.status.read_status", lambda output: status)
+    say_who_writes("out.zarr")
+    assert ("this job takes the output over" in capsys.readouterr().err) == warned

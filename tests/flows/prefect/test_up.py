@@ -1,0 +1,267 @@
+"""`overtile prefect up`, from an empty home: a real server, worker, deployments and automation."""
+
+import json
+import os
+import re
+import shlex
+import threading
+import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+import zarr
+
+ROOT = Path(__file__).parents[3]
+DEPLOYED = yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())["deployments"]
+LIMITS = {"local": 1, "cuda": 1, "slurm": 8}
+
+
+def commands(told):
+    return [shlex.split(line)[1:] for line in told.splitlines() if line.startswith("  $ ")]
+
+
+def test_up_makes_everything_in_order_and_prints_the_plain_command_of_each_step(front):
+    assert [words[1:3] for words in commands(front.told)] == [
+        ["server", "start"], ["work-pool", "create"], ["--no-prompt", "deploy"],
+        *[["work-queue", "set-concurrency-limit"]] * 3,
+        ["automation", "create"], ["worker", "start"],
+    ]  # fmt: skip
+    with front.client() as client:
+        assert client.read_work_pool("overtile").type == "process"
+        queues = client.read_work_queues(work_pool_name="overtile")
+        assert LIMITS.items() <= {queue.name: queue.concurrency_limit for queue in queues}.items()
+        for name in ("segment-volume", "train-unet"):
+            for cluster in ("local", "cuda", "slurm"):
+                deployment = client.read_deployment_by_name(f"{name}/{cluster}")
+                assert deployment.parameters == {"cluster": {"cluster": cluster}}
+                assert deployment.work_queue_name == cluster
+                assert deployment.tags == ["overtile", cluster]
+                assert deployment.description.count(".") == 1
+                assert deployment.pull_steps[0].popitem()[1]["directory"] == str(front.project)
+        assert client.read_deployment_by_name("evaluate-volume/local")
+        (automation,) = client.read_automations_by_name("overtile-lost-runs")
+        assert automation.enabled
+
+
+def test_the_docs_list_the_commands_that_up_prints(front):
+    docs = (ROOT / "docs/prefect.md").read_text()
+    for words in commands(front.told):
+        typed = shlex.join(["prefect", *words[1:]]).partition(" --host")[0]
+        assert f"\n    {typed.replace(f'{ROOT}/', '')}" in docs
+
+
+def test_what_up_reads_is_in_the_installed_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["deploy"]
+    shipped = {path for pattern in patterns for path in (ROOT / "deploy").glob(pattern)}
+    assert {
+        path for path in (ROOT / "deploy").rglob("*.yaml") if "kubernetes" not in path.parts
+    } <= shipped
+    plugins = settings["project"]["entry-points"]["prefect.plugins"]
+    assert plugins == {"overtile": "flows.prefect.deployment_names"}
+
+
+@pytest.mark.slow
+def test_up_again_starts_nothing_twice_and_keeps_what_a_person_has_changed(front):
+    before = {part: front.kept(part) for part in ("server", "worker")}
+    front.done("prefect work-queue set-concurrency-limit slurm 3 --pool overtile")
+    code, told = front.overtile("prefect", "up")
+    assert code == 0, told
+    assert [words[1:3] for words in commands(told)] == [["--no-prompt", "deploy"]]
+    assert {part: front.kept(part) for part in ("server", "worker")} == before
+    with front.client() as client:
+        (queue,) = [
+            queue
+            for queue in client.read_work_queues(work_pool_name="overtile")
+            if queue.name == "slurm"
+        ]
+        assert queue.concurrency_limit == 3
+        assert len(client.read_automations()) == 1
+
+
+def test_status_tells_what_runs(front):
+    code, printed = front.overtile("prefect", "status")
+    assert code == 0
+    assert f"server: {front.api}, Prefect" in printed
+    assert f"worker: started in {front.project}" in printed
+    for each in DEPLOYED:
+        assert (
+            f"{each['entrypoint'].rpartition('.')[2].replace('_', '-')}/{each['name']}" in printed
+        )
+
+
+def test_the_server_listens_on_loopback_only(front):
+    port = int(re.search(r":(\d+)/", front.api)[1])
+    listening = {
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.status == "LISTEN" and connection.laddr.port == port
+    }
+    assert listening == {"127.0.0.1"}
+
+
+LATER = ("--start-in", "24 hours")
+
+
+def deployment_of(front, flow_run_id):
+    with front.client() as client:
+        deployment = client.read_deployment(client.read_flow_run(flow_run_id).deployment_id)
+        flow = client.read_flow(deployment.flow_id)
+    return f"{flow.name}/{deployment.name}"
+
+
+@pytest.fixture
+def parameters():
+    return {"input": "in.zarr", "output": "out.zarr", "weights": "demo"}
+
+
+def test_a_bare_name_is_the_deployment_that_prefect_toml_names(front, parameters):
+    flow_run = front.run("segment-volume", *LATER, **parameters)
+    assert deployment_of(front, flow_run) == "segment-volume/local"
+    settings = front.project / "prefect.toml"
+    shipped = settings.read_text()
+    settings.write_text(shipped.replace("segment-volume/local", "segment-volume/slurm"))
+    try:
+        flow_run = front.run("segment-volume", *LATER, **parameters)
+    finally:
+        settings.write_text(shipped)
+    assert deployment_of(front, flow_run) == "segment-volume/slurm"
+
+
+def test_a_bare_name_that_nothing_names_says_what_to_do(front):
+    code, printed = front.prefect("prefect deployment run segment-volumes")
+    assert code == 1
+    assert "prefect.toml in this folder knows: only segment-volume, train-unet" in printed
+    assert "say FLOW/DEPLOYMENT, like segment-volume/local" in printed
+
+
+OTHER_PREFECT = '''
+"""A Prefect whose client and commands call one of their methods otherwise."""
+import sys
+from importlib.machinery import PathFinder, SourceFileLoader
+
+CHANGED = ("prefect.cli.deployment", "prefect.client.orchestration._deployments.client")
+
+class Renaming(SourceFileLoader):
+    def get_code(self, fullname):
+        source = self.get_data(self.path).replace(b"read_deployment_by_name", b"read_deployment")
+        source = source.replace(b"def read_deployment(\\n        self,\\n        name",
+                                b"def read_named(\\n        self,\\n        name")
+        source = source.replace(b"client.read_deployment(name)", b"client.read_named(name)")
+        return self.source_to_code(source, self.path)
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name not in CHANGED:
+            return None
+        spec = super().find_spec(name, path, target)
+        spec.loader = Renaming(name, spec.origin)
+        return spec
+
+sys.meta_path.insert(0, Finder)
+'''
+
+
+def test_with_another_prefect_the_plugin_steps_aside_and_the_full_name_works(
+    front, parameters, tmp_path
+):
+    (tmp_path / "sitecustomize.py").write_text(OTHER_PREFECT)
+    pairs = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    other = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    code, printed = front.prefect(
+        "prefect deployment run segment-volume/local", *LATER, *pairs, **other
+    )
+    assert code == 0, printed
+    assert "takes no bare names from overtile: say FLOW/DEPLOYMENT" in printed
+    code, printed = front.prefect("prefect deployment run segment-volume", *LATER, *pairs, **other)
+    assert code == 1
+    assert "Invalid deployment name format: segment-volume" in printed
+
+
+@pytest.mark.slow
+def test_two_runs_of_a_cluster_come_one_after_the_other(front, parameters):
+    runs = [front.run("segment-volume/cuda", **parameters) for _ in range(2)]
+    assert not any(front.ended(run).is_completed() for run in runs), "there is no such input"
+    first, second = sorted((front.flow_run(run) for run in runs), key=lambda run: run.start_time)
+    assert second.start_time >= first.end_time
+
+
+@pytest.mark.slow
+def test_down_waits_for_runs_at_work_unless_they_may_be_cancelled(
+    front, waiting, textured, tmp_path
+):
+    raw = textured((64, 256, 256))
+    zarr.create_array(tmp_path / "in.zarr", data=raw, dimension_names=["z", "y", "x"])
+    flow_run = front.run(
+        "segment-volume/local", input=str(tmp_path / "in.zarr"), weights="demo",
+        output=str(tmp_path / "out.zarr"), options={"tta": "full"}, cluster={"workers": 1},
+    )  # fmt: skip
+    waiting(lambda: front.flow_run(flow_run).state.is_running(), what="the run")
+    code, printed = front.overtile("prefect", "down")
+    assert (code, flow_run in printed) == (2, True)
+    processes = [*front.processes("worker"), *front.processes("server")]
+    code, printed = front.overtile("prefect", "down", "--cancel")
+    assert code == 0, printed
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+    assert front.overtile("prefect", "down")[1].startswith("nothing to stop")
+    code, told = front.overtile("prefect", "up")
+    assert code == 0, told
+    assert [words[1:3] for words in commands(told)] == [
+        ["server", "start"], ["--no-prompt", "deploy"], ["worker", "start"],
+    ]  # fmt: skip
+    assert front.ended(flow_run).is_cancelled()
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Whatever is asked, one answer."""
+
+    says, status = "", 200
+
+    def do_GET(self):
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.says).encode())
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "says", "told"),
+    [
+        ("up", 404, "", r"is taken by something that is no Prefect server .*choose another port"),
+        (
+            "status",
+            200,
+            "2.20.1",
+            r"is Prefect 2\.20\.1, and here is 3\..*install the same version",
+        ),
+    ],
+    ids=["another server", "another Prefect"],
+)
+def test_who_else_answers_at_the_port_is_one_clear_line(
+    tmp_path, new_front, what, status, says, told
+):
+    front = new_front(tmp_path)
+    port = int(re.search(r":(\d+)/", front.api)[1])
+    handler = type("Answer", (Answer,), {"status": status, "says": says})
+    with HTTPServer(("127.0.0.1", port), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code, printed = front.overtile("prefect", what)
+        server.shutdown()
+    assert code == 2
+    assert printed.count("\n") == 1
+    assert re.match(f"overtile: .*{told}", printed)
+    assert not (front.home / ".local/state/overtile/prefect/server.json").exists()
+
+
+def test_a_server_elsewhere_that_does_not_answer_is_one_clear_line(tmp_path, new_front):
+    front = new_front(tmp_path, PREFECT_API_URL="http://192.0.2.1:4200/api")
+    code, printed = front.overtile("prefect", "up")
+    assert (code, printed.count("\n")) == (2, 1)
+    assert re.match(r"overtile: no server answers at .*another machine: start it there", printed)

@@ -1,0 +1,351 @@
+"""The flow `segment-volume` on a real Prefect server of its own: same voxels, honest states."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.testing.utilities import prefect_test_harness
+from prefect.utilities.callables import parameter_schema
+
+from flows.options.segment import ClusterOptions, SegmentOptions
+from flows.segment_volume import segment_volume
+from pipeline import segment_volume as segment_volume_by_python
+from pipeline import with_tta
+from pipeline.ledger.ledger import read_states
+from pipeline.segmentation.prepare import prepare
+from pipeline.segmentation.request import SegmentRequest
+from unet import UNetPredictor
+
+BLOCK = (8, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(one_worker):
+    """The workers of the session: what is said here holds for any cluster."""
+    return ClusterOptions(cluster=one_worker.scheduler.address)
+
+
+class Seen:
+    """What Prefect's server knows of one flow run."""
+
+    def __init__(self, state):
+        self.state = state
+        flow_run_id = state.state_details.flow_run_id
+        of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+        with get_client(sync_client=True) as client:
+            self.task_runs = client.read_task_runs(flow_run_filter=of_run)
+            self.artifacts = {
+                artifact.key: artifact
+                for artifact in client.read_artifacts(
+                    artifact_filter=ArtifactFilter(
+                        flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id])
+                    )
+                )
+            }
+            logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])))
+            self.logs = [log.message for log in logs]
+
+    def regions(self):
+        return [run for run in self.task_runs if run.task_key.startswith("segment_region-")]
+
+
+def run_flow(**parameters):
+    return Seen(segment_volume(**parameters, return_state=True))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory, textured):
+    raw = textured((1, 21, 33, 70))[0]
+    path = tmp_path_factory.mktemp("volume") / "in.zarr"
+    zarr.create_array(path, data=raw, chunks=(8, 16, 16))
+    return raw, str(path)
+
+
+@pytest.fixture(scope="module")
+def completed(server, cluster, stored, weights, tmp_path_factory):
+    """One run that went well: (what the server knows, the output, its parameters)."""
+    output = tmp_path_factory.mktemp("flow") / "out.zarr"
+    parameters = {
+        "input": stored[1],
+        "output": str(output),
+        "weights": weights("3d"),
+        "options": SegmentOptions(block=BLOCK, outputs=["classes", "scores"], precision="fp32"),
+    }
+    return run_flow(**parameters, cluster=cluster), output, parameters
+
+
+def files_under(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_flow_writes_what_python_writes_to_the_byte(completed, one_worker, tmp_path):
+    seen, output, parameters = completed
+    assert seen.state.is_completed()
+    assert seen.state.result() == str(output)
+    segment_volume_by_python(
+        parameters["input"], str(tmp_path / "out.zarr"),
+        UNetPredictor(parameters["weights"], precision="fp32"), client=one_worker,
+        block=BLOCK, outputs=("classes", "scores"),
+    )  # fmt: skip
+    for part in ("labels", "0"):
+        written = files_under(output / part)
+        assert len(written) > 45
+        assert written == files_under(tmp_path / "out.zarr" / part)
+
+
+def test_the_flow_does_one_share_where_it_is_told_to(
+    server, cluster, stored, weights, completed, tmp_path
+):
+    output = tmp_path / "out.zarr"
+    seen = run_flow(
+        input=stored[1], output=str(output), weights=weights("3d"),
+        options=SegmentOptions(block=BLOCK, precision="fp32", shard="2/2"), cluster=cluster,
+    )  # fmt: skip
+    assert seen.state.is_completed()
+    first, second = read_states(str(output))
+    assert (first.done, second.missing) == (0, 0)
+    assert first.blocks + second.blocks == 45
+    assert len(seen.regions()) < len(completed[0].regions())
+    assert {run.name for run in seen.regions()} < {run.name for run in completed[0].regions()}
+
+
+def test_the_flow_averages_over_orientations_as_python_does(
+    server, cluster, stored, weights, one_worker, tmp_path
+):
+    options = SegmentOptions(block=BLOCK, precision="fp32", tta="rotations")
+    seen = run_flow(
+        input=stored[1], output=str(tmp_path / "flow.zarr"), weights=weights("3d"),
+        options=options, cluster=cluster,
+    )  # fmt: skip
+    assert seen.state.is_completed()
+    predictor = with_tta(UNetPredictor(weights("3d"), precision="fp32"), "rotations")
+    segment_volume_by_python(
+        stored[1], str(tmp_path / "python.zarr"), predictor, client=one_worker, block=BLOCK
+    )
+    written = files_under(tmp_path / "flow.zarr/labels")
+    assert written == files_under(tmp_path / "python.zarr/labels")
+    run = zarr.open_group(tmp_path / "flow.zarr/run", mode="r").attrs
+    assert run["job"]["tta"] == run["provenance"]["weights"]["tta"] == "rotations"
+
+
+def test_every_region_is_exactly_one_task_run(completed):
+    seen, output, parameters = completed
+    options = parameters["options"].request(input=parameters["input"], output=str(output))
+    regions = prepare(options, UNetPredictor(parameters["weights"], precision="fp32")).regions
+    assert len(regions) > 3
+    assert sorted(run.name for run in seen.regions()) == sorted(
+        f"region-{region.number}" for region in regions
+    )
+    assert all(run.state.is_completed() for run in seen.task_runs)
+
+
+def test_the_progress_artifact_ends_at_100(completed):
+    artifact = completed[0].artifacts["segment-progress"]
+    assert artifact.type == "progress"
+    assert artifact.data == 100
+    assert artifact.description.endswith("done")
+
+
+def test_the_dashboard_is_a_link_artifact_and_is_logged(completed, one_worker):
+    seen = completed[0]
+    link = one_worker.dashboard_link
+    assert link.startswith("http")
+    assert f"({link})" in seen.artifacts["dask-dashboard"].data
+    assert [message for message in seen.logs if message == f"Dask dashboard: {link}"]
+
+
+def pictures_in(markdown):
+    found = re.findall(r"!\[[^]]*\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", markdown)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))) for png in found]
+
+
+def test_the_report_artifact_holds_figures_and_raw_scores_and_overlay(completed, stored):
+    artifact = completed[0].artifacts["segment-report"]
+    assert artifact.type == "markdown"
+    assert "| blocks done | 45 of 45 |" in artifact.data
+    assert "| on the device |" in artifact.data
+    (sheet,) = pictures_in(artifact.data)
+    middle = stored[0][10]
+    zoom = round(420 / max(middle.shape))
+    assert sheet.shape[1] > 3 * middle.shape[1] * zoom, "three pictures side by side"
+    columns = np.array_split(sheet[: middle.shape[0] * zoom], 3, axis=1)
+    coloured = [(np.ptp(c.astype(int), axis=2) > 40).mean() > 0.05 for c in columns]
+    assert coloured == [False, True, True], "raw is grey, scores and overlay have colours"
+
+
+def test_the_report_is_kept_beside_the_ledger_too(completed):
+    page = (completed[1] / "run/report.html").read_text()
+    assert "45 of 45" in page
+
+
+BAD = {
+    "no input": ({"input": "nothing.zarr"}, r"nothing\.zarr does not exist"),
+    "output is input": ({"output": "in.zarr"}, r"in\.zarr"),
+    "no weights": ({"weights": "nothing.safetensors"}, r"nothing\.safetensors"),
+    "no such channel": ({"options": {"channel": 3}}, "channel"),
+    "block off the divisor": ({"options": {"block": [7, 16, 16]}}, "block"),
+    "no cluster": ({"cluster": {"cluster": "nowhere"}}, "nowhere"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_fails_with_one_line_and_writes_nothing(
+    wrong, message, server, cluster, stored, weights, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # relative paths start at the folder in which the flow runs
+    Path("in.zarr").symlink_to(stored[1])
+    parameters = {"input": "in.zarr", "output": "out.zarr", "weights": weights("3d")}
+    seen = run_flow(**{**parameters, "cluster": cluster, **wrong})
+    assert seen.state.is_failed()
+    assert re.search(message, seen.state.message), seen.state.message
+    assert "\n" not in seen.state.message
+    assert seen.task_runs == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr"]
+
+
+@pytest.fixture
+def damaged(tmp_path, textured):
+    """Return a function: a stored volume of six slices, of which one or all cannot be decoded."""
+
+    def make(which):
+        path = tmp_path / "in.zarr"
+        zarr.create_array(path, data=textured((1, 6, 40, 50))[0], chunks=(1, 40, 50))
+        good = {}
+        for chunk in path.glob(f"c/{which}/0/0"):
+            good[chunk] = chunk.read_bytes()
+            chunk.write_bytes(b"no zstd frame")
+
+        def repair():
+            for chunk, stored in good.items():
+                chunk.write_bytes(stored)
+
+        return str(path), repair
+
+    return make
+
+
+@pytest.mark.parametrize("slice_z", [5, 2], ids=["the last slice", "the slice of the picture"])
+def test_a_block_that_keeps_failing_fails_the_run_at_its_end_with_the_rest_done(
+    slice_z, server, cluster, damaged, weights, tmp_path
+):
+    path, repair = damaged(slice_z)
+    output = tmp_path / "out.zarr"
+    parameters = {
+        "input": path, "output": str(output), "weights": weights("2d"), "cluster": cluster,
+        "options": {"block": [1, 20, 52], "retries": 1},
+    }  # fmt: skip
+    seen = run_flow(**parameters)
+    assert seen.state.is_failed()
+    assert "2 of 12 blocks failed and were set aside" in seen.state.message
+    assert f"block {slice_z},0,0: " in seen.state.message
+    assert "\n" not in seen.state.message
+    assert all(run.state.is_completed() for run in seen.regions())
+    done = zarr.open_array(output / "run/done", mode="r")[...]
+    assert (done == 1).sum() == 10
+    assert (done[slice_z] == 2).all()
+    report = seen.artifacts["segment-report"].data
+    assert f"block {slice_z},0,0: " in report
+    assert "| blocks done | 10 of 12 |" in report
+    assert len(pictures_in(report)) == (slice_z != 2)
+    assert seen.artifacts["segment-progress"].data == pytest.approx(1000 / 12)
+    repair()
+    again = run_flow(**parameters)
+    assert again.state.is_completed()
+    assert "| of these by an earlier run | 10 |" in again.artifacts["segment-report"].data
+
+
+def test_a_run_whose_blocks_all_fail_ends_early_and_says_why(
+    server, cluster, damaged, weights, tmp_path
+):
+    path, _ = damaged("*")
+    seen = run_flow(
+        input=path, output=str(tmp_path / "out.zarr"), weights=weights("2d"), cluster=cluster,
+        options={"block": [1, 4, 48], "retries": 0},
+    )  # fmt: skip
+    assert seen.state.is_failed()
+    assert re.search(r"the first \d+ blocks all failed, the last one with: ", seen.state.message)
+    assert len(seen.regions()) < 10, "regions that had not begun are not begun"
+    assert "segment-report" in seen.artifacts
+
+
+def fields_of(schema):
+    """Yield (name, field) of every field of the form, nested ones too."""
+    definitions = schema["definitions"]
+    for name, field in schema["properties"].items():
+        yield name, field
+        if "$ref" in field:
+            nested = definitions[field["$ref"].rsplit("/", 1)[-1]]
+            for inner, inner_field in nested["properties"].items():
+                yield f"{name}.{inner}", inner_field
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads(json.dumps(parameter_schema(segment_volume).model_dump_for_openapi()))
+
+
+def test_every_field_of_the_form_has_a_title_a_description_and_a_default(schema):
+    fields = dict(fields_of(schema))
+    assert {*SegmentRequest.__dataclass_fields__} - {"input", "output", "tile_memory_bytes"} <= {
+        name.removeprefix("options.") for name in fields
+    }, "whatever the pipeline can be asked for can be asked for here"
+    for name, field in fields.items():
+        assert field.get("title"), name
+        assert len(field.get("description", "")) > 5, name
+        assert ("default" in field) == (name not in ("input", "output", "weights")), name
+    assert schema["required"] == ["input", "output", "weights"]
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("scores_dtype", ["uint8", "float16", "float32"]),
+        ("precision", ["auto", "bf16", "fp32"]),
+        ("engine", ["store", "map_overlap"]),
+        ("format", ["0.5", "0.4"]),
+    ],
+)
+def test_choices_are_listed_in_the_form_the_default_first(schema, name, choices):
+    field = dict(fields_of(schema))[f"options.{name}"]
+    assert field["enum"] == choices
+    assert field["default"] == choices[0]
+
+
+def test_outputs_are_chosen_from_a_list(schema):
+    field = dict(fields_of(schema))["options.outputs"]
+    assert field["items"]["enum"] == ["classes", "scores"]
+    assert field["default"] == ["classes"]
+
+
+def test_the_flow_looks_before_it_starts(server, cluster, stored, weights, tmp_path, refusing):
+    seen = run_flow(
+        input=stored[1], output=str(tmp_path / "out.zarr"), weights=weights("3d"), cluster=cluster
+    )
+    assert seen.state.is_failed()
+    assert refusing in seen.state.message
+    assert not (tmp_path / "out.zarr").exists()

@@ -1,0 +1,150 @@
+"""What a person sees of a run: a bar on a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import zarr
+
+from flows.text import terminal
+from flows.text.terminal import progress_text
+from pipeline.segmentation.progress import Progress
+
+HALFWAY = Progress(
+    blocks=200, done=100, done_before=20, set_aside=0, voxels=2 * 10**9, voxels_done=8 * 10**8,
+    seconds=40.0, stage="segment", workers=2,
+)  # fmt: skip
+
+
+def test_a_line_says_how_far_how_fast_and_how_long_still():
+    assert progress_text(HALFWAY) == "100/200 blocks, 2.00 blocks/s, 20.00 Mvoxel/s, 50 s left"
+
+
+def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
+    resumed = replace(HALFWAY, done=190, done_before=180, voxels_done=10**6, seconds=100.0)
+    assert progress_text(resumed) == "190/200 blocks, 0.10 blocks/s, 0.01 Mvoxel/s, 1 min 40 s left"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"done": 20, "voxels_done": 0}, "20/200 blocks, waiting for the first one"),
+        ({"set_aside": 3, "done": 20}, "20/200 blocks, 3 set aside, waiting for the first one"),
+        ({"done": 200, "stage": "pyramid"}, "200/200 blocks, building the pyramid"),
+        ({"done": 200, "stage": "done"}, "200/200 blocks, done"),
+        ({"workers": 0}, "100/200 blocks, no workers: waiting"),
+        ({"workers": 0, "set_aside": 1}, "100/200 blocks, 1 set aside, no workers: waiting"),
+        ({"workers": 0, "stage": "pyramid", "done": 200}, "200/200 blocks, no workers: waiting"),
+        ({"workers": 0, "stage": "done", "done": 200}, "200/200 blocks, done"),
+        ({"blocks": 1, "done": 0, "done_before": 0}, "0/1 block, waiting for the first one"),
+    ],
+)
+def test_a_line_says_what_the_run_is_at(change, line):
+    assert progress_text(replace(HALFWAY, **change)) == line
+
+
+class SlowRun:
+    """A run as the terminal sees it, with a block every 20 ms."""
+
+    resumed_blocks = 0
+    blocks = 200
+
+    def __init__(self):
+        self.started = time.monotonic()
+        self.asked_by = set()
+
+    def progress(self):
+        self.asked_by.add(threading.current_thread().name)
+        seconds = time.monotonic() - self.started
+        done = min(200, int(seconds / 0.02))
+        return replace(HALFWAY, done=done, done_before=0, seconds=seconds, voxels_done=done * 10**6)
+
+
+def test_plain_lines_come_soon_and_then_seldom(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "PLAIN_SHORTEST_S", 0.05)
+    monkeypatch.setattr(terminal, "PLAIN_LONGEST_S", 0.2)
+    run = SlowRun()
+    with terminal.shown(run):
+        time.sleep(1.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert 4 <= len(lines) <= 15
+    assert all(re.match(r"\d+/200 blocks, ", line) for line in lines)
+    assert run.asked_by == {"progress"}, "a display that holds up the driving loop"
+
+
+def test_a_resumed_run_says_so_first(capsys):
+    run = SlowRun()
+    run.resumed_blocks = 150
+    with terminal.shown(run):
+        pass
+    assert capsys.readouterr().err == "resuming: 150 of 200 blocks are done already\n"
+
+
+@pytest.fixture
+def command(weights, textured, tmp_path):
+    zarr.create_array(tmp_path / "in.zarr", data=textured((8, 64, 64)))
+    return [
+        sys.executable, "-m", "flows.cli", "segment", str(tmp_path / "in.zarr"),
+        str(tmp_path / "out.zarr"), "--weights", weights("3d"), "--workers", "1",
+        "--block", "4,8,8",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_out(command):
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0
+    assert ended.stdout == ""
+    assert "\x1b" not in ended.stderr
+    assert "\r" not in ended.stderr
+    lines = ended.stderr.splitlines()
+    assert any(re.match(r"dashboard: http://127\.0\.0\.1:\d+/status", line) for line in lines)
+    assert "segmenting 8×64×64 voxels in 128 blocks of 4×8×8" in lines
+    *_, done, segmentation, report = lines
+    assert re.match(r"done: 128 blocks; 32,768 voxels in .* Mvoxel/s$", done)
+    assert segmentation.startswith("segmentation: ")
+    assert os.path.isdir(segmentation.removeprefix("segmentation: "))
+    assert os.path.isfile(report.removeprefix("report: "))
+
+
+def on_a_terminal(command, *, columns):
+    """Run a command whose standard error is a terminal; return what the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 65536):
+            said += piece
+    except OSError:  # Linux: the last writer has gone
+        pass
+    finally:
+        os.close(ours)
+    assert run.wait(timeout=60) == 0
+    run.stdout.close()
+    return said.decode()
+
+
+def test_on_a_terminal_a_bar_moves_with_speed_and_time_left_beside_it(command):
+    said = on_a_terminal(command, columns=80)
+    assert "\x1b[" in said
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    states = [line for line in re.split(r"[\r\n]+", plain) if "/128 blocks" in line]
+    moving = [re.match(
+        r"[━╸╺ ]{16}\s+\d+ % (\d+)/128 blocks, [\d.e-]+ blocks/s, [\d.e-]+ Mvoxel/s, .* left", state
+    ) for state in states]  # fmt: skip
+    counts = [int(match[1]) for match in moving if match]
+    assert len(set(counts)) > 1, plain
+    assert counts == sorted(counts)
+    assert states[-1].split()[-2:] == ["blocks,", "done"]
+    assert max(map(len, states)) <= 80
+    assert plain.rstrip().splitlines()[-1].startswith("report: ")

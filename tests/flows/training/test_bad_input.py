@@ -1,0 +1,393 @@
+"""Bad input to `overtile train`: exit 2, one line that says what, where and what to do."""
+
+from __future__ import annotations
+
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zarr
+
+from flows.cli.main import main
+from unet.training.checkpoint import load_newest
+
+SHAPE = (6, 40, 44)
+GOOD = """
+[network]
+dims = 2
+base_channels = 2
+levels = 2
+
+[training]
+steps = 4
+batch = 1
+patch = [16, 16]
+precision = "fp32"
+checkpoint_every = 2
+
+[training.augment]
+elastic_sigma = 2.0
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder with good and bad volumes, labels and configs; the cases name them."""
+    folder = tmp_path_factory.mktemp("place")
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 255, SHAPE, "u1")
+    labels = (raw > 127).astype("u1")
+    ids = rng.integers(0, 9, SHAPE, "u4")
+    arrays = {
+        "raw": raw, "labels": labels, "ids": ids, "small": raw[:, :20, :20],
+        "small-labels": labels[:, :20, :20], "other": labels[:, :, :40], "floats": labels / 2,
+        "bools": labels > 0, "unknown": np.full(SHAPE, 255, "u1"), "empty": np.zeros(SHAPE, "u1"),
+        "negative": labels.astype("i2") - 1, "wide": raw.astype("f4"),
+        "nan": np.full(SHAPE, np.nan, "f4"),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        zarr.create_array(folder / f"{name}.zarr", data=array, chunks=(2, 20, 20))
+    names = ("c", "z", "y", "x")
+    for name, array in (("rgb", raw), ("several-labels", labels)):
+        three = np.stack([array] * 3)
+        zarr.create_array(folder / f"{name}.zarr", data=three, dimension_names=names)
+    for name in ("raw", "labels"):
+        shutil.copytree(folder / f"{name}.zarr", folder / f"damaged-{name}.zarr")
+        for chunk in (folder / f"damaged-{name}.zarr/c").glob("0/*/*"):
+            chunk.write_bytes(b"no zstd frame")
+    (folder / "good.toml").write_text(GOOD)
+    (folder / "a-folder").mkdir()
+    (folder / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    (folder / "made.safetensors").write_bytes(b"somebody's work")
+    return folder
+
+
+def config(text):
+    """Return a change that replaces lines of the good config by others of the same setting."""
+    lines = GOOD.splitlines()
+    table = None
+    for line in text.splitlines():
+        if line.startswith("["):
+            table = lines.index(line) if line in lines else len(lines)
+            if table == len(lines):
+                lines.append(line)
+            continue
+        name = line.split("=")[0].strip()
+        stop = next((n for n in range(table + 1, len(lines)) if lines[n].startswith("[")), None)
+        inside = range(table + 1, stop or len(lines))
+        found = [n for n in inside if lines[n].split("=")[0].strip() == name]
+        if found:
+            lines[found[0]] = line
+        else:
+            lines.insert(table + 1, line)
+    return {"--config": "\n".join(lines)}
+
+
+CASES = {
+    # what is wrong: (arguments that replace the good ones, what the line says)
+    "no volume": ({"--volume": None, "--labels": None}, r"no volume to train on"),
+    "no labels": ({"--labels": None}, r"1 --volume and 0 --labels: give labels for each volume"),
+    "labels without a volume": ({"--volume": None}, r"0 --volumes and 1 --labels"),
+    "labels for one of two": (
+        {"--validation-volume": "raw.zarr"}, r"1 --validation-volume and 0 --validation-labels"),
+    "a volume that is not there": ({"--volume": "gone.zarr"}, r"gone\.zarr does not exist"),
+    "labels that are not there": ({"--labels": "gone.zarr"}, r"gone\.zarr does not exist"),
+    "a volume in memory": ({"--volume": "memory://raw.zarr"}, r"workers are other processes"),
+    "labels of another shape": (
+        {"--labels": "other.zarr"}, r"6×40×40 voxels, the volume .* is 6×40×44"),
+    "labels with channels": ({"--labels": "several-labels.zarr"}, r"have 3 channels: give one"),
+    "labels that are floats": ({"--labels": "floats.zarr"}, r"are float64: .* integers"),
+    "labels that are bools": ({"--labels": "bools.zarr"}, r"holds bool"),
+    "labels that are negative": (
+        {"--labels": "negative.zarr"}, r"labels of .*raw\.zarr: .*negative id -1.*ignore"),
+    "a volume without a number": (
+        {"--volume": "nan.zarr"}, r"nan\.zarr: all 10,560 values looked at are NaN or infinite"),
+    "labels that are damaged": ({"--labels": "damaged-labels.zarr"}, r"damaged-labels\.zarr: .*Z"),
+    "labels of one class": ({"--labels": "empty.zarr"}, r"all of class 0: .*--rule"),
+    "labels that are all to be ignored": (
+        {"--labels": "unknown.zarr", "--ignore": "255"}, r"labels of .*raw\.zarr are all 255"),
+    "a class beyond the network's": (
+        {"--labels": "ids.zarr"}, r"have class 8, the network has 2 classes .*foreground"),
+    "a class beyond it in validation": (
+        {"--validation-volume": "raw.zarr", "--validation-labels": "ids.zarr"}, r"have class 8"),
+    "an object class beyond it": ({"--object-class": "2"}, r"object_class is 2, .* 0 to 1"),
+    "an object class of ids": (
+        {"--labels": "ids.zarr", "--rule": "boundary", "--object-class": "1"},
+        r"object_class goes with rule classes"),
+    "a rule of two classes for three": (
+        {"--labels": "ids.zarr", "--rule": "boundary", **config("[network]\nclasses = 3")},
+        r"makes 2 classes, the network has 3"),
+    "names for other classes": ({"--class-names": "a,b,c"}, r"3 class names for 2 classes"),
+    "names that are empty": ({"--class-names": ","}, r"class_names is \['', ''\]: .*its own"),
+    "a name for two classes": ({"--class-names": "a,a"}, r"\['a', 'a'\]: give each a name of its"),
+    "an unknown rule": ({"--rule": "edges"}, r"--rule: invalid choice: 'edges'"),
+    "channels for others": ({"--volume": "rgb.zarr"}, r"3 channels, the network takes 1"),
+    "no such channel": ({"--volume": "rgb.zarr", "--channel": "7"}, r"no channel 7"),
+    "no such level": ({"--level": "s9"}, r"no level s9"),
+    "a dtype's range of floats": (
+        {"--volume": "wide.zarr", "--normalisation": "dtype"}, r"float32 has no range"),
+    "an unknown normalisation": ({"--normalisation": "best"}, r"'best' is unknown"),
+    "slices outside": ({"--validation-slices": "4:9"}, r"4:9 of .*raw\.zarr, which has 6"),
+    "slices the wrong way": ({"--validation-slices": "4:2"}, r"A below B, inside 0:6"),
+    "slices before the first": ({"--validation-slices": "-2:2"}, r"-2:2 of .*inside 0:6"),
+    "all slices": ({"--validation-slices": "0:6"}, r"leave nothing to train on"),
+    "slices that are none": ({"--validation-slices": "last"}, r"'last': say .*A:B"),
+    "a patch beyond the volume": (
+        config("[training]\npatch = [64, 64]"), r"larger than a volume of \(40, 44\)"),
+    "a patch of other axes": (
+        config("[training]\npatch = [8, 16, 16]"), r"3 sizes: a 2-D network takes 2"),
+    "a network beyond the volume": (
+        {"--validation-slices": "1:6",
+         **config("[network]\ndims = 3\n[training]\npatch = [8, 8, 8]")},
+        r"smallest patch of this network is \(2, 2, 2\), a volume has \(1, 40, 44\)"),
+    "no such config": ({"--config": "gone.toml"}, r"config 'gone\.toml' cannot be read"),
+    "a config that is a folder": ({"--config": "a-folder"}, r"cannot be read"),
+    "a config that is no text": ({"--config": "binary.toml"}, r"cannot be read"),
+    "a config that is no TOML": ({"--config": "[training\nsteps = 3"}, r"is not TOML: .*line 1"),
+    "a config that is nested deep": ({"--config": "x = " + "[" * 20_000}, r"nested too deep"),
+    "a number that never ends": ({"--config": "x = " + "9" * 5000}, r"a number is too long to re"),
+    "a billion classes": (
+        config("[network]\nclasses = 1000000000000"),
+        r"classes is 1000000000000: give a whole number from 2 to 256"),
+    "a billion channels": (
+        config("[network]\nbase_channels = 1000000000000"), r"base_channels is .* 1 to 4096"),
+    "a network that nobody can hold": (
+        config("[network]\nbase_channels = 4096\nlevels = 16"), r"parameters, more than 10,000,"),
+    "a billion patches": ({"--batch": str(10**12)}, r"batch is 1000000000000: .* 1 to 65536"),
+    "steps for ever": ({"--steps": str(10**12)}, r"steps is 1000000000000: .* 1 to 1000000000"),
+    "noise beyond all": (config("[training.augment]\nnoise = 1e300"), r"noise is 1e\+300: .* 1000"),
+    "brightness beyond all": (
+        config("[training.augment]\nbrightness = 1e39"), r"brightness is 1e\+39: .* 1000"),
+    "an unknown table": ({"--config": "[trainig]\nsteps = 3"}, r"unknown tables \['trainig'\]"),
+    "an unknown setting": (
+        config("[training]\nlearningrate = 1"), r"unknown in training: \['learningrate'\]"),
+    "an unknown setting of the network": (
+        config("[network]\nchannels = 8"), r"unknown in a U-Net's config: \['channels'\]"),
+    "an unknown augmentation": (
+        config("[training.augment]\nflip = true"), r"unknown in .*\['flip'\]"),
+    "an unknown meaning of labels": ({"--config": "[labels]\nrules = 1"}, r"\['rules'\]"),
+    "an unknown preset": ({"--preset": "best"}, r"--preset: invalid choice: 'best'"),
+    "an unknown preset in the config": (
+        config('[training]\npreset = "best"'), r"preset is 'best': give one of default, unet-2015"),
+    "no steps": ({"--steps": "0"}, r"--steps 0"),
+    "steps that are no number": ({"--steps": "many"}, r"--steps: invalid int value: 'many'"),
+    "no batch": ({"--batch": "0"}, r"--batch 0"),
+    "a seed below 0": ({"--seed": "-1"}, r"--seed -1"),
+    "a seed beyond": ({"--seed": str(2**40)}, rf"seed is {2**40}: .*0 to {2**32 - 1}"),
+    "no rank": ({"--ranks": "0"}, r"--ranks 0"),
+    "more ranks than patches": (
+        {"--ranks": "2"}, r"2 ranks for a batch of 1.*--ranks 1, or .*larger --batch"),
+    "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere' is neither local"),
+    "an out that is there": ({"--out": "made.safetensors"}, r"is there already: give another"),
+    "an out that is a folder": ({"--out": "a-folder"}, r"is there already: give another"),
+    "an out below a file": ({"--out": "good.toml/w.safetensors"}, r"no folder that can be writ"),
+    "an out that is the root": ({"--out": "/"}, r"--out '/': give the path of a file"),
+    "an out with a long name": ({"--out": f"{'a' * 300}.safetensors"}, r"180 bytes at most"),
+    "an out in a long folder": ({"--out": f"{'a' * 300}/w.safetensors"}, r"no folder that can"),
+    "an out where no file can be": ({"--out": "/proc/w.safetensors"}, r"no folder that can be w"),
+    "an out elsewhere": ({"--out": "s3://bucket/w.safetensors"}, r"give a path here"),
+    "an out without a name": ({"--out": " "}, r"give a path here"),
+}  # fmt: skip
+
+
+def arguments(changes, folder):
+    """Return a command line that is good but for ``changes``; configs are texts or files."""
+    values = {
+        "--volume": "raw.zarr", "--labels": "labels.zarr", "--config": GOOD,
+        "--out": "w.safetensors", **changes,
+    }  # fmt: skip
+    if "=" in values["--config"]:
+        path = folder / "changed.toml"
+        path.write_text(values["--config"])
+        values["--config"] = str(path)
+    given = {name: value for name, value in values.items() if value is not None}
+    return ["train", *(f"{name}={value}" if value else name for name, value in given.items())]
+
+
+def listing(folder):
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def exit_code(changes, place, folder):
+    """Run `overtile train` in this process, with good arguments but for ``changes``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+        try:
+            return main(arguments(changes, folder))
+        except SystemExit as exit_:  # argparse leaves so
+            return exit_.code
+
+
+@pytest.fixture
+def shell(place, tmp_path, capsys):
+    """Return a function that runs a command in the place: exit code, standard output and error."""
+    return lambda changes: (exit_code(changes, place, tmp_path), *capsys.readouterr())
+
+
+@pytest.mark.parametrize(("changes", "says"), CASES.values(), ids=CASES)
+def test_bad_input_is_one_line_exit_2_and_nothing_is_written(changes, says, shell, place):
+    before = listing(place)
+    code, out, err = shell(changes)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("overtile: ")
+    assert err.count("\n") == 1, err
+    assert re.search(says, err), err
+    assert len(err) < 700
+    assert listing(place) == before
+
+
+SETTINGS = [
+    *(("network", name) for name in (
+        "dims", "in_channels", "classes", "base_channels", "levels", "kernels", "pooling", "norm",
+        "dropout",
+    )),
+    *(("training", name) for name in (
+        "preset", "steps", "batch", "patch", "optimiser", "learning_rate", "momentum",
+        "weight_decay", "gradient_norm", "schedule", "warmup", "ema", "precision", "class_balance",
+        "border_weight", "border_sigma", "rare_share", "augment", "validate_every",
+        "checkpoint_every", "seed",
+    )),
+    *(("training.augment", name) for name in (
+        "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "shift", "contrast",
+        "brightness", "gamma", "noise",
+    )),
+    *(("labels", name) for name in ("rule", "ignore", "object_class")),
+]  # fmt: skip
+WRONG = ('"a word"', '["a", "b"]', "[[1], [2]]", "nan", "inf", "-inf", "1979-05-27", "{ a = 1 }",
+         "-123456.5")  # fmt: skip
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_a_value_of_the_wrong_type_is_one_line_that_names_the_setting(value, tmp_path):
+    from pipeline.base.errors import ConfigError
+    from unet.recipe.training_config import recipe_from_toml
+
+    for table, name in SETTINGS:
+        with pytest.raises(ConfigError) as caught:
+            recipe_from_toml(f"[{table}]\n{name} = {value}", where="config 'x.toml'")
+        said = str(caught.value)
+        assert said.startswith("config 'x.toml': ")
+        assert name in said or (name == "augment" and "augmentation" in said), said
+        assert "\n" not in said
+    for name in ("class_names", "attribution", "network", "training", "labels"):
+        if (name, value) in (("attribution", '"a word"'), ("class_names", '["a", "b"]')):
+            continue
+        with pytest.raises(ConfigError):
+            recipe_from_toml(f"{name} = {value}", where="config 'x.toml'")
+
+
+def test_every_setting_was_given_wrong_values():
+    from unet.recipe.training_config import Recipe
+
+    recipe = Recipe().to_dict()
+    augment = recipe["training"].pop("augment")
+    known = {("training", "augment"), *(("training.augment", name) for name in augment)}
+    for table in ("network", "training", "labels"):
+        known |= {(table, name) for name in recipe[table]}
+    assert known == set(SETTINGS)
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in folder.glob("*.training/checkpoint-*"))
+
+
+def test_a_volume_that_is_damaged_ends_the_training_with_one_line(shell, one_worker, tmp_path):
+    cluster = {"--cluster": one_worker.scheduler.address}
+    code, _, err = shell(
+        {"--volume": "damaged-raw.zarr", **cluster, "--out": str(tmp_path / "w.safetensors")}
+    )
+    assert code == 2
+    assert re.match(r"overtile: .*damaged-raw\.zarr: .*Zstd", err.splitlines()[-1])
+    assert "Traceback" not in err
+
+
+def weights_are_numbers(folder):
+    (directory,) = folder.glob("*.training")
+    state = load_newest(directory)
+    return all(bool(tensor.isfinite().all()) for tensor in state.model.values())
+
+
+def test_a_loss_that_is_no_number_stops_at_once_says_the_step_and_keeps_the_last_good_checkpoint(
+    shell, one_worker, tmp_path
+):
+    changes = config(
+        '[training]\nsteps = 5000\ncheckpoint_every = 1\noptimiser = "sgd"\n'
+        'learning_rate = 1e3\ngradient_norm = 0\nschedule = "constant"'
+    )
+    cluster = {"--cluster": one_worker.scheduler.address}
+    code, _, err = shell({**changes, **cluster, "--out": str(tmp_path / "w.safetensors")})
+    assert code == 1
+    line = err.splitlines()[-1]
+    found = re.search(
+        r"overtile: .*step (\d+) .*the training stops, (checkpoint-.*?) is kept", line
+    )
+    assert found, line
+    assert int(found[1]) < 1000
+    assert checkpoints(tmp_path)[-1] == found[2]
+    assert weights_are_numbers(tmp_path)
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def begun(place, one_worker, tmp_path_factory):
+    """Return a folder in which a training came to its end, after four steps."""
+    folder = tmp_path_factory.mktemp("begun")
+    changes = {"--out": str(folder / "w.safetensors"), "--cluster": one_worker.scheduler.address}
+    assert exit_code(changes, place, folder) == 0
+    assert checkpoints(folder) == [
+        "checkpoint-00000002.safetensors", "checkpoint-00000004.safetensors"
+    ]  # fmt: skip
+    return folder
+
+
+OTHER = {
+    "the same again": ({}, r"holds a training already \(checkpoint-00000004.*add --resume"),
+    "other steps": ({"--resume": "", "--steps": "8"}, r"training\.steps = 4, now it is 8"),
+    "another rate": (
+        {"--resume": "", **config("[training]\nlearning_rate = 0.5")},
+        r"training\.learning_rate = 0\.001, now it is 0\.5"),
+    "another network": (
+        {"--resume": "", **config("[network]\nbase_channels = 3")},
+        r"network\.base_channels = 2, now it is 3"),
+    "another volume": ({"--resume": "", "--volume": "wide.zarr"}, r"data\..* now it is"),
+    "other labels": ({"--resume": "", "--labels": "ids.zarr", "--rule": "foreground"}, r"now it"),
+    "other slices": ({"--resume": "", "--validation-slices": "4:6"}, r"data\..* now it is"),
+    "more ranks than it has patches": (
+        {"--resume": "", "--ranks": "2"}, r"2 ranks for a batch of 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "says"), OTHER.values(), ids=OTHER)
+def test_a_training_that_is_there_is_not_gone_on_with_as_another_one(changes, says, shell, begun):
+    before = listing(begun)
+    code, out, err = shell({**changes, "--out": str(begun / "w.safetensors")})
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert re.search(says, err), err
+    assert len(err) < 700
+    assert listing(begun) == before
+
+
+def test_a_disk_that_is_full_costs_the_steps_since_the_last_checkpoint_only(begun, place, tmp_path):
+    shutil.copytree(begun / "w.training", tmp_path / "w.training")
+    last = tmp_path / "w.training/checkpoint-00000004.safetensors"
+    size = last.stat().st_size
+    last.unlink()
+    changes = {"--out": str(tmp_path / "w.safetensors"), "--resume": ""}
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments(changes, tmp_path)], cwd=place, text=True,
+        capture_output=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, size - 1)),
+    )  # fmt: skip
+    assert ended.returncode == 1
+    line = ended.stderr.splitlines()[-1]
+    assert re.search(r"step 4 cannot be written .*00002\.safetensors is kept: .*--resume", line)
+    assert "Traceback" not in ended.stderr
+    assert checkpoints(tmp_path) == ["checkpoint-00000002.safetensors"]
+    assert not [path for path in last.parent.iterdir() if path.name.startswith(".")]

@@ -1,0 +1,306 @@
+"""`overtile train` as a person meets it: a live line, Ctrl-C and --resume, files to look at."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+
+import pytest
+import zarr
+
+from flows.cli.main import main
+from flows.options.train import LabelledVolume, TrainOptions
+from flows.training.logs import CsvLog, TensorBoardLog
+from flows.training.prepare import prepare_training
+from flows.training.progress import TerminalBar, TerminalLines, message_text
+from pipeline.base.errors import TrainingFailedError
+from unet.training.loop import Alone, train
+
+CONFIG = """
+[network]
+base_channels = 2
+levels = 2
+[training]
+patch = [12, 12]
+batch = 1
+precision = "fp32"
+validate_every = 30
+checkpoint_every = 20
+[training.augment]
+elastic_sigma = 1.0
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, textured):
+    folder = tmp_path_factory.mktemp("labelled")
+    raw = textured((3, 32, 36))
+    zarr.create_array(folder / "raw.zarr", data=raw, chunks=(1, 16, 18))
+    zarr.create_array(folder / "labels.zarr", data=(raw > 128).astype("u1"), chunks=(1, 32, 36))
+    (folder / "config.toml").write_text(CONFIG)
+    return folder
+
+
+def command(place, out, *more, steps):
+    return [
+        sys.executable, "-m", "flows.cli", "train", "--volume", str(place / "raw.zarr"),
+        "--labels", str(place / "labels.zarr"), "--validation-slices", "2:3",
+        "--config", str(place / "config.toml"), "--steps", str(steps), "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def on_a_terminal(argv, *, columns):
+    """Run a command whose standard error is a terminal; return what the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+    run = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 65536):
+            said += piece
+    except OSError:  # Linux: the last writer has gone
+        pass
+    finally:
+        os.close(ours)
+    assert run.wait(timeout=60) == 0, said.decode()
+    run.stdout.close()
+    return said.decode()
+
+
+def test_on_a_terminal_one_line_moves_and_the_validations_scroll_by_above_it(place, tmp_path):
+    out = tmp_path / "w.safetensors"
+    said = on_a_terminal(command(place, out, steps=60), columns=80)
+    assert "\x1b[" in said
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    lines = re.split(r"[\r\n]+", plain)
+    states = [line for line in lines if re.search(r"\d+/60 loss", line)]
+    last = r"[━╸╺ ]{8} 60/60 loss [\d.]+ lr [\de.-]+ IoU [\d.]+ [\d.]+ patches/s .* left"
+    assert re.fullmatch(last, states[-1].rstrip()), states[-1]
+    assert max(map(len, states)) <= 80
+    assert [line for line in lines if line.startswith("validation at step 30: pixel error")]
+    assert not [line for line in lines if line.startswith("step ")], "no second kind of line"
+    assert lines[-3] == f"done: 60 steps; weights: {out}"
+    assert {path.suffix for path in (tmp_path / "w.training").iterdir()} == {
+        ".csv", ".png", ".safetensors", ""  # the last one is TensorBoard's directory
+    }  # fmt: skip
+
+
+def stopped(argv, *, by):
+    """Run a command until it has done a step, and stop it; return all its lines."""
+    run = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    lines = []
+    for line in run.stderr:
+        lines.append(line.rstrip())
+        if line.startswith("step "):
+            break
+    by(run)
+    lines += run.stderr.read().splitlines()
+    assert run.wait(timeout=60) == 1
+    return lines
+
+
+def test_ctrl_c_and_sigterm_are_one_line_that_says_how_to_go_on_and_no_step_is_lost(
+    place, tmp_path
+):
+    out = tmp_path / "w.safetensors"
+    ways = {
+        "Ctrl-C to all of the terminal": lambda run: os.killpg(run.pid, signal.SIGINT),
+        "SIGTERM": lambda run: run.send_signal(signal.SIGTERM),
+    }
+    done = 0
+    for by in ways.values():
+        argv = command(place, out, "--resume", steps=100_000)
+        lines = stopped(argv, by=by)
+        assert (f"resuming: {done} of 100000 steps are done already" in lines) == (done > 0)
+        said = re.fullmatch(
+            r"overtile: stopped; checkpoint-(\d+)\.safetensors is kept: go on with the same "
+            r"command and --resume",
+            lines[-1],
+        )
+        assert said, lines
+        assert lines[-2].startswith(("step", "validation")), "one line, and no trace"
+        assert int(said[1]) > done
+        done = int(said[1])
+        steps = [
+            int(row["step"]) for row in rows_of(tmp_path / "w.training/log.csv") if row["loss"]
+        ]
+        assert steps == list(range(1, done + 1)), "every step is logged, once"
+    assert not out.exists()
+
+
+def test_a_stopped_and_resumed_training_logs_what_an_uninterrupted_one_does(place, tmp_path):
+    pair = LabelledVolume(volume=str(place / "raw.zarr"), labels=str(place / "labels.zarr"))
+
+    def losses(name, *, stops):
+        options = TrainOptions(config=str(place / "config.toml"), steps=50, resume=True)
+        prepared = prepare_training([pair], str(tmp_path / name), options)
+        job = prepared.job(None, batch=1)  # its normalisation is stated: nothing to measure
+        for after in stops:
+            asked = count(1)
+            rank = Alone(
+                listener=CsvLog(job.directory / "log.csv").hear,
+                stop=lambda asked=asked, after=after: next(asked) >= after,
+            )
+            train(job, rank)
+        rows = rows_of(job.directory / "log.csv")
+        return [(row["step"], row["loss"]) for row in rows if row["loss"]]
+
+    whole = losses("whole.safetensors", stops=[1000])
+    assert [step for step, _ in whole] == [str(step) for step in range(1, 51)]
+    assert losses("parts.safetensors", stops=[7, 25, 1000]) == whole
+
+
+def step_message(step, losses, **more):
+    return {
+        "kind": "step", "step": step, "steps": 100, "loss": sum(losses) / len(losses),
+        "losses": losses, "learning_rate": 1e-3, "patches_per_s": 2.0, "wait_share": 0.25, **more,
+    }  # fmt: skip
+
+
+def validation_message(step, **more):
+    return {
+        "kind": "validation", "step": step, "loss": 0.7, "pixel_error": 0.1, "iou": [0.9, 0.5],
+        "dice": [0.95, 0.6], "mean_iou": 0.7, "picture": "", **more,
+    }  # fmt: skip
+
+
+def test_the_log_has_a_row_per_step_and_drops_those_that_are_done_again(tmp_path):
+    path = tmp_path / "w.training/log.csv"
+    log = CsvLog(path)
+    for message in (
+        step_message(2, [0.9, 0.8]), validation_message(2), step_message(4, [0.7, 0.6]),
+        validation_message(4), {"kind": "turn", "whose": "others"},
+    ):  # fmt: skip
+        log.hear(message)
+    again = CsvLog(path)  # the process was killed; the last checkpoint is that of step 3
+    again.hear(step_message(5, [0.5, 0.4]))
+    rows = rows_of(path)
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        ("1", "0.9"), ("2", "0.8"), ("2", ""), ("3", "0.7"), ("4", "0.5"), ("5", "0.4")
+    ]  # fmt: skip
+    assert [row["validation_loss"] for row in rows] == ["", "", "0.7", "", "", ""]
+    assert [row["learning_rate"] for row in rows] == ["", "0.001", "", "", "", "0.001"]
+    again.hear(step_message(1, [0.3]))  # a rank was lost before there was a checkpoint
+    assert [row["step"] for row in rows_of(path)] == ["1"]
+
+
+@pytest.mark.parametrize("damage", [
+    b"step,loss\n1,\xff\xfe\n", b"foo,bar\n1,2\n", b"", b'step,loss\n1,"' + b"x" * 200_000 + b'"\n',
+], ids=["no text", "other columns", "empty", "a huge field"])  # fmt: skip
+def test_a_damaged_log_is_put_aside_and_a_new_one_begun(damage, tmp_path):
+    path = tmp_path / "log.csv"
+    for aside in ("log.csv.damaged", "log.csv.damaged-2"):
+        path.write_bytes(damage)
+        said = []
+        CsvLog(path, tell=said.append).hear(step_message(6, [0.5]))
+        assert [row["step"] for row in rows_of(path)] == ["6"]
+        assert (tmp_path / aside).read_bytes() == damage
+        assert len(said) == 1
+        assert said[0].endswith(f"it is {aside} now")
+        assert "\n" not in said[0]
+
+
+def test_half_a_row_that_a_full_disk_left_is_dropped(tmp_path):
+    path = tmp_path / "log.csv"
+    CsvLog(path).hear(step_message(12, [0.5, 0.4]))
+    path.write_bytes(path.read_bytes()[:-3])
+    CsvLog(path).hear(step_message(13, [0.3]))
+    assert [(row["step"], row["loss"]) for row in rows_of(path)] == [("11", "0.5"), ("13", "0.3")]
+
+
+def test_ctrl_c_before_anything_was_kept_says_so(place, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.training.prepare.prepare_training", interrupt)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+    argv = command(place, tmp_path / "w.safetensors", steps=3)
+    assert main(argv[3:]) == 1
+    said = "overtile: stopped before the first checkpoint, so nothing is kept yet: start the same"
+    assert capsys.readouterr().err == f"{said} command again\n"
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "w.training").write_text("in the way")
+    with pytest.raises(TrainingFailedError, match=r"log\.csv' cannot be written .*--resume"):
+        CsvLog(tmp_path / "w.training/log.csv").hear(step_message(1, [0.5]))
+
+
+def test_tensorboard_shows_scalars_and_the_validation_picture(tmp_path):
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "v.png")
+    log = TensorBoardLog(tmp_path / "tensorboard")
+    log.hear({"kind": "turn", "whose": "others"})
+    assert not (tmp_path / "tensorboard").exists(), "nothing before the first step"
+    log.hear(step_message(3, [0.5]))
+    log.hear(validation_message(3, picture=str(tmp_path / "v.png")))
+    seen = EventAccumulator(str(tmp_path / "tensorboard"))
+    seen.Reload()
+    assert [(e.step, e.value) for e in seen.Scalars("training/loss")] == [(3, 0.5)]
+    assert seen.Scalars("training/learning_rate")[0].value == pytest.approx(1e-3)
+    assert seen.Scalars("training/patches_per_s")[0].value == 2
+    assert seen.Scalars("validation/mean_iou")[0].value == pytest.approx(0.7)
+    (picture,) = seen.Images("validation/slice")
+    assert (picture.width, picture.height) == (30, 20)
+
+
+def test_plain_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    said = []
+    lines = TerminalLines(said.append)
+    for step in range(1, 101):
+        now[0] += 1
+        lines.hear(step_message(step, [0.5]))
+    assert [line.split(":")[0] for line in said] == [
+        *(f"step {step}/100" for step in range(1, 100, 10)), "step 100/100"
+    ]  # fmt: skip
+    assert said[1].endswith("learning rate 0.001, 2.00 patches/s, 1 min 29 s left")
+
+
+def test_a_bar_never_shows_more_time_left_after_steps_that_are_done_again(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    shown = []
+    bar = TerminalBar(lambda step, steps, text: shown.append((step, steps, text)))
+    for step in (1, 11, 1, 11):
+        now[0] += 10
+        bar.hear(step_message(step, [0.5]))
+    assert [text.endswith("left") for *_, text in shown] == [False, True, False, True]
+    assert shown[1][2].endswith("1 min 29 s left")
+    assert shown[3] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ({"kind": "turn", "whose": "others"}, "others use the workers now"),
+        ({"kind": "turn", "whose": "ranks"}, "the workers train again"),
+        ({"kind": "note", "text": "1 of 2 workers train"}, "note: 1 of 2 workers train"),
+        (
+            {"kind": "resumed", "attempt": 1, "ranks": 1, "why": "rank 1 was lost"},
+            "rank 1 was lost: going on with 1 rank from the last checkpoint",
+        ),
+        (
+            validation_message(4, picture="v.png"),
+            "validation at step 4: pixel error 0.1000, IoU 0.900, 0.500 (v.png)",
+        ),
+    ],
+)
+def test_whatever_happens_is_one_line(message, line):
+    assert message_text(message) == line

@@ -1,0 +1,192 @@
+"""Training by real ranks on a real cluster: their number, and the loss of one, change nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from deploy import open_cluster
+from flows.options.train import LabelledVolume, TrainOptions
+from flows.training.prepare import prepare_training
+from flows.training.run import run_training
+from pipeline import segment_volume
+from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
+from unet import UNetPredictor, load_weights
+
+STEPS = 80
+"""Seconds of work: time enough to kill or to stop it in the middle."""
+
+CONFIG = """
+[network]
+base_channels = 4
+levels = 2
+dropout = 0.0
+
+[training]
+patch = [16, 16]
+precision = "fp32"
+checkpoint_every = 20
+validate_every = 40
+
+[training.augment]
+elastic_sigma = 2.0
+"""
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    """Return a labelled volume of blobs, stored as Zarr."""
+    place = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    _, y, x = np.indices((4, 48, 48))
+    ids = 1 + (y // 12) * 4 + x // 12
+    ids[((y % 12) < 3) | ((x % 12) < 3)] = 0
+    raw = np.clip(90 * (ids > 0) + 60 + 20 * rng.standard_normal(ids.shape), 0, 255)
+    zarr.create_array(place / "raw.zarr", data=raw.astype("uint8"), chunks=(1, 32, 32))
+    zarr.create_array(place / "ids.zarr", data=ids.astype("uint32"), chunks=(2, 48, 48))
+    (place / "config.toml").write_text(CONFIG)
+    return place
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """Return a client of two worker processes; tests here may kill them."""
+    with open_cluster("local", workers=2) as client:
+        yield client
+
+
+def prepared(volume, out, **options):
+    pair = LabelledVolume(volume=str(volume / "raw.zarr"), labels=str(volume / "ids.zarr"))
+    settings = {
+        "config": str(volume / "config.toml"), "rule": "foreground", "steps": STEPS, "batch": 2,
+        "validation_slices": (3, 4), **options,
+    }  # fmt: skip
+    return prepare_training([pair], str(out), TrainOptions(**settings))
+
+
+@pytest.fixture(scope="module")
+def alone(volume, two_workers, tmp_path_factory):
+    """Return the weights that one rank trains."""
+    out = tmp_path_factory.mktemp("alone") / "w.safetensors"
+    run_training(prepared(volume, out, ranks=1), two_workers)
+    return load_weights(out)[0].state_dict()
+
+
+def assert_same_weights(out, expected):
+    found = load_weights(out)[0].state_dict()
+    assert max(float(value.std()) for value in expected.values() if value.numel() > 1) > 0.05
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
+
+
+class Heard:
+    """Keeps what the ranks tell; calls something at a step."""
+
+    def __init__(self, at=None, do=None):
+        self.messages, self._at, self._do = [], at, do
+
+    def hear(self, message):
+        self.messages.append(message)
+        if self._do and message["kind"] == "step" and message["step"] >= self._at:
+            do, self._do = self._do, None
+            do()
+
+    def of(self, kind):
+        return [message for message in self.messages if message["kind"] == kind]
+
+
+def test_two_ranks_train_the_weights_that_one_rank_trains_with_the_same_batch(
+    volume, two_workers, alone, tmp_path
+):
+    heard = Heard()
+    end = run_training(
+        prepared(volume, tmp_path / "w.safetensors", ranks=2), two_workers, listeners=[heard]
+    )
+    assert end.finished
+    assert heard.messages[-1]["step"] == STEPS
+    assert len(heard.of("validation")) == 2
+    assert_same_weights(tmp_path / "w.safetensors", alone)
+
+
+def test_a_killed_worker_costs_time_and_no_step(volume, two_workers, alone, tmp_path):
+    def kill():
+        pids = two_workers.run(os.getpid)
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    heard = Heard(at=1, do=kill)
+    end = run_training(
+        prepared(volume, tmp_path / "w.safetensors", ranks=2), two_workers, listeners=[heard]
+    )
+    assert end.finished
+    assert len(heard.of("resumed")) == 1
+    assert_same_weights(tmp_path / "w.safetensors", alone)
+
+
+def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
+    volume, two_workers, alone, tmp_path
+):
+    out = tmp_path / "w.safetensors"
+    stop = threading.Event()
+    with pytest.raises(RunStoppedError, match="--resume"):
+        run_training(
+            prepared(volume, out, ranks=2), two_workers, listeners=[Heard(at=1, do=stop.set)],
+            stop=stop,
+        )  # fmt: skip
+    assert not out.exists()
+    with pytest.raises(TrainingError, match="add --resume"):
+        prepared(volume, out, ranks=2)
+    again = prepared(volume, out, ranks=1, resume=True)
+    assert 1 <= again.done_steps < STEPS
+    run_training(again, two_workers)
+    assert_same_weights(out, alone)
+
+
+def test_of_two_trainings_into_one_place_the_newer_one_comes_to_its_end(
+    volume, two_workers, alone, tmp_path
+):
+    older, newer = (prepared(volume, tmp_path / "w.safetensors", ranks=1) for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        runs = []
+        heard = Heard(at=1, do=lambda: runs.append(pool.submit(run_training, newer, two_workers)))
+        with pytest.raises(TrainingFailedError, match="another training has taken over"):
+            run_training(older, two_workers, listeners=[heard])
+        assert runs[0].result(timeout=120).finished
+    assert_same_weights(tmp_path / "w.safetensors", alone)
+
+
+def test_a_training_and_a_segmentation_share_the_workers_and_both_come_to_their_end(
+    volume, two_workers, weights, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    over = threading.Event()
+    segmented = []
+
+    def segment():
+        while not over.is_set():  # one segmentation after the other, as long as there is training
+            segment_volume(
+                str(volume / "raw.zarr"), str(out), UNetPredictor(weights("2d"), precision="fp32"),
+                client=two_workers, block=(1, 16, 16), overwrite=True,
+            )  # fmt: skip
+            segmented.append(1)
+
+    heard = Heard()
+    side = threading.Thread(target=segment)
+    side.start()
+    try:
+        end = run_training(
+            prepared(volume, tmp_path / "w.safetensors", ranks=2, steps=150), two_workers,
+            listeners=[heard], turn_s=0.5,
+        )  # fmt: skip
+    finally:
+        over.set()
+        side.join(timeout=60)
+    assert end.finished
+    assert segmented, "the segmentation starved"
+    assert heard.of("turn"), "the training never gave the workers away"

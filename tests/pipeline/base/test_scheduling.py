@@ -1,0 +1,221 @@
+"""The schedule: every item ends once, few are in flight, whatever fails is an outcome."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from distributed import Client, Event
+
+from pipeline.base.errors import RunError, VolumeError
+from pipeline.base.scheduling import AHEAD_S, InFlightLimit, drive, one_by_one, run_all
+
+
+@pytest.fixture(scope="module")
+def client():
+    with Client(processes=False, n_workers=1, threads_per_worker=3, dashboard_address=None,
+                set_as_default=False) as client:  # fmt: skip
+        yield client
+
+
+class Submitter:
+    """Submits a function for each item, and remembers how many futures there were at once."""
+
+    def __init__(self, client, function, *, retries=0):
+        self.client, self.function, self.retries = client, function, retries
+        self.futures = {}
+        self.most = 0
+
+    def __call__(self, item):
+        future = self.client.submit(self.function, item, pure=False, retries=self.retries)
+        self.futures[item] = future
+        self.most = max(self.most, sum(not f.done() for f in self.futures.values()))
+        return future
+
+
+def twice(item):
+    time.sleep(0.001 * (item % 7))
+    return 2 * item
+
+
+def moody(item):
+    if item % 5 == 0:
+        raise ValueError(f"item {item}")
+    return 2 * item
+
+
+def ended(client, items, submit, *, limit=5, stop=None):
+    batches = drive(
+        client, iter(items), one_by_one(submit), limit=lambda: limit, stop=stop or threading.Event()
+    )
+    return [outcome for batch in batches for outcome in batch]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 137])
+def test_every_item_has_exactly_one_outcome(count, client):
+    outcomes = ended(client, range(count), Submitter(client, twice))
+    assert sorted(outcome.item for outcome in outcomes) == list(range(count))
+    assert all(o.error is None and o.result == 2 * o.item for o in outcomes)
+
+
+def test_an_error_is_an_outcome_and_stops_nobody(client):
+    outcomes = ended(client, range(40), Submitter(client, moody))
+    assert sorted(outcome.item for outcome in outcomes) == list(range(40))
+    for outcome in outcomes:
+        if outcome.item % 5:
+            assert (outcome.result, outcome.error) == (2 * outcome.item, None)
+        else:
+            assert isinstance(outcome.error, ValueError)
+            assert str(outcome.error) == f"item {outcome.item}"
+
+
+@pytest.mark.parametrize("limit", [1, 4, 9])
+def test_never_more_is_in_flight_than_the_limit_and_items_are_drawn_as_they_go(limit, client):
+    submit = Submitter(client, twice)
+    drawn = iter(range(60))
+    seen = 0
+    for batch in drive(
+        client, drawn, one_by_one(submit), limit=lambda: limit, stop=threading.Event()
+    ):
+        seen += len(batch)
+        assert len(submit.futures) <= seen + limit
+    assert seen == 60
+    assert submit.most <= limit
+
+
+def test_a_limit_that_grows_is_followed(client):
+    submit = Submitter(client, twice)
+    limits = iter([1] * 10 + [8] * 10_000)
+    stop = threading.Event()
+    batches = drive(
+        client, iter(range(200)), one_by_one(submit), limit=lambda: next(limits), stop=stop
+    )
+    assert sum(map(len, batches)) == 200
+    assert 1 < submit.most <= 8
+
+
+def test_no_future_is_kept_when_its_outcome_has_been_seen(client):
+    submit = Submitter(client, twice)
+    ended(client, range(30), submit)
+    deadline = time.monotonic() + 10
+    while client.futures and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not client.futures
+
+
+def hold(item, event):
+    event.wait(timeout=30)
+    return item
+
+
+def test_stop_submits_nothing_more_and_cancels_what_is_in_flight(client):
+    event = Event(client=client)
+    submit = Submitter(client, lambda item: hold(item, event))
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    start = time.monotonic()
+    outcomes = ended(client, range(100), submit, limit=6, stop=stop)
+    assert time.monotonic() - start < 10, "it waited for what it had cancelled"
+    assert outcomes == []
+    assert len(submit.futures) == 6
+    assert all(future.cancelled() for future in submit.futures.values())
+    event.set()
+
+
+def test_leaving_early_cancels_what_is_in_flight(client):
+    submit = Submitter(client, twice)
+    batches = drive(
+        client, iter(range(100)), one_by_one(submit), limit=lambda: 4, stop=threading.Event()
+    )
+    next(batches)
+    batches.close()
+    assert len(submit.futures) < 20
+    assert not client.futures
+
+
+def test_more_are_in_flight_where_they_end_within_milliseconds(client):
+    limit = InFlightLimit(client, every_s=0.1)
+    assert limit() == 6
+    limit.ended(1000)
+    time.sleep(0.2)
+    assert 6 < limit() <= 1000 * AHEAD_S / 0.2
+    time.sleep(0.2)
+    assert limit() == 6
+
+
+def test_the_limit_follows_the_threads_of_the_cluster(client):
+    assert InFlightLimit(client)() == 6
+
+
+def test_results_come_in_the_order_of_the_calls(client):
+    calls = [(twice, (n,)) for n in (9, 1, 5, 0)]
+    results = run_all(client, calls, key="k", token="a", stop=threading.Event())
+    assert results == [18, 2, 10, 0]
+    assert run_all(client, [], key="k", token="b", stop=threading.Event()) == []
+
+
+def unreadable(item):
+    raise VolumeError(f"volume {item} is gone")
+
+
+def test_an_error_of_a_handful_of_calls_is_raised_as_what_a_user_can_do_about_it(client):
+    calls = [(moody, (n,)) for n in (1, 10)]
+    with pytest.raises(RunError, match=r"ValueError: item 10; start the run again"):
+        run_all(client, calls, key="k", token="c", stop=threading.Event(), retries=0)
+    with pytest.raises(VolumeError, match="volume 3 is gone"):
+        run_all(client, [(unreadable, (3,))], key="k", token="e", stop=threading.Event(), retries=0)
+
+
+def test_a_handful_of_calls_that_was_stopped_says_how_to_go_on(client):
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(RunError, match="start the run again"):
+        run_all(client, [(twice, (1,))], key="k", token="d", stop=stop)
+
+
+attempts = {}
+
+
+def at_last(item):
+    attempts[item] = attempts.get(item, 0) + 1
+    if attempts[item] < 3:
+        raise OSError("not yet")
+    return item
+
+
+def test_an_item_is_tried_again_before_it_counts_as_failed(client):
+    attempts.clear()
+    (outcome,) = ended(client, [7], Submitter(client, at_last, retries=2))
+    assert (outcome.result, outcome.error) == (7, None)
+    assert attempts[7] == 3
+    (outcome,) = ended(client, [8], Submitter(client, at_last, retries=1))
+    assert isinstance(outcome.error, OSError)
+    assert attempts[8] == 2
+
+
+def test_a_cluster_that_goes_away_ends_the_run_and_says_how_to_go_on():
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None,
+                set_as_default=False) as client:  # fmt: skip
+        batches = drive(
+            client, iter(range(1000)), one_by_one(Submitter(client, twice)), limit=lambda: 2,
+            stop=threading.Event(),
+        )  # fmt: skip
+        next(batches)
+        client.close()
+        with pytest.raises(RunError, match="start the run again"):
+            for _ in batches:
+                pass
+
+
+def test_what_the_cluster_gives_up_by_itself_ends_the_run_and_is_no_failure_of_an_item(client):
+    event = Event(client=client)
+    submit = Submitter(client, lambda item: hold(item, event))
+    taken_away = threading.Timer(
+        0.5, lambda: client.cancel(list(submit.futures.values()), force=True)
+    )
+    taken_away.start()
+    with pytest.raises(RunError, match="start the run again"):
+        ended(client, range(10), submit)
+    taken_away.join()
+    event.set()

@@ -1,0 +1,169 @@
+"""The ledger: what is written is what was done, whoever asks next; another job is another job."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.base.errors import OutputError, RunError
+from pipeline.base.geometry import Box
+from pipeline.ledger.identity import Job, check_job
+from pipeline.ledger.ledger import (
+    BlockState,
+    Ledger,
+    blocks_done,
+    blocks_left,
+    stored_job,
+    was_created,
+)
+from pipeline.output.ome_write import create_root
+from pipeline.planning.blocks import Region
+
+JOB = Job({"weights": "a" * 64, "block": [4, 16, 16], "precision": "fp32", "time": None})
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Return a function that makes an output with an empty ledger."""
+
+    def make(grid, job=JOB):
+        uri = str(tmp_path / "out.zarr")
+        create_root(uri, version="0.5")
+        return uri, Ledger.create(uri, job, grid=grid, version="1", owner="first")
+
+    return make
+
+
+@pytest.mark.parametrize("grid", [(1, 1, 1), (3, 5, 40), (33, 1, 70)])
+def test_what_was_recorded_is_there_for_the_next_run(grid, made):
+    uri, ledger = made(grid)
+    random = np.random.default_rng(1)
+    chosen = random.random(grid) < 0.4
+    for index in np.argwhere(chosen):
+        ledger.record([tuple(map(int, index))], BlockState.DONE)
+    again = Ledger.resume(uri, JOB, owner="second")
+    assert again.count(BlockState.DONE) == chosen.sum() == blocks_done(uri)
+    assert {tuple(i) for i in np.argwhere(chosen).tolist()} == set(again.indices(BlockState.DONE))
+    np.testing.assert_array_equal(zarr.open_array(f"{uri}/run/done", mode="r")[...] == 1, chosen)
+
+
+def test_a_block_is_on_disk_when_record_returns(made):
+    uri, ledger = made((2, 40, 40))
+    for index in [(0, 0, 0), (1, 39, 39), (0, 31, 32)]:
+        assert not zarr.open_array(f"{uri}/run/done", mode="r")[index]
+        ledger.record([index], BlockState.DONE)
+        assert zarr.open_array(f"{uri}/run/done", mode="r")[index] == BlockState.DONE
+
+
+def test_blocks_that_were_set_aside_are_tried_again_by_the_next_run(made):
+    uri, ledger = made((1, 2, 3))
+    ledger.record([(0, 0, 0), (0, 1, 2)], BlockState.DONE)
+    ledger.record([(0, 1, 1)], BlockState.SET_ASIDE)
+    assert ledger.indices(BlockState.SET_ASIDE) == [(0, 1, 1)]
+    again = Ledger.resume(uri, JOB, owner="second")
+    assert again.count(BlockState.SET_ASIDE) == 0
+    region = Region(0, Box((0, 0, 0), (1, 2, 3)))
+    assert blocks_left(again, region.indices) == [(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)]
+
+
+def test_threads_that_record_in_one_chunk_lose_nothing(made):
+    uri, ledger = made((1, 16, 16))
+
+    def record(row):
+        for x in range(16):
+            ledger.record([(0, row, x)], BlockState.DONE)
+
+    threads = [threading.Thread(target=record, args=(row,)) for row in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert blocks_done(uri) == 256
+
+
+values = st.none() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=3)
+parts = st.dictionaries(st.text(min_size=1, max_size=6), values, max_size=5)
+
+
+@given(parts, parts)
+@settings(max_examples=200)
+def test_two_jobs_have_one_digest_exactly_when_they_do_not_differ(one, other):
+    present = {name for name, value in one.items() if value is not None}
+    alike = present == {name for name, value in other.items() if value is not None} and all(
+        one[name] == other[name] for name in present
+    )
+    if "auto" not in one.values():
+        assert (Job(one).differences(other) == "") == alike
+    assert (Job(one).digest == Job(other).digest) == (one == other)
+
+
+def test_the_digest_knows_no_order_and_no_tuples():
+    turned = Job(dict(reversed(JOB.parts.items())) | {"block": (4, 16, 16)})
+    assert turned.digest == JOB.digest
+
+
+def test_another_job_is_refused_by_name_of_what_differs(made):
+    uri, _ = made((1, 1, 1))
+    other = Job({**JOB.parts, "block": [8, 16, 16], "weights": "b" * 64})
+    for refuse in (
+        lambda: Ledger.resume(uri, other, owner="second"),
+        lambda: check_job(uri, other, stored_job(uri)),
+    ):
+        with pytest.raises(OutputError, match=r"--overwrite") as caught:
+            refuse()
+        assert "block was [4, 16, 16], now [8, 16, 16]" in str(caught.value)
+        assert "weights was aaaaaaaaaaaa…, now bbbbbbbbbbbb…" in str(caught.value)
+        assert "precision" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_a_worker_has_yet_to_decide_differs_from_nothing_yet(made):
+    uri, _ = made((1, 1, 1))
+    check_job(uri, Job({**JOB.parts, "precision": "auto"}), stored_job(uri))
+    with pytest.raises(OutputError, match="precision was fp32, now bf16"):
+        Ledger.resume(uri, Job({**JOB.parts, "precision": "bf16"}), owner="second")
+
+
+def test_notes_are_kept_beside_the_job(made):
+    uri, ledger = made((1, 1, 1))
+    assert not was_created(uri)
+    ledger.note(created=True, figures={"blocks": 3})
+    assert was_created(uri)
+    again = Ledger.resume(uri, JOB, owner="second")
+    assert again.noted("figures") == {"blocks": 3}
+    assert again.noted("nothing") is None
+    assert dict(stored_job(uri)) == dict(JOB.parts)
+
+
+def test_a_run_that_another_one_has_taken_over_from_writes_nothing_more(made):
+    uri, first = made((1, 1, 3))
+    first.record([(0, 0, 0)], BlockState.DONE)
+    second = Ledger.resume(uri, JOB, owner="second")
+    for late in (lambda: first.record([(0, 0, 1)], BlockState.DONE), lambda: first.note(pyramid=1)):
+        with pytest.raises(RunError, match="another run has taken over"):
+            late()
+    assert blocks_done(uri) == 1
+    second.record([(0, 0, 2)], BlockState.DONE)
+    second.check()
+    assert blocks_done(uri) == 2
+
+
+def test_a_ledger_that_lost_what_was_recorded_is_noticed(made):
+    uri, ledger = made((1, 1, 3))
+    ledger.record([(0, 0, 0)], BlockState.DONE)
+    zarr.open_array(f"{uri}/run/done", mode="r+")[...] = 0
+    with pytest.raises(RunError, match="lost blocks"):
+        ledger.check()
+
+
+def test_an_output_that_vanishes_ends_the_run(made):
+    uri, ledger = made((1, 1, 3))
+    shutil.rmtree(uri)
+    with pytest.raises(RunError, match="vanished"):
+        ledger.record([(0, 0, 0)], BlockState.DONE)

@@ -1,0 +1,457 @@
+"""Shares of a volume: runs that know nothing of each other make what one run makes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import boto3
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+from pipeline import SegmentRequest, segment_volume
+from pipeline.base.errors import OutputError, PlanError, RunError
+from pipeline.base.geometry import Box
+from pipeline.base.stores import open_group, read_node
+from pipeline.ledger import creation as claim
+from pipeline.ledger.creation import create_once, put_new
+from pipeline.ledger.figures import Figures
+from pipeline.ledger.identity import Job
+from pipeline.ledger.ledger import (
+    BlockState,
+    Ledger,
+    begin_run_group,
+    blocks_done,
+    read_states,
+    run_attributes,
+)
+from pipeline.ledger.shares import MERGED, Share, cut, incomplete_shares, merge_shares
+from pipeline.output.guard import delete_output
+from pipeline.output.ome_write import create_root
+from pipeline.planning.blocks import Region
+from pipeline.segmentation import start
+from pipeline.segmentation.prepare import prepare
+from pipeline.segmentation.run import SegmentRun, own_client
+from unet import UNetPredictor
+
+SHAPE, BLOCK, SHARES = (4, 48, 264), (4, 16, 24), 3
+PARTS = (12, 12, 9)
+BLOCKS = sum(PARTS)
+
+
+@pytest.fixture(scope="module")
+def predictor(weights):
+    return UNetPredictor(weights("3d"), precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def source(textured, tmp_path_factory):
+    path = tmp_path_factory.mktemp("shards") / "in.zarr"
+    zarr.create_array(path, data=textured(SHAPE), chunks=(8, 16, 64))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """Return the URI of a bucket on a real server of the protocol."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "s3cret",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="shards")
+        yield "s3://shards"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def clients():
+    """Return three clusters that have nothing in common, as three jobs would have."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(own_client()) for _ in range(SHARES)]
+
+
+@pytest.fixture
+def segment(source, predictor, clients):
+    """Return a function that runs one share, or the whole."""
+
+    def run(out, shard=None, **options):
+        number = int(shard.partition("/")[0]) if shard else 1
+        values = {"block": BLOCK, "outputs": ("classes", "scores"), "shard": shard,
+                  "normalisation": {"kind": "percentile"}}  # fmt: skip
+        client = clients[(number - 1) % SHARES]
+        return segment_volume(source, str(out), predictor, client=client, **(values | options))
+
+    return run
+
+
+def finish(out, source, predictor, client, **options):
+    """End an output as ``overtile finish`` does."""
+    request = SegmentRequest(
+        input=source, output=str(out), block=BLOCK, outputs=("classes", "scores"),
+        normalisation={"kind": "percentile"}, **options,
+    )  # fmt: skip
+    prepared = prepare(request, predictor, finishing=True)
+    merge_shares(prepared.request.output)
+    run = SegmentRun.start(prepared, client)
+    for region in run.regions:
+        run.segment_region(region)
+    return run.finish()
+
+
+def voxels_of(out):
+    """Return every array of an output but the ledger."""
+    group = open_group(str(out))
+    paths = ["0", "1", "labels/classes/0", "labels/classes/1"]
+    return {path: np.asarray(group[path][...]) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def whole(source, predictor, clients, tmp_path_factory):
+    """Return the arrays that one run makes."""
+    out = tmp_path_factory.mktemp("whole") / "out.zarr"
+    segment_volume(
+        source, str(out), predictor, client=clients[0], block=BLOCK,
+        outputs=("classes", "scores"), normalisation={"kind": "percentile"},
+    )  # fmt: skip
+    return voxels_of(out)
+
+
+# ---- which regions -----------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.data())
+def test_shares_are_contiguous_cover_every_region_once_and_are_near_equal(sizes, data):
+    of = data.draw(st.integers(1, len(sizes)))
+    edges = [0, *itertools.accumulate(sizes)]
+    regions = [Region(n, Box((a,), (b,))) for n, (a, b) in enumerate(itertools.pairwise(edges))]
+    shares = cut(regions, Share(1, of))
+    assert [region for share in shares for region in share] == regions
+    assert len(shares) == of
+    assert all(shares)
+    blocks = [sum(map(len, share)) for share in shares]
+    assert all(abs(n - sum(sizes) / of) <= max(sizes) for n in blocks)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/3/3", "-1/3", "1.5/3"])
+def test_a_share_that_cannot_be_is_one_line(text, source):
+    with pytest.raises(PlanError, match=r"say which of how many, i/N") as caught:
+        SegmentRequest(input=source, output="out.zarr", shard=text)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_shares_than_regions_are_refused_with_the_number_that_fits(segment, tmp_path):
+    with pytest.raises(PlanError, match=r"--shard 9/70: the volume has 3 regions .* 3 shares at"):
+        segment(tmp_path / "out.zarr", "9/70")
+    assert not (tmp_path / "out.zarr").exists()
+
+
+# ---- the promise -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Return a list that grows when grey values are measured."""
+    times, measure = [], start.measure_intensity
+
+    def counted(*arguments, **options):
+        times.append(1)
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(start, "measure_intensity", counted)
+    return times
+
+
+def together(segment, out, of, **options):
+    """Run all shares at the same time; return their figures."""
+    with ThreadPoolExecutor(of) as pool:
+        futures = [pool.submit(segment, out, f"{n}/{of}", **options) for n in range(1, of + 1)]
+        return [future.result() for future in futures]
+
+
+def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
+    segment, whole, source, predictor, clients, measured, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    came_to = together(segment, out, SHARES)
+    assert len(measured) == 1
+    states = read_states(str(out))
+    assert [(s.number, s.of, s.done, s.missing) for s in states] == [
+        (n, SHARES, blocks, 0) for n, blocks in enumerate(PARTS, start=1)
+    ]
+    assert sum(figures.blocks for figures in came_to) == BLOCKS == blocks_done(str(out))
+    assert "1" in open_group(str(out))
+    assert not np.asarray(open_group(str(out))["1"][...]).any(), "a share built the pyramid"
+    figures = finish(out, source, predictor, clients[0])
+    assert (figures.blocks, figures.voxels) == (BLOCKS, np.prod(SHAPE))
+    assert len(measured) == 1
+    for path, voxels in voxels_of(out).items():
+        np.testing.assert_array_equal(voxels, whole[path], err_msg=path)
+
+
+@pytest.mark.slow
+def test_on_s3_shares_race_for_one_output_too_and_their_ledgers_become_one(
+    segment, whole, s3, measured
+):
+    out = f"{s3}/together.zarr"
+    together(segment, out, 2, outputs=("classes",))
+    assert len(measured) == 1
+    merge_shares(out)
+    group = open_group(out)
+    np.testing.assert_array_equal(group["run/done"][...], BlockState.DONE)
+    np.testing.assert_array_equal(group["labels/classes/0"][...], whole["labels/classes/0"])
+    figures = Figures.from_json(run_attributes(out)["figures"])
+    assert (figures.blocks, figures.voxels) == (BLOCKS, np.prod(SHAPE))
+
+
+def test_after_finish_the_whole_run_has_nothing_to_do_and_figures_count_once(
+    segment, source, predictor, clients, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    for number in (2, 1, 3):
+        segment(out, f"{number}/3")
+    once = finish(out, source, predictor, clients[0])
+    twice = finish(out, source, predictor, clients[0])
+    assert once.blocks == twice.blocks == segment(out).blocks == BLOCKS
+    assert segment(out, "2/3").blocks == 12
+    assert run_attributes(str(out))["pyramid"] == "complete"
+    assert (out / "run/report.html").exists()
+    assert (out / "run/shards/3/report.html").exists()
+
+
+def test_a_share_has_a_ledger_of_its_own_and_resumes_alone(segment, tmp_path):
+    out = tmp_path / "out.zarr"
+    segment(out, "1/3")
+    segment(out, "3/3")
+    part = zarr.open_array(out / "run/shards/3/done", mode="r+")
+    others = {path: path.stat().st_mtime_ns for path in (out / "run/shards/1").rglob("*")}
+    chosen = tuple(np.argwhere(part[...] == BlockState.DONE)[5])
+    part[chosen] = BlockState.SET_ASIDE
+    assert [(s.number, s.done, s.set_aside, s.missing) for s in read_states(str(out))] == [
+        (1, 12, 0, 0), (2, 0, 0, 12), (3, 8, 1, 1),
+    ]  # fmt: skip
+    assert [s.number for s in incomplete_shares(str(out))] == [2, 3]
+    assert segment(out, "3/3").blocks == 10, "one block more than before"
+    assert read_states(str(out))[2].missing == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "run/shards/1").rglob("*")} == others
+
+
+def test_a_share_that_is_started_twice_is_taken_over_and_its_neighbours_are_not(
+    segment, source, predictor, clients, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    segment(out, "1/3", engine="store")
+
+    def opened(shard):
+        request = SegmentRequest(
+            input=source, output=str(out), block=BLOCK, outputs=("classes", "scores"),
+            normalisation={"kind": "percentile"}, shard=shard,
+        )  # fmt: skip
+        return SegmentRun.open(request, predictor, clients[0])
+
+    first, neighbour = opened("2/3"), opened("3/3")
+    second = opened("2/3")
+    with pytest.raises(RunError, match=r"another run has taken over .*shards/2"):
+        first.note_figures()
+    neighbour.segment_region(neighbour.regions[0])
+    second.segment_region(second.regions[0])
+    assert [s.done for s in read_states(str(out))] == [12, 12, 9]
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+def test_what_a_share_cannot_go_on_with_is_refused_in_one_line(
+    segment, source, predictor, clients, tmp_path
+):
+    shared, plain = tmp_path / "shared.zarr", tmp_path / "plain.zarr"
+    segment(shared, "1/3")
+    segment(plain)
+    before = run_attributes(str(shared)), run_attributes(str(plain))
+    for refused, match in (
+        (lambda: segment(shared, "2/4"), r"made in 3 shares, not 4"),
+        (lambda: segment(shared, "2/3", scores_dtype="float32"), r"another job \(scores_dtype"),
+        (lambda: segment(shared), r"made in 3 shares: go on with --shard i/3, then overtile fin"),
+        (lambda: segment(plain, "1/3"), r"begun without --shard: go on without --shard 1/3"),
+        (lambda: finish(plain, source, predictor, clients[0]), r"begun without .* without finish"),
+        (lambda: finish(tmp_path / "no", source, predictor, clients[0]), r"nothing to finish"),
+        (lambda: segment(shared, "1/3", overwrite=True), r"delete what the others did; delete "),
+    ):
+        with pytest.raises((OutputError, PlanError), match=match) as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(RunError, match=r"shard 2/3 misses 12 of 12 blocks, shard 3/3 misses 9"):
+        finish(shared, source, predictor, clients[0])
+    assert before == (run_attributes(str(shared)), run_attributes(str(plain)))
+    assert MERGED not in before[0]
+
+
+def test_overwrite_without_a_share_replaces_what_shares_began(segment, whole, tmp_path):
+    out = tmp_path / "out.zarr"
+    segment(out, "1/3")
+    segment(out, overwrite=True)
+    np.testing.assert_array_equal(voxels_of(out)["1"], whole["1"])
+    assert [(s.number, s.of, s.done) for s in read_states(str(out))] == [(1, 1, BLOCKS)]
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_what_another_share_began_a_moment_ago_is_no_foreign_output(
+    version, segment, source, predictor, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    create_root(str(out), version=version)
+    (out / "run").mkdir()
+    segment(out, "2/3", format=version)
+    assert [s.done for s in read_states(str(out))] == [0, 12, 0]
+    zarr.create_array(tmp_path / "foreign.zarr/there", shape=(3,), dtype="u1")
+    with pytest.raises(OutputError, match=r"holds other things|not made by overtile"):
+        segment(tmp_path / "foreign.zarr", "1/3")
+
+
+# ---- who creates -------------------------------------------------------------------------------
+
+RACERS = 3
+RACER = """
+import json, pathlib, sys, time
+from pipeline.ledger import creation as claim
+from pipeline.base.stores import open_group
+
+claim.SETTLE_S = 0.1
+number, meet, *uris = sys.argv[1:]
+
+def race(place, uri):
+    def create(check):
+        time.sleep(0.02)
+        check()
+        print(uri, flush=True)
+        open_group(uri, mode="r+")["run"].attrs["created"] = True
+
+    root = pathlib.Path(meet, str(place))
+    root.mkdir(exist_ok=True)
+    (root / number).touch()
+    while len(list(root.iterdir())) < RACERS:
+        time.sleep(0.002)
+        if broken.exists():
+            raise SystemExit("another one failed")
+    claim.make_root(uri, version="0.5")
+    document = {"zarr_format": 3, "node_type": "group", "attributes": {"job": {}}}
+    claim.put_new(uri, "run/zarr.json", json.dumps(document).encode())
+    claim.create_once(uri, create, token=number, tell=lambda text: None)
+
+broken = pathlib.Path(meet, "broken")
+try:
+    for place, uri in enumerate(uris):
+        race(place, uri)
+except BaseException:
+    broken.touch()
+    raise
+""".replace("RACERS", str(RACERS))
+
+
+def test_of_several_that_race_for_an_output_exactly_one_creates_it(s3, tmp_path):
+    uris = [str(tmp_path / f"{n}.zarr") for n in range(12)] + [f"{s3}/{n}.zarr" for n in range(3)]
+    (tmp_path / "meet").mkdir()
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(number), str(tmp_path / "meet"), *uris],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(RACERS)
+    ]  # fmt: skip
+    try:
+        said = [racer.communicate(timeout=200) for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
+    assert [racer.returncode for racer in racers] == [0] * RACERS, said
+    created = [line for out, _ in said for line in out.splitlines()]
+    assert sorted(created) == sorted(uris)
+    assert not list(tmp_path.rglob("claims")), "whoever creates removes the claims"
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """Return an output that has a run group and nobody who creates it."""
+    uri = str(tmp_path / "out.zarr")
+    create_root(uri, version="0.5")
+    begin_run_group(uri, Job({}), shards=[1, 1])
+    return uri
+
+
+def mark_created(uri):
+    open_group(uri, mode="r+")["run"].attrs["created"] = True
+
+
+def test_a_store_without_exclusive_creation_still_has_one_winner(begun, monkeypatch):
+    def blind(store, key, content):
+        raise NotImplementedError
+
+    monkeypatch.setattr(claim, "_put_exclusively", blind)
+    assert put_new(begun, "run/claims/1", b"first")
+    assert not put_new(begun, "run/claims/1", b"second")
+    assert put_new(begun, "run/claims/1", b"first"), "a lost answer to a write that came through"
+
+
+def test_a_creation_that_failed_or_whose_creator_is_dead_is_done_by_the_next(begun):
+    def fails(check):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        create_once(begun, fails, token="fails", tell=print)
+    assert put_new(begun, "run/claims/2", dead_claim("dead"))  # it never beats
+    began = time.monotonic()
+    create_once(
+        begun, lambda check: mark_created(begun), token="next", tell=print, dead_after_s=0.5,
+        give_up_after_s=20,
+    )  # fmt: skip
+    assert time.monotonic() - began >= 0.5
+    assert read_node(begun, path="run").attributes["created"]
+
+
+def dead_claim(token):
+    return json.dumps({"token": token, "beat": 0, "withdrawn": False}).encode()
+
+
+def test_a_creator_that_was_taken_for_dead_finds_out_before_it_writes(begun):
+    def create(check):
+        check()
+        assert put_new(begun, "run/claims/2", dead_claim("other"))
+        check()
+
+    with pytest.raises(RunError, match="another share has taken over creating"):
+        create_once(begun, create, token="slow", tell=print)
+    assert not read_node(begun, path="run").attributes.get("created")
+
+
+def test_who_waits_says_so_once_and_not_for_ever(begun):
+    assert put_new(begun, "run/claims/1", dead_claim("other"))
+    said = []
+    with pytest.raises(RunError, match=r"another share has been creating .* look at what it does"):
+        create_once(
+            begun, mark_created, token="waits", tell=said.append, dead_after_s=1.0,
+            give_up_after_s=0.6,
+        )  # fmt: skip
+    assert said == ["another share creates the output: waiting for it"]
+    delete_output(begun)
+    with pytest.raises(RunError, match="vanished"):
+        create_once(begun, mark_created, token="waits", tell=said.append)
+
+
+def test_a_run_that_finds_the_ledger_made_in_the_same_moment_ends(begun):
+    with pytest.raises(OutputError, match="another run is making"):
+        Ledger.create(begun, Job({}), grid=(1, 1, 1), version="1", owner="second")

@@ -1,0 +1,124 @@
+"""The promise, without a cluster: tiled scores equal whole-volume scores."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pipeline.planning.blocks
+from pipeline.base.geometry import Box, Halo
+from pipeline.planning.blocks import BlockPlan
+from pipeline.segmentation.block import StageClock, halved, tile_scores
+from pipeline.volume.intensity import Intensity
+from pipeline.volume.mirror import read_mirrored
+from unet import UNetPredictor
+
+RANGE = Intensity((0.0,), (1 / 255,))
+
+
+class ArrayVolume:
+    def __init__(self, czyx):
+        self.czyx = czyx
+        self.shape_zyx = czyx.shape[1:]
+
+    def read(self, box):
+        return self.czyx[(slice(None), *box.slices)]
+
+
+def tiled_scores(raw, predictor, plan):
+    """Return the scores of all blocks, each read, tiled and cropped as on a worker."""
+    scores = np.full((len(predictor.class_names), *plan.shape), np.nan, np.float32)
+    for block in plan.blocks():
+        outer = plan.outer(block.core, predictor.input_shape)
+        read = read_mirrored(ArrayVolume(raw), outer)
+        for tile in plan.tiles(block.core):
+            scores[(slice(None), *tile.slices)] = tile_scores(
+                lambda box, read=read, outer=outer: read[
+                    (slice(None), *box.relative_to(outer.start).slices)
+                ],
+                tile,
+                predictor=predictor,
+                plan=plan,
+                intensity=RANGE,
+                clock=StageClock(),
+            )
+    return scores
+
+
+def plan_for(predictor, shape, blocks, tiles):
+    tile = tuple(d * n for d, n in zip(predictor.divisor, tiles, strict=True))
+    core = tuple(t * n for t, n in zip(tile, blocks, strict=True))
+    halo = Halo.same_on_both_sides(predictor.halo)
+    return BlockPlan(shape=shape, core=core, tile=tile, halo=halo, divisor=predictor.divisor)
+
+
+@pytest.mark.parametrize("network", ["2d", "2d-rgb", "3d", "3d-anisotropic"])
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(3, 40), st.integers(3, 40)),
+    blocks=st.tuples(*[st.integers(1, 3)] * 3),
+    tiles=st.tuples(st.integers(2, 4), st.integers(3, 8), st.integers(3, 8)),
+)
+def test_tiled_scores_equal_whole_volume_scores(
+    network, shape, blocks, tiles, weights, whole_scores, textured
+):
+    path = weights(network)
+    predictor = UNetPredictor(path, precision="fp32", device="cpu")
+    raw = textured((predictor.in_channels, *shape), seed=sum(shape))
+    if raw.size < 4000:  # too few voxels for scores that vary
+        return
+    expected = whole_scores(path, raw)
+    scores = tiled_scores(raw, predictor, plan_for(predictor, shape, blocks, tiles))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    top = np.sort(expected, axis=0)
+    sure = top[-1] - top[-2] > 2e-5
+    assert (scores.argmax(0) == expected.argmax(0))[sure].all()
+
+
+def test_blocks_off_the_pooling_grid_would_be_caught(weights, whole_scores, textured, monkeypatch):
+    """The test above can see the mistake that it is there for."""
+    predictor = UNetPredictor(weights("2d"), precision="fp32", device="cpu")
+    raw = textured((1, 2, 60, 60))
+    monkeypatch.setattr(pipeline.planning.blocks, "check_multiple", lambda *_: None)
+    off_grid = BlockPlan(
+        shape=(2, 60, 60), core=(2, 30, 30), divisor=predictor.divisor,
+        halo=Halo.same_on_both_sides(predictor.halo),
+    )  # fmt: skip
+    wrong = tiled_scores(raw, predictor, off_grid)
+    assert np.abs(wrong - whole_scores(weights("2d"), raw)).max() > 0.05
+
+
+@given(
+    start=st.tuples(*[st.integers(0, 3)] * 3),
+    sizes=st.tuples(*[st.integers(1, 40)] * 3),
+    divisor=st.tuples(*[st.integers(1, 8)] * 3),
+)
+def test_halves_of_a_tile_cover_it_and_stay_on_the_grid(start, sizes, divisor):
+    start = tuple(a * d for a, d in zip(start, divisor, strict=True))
+    core = Box(start, tuple(a + n for a, n in zip(start, sizes, strict=True)))
+    halves = halved(core, divisor)
+    if halves is None:
+        assert all(n <= d for n, d in zip(sizes, divisor, strict=True))
+        return
+    assert sum(half.voxels for half in halves) == core.voxels
+    for half in halves:
+        assert half.voxels > 0
+        assert core.contains(half)
+        assert all(a % d == 0 for a, d in zip(half.start, divisor, strict=True))
+
+
+def test_a_tile_that_does_not_fit_the_device_is_halved_and_the_scores_stay(
+    weights, whole_scores, textured
+):
+    class SmallDevice(UNetPredictor):
+        def __call__(self, x_nczyx):
+            if x_nczyx[0, 0].size > 30 * 60 * 60:
+                raise MemoryError
+            return super().__call__(x_nczyx)
+
+    predictor = SmallDevice(weights("3d"), precision="fp32", device="cpu")
+    raw = textured((1, 20, 40, 40))
+    plan = plan_for(predictor, (20, 40, 40), (1, 1, 1), (10, 20, 20))
+    assert np.prod(predictor.input_shape(plan.tile)) > 30 * 60 * 60
+    scores = tiled_scores(raw, predictor, plan)
+    np.testing.assert_allclose(scores, whole_scores(weights("3d"), raw), atol=1e-5)

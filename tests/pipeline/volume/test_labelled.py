@@ -1,0 +1,173 @@
+"""The laws of labelled volumes: mirrored as numpy mirrors, at the box's edge, and no further."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.base.errors import VolumeError
+from pipeline.base.geometry import Box
+from pipeline.volume.intensity import Intensity
+from pipeline.volume.labelled import LabelledBox, find_labelled
+
+SHAPE = (9, 14, 11)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A volume of two channels with labels: (raw, labels, their sources)."""
+    folder = tmp_path_factory.mktemp("stored")
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 60_000, (2, *SHAPE), "u2")
+    labels = rng.integers(0, 2**40, SHAPE, "u8")
+    zarr.create_array(
+        folder / "raw.zarr", data=raw, chunks=(1, 4, 5, 6), dimension_names=("c", "z", "y", "x")
+    )
+    zarr.create_array(folder / "labels.zarr", data=labels, chunks=(3, 7, 11))
+    return raw, labels, *find_labelled(str(folder / "raw.zarr"), str(folder / "labels.zarr"))
+
+
+def boxes():
+    """Boxes inside of SHAPE, and the start and stop of a read around them."""
+    axes = [
+        st.tuples(
+            st.integers(0, n - 1), st.integers(1, n), st.integers(-30, 30), st.integers(1, 50)
+        )
+        for n in SHAPE
+    ]
+    return st.tuples(*axes).map(
+        lambda rows: (
+            [a for a, *_ in rows],
+            [min(n, a + size) for (a, size, *_), n in zip(rows, SHAPE, strict=True)],
+            [start for *_, start, _ in rows],
+            [start + size for *_, start, size in rows],
+        )
+    )
+
+
+def mirrored(array, start, stop):
+    """Return a box of the last three axes, mirrored by numpy alone (its reflect repeats)."""
+    for axis, (a, b) in enumerate(zip(start, stop, strict=True), start=array.ndim - 3):
+        size = array.shape[axis]
+        before, after = max(0, -a), max(0, b - size)
+        pads = [(0, 0)] * array.ndim
+        pads[axis] = (before, after)
+        # numpy takes an axis of one voxel for one that it cannot reflect, and repeats it.
+        padded = np.pad(array, pads, mode="reflect" if size > 1 else "edge")
+        array = np.take(padded, range(a + before, b + before), axis=axis)
+    return array
+
+
+@given(drawn=boxes())
+@settings(max_examples=60, deadline=None)
+def test_a_box_is_read_as_numpy_mirrors_it_at_its_own_edge(drawn, stored):
+    raw, labels, raw_source, labels_source = stored
+    first, last, start, stop = drawn
+    box = LabelledBox(raw=raw_source, labels=labels_source, box=Box(tuple(first), tuple(last)))
+    inside = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    assert box.shape_zyx == tuple(b - a for a, b in zip(first, last, strict=True))
+    np.testing.assert_array_equal(
+        box.read_labels(start, stop), mirrored(labels[inside], start, stop)
+    )
+    np.testing.assert_array_equal(
+        box.read_raw(start, stop), mirrored(raw[:, *inside], start, stop).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("held_out", [(3, 5), (0, 2), (7, 9)])
+def test_a_training_box_reads_no_label_and_no_grey_value_of_the_validation_slices(
+    held_out, tmp_path
+):
+    first, last = held_out
+    raw = np.full(SHAPE, 1, "u1")
+    raw[first:last] = 99
+    zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(9, 14, 11))
+    zarr.create_array(tmp_path / "labels.zarr", data=raw.astype("u4"), chunks=(9, 14, 11))
+    sources = find_labelled(str(tmp_path / "raw.zarr"), str(tmp_path / "labels.zarr"))
+    _, *plane = SHAPE
+    slices = {(0, first): 1, (first, last): 99, (last, SHAPE[0]): 1}
+    for (a, b), value in slices.items():
+        if a == b:
+            continue
+        box = LabelledBox(raw=sources[0], labels=sources[1], box=Box((a, 0, 0), (b, *plane)))
+        around = (-20, -20, -20), (40, 40, 40)
+        assert np.unique(box.read_labels(*around)).tolist() == [value]
+        assert np.unique(box.read_raw(*around)).tolist() == [value]
+
+
+def test_grey_values_are_normalised_per_channel_and_labels_are_not(stored):
+    raw, labels, *sources = stored
+    box = LabelledBox(
+        raw=sources[0], labels=sources[1], box=Box.of_shape(SHAPE),
+        intensity=Intensity(offset=(100.0, 200.0), scale=(0.5, 2.0)),
+    )  # fmt: skip
+    read = box.read_raw((0, 0, 0), SHAPE)
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read[0], (raw[0] - 100.0) * 0.5)
+    np.testing.assert_allclose(read[1], (raw[1] - 200.0) * 2.0)
+    assert box.read_labels((0, 0, 0), SHAPE).dtype == np.uint64
+    np.testing.assert_array_equal(box.read_labels((0, 0, 0), SHAPE), labels)
+
+
+def test_values_that_are_no_numbers_are_counted_inside_the_boxes_alone(tmp_path):
+    raw = np.zeros((2, 6, 4, 4), "f2")
+    raw[1, 3, 2, 1:3] = np.nan, np.inf
+    zarr.create_array(tmp_path / "raw", data=raw, chunks=(1, 2, 4, 4),
+                      dimension_names=("c", "z", "y", "x"))  # fmt: skip
+    zarr.create_array(tmp_path / "labels", data=np.zeros((6, 4, 4), "u1"))
+    sources = find_labelled(str(tmp_path / "raw"), str(tmp_path / "labels"))
+    box = LabelledBox(raw=sources[0], labels=sources[1], box=Box((2, 0, 0), (6, 4, 4)))
+    assert box.count_bad_values([((0, 0, 0), (4, 4, 4))]) == (2, 2 * 64)
+    assert box.count_bad_values([((1, 2, 0), (2, 3, 2)), ((2, 0, 0), (4, 4, 4))]) == (1, 2 * 34)
+    assert not np.isnan(box.read_raw((-3, 0, 0), (7, 4, 4))).any()
+
+
+def test_a_box_travels_small_and_says_which_slices_it_is(stored):
+    *_, raw, labels = stored
+    box = LabelledBox(raw=raw, labels=labels, box=Box((2, 0, 0), (5, *SHAPE[1:])))
+    assert len(pickle.dumps(box)) < 2000
+    assert pickle.loads(pickle.dumps(box)) == box
+    assert box.name.endswith("raw.zarr slices 2:5")
+    whole = LabelledBox(raw=raw, labels=labels, box=Box.of_shape(SHAPE))
+    assert whole.name.endswith("raw.zarr")
+
+
+def test_labels_that_are_a_pyramid_are_taken_at_the_volumes_level(tmp_path):
+    def pyramid(name, dtype):
+        group = zarr.create_group(tmp_path / name)
+        for level, size in (("s0", 8), ("s1", 4)):
+            group.create_array(
+                level, data=np.full((size,) * 3, size, dtype), chunks=(4, 4, 4),
+                dimension_names=("z", "y", "x"),
+            )  # fmt: skip
+        datasets = [
+            {"path": p, "coordinateTransformations": [{"type": "scale", "scale": [s] * 3}]}
+            for p, s in (("s0", 1.0), ("s1", 2.0))
+        ]
+        axes = [{"name": axis, "type": "space"} for axis in "zyx"]
+        group.attrs["ome"] = {
+            "version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets, "name": name}]
+        }  # fmt: skip
+        return str(tmp_path / name)
+
+    raw, labels = find_labelled(pyramid("raw", "u1"), pyramid("labels", "u2"), level="s1")
+    assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
+    zarr.create_array(tmp_path / "plain", data=np.zeros((4, 4, 4), "u1"))
+    raw, labels = find_labelled(str(tmp_path / "raw"), str(tmp_path / "plain"), level=1)
+    assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
+
+
+def test_a_chunk_that_cannot_be_read_is_one_line_that_names_the_array(tmp_path):
+    for name in ("raw", "labels"):
+        zarr.create_array(tmp_path / name, data=np.ones((4, 4, 4), "u1"), chunks=(4, 4, 4))
+    (tmp_path / "labels/c/0/0/0").write_bytes(b"no zstd frame")
+    raw, labels = find_labelled(str(tmp_path / "raw"), str(tmp_path / "labels"))
+    box = LabelledBox(raw=raw, labels=labels, box=Box.of_shape((4, 4, 4)))
+    with pytest.raises(VolumeError, match=r"labels: .*Zstd") as caught:
+        box.read_labels((0, 0, 0), (4, 4, 4))
+    assert "\n" not in str(caught.value)

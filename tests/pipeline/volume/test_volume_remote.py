@@ -1,0 +1,249 @@
+"""Laws of remote stores: S3, HTTP and memory give the voxels that a local store gives.
+
+S3 is a real server of the protocol on loopback; HTTP a server with ranges and without listings.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import zarr
+from moto.server import ThreadedMotoServer
+
+from pipeline.base import store_errors as explain
+from pipeline.base.errors import OutputError, VolumeError
+from pipeline.base.geometry import Box
+from pipeline.output.guard import check_output, delete_output
+from pipeline.output.image_spec import ImageSpec
+from pipeline.output.ome_write import create_image, create_root
+from pipeline.volume.volume import VolumeSource, find_volume, open_array, open_group, open_volume
+
+VALUES = np.random.default_rng(3).integers(1, 60000, (6, 20, 24)).astype(np.uint16)
+AWS = {
+    "AWS_ACCESS_KEY_ID": "somebody",
+    "AWS_SECRET_ACCESS_KEY": "s3cret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def spec(**changes: Any) -> ImageSpec:
+    fields: dict[str, Any] = {
+        "name": "cells", "is_label": True, "path": "labels/cells", "axes": "zyx",
+        "dtype": "uint16", "class_names": (), "shapes": (VALUES.shape,), "shards": ((4, 16, 16),),
+        "chunks": ((2, 8, 8),), "voxel_sizes": ((2.0, 1.0, 1.0),),
+        "translations": ((0.0, 0.0, 0.0),), "unit": ("micrometer",) * 3,
+    }  # fmt: skip
+    return ImageSpec(**(fields | changes))
+
+
+def write(uri: str, version: Any) -> None:
+    create_root(uri, version=version)
+    create_image(uri, spec(), version=version)
+    open_array(uri, "labels/cells/0")[...] = VALUES
+
+
+def read_all(source: VolumeSource) -> np.ndarray:
+    return open_volume(source).read(Box.of_shape(source.shape_zyx))
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**AWS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="overtile-test")
+        yield "s3://overtile-test"
+    server.stop()
+
+
+class RangeHandler(SimpleHTTPRequestHandler):
+    """Serves files, whole or in ranges; lists nothing; closes what lies under ``closed``."""
+
+    def send_head(self) -> Any:
+        path = Path(self.translate_path(self.path))
+        if "closed" in path.parts:
+            return self.send_error(403)
+        if not path.is_file():
+            return self.send_error(404)
+        content = path.read_bytes()
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if asked:
+            first, last = asked.groups()
+            content = content[int(first) : int(last or -2) + 1 or None] if first else (
+                content[-int(last) :]
+            )  # fmt: skip
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        return None
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def http(tmp_path) -> Iterator[str]:
+    def handler(*arguments: Any) -> RangeHandler:
+        return RangeHandler(*arguments, directory=str(tmp_path))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_s3_gives_back_what_was_written(s3, version):
+    uri = f"{s3}/{version}/out.zarr"
+    write(uri, version)
+    source = find_volume(f"{uri}/labels/cells")
+    assert (source.voxel_size, source.unit) == ((2.0, 1.0, 1.0), ("micrometer",) * 3)
+    np.testing.assert_array_equal(read_all(source)[0], VALUES)
+
+
+def test_threads_read_from_s3_at_once(s3):
+    write(f"{s3}/threads.zarr", "0.5")
+    volume = open_volume(find_volume(f"{s3}/threads.zarr/labels/cells"))
+    boxes = [Box((z, 0, 0), (z + 1, 20, 24)) for z in range(6)] * 4
+    with ThreadPoolExecutor(8) as threads:
+        slices = list(threads.map(volume.read, boxes))
+    for box, read in zip(boxes, slices, strict=True):
+        np.testing.assert_array_equal(read[0, 0], VALUES[box.start[0]])
+
+
+def test_an_output_on_s3_is_known_and_deleted(s3):
+    uri = f"{s3}/guard/out.zarr"
+    assert check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False) == "absent"
+    write(uri, "0.5")
+    write(f"{s3}/guard/neighbour.zarr", "0.5")
+    with pytest.raises(OutputError, match="not made by overtile"):
+        check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False)
+    open_group(uri, mode="r+").create_group("run").attrs["job"] = {}
+    assert check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False) == "ours"
+    delete_output(uri)
+    assert check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False) == "absent"
+    assert find_volume(f"{s3}/guard/neighbour.zarr/labels/cells").shape == VALUES.shape
+
+
+def test_nothing_but_zarr_is_deleted_on_s3(s3):
+    write(f"{s3}/mixed/out.zarr", "0.5")
+    boto3.client("s3").put_object(
+        Bucket="overtile-test", Key="mixed/out.zarr/thesis.txt", Body=b"years of work"
+    )
+    with pytest.raises(OutputError, match=r"thesis\.txt"):
+        delete_output(f"{s3}/mixed/out.zarr")
+    assert find_volume(f"{s3}/mixed/out.zarr/labels/cells").shape == VALUES.shape
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("s3://overtile-test/nothing.zarr", "is not Zarr"),
+        ("s3://overtile-nobody/in.zarr", "no such bucket"),
+    ],
+)
+def test_what_is_not_on_s3_is_told_in_one_line(s3, uri, says):
+    with pytest.raises(VolumeError, match=says) as caught:
+        find_volume(uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_s3_without_credentials_says_what_to_set(monkeypatch, tmp_path):
+    for name in AWS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(VolumeError, match=r"AWS_PROFILE.*FSSPEC_S3_ANON"):
+        find_volume("s3://overtile-anonymous/in.zarr")
+
+
+def test_an_s3_out_of_reach_is_told_in_seconds(monkeypatch):
+    for name, value in {**AWS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    started = time.monotonic()
+    with pytest.raises(VolumeError, match="cannot be reached"):
+        find_volume("s3://overtile-out-of-reach/in.zarr")
+    assert time.monotonic() - started < 20
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(explain, "ANSWER_WITHIN_S", 1.0)
+    monkeypatch.setattr("pipeline.base.stores.ANSWER_WITHIN_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/in.zarr"
+        with pytest.raises(VolumeError, match="no answer within 1 s"):
+            find_volume(address)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_http_gives_the_same_voxels_without_listing(http, tmp_path, version):
+    write(str(tmp_path / "in.zarr"), version)
+    source = find_volume(f"{http}/in.zarr/labels/cells")
+    local = find_volume(str(tmp_path / "in.zarr/labels/cells"))
+    assert (source.shape, source.voxel_size, source.axes) == (
+        local.shape, local.voxel_size, local.axes,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_all(source)[0], VALUES)
+    assert find_volume(f"{http}/in.zarr/labels/cells/0") == source
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("none.zarr", "is not Zarr"), ("closed/in.zarr", "access is denied"), ("", "is not Zarr")],
+)
+def test_http_that_is_missing_or_closed_is_told_in_one_line(http, path, says):
+    with pytest.raises(VolumeError, match=says) as caught:
+        find_volume(f"{http.replace('//', '//me:secret@')}/{path}")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_group_over_http_says_that_it_cannot_be_listed(http, tmp_path):
+    write(str(tmp_path / "in.zarr"), "0.5")
+    with pytest.raises(VolumeError, match=r"no array was found.*cannot list"):
+        find_volume(f"{http}/in.zarr")
+
+
+def test_http_is_never_an_output(http):
+    with pytest.raises(OutputError, match="http cannot be written"):
+        check_output(f"{http}/out.zarr", input_uri="in.zarr", overwrite=True)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_memory_gives_back_what_was_written_to_every_thread(version):
+    uri = f"memory://overtile/{version}/out.zarr"
+    write(uri, version)
+    volume = open_volume(find_volume(f"{uri}/labels/cells"))
+    boxes = [Box((z, 0, 0), (z + 1, 20, 24)) for z in range(6)] * 4
+    with ThreadPoolExecutor(8) as threads:
+        slices = list(threads.map(volume.read, boxes))
+    for box, read in zip(boxes, slices, strict=True):
+        np.testing.assert_array_equal(read[0, 0], VALUES[box.start[0]])
+    delete_output(uri)
+    assert check_output(uri, input_uri="memory://overtile/in.zarr", overwrite=False) == "absent"
+
+
+def test_a_plain_array_on_s3_needs_no_group(s3):
+    zarr.create_array(f"{s3}/plain.zarr", data=VALUES, chunks=(4, 8, 8), zarr_format=2)
+    source = find_volume(f"{s3}/plain.zarr", axes="cyx", channel=[4, 1])
+    np.testing.assert_array_equal(read_all(source)[:, 0], VALUES[[4, 1]])

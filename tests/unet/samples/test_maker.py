@@ -1,0 +1,115 @@
+"""The laws of a training sample: what is beyond its core counts as in the whole volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unet import UNetConfig
+from unet.recipe.augment_config import AugmentConfig
+from unet.recipe.training_config import LabelConfig, TrainingConfig
+from unet.samples.label_rules import IGNORED, apply_rule
+from unet.samples.maker import SampleMaker
+from unet.samples.sampling import PatchSampler, Place
+from unet.samples.weight_map import border_weights
+
+
+class Stored:
+    """Labels of a test's own, mirrored past the edges; grey values are the labels."""
+
+    name = "stored"
+
+    def __init__(self, labels, spacing=(1.0, 1.0, 1.0)):
+        self.labels, self.spacing_zyx = labels, spacing
+        self.shape_zyx = labels.shape
+
+    def read_labels(self, start, stop):
+        found = self.labels
+        for axis, (a, b) in enumerate(zip(start, stop, strict=True)):
+            size = found.shape[axis]
+            index = np.abs((np.arange(a, b) + size - 1) % max(1, 2 * size - 2) - size + 1)
+            found = np.take(found, index, axis=axis)
+        return found
+
+    def read_raw(self, start, stop):
+        return self.read_labels(start, stop)[None].astype(np.float32)
+
+
+FOREGROUND = LabelConfig(rule="foreground")
+
+
+def maker(volume, network, core, *, labels=FOREGROUND, **training):
+    return SampleMaker(
+        volumes=(volume,),
+        network=network,
+        training=TrainingConfig(augment=AugmentConfig.none(), **training),
+        labels=labels,
+        sampler=At(shapes=(volume.shape_zyx,), surveys=(), core=core, seed=0),
+        class_weights=(1.0, 1.0),
+    )
+
+
+class At(PatchSampler):
+    """Every patch lies where the step says, along x."""
+
+    def place(self, step, number):
+        return Place(0, (0, 16, step))
+
+
+def stripes(*, width):
+    """Return ids of two objects with a gap of this width between columns 64 and 64 + width."""
+    ids = np.zeros((1, 64, 160), np.int64)
+    ids[:, :, :64] = 1
+    ids[:, :, 64 + width :] = 2
+    return ids
+
+
+@pytest.mark.parametrize("width", [2, 6, 10])
+@pytest.mark.parametrize("start", [62, 64, 65])
+def test_a_gap_weighs_as_in_the_whole_volume_also_where_the_core_ends_in_it(width, start):
+    ids = stripes(width=width)
+    network = UNetConfig(dims=2, base_channels=2, levels=3)
+    core = (1, 16, 4)
+    _, classes, weights = maker(Stored(ids), network, core, border_weight=10.0).sample(start, 0)
+    whole_classes, objects = apply_rule(ids, rule="foreground", dims=2)
+    whole = 1 + border_weights(objects[0], w0=10.0, sigma=5.0)
+    place = slice(16, 16 + classes.shape[1]), slice(start, start + classes.shape[2])
+    np.testing.assert_array_equal(classes[0], whole_classes[0][place])
+    np.testing.assert_allclose(weights[0], whole[place], atol=0.12)  # 1 % of w0, and rounding
+    assert float(whole[place].max()) > 1.5
+
+
+def test_a_boundary_has_both_its_sides_where_no_border_is_weighed():
+    network = UNetConfig(dims=2, base_channels=2, levels=2)
+    made = maker(
+        Stored(stripes(width=0)), network, (1, 16, 4), labels=LabelConfig(rule="boundary"),
+        border_weight=0.0,
+    )  # fmt: skip
+    for start, column in ((64, 0), (60, 3)):
+        _, classes, _ = made.sample(start, 0)
+        assert classes[0].float().mean(dim=0)[:4].tolist() == [float(c == column) for c in range(4)]
+
+
+def test_an_axis_without_any_halo_is_learnt_from_too():
+    network = UNetConfig(
+        dims=3, base_channels=2, levels=2, kernels=((1, 3, 3), (1, 3, 3)), pooling=((1, 2, 2),)
+    )
+    assert network.halo[0] == 0
+    ids = np.random.default_rng(0).integers(0, 3, (6, 48, 64))
+    x, classes, weights = maker(Stored(ids), network, (2, 16, 16)).sample(8, 0)
+    assert classes.shape[1:] == network.output_shape(tuple(x.shape[2:])) == (2, 16, 16)
+    np.testing.assert_array_equal(classes[0], ids[0:2, 16:32, 8:24] > 0)
+    assert weights.shape == classes.shape
+
+
+@pytest.mark.parametrize("ignore", [2**64 - 1, 2**63, 7])
+def test_what_is_not_known_may_have_any_label(ignore):
+    ids = stripes(width=4).astype(np.uint64)
+    ids[:, 20:24] = ignore
+    network = UNetConfig(dims=2, base_channels=2, levels=2)
+    labels = LabelConfig(rule="foreground", ignore=ignore)
+    _, classes, weights = maker(Stored(ids), network, (1, 16, 8), labels=labels).sample(60, 0)
+    unknown = np.zeros((16, 8), bool)
+    unknown[4:8] = True
+    np.testing.assert_array_equal(classes[0] == IGNORED, unknown)
+    np.testing.assert_array_equal(weights[0] == 0, unknown)

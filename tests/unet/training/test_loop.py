@@ -1,0 +1,235 @@
+"""The laws of training: what it comes to does not depend on when, where or by how many."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base.errors import TrainingError
+from unet import UNetConfig
+from unet.recipe.augment_config import AugmentConfig
+from unet.recipe.training_config import LabelConfig, Recipe, TrainingConfig
+from unet.samples.sampling import survey
+from unet.training.checkpoint import load_newest
+from unet.training.learner import Learner
+from unet.training.loop import (
+    Alone,
+    TrainingJob,
+    check_same_training,
+    sample_maker,
+    train,
+    trained_model,
+)
+from unet.training.validation import validate
+
+NETWORKS = {
+    2: UNetConfig(dims=2, base_channels=4, levels=2),
+    3: UNetConfig(dims=3, base_channels=4, levels=2, dropout=0.2),
+}
+
+
+@dataclass(frozen=True)
+class Discs:
+    """Bright discs (balls) on noise; labels are their ids. A volume of a test's own."""
+
+    shape_zyx: tuple[int, int, int]
+    seed: int = 0
+    name: str = "discs"
+    spacing_zyx: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def whole(self):
+        rng = np.random.default_rng(self.seed)
+        ids = np.zeros(self.shape_zyx, np.uint16)
+        grid = np.indices(self.shape_zyx)
+        for number in range(1, 13):
+            centre = [rng.uniform(0, size) for size in self.shape_zyx]
+            squares = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))
+            ids[squares < rng.uniform(4, 8) ** 2] = number
+        raw = (ids > 0) * 0.6 + 0.1 * rng.standard_normal(self.shape_zyx)
+        return raw.astype(np.float32)[None], ids
+
+    def _box(self, array, start, stop):
+        for axis, (a, b) in enumerate(zip(start, stop, strict=True), start=array.ndim - 3):
+            size = array.shape[axis]
+            index = np.abs((np.arange(a, b) + size - 1) % max(1, 2 * size - 2) - size + 1)
+            array = np.take(array, index, axis=axis)
+        return array
+
+    def read_raw(self, start, stop):
+        return self._box(self.whole()[0], start, stop)
+
+    def read_labels(self, start, stop):
+        return self._box(self.whole()[1], start, stop)
+
+
+def job_of(directory, *, dims=2, steps=6, validate=False, batch=2, volume=None, **training):
+    volume = volume or Discs((2, 48, 48) if dims == 2 else (20, 24, 24))
+    settings = {
+        "steps": steps, "precision": "fp32", "checkpoint_every": 3, "validate_every": 3,
+        "learning_rate": 3e-3, "augment": AugmentConfig(elastic_sigma=2.0), **training,
+    }  # fmt: skip
+    recipe = Recipe(
+        network=NETWORKS[dims],
+        training=TrainingConfig(**settings),
+        labels=LabelConfig(rule="foreground"),
+    )
+    core = (1, 16, 16) if dims == 2 else (8, 8, 8)
+    return TrainingJob(
+        recipe=recipe,
+        volumes=(volume,),
+        surveys=(survey(volume, recipe.labels, classes=2, dims=dims),),
+        validation=(Discs(volume.shape_zyx, seed=1),) if validate else (),
+        core=core,
+        batch=batch,
+        directory=directory,
+    )
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.values(), other.values(), strict=True))
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_training_that_was_stopped_and_resumed_equals_an_uninterrupted_one_bit_for_bit(
+    dims, optimiser, tmp_path
+):
+    whole = job_of(tmp_path / "whole", dims=dims, optimiser=optimiser)
+    assert train(whole).finished
+    parts = replace(whole, directory=tmp_path / "parts")
+    assert [train(parts, StoppedAfter(2)).step for _ in range(3)] == [2, 4, 6]
+    one, other = load_newest(whole.directory), load_newest(parts.directory)
+    assert same(one.model, other.model)
+    assert same(one.ema, other.ema)
+    for number, entries in one.optimiser["state"].items():
+        assert same(entries, other.optimiser["state"][number])
+
+
+class StoppedAfter(Alone):
+    """The only rank; it is asked to stop when so many steps are done."""
+
+    def __init__(self, steps):
+        asked = iter(range(1, 1000))
+        super().__init__(stop=lambda: next(asked) >= steps)
+
+
+@pytest.mark.parametrize("preset", ["default", "unet-2015"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_network_learns_to_find_discs(dims, preset, tmp_path):
+    paper = {"momentum": 0.9, "schedule": "constant", "optimiser": "sgd", "ema": 0.0}
+    job = job_of(
+        tmp_path, dims=dims, steps=60, validate=True, validate_every=60, border_weight=0.0,
+        learning_rate=1e-2, **(paper if preset == "unet-2015" else {}),
+    )  # fmt: skip
+    assert min(train(job).scores["iou"]) > 0.5
+
+
+def test_gradients_of_the_parts_of_a_batch_add_up_to_those_of_the_batch(tmp_path):
+    job = job_of(tmp_path, dims=2, batch=5)
+    maker = sample_maker(job, device="cpu")
+    training = replace(job.recipe.training, gradient_norm=None)
+    network = replace(job.recipe.network, dropout=0.0)
+
+    def gradients(parts):
+        total = None
+        for numbers in parts:
+            learner = Learner(network, training, device="cpu")
+            learner.step(maker.batch(0, numbers), step=0, rank=0, batch_size=5)
+            found = [p.grad for p in learner.model.parameters()]
+            total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
+        return total
+
+    whole = gradients([range(5)])
+    parts = gradients([range(0, 5, 2), range(1, 5, 2)])
+    assert max(float(g.abs().max()) for g in whole) > 1e-3
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_checkpoint(tmp_path):
+    volume = Poisoned((2, 48, 48))
+    job = job_of(tmp_path, steps=40, volume=Discs((2, 48, 48)))
+    train(job, StoppedAfter(1))
+    kept = load_newest(tmp_path).step
+    with pytest.raises(TrainingError, match=r"loss of step \d+ is nan: .*0000001.safetensors is"):
+        train(replace(job, volumes=(volume,)))
+    assert load_newest(tmp_path).step == kept == 1
+    model, _ = trained_model(job)
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+class Poisoned(Discs):
+    """A volume with a NaN that no normalisation took out."""
+
+    def read_raw(self, start, stop):
+        raw = super().read_raw(start, stop)
+        raw[:] = math.nan
+        return raw
+
+
+def test_an_error_in_the_making_of_samples_ends_the_training(tmp_path):
+    class Gone(Discs):
+        def read_raw(self, start, stop):
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        train(replace(job_of(tmp_path), volumes=(Gone((2, 48, 48)),)))
+
+
+def test_validation_counts_every_voxel_once_whatever_the_tiles(tmp_path):
+    job = job_of(tmp_path, dims=2, validate=True)
+    learner = Learner(job.recipe.network, job.recipe.training, device="cpu")
+    figures = [
+        validate(learner, job.validation, labels=job.recipe.labels, core=core)[0]
+        for core in ((1, 16, 16), (1, 48, 48), (1, 20, 28))
+    ]
+    for other in figures[1:]:
+        assert other.pixel_error == figures[0].pixel_error
+        assert other.loss == pytest.approx(figures[0].loss, rel=1e-5)
+
+
+def test_a_picture_shows_a_slice_not_a_tile(tmp_path):
+    job = job_of(tmp_path, dims=2, validate=True)
+    learner = Learner(job.recipe.network, job.recipe.training, device="cpu")
+    volume = job.validation[0]
+    pictures = [
+        validate(learner, [volume], labels=job.recipe.labels, core=core)[1]
+        for core in ((1, 16, 16), (1, 48, 48), (1, 20, 28))
+    ]
+    raw, ids = volume.whole()
+    for picture in pictures:
+        np.testing.assert_array_equal(picture.raw_cyx, raw[:, 1])
+        np.testing.assert_array_equal(picture.truth_yx, ids[1] > 0)
+        np.testing.assert_allclose(picture.scores_cyx, pictures[0].scores_cyx, atol=1e-5)
+
+
+def test_a_setting_that_is_newer_than_a_checkpoint_has_its_default(tmp_path):
+    job = job_of(tmp_path, steps=3)
+    train(job)
+    record = load_newest(tmp_path).record
+    del record["recipe"]["training"]["border_sigma"]
+    check_same_training(record, job.recipe, {})
+    other = replace(job.recipe.training, border_sigma=3.0)
+    with pytest.raises(TrainingError, match=r"border_sigma = 5\.0, now it is 3\.0"):
+        check_same_training(record, replace(job.recipe, training=other), {})
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"), [({"batch": 3}, "batch"), ({"core": (1, 8, 8)}, "patch")]
+)
+def test_a_checkpoint_of_another_batch_or_patch_is_refused(changed, name, tmp_path):
+    job = job_of(tmp_path, steps=3)
+    train(job)
+    with pytest.raises(TrainingError, match=f"made with a {name} of .*, now it is"):
+        train(replace(job, **changed))
+
+
+@pytest.mark.parametrize("changed", ["learning_rate", "seed"])
+def test_a_checkpoint_of_another_recipe_is_refused(changed, tmp_path):
+    train(job_of(tmp_path, steps=3))
+    with pytest.raises(TrainingError, match=rf"training\.{changed} = .*, now it is"):
+        train(job_of(tmp_path, steps=3, **{changed: 7}))

@@ -1,0 +1,293 @@
+"""Weights files: what is written is read, and nothing else is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.base.errors import OvertileError, WeightsError
+from unet import UNet, UNetConfig, UNetPredictor, load_weights, read_weights_info, save_weights
+from unet.weights import location
+from unet.weights.location import bundled_names
+
+SMALL = UNetConfig(base_channels=2, levels=2)
+
+
+def refusal(path: object, reason: str) -> None:
+    """Hold reading ``path`` to one line that gives the reason."""
+    for read in (read_weights_info, load_weights, UNetPredictor):
+        with pytest.raises(WeightsError, match=reason) as caught:
+            read(path)  # type: ignore[operator]
+        assert "\n" not in str(caught.value)
+
+
+def foreign(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> Path:
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata
+
+
+def test_weights_come_back_bit_for_bit(
+    config: UNetConfig, network: Callable[..., UNet], tmp_path: Path
+) -> None:
+    model = network(config)
+    save_weights(model, tmp_path / "w.safetensors")
+    again, info = load_weights(tmp_path / "w.safetensors")
+    assert info.config == again.config == config
+    assert info.parameters == config.parameters
+    assert not again.training
+    assert all(parameter.requires_grad for parameter in again.parameters())
+    state = again.state_dict()
+    assert list(state) == list(model.state_dict())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_half_precision_halves_the_file_and_rounds_once(
+    network: Callable[..., UNet], tmp_path: Path
+) -> None:
+    model = network(UNetConfig(base_channels=16, levels=3, norm="batch"))
+    full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+    save_weights(model, full)
+    save_weights(model, half, dtype="float16")
+    assert half.stat().st_size < 0.55 * full.stat().st_size
+    again, info = load_weights(half)
+    assert (read_weights_info(full).dtype, info.dtype) == ("float32", "float16")
+    assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
+    for name, tensor in model.state_dict().items():
+        wanted = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(again.state_dict()[name], wanted)
+
+
+def test_what_the_writer_said_is_what_the_reader_hears(
+    weights_file: Callable[..., Path],
+) -> None:
+    path = weights_file(
+        SMALL,
+        normalisation={"kind": "range", "low": 0, "high": 255},
+        class_names=["background", "Zelle ß"],
+        provenance={"data": ["a.zarr"], "steps": 7},
+    )
+    info = read_weights_info(path)
+    assert info.normalisation == {"kind": "range", "low": 0, "high": 255}
+    assert info.class_names == ("background", "Zelle ß")
+    assert info.provenance == {"data": ["a.zarr"], "steps": 7}
+    assert info == load_weights(path)[1]
+    assert hash(info) == hash(read_weights_info(path))
+
+
+def test_without_a_word_classes_are_numbered(weights_file: Callable[..., Path]) -> None:
+    info = read_weights_info(weights_file(UNetConfig(base_channels=1, levels=2, classes=3)))
+    assert info.class_names == ("background", "class 1", "class 2")
+    assert info.normalisation is None
+    assert info.provenance == {}
+
+
+def test_the_digest_is_the_file_s_sha256(weights_file: Callable[..., Path]) -> None:
+    path = weights_file(SMALL)
+    info = read_weights_info(path)
+    assert info.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert info.size_bytes == path.stat().st_size
+
+
+def test_the_same_weights_give_the_same_file(weights_file: Callable[..., Path]) -> None:
+    digests = {
+        read_weights_info(weights_file(SMALL, name=f"{n}.safetensors")).digest for n in range(6)
+    }
+    assert len(digests) == 1
+
+
+def test_any_safetensors_reader_reads_the_file(
+    weights_file: Callable[..., Path], network: Callable[..., UNet]
+) -> None:
+    tensors = load_file(weights_file(SMALL))
+    wanted = network(SMALL).state_dict()
+    assert all(torch.equal(tensors[name], wanted[name]) for name in wanted)
+
+
+def test_weights_are_read_from_any_file_system(weights_file: Callable[..., Path]) -> None:
+    path = weights_file(SMALL)
+    with fsspec.open("memory://somewhere/w.safetensors", "wb") as file:
+        file.write(path.read_bytes())
+    model, info = load_weights("memory://somewhere/w.safetensors")
+    assert info == read_weights_info(path)
+    assert model.config == SMALL
+
+
+def test_a_bundled_name_is_a_file_of_the_package_unless_a_local_file_has_it(
+    weights_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = weights_file(SMALL, name="ours.safetensors")
+    monkeypatch.setattr(location, "BUNDLED", tmp_path)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert read_weights_info("ours") == read_weights_info(bundled)
+    assert UNetPredictor("ours").weights_uri == "ours"  # other machines have it elsewhere
+    refusal("hours", r"no weights at .*bundled: ours")
+    local = weights_file(SMALL, name="work/ours", provenance={"mine": True})
+    assert read_weights_info("ours") == read_weights_info(local)
+    assert UNetPredictor("ours").weights_uri == str(local)
+
+
+def test_a_failed_write_leaves_the_old_file(
+    weights_file: Callable[..., Path],
+    network: Callable[..., UNet],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = weights_file(SMALL)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(WeightsError, match="No space left"):
+        save_weights(network(SMALL), path, provenance={"new": True})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_others_may_read_the_file(weights_file: Callable[..., Path], tmp_path: Path) -> None:
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert stat.S_IMODE(weights_file(SMALL).stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
+
+
+def test_a_pickle_is_refused_and_never_opened(tmp_path: Path, network: Callable[..., UNet]) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (Path(tmp_path / "went off"),))  # type: ignore[return-value]
+
+    (tmp_path / "bare.pkl").write_bytes(pickle.dumps(Bomb()))
+    torch.save({"state": network(SMALL).state_dict(), "bomb": Bomb()}, tmp_path / "model.pth")
+    refusal(tmp_path / "bare.pkl", "a pickle .* never opened here")
+    refusal(tmp_path / "model.pth", "a pickle .* never opened here")
+    assert not (tmp_path / "went off").exists()
+
+
+def test_a_file_cut_off_anywhere_is_refused(weights_file: Callable[..., Path]) -> None:
+    path = weights_file(SMALL)
+    content = path.read_bytes()
+    for length in (0, 5, 8, 9, 300, len(content) - 1):
+        path.write_bytes(content[:length])
+        refusal(path, r"cut off: .*(copy|download)")
+
+
+def test_foreign_files_are_refused(weights_file: Callable[..., Path], tmp_path: Path) -> None:
+    refusal(tmp_path / "absent.safetensors", "no weights at")
+    refusal(tmp_path, "IsADirectoryError")
+    refusal("nowhere://w.safetensors", "cannot be read")
+    (tmp_path / "text").write_text("these are words, not weights")
+    refusal(tmp_path / "text", "no safetensors file")
+    (tmp_path / "json").write_bytes((5).to_bytes(8, "little") + b"{'a'}")
+    refusal(tmp_path / "json", "header is broken")
+    refusal(foreign(tmp_path / "f", {"a": torch.zeros(2)}, None), "not one of overtile's")
+
+
+def test_a_newer_format_is_refused(weights_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = weights_file(SMALL)
+    newer = {**metadata_of(path), "overtile_weights": "2"}
+    refusal(foreign(tmp_path / "newer", load_file(path), newer), "format 2, this overtile reads 1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("config", "{"),
+        ("config", "[]"),
+        ("config", '{"dims": 7}'),
+        ("config", '{"depth": 7}'),
+        ("class_names", "5"),
+        ("class_names", '["background"]'),
+        ("normalisation", "[]"),
+        ("provenance", "null"),
+    ],
+)
+def test_broken_metadata_is_refused(
+    weights_file: Callable[..., Path], tmp_path: Path, entry: str, text: str
+) -> None:
+    path = weights_file(SMALL)
+    broken = {**metadata_of(path), entry: text}
+    refusal(foreign(tmp_path / "broken", load_file(path), broken), "metadata|class names")
+
+
+def test_tensors_at_odds_with_the_config_are_refused(
+    weights_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = weights_file(SMALL)
+    tensors, metadata = load_file(path), metadata_of(path)
+    for name, content, reason in [
+        ("less", {n: t for n, t in tensors.items() if n != "head.bias"}, "1 missing .*head.bias"),
+        ("more", {**tensors, "tail.bias": torch.zeros(2)}, "1 unexpected .*tail.bias"),
+        ("other", {**tensors, "head.bias": torch.zeros(3)}, re.escape("head.bias (3,) not (2,)")),
+        ("double", {n: t.double() for n, t in tensors.items()}, "stored as F64"),
+    ]:
+        refusal(foreign(tmp_path / name, content, metadata), reason)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(
+    weights_file: Callable[..., Path], network: Callable[..., UNet], tmp_path: Path, value: float
+) -> None:
+    path = weights_file(SMALL)
+    tensors = load_file(path)
+    tensors["head.bias"][1] = value
+    with pytest.raises(WeightsError, match=r"head.bias has NaN or infinite"):
+        load_weights(foreign(tmp_path / "bad", tensors, metadata_of(path)))
+    model = network(SMALL)
+    model.head.bias.data[0] = value
+    with pytest.raises(WeightsError, match=r"head.bias .* not finite"):
+        save_weights(model, path)
+
+
+def test_what_does_not_fit_half_precision_is_not_saved_in_it(
+    network: Callable[..., UNet], tmp_path: Path
+) -> None:
+    model = network(SMALL)
+    model.head.bias.data[0] = 1e6
+    with pytest.raises(WeightsError, match="not finite in float16"):
+        save_weights(model, tmp_path / "w.safetensors", dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"class_names": ["only one"]}, "2 classes"),
+        ({"class_names": "ab"}, "2 classes"),
+        ({"provenance": {"a": object()}}, "provenance cannot be written as JSON"),
+        ({"normalisation": {"low": float("nan")}}, "normalisation cannot be written as JSON"),
+        ({"dtype": "bfloat16"}, "float32 or float16"),
+    ],
+)
+def test_records_that_cannot_be_kept_are_refused(
+    weights_file: Callable[..., Path], options: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(OvertileError, match=reason):
+        weights_file(SMALL, **options)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_weights_that_ship_are_small_and_say_where_they_come_from(name):
+    model, info = load_weights(name)
+    assert info.size_bytes <= 8e6
+    assert info.class_names[0] in ("cell interior", "inside")
+    assert "made_by" in info.provenance
+    shape = info.config.input_shape((8,) * info.config.dims)
+    assert torch.isfinite(model(torch.zeros(1, 1, *shape))).all()
+    if name == "fib25-boundary":
+        assert "FlyEM" in info.provenance["recipe"]["attribution"]

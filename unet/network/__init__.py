@@ -1,0 +1,1 @@
+"""The U-Net as integers and as a torch module."""

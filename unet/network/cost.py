@@ -1,0 +1,222 @@
+"""What a network costs: tensors, parameters, FLOPs and activations, counted layer by layer.
+
+One walk over the layers, in the order of ``model.UNet.forward``, serves all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Architecture(Protocol):
+    """What the walk reads of a network; ``config.UNetConfig`` is one."""
+
+    @property
+    def dims(self) -> int:
+        """Spatial axes of the network, 2 or 3."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the image."""
+
+    @property
+    def classes(self) -> int:
+        """Channels of the scores."""
+
+    @property
+    def base_channels(self) -> int:
+        """Channels of the finest level."""
+
+    @property
+    def levels(self) -> int:
+        """Resolutions, the finest one included."""
+
+    @property
+    def norm(self) -> str:
+        """Kind of normalisation layer; ``none`` has no parameters."""
+
+    @property
+    def channels(self) -> Shape:
+        """Channels per level."""
+
+    @property
+    def level_kernels(self) -> tuple[Shape, ...]:
+        """Kernel of the convolutions per level."""
+
+    @property
+    def level_pooling(self) -> tuple[Shape, ...]:
+        """Pooling factors between neighbouring levels."""
+
+    def input_shape(self, output_shape: Sequence[int]) -> Shape:
+        """Return the smallest valid input whose output covers ``output_shape``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer that has parameters, or that changes a shape. ``out_shape`` has no channels."""
+
+    kind: Literal["convolution_1", "convolution_2", "pool", "up", "join", "head"]
+    name: str
+    in_channels: int
+    out_channels: int
+    kernel: Shape
+    out_shape: Shape
+
+    @property
+    def out_elements(self) -> int:
+        """Elements of the layer's output, for one image."""
+        return self.out_channels * math.prod(self.out_shape)
+
+    @property
+    def weights(self) -> int:
+        """Elements of the layer's weight tensor."""
+        return self.in_channels * self.out_channels * math.prod(self.kernel)
+
+
+def layers(config: Architecture, input_shape: Sequence[int]) -> Iterator[Layer]:
+    """Yield the layers of one forward pass over an image of ``input_shape`` (spatial, valid)."""
+    shape, before = tuple(input_shape), config.in_channels
+    for level, channels in enumerate(config.channels):
+        for layer in _block(config, f"contracting.{level}", level, before, shape):
+            shape = layer.out_shape
+            yield layer
+        before = channels
+        if level < config.levels - 1:
+            factors = config.level_pooling[level]
+            shape = tuple(size // factor for size, factor in zip(shape, factors, strict=True))
+            yield Layer(
+                kind="pool",
+                name=f"pools.{level}",
+                in_channels=channels,
+                out_channels=channels,
+                kernel=factors,
+                out_shape=shape,
+            )
+    for step, level in enumerate(reversed(range(config.levels - 1))):
+        channels, factors = config.channels[level], config.level_pooling[level]
+        shape = tuple(size * factor for size, factor in zip(shape, factors, strict=True))
+        yield Layer(
+            kind="up",
+            name=f"ups.{step}",
+            in_channels=2 * channels,
+            out_channels=channels,
+            kernel=factors,
+            out_shape=shape,
+        )
+        yield Layer(
+            kind="join",
+            name=f"join.{step}",
+            in_channels=channels,
+            out_channels=2 * channels,
+            kernel=(1,) * config.dims,
+            out_shape=shape,
+        )
+        for layer in _block(config, f"expanding.{step}", level, 2 * channels, shape):
+            shape = layer.out_shape
+            yield layer
+    yield Layer(
+        kind="head",
+        name="head",
+        in_channels=config.base_channels,
+        out_channels=config.classes,
+        kernel=(1,) * config.dims,
+        out_shape=shape,
+    )
+
+
+def _block(
+    config: Architecture, name: str, level: int, in_channels: int, shape: Shape
+) -> Iterator[Layer]:
+    """Yield the two unpadded convolutions of a level."""
+    kernel, channels = config.level_kernels[level], config.channels[level]
+    for kind in ("convolution_1", "convolution_2"):
+        shape = tuple(size - width + 1 for size, width in zip(shape, kernel, strict=True))
+        yield Layer(
+            kind=kind,
+            name=f"{name}.{kind}",
+            in_channels=in_channels,
+            out_channels=channels,
+            kernel=kernel,
+            out_shape=shape,
+        )
+        in_channels = channels
+
+
+def tensor_shapes(config: Architecture) -> dict[str, Shape]:
+    """Return name and shape of every tensor of ``UNet(config).state_dict()``.
+
+    So a weights file is held to its own config without torch.
+    """
+    shapes: dict[str, Shape] = {}
+    for layer in layers(config, _smallest_input(config)):
+        if layer.kind in ("pool", "join"):
+            continue
+        channels = (layer.out_channels, layer.in_channels)
+        if layer.kind == "up":  # torch keeps a transposed convolution's input channels first
+            channels = (layer.in_channels, layer.out_channels)
+        shapes[f"{layer.name}.weight"] = (*channels, *layer.kernel)
+        shapes[f"{layer.name}.bias"] = (layer.out_channels,)
+        if layer.kind.startswith("convolution") and config.norm != "none":
+            norm = layer.name.replace("convolution", "norm")
+            trained, tracked = ("weight", "bias"), ("running_mean", "running_var")
+            for tensor in trained + (tracked if config.norm == "batch" else ()):
+                shapes[f"{norm}.{tensor}"] = (layer.out_channels,)
+            if config.norm == "batch":
+                shapes[f"{norm}.num_batches_tracked"] = ()
+    return shapes
+
+
+def parameters(config: Architecture) -> int:
+    """Return the number of trained parameters."""
+    return sum(
+        math.prod(shape)
+        for name, shape in tensor_shapes(config).items()
+        if name.endswith((".weight", ".bias"))
+    )
+
+
+def flops(config: Architecture, input_shape: Sequence[int]) -> int:
+    """Return the operations of all (up-)convolutions for one image, two per multiply-add."""
+    total = 0
+    for layer in layers(config, input_shape):
+        if layer.kind in ("pool", "join"):
+            continue
+        # Up-convolution has kernel = stride: each output voxel meets one tap of the kernel.
+        taps = 1 if layer.kind == "up" else math.prod(layer.kernel)
+        total += 2 * layer.in_channels * taps * layer.out_elements
+    return total
+
+
+def peak_activation_elements(config: Architecture, input_shape: Sequence[int]) -> int:
+    """Return the most elements alive at once in ``UNet.forward`` under inference, for one image.
+
+    Alive are the image, the skips still to be joined, the input of the running block, and the
+    input and output of the running layer. Norms write a new tensor; ReLU works in place.
+    """
+    image = config.in_channels * math.prod(input_shape)
+    skips: list[int] = []
+    current = block_input = peak = 0  # the image itself is counted once, at the end
+    for layer in layers(config, input_shape):
+        out = layer.out_elements
+        alive = sum(skips) + current + out
+        if layer.kind == "convolution_1":
+            block_input = current
+            alive += out if config.norm != "none" else 0
+        elif layer.kind == "convolution_2":
+            alive += block_input
+        elif layer.kind == "pool":
+            skips.append(current)
+        elif layer.kind == "join":
+            skips.pop()
+        peak = max(peak, alive)
+        current = out
+    return image + peak
+
+
+def _smallest_input(config: Architecture) -> Shape:
+    return config.input_shape((1,) * config.dims)

@@ -1,0 +1,1 @@
+"""A trained U-Net as a predictor: tiles in, scores out."""

@@ -1,0 +1,198 @@
+"""Weights and a device as a callable: tiles in, probabilities out.
+
+A predictor is small and travels by pickle. It knows the header of its weights; the tensors are
+loaded once per process, where it is first called. Nothing here imports torch before that.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from pipeline.base.errors import ConfigError
+
+from ..network.config import UNetConfig
+from ..weights.file import WeightsInfo, read_weights_info
+from ..weights.location import settle_uri
+from .cpu_features import processor_has_bf16
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Precision: TypeAlias = Literal["auto", "bf16", "fp32"]
+
+ELEMENT_BYTES = {"bf16": 2, "fp32": 4}
+
+SUB_BATCH_BYTES = 2**29
+"""Images of a tile go through the network together up to this many bytes, one at least."""
+
+# Measured on 2026-11-22, torch 2.13 on two Zen 4 cores: growth of the peak resident memory (VmHWM)
+# of a fresh process over one call, against peak_activation_elements x bytes. 2-D 572 to 1100
+# squared, 3-D 100 and 132 cubed, levels 3 to 5, one and two threads:
+#   fp32  base 16 to 64: 1.43 to 1.68   base 8: 2.08 to 2.57   base 4: 2.83 to 3.46
+#   bf16  base 4 to 64: 0.89 to 1.49
+# In float32 oneDNN copies a layer's input and output into blocks of 16 channels; bf16 takes them
+# as they are. tests/unet/predict/test_predictor.py measures one tile again. There was no GPU: what
+# cuDNN takes as workspace is not known here, and a tile that does not fit raises MemoryError.
+SCRATCH = {"bf16": 0.5, "fp32": 0.8}
+"""What the backend needs on top of the activations, as a part of them."""
+
+CHANNEL_BLOCK = 16
+"""In float32, scratch is taken for as many channels even where the network has fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class UNetPredictor:
+    """A trained U-Net as ``pipeline.Predictor``. All shapes are (z, y, x), also of a 2-D network.
+
+    weights_uri: local path (made absolute), fsspec URI, or bundled name.
+    precision: ``bf16``, ``fp32``, or ``auto``: bf16 where the device computes in it natively.
+    device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the process's GPU if it has one.
+
+    Raises WeightsError for weights that cannot be read, ConfigError for an unknown precision or
+    device. Whether the device is there is asked where the predictor is used.
+    """
+
+    weights_uri: str
+    precision: Precision = field(default="auto", kw_only=True)
+    device: str = field(default="auto", kw_only=True)
+    info: WeightsInfo = field(init=False, repr=False)
+    """What the weights file said when the predictor was made; it travels along."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision is {self.precision!r}: give auto, bf16 or fp32")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
+            raise ConfigError(f"device is {self.device!r}: give auto, cpu, cuda or cuda:N")
+        object.__setattr__(self, "weights_uri", settle_uri(self.weights_uri))
+        object.__setattr__(self, "info", read_weights_info(self.weights_uri))
+
+    @property
+    def config(self) -> UNetConfig:
+        """The network's config."""
+        return self.info.config
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights file."""
+        return self.info.digest
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the volume that go in at once."""
+        return self.config.in_channels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in the order of the scores; class 0 is background."""
+        return self.info.class_names
+
+    @property
+    def halo(self) -> tuple[int, int, int]:
+        """Context per side in voxels; 0 in z for a 2-D network."""
+        return self._zyx(self.config.halo, planar=0)
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """Product of the pooling factors; 1 in z for a 2-D network."""
+        return self._zyx(self.config.divisor, planar=1)
+
+    @property
+    def normalisation(self) -> Mapping[str, Any] | None:
+        """The record of grey values that the weights were trained with, if they say so."""
+        return self.info.normalisation
+
+    @property
+    def tile_dependent_layers(self) -> tuple[str, ...]:
+        """Layers that look at statistics of the whole tile; with any, tiled is not whole."""
+        return self.config.tile_dependent_layers
+
+    def input_shape(self, output_shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the smallest valid input whose scores cover at least ``output_shape``."""
+        planes, own = self._split(output_shape)
+        return self._zyx(self.config.input_shape(own), planar=planes)
+
+    def flops(self, output_shape: Sequence[int]) -> int:
+        """Return the floating-point operations of one tile with at least this output."""
+        planes, own = self._split(output_shape)
+        return planes * self.config.flops(self.config.input_shape(own))
+
+    def memory_bytes(self, output_shape: Sequence[int]) -> int:
+        """Return the peak memory of one tile with at least this output, weights left out.
+
+        The activations of the images that go through together, times what was measured on top of
+        them, and the whole tile's input and scores in float32.
+        """
+        planes, own = self._split(output_shape)
+        shape = self.config.input_shape(own)
+        out = self.config.output_shape(shape)
+        together = self.images_together(shape, images=planes)
+        in_and_out = self.in_channels * math.prod(shape) + self.config.classes * math.prod(out)
+        return together * self.image_bytes(shape) + 4 * planes * in_and_out
+
+    def image_bytes(self, input_shape: Sequence[int]) -> int:
+        """Return the peak memory of one image of the network's own axes (y, x) or (z, y, x).
+
+        ``auto`` is taken for what it is on this machine's processor; a run reckons again with what
+        its workers settle on.
+        """
+        elements = self.config.peak_activation_elements(input_shape)
+        precision = self.precision
+        if precision == "auto":
+            precision = "bf16" if processor_has_bf16() else "fp32"
+        scratch = SCRATCH[precision]
+        if precision != "bf16":
+            scratch *= max(1, CHANNEL_BLOCK / self.config.base_channels)
+        return math.ceil(elements * ELEMENT_BYTES[precision] * (1 + scratch))
+
+    def images_together(self, input_shape: Sequence[int], *, images: int) -> int:
+        """Return how many of so many images go through the network at once."""
+        return max(1, min(images, SUB_BATCH_BYTES // self.image_bytes(input_shape)))
+
+    def settled(self) -> UNetPredictor:
+        """Return the same predictor with its precision decided by this machine.
+
+        The device stays as asked: ``auto`` means the GPU of the process that computes, if any.
+        The weights are loaded, so that what is wrong with them shows before a run begins. Raises
+        ConfigError where CUDA was asked for and is not there, WeightsError for broken weights.
+        """
+        from . import runtime
+
+        twin = copy.copy(self)
+        device = runtime.settle_device(self.device)
+        precision = runtime.settle_precision(self.precision, device)
+        runtime.loaded_model(self.weights_uri, self.digest, str(device), precision)
+        object.__setattr__(twin, "precision", precision)
+        return twin
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return what else changes the scores; part of the job digest."""
+        return {"precision": self.precision}
+
+    def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return probabilities (n, classes, z, y, x) for normalised tiles (n, channels, z, y, x).
+
+        The scores' first voxel lies one halo inside the input's first. Raises MemoryError where
+        the tile does not fit the device, ConfigError for a shape that the network does not take,
+        WeightsError where the weights are no longer the ones that were planned with.
+        """
+        from . import runtime
+
+        return runtime.predict(self, x_nczyx)
+
+    def _split(self, shape_zyx: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+        """Return how many images a (z, y, x) shape is, and the shape of one of them."""
+        shape = tuple(int(size) for size in shape_zyx)
+        if len(shape) != 3:
+            raise ConfigError(f"shape {shape} has {len(shape)} axes: give (z, y, x)")
+        return (shape[0], shape[1:]) if self.config.dims == 2 else (1, shape)
+
+    def _zyx(self, own: Sequence[int], *, planar: int) -> tuple[int, int, int]:
+        """Return ``own`` per axis (z, y, x), with ``planar`` in z for a 2-D network."""
+        z, y, x = own if self.config.dims == 3 else (planar, *own)
+        return z, y, x

@@ -1,0 +1,175 @@
+"""How much training patches vary, and how much more must be read for it. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from pipeline.base.errors import ConfigError
+
+Rotation: TypeAlias = Literal["none", "quarter", "free"]
+Shape: TypeAlias = tuple[int, ...]
+
+MOST_ANISOTROPIC = 1.1
+"""Ratio of a voxel's sides up to which axes may be swapped."""
+
+MOST_MOVED = 1000.0
+"""Voxels: what is read around a patch grows with it."""
+MOST_KNOTS = 64
+
+ELASTIC_MARGIN = 3.0
+"""Multiple of the displacements' standard deviation that the margin holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """How much patches vary; every amount is drawn uniformly per sample, 0 turns it off.
+
+    Raises ConfigError for amounts that cannot be.
+    """
+
+    elastic_sigma: float = 10.0
+    """Standard deviation of the displacement at a knot, per axis, in voxels of the finest axis.
+
+    Space folds from about a fifth of the distance between knots on: 10 folds 0.05 % of 92³, 4 % of
+    60³ voxels, nothing of 188².
+    """
+
+    elastic_knots: int = 3
+    """Knots per axis, the outer ones on the edges of the network's input."""
+
+    rotation: Rotation = "free"
+    """In the (y, x) plane: by quarter turns, or by any angle."""
+
+    mirror: bool = True
+    """Mirror each axis, or not, with even chances."""
+
+    isotropic: bool = False
+    """In 3-D: no axis is special, so swap them too."""
+
+    shift: float = 0.0
+    """Largest shift per axis, in voxels of the finest axis (a patch's place is random already)."""
+
+    contrast: float = 0.2
+    """Grey values keep their mean; their distance to it is multiplied by 1 ± contrast."""
+
+    brightness: float = 0.1
+    """Largest change of all grey values, in units of the normalised image."""
+
+    gamma: float = 0.2
+    """Grey values between the patch's extremes are raised to a power of exp(± gamma)."""
+
+    noise: float = 0.03
+    """Largest standard deviation of Gaussian noise, in units of the normalised image."""
+
+    def __post_init__(self) -> None:
+        for name in _MOST:
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            wanted = f"0 or more, less than {_MOST[name]:g}"
+            is_right = is_number and 0 <= value < _MOST[name]
+            _require(is_right, f"{name} is {value!r}: give {wanted}")
+            object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same config
+        knots = self.elastic_knots
+        is_count = isinstance(knots, int) and not isinstance(knots, bool) and knots >= 2
+        is_count = is_count and knots <= MOST_KNOTS
+        _require(is_count, f"elastic_knots is {knots!r}: give a whole number, 2 to {MOST_KNOTS}")
+        rotations = get_args(Rotation)
+        _require(
+            self.rotation in rotations,
+            f"rotation is {self.rotation!r}: give one of {', '.join(rotations)}",
+        )
+        for name in ("mirror", "isotropic"):
+            value = getattr(self, name)
+            _require(isinstance(value, bool), f"{name} is {value!r}: give true or false")
+
+    @classmethod
+    def none(cls) -> AugmentConfig:
+        """Return the config that leaves every patch as it is."""
+        return cls(
+            elastic_sigma=0,
+            rotation="none",
+            mirror=False,
+            contrast=0,
+            brightness=0,
+            gamma=0,
+            noise=0,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> AugmentConfig:
+        """Return the config of a ``to_dict``; absent fields take their defaults."""
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(config) - set(known))
+        _require(not unknown, f"unknown in an augmentation's config: {unknown}; known are {known}")
+        return cls(**config)
+
+    @property
+    def moves_by_whole_voxels(self) -> bool:
+        """Whether every voxel of a patch is one of the volume, so that none is interpolated."""
+        return self.elastic_sigma == 0 and self.shift == 0 and self.rotation != "free"
+
+
+_MOST = {
+    "elastic_sigma": MOST_MOVED,
+    "shift": MOST_MOVED,
+    "contrast": 1.0,
+    "brightness": 1000.0,  # normalised grey values are of the order of 1
+    "gamma": 10.0,
+    "noise": 1000.0,
+}
+
+
+def margin(
+    config: AugmentConfig,
+    *,
+    dims: int,
+    input_shape: Sequence[int],
+    spacing: Sequence[float] | None = None,
+) -> Shape:
+    """Return the voxels to read around the network's input, per axis and per side.
+
+    Enough for any angle and any swap of axes, the full shift, and displacements of three standard
+    deviations; the rare voxel beyond is mirrored. A free rotation costs (sqrt(2) - 1) / 2 of a
+    square's side: 119 for 572. spacing: size of a voxel per axis, in any unit (None: a cube).
+    """
+    steps = voxel_steps(config, dims=dims, spacing=spacing)
+    half = [size * step / 2 for size, step in zip(input_shape, steps, strict=True)]
+    reach = list(half)
+    if config.isotropic and dims == 3:
+        reach = [max(half)] * 3
+    if config.rotation == "quarter":
+        reach[-2:] = [max(reach[-2:])] * 2
+    elif config.rotation == "free":
+        reach[-2:] = [math.hypot(*reach[-2:])] * 2
+    moved = ELASTIC_MARGIN * config.elastic_sigma + config.shift
+    return tuple(
+        math.ceil((far - near + moved) / step - 1e-9)
+        for far, near, step in zip(reach, half, steps, strict=True)
+    )
+
+
+def voxel_steps(
+    config: AugmentConfig, *, dims: int, spacing: Sequence[float] | None
+) -> tuple[float, ...]:
+    """Return the size of a voxel per axis, in units of the finest."""
+    if spacing is None:
+        return (1.0,) * dims
+    steps = tuple(size / min(spacing) for size in spacing)
+    if config.isotropic and dims == 3 and max(steps) > MOST_ANISOTROPIC:
+        raise ConfigError(
+            f"isotropic augmentation swaps axes, but a voxel is {tuple(spacing)}: "
+            "give isotropic = false"
+        )
+    return steps
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)

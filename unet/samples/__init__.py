@@ -1,0 +1,1 @@
+"""Training samples: where they lie, how they are deformed, labelled and weighted."""

@@ -1,0 +1,173 @@
+"""From a place to a training sample on the device: read, deform, label, weigh.
+
+What is drawn follows from seed, step and number alone: any rank, at any time, makes the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..network.config import UNetConfig
+from ..recipe.training_config import LabelConfig, TrainingConfig
+from .augment import augment, margin
+from .label_rules import apply_rule
+from .sampling import LabelledVolume, PatchSampler, Place, seed_of
+from .weight_map import weight_map
+
+SEEN_BORDER = 3.0
+"""Multiple of sigma up to which border weights see objects beyond a patch's core: a gap that is
+wider weighs at most exp(-4.5), 1 % of w0, less than it would in the whole volume."""
+UNKNOWN = -(2**63)
+"""Stands for the label that means "not known", which may be any of uint64: torch has none."""
+AHEAD = 1
+"""Batches that wait for the network, beside those that are being made."""
+GPU_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples for the network: x (n, c, *input), classes and weights (n, *output)."""
+
+    x: Tensor
+    classes: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleMaker:
+    """Makes batches. All volumes have the same number of channels and the same axes' order."""
+
+    volumes: tuple[LabelledVolume, ...]
+    network: UNetConfig
+    training: TrainingConfig
+    labels: LabelConfig
+    sampler: PatchSampler
+    class_weights: tuple[float, ...]
+    device: str = "cpu"
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Voxels of a sample whose classes are learnt, in the network's own axes."""
+        return self.sampler.core[3 - self.network.dims :]
+
+    def label_margin(self, spacing: Sequence[float]) -> tuple[int, ...]:
+        """Return the voxels of labels that are made around a core, per axis of the network.
+
+        A boundary has two sides, so one voxel more; border weights look for objects beyond the
+        core. Not more than the halo, for labels end where the network's input does: along an axis
+        without any, nothing beyond the core counts.
+        """
+        training = self.training
+        finest = min(spacing)
+        sees = SEEN_BORDER * training.border_sigma if training.border_weight else 0.0
+        return tuple(
+            min(halo, max(1, math.ceil(sees * finest / step)))
+            for halo, step in zip(self.network.halo, spacing, strict=True)
+        )
+
+    def batch(self, step: int, numbers: Sequence[int]) -> Batch:
+        """Return the samples of a step with these numbers."""
+        samples = [self.sample(step, number) for number in numbers]
+        x, classes, weights = (torch.cat(parts) for parts in zip(*samples, strict=True))
+        return Batch(x, classes, weights)
+
+    def sample(self, step: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return one sample: x (1, c, *input) float32, classes int64 and weights (1, *output)."""
+        place = self.sampler.place(step, number)
+        volume = self.volumes[place.volume]
+        spacing = volume.spacing_zyx[3 - self.network.dims :]
+        raw, stored = self._read(volume, place, spacing)
+        margins = self.label_margin(spacing)
+        grown = tuple(n + 2 * m for n, m in zip(self.output_shape, margins, strict=True))
+        x, labels = augment(
+            torch.from_numpy(raw)[None].to(self.device),
+            torch.from_numpy(stored)[None].to(self.device),
+            input_shape=self.network.input_shape(self.output_shape),
+            output_shape=grown,
+            config=self.training.augment,
+            seeds=[seed_of(self.training.seed, step, number)],
+            spacing=spacing,
+        )
+        classes, weights = self._classes_and_weights(labels[0].cpu().numpy(), spacing, margins)
+        return x, classes[None].to(self.device), weights[None].to(self.device)
+
+    def _read(
+        self, volume: LabelledVolume, place: Place, spacing: Sequence[float]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return grey values (c, *outer) and labels (*outer), without z for a 2-D network."""
+        dims = self.network.dims
+        inputs = self.network.input_shape(self.output_shape)
+        around = margin(self.training.augment, dims=dims, input_shape=inputs, spacing=spacing)
+        before = (0,) * (3 - dims) + tuple(
+            halo + more for halo, more in zip(self.network.halo, around, strict=True)
+        )
+        size = (1,) * (3 - dims) + tuple(n + 2 * m for n, m in zip(inputs, around, strict=True))
+        start = tuple(a - b for a, b in zip(place.start, before, strict=True))
+        stop = tuple(a + n for a, n in zip(start, size, strict=True))
+        raw = volume.read_raw(start, stop)
+        stored = volume.read_labels(start, stop)
+        labels = stored.astype(np.int64)
+        if self.labels.ignore is not None:
+            labels[stored == self.labels.ignore] = UNKNOWN
+        return (raw, labels) if dims == 3 else (raw[:, 0], labels[0])
+
+    def _classes_and_weights(
+        self, labels: np.ndarray[Any, Any], spacing: Sequence[float], margins: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return classes and weights of labels that are larger by ``margins`` per side."""
+        dims, training = self.network.dims, self.training
+        classes, objects = apply_rule(
+            labels if dims == 3 else labels[None],
+            rule=self.labels.rule,
+            dims=dims,
+            ignore=None if self.labels.ignore is None else UNKNOWN,
+            object_class=self.labels.object_class,
+        )
+        weights = weight_map(
+            classes,
+            objects if training.border_weight else None,
+            class_weights=self.class_weights,
+            w0=training.border_weight,
+            sigma=training.border_sigma,
+            spacing=spacing,
+            dims=dims,
+        )
+        core = tuple(slice(m, m + n) for m, n in zip(margins, self.output_shape, strict=True))
+        inner: tuple[slice | int, ...] = core if dims == 3 else (0, *core)
+        return (
+            torch.from_numpy(np.ascontiguousarray(classes[inner])),
+            torch.from_numpy(np.ascontiguousarray(weights[inner])),
+        )
+
+
+def made_ahead(maker: SampleMaker, steps: range, numbers: Sequence[int]) -> Iterator[Batch]:
+    """Yield the batches of these steps; threads make them while the network works.
+
+    On a GPU several at once, for what they do on the CPU takes longer than a step there.
+    """
+    threads = 1 if maker.device == "cpu" else GPU_THREADS
+    left = iter(steps)
+    with ThreadPoolExecutor(threads, thread_name_prefix="samples") as pool:
+        coming: deque[Future[Batch]] = deque()
+
+        def order(count: int) -> None:
+            coming.extend(pool.submit(maker.batch, step, numbers) for step in islice(left, count))
+
+        try:
+            order(threads + AHEAD)
+            while coming:
+                yield coming.popleft().result()
+                order(1)
+        finally:
+            for future in coming:
+                future.cancel()

@@ -1,0 +1,203 @@
+"""Where training patches lie: a pure function of seed, step and number, whoever asks for them.
+
+A patch's core is what its classes are learnt from. Cores lie anywhere in a volume, and up to a
+quarter of their size beyond its edge, mirrored; else voxels at the edge would hardly be seen::
+
+    |----------------------|          volume
+      |--core--|
+                     |--core--|       the last third is mirrored
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.base.errors import LabelError
+
+from ..recipe.training_config import LabelConfig
+from .label_rules import IGNORED, apply_rule
+
+Shape: TypeAlias = tuple[int, int, int]
+
+CELL: Shape = (16, 256, 256)
+CELLS_PER_VOLUME = 256
+"""Labels are looked through in cells; of a larger volume in this many, spread evenly."""
+MORE_CELLS = 64 * CELLS_PER_VOLUME
+"""So many others at most, where all of these are to be ignored."""
+BEYOND_EDGE = 0.25
+
+
+class LabelledVolume(Protocol):
+    """Grey values and labels of one volume (or a box of it), mirrored past its edges.
+
+    Starts and stops are (z, y, x) voxels, anywhere. It travels to the ranks by pickle.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+
+    @property
+    def shape_zyx(self) -> Shape:
+        """Size in voxels."""
+
+    @property
+    def spacing_zyx(self) -> tuple[float, float, float]:
+        """Size of a voxel, in any unit."""
+
+    def read_raw(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.float32]:
+        """Return normalised grey values (c, z, y, x) of a box."""
+
+    def read_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
+        """Return labels (z, y, x) of a box, as stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A box of a volume, and how many voxels of each class it holds."""
+
+    start: Shape
+    stop: Shape
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the labels of one volume hold, cell by cell."""
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Voxels of each class in the cells that were looked at."""
+        return tuple(map(sum, zip(*(cell.counts for cell in self.cells), strict=True)))
+
+
+def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: int) -> Survey:
+    """Count the classes of a volume. Raises LabelError for a class that the network does not have.
+
+    Cells are read four at a time; a volume of more than CELLS_PER_VOLUME is looked through in part.
+    """
+    boxes = list(_cells(volume.shape_zyx))
+
+    def count(number: int) -> Cell:
+        start, stop = boxes[number]
+        found = classes_of(volume, start, stop, labels, dims=dims)
+        known = found[found != IGNORED]
+        if known.size and known.max() >= classes:
+            raise LabelError(
+                f"labels of {volume.name} have class {known.max()}, the network has {classes} "
+                f"classes (0 to {classes - 1}): give it more classes, or the labels a rule "
+                "(foreground or boundary, where they are object ids), or name it with --ignore"
+            )
+        return Cell(start, stop, tuple(np.bincount(known, minlength=classes).tolist()))
+
+    cells: list[Cell] = []
+    with ThreadPoolExecutor(4) as pool:
+        for chosen in _looks(len(boxes)):
+            cells += pool.map(count, chosen)
+            if any(any(cell.counts) for cell in cells):
+                return Survey(tuple(cells))
+    part = "" if len(cells) == len(boxes) else f", in the {len(cells)} boxes looked at"
+    raise LabelError(
+        f"labels of {volume.name} are all {labels.ignore}, which is to be ignored{part}: "
+        "there is nothing to learn"
+    )
+
+
+def _looks(cells: int) -> Iterator[list[int]]:
+    """Yield which cells to look through: spread evenly, then as many others, while none is known.
+
+    Where little of a huge volume is labelled, the first look may miss it.
+    """
+    first = sorted({round(i) for i in np.linspace(0, cells - 1, CELLS_PER_VOLUME)})
+    yield first
+    others = np.setdiff1d(np.arange(cells), first)
+    np.random.default_rng(0).shuffle(others)
+    for start in range(0, min(len(others), MORE_CELLS), CELLS_PER_VOLUME):
+        yield others[start : start + CELLS_PER_VOLUME].tolist()
+
+
+def classes_of(
+    volume: LabelledVolume,
+    start: Sequence[int],
+    stop: Sequence[int],
+    labels: LabelConfig,
+    *,
+    dims: int,
+) -> NDArray[np.int64]:
+    """Return the classes (z, y, x) of a box, IGNORED where nobody knows."""
+    grown = tuple(a - 1 for a in start), tuple(b + 1 for b in stop)  # a boundary has two sides
+    stored = volume.read_labels(*grown)
+    found, _ = apply_rule(stored, rule=labels.rule, dims=dims, ignore=labels.ignore)
+    return found[1:-1, 1:-1, 1:-1]
+
+
+def _cells(shape: Shape) -> Iterator[tuple[Shape, Shape]]:
+    counts = tuple(-(-size // cell) for size, cell in zip(shape, CELL, strict=True))
+    for place in np.ndindex(*counts):
+        start = tuple(p * cell for p, cell in zip(place, CELL, strict=True))
+        stop = tuple(min(a + c, n) for a, c, n in zip(start, CELL, shape, strict=True))
+        yield start, stop
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The core of one patch: which volume, and its first voxel (z, y, x)."""
+
+    volume: int
+    start: Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSampler:
+    """Chooses where patches lie, evenly over the voxels of all volumes, or after rare classes."""
+
+    shapes: tuple[Shape, ...]
+    surveys: tuple[Survey, ...]
+    core: Shape
+    seed: int
+    rare_share: float = 0.0
+
+    def place(self, step: int, number: int) -> Place:
+        """Return where patch ``number`` of a step lies; the same for every rank that asks."""
+        rng = np.random.default_rng([self.seed, step, number, 1])
+        if rng.random() < self.rare_share:
+            return self._around_a_class(rng)
+        sizes = np.array([float(np.prod(shape)) for shape in self.shapes])
+        volume = int(rng.choice(len(sizes), p=sizes / sizes.sum()))
+        return Place(volume, self._anywhere(rng, self.shapes[volume]))
+
+    def _anywhere(self, rng: np.random.Generator, shape: Shape) -> Shape:
+        start = []
+        for size, core in zip(shape, self.core, strict=True):
+            beyond = int(BEYOND_EDGE * core)
+            start.append(int(rng.integers(-beyond, size - core + beyond + 1)))
+        return tuple(start)  # type: ignore[return-value]
+
+    def _around_a_class(self, rng: np.random.Generator) -> Place:
+        """Return a core whose centre lies in a cell that holds a class, drawn by its voxels."""
+        counts = np.array([c.counts for s in self.surveys for c in s.cells], float)
+        owners = [(volume, cell) for volume, s in enumerate(self.surveys) for cell in s.cells]
+        present = np.flatnonzero(counts.sum(axis=0))
+        shares = counts[:, rng.choice(present)]
+        volume, cell = owners[int(rng.choice(len(owners), p=shares / shares.sum()))]
+        centre = [int(rng.integers(a, b)) for a, b in zip(cell.start, cell.stop, strict=True)]
+        start = [c - core // 2 for c, core in zip(centre, self.core, strict=True)]
+        return Place(volume, tuple(start))  # type: ignore[arg-type]
+
+
+def seed_of(seed: int, step: int, number: int) -> int:
+    """Return the seed of a patch's augmentation, below 2**63: a function of these three only."""
+    return int(np.random.SeedSequence([seed, step, number, 2]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def shares(batch: int, *, rank: int, world_size: int) -> Sequence[int]:
+    """Return the numbers of those patches of a batch that a rank takes: every world_size-th."""
+    return range(rank, batch, world_size)

@@ -1,0 +1,1 @@
+"""The training loop, what learns, and its checkpoints."""

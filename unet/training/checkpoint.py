@@ -1,0 +1,209 @@
+"""Checkpoints: enough to go on training as if nothing had happened. Nothing is ever unpickled.
+
+A checkpoint is a safetensors file, ``checkpoint-00001200.safetensors`` after 1,200 steps: weights,
+their running mean, the optimiser's tensors; as JSON in its metadata the step, the recipe, what was
+logged, and the shape of each tensor. There is no other state: the learning rate is a function of
+the step, and every random number follows from (seed, step, number of the patch or rank).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from pipeline.base.errors import TrainingError, TrainingFailedError
+
+FORMAT: Final = "1"
+KEPT = 2
+_NAME = re.compile(r"checkpoint-(\d{8,})\.safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A training after ``step`` steps; one that was read has its tensors on the CPU."""
+
+    step: int
+    model: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor] | None
+    optimiser: Mapping[str, Any]
+    """As ``torch.optim.Optimizer.state_dict`` gives it."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What else must be remembered, as JSON: the recipe, the last scores."""
+
+
+def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
+    """Write a checkpoint at once and remove all but the last two; return where it is.
+
+    A full disk leaves the previous one as it was, and so do weights that are no numbers any more:
+    they would be learnt from for ever. Raises TrainingFailedError.
+    """
+    from safetensors.torch import save_file
+
+    _check_finite(checkpoint, directory)
+    path = directory / f"checkpoint-{checkpoint.step:08d}.safetensors"
+    tensors, optimiser = _flattened(checkpoint)
+    metadata = {
+        "overtile_checkpoint": FORMAT,
+        "step": str(checkpoint.step),
+        "optimiser": json.dumps(optimiser),
+        "record": json.dumps(dict(checkpoint.record)),
+        "tensors": json.dumps(_shapes(tensors)),
+    }
+    aside = directory / f".{path.name}.{uuid4().hex}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Of who was killed while writing; safetensors has a file of its own meanwhile.
+        for left in chain(directory.glob(".checkpoint-*"), directory.glob(".tmp*")):
+            left.unlink(missing_ok=True)
+        try:
+            aside.touch()
+            mode = aside.stat().st_mode
+            save_file(tensors, aside, metadata=metadata)
+            _to_disk(aside)
+            aside.chmod(mode)  # safetensors leaves its file to the owner alone
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except Exception as error:  # safetensors has an error of its own for a full disk
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        raise TrainingFailedError(
+            f"checkpoint of step {checkpoint.step} cannot be written to {str(directory)!r} "
+            f"({error}); {what_is_kept(directory)}: make room, then go on with --resume"
+        ) from error
+    for old in _checkpoints(directory)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """Return the last checkpoint in a directory, None where there is none."""
+    found = _checkpoints(directory)
+    return found[-1] if found else None
+
+
+def what_is_kept(directory: Path) -> str:
+    """Return for a message which checkpoint is there to go on from."""
+    kept = newest_checkpoint(directory)
+    return f"{kept.name} is kept" if kept else "there was no checkpoint yet"
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Return a checkpoint. Raises TrainingError for a file that is none, or was changed."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _checkpoint(metadata, tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise TrainingError(
+            f"{str(path)!r} is no whole checkpoint of ours ({type(error).__name__} {error}): "
+            "remove it to go on from the one before"
+        ) from error
+
+
+def _checkpoint(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Checkpoint:
+    """Return what a file holds. Raises KeyError or ValueError where that is no checkpoint."""
+    if metadata["overtile_checkpoint"] != FORMAT:
+        raise KeyError("overtile_checkpoint")
+    if "tensors" in metadata and json.loads(metadata["tensors"]) != _shapes(tensors):
+        raise ValueError("other tensors than were written")
+    step = int(metadata["step"])
+    record, groups = json.loads(metadata["record"]), json.loads(metadata["optimiser"])
+    are_groups = isinstance(groups, list) and all(isinstance(group, dict) for group in groups)
+    if step < 0 or not isinstance(record, dict) or not are_groups:
+        raise ValueError("a step, a record or settings of the optimiser that cannot be")
+    named = _grouped(tensors)
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in named.get("optimiser", {}).items():
+        number, _, entry = name.partition(".")
+        state.setdefault(int(number), {})[entry] = tensor
+    return Checkpoint(
+        step=step,
+        model=named["model"],
+        ema=named.get("ema"),
+        optimiser={"state": state, "param_groups": groups},
+        record=record,
+    )
+
+
+def load_newest(
+    directory: Path, *, tell: Callable[[str], None] = lambda line: None
+) -> Checkpoint | None:
+    """Return the last checkpoint that is whole, None where there is none.
+
+    A file that was damaged after it was written costs the steps since the one before it; ``tell``
+    is given a line about it. Raises TrainingError where all are damaged.
+    """
+    found = _checkpoints(directory)
+    for path in reversed(found):
+        try:
+            return load_checkpoint(path)
+        except TrainingError as error:
+            tell(str(error))
+    if found:
+        raise TrainingError(
+            f"no checkpoint in {str(directory)!r} is whole, {found[-1].name} is the last one: "
+            "remove them to begin again"
+        )
+    return None
+
+
+def _check_finite(checkpoint: Checkpoint, directory: Path) -> None:
+    for name, tensor in chain(checkpoint.model.items(), (checkpoint.ema or {}).items()):
+        if not bool(tensor.isfinite().all()):
+            raise TrainingFailedError(
+                f"step {checkpoint.step} made weights that are no numbers ({name}): the training "
+                f"stops, {what_is_kept(directory)}; take a lower learning_rate"
+            )
+
+
+def _flattened(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Any]:
+    """Return every tensor under one name, and the optimiser's settings."""
+    tensors = {f"model/{name}": tensor for name, tensor in checkpoint.model.items()}
+    if checkpoint.ema is not None:
+        tensors |= {f"ema/{name}": tensor for name, tensor in checkpoint.ema.items()}
+    for number, entries in checkpoint.optimiser["state"].items():
+        for name, value in entries.items():
+            if value is not None:  # SGD before its first step has no momentum yet
+                tensors[f"optimiser/{number}.{name}"] = torch.as_tensor(value)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return plain, checkpoint.optimiser["param_groups"]
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = tensor
+    return groups
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints of a directory, oldest first."""
+    if not directory.is_dir():
+        return []
+    named = [path for path in directory.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(named, key=lambda path: int(_NAME.fullmatch(path.name)[1]))  # type: ignore[index]
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system write what it holds back: the name must not be there before the contents."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,153 @@
+"""What learns: the network, its optimiser, the running mean of its weights; one step of it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..network.config import UNetConfig
+from ..network.model import UNet
+from ..predict.runtime import settle_precision
+from ..recipe.training_config import TrainingConfig
+from ..samples.maker import Batch
+from .checkpoint import Checkpoint
+from .losses import weighted_cross_entropy
+
+
+class Learner:
+    """A network in training on one device; with several ranks, each holds the same weights."""
+
+    def __init__(
+        self, network: UNetConfig, training: TrainingConfig, *, device: str, world_size: int = 1
+    ) -> None:
+        self.training = training
+        self.device = torch.device(device)
+        self.world_size = world_size
+        self.precision: Literal["bf16", "fp32"] = settle_precision(training.precision, self.device)
+        torch.manual_seed(training.seed)
+        self.model = UNet(network).to(self.device)
+        if self.precision == "bf16":
+            layout = torch.channels_last if network.dims == 2 else torch.channels_last_3d
+            self.model.to(memory_format=layout)  # type: ignore[call-overload]  # stubs lack it
+        self.optimiser = make_optimiser(self.model, training)
+        self.ema = _copied(self.model) if training.ema else None
+        self._replica: nn.Module = self.model
+        if world_size > 1:
+            self._replica = DistributedDataParallel(self.model)
+
+    def step(self, batch: Batch, *, step: int, rank: int, batch_size: int) -> Tensor:
+        """Learn from this rank's part of a batch; return the whole batch's share of the loss.
+
+        The losses of all ranks add up to the batch's. Their gradients are averaged by
+        DistributedDataParallel, hence the factor ``world_size``.
+        """
+        torch.manual_seed(_dropout_seed(self.training.seed, step, rank))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.learning_rate_at(step)
+        self._replica.train()
+        with self._autocast():
+            logits = self._replica(self._laid_out(batch.x))
+        share = len(batch.x) / batch_size
+        loss = weighted_cross_entropy(logits, batch.classes, batch.weights) * share
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss * self.world_size).backward()
+        if self.training.gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_norm)
+        return loss.detach()
+
+    def update(self, step: int) -> None:
+        """Take the step that the gradients ask for; done only once the loss was seen to be good."""
+        self.optimiser.step()
+        if self.ema is None:
+            return
+        decay = min(self.training.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                if value.is_floating_point():
+                    self.ema[name].lerp_(value, 1 - decay)
+                else:
+                    self.ema[name].copy_(value)
+
+    def best(self) -> UNet:
+        """Return a copy of the network as it is validated and saved: with the mean weights."""
+        model = UNet(self.model.config).to(self.device)
+        model.load_state_dict(self.ema or self.model.state_dict())
+        if self.precision == "bf16":
+            layout = torch.channels_last if self.model.config.dims == 2 else torch.channels_last_3d
+            model.to(memory_format=layout)  # type: ignore[call-overload]
+        return model.eval()
+
+    def probabilities(self, model: UNet, x: Tensor) -> Tensor:
+        """Return the softmax of a network of :meth:`best`, (n, classes, *output) float32."""
+        with torch.inference_mode(), self._autocast():
+            logits: Tensor = model(self._laid_out(x.to(self.device)))
+        return logits.float().softmax(dim=1)
+
+    def checkpoint(self, step: int, record: dict[str, Any]) -> Checkpoint:
+        """Return the state after ``step`` steps."""
+        return Checkpoint(
+            step=step,
+            model=_copied(self.model),
+            ema=self.ema,
+            optimiser=self.optimiser.state_dict(),
+            record=record,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint."""
+        self.model.load_state_dict(checkpoint.model)
+        if self.ema is not None and checkpoint.ema is not None:
+            for name, value in checkpoint.ema.items():
+                self.ema[name].copy_(value)
+        self.optimiser.load_state_dict(dict(checkpoint.optimiser))
+
+    def _autocast(self) -> Any:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        if self.precision == "fp32":
+            return x
+        layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        return x.contiguous(memory_format=layout)
+
+
+def make_optimiser(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of a training; biases and norms are not decayed."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    rate = training.learning_rate
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, betas=(training.momentum, 0.999))
+    return torch.optim.SGD(
+        groups, lr=rate, momentum=training.momentum, nesterov=training.optimiser == "nesterov"
+    )
+
+
+def sum_over_ranks(values: list[float], *, device: torch.device, world_size: int) -> list[float]:
+    """Return the sums of some numbers over all ranks, the same on each."""
+    if world_size == 1:
+        return values
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return [float(value) for value in total.tolist()]
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _dropout_seed(seed: int, step: int, rank: int) -> int:
+    state = np.random.SeedSequence([seed, step, rank, 3]).generate_state(1, np.uint64)
+    return int(state[0] >> 1)

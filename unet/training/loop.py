@@ -1,0 +1,270 @@
+"""The training loop, top to bottom. One process is the plain case of many ranks.
+
+Every rank runs the same :func:`train` with the same job; gradients are averaged between them, and
+what must be decided together (to stop, that a loss is bad) goes through one small sum per step. A
+training that was stopped, killed, or lost a rank goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.base.errors import ConfigError, TrainingError
+
+from ..network.model import UNet
+from ..recipe.training_config import Recipe, recipe_from_dict
+from ..samples.maker import SampleMaker, made_ahead
+from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
+from ..samples.weight_map import class_weights
+from .checkpoint import load_newest, save_checkpoint, what_is_kept
+from .clock import StepClock
+from .learner import Learner, sum_over_ranks
+from .validation import Picture, validate
+
+
+class RankLike(Protocol):
+    """Which of the training's processes this one is; ``deploy.ranks.run.Rank`` is one."""
+
+    @property
+    def rank(self) -> int:
+        """Its number, from 0; rank 0 writes files."""
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+
+    @property
+    def device(self) -> str:
+        """As torch wants it: ``cpu`` or ``cuda:0``."""
+
+    def should_stop(self) -> bool:
+        """Whether somebody asked this rank to leave."""
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Tell whoever started the ranks; small and JSON."""
+
+    def meet(self) -> None:
+        """Wait for all ranks, however long one of them takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The only rank, in this process."""
+
+    device: str = "cpu"
+    rank: int = 0
+    world_size: int = 1
+    listener: Callable[[dict[str, Any]], None] = field(default=lambda message: None)
+    stop: Callable[[], bool] = field(default=lambda: False)
+
+    def should_stop(self) -> bool:
+        """Whether ``stop`` says so."""
+        return self.stop()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Tell the listener."""
+        self.listener(message)
+
+    def meet(self) -> None:
+        """Nobody to wait for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """All that a rank must know; small, picklable, the same for all ranks."""
+
+    recipe: Recipe
+    volumes: tuple[LabelledVolume, ...]
+    surveys: tuple[Survey, ...]
+    validation: tuple[LabelledVolume, ...]
+    core: Shape
+    """Voxels (z, y, x) that a patch learns; z is 1 for a 2-D network."""
+    batch: int
+    directory: Path
+    """Where checkpoints, log and pictures are; every rank sees it."""
+    data_sets: Mapping[str, Any] = field(default_factory=dict)
+    """What the volumes are, as JSON: a training is resumed with the same ones only."""
+    draw: Callable[[Picture, Path], None] | None = None
+    """Draws a validation picture into a file."""
+
+    @property
+    def class_weights(self) -> tuple[float, ...]:
+        """The paper's w_c, from the labels of all volumes."""
+        network = self.recipe.network
+        if not self.recipe.training.class_balance:
+            return (1.0,) * network.classes
+        counts = map(sum, zip(*(survey.counts for survey in self.surveys), strict=True))
+        return class_weights(tuple(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnd:
+    """How a training, or its turn, ended."""
+
+    step: int
+    finished: bool
+    scores: Mapping[str, Any]
+    """The last validation's; empty without one."""
+
+
+def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
+    """Train from the last checkpoint on, to the end or until somebody asks to stop.
+
+    Either way the last state is in a checkpoint. Raises TrainingError for a loss that is no
+    number, and for a checkpoint that cannot be read or written; checkpoints before it stay.
+    """
+    rank = rank or Alone()
+    training = job.recipe.training
+    learner = Learner(job.recipe.network, training, device=rank.device, world_size=rank.world_size)
+    first, scores = _resume(job, learner)
+    maker = sample_maker(job, device=rank.device)
+    numbers = shares(job.batch, rank=rank.rank, world_size=rank.world_size)
+    clock = StepClock(batch=job.batch)
+    step = first
+    for batch in made_ahead(maker, range(first, training.steps), numbers):
+        clock.waited()
+        loss = learner.step(batch, step=step, rank=rank.rank, batch_size=job.batch)
+        total, stops = sum_over_ranks(
+            [float(loss), float(rank.should_stop())],
+            device=learner.device,
+            world_size=rank.world_size,
+        )
+        if not math.isfinite(total):
+            raise _no_number(job, step, total)
+        learner.update(step)
+        step += 1
+        last = step == training.steps
+        validates = bool(job.validation) and (last or step % training.validate_every == 0)
+        saves = last or bool(stops) or step % training.checkpoint_every == 0
+        clock.stepped(total)
+        if rank.rank == 0 and (validates or saves or clock.is_time_to_tell()):
+            rate = training.learning_rate_at(step - 1)
+            rank.tell(clock.message(step=step, steps=training.steps, rate=rate))
+        if validates:
+            scores = _validated(job, learner, rank, step=step)
+            clock.restart()
+        if saves:
+            if rank.rank == 0:
+                save_checkpoint(learner.checkpoint(step, _record(job, scores)), job.directory)
+            rank.meet()
+            clock.restart()
+        if stops:
+            break
+    return TrainingEnd(step, step == training.steps, scores)
+
+
+def trained_model(job: TrainingJob) -> tuple[UNet, int]:
+    """Return the network of the last checkpoint, as it is saved, and its step."""
+    checkpoint = load_newest(job.directory)
+    if checkpoint is None:
+        raise TrainingError(f"there is no checkpoint in {str(job.directory)!r}: train first")
+    model = UNet(job.recipe.network)
+    model.load_state_dict(checkpoint.ema or checkpoint.model)
+    return model.eval(), checkpoint.step
+
+
+def check_same_training(
+    before: Mapping[str, Any], recipe: Recipe, data_sets: Mapping[str, Any]
+) -> None:
+    """Raise TrainingError that names the first setting in which a checkpoint's record differs."""
+    recorded = before.get("recipe", {})
+    with suppress(ConfigError):  # a setting that is newer than the checkpoint has its default
+        recorded = recipe_from_dict(recorded).to_dict()
+    old = _flat({"data": before.get("data_sets", {}), **recorded})
+    new = _flat({"data": data_sets, **recipe.to_dict()})
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            raise TrainingError(
+                f"the checkpoint was made with {name} = {old.get(name)}, now it is "
+                f"{new.get(name)}: resume with the same config and data, or give another --out"
+            )
+
+
+def _record(job: TrainingJob, scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "recipe": job.recipe.to_dict(),
+        "data_sets": dict(job.data_sets),
+        **_sizes(job),
+        "scores": dict(scores),
+    }
+
+
+def _sizes(job: TrainingJob) -> dict[str, Any]:
+    return {"batch": job.batch, "patch": list(job.core)}
+
+
+def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]:
+    """Restore the last checkpoint, if there is one; return its step and scores."""
+    checkpoint = load_newest(job.directory)
+    if checkpoint is None:
+        return 0, {}
+    check_same_training(checkpoint.record, job.recipe, job.data_sets)
+    for name, size in _sizes(job).items():
+        if (before := checkpoint.record.get(name, size)) != size:
+            raise TrainingError(
+                f"the checkpoint was made with a {name} of {before}, now it is {size}: resume with "
+                "the same one, or give another --out"
+            )
+    learner.restore(checkpoint)
+    return checkpoint.step, checkpoint.record.get("scores", {})
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+            flat |= _flat({name: dict(enumerate(value))}, prefix)
+        elif isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
+    """Return what makes the training's samples, the same on every rank."""
+    recipe = job.recipe
+    sampler = PatchSampler(
+        shapes=tuple(volume.shape_zyx for volume in job.volumes),
+        surveys=job.surveys,
+        core=job.core,
+        seed=recipe.training.seed,
+        rare_share=recipe.training.rare_share,
+    )
+    return SampleMaker(
+        volumes=job.volumes,
+        network=recipe.network,
+        training=recipe.training,
+        labels=recipe.labels,
+        sampler=sampler,
+        class_weights=job.class_weights,
+        device=device,
+    )
+
+
+def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int) -> dict[str, Any]:
+    """Validate, tell the scores and draw the picture; return the scores."""
+    scores, picture = validate(
+        learner, job.validation, labels=job.recipe.labels, core=job.core, rank=rank.rank,
+        meet=rank.meet,
+    )  # fmt: skip
+    record = {"step": step, **asdict(scores)}
+    if rank.rank == 0:
+        path = job.directory / f"validation-{step:08d}.png"
+        if picture is not None and job.draw is not None:
+            job.draw(picture, path)
+        rank.tell({"kind": "validation", **record, "picture": str(path)})
+    return record
+
+
+def _no_number(job: TrainingJob, step: int, loss: float) -> TrainingError:
+    kept = what_is_kept(job.directory)
+    return TrainingError(
+        f"the loss of step {step + 1} is {loss}: the training stops, {kept}; "
+        "take a lower learning_rate or a smaller gradient_norm, and look at the volume's values"
+    )

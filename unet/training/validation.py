@@ -1,0 +1,194 @@
+"""How good a network in training is: confusion counts over held-out volumes, and a picture.
+
+Tiles are laid side by side from the volume's first voxel on, and shared out over the ranks; what
+they count is summed, so every rank learns the same scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..network.config import UNetConfig
+from ..network.model import UNet
+from ..recipe.training_config import LabelConfig
+from ..samples.label_rules import IGNORED
+from ..samples.sampling import LabelledVolume, Shape, classes_of
+from .learner import Learner, sum_over_ranks
+
+MOST_TILES, MOST_VOXELS = 64, 2**23
+"""Of larger volumes so many tiles are looked at, or tiles of so many voxels, whichever are more,
+spread evenly: always the same ones."""
+PICTURE_SIDE, PICTURE_TILES = 512, {2: 64, 3: 3}
+"""A picture's side is so many voxels at most, and so many tiles; one tile at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What validation came to."""
+
+    loss: float
+    """Mean cross-entropy per voxel, without weights."""
+    pixel_error: float
+    iou: tuple[float, ...]
+    dice: tuple[float, ...]
+    mean_iou: float
+    """Over those classes that are in truth or prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The middle of a slice, (y, x): raw (c, y, x), true classes, scores (c, y, x)."""
+
+    raw_cyx: NDArray[np.float32]
+    truth_yx: NDArray[np.int64]
+    scores_cyx: NDArray[np.float32]
+
+
+def validate(
+    learner: Learner,
+    volumes: Sequence[LabelledVolume],
+    *,
+    labels: LabelConfig,
+    core: Shape,
+    rank: int = 0,
+    meet: Callable[[], None] = lambda: None,
+) -> tuple[Scores, Picture | None]:
+    """Return scores over all volumes, and on rank 0 the picture of a slice in the middle.
+
+    meet: waits for all ranks, which have tiles of different number and cost.
+    """
+    network = learner.model.config
+    tiles = _tiles(volumes, core)
+    look = _Look(learner, learner.best(), labels, core)
+    counts = np.zeros((network.classes, network.classes), np.int64)
+    entropy = 0.0
+    for number in range(rank, len(tiles), learner.world_size):
+        _, truth, scores_czyx = look(*tiles[number])
+        known = truth != IGNORED
+        right = np.take_along_axis(scores_czyx, np.where(known, truth, 0)[None], axis=0)[0]
+        entropy -= float(np.log(np.maximum(right[known], 1e-12)).sum())
+        pairs = truth[known] * network.classes + scores_czyx.argmax(axis=0)[known]
+        counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
+    picture = _picture(look, *tiles[len(tiles) // 2]) if rank == 0 else None
+    meet()
+    totals = sum_over_ranks(
+        [entropy, *counts.ravel().astype(float)],
+        device=learner.device,
+        world_size=learner.world_size,
+    )
+    return scores_of(totals[0], np.asarray(totals[1:]).reshape(counts.shape)), picture
+
+
+def _tiles(volumes: Sequence[LabelledVolume], core: Shape) -> list[tuple[LabelledVolume, Shape]]:
+    """Return the tiles to look at."""
+    tiles = [
+        (volume, start)
+        for volume in volumes
+        for start in product(
+            *(range(0, size, step) for size, step in zip(volume.shape_zyx, core, strict=True))
+        )
+    ]
+    most = max(MOST_TILES, MOST_VOXELS // math.prod(core))
+    return [tiles[i] for i in sorted({round(i) for i in np.linspace(0, len(tiles) - 1, most)})]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Looks at a tile of a volume: what is there, and what the network says."""
+
+    learner: Learner
+    model: UNet
+    labels: LabelConfig
+    core: Shape
+
+    def __call__(
+        self, volume: LabelledVolume, start: Shape
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Return grey values (c, z, y, x), classes (z, y, x) and scores of a tile's core.
+
+        It ends where the volume does.
+        """
+        network = self.model.config
+        ends = zip(start, self.core, volume.shape_zyx, strict=True)
+        stop = tuple(min(a + n, size) for a, n, size in ends)
+        truth = classes_of(volume, start, stop, self.labels, dims=network.dims)
+        raw = _raw(volume, start, self.core, network)
+        scores = self.learner.probabilities(self.model, torch.from_numpy(raw)).cpu().numpy()
+        if network.dims == 3:
+            raw_czyx, scores_czyx = raw[0], scores[0]
+        else:
+            raw_czyx, scores_czyx = np.moveaxis(raw, 0, 1), np.moveaxis(scores, 0, 1)
+        halo = (0,) * (3 - network.dims) + network.halo
+        inner = tuple(slice(h, h + n) for h, n in zip(halo, truth.shape, strict=True))
+        place = tuple(slice(0, n) for n in truth.shape)
+        return raw_czyx[(slice(None), *inner)], truth, scores_czyx[(slice(None), *place)]
+
+
+def _raw(
+    volume: LabelledVolume, start: Shape, core: Shape, network: UNetConfig
+) -> NDArray[np.float32]:
+    """Return the network's input (n, c, *input) for a core that starts at ``start``."""
+    dims = network.dims
+    halo = (0,) * (3 - dims) + network.halo
+    size = core[: 3 - dims] + network.input_shape(core[3 - dims :])
+    begin = tuple(a - h for a, h in zip(start, halo, strict=True))
+    end = tuple(b + n for b, n in zip(begin, size, strict=True))
+    raw = volume.read_raw(begin, end)
+    return raw[None] if dims == 3 else np.ascontiguousarray(np.moveaxis(raw, 1, 0))
+
+
+def _picture(look: _Look, volume: LabelledVolume, start: Shape) -> Picture:
+    """Return the middle slice of a tile, and of those beside it, around the volume's middle."""
+    dims = look.model.config.dims
+    rows, columns = (
+        _around_the_middle(size, step, most=PICTURE_TILES[dims])
+        for size, step in zip(volume.shape_zyx[1:], look.core[1:], strict=True)
+    )
+    parts = []
+    for y in rows:
+        tiles = [look(volume, (start[0], y, x)) for x in columns]
+        z = tiles[0][1].shape[0] // 2
+        slices = [(raw[:, z], truth[z], scores[:, z]) for raw, truth, scores in tiles]
+        parts.append([np.concatenate(part, axis=-1) for part in zip(*slices, strict=True)])
+    raw, truth, scores = (np.concatenate(part, axis=-2) for part in zip(*parts, strict=True))
+    return Picture(raw, truth, scores)
+
+
+def _around_the_middle(size: int, step: int, *, most: int) -> list[int]:
+    """Return the first voxels of neighbouring tiles along an axis, so many as make a picture."""
+    starts = list(range(0, size, step))
+    count = min(max(1, PICTURE_SIDE // step), most, len(starts))
+    first = (len(starts) - count) // 2
+    return starts[first : first + count]
+
+
+def scores_of(entropy: float, counts: NDArray[np.float64]) -> Scores:
+    """Return the scores of voxels counted as ``counts[truth, prediction]``.
+
+    They are those of ``pipeline.evaluation.confusion.ConfusionMatrix``, 0 / 0 included.
+    entropy: summed over the voxels.
+    """
+    both = np.diag(counts)
+    truth, predicted, voxels = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
+    either = truth + predicted - both
+
+    def ratios(part: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[float, ...]:
+        filled = np.where(whole > 0, part / np.maximum(whole, 1), 1.0)
+        return tuple(float(value) for value in filled)
+
+    iou = ratios(both, either)
+    present = [value for value, count in zip(iou, either, strict=True) if count > 0]
+    return Scores(
+        loss=float(entropy / max(1.0, voxels)),
+        pixel_error=float((voxels - both.sum()) / max(1.0, voxels)),
+        iou=iou,
+        dice=ratios(2 * both, truth + predicted),
+        mean_iou=sum(present) / len(present) if present else 1.0,
+    )

@@ -1,0 +1,236 @@
+"""Weights files: tensors, and what one must know to predict with them. Nothing is ever unpickled.
+
+A file is a plain safetensors file. Its metadata, each entry a JSON text, is
+
+    overtile_weights   version of this format
+    config             UNetConfig.to_dict()
+    class_names        one per class, class 0 is background
+    normalisation      the record of grey values used in training; absent if not known
+    provenance         whatever the writer wants remembered
+
+Its digest is the SHA-256 of the whole file; the same weights always give the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+from pipeline.base.errors import ConfigError, WeightsError
+
+from ..network.config import UNetConfig
+from ..network.cost import tensor_shapes
+from . import safetensors_header as header
+from .location import read_bytes, settle_uri
+
+if TYPE_CHECKING:
+    from ..network.model import UNet
+
+FORMAT_VERSION = 1
+FORMAT_KEY = "overtile_weights"
+DTYPES = {"F32": "float32", "F16": "float16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsInfo:
+    """What a weights file says about itself."""
+
+    config: UNetConfig
+    class_names: tuple[str, ...]
+    normalisation: Mapping[str, Any] | None = field(hash=False)
+    provenance: Mapping[str, Any] = field(hash=False)
+    digest: str
+    """SHA-256 of the file, in hex."""
+    size_bytes: int
+    parameters: int
+    dtype: str
+    """How the tensors are stored, ``float32`` or ``float16``; they are computed with in another."""
+
+
+def save_weights(
+    model: UNet,
+    path: str | os.PathLike[str],
+    *,
+    normalisation: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> None:
+    """Write ``model`` to a local ``path``, at once: a reader sees the old file or the new one.
+
+    Class names default to "background", "class 1", … Raises WeightsError for names that do not
+    match the classes, records that JSON cannot hold, tensors that are not finite (in ``dtype``).
+    """
+    import torch
+    from safetensors.torch import save
+
+    if dtype not in DTYPES.values():
+        raise WeightsError(f"dtype is {dtype!r}: give float32 or float16")
+    names = _checked_class_names(class_names, model.config.classes)
+    metadata = {
+        FORMAT_KEY: FORMAT_VERSION,
+        "config": model.config.to_dict(),
+        "class_names": names,
+        "provenance": dict(provenance or {}),
+    }
+    if normalisation is not None:
+        metadata["normalisation"] = dict(normalisation)
+    tensors = {
+        name: (
+            tensor.detach().to(device="cpu", dtype=getattr(torch, dtype)).contiguous()
+            if tensor.is_floating_point()
+            else tensor.detach().cpu()
+        )
+        for name, tensor in model.state_dict().items()
+    }
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise WeightsError(
+                f"tensor {name} has values that are not finite in {dtype}: not saved"
+            )
+    texts = {key: _to_json(key, value) for key, value in metadata.items()}
+    _write_at_once(Path(path), header.in_fixed_order(save(tensors, metadata=texts)))
+
+
+def read_weights_info(uri: str | os.PathLike[str]) -> WeightsInfo:
+    """Return what the weights file says about itself, without torch.
+
+    uri: a local path, a URI that fsspec knows (s3://, https://, …), or a bundled name.
+    Raises WeightsError for a file that is absent, cut off, foreign, or at odds with its config.
+    """
+    place = settle_uri(uri)
+    return _info(place, read_bytes(place))
+
+
+def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
+    """Return the model (float32, on the CPU, in evaluation mode) and what its file says.
+
+    Raises WeightsError as ``read_weights_info``, and for tensors that are not finite.
+    """
+    import torch
+    from safetensors.torch import load
+
+    from ..network.model import UNet
+
+    place = settle_uri(uri)
+    content = read_bytes(place)
+    info = _info(place, content)
+    tensors = load(content)
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise WeightsError(
+                f"weights {place!r}: tensor {name} has NaN or infinite values; "
+                "take an earlier checkpoint of the training"
+            )
+    with torch.device("meta"):  # no time spent on an initialisation that is thrown away
+        model = UNet(info.config)
+    floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+    model.load_state_dict(floats, assign=True)
+    return model.eval(), info
+
+
+def _info(uri: str, content: bytes) -> WeightsInfo:
+    tensors, metadata = header.read(uri, content)
+    if FORMAT_KEY not in metadata:
+        raise WeightsError(
+            f"weights {uri!r} are a safetensors file, but not one of overtile's: "
+            "write them with unet.save_weights"
+        )
+    try:
+        record = {key: json.loads(text) for key, text in metadata.items()}
+        config = UNetConfig.from_dict(record["config"])
+        version, names = record[FORMAT_KEY], record["class_names"]
+        provenance, normalisation = record["provenance"], record.get("normalisation", {})
+        if not isinstance(provenance, dict) or not isinstance(normalisation, dict):
+            raise TypeError("of provenance or normalisation: not a JSON object")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = error if isinstance(error, ConfigError) else f"{type(error).__name__} {error}"
+        raise WeightsError(
+            f"weights {uri!r} have metadata that cannot be read ({what}): save them again"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise WeightsError(
+            f"weights {uri!r} have format {version}, this overtile reads {FORMAT_VERSION}: "
+            "install the overtile that wrote them, or save them again"
+        )
+    _check_tensors(uri, tensors, config)
+    stored = {entry.dtype for name, entry in tensors.items() if name.endswith(".weight")}
+    return WeightsInfo(
+        config=config,
+        class_names=_checked_class_names(names, config.classes),
+        normalisation=normalisation if "normalisation" in record else None,
+        provenance=provenance,
+        digest=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        parameters=config.parameters,
+        dtype=_dtype_name(uri, stored),
+    )
+
+
+def _check_tensors(uri: str, tensors: Mapping[str, header.TensorEntry], config: UNetConfig) -> None:
+    """Hold the file's tensors to its own config."""
+    wanted = tensor_shapes(config)
+    found = {name: entry.shape for name, entry in tensors.items()}
+    problems = {
+        "missing": sorted(set(wanted) - set(found)),
+        "unexpected": sorted(set(found) - set(wanted)),
+        "of another shape": [
+            f"{name} {found[name]} not {shape}"
+            for name, shape in wanted.items()
+            if name in found and found[name] != shape
+        ],
+    }
+    texts = [
+        f"{len(names)} {kind} (such as {names[0]})" for kind, names in problems.items() if names
+    ]
+    if texts:
+        raise WeightsError(
+            f"weights {uri!r} do not fit their own config: tensors {', '.join(texts)}; "
+            "save the model again with unet.save_weights"
+        )
+
+
+def _dtype_name(uri: str, stored: set[str]) -> str:
+    if len(stored) != 1 or not stored <= set(DTYPES):
+        raise WeightsError(
+            f"weights {uri!r} are stored as {', '.join(sorted(stored))}, not as F32 or F16: "
+            "save the model again with unet.save_weights"
+        )
+    return DTYPES[stored.pop()]
+
+
+def _checked_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    if names is None:
+        return ("background", *(f"class {number}" for number in range(1, classes)))
+    if not isinstance(names, list | tuple) or len(names) != classes:
+        raise WeightsError(
+            f"class names {names!r} for {classes} classes: give one per class, background first"
+        )
+    return tuple(str(name) for name in names)
+
+
+def _to_json(key: str, value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{key} cannot be written as JSON ({error}): {value!r}") from error
+
+
+def _write_at_once(path: Path, content: bytes) -> None:
+    """Write aside, then put in place; whoever reads meanwhile sees a whole file."""
+    aside = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(f"weights cannot be written to {str(path)!r}: {error}") from error

@@ -1,0 +1,58 @@
+"""Where weights lie: a local file, any fsspec URI, or a name that comes with the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.base.errors import WeightsError
+
+BUNDLED = Path(__file__).parents[1] / "bundled"
+SUFFIX = ".safetensors"
+
+
+def bundled_names() -> list[str]:
+    """Return the names of the weights that come with the package."""
+    return sorted(path.stem for path in BUNDLED.glob(f"*{SUFFIX}"))
+
+
+def settle_uri(uri: str | os.PathLike[str]) -> str:
+    """Return a URI that means the same from any working folder.
+
+    Local paths become absolute. A bundled name stays a name: every machine has its own copy.
+    """
+    text = os.fspath(uri)
+    if "://" in text or _is_bundled(text):
+        return text
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return the whole file. Raises WeightsError where it cannot be read."""
+    try:
+        if "://" in uri:
+            import fsspec
+
+            content: bytes = fsspec.filesystem(uri.split("://")[0]).cat_file(uri)
+            return content
+        path = BUNDLED / (uri + SUFFIX) if _is_bundled(uri) else Path(uri)
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise WeightsError(f"no weights at {uri!r}: {_what_is_there(uri)}") from None
+    except Exception as error:  # a file system raises what it likes; the user gets one line
+        reason = str(error).strip().splitlines() or ["no reason given"]
+        raise WeightsError(
+            f"weights {uri!r} cannot be read ({type(error).__name__}: {reason[0]}): "
+            "check the address and the right to read it"
+        ) from error
+
+
+def _is_bundled(uri: str) -> bool:
+    """Return whether ``uri`` is a bundled name that no local file takes."""
+    plain = "/" not in uri and "." not in uri and os.sep not in uri
+    return plain and uri in bundled_names() and not Path(uri).is_file()
+
+
+def _what_is_there(uri: str) -> str:
+    bundled = ", ".join(bundled_names()) or "none"
+    return f"give a file, a URI or a bundled name (bundled: {bundled})"
