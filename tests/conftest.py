@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DO_NOT_TRACK"] = "1"
@@ -33,6 +37,56 @@ NETWORKS = {
         norm="batch",
     ),
 }
+
+
+SLURM_SCRIPT = Path(__file__).parent / "slurm_one_node.sh"
+SLURM_TOOLS = (
+    "sbatch", "srun", "squeue", "scancel", "scontrol", "slurmctld", "slurmd", "munged",
+)  # fmt: skip
+SLURM_PROFILE = """
+kind = "slurm"
+partition = "main"
+cpus_per_job = 1
+memory_per_job = "3GiB"
+interface = "lo"
+threads_per_worker = 2
+walltime = "15 min"
+dashboard = "127.0.0.1:0"
+"""
+
+
+class OneNodeSlurm:
+    """A real Slurm of one node with four CPUs and two pretend GPUs."""
+
+    profile = SLURM_PROFILE
+
+    def queue(self):
+        """Return the lines of ``squeue``: jobs that are pending, running or completing."""
+        listed = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True)
+        return listed.stdout.splitlines()
+
+    def wait_until_empty(self, *, timeout_s):
+        """Wait until the queue is empty; fail after ``timeout_s`` seconds."""
+        start = time.monotonic()
+        while queue := self.queue():
+            assert time.monotonic() - start < timeout_s, queue
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """Start a Slurm for the session and point its commands at it; skip where none is installed."""
+    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
+    if missing := [tool for tool in SLURM_TOOLS if shutil.which(tool, path=path) is None]:
+        pytest.skip(f"Slurm not found ({', '.join(missing)}): apt-get install slurm-wlm munge")
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        subprocess.run(["bash", SLURM_SCRIPT, "start", folder, "--cpus", "4"], check=True)
+        try:
+            yield OneNodeSlurm()
+        finally:
+            subprocess.run(["bash", SLURM_SCRIPT, "stop", folder], check=True)
 
 
 def vary(model):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,63 +29,30 @@ from pipeline.base.scheduling import InFlightLimit, device_share, drive, one_by_
 pytestmark = pytest.mark.slurm
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
-SCRIPT = Path(__file__).parents[2] / "slurm_one_node.sh"
-TOOLS = ("sbatch", "squeue", "scancel", "slurmctld", "slurmd", "munged")
-PROFILE = """
-kind = "slurm"
-partition = "main"
-cpus_per_job = 1
-memory_per_job = "3GiB"
-interface = "lo"
-threads_per_worker = 2
-walltime = "10 min"
-dashboard = "127.0.0.1:0"
-"""
-
 
 @pytest.fixture(scope="module", autouse=True)
-def slurm(tmp_path_factory):
-    """Start a Slurm of one node with four cores and two pretended GPUs; return its folder."""
-    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
-    if missing := [tool for tool in TOOLS if shutil.which(tool, path=path) is None]:
-        pytest.skip(f"no Slurm here ({', '.join(missing)}): apt-get install slurm-wlm munge")
-    folder = tmp_path_factory.mktemp("slurm")
+def profiles(slurm, tmp_path_factory):
+    """Write this module's cluster profiles; return their folder."""
+    folder = tmp_path_factory.mktemp("home")
+    profiles = folder / "config/overtile"
+    profiles.mkdir(parents=True)
+    for name, settings in {
+        "hpc": "jobs = 2",
+        "elastic": "minimum_jobs = 0\nmaximum_jobs = 3\nidle_s = 8",
+        "gpu": "jobs = 1\ngpus_per_job = 2",
+        "pairs": "jobs = 1\nworkers_per_job = 2",
+    }.items():
+        (profiles / f"{name}.toml").write_text(f"{slurm.profile}{settings}\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
-        profiles = folder / "config/overtile"
-        profiles.mkdir(parents=True)
-        (profiles / "hpc.toml").write_text(f"{PROFILE}jobs = 2\n")
-        (profiles / "elastic.toml").write_text(
-            f"{PROFILE}minimum_jobs = 0\nmaximum_jobs = 3\nidle_s = 8\n"
-        )
-        (profiles / "gpu.toml").write_text(f"{PROFILE}jobs = 1\ngpus_per_job = 2\n")
-        (profiles / "pairs.toml").write_text(f"{PROFILE}jobs = 1\nworkers_per_job = 2\n")
-        subprocess.run(["bash", SCRIPT, "start", folder, "--cpus", "4"], check=True)
-        yield folder
-        subprocess.run(["bash", SCRIPT, "stop", folder], check=True)
-
-
-def queue():
-    """Return what squeue lists: jobs that wait, run or complete."""
-    said = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True)
-    return said.stdout.splitlines()
-
-
-def empty_after_s(*, at_most_s):
-    """Return how long it took until there were no jobs."""
-    start = time.monotonic()
-    while queue():
-        assert time.monotonic() - start < at_most_s, queue()
-        time.sleep(0.2)
-    return time.monotonic() - start
+        yield profiles
 
 
 @pytest.fixture(autouse=True)
-def _no_job_is_left():
+def _no_job_is_left(slurm):
     yield
-    empty_after_s(at_most_s=20)
+    slurm.wait_until_empty(timeout_s=20)
 
 
 @pytest.fixture(scope="module")
@@ -113,18 +79,18 @@ def volume(tmp_path_factory, textured):
 
 
 @pytest.mark.parametrize("profile", ["hpc", "elastic", "gpu", "pairs"])
-def test_a_volume_from_slurm_jobs_is_the_local_volume(profile, volume, monkeypatch):
+def test_a_volume_from_slurm_jobs_is_the_local_volume(profile, volume, slurm, monkeypatch):
     if profile == "gpu":
         monkeypatch.setenv(PRETEND, "1")
     command, classes = volume
     ran = subprocess.run(command(profile, profile), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     np.testing.assert_array_equal(classes(profile), classes("local"))
-    empty_after_s(at_most_s=5)
+    slurm.wait_until_empty(timeout_s=5)
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_jobs_end_when_their_driver_is_ended(how, volume):
+def test_jobs_end_when_their_driver_is_ended(how, volume, slurm):
     command, _ = volume
     driver = subprocess.Popen(
         command(how, "hpc", "--tta", "full"), stderr=subprocess.PIPE, text=True,
@@ -132,15 +98,15 @@ def test_jobs_end_when_their_driver_is_ended(how, volume):
     )  # fmt: skip
     with driver:
         assert any("blocks/s" in line for line in driver.stderr), "it computed nothing"
-        assert len(queue()) == 2
+        assert len(slurm.queue()) == 2
         os.killpg(driver.pid, signal.Signals[how])
         driver.wait(timeout=20)
     assert driver.returncode == {"SIGKILL": -signal.SIGKILL}.get(how, 1)
-    empty_after_s(at_most_s=15)
+    slurm.wait_until_empty(timeout_s=15)
 
 
 @pytest.mark.slow
-def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed():
+def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed(slurm):
     """As when the driver's machine is gone: nobody cancels, one job works, one is not begun."""
     code = (
         "import sys, time\nfrom deploy import open_cluster\n"
@@ -154,7 +120,7 @@ def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed
     )
     with driver:
         assert driver.stdout.readline() == "busy\n"
-        assert len(queue()) == 2
+        assert len(slurm.queue()) == 2
         guards = subprocess.run(
             ["pgrep", "-P", str(driver.pid), "-f", "deploy.batch_jobs.watchdog"],
             capture_output=True, text=True, check=True,
@@ -164,7 +130,7 @@ def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed
         driver.kill()
     working, waiting = 0.0, 0.0
     start = time.monotonic()
-    while left := queue():
+    while left := slurm.queue():
         running = [line for line in left if " R " in line]
         waiting = time.monotonic() - start
         working = waiting if len(left) == 2 else working
@@ -228,19 +194,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_jobs_that_cannot_be_had_are_one_line_and_none_is_left(case):
+def test_jobs_that_cannot_be_had_are_one_line_and_none_is_left(case, slurm):
     settings, says = BAD[case]
     with pytest.raises(ClusterError, match=says) as caught, open_cluster("hpc", **settings):
         pass
     assert "\n" not in str(caught.value)
-    empty_after_s(at_most_s=5)
+    slurm.wait_until_empty(timeout_s=5)
 
 
 def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_is_written(
-    volume, slurm
+    volume, profiles, slurm
 ):
     command, _ = volume
-    (slurm / "config/overtile/lost.toml").write_text(PROFILE.replace('"main"', '"lost"'))
+    (profiles / "lost.toml").write_text(slurm.profile.replace('"main"', '"lost"'))
     ran = subprocess.run(
         command("refused", "lost"), capture_output=True, text=True, check=False, timeout=120
     )
@@ -250,13 +216,13 @@ def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_i
 
 
 @pytest.mark.slow
-def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for_ever():
+def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for_ever(slurm):
     with (
         pytest.raises(ClusterError, match=r"a block ran for \d+ s, all that a job .* 00:01:00 had"),
         open_cluster("hpc", jobs=1, walltime="1 min", drain_s=15.0) as client,
     ):
         client.submit(time.sleep, 600, pure=False).result(timeout=300)
-    empty_after_s(at_most_s=15)
+    slurm.wait_until_empty(timeout_s=15)
 
 
 def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
@@ -268,7 +234,7 @@ def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
 
 
 @pytest.mark.slow
-def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path, slurm):
+def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path):
     gate = tmp_path / "gate"
     gate.touch()
     told = []
@@ -290,7 +256,7 @@ def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path, slurm):
     assert any("the next try is in" in line for line in told)
 
 
-def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run():
+def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run(slurm):
     start_cluster("elastic")
     try:
         for _ in range(2):
@@ -299,18 +265,18 @@ def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run():
                 futures = client.map(lambda n: block(n), range(8), pure=False, resources=share)
                 jobs = {future.result(timeout=60)["job"] for future in futures}
             assert len(jobs) > 1, "it did not grow"
-            empty_after_s(at_most_s=40)
+            slurm.wait_until_empty(timeout_s=40)
             assert is_running("elastic")
     finally:
         stop_cluster("elastic")
 
 
-def test_a_started_cluster_that_is_killed_leaves_no_job():
+def test_a_started_cluster_that_is_killed_leaves_no_job(slurm):
     started = start_cluster("hpc")
     try:
         with open_cluster("hpc") as client:
             client.wait_for_workers(2, timeout=60)
         os.kill(started.pid, signal.SIGKILL)
-        empty_after_s(at_most_s=15)
+        slurm.wait_until_empty(timeout_s=15)
     finally:
         stop_cluster("hpc")

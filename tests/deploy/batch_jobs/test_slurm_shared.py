@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,19 +13,6 @@ from deploy.clusters.started import start_cluster, stop_cluster
 
 pytestmark = pytest.mark.slurm
 
-SCRIPT = Path(__file__).parents[2] / "slurm_one_node.sh"
-TOOLS = ("sbatch", "squeue", "scancel", "slurmctld", "slurmd", "munged")
-PROFILE = """
-kind = "slurm"
-jobs = 2
-partition = "main"
-cpus_per_job = 1
-memory_per_job = "3GiB"
-interface = "lo"
-threads_per_worker = 2
-walltime = "10 min"
-dashboard = "127.0.0.1:0"
-"""
 CONFIG = """
 [network]
 base_channels = 2
@@ -44,27 +27,18 @@ checkpoint_every = 10
 
 
 @pytest.fixture
-def shared(tmp_path, monkeypatch):
-    """Start a Slurm and a cluster of two jobs on it that outlives its runs; return a folder."""
-    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
-    if missing := [tool for tool in TOOLS if shutil.which(tool, path=path) is None]:
-        pytest.skip(f"no Slurm here ({', '.join(missing)}): apt-get install slurm-wlm munge")
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm/slurm.conf"))
+def shared(slurm, tmp_path, monkeypatch):
+    """Start a cluster of two Slurm jobs that outlives its runs; return a folder."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "config/overtile").mkdir(parents=True)
-    (tmp_path / "config/overtile/shared.toml").write_text(PROFILE)
-    subprocess.run(["bash", SCRIPT, "start", tmp_path / "slurm", "--cpus", "4"], check=True)
+    (tmp_path / "config/overtile/shared.toml").write_text(f"{slurm.profile}jobs = 2\n")
+    start_cluster("shared")
     try:
-        start_cluster("shared")
         yield tmp_path
-        stop_cluster("shared")
-        until = time.monotonic() + 20
-        while queue := subprocess.run(["squeue", "-h"], capture_output=True, check=True).stdout:
-            assert time.monotonic() < until, queue
-            time.sleep(0.2)
     finally:
-        subprocess.run(["bash", SCRIPT, "stop", tmp_path / "slurm"], check=True)
+        stop_cluster("shared")
+    slurm.wait_until_empty(timeout_s=20)
 
 
 def test_training_and_segmentation_submitted_together_to_one_slurm_cluster_both_finish(

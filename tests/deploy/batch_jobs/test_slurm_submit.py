@@ -6,7 +6,6 @@ Minutes long: make test-slurm.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -26,21 +25,9 @@ from unet import UNetPredictor
 pytestmark = pytest.mark.slurm
 
 ROOT = Path(__file__).parents[3]
-SLURM = ROOT / "tests/slurm_one_node.sh"
 TEMPLATE = ROOT / "deploy/slurm/segment.sbatch"
-TOOLS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "slurmctld", "slurmd", "munged")
 PATIENCE_S = 400.0
 """For one thing to happen, on a machine that is busy with others."""
-PROFILE = """
-kind = "slurm"
-partition = "main"
-cpus_per_job = 1
-memory_per_job = "3GiB"
-interface = "lo"
-threads_per_worker = 2
-walltime = "15 min"
-dashboard = "127.0.0.1:0"
-"""
 BLOCKS = 64
 LOGS = "logs of 100 %j"
 OPTIONS = (
@@ -50,38 +37,29 @@ OPTIONS = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place(tmp_path_factory, textured):
+def place(slurm, tmp_path_factory, textured):
     """Return the current folder, with a volume and profiles, beside a Slurm of four cores.
 
     Its name is one that a script has to quote.
     """
-    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
-    if missing := [tool for tool in TOOLS if shutil.which(tool, path=path) is None]:
-        pytest.skip(f"no Slurm here ({', '.join(missing)}): apt-get install slurm-wlm munge")
-    slurm = tmp_path_factory.mktemp("slurm")
     folder = tmp_path_factory.mktemp("batch") / "ada's $volumes & more"
     profiles = folder / "config/overtile"
     profiles.mkdir(parents=True)
     logs = f"log_directory = {json.dumps(str(folder / LOGS))}\n"
-    (profiles / "hpc.toml").write_text(PROFILE + logs)
-    (profiles / "gpu.toml").write_text(f"{PROFILE}{logs}gpus_per_job = 2\n")
-    (profiles / "nope.toml").write_text(PROFILE.replace("main", "nope") + logs)
+    (profiles / "hpc.toml").write_text(slurm.profile + logs)
+    (profiles / "gpu.toml").write_text(f"{slurm.profile}{logs}gpus_per_job = 2\n")
+    (profiles / "nope.toml").write_text(slurm.profile.replace("main", "nope") + logs)
     zarr.create_array(
         folder / "in.zarr", data=textured((32, 128, 128)), dimension_names=("z", "y", "x")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(slurm / "slurm.conf"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.setenv("OVERTILE_PYTHON", sys.executable)
         patch.setenv("OVERTILE_INTERFACE", "lo")
         patch.chdir(folder)
-        subprocess.run(["bash", SLURM, "start", slurm, "--cpus", "4"], check=True)
-        try:
-            segment_volume("in.zarr", "local.zarr", with_tta(UNetPredictor("demo"), "rotations"),
-                           block=(16, 16, 32), tile=(16, 16, 32))  # fmt: skip
-            yield folder
-        finally:
-            subprocess.run(["bash", SLURM, "stop", slurm], check=True)
+        segment_volume("in.zarr", "local.zarr", with_tta(UNetPredictor("demo"), "rotations"),
+                       block=(16, 16, 32), tile=(16, 16, 32))  # fmt: skip
+        yield folder
 
 
 def overtile(*words, code=0):
@@ -190,9 +168,9 @@ def threads_of_workers(job_id):
 
 
 @pytest.fixture(autouse=True)
-def _no_job_is_left():
+def _no_job_is_left(slurm):
     yield
-    until(lambda: slurm_says("squeue", "-h") == "", said=lambda: slurm_says("squeue"))
+    slurm.wait_until_empty(timeout_s=PATIENCE_S)
 
 
 def test_the_script_as_it_is_gives_the_local_volume():
@@ -293,7 +271,7 @@ def test_a_walltime_that_is_too_short_for_anything_does_not_begin_again_for_ever
     assert "nothing was finished within this walltime: ask for a longer one" in log_of(job_id)
 
 
-def test_nothing_is_left_of_a_job_that_is_cancelled():
+def test_nothing_is_left_of_a_job_that_is_cancelled(slurm):
     job_id = overtile(
         "submit", "segment", "in.zarr", "cancelled.zarr", *OPTIONS, "--cluster", "hpc"
     ).strip()
@@ -301,14 +279,14 @@ def test_nothing_is_left_of_a_job_that_is_cancelled():
     assert len(processes_of(job_id)) >= 4  # script, scheduler, worker, client
     slurm_says("scancel", job_id)
     start = time.monotonic()
-    until(lambda: not processes_of(job_id) and slurm_says("squeue", "-h") == "")
+    until(lambda: not processes_of(job_id) and slurm.queue() == [])
     assert time.monotonic() - start < 60
     assert json.loads(overtile("status", "cancelled.zarr", "--json"))["done"] > 0
 
 
-def test_a_partition_that_there_is_not_is_one_line_and_no_job():
+def test_a_partition_that_there_is_not_is_one_line_and_no_job(slurm):
     error = overtile(
         "submit", "segment", "in.zarr", "nope.zarr", *OPTIONS, "--cluster", "nope", code=2
     )
     assert re.fullmatch(r"overtile: sbatch refused: .*partition.*\n", error)
-    assert slurm_says("squeue", "-h") == ""
+    assert slurm.queue() == []

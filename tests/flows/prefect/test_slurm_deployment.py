@@ -1,43 +1,11 @@
 """`segment-volume/slurm` by a Prefect worker, on a real one-node Slurm. make test-slurm."""
 
-import os
-import shutil
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import zarr
 
 pytestmark = pytest.mark.slurm
-
-SCRIPT = Path(__file__).parents[2] / "slurm_one_node.sh"
-TOOLS = ("sbatch", "squeue", "scancel", "slurmctld", "slurmd", "munged")
-PROFILE = """
-kind = "slurm"
-partition = "main"
-jobs = 2
-cpus_per_job = 1
-memory_per_job = "3GiB"
-interface = "lo"
-threads_per_worker = 2
-walltime = "10 min"
-dashboard = "127.0.0.1:0"
-"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slurm(tmp_path_factory):
-    """Start a Slurm of one node with four cores; what is started afterwards finds it."""
-    path = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin"
-    if missing := [tool for tool in TOOLS if shutil.which(tool, path=path) is None]:
-        pytest.skip(f"no Slurm here ({', '.join(missing)}): apt-get install slurm-wlm munge")
-    folder = tmp_path_factory.mktemp("slurm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        subprocess.run(["bash", SCRIPT, "start", folder, "--cpus", "4"], check=True)
-        yield folder
-        subprocess.run(["bash", SCRIPT, "stop", folder], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +13,8 @@ def login_node(slurm, front):
     """Return the front, whose user has a profile named slurm."""
     profiles = front.home / ".config/overtile"
     profiles.mkdir(parents=True)
-    (profiles / "slurm.toml").write_text(PROFILE)
+    (profiles / "slurm.toml").write_text(f"{slurm.profile}jobs = 2\n")
     return front
-
-
-def queue():
-    said = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True)
-    return said.stdout.splitlines()
 
 
 @pytest.fixture
@@ -73,7 +36,7 @@ def files_under(folder):
     }
 
 
-def test_a_volume_from_slurm_is_the_local_one_to_the_byte(login_node, parameters, tmp_path):
+def test_a_volume_from_slurm_is_the_local_one_to_the_byte(login_node, slurm, parameters, tmp_path):
     for cluster in ("local", "slurm"):
         flow_run = login_node.run(f"segment-volume/{cluster}", **parameters(f"{cluster}.zarr"))
         state = login_node.ended(flow_run)
@@ -81,14 +44,14 @@ def test_a_volume_from_slurm_is_the_local_one_to_the_byte(login_node, parameters
     local = files_under(tmp_path / "local.zarr/labels")
     assert len(local) > 32
     assert files_under(tmp_path / "slurm.zarr/labels") == local
-    assert queue() == []
+    assert slurm.queue() == []
 
 
-def test_cancelling_a_run_ends_its_jobs(login_node, waiting, parameters):
+def test_cancelling_a_run_ends_its_jobs(login_node, slurm, waiting, parameters):
     flow_run = login_node.run("segment-volume/slurm", **parameters("out.zarr", tta="full"))
-    waiting(lambda: len([job for job in queue() if " R " in job]) == 2, what="its jobs")
+    waiting(lambda: len([job for job in slurm.queue() if " R " in job]) == 2, what="its jobs")
     start = time.monotonic()
     login_node.done("prefect flow-run cancel", flow_run)
-    waiting(lambda: not queue(), what="an empty queue", timeout_s=60)
+    waiting(lambda: not slurm.queue(), what="an empty queue", timeout_s=60)
     print(f"\nthe queue was empty {time.monotonic() - start:.0f} s after the command's start")
     assert login_node.ended(flow_run).is_cancelled()
