@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from prefect.client.schemas.filters import (
 )
 
 from deploy.preflight.findings import Finding
+from flows.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 600
@@ -124,6 +127,47 @@ def wait_until(condition, *, what, timeout_s=PATIENCE_S):
     while not condition():
         assert time.monotonic() < end_at, f"waited in vain for {what}"
         time.sleep(0.3)
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys):
+    """Return a function that runs a command: exit code, standard output and standard error."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv):
+        try:
+            code = main(argv)
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def on_a_terminal():
+    """Return a function that runs a command with standard error on a terminal: what it showed."""
+
+    def run(command, *, columns):
+        master, terminal = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=terminal, env=environment
+        )
+        os.close(terminal)
+        shown = b""
+        try:
+            while piece := os.read(master, 65536):
+                shown += piece
+        except OSError:  # Linux: the last writer has gone
+            pass
+        finally:
+            os.close(master)
+        assert process.wait(timeout=60) == 0, shown.decode()
+        process.stdout.close()
+        return shown.decode()
+
+    return run
 
 
 @pytest.fixture(scope="session")

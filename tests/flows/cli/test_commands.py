@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import pytest
 
-from flows.cli.main import main
 from unet import read_weights_info
-
-
-@pytest.fixture
-def shell(monkeypatch, capsys):
-    """Return a function that runs a command: exit code, standard output and standard error."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
-
-    def run(*argv):
-        try:
-            code = main(argv)
-        except SystemExit as exit_:  # argparse leaves so
-            code = exit_.code
-        return (code, *capsys.readouterr())
-
-    return run
-
 
 COMMANDS = [
     "segment", "plan", "train", "evaluate", "weights", "demo", "preflight", "submit", "status",

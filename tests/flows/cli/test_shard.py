@@ -14,7 +14,6 @@ import psutil
 import pytest
 import zarr
 
-from flows.cli.main import main
 from pipeline import segment_volume
 from pipeline.ledger.ledger import read_states
 from unet import UNetPredictor
@@ -44,21 +43,6 @@ def command(weights, source):
         ]  # fmt: skip
 
     return make
-
-
-@pytest.fixture
-def shell(monkeypatch, capsys):
-    """Return a function that runs a command: exit code, standard output and standard error."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
-
-    def run(*argv):
-        try:
-            code = main(argv)
-        except SystemExit as exit_:  # argparse leaves so
-            code = exit_.code
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def start(arguments):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -115,26 +114,7 @@ def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_
     assert os.path.isfile(report.removeprefix("report: "))
 
 
-def on_a_terminal(command, *, columns):
-    """Run a command whose standard error is a terminal; return what the terminal got."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
-    os.close(theirs)
-    said = b""
-    try:
-        while piece := os.read(ours, 65536):
-            said += piece
-    except OSError:  # Linux: the last writer has gone
-        pass
-    finally:
-        os.close(ours)
-    assert run.wait(timeout=60) == 0
-    run.stdout.close()
-    return said.decode()
-
-
-def test_on_a_terminal_a_bar_moves_with_speed_and_time_left_beside_it(command):
+def test_on_a_terminal_a_bar_moves_with_speed_and_time_left_beside_it(command, on_a_terminal):
     said = on_a_terminal(command, columns=80)
     assert "\x1b[" in said
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)

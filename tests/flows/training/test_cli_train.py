@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -61,26 +60,9 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def on_a_terminal(argv, *, columns):
-    """Run a command whose standard error is a terminal; return what the terminal got."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
-    run = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=theirs, env=environment)
-    os.close(theirs)
-    said = b""
-    try:
-        while piece := os.read(ours, 65536):
-            said += piece
-    except OSError:  # Linux: the last writer has gone
-        pass
-    finally:
-        os.close(ours)
-    assert run.wait(timeout=60) == 0, said.decode()
-    run.stdout.close()
-    return said.decode()
-
-
-def test_on_a_terminal_one_line_moves_and_the_validations_scroll_by_above_it(place, tmp_path):
+def test_on_a_terminal_one_line_moves_and_the_validations_scroll_by_above_it(
+    place, tmp_path, on_a_terminal
+):
     out = tmp_path / "w.safetensors"
     said = on_a_terminal(command(place, out, steps=60), columns=80)
     assert "\x1b[" in said

@@ -20,18 +20,14 @@ from pipeline.base.errors import TrainingError, TrainingFailedError
 from unet.training.loop import Alone, train
 
 CONFIG = """
-[network]
-dims = 2
-base_channels = 2
-levels = 2
+network = { dims = 2, base_channels = 2, levels = 2 }
 [training]
 steps = 4
 batch = 1
 patch = [16, 16]
 precision = "fp32"
 checkpoint_every = 2
-[training.augment]
-elastic_sigma = 1.0
+augment = { elastic_sigma = 1.0 }
 """
 SHAPE = (3, 40, 44)
 
