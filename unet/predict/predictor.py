@@ -1,7 +1,7 @@
-"""Weights and a device as a callable: tiles in, probabilities out.
+"""A trained U-Net as a predictor: tiles in, probabilities out.
 
-A predictor is small and travels by pickle. It knows the header of its weights; the tensors are
-loaded once per process, where it is first called. Nothing here imports torch before that.
+A predictor is small and is pickled to the workers. It holds the header of its weights; the tensors
+are loaded once per process, at the first call. Nothing here imports torch before that.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ Precision: TypeAlias = Literal["auto", "bf16", "fp32"]
 ELEMENT_BYTES = {"bf16": 2, "fp32": 4}
 
 SUB_BATCH_BYTES = 2**29
-"""Images of a tile go through the network together up to this many bytes, one at least."""
+"""Images of a tile go through the network together up to this many bytes, at least one image."""
 
 # Measured on 2026-11-22, torch 2.13 on two Zen 4 cores: growth of the peak resident memory (VmHWM)
 # of a fresh process over one call, against peak_activation_elements x bytes. 2-D 572 to 1100
 # squared, 3-D 100 and 132 cubed, levels 3 to 5, one and two threads:
 #   fp32  base 16 to 64: 1.43 to 1.68   base 8: 2.08 to 2.57   base 4: 2.83 to 3.46
 #   bf16  base 4 to 64: 0.89 to 1.49
-# In float32 oneDNN copies a layer's input and output into blocks of 16 channels; bf16 takes them
-# as they are. tests/unet/predict/test_predictor.py measures one tile again. There was no GPU: what
-# cuDNN takes as workspace is not known here, and a tile that does not fit raises MemoryError.
+# In float32 oneDNN copies a layer's input and output into blocks of 16 channels; in bf16 it does
+# not. The same holds for processors without bfloat16 instructions (float32 on AVX2 and AVX-512,
+# bf16 on AVX-512); bf16 on AVX2 would take 7.8 times as much, and is refused
+# (runtime.settle_precision). tests/unet/predict/test_predictor.py measures one tile again. No GPU
+# was available: the workspace of cuDNN is not included; a tile that does not fit raises
+# MemoryError.
 SCRATCH = {"bf16": 0.5, "fp32": 0.8}
-"""What the backend needs on top of the activations, as a part of them."""
+"""Memory of the convolutions on top of the activations, as a fraction of them."""
 
 CHANNEL_BLOCK = 16
-"""In float32, scratch is taken for as many channels even where the network has fewer."""
+"""In float32, this memory is counted for at least so many channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +58,20 @@ class UNetPredictor:
     device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the process's GPU if it has one.
 
     Raises WeightsError for weights that cannot be read, ConfigError for an unknown precision or
-    device. Whether the device is there is asked where the predictor is used.
+    device. Whether the device exists is checked where the predictor is used.
     """
 
     weights_uri: str
     precision: Precision = field(default="auto", kw_only=True)
     device: str = field(default="auto", kw_only=True)
     info: WeightsInfo = field(init=False, repr=False)
-    """What the weights file said when the predictor was made; it travels along."""
+    """Header of the weights file when the predictor was made; pickled with it."""
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision is {self.precision!r}: give auto, bf16 or fp32")
+            raise ConfigError(f"precision is {self.precision!r}: expected auto, bf16 or fp32")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
-            raise ConfigError(f"device is {self.device!r}: give auto, cpu, cuda or cuda:N")
+            raise ConfigError(f"device is {self.device!r}: expected auto, cpu, cuda or cuda:N")
         object.__setattr__(self, "weights_uri", settle_uri(self.weights_uri))
         object.__setattr__(self, "info", read_weights_info(self.weights_uri))
 
@@ -104,12 +107,12 @@ class UNetPredictor:
 
     @property
     def normalisation(self) -> Mapping[str, Any] | None:
-        """The record of grey values that the weights were trained with, if they say so."""
+        """The normalisation that the weights were trained with, or None if they state none."""
         return self.info.normalisation
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:
-        """Layers that look at statistics of the whole tile; with any, tiled is not whole."""
+        """Layers that use statistics of the whole tile; with any, tiled does not equal whole."""
         return self.config.tile_dependent_layers
 
     def input_shape(self, output_shape: Sequence[int]) -> tuple[int, int, int]:
@@ -123,10 +126,10 @@ class UNetPredictor:
         return planes * self.config.flops(self.config.input_shape(own))
 
     def memory_bytes(self, output_shape: Sequence[int]) -> int:
-        """Return the peak memory of one tile with at least this output, weights left out.
+        """Return the peak memory in bytes of one tile with at least this output, without weights.
 
-        The activations of the images that go through together, times what was measured on top of
-        them, and the whole tile's input and scores in float32.
+        The activations of the images that go through together, the measured memory of the
+        convolutions on top of them, and the whole tile's input and scores in float32.
         """
         planes, own = self._split(output_shape)
         shape = self.config.input_shape(own)
@@ -136,10 +139,10 @@ class UNetPredictor:
         return together * self.image_bytes(shape) + 4 * planes * in_and_out
 
     def image_bytes(self, input_shape: Sequence[int]) -> int:
-        """Return the peak memory of one image of the network's own axes (y, x) or (z, y, x).
+        """Return the peak memory in bytes of one image of the network's own axes, (z,) y, x.
 
-        ``auto`` is taken for what it is on this machine's processor; a run reckons again with what
-        its workers settle on.
+        ``auto`` counts as the precision of this machine's processor; a run computes the figure
+        again with the precision that its workers choose.
         """
         elements = self.config.peak_activation_elements(input_shape)
         precision = self.precision
@@ -155,11 +158,12 @@ class UNetPredictor:
         return max(1, min(images, SUB_BATCH_BYTES // self.image_bytes(input_shape)))
 
     def settled(self) -> UNetPredictor:
-        """Return the same predictor with its precision decided by this machine.
+        """Return the same predictor with ``auto`` precision replaced by this machine's.
 
-        The device stays as asked: ``auto`` means the GPU of the process that computes, if any.
-        The weights are loaded, so that what is wrong with them shows before a run begins. Raises
-        ConfigError where CUDA was asked for and is not there, WeightsError for broken weights.
+        The device is not replaced: ``auto`` means the GPU of the process that computes, if any.
+        The weights are loaded, so that errors in them show before a run begins. Raises ConfigError
+        for a GPU that is not there or a precision that this processor does not compute in,
+        WeightsError for broken weights.
         """
         from . import runtime
 
@@ -171,7 +175,7 @@ class UNetPredictor:
         return twin
 
     def settings(self) -> Mapping[str, Any]:
-        """Return what else changes the scores; part of the job digest."""
+        """Return the settings that change the scores; part of the job digest."""
         return {"precision": self.precision}
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -179,20 +183,40 @@ class UNetPredictor:
 
         The scores' first voxel lies one halo inside the input's first. Raises MemoryError where
         the tile does not fit the device, ConfigError for a shape that the network does not take,
-        WeightsError where the weights are no longer the ones that were planned with.
+        WeightsError where the weights changed since the predictor was made.
         """
         from . import runtime
 
-        return runtime.predict(self, x_nczyx)
+        if x_nczyx.ndim != 5 or x_nczyx.shape[1] != self.in_channels:
+            raise ConfigError(
+                f"tiles of shape {x_nczyx.shape}: expected (n, {self.in_channels}, z, y, x); the "
+                f"weights have {self.in_channels} input channel(s)"
+            )
+        device = runtime.settle_device(self.device)
+        precision = runtime.settle_precision(self.precision, device)
+        model = runtime.loaded_model(self.weights_uri, self.digest, str(device), precision)
+        images = x_nczyx if self.config.dims == 3 else _slices(x_nczyx)
+        together = self.images_together(images.shape[2:], images=len(images))
+        scores = runtime.probabilities(model, images, together=together)
+        if self.config.dims == 3:
+            return scores
+        n, _, z, *_ = x_nczyx.shape
+        return scores.reshape(n, z, *scores.shape[1:]).swapaxes(1, 2)
 
     def _split(self, shape_zyx: Sequence[int]) -> tuple[int, tuple[int, ...]]:
         """Return how many images a (z, y, x) shape is, and the shape of one of them."""
         shape = tuple(int(size) for size in shape_zyx)
         if len(shape) != 3:
-            raise ConfigError(f"shape {shape} has {len(shape)} axes: give (z, y, x)")
+            raise ConfigError(f"shape {shape} has {len(shape)} axes: expected (z, y, x)")
         return (shape[0], shape[1:]) if self.config.dims == 2 else (1, shape)
 
     def _zyx(self, own: Sequence[int], *, planar: int) -> tuple[int, int, int]:
         """Return ``own`` per axis (z, y, x), with ``planar`` in z for a 2-D network."""
         z, y, x = own if self.config.dims == 3 else (planar, *own)
         return z, y, x
+
+
+def _slices(x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return every slice as an image of its own: (n * z, c, y, x)."""
+    n, channels, z, y, x = x_nczyx.shape
+    return x_nczyx.swapaxes(1, 2).reshape(n * z, channels, y, x)

@@ -1,11 +1,11 @@
-"""The part of the predictor that needs torch: device, precision, the loaded model, the batches."""
+"""The part of the predictor that needs torch: device, precision, the loaded model, batches."""
 
 from __future__ import annotations
 
 import os
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,40 +15,24 @@ from pipeline.base.errors import ConfigError, WeightsError
 
 from ..network.model import UNet
 from ..weights.file import load_weights
-
-if TYPE_CHECKING:
-    from .predictor import UNetPredictor
+from .cpu_features import onednn_is_limited
 
 THREADS_VARIABLE = "OVERTILE_TORCH_THREADS"
 MODELS_KEPT = 2
 _LOADING = threading.Lock()
 
 
-def predict(predictor: UNetPredictor, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities of ``UNetPredictor.__call__``."""
-    config = predictor.config
-    if x_nczyx.ndim != 5 or x_nczyx.shape[1] != config.in_channels:
-        raise ConfigError(
-            f"tiles of shape {x_nczyx.shape}: give (n, {config.in_channels}, z, y, x), "
-            f"the weights have {config.in_channels} input channel(s)"
-        )
-    if config.dims == 3:
-        return _in_sub_batches(predictor, x_nczyx)
-    n, channels, z, y, x = x_nczyx.shape
-    images_ncyx = np.moveaxis(x_nczyx, 2, 1).reshape(n * z, channels, y, x)
-    scores_ncyx = _in_sub_batches(predictor, images_ncyx)
-    return np.moveaxis(scores_ncyx.reshape(n, z, *scores_ncyx.shape[1:]), 1, 2)
+def probabilities(
+    model: UNet, images: NDArray[np.float32], *, together: int
+) -> NDArray[np.float32]:
+    """Return the softmax over classes (n, classes, *output) of images (n, channels, *input).
 
-
-def _in_sub_batches(predictor: UNetPredictor, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return probabilities (n, classes, *output) of images (n, channels, *input)."""
-    shape = images.shape[2:]
-    out_shape = predictor.config.output_shape(shape)
-    device = settle_device(predictor.device)
-    precision = settle_precision(predictor.precision, device)
-    model = loaded_model(predictor.weights_uri, predictor.digest, str(device), precision)
-    scores = np.empty((len(images), predictor.config.classes, *out_shape), np.float32)
-    together = predictor.images_together(shape, images=len(images))
+    together: images that go through the network at once. Raises MemoryError where these do not fit
+    the device, ConfigError for a shape that the network does not take.
+    """
+    config = model.config
+    out_shape = config.output_shape(images.shape[2:])
+    scores = np.empty((len(images), config.classes, *out_shape), np.float32)
     for start in range(0, len(images), together):
         part = slice(start, start + together)
         scores[part] = _probabilities(model, images[part])
@@ -75,7 +59,7 @@ def _probabilities(model: UNet, images: NDArray[np.float32]) -> NDArray[np.float
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch ran out of memory; on the CPU it says so in words only."""
+    """Return whether torch ran out of memory; on the CPU only the message shows it."""
     words = ("DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
@@ -83,7 +67,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def loaded_model(uri: str, digest: str, device: str, precision: str) -> UNet:
     """Return the model, loaded once per process however many threads ask.
 
-    Raises WeightsError where the file is no longer the one with this digest.
+    Raises WeightsError where the file at ``uri`` no longer has this digest.
     """
     with _LOADING:
         return _load(uri, digest, device, precision)
@@ -120,8 +104,8 @@ def settle_device(device: str) -> torch.device:
     settled = torch.device(device)
     if settled.type == "cuda" and (settled.index or 0) >= gpus:
         raise ConfigError(
-            f"device {device!r} was asked for, and torch {torch.__version__} sees {gpus} GPU(s) "
-            "here: start workers where there is one, or ask for device 'auto' or 'cpu'"
+            f"device {device!r} is not available: torch {torch.__version__} sees {gpus} GPU(s) on "
+            "this machine; start workers on a machine with a GPU, or use device 'auto' or 'cpu'"
         )
     return settled
 
@@ -134,26 +118,52 @@ def device_memory_bytes() -> int:
 
 
 def settle_precision(precision: str, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Return what ``auto`` is on this device: bf16 where it is native, else fp32."""
+    """Return the precision in which this device computes: ``auto`` is bf16 where it is native.
+
+    Raises ConfigError for bf16 on a processor that torch has no bfloat16 convolutions for.
+    """
     if precision == "auto":
         return "bf16" if has_native_bf16(device) else "fp32"
-    return "bf16" if precision == "bf16" else "fp32"
+    if precision != "bf16":
+        return "fp32"
+    if not has_bf16_convolutions(device):
+        raise ConfigError(
+            "precision bf16: torch has no bfloat16 convolutions for this processor (on x86 they "
+            "need AVX-512); emulated, they take 20 times as long as float32 and 8 times the "
+            "memory: use precision auto or fp32"
+        )
+    return "bf16"
 
 
 def has_native_bf16(device: torch.device) -> bool:
-    """Return whether the device multiplies bfloat16 in hardware; emulated, it would be slower."""
+    """Return whether the device multiplies bfloat16 in hardware, where it is faster than fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return _cpu_says("_is_avx512_bf16_supported") or _cpu_says("_is_amx_tile_supported")
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(map(_cpu_says, asked)) and not onednn_is_limited() and has_bf16_convolutions(device)
+
+
+def has_bf16_convolutions(device: torch.device) -> bool:
+    """Return whether torch has bfloat16 convolutions for the device, be they fast or not.
+
+    On a processor they are oneDNN's, from AVX-512 on. Without the bfloat16 instructions they take
+    1.5 to 2.4 times as long as float32 (torch 2.13, ``ONEDNN_MAX_CPU_ISA=AVX512_CORE``). On AVX2
+    torch falls back to its own loops: 20 times as long, and 7.8 times the memory that is stated.
+    """
+    if device.type == "cuda":
+        return True
+    # Private, as are all of torch's questions about the processor; it is there since torch 1.12.
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(ask()) if ask is not None else _cpu_says("_is_avx512_bf16_supported")
 
 
 def _cpu_says(question: str) -> bool:
-    """Ask torch about the CPU; the questions are private, and differ from release to release."""
+    """Ask torch about the processor; the questions are private, and differ between releases."""
     ask = getattr(torch.cpu, question, None)
     return bool(ask()) if callable(ask) else False
 
 
 def _thread_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{THREADS_VARIABLE} is {text!r}: give a number of threads, 1 or more")
+        raise ConfigError(f"{THREADS_VARIABLE} is {text!r}: expected an integer of at least 1")
     return int(text)

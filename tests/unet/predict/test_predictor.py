@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,13 @@ PLANAR = UNetConfig(base_channels=4, levels=3, classes=3, in_channels=2)
 SOLID = UNetConfig(dims=3, base_channels=2, levels=2, pooling=((1, 2, 2),))
 GPU = torch.cuda.is_available()
 no_gpu = pytest.mark.skipif(GPU, reason="holds where there is no GPU")
+has_bf16 = pytest.mark.skipif(
+    not runtime.has_bf16_convolutions(torch.device("cpu")),
+    reason="torch has no bfloat16 convolutions for this processor: precision bf16 is refused here",
+)
+on_x86 = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="oneDNN is held to older instructions on x86 only"
+)
 
 Weights = Callable[..., Path]
 
@@ -91,6 +99,7 @@ def test_read_only_and_scattered_tiles_give_the_same_scores(weights_file: Weight
     assert np.array_equal(predictor(scattered), scores)
 
 
+@has_bf16
 @pytest.mark.parametrize("config", [PLANAR, SOLID], ids=["2-D", "3-D"])
 def test_bf16_stays_near_fp32(weights_file: Weights, config: UNetConfig) -> None:
     path = weights_file(config)
@@ -179,11 +188,11 @@ def test_tiles_that_do_not_fit_the_network_are_refused(weights_file: Weights) ->
     for shape, reason in [
         ((1, 2, z, y + 1, x), "axis 0"),
         ((1, 1, z, y, x), "2 input channel"),
-        ((2, z, y, x), r"give \(n, 2, z, y, x\)"),
+        ((2, z, y, x), r"expected \(n, 2, z, y, x\)"),
     ]:
         with pytest.raises(ConfigError, match=reason):
             predictor(tiles(shape))
-    with pytest.raises(ConfigError, match=r"give \(z, y, x\)"):
+    with pytest.raises(ConfigError, match=r"expected \(z, y, x\)"):
         predictor.flops((4, 4))
 
 
@@ -191,7 +200,7 @@ def test_tiles_that_do_not_fit_the_network_are_refused(weights_file: Weights) ->
 def test_unknown_precisions_and_devices_are_refused_at_once(
     weights_file: Weights, options: dict[str, str]
 ) -> None:
-    with pytest.raises(ConfigError, match="give"):
+    with pytest.raises(ConfigError, match="expected auto"):
         UNetPredictor(weights_file(PLANAR), **options)  # type: ignore[arg-type]
 
 
@@ -210,6 +219,7 @@ def test_auto_is_bf16_where_the_device_has_it(
     weights_file: Weights, monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
     monkeypatch.setattr(runtime, "has_native_bf16", lambda _device: native)
+    monkeypatch.setattr(runtime, "has_bf16_convolutions", lambda _device: True)
     predictor = UNetPredictor(weights_file(PLANAR))
     assert predictor.settings() == {"precision": "auto"}
     settled = predictor.settled()
@@ -310,12 +320,46 @@ def test_auto_takes_the_memory_of_what_it_is_on_this_machine(
     assert auto.memory_bytes((1, 512, 512)) == stated.memory_bytes((1, 512, 512))
 
 
-def test_what_the_processor_says_is_what_torch_asks_of_it() -> None:
+def test_the_processor_s_flags_and_torch_agree_on_bf16() -> None:
     assert processor_has_bf16() == runtime.has_native_bf16(torch.device("cpu"))
 
 
+@on_x86
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE"])
+def test_auto_is_fp32_where_onednn_is_held_to_older_instructions(isa: str) -> None:
+    command = """
+import torch
+from unet.predict import cpu_features, runtime
+cpu = torch.device("cpu")
+print(cpu_features.processor_has_bf16(), runtime.settle_precision("auto", cpu))
+"""
+    assert python(command, ONEDNN_MAX_CPU_ISA=isa) == "False fp32"
+
+
+@on_x86
+@pytest.mark.parametrize("use", ["predictor.settled()", "predictor(x)"])
+def test_bf16_is_refused_where_torch_has_no_bfloat16_convolutions(
+    weights_file: Weights, use: str
+) -> None:
+    command = f"""
+import numpy as np
+from pipeline.base.errors import ConfigError
+from unet import UNetPredictor
+predictor = UNetPredictor({str(weights_file(SOLID))!r}, precision="bf16", device="cpu")
+x = np.zeros((1, 1, *predictor.input_shape((2, 2, 2))), np.float32)
+try:
+    {use}
+except ConfigError as error:
+    print(error)
+"""
+    line = python(command, ONEDNN_MAX_CPU_ISA="AVX2")
+    assert line.startswith("precision bf16: torch has no bfloat16 convolutions")
+    assert line.endswith("use precision auto or fp32")
+    assert "\n" not in line
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=has_bf16)])
 def test_the_stated_memory_covers_the_measured_peak(weights_file: Weights, precision: str) -> None:
     path = weights_file(UNetConfig(dims=3, base_channels=8, levels=3))
     command = f"""
