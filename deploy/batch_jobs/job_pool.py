@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.text import clock_text
 
-from ..clusters.units import clock
 from .batch_system import BatchSystem, end_of_log
 from .drain import LEFT_TOPIC
 from .pool_policy import JobRecord, WorkerSeen, next_steps, wanted_jobs
@@ -137,7 +137,7 @@ class Keeper(threading.Thread):
         it. One alone may have been slow.
         """
         new, self._left = left[self._left :], len(left)
-        walltime, drain_s = clock(self._job.walltime_s), self._job.margin_s
+        walltime, drain_s = clock_text(self._job.walltime_s), self._job.margin_s
         for one in new:
             ran_s = one["ran_s"]
             in_vain = not one["done"] and ran_s >= IN_VAIN * one["life_s"]

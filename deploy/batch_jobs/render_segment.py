@@ -15,9 +15,9 @@ from functools import cache
 from importlib.resources import files
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.text import clock_text
 
 from ..clusters.spec import ClusterSpec, JobSpec
-from ..clusters.units import clock
 from .quoting import word_with_variables
 from .render_workers import module_load
 
@@ -125,7 +125,7 @@ def _options(submission: Submission, log: str, nodes: int) -> list[str]:
         "--ntasks-per-node=1",
         f"--cpus-per-task={job.cpus_per_job}",
         f"--mem={-(-job.memory_per_job_bytes // 2**20)}M",
-        f"--time={clock(job.walltime_s)}",
+        f"--time={clock_text(job.walltime_s)}",
         f"--output={shlex.quote(folder)}/{log}",
         "--open-mode=append",
         "--requeue",

@@ -14,9 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.text import clock_text
+
 from ..clusters.local import KEPT_MEMORY, torch_threads
 from ..clusters.spec import CLOSE_S, ClusterSpec, JobSpec
-from ..clusters.units import clock
 from ..ranks.turns import DEVICE
 from .quoting import word_with_variables, words
 
@@ -146,7 +147,7 @@ def _slurm(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
         "account": job.account and shlex.quote(job.account),
         "job_cpu": job.cpus_per_job,
         "job_mem": f"{-(-job.memory_per_job_bytes // 2**20)}M",
-        "walltime": clock(job.walltime_s),
+        "walltime": clock_text(job.walltime_s),
     }
     return special, [f"--output={logs}/%x-%j.log", *given]
 
@@ -157,7 +158,7 @@ def _lsf(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
         "ncpus": job.cpus_per_job,
         "mem": job.memory_per_job_bytes,
         "lsf_units": "mb",
-        "walltime": clock(job.walltime_s + 59)[:-3],  # LSF counts minutes
+        "walltime": clock_text(job.walltime_s + 59)[:-3],  # LSF counts minutes
         "use_stdin": True,
     }
     gpus = [f'-gpu "num={job.gpus_per_job}"'] if job.gpus_per_job else []
@@ -170,7 +171,7 @@ def _pbs(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
     special = {
         "account": job.account and shlex.quote(job.account),
         "resource_spec": chunk + (f":ngpus={job.gpus_per_job}" if job.gpus_per_job else ""),
-        "walltime": clock(job.walltime_s),
+        "walltime": clock_text(job.walltime_s),
     }
     return special, ["-S /bin/bash", "-j oe", f"-o {logs}/"]
 
@@ -178,7 +179,7 @@ def _pbs(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
 def _sge(job: JobSpec, logs: str) -> tuple[dict[str, Any], list[str]]:
     special = {
         "project": job.account and shlex.quote(job.account),
-        "walltime": clock(job.walltime_s),
+        "walltime": clock_text(job.walltime_s),
     }
     several = [f"-pe {shlex.quote(job.parallel_environment)} {job.cpus_per_job}"]
     gpus = [f"-l gpu={job.gpus_per_job}"] if job.gpus_per_job else []

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, get_args
 
 from pipeline.base.errors import ClusterError
-
-from .units import clock
+from pipeline.base.text import clock_text
 
 JobKind: TypeAlias = Literal["slurm", "lsf", "pbs", "sge"]
 StartedKind: TypeAlias = Literal["local", "cuda", JobKind]
@@ -89,9 +88,9 @@ class JobSpec:
             )
         if self.walltime_s < self.margin_s + START_S:
             raise ClusterError(
-                f"walltime {clock(self.walltime_s)} leaves no time for a block: workers take none "
-                f"in its last {self.margin_s:.0f} s (drain_s) and need {START_S:.0f} s to start; "
-                "ask for a longer walltime"
+                f"walltime {clock_text(self.walltime_s)} leaves no time for a block: workers "
+                f"take none in its last {self.margin_s:.0f} s (drain_s) and need {START_S:.0f} s "
+                "to start; ask for a longer walltime"
             )
         if self.gpus_per_job and self.workers_per_job not in (None, self.gpus_per_job):
             raise ClusterError(

@@ -43,13 +43,3 @@ def size_bytes(text: str) -> int:
     if match and match[2] in _BYTES:
         return round(float(match[1]) * _BYTES[match[2]])
     raise ClusterError(f"memory {text!r}: say it like 32GiB or 500MB")
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as batch systems write it.
-
-    >>> clock(5400)
-    '01:30:00'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"

@@ -7,7 +7,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..text.terminal import counted, say
+from pipeline.base.text import counted
+
+from ..text.terminal import say
 
 if TYPE_CHECKING:
     from deploy.named_clusters.status import ClusterLook

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import PlanError
+from pipeline.base.text import counted
 
-from ..text.terminal import counted, say
+from ..text.terminal import say
 from . import segment as cli_segment
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..text.terminal import counted, duration_text, rate_text
+from pipeline.base.text import aligned_rows, counted, duration_text, rate_text, voxel_rate_text
 
 if TYPE_CHECKING:
     from pipeline.ledger.status import RunStatus, ShareStatus
@@ -34,9 +34,7 @@ def run(options: argparse.Namespace) -> None:
 
 def status_text(status: RunStatus, *, now: datetime) -> str:
     """Return how far an output is, for a person."""
-    rows = [("", status.output), *_rows(status, now)]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    return aligned_rows([("", status.output), *_rows(status, now)])
 
 
 def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
@@ -50,9 +48,9 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
     if status.set_aside:
         rows.append(("set aside", _set_aside_text(status)))
     if (speed := status.blocks_per_s) is not None:
-        voxels = rate_text(figures.voxels / figures.seconds / 1e6)
+        voxels = voxel_rate_text(figures.voxels / figures.seconds)
         each = " of a share" if len(status.shares) > 1 else ""
-        rows.append(("speed", f"{rate_text(speed)} blocks/s, {voxels} Mvoxel/s{each}"))
+        rows.append(("speed", f"{rate_text(speed)} blocks/s, {voxels}{each}"))
         rows.append(("computed", f"{figures.voxels:,} voxels in {duration_text(figures.seconds)}"))
     if status.seconds_left:
         at_once = ", all shares at once" if len(status.shares) > 1 else ""

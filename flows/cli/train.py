@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from pipeline.base.errors import RunStoppedError, TrainingError
+from pipeline.base.text import counted
 
 from ..signals.interrupted import interrupted
-from ..text.terminal import counted, say
+from ..text.terminal import say
 from .arguments import checked, number_or_name, slices
 
 

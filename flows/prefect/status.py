@@ -7,8 +7,8 @@ from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.exceptions import ObjectNotFound
 
 from pipeline.base.errors import RunError
+from pipeline.base.text import counted
 
-from ..text.terminal import counted
 from .background import Part, find_kept, log_of
 from .down import runs_at_work
 from .server import find_server, open_client, server_url

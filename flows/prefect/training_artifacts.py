@@ -24,9 +24,9 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from pipeline.base.text import duration_text, markdown_table, rate_text
 from pipeline.report.pictures import png_bytes, read_picture, smaller
 
-from ..text.terminal import duration_text, rate_text
 from ..training.progress import Pace, message_text
 from .artifacts import UPDATE_EVERY_S
 
@@ -151,12 +151,13 @@ def figures_markdown(
         rows.append(("resumptions", f"{resumptions}; the last: {last['resumed']['why']}"))
     if turn := last.get("turn"):
         rows.append(("turns", message_text(turn)))
-    return _table(rows or [("state", "waiting for the workers")])
+    return markdown_table(rows or [("state", "waiting for the workers")])
 
 
 def validation_markdown(message: dict[str, Any], *, names: Sequence[str]) -> str:
     """Return a validation's picture and scores; without the picture where it is not to be had."""
-    title, table = f"### Validation at step {message['step']}", _table(_scores(message, names))
+    title = f"### Validation at step {message['step']}"
+    table = markdown_table(_scores(message, names))
     try:
         picture = smaller(read_picture(Path(message["picture"])), width=PICTURE_WIDTH)
     except OSError as error:
@@ -171,11 +172,6 @@ def _scores(message: dict[str, Any], names: Sequence[str]) -> list[tuple[str, st
     for name, iou, dice in zip(names, message["iou"], message["dice"], strict=True):
         rows.append((f"IoU, Dice of {name}", f"{iou:.3f}, {dice:.3f}"))
     return rows
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    cells = (f"| {name} | {value.replace('|', '∣')} |" for name, value in rows)
-    return "\n".join(["| | |", "|---|---|", *cells])
 
 
 def _id(artifact: object) -> UUID:

@@ -18,8 +18,7 @@ from runpy import run_path
 from typing import Any
 
 from deploy.preflight.findings import Answers, Check, Finding, failures, grouped, named
-
-from ..text.plan import size_text
+from pipeline.base.text import size_text
 
 SMI_S = 5.0
 _CUDA = "'overtile[cuda]', or 'overtile[cuda12]' for CUDA 12"

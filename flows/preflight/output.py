@@ -168,7 +168,7 @@ def free_room(output: str) -> dict[str, int | None] | None:
 
 def room_findings(bytes_planned: int, files_planned: int, answers: Answers) -> Iterator[Finding]:
     """Yield where there is too little room; the least that any worker sees counts."""
-    from ..text.plan import size_text
+    from pipeline.base.text import size_text
 
     rooms: list[dict[str, Any]] = [room for room in answers.values() if isinstance(room, dict)]
     if not rooms:

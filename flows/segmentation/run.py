@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy import ClusterSpec, open_cluster
-from pipeline.base.geometry import shape_text
+from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun, complete
@@ -13,7 +13,7 @@ from pipeline.volume.intensity import MEASURED_KINDS
 from ..options.segment import SegmentOptions
 from ..preflight.checks import check_before_start
 from ..signals.drain import Drain
-from ..text.terminal import counted, duration_text, rate_text, say, shown
+from ..text.terminal import say, shown
 
 
 def run_segmentation(
@@ -79,7 +79,7 @@ def say_result(run: SegmentRun) -> None:
         earlier = f", {run.resumed_blocks} by earlier runs" if run.resumed_blocks else ""
         say(
             f"done: {counted(total, 'block')}{earlier}; {figures.voxels:,} voxels in "
-            f"{duration_text(figures.seconds)}, {rate_text(speed)} Mvoxel/s"
+            f"{duration_text(figures.seconds)}, {voxel_rate_text(speed)}"
         )
     if bad := run.figures.bad_voxels:
         say(f"warning: {bad:,} voxels of the input are NaN or infinite: read as 0")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.base.geometry import shape_text
 from pipeline.base.store_errors import redacted
+from pipeline.base.text import aligned_rows, flops_text, shape_text, size_text
 from pipeline.ledger.ledger import blocks_done
 from pipeline.segmentation.prepare import Prepared
 
@@ -15,32 +15,6 @@ UNITS = {
     "nanometer": "nm", "angstrom": "Å",
 }  # fmt: skip
 """Units of length that OME-Zarr names, as they are written."""
-
-
-def size_text(size_bytes: float) -> str:
-    """Return bytes as a person reads them.
-
-    >>> size_text(8 * 2**30)
-    '8.0 GiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size_bytes < 1024 or unit == "TiB":
-            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    raise AssertionError
-
-
-def flops_text(flops: float) -> str:
-    """Return operations as a person reads them.
-
-    >>> flops_text(3.07e12)
-    '3.07 TFLOP'
-    """
-    for unit in ("", "k", "M", "G", "T", "P", "E"):
-        if flops < 1000 or unit == "E":
-            return f"{flops:.3g} {unit}FLOP"
-        flops /= 1000
-    raise AssertionError
 
 
 def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
@@ -69,8 +43,8 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("regions", f"{budget.regions:,}"),
         ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels"),
         ("halo, divisor", f"{shape_text(plan.halo.low)}, {shape_text(plan.divisor)}"),
-        ("read", f"{size_text(budget.bytes_read)}"),
-        ("read in whole chunks", f"{size_text(budget.bytes_read_in_whole_chunks)}"),
+        ("read", size_text(budget.bytes_read)),
+        ("read in whole chunks", size_text(budget.bytes_read_in_whole_chunks)),
         ("read amplification", f"{budget.read_amplification:.2f} from the store"),
         ("", f"{budget.tile_amplification:.2f} into the network"),
         ("written", f"{size_text(budget.bytes_written)} before compression"),
@@ -131,10 +105,8 @@ def unit_text(unit: str) -> str:
 
 def plan_text(prepared: Prepared) -> str:
     """Return the plan as aligned lines."""
-    rows = plan_rows(prepared)
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    return "\n".join([*lines, *(f"note: {note}" for note in prepared.notes)])
+    notes = (f"note: {note}" for note in prepared.notes)
+    return "\n".join([aligned_rows(plan_rows(prepared)), *notes])
 
 
 def plan_json(prepared: Prepared) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import indent
 
-from pipeline.base.geometry import shape_text
+from pipeline.base.text import aligned_figures, markdown_table, shape_text
 from pipeline.evaluation.confusion import ConfusionMatrix
 from pipeline.evaluation.result import BEST_OF, Evaluation, Layer, present_classes
 
@@ -32,21 +33,13 @@ class FigureTable:
 
     def lines(self) -> Iterator[str]:
         """Yield aligned lines."""
-        every = (self.header, *self.rows)
-        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
         yield self.title
-        for row in every:
-            first = row[0].ljust(widths[0])
-            rest = [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
-            yield "  " + "  ".join((first, *rest)).rstrip()
+        yield indent(aligned_figures((self.header, *self.rows)), "  ")
 
     def markdown(self) -> Iterator[str]:
         """Yield the lines of a markdown table."""
         yield f"**{self.title}**\n"
-        yield _markdown_row(self.header)
-        yield _markdown_row(("---", *["---:"] * (len(self.header) - 1)))
-        yield from map(_markdown_row, self.rows)
-        yield ""
+        yield markdown_table(self.rows, header=self.header, figures=True) + "\n"
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
@@ -191,7 +184,3 @@ def _thresholds(evaluation: Evaluation) -> FigureTable:
     return FigureTable(
         title="by threshold of the score", header=("threshold", *columns), rows=tuple(rows)
     )
-
-
-def _markdown_row(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

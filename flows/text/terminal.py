@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pipeline.base.text import counted, duration_text, rate_text, voxel_rate_text
+
 if TYPE_CHECKING:
     from pipeline.segmentation.progress import Progress
     from pipeline.segmentation.run import SegmentRun
@@ -25,31 +27,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def duration_text(seconds: float) -> str:
-    """Return seconds as a person reads them.
-
-    >>> duration_text(3725)
-    '1 h 02 min'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things as a person says it.
-
-    >>> counted(1, "block"), counted(12, "block")
-    ('1 block', '12 blocks')
-    """
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 def progress_text(progress: Progress) -> str:
     """Return one plain line: how far, how fast, how long still."""
-    line = f"{progress.done}/{counted(progress.blocks, 'block')}"
+    line = f"{progress.done:,}/{counted(progress.blocks, 'block')}"
     if progress.set_aside:
         line += f", {progress.set_aside} set aside"
     if progress.stage == "done":
@@ -65,18 +45,9 @@ def progress_text(progress: Progress) -> str:
     left = (progress.blocks - progress.done) * seconds / done_here
     return line + (
         f", {rate_text(done_here / seconds)} blocks/s, "
-        f"{rate_text(progress.voxels_done / seconds / 1e6)} Mvoxel/s, "
+        f"{voxel_rate_text(progress.voxels_done / seconds)}, "
         f"{duration_text(left)} left"
     )
-
-
-def rate_text(rate: float) -> str:
-    """Return a rate with two digits that say something, however slow it is.
-
-    >>> rate_text(12.34), rate_text(0.00346)
-    ('12.34', '0.0035')
-    """
-    return f"{rate:.2f}" if rate >= 0.1 else f"{rate:.2g}"
 
 
 @contextmanager

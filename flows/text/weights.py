@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.base.geometry import shape_text
+from pipeline.base.text import aligned_rows, shape_text, size_text
 from unet import WeightsInfo
-
-from .plan import size_text
 
 
 def weights_json(info: WeightsInfo) -> dict[str, Any]:
@@ -49,8 +47,7 @@ def weights_text(info: WeightsInfo) -> str:
     if config.tile_dependent_layers:
         rows.append(("seams", f"{', '.join(config.tile_dependent_layers)}: tiled is not whole"))
     rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    return aligned_rows(rows)
 
 
 def _plain(value: Any) -> str:

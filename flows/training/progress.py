@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.base.geometry import shape_text
+from pipeline.base.text import counted, duration_text, rate_text, shape_text
 
-from ..text.terminal import BAR_COLUMNS, counted, duration_text, rate_text, say
+from ..text.terminal import BAR_COLUMNS, say
 from .event_file import tensorboard_is_installed
 from .logs import Listener
 from .prepare import PreparedTraining

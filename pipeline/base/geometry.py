@@ -21,15 +21,6 @@ def round_up(size: int, step: int) -> int:
     return -(-size // step) * step
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """Return ``shape`` as a person writes it.
-
-    >>> shape_text((64, 256, 256))
-    '64×256×256'
-    """
-    return "×".join(str(size) for size in shape)
-
-
 @dataclass(frozen=True, slots=True)
 class Box:
     """A half-open box of voxels: ``start`` is inside, ``stop`` is not. May lie outside a volume."""

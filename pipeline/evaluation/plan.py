@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import PlanError, VolumeError
-from ..base.geometry import Box, shape_text
+from ..base.geometry import Box
 from ..base.store_errors import redacted
 from ..base.stores import joined, normalised_uri, read_node
+from ..base.text import shape_text
 from ..output.guard import RUN_GROUP
 from ..volume.ome_read import ome_attributes, parse_multiscale
 from ..volume.volume import VolumeSource, find_volume

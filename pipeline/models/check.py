@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import ConfigError, OvertileError
-from ..base.geometry import Box, Halo, Shape, round_up, shape_text
+from ..base.geometry import Box, Halo, Shape, round_up
+from ..base.text import shape_text
 from ..planning.blocks import BlockPlan, tile_input
 from ..volume.mirror import read_mirrored
 from .protocol import Predictor

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import ConfigError
-from ..base.geometry import round_up, shape_text
+from ..base.geometry import round_up
+from ..base.text import shape_text
 
 ZYX: TypeAlias = tuple[int, int, int]
 

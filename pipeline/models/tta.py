@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import ConfigError
-from ..base.geometry import round_up, shape_text
+from ..base.geometry import round_up
+from ..base.text import shape_text
 from .protocol import Predictor
 
 Tta: TypeAlias = Literal["none", "rotations", "full"]

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..base.errors import PlanError
-from ..base.geometry import Box, Halo, Shape, round_up, shape_text
+from ..base.geometry import Box, Halo, Shape, round_up
+from ..base.text import shape_text
 
 InputShape: TypeAlias = Callable[[Sequence[int]], Sequence[int]]
 """From the shape of a core to the smallest valid network input that covers it."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..base.errors import PlanError
-from ..base.geometry import Halo, Shape, round_up, shape_text
+from ..base.geometry import Halo, Shape, round_up
+from ..base.text import shape_text, size_text
 from .blocks import BlockPlan, check_multiple
 
 BLOCK_VOXELS = 2**24
@@ -197,7 +198,7 @@ def choose_tile(
         need = network.memory_bytes(_largest(smallest, shape))
         raise PlanError(
             f"the smallest tile of this network ({shape_text(smallest)}) needs "
-            f"{need / 2**20:.0f} MiB, {memory_bytes / 2**20:.0f} MiB were given: "
+            f"{size_text(need)}, {size_text(memory_bytes)} were given: "
             "give more memory or take a smaller network"
         )
     if min(_volume_flops(tile, shape, network) for tile in fitting) < SMALL_FLOPS:

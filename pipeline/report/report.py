@@ -9,13 +9,21 @@ from __future__ import annotations
 import base64
 import html
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from ..base.geometry import Shape, shape_text
+from ..base.geometry import Shape
+from ..base.text import (
+    duration_text,
+    markdown_table,
+    markdown_text,
+    rate_text,
+    shape_text,
+    size_text,
+    voxel_rate_text,
+)
 from .page import PAGE, STYLE
 from .seams import SeamStatistics
 
@@ -92,9 +100,12 @@ class RunFigures:
             ("blocks done", f"{self.blocks_done + self.blocks_done_before:,} of {self.blocks:,}"),
             ("of these by an earlier run", f"{self.blocks_done_before:,}"),
             ("blocks failed", ", ".join(self.failed_blocks) or "none"),
-            ("time", seconds_text(self.seconds)),
-            ("speed", f"{self.voxels_per_s / 1e6:.2f} Mvoxel/s, {self.blocks_per_s:.2f} blocks/s"),
-            ("read, written", f"{bytes_text(self.bytes_read)}, {bytes_text(self.bytes_written)}"),
+            ("time", duration_text(self.seconds)),
+            (
+                "speed",
+                f"{voxel_rate_text(self.voxels_per_s)}, {rate_text(self.blocks_per_s)} blocks/s",
+            ),
+            ("read, written", f"{size_text(self.bytes_read)}, {size_text(self.bytes_written)}"),
             ("NaN voxels in the input", f"{self.nan_voxels:,}"),
         ]
         return (Table(title="Run", rows=tuple(done)), self._time_table())
@@ -108,7 +119,7 @@ class RunFigures:
         }
         total = sum(phases.values())
         rows = [
-            (name, f"{seconds_text(s)} ({s / total if total else 0:.0%})")
+            (name, f"{duration_text(s)} ({s / total if total else 0:.0%})")
             for name, s in phases.items()
         ]
         return Table(title="Where the time of the workers' threads went, summed", rows=tuple(rows))
@@ -145,15 +156,14 @@ def to_markdown(report: Report, *, picture_link: Callable[[Picture], str] | None
     picture_link: gives the address of a picture; without it, pictures are embedded as data.
     """
     link = picture_link or data_uri
-    parts = [f"# {_markdown(report.title)}", _markdown(report.summary)]
-    parts += [f"> **Warning:** {_markdown(warning)}" for warning in report.warnings]
+    parts = [f"# {markdown_text(report.title)}", markdown_text(report.summary)]
+    parts += [f"> **Warning:** {markdown_text(warning)}" for warning in report.warnings]
     for picture in report.pictures:
         address = quote(link(picture), safe="/:?&=#%;,+@~!$*")
-        image = f"![{_markdown(picture.title)}]({address})"
-        parts += [f"## {_markdown(picture.title)}", image, _markdown(picture.caption)]
+        image = f"![{markdown_text(picture.title)}]({address})"
+        parts += [f"## {markdown_text(picture.title)}", image, markdown_text(picture.caption)]
     for table in report.tables:
-        rows = [f"| {_markdown(name)} | {_markdown(value)} |" for name, value in table.rows]
-        parts += [f"## {_markdown(table.title)}", "\n".join(["| | |", "|:--|:--|", *rows])]
+        parts += [f"## {markdown_text(table.title)}", markdown_table(table.rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -174,46 +184,12 @@ def data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(picture.png).decode()
 
 
-def bytes_text(size: int) -> str:
-    """Return a size as a person reads it.
-
-    >>> bytes_text(950), bytes_text(4_194_304)
-    ('950 B', '4.19 MB')
-    """
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.3g} PB"
-
-
-def seconds_text(seconds: float) -> str:
-    """Return a duration as a person reads it.
-
-    >>> seconds_text(4.26), seconds_text(125), seconds_text(7384)
-    ('4.3 s', '2 min 05 s', '2 h 03 min')
-    """
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def _value_text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, default=str, ensure_ascii=False)
     return str(value)
-
-
-def _markdown(text: str) -> str:
-    """Return ``text`` on one line, with every sign escaped that Markdown or HTML would take."""
-    one_line = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", one_line)
 
 
 def _html_picture(picture: Picture) -> str:

@@ -14,6 +14,7 @@ from ..base.errors import OvertileError, RunError
 from ..base.geometry import Box
 from ..base.store_errors import redacted
 from ..base.stores import open_array, open_group
+from ..base.text import counted, duration_text, voxel_rate_text
 from ..ledger.ledger import read_states
 from ..ledger.ownership import SHARDS, check_owner, owned_path
 from ..ledger.shares import share_figures
@@ -145,12 +146,12 @@ def _share_table(run: SegmentRun) -> tuple[Table, ...]:
     rows = []
     for state in read_states(run.job.output_uri):
         came_to = share_figures(group, state.number)
-        speed = came_to.voxels / max(came_to.seconds, 1e-9) / 1e6
+        speed = came_to.voxels / max(came_to.seconds, 1e-9)
         rows.append(
             (
                 f"{state.number} of {state.of}",
-                f"{state.done:,} blocks, {came_to.voxels:,} voxels, {came_to.seconds:,.1f} s, "
-                f"{speed:.2f} Mvoxel/s",
+                f"{counted(state.done, 'block')}, {came_to.voxels:,} voxels, "
+                f"{duration_text(came_to.seconds)}, {voxel_rate_text(speed)}",
             )
         )
     return (Table(title="Shares", rows=tuple(rows)),)

@@ -15,6 +15,7 @@ from ..base.errors import ClusterError, OutputError, PlanError, RunError, Volume
 from ..base.scheduling import run_all, workers_of
 from ..base.store_errors import redacted
 from ..base.stores import open_group, scheme_of
+from ..base.text import size_text
 from ..ledger.creation import CREATED, create_once, make_root
 from ..ledger.identity import Job, check_digest
 from ..ledger.ledger import Ledger, begin_run_group, make_states, run_attributes
@@ -92,7 +93,7 @@ def _check_memory(prepared: Prepared, client: Client) -> None:
         if need <= has:
             continue
         raise PlanError(
-            f"a worker would need {need / 2**30:.1f} GiB and has {has / 2**30:.1f} GiB: "
+            f"a worker would need {size_text(need)} and has {size_text(has)}: "
             "take fewer workers, smaller blocks (--block), or smaller tiles (--tile-memory)"
         )
 

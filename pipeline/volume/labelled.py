@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import VolumeError
-from ..base.geometry import Box, shape_text
+from ..base.geometry import Box
 from ..base.store_errors import explained
 from ..base.stores import joined
+from ..base.text import shape_text
 from .intensity import Intensity
 from .locate import locate
 from .mirror import read_mirrored

@@ -20,9 +20,10 @@ import zarr
 from numpy.typing import NDArray
 
 from ..base.errors import GeometryError, VolumeError
-from ..base.geometry import Box, shape_text
+from ..base.geometry import Box
 from ..base.store_errors import explained, redacted
 from ..base.stores import is_local, joined, open_array, open_group, open_store
+from ..base.text import shape_text
 from . import axes as axes_of
 from .locate import Located, locate
 from .selection import chosen_channels, chosen_time

@@ -11,8 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import zarr
 
-from flows.text.plan import flops_text, size_text
-from pipeline.base.geometry import shape_text
+from pipeline.base.text import flops_text, shape_text, size_text
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
 from unet import UNetPredictor

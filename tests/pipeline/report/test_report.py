@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -216,32 +216,6 @@ def test_a_resumed_run_counts_its_own_voxels_in_the_speed_and_all_blocks_as_done
     assert figures.voxels_per_s == 32
     assert figures.blocks_per_s == 0.5
     assert dict(figures.tables()[0].rows)["blocks done"] == "4 of 4"
-
-
-@given(st.integers(0, 10**18))
-@example(999)
-@example(1000)
-@example(999_499)
-@example(999_500)
-@example(1_050_000)
-def test_sizes_are_short_and_within_a_percent(size):
-    number, unit = report.bytes_text(size).split()
-    shown = float(number.replace(",", "")) * 1000 ** ["B", "kB", "MB", "GB", "TB", "PB"].index(unit)
-    assert shown == pytest.approx(size, rel=0.01)
-    assert len(number) <= 5
-
-
-@given(st.floats(0, 10**6))
-@example(59.94)
-@example(59.96)
-@example(119.7)
-@example(3599.6)
-def test_durations_are_within_a_minute_of_an_hour_and_never_show_sixty(seconds):
-    text = report.seconds_text(seconds)
-    units = {"h": 3600, "min": 60, "s": 1}
-    shown = sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+) (h|min|s)", text))
-    assert shown == pytest.approx(seconds, abs=60 if "h" in text else 0.55)
-    assert not re.search(r"\b60(\.0)? (s|min)", text)
 
 
 # Pictures
