@@ -1,6 +1,6 @@
 """Coarser levels of what was written: each shard has one writer here too.
 
-Scores are averaged. Classes take the most frequent value of the voxels that they stand for, and of
+Scores are averaged. Labels take the most frequent value of the voxels that they stand for, and of
 equally frequent ones the highest, so that thin structures stay visible; they are never averaged.
 """
 
@@ -83,27 +83,55 @@ def _chunks(shard: Box, chunk: Shape) -> Iterator[Box]:
 
 
 def reduced(values: NDArray[Any], factor: Shape, reduction: Reduction) -> NDArray[Any]:
-    """Return ``values`` with ``factor`` voxels per axis made one; the last may stand for fewer."""
-    windows = _windows(values, factor)
-    if reduction == "mean":
-        mean = np.nanmean(windows, axis=-1)
-        return (np.rint(mean) if values.dtype.kind in "iu" else mean).astype(values.dtype)
-    highest = int(values.max(initial=0))
-    best = np.zeros(windows.shape[:-1], values.dtype)
-    best_count = np.zeros(windows.shape[:-1], np.uint8)
-    for value in range(highest + 1):
-        count = (windows == value).sum(axis=-1, dtype=np.uint8)
-        better = count >= np.maximum(best_count, 1)
-        best[better] = value
-        best_count[better] = count[better]
-    return best
+    """Return ``values`` with ``factor`` voxels per axis reduced to one.
+
+    factor: 1 or 2 per axis. At the far edge of an odd axis a result stands for fewer voxels.
+    """
+    return mean(values, factor) if reduction == "mean" else majority(values, factor)
 
 
-def _windows(values: NDArray[Any], factor: Shape) -> NDArray[np.float32]:
-    """Return float32 (…, window): the voxels that each coarser voxel stands for, NaN where none."""
+def mean(values: NDArray[Any], factor: Shape) -> NDArray[Any]:
+    """Return the mean of each window in float32, rounded to the nearest integer for integers."""
     padding = [(0, -n % f) for n, f in zip(values.shape, factor, strict=True)]
     padded = np.pad(values.astype(np.float32), padding, constant_values=np.nan)
     split = [size for n, f in zip(padded.shape, factor, strict=True) for size in (n // f, f)]
     axes = len(factor)
     windows = padded.reshape(split).transpose([*range(0, 2 * axes, 2), *range(1, 2 * axes, 2)])
-    return windows.reshape(*windows.shape[:axes], -1)
+    means = np.nanmean(windows.reshape(*windows.shape[:axes], -1), axis=-1)
+    return (np.rint(means) if values.dtype.kind in "iu" else means).astype(values.dtype)
+
+
+def majority(labels: NDArray[Any], factor: Shape) -> NDArray[Any]:
+    """Return the most frequent label of each window; of equally frequent ones the highest.
+
+    Exact for integers of any width: labels are only compared. The edge is repeated where a window
+    is incomplete: this doubles every label of the window, so that the result stays the same.
+    """
+    padding = [(0, -n % f) for n, f in zip(labels.shape, factor, strict=True)]
+    padded = np.pad(labels, padding, mode="edge")
+    offsets = itertools.product(*map(range, factor))
+    ordered = _ordered([padded[_every(factor, start=offset)] for offset in offsets])
+    best = ordered[0].copy()
+    longest = run = np.ones(best.shape, np.uint8)
+    for before, label in itertools.pairwise(ordered):
+        run = np.where(label == before, run + np.uint8(1), np.uint8(1))
+        best = np.where(run >= longest, label, best)
+        longest = np.maximum(run, longest)
+    return best
+
+
+def _every(step: Shape, *, start: Shape) -> tuple[slice, ...]:
+    return tuple(slice(a, None, s) for a, s in zip(start, step, strict=True))
+
+
+def _ordered(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Sort voxel by voxel: the first array returned holds the lowest values, the last the highest.
+
+    An odd-even transposition sort of whole arrays: several times as fast as ``np.sort`` along an
+    axis of eight.
+    """
+    for turn in range(len(arrays)):
+        for i in range(turn % 2, len(arrays) - 1, 2):
+            one, other = arrays[i], arrays[i + 1]
+            arrays[i], arrays[i + 1] = np.minimum(one, other), np.maximum(one, other)
+    return arrays

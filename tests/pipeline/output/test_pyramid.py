@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -38,6 +38,27 @@ def test_classes_take_the_most_frequent_value_and_of_equals_the_highest(classes,
     assert result.dtype == np.uint8
     for place, voxels in windows(classes, factor):
         assert result[place] == majority(voxels)
+
+
+@st.composite
+def labels_of_any_width(draw):
+    """Return ids of one unsigned type, some equal and some apart by one at the limits of floats."""
+    dtype = draw(st.sampled_from([np.uint8, np.uint16, np.uint32, np.uint64]))
+    limit = int(np.iinfo(dtype).max)
+    near = [around + step for around in (2**24, 2**32, 2**53, limit) for step in (-2, -1, 0, 1)]
+    few = st.sampled_from([0, 1, *(n for n in near if 0 <= n <= limit)])
+    return draw(hnp.arrays(dtype, SHAPES, elements=few | st.integers(0, limit)))
+
+
+@given(labels_of_any_width(), FACTORS)
+@example(np.full((1, 2, 2), 2**24 + 1, np.uint32), (1, 2, 2))
+@example(np.full((2, 2, 2), 2**64 - 1, np.uint64), (2, 2, 2))
+@settings(max_examples=150, deadline=None)
+def test_ids_of_any_width_stay_exact_in_coarser_levels(ids, factor):
+    result = reduced(ids, factor, "majority")
+    assert result.dtype == ids.dtype
+    for place, voxels in windows(ids, factor):
+        assert int(result[place]) == majority(voxels)
 
 
 @given(hnp.arrays(np.uint8, SHAPES, elements=st.sampled_from([0, 1, 200, 255])), FACTORS)
