@@ -64,7 +64,7 @@ def test_text_and_json_state_the_budget_that_a_run_would_have(version, weights, 
     assert told["block"] == [64, 128, 128]
     assert told["grid"] == list(prepared.plan.grid)
     assert told["output"] == output
-    assert told["fate"] == "created"
+    assert told["output_action"] == "created"
     assert [image["name"] for image in told["images"]] == ["classes", "scores"]
     text, *_ = plan(*argv)
     rows = [line.split("  ", 1)[-1].strip() for line in text.splitlines()]
