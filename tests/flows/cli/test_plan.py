@@ -119,7 +119,7 @@ def test_the_password_of_an_address_is_not_printed(weights, lazy_volume):
 def test_planning_needs_no_torch_no_cluster_and_no_prefect(weights, lazy_volume):
     argv = ["plan", str(lazy_volume(300)), "out.zarr", "--weights", weights("3d")]
     code = (
-        "import sys; from flows.cli import main; main(sys.argv[1:]); "
+        "import sys; from flows.cli.main import main; main(sys.argv[1:]); "
         "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     ended = subprocess.run(

@@ -160,7 +160,7 @@ def test_it_is_read_through_every_store(finished, status):
 def test_it_starts_no_dask_and_no_torch_and_leaves_the_output_as_it_is(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     code = (
-        "import sys; from flows.cli import main; main(sys.argv[1:]); "
+        "import sys; from flows.cli.main import main; main(sys.argv[1:]); "
         "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     ended = subprocess.run(
