@@ -1,12 +1,12 @@
-"""What a training sample costs to deform and to weigh, as a share of the step that learns from it.
+"""The cost of a training sample's deformation and weight map, as a share of its training step.
 
     python -m benchmarks.augmentation_cost [--device cuda] [--threads N] [--rounds N] [--json FILE]
 
 One sample per step of the preset ``default``: a 2-D network of base 32 with four levels on 572²,
-and a 3-D one with three levels on 92³. Grey values and cells are synthetic, nothing is read. All
-parts are timed in turn, round after round in one process; prints medians and quartiles, and the
-share of a step that augmentation alone, and all of a sample's making take. In a training the
-samples are made by a thread of their own while the network computes.
+and a 3-D one with three levels on 92³. Grey values and cells are synthetic; nothing is read. All
+parts are interleaved in rounds in one process. Prints medians and quartiles, and the shares of a
+step that augmentation alone and the whole sample take. During a training a separate thread makes
+the samples while the network computes.
 """
 
 from __future__ import annotations
@@ -54,14 +54,16 @@ def cells(shape: tuple[int, ...]) -> np.ndarray:
 def parts_of(
     network: UNetConfig, shape: tuple[int, ...], *, device: str
 ) -> dict[str, Callable[[int], object]]:
-    """Return what a step is made of; each takes the number of the round."""
+    """Return the parts of a step as functions of the round's number."""
     dims, output = network.dims, network.output_shape(shape)
     config = AugmentConfig()
     around = margin(config, dims=dims, input_shape=shape)
     outer = tuple(n + 2 * m for n, m in zip(shape, around, strict=True))
     image = torch.rand(1, 1, *outer, device=device)
     ids = torch.from_numpy(cells(outer))[None].to(device)
-    grown = tuple(n + 2 for n in output)  # a boundary is seen from both of its sides
+    grown = tuple(
+        n + 2 for n in output
+    )  # one voxel more on each side: a boundary depends on its neighbours
     learner = Learner(network, preset("default"), device=device)
 
     def deform(number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,7 +127,7 @@ def figures(times: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Describe the machine of the figures."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,7 +1,7 @@
 """The network over the tiles of a volume in memory: what a pipeline around it is measured against.
 
-No store, no scheduler, a mirrored edge made beforehand; bfloat16, channels-last, classes into an
-array. Processes share the tiles out in turn; each has passed one tile before the clock runs.
+No store and no scheduler; the edge is mirrored beforehand; bfloat16, channels-last, classes go into
+an array. The tiles are dealt out to the processes; each predicts one tile before the clock starts.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from unet import load_weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BareLoop:
-    """What each process is told."""
+    """What each process receives."""
 
     weights: str
     raw: str
     """A .npy file, uint8 (z, y, x)."""
     core: tuple[int, int, int]
-    """Voxels that one pass gives."""
+    """Output voxels of one forward pass."""
     processes: int
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What the processes are told beside."""
+    """Environment variables to set for the processes."""
 
 
 def tiles(shape: Sequence[int], core: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return where the cores start, on the grid of the core's own size."""
+    """Return the first voxel of every core, on a grid of the core's size."""
     z, y, x = (range(0, n, c) for n, c in zip(shape, core, strict=True))
     return [(a, b, c) for a in z for b in y for c in x]
 
 
 def seconds(loop: BareLoop) -> float:
-    """Return how long the processes took, from their common start to the last one's end."""
+    """Return the seconds from the common start of the processes to the end of the last one."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(loop.processes)
     numbers = range(loop.processes)
     with (
-        told(loop.environment),
+        environment_variables(loop.environment),
         ProcessPoolExecutor(loop.processes, context, _take, (barrier,)) as pool,
     ):
         spans = list(pool.map(_run, [loop] * loop.processes, numbers))
@@ -57,8 +57,8 @@ def seconds(loop: BareLoop) -> float:
 
 
 @contextmanager
-def told(environment: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the processes that are started meanwhile."""
+def environment_variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started inside the ``with`` block."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
@@ -75,7 +75,7 @@ _barrier: Any = None
 
 
 def _take(barrier: Any) -> None:
-    """Keep what a process shares with its parent by inheritance only."""
+    """Keep the barrier: a process can only inherit it from its parent."""
     global _barrier
     _barrier = barrier
 
@@ -112,7 +112,7 @@ def _run(loop: BareLoop, number: int) -> tuple[float, float]:
 
 
 def prepared_model(weights: str) -> tuple[Any, torch.memory_format]:
-    """Return a network as it computes fastest in torch alone, and the layout that it wants."""
+    """Return a network in the form that is fastest in torch alone, and its memory layout."""
     model, info = load_weights(weights)
     layout = torch.channels_last if info.config.dims == 2 else torch.channels_last_3d
     fast: Any = model.eval().requires_grad_(False).to(torch.bfloat16)
@@ -120,7 +120,7 @@ def prepared_model(weights: str) -> tuple[Any, torch.memory_format]:
 
 
 def to_tensor(raw: NDArray[np.uint8]) -> torch.Tensor:
-    """Return grey values as the network wants them: the dtype's range as 0 to 1."""
+    """Return grey values scaled for the network: the dtype's range becomes 0 to 1."""
     return torch.from_numpy(raw.astype(np.float32) / 255)
 
 

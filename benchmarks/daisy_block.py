@@ -1,4 +1,4 @@
-"""What a worker process of daisy does with a block: read, pad, one pass, write."""
+"""The work of a daisy worker on a block: read, pad, one forward pass, write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .bare_loop import prepared_model, to_tensor
 
 
 class DaisyBlock:
-    """What daisy calls with a block, in a process of its own."""
+    """The function that daisy calls for each block, in a worker process."""
 
     def __init__(self, raw: str, out: str, weights: str, size: tuple[int, ...], clock: str) -> None:
         self.raw, self.out, self.weights, self.size, self.clock = raw, out, weights, size, clock
@@ -58,7 +58,7 @@ def _opened(job: DaisyBlock) -> Any:
         images, size = (job.size[0], job.size[1:]) if dims == 2 else (1, job.size)
         x = torch.zeros(images, 1, *size, dtype=torch.bfloat16).contiguous(memory_format=layout)
         with torch.inference_mode():
-            model(x)  # as ours, it has computed before the clock runs
+            model(x)  # like overtile's workers, it computes once before the clock starts
         mark = str(Path(job.clock) / str(os.getpid()))
         _kept["all"] = (
             model, layout, zarr.open_array(job.raw, mode="r"), zarr.open_array(job.out), mark

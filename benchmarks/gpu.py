@@ -1,15 +1,15 @@
-"""All of it on a GPU, in one call: its limits, the network alone, Zarr to Zarr, and a profile.
+"""All GPU measurements in one call: limits, the network alone, Zarr to Zarr, and a profile.
 
     python -m benchmarks.gpu [--repeat N] [--rounds N]          (pip install 'overtile[cuda]')
 
-Limits: matrix products in bfloat16 and float32, copies to and from the device out of pageable and
-pinned memory. Network: bfloat16, channels-last, one tile after the other as it is, as a CUDA graph,
-and compiled. Zarr to Zarr: `overtile segment` on a cluster of dask-cuda workers, one per GPU, with
-the operations per second of its work over the matrix rate, and how busy the GPU says it was. The
-profile names the kernels that one tile takes longest for. What does not work is told, and the rest
-goes on; the file of results is written after every part.
+Limits: matrix products in bfloat16 and float32, copies between the device and pageable or pinned
+memory. Network: bfloat16, channels-last, one tile after the other, run plainly, as a CUDA graph and
+compiled. Zarr to Zarr: `overtile segment` on a cluster of dask-cuda workers, one per GPU, with its
+share of the matrix rate, and the GPU's utilisation from nvidia-smi. The profile lists the kernels
+that take longest for one tile. A part that fails is recorded as failed and the others still run;
+the results file is written after every part.
 
-``--device cpu`` goes the same way without a GPU, on small tiles, to see that the script runs.
+``--device cpu`` runs the same script without a GPU, on small tiles, to check that it works.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from .pipeline import CASES, Case, Place
 
 PRODUCTS = 20
 TILES = {"2-D base 64": 1212, "3-D base 32": 220}
-"""What goes into the network at once, along each axis."""
+"""Input of the network along each axis."""
 SMALL = {2: 188, 3: 92}
 """Tiles without a GPU."""
 VOLUMES = {"2-D base 64": (128, 4096, 4096), "3-D base 32": (1024, 1024, 1024)}
-"""Seconds of work for a GPU that does half of what it could; give --repeat for minutes."""
+"""Seconds of work for a GPU at half of its peak; --repeat makes minutes of it."""
 
 
 def wait(device: str) -> None:
-    """Return when the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def timed(work: Callable[[], Any], device: str) -> Callable[[], float]:
-    """Return a function that does the work to its end, and returns the seconds."""
+    """Return a function that does the work, waits for the device, and returns the seconds."""
 
     def one() -> float:
         wait(device)
@@ -114,7 +114,7 @@ def as_graph(model: Any, tile: torch.Tensor) -> Callable[[], Any]:
 
 
 def network(config: UNetConfig, size: int, device: str, rounds: int) -> dict[str, Any]:
-    """Return FLOP/s of one network, each way, and what a profile says of a pass."""
+    """Return FLOP/s of one network in each mode, and the profile of one pass."""
     if device == "cpu":
         size = SMALL[config.dims]
     layout = torch.channels_last if config.dims == 2 else torch.channels_last_3d
@@ -129,7 +129,7 @@ def network(config: UNetConfig, size: int, device: str, rounds: int) -> dict[str
 
         return one
 
-    ways: dict[str, Callable[[], Callable[[], Any]]] = {"as it is": lambda: run(model)}
+    ways: dict[str, Callable[[], Callable[[], Any]]] = {"plain": lambda: run(model)}
     if device == "cuda":
         ways["CUDA graph"] = lambda: as_graph(model, tile)
         ways["compiled"] = lambda: run(torch.compile(model, mode="max-autotune"))
@@ -138,7 +138,7 @@ def network(config: UNetConfig, size: int, device: str, rounds: int) -> dict[str
     for name, make in ways.items():
         try:
             seconds = in_turn({name: timed(make(), device)}, rounds=rounds, warm=3)[name]
-        except Exception as error:  # a way that this GPU or torch does not go is a finding
+        except Exception as error:  # a mode that this GPU or torch does not support is a result too
             found[name] = f"failed: {str(error).splitlines()[0]}"
             continue
         found[name] = spread([flops / one for one in seconds])
@@ -152,9 +152,9 @@ def network(config: UNetConfig, size: int, device: str, rounds: int) -> dict[str
 
 @contextmanager
 def busy(device: str) -> Iterator[list[float]]:
-    """Yield the percentages of time that the GPUs were busy, as nvidia-smi says.
+    """Yield the utilisation of the GPUs in percent, from nvidia-smi.
 
-    From the first sample with work to the last: a command's start is none of the device's.
+    From the first sample with work to the last: the start of the command is not counted.
     """
     values: list[float] = []
     if device == "cpu":
@@ -209,12 +209,12 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument(
-        "--repeat", type=at_least_one, default=1, help="makes volumes so many times deeper"
+        "--repeat", type=at_least_one, default=1, help="factor by which the volumes are made deeper"
     )
     options = parser.parse_args()
     device, rounds = options.device, options.rounds
     if device == "cuda" and not torch.cuda.is_available():
-        parser.exit(2, "benchmarks.gpu: torch sees no GPU here\n")
+        parser.exit(2, "benchmarks.gpu: torch found no GPU\n")
     figures: dict[str, Any] = {
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "limits": limits(device, rounds),
@@ -230,7 +230,7 @@ def main() -> None:
         for part, measure in parts.items():
             try:
                 found = measure()
-            except Exception as error:  # the GPU's time is lent: the rest is still worth it
+            except Exception as error:  # GPU time is scarce: still measure the rest
                 found = {"failed": str(error).splitlines()[0]}
             if device == "cuda" and "flops_per_s" in found:
                 of_all = rate * found["workers"]

@@ -1,10 +1,9 @@
-"""A training whose workers are killed, again and again: it ends by itself.
+"""A training whose workers are killed repeatedly: it recovers and ends without help.
 
     python -m benchmarks.killed_training [--kills N] [--steps N]
 
-Two ranks train on a volume that is made on the spot; N times, at a step drawn at random, the
-process of one of them gets SIGKILL. Prints the log, and compares the weights with those of a
-training that nobody disturbed.
+Two ranks train on a generated volume. N times, at a random step, one rank's process gets SIGKILL.
+Prints the log, and compares the weights with those of an undisturbed training.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ checkpoint_every = 10
 
 
 class Killer:
-    """Kills one of the workers' processes whenever the next of some steps is reached."""
+    """Kills one worker process at each of the given steps."""
 
     def __init__(self, client: Client, steps: list[int]) -> None:
         self._client, self._steps, self._kills, self.resumed = client, steps, 0, 0
@@ -52,7 +51,7 @@ class Killer:
         print(message_text(message), flush=True)
         self.resumed += message["kind"] == "resumed"
         if message["kind"] != "step" or not self._steps or self.resumed < self._kills:
-            return  # kills that fall together are one loss: wait until the last one was told
+            return  # two kills at once count as one loss: wait for the report of the last one
         if message["step"] >= self._steps[0]:
             self._steps.pop(0)
             self._kills += 1
@@ -83,8 +82,8 @@ def main() -> None:
         disturbed = run(Path(name, "killed.safetensors"), [killer])
         undisturbed = run(Path(name, "whole.safetensors"), [])
     difference = max(float((disturbed[key] - undisturbed[key]).abs().max()) for key in undisturbed)
-    print(f"killed at steps {at}: {killer.resumed} resumptions, ended by itself")
-    print(f"largest difference of any weight to an undisturbed training: {difference:.2e}")
+    print(f"killed at steps {at}: {killer.resumed} resumptions, ended without help")
+    print(f"largest difference of any weight from the undisturbed training: {difference:.2e}")
 
 
 if __name__ == "__main__":

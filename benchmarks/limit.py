@@ -3,8 +3,8 @@
     python -m benchmarks.limit [--threads N]
 
 Matrix products of 2048 x 2048 in bfloat16 and float32, a copy of 256 MiB, and a Zarr array of
-256 MiB of real grey values' entropy (uint8, shards of 16 MiB, zstd), written and read back on a
-local disk (what was written just before comes out of the page cache).
+256 MiB (uint8 with the entropy of real grey values, shards of 16 MiB, zstd), written to and read
+back from a local disk (reads come from the page cache).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What all benchmarks share: cases in turn, medians and spreads, a record of machine and versions.
+"""Shared by all benchmarks: interleaved cases, medians and spreads, a record of the machine.
 
-The machines are shared: cases are run in turn, round after round, and compared within a round.
+Other work runs on the machines too, so cases are interleaved in rounds and compared within a round.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from deploy.clusters.local import KEPT_MEMORY, cores
 
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).parent / "results")
-"""`make bench` has a folder of its own: what is short does not replace what docs/ quotes."""
+"""`make bench` writes to another folder, so that a short run does not replace what docs/ quotes."""
 ROUNDS = 5
 PACKAGES = ("overtile", "torch", "numpy", "zarr", "dask", "distributed", "prefect")
 
@@ -32,9 +32,9 @@ PACKAGES = ("overtile", "torch", "numpy", "zarr", "dask", "distributed", "prefec
 def in_turn(
     cases: Mapping[str, Callable[[], Any]], *, rounds: int = ROUNDS, warm: int = 1
 ) -> dict[str, list[float]]:
-    """Return the seconds of every case in each round; every other round goes backwards.
+    """Return the seconds of every case in each round; every second round runs in reverse order.
 
-    A case that returns a number is timed by itself: that number of seconds counts.
+    A case may time itself and return its seconds; otherwise the call is timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(-warm, rounds):
@@ -48,7 +48,7 @@ def in_turn(
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return median, least and most, to four digits."""
+    """Return median, minimum and maximum, to four digits."""
     return {
         "median": digits(statistics.median(values)),
         "least": digits(min(values)),
@@ -68,7 +68,7 @@ def digits(value: float) -> float:
 
 
 def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Path:
-    """Write ``NAME.json`` with machine, versions and commit; return where it is."""
+    """Write ``NAME.json`` with machine, versions and commit; return its path."""
     path = folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [Path(sys.argv[0]).stem, *sys.argv[1:]]
@@ -86,25 +86,27 @@ def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Pa
 
 
 def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Return what makes a list of known names out of ``NAME,…``, for argparse."""
+    """Return a parser for argparse that turns ``NAME,…`` into a list of known names."""
     names = list(known)
 
     def chosen(text: str) -> list[str]:
         found = text.split(",")
         for name in found:
             if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r}: give some of {', '.join(names)}")
+                raise argparse.ArgumentTypeError(
+                    f"unknown name {name!r}: expected some of {', '.join(names)}"
+                )
         return found
 
     return chosen
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return what makes a whole number, so large or larger, for argparse."""
+    """Return a parser for argparse of integers from ``least`` on."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r}: give {least} or more")
+            raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of {least} or more")
         return int(text)
 
     return number
@@ -114,12 +116,12 @@ at_least_one = at_least(1)
 
 
 def numbers(text: str) -> list[int]:
-    """Return the whole numbers of ``N,…``, for argparse."""
+    """Return the integers of ``N,…``, for argparse."""
     return [at_least_one(part) for part in text.split(",")]
 
 
 def restart_with_memory_kept() -> None:
-    """Start the benchmark again with memory that is kept as overtile's workers keep it."""
+    """Restart the benchmark with overtile's worker settings: freed memory is kept."""
     if KEPT_MEMORY.items() <= os.environ.items():
         return
     module = f"benchmarks.{Path(sys.argv[0]).stem}"
@@ -128,20 +130,20 @@ def restart_with_memory_kept() -> None:
 
 
 def needs(*modules: str) -> None:
-    """End with one line where a module of the extra ``bench`` is missing."""
+    """Exit with one line if a module of the extra ``bench`` is missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(f"{', '.join(missing)}: not installed; pip install 'overtile[bench]'")
 
 
 def cases_kept(name: str, *, folder: Path = RESULTS) -> dict[str, Any]:
-    """Return the cases that ``NAME.json`` has already, each with its own commit; {} without it."""
+    """Return the cases of ``NAME.json``, each with its commit; {} if there is no file."""
     path = folder / f"{name}.json"
     return dict(json.loads(path.read_text()).get("cases", {})) if path.exists() else {}
 
 
 def machine() -> dict[str, Any]:
-    """Return what the machine is."""
+    """Describe the machine."""
     return {
         "processor": _processor(),
         "cores": cores(),
@@ -160,7 +162,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what is measured."""
+    """Return the versions of the packages that are measured."""
     found = {}
     for name in PACKAGES:
         try:
@@ -171,7 +173,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of this checkout, with ``-dirty`` where more than results changed since."""
+    """Return the commit of this checkout, with ``-dirty`` if anything but results has changed."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

@@ -1,10 +1,10 @@
-"""The network alone, in a bare loop: FLOP/s, as a share of the machine's matrix rate.
+"""The network alone, in a bare loop: FLOP/s, and their share of the machine's matrix rate.
 
     python -m benchmarks.network [--cases NAME,…] [--rounds N]
 
-One thread and memory that is kept, as each of our worker processes has; matrix product and network
-are measured in turn. Inference of a freshly initialised network; FLOPs are the config's, two per
-multiply-add of every convolution. Formats: channels-last, or contiguous as torch makes tensors.
+One thread, and freed memory is kept, as in overtile's worker processes; matrix product and network
+are interleaved. Inference of a freshly initialised network; FLOPs come from the config, two per
+multiply-add of every convolution. Formats: channels-last, or contiguous (torch's default).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same network with padded convolutions, as tools compute that know no valid ones."""
+"""The same network with padded convolutions, as in tools without valid convolutions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from unet import UNet, UNetConfig
 
 
 def pad(model: Any) -> None:
-    """Let every convolution give as many voxels as it takes."""
+    """Pad every convolution so that its output has the size of its input."""
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d):
             module.padding = tuple(n // 2 for n in module.kernel_size)
 
 
 def forward(model: Any, x: torch.Tensor) -> torch.Tensor:
-    """Return the logits of such a network: nothing is cropped."""
+    """Return the logits of a padded network; nothing is cropped."""
     skips = []
     for level, convolutions in enumerate(model.contracting):
         x = convolutions(x)

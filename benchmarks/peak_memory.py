@@ -1,9 +1,9 @@
-"""Peak memory of driver and workers does not follow the volume: two volumes, one 8 times the other.
+"""Peak memory of driver and workers on two volumes, one 8 times as large as the other.
 
     python -m benchmarks.peak_memory [--folder DIR]
 
-Each volume is segmented by a process of its own, with the demo's weights and the same blocks, over
-a local cluster of two workers. Prints the peak resident memory of each process.
+Each volume is segmented in a separate process, with the demo's weights and the same blocks, on a
+local cluster of two workers. Prints the peak resident memory of driver and worker.
 """
 
 from __future__ import annotations

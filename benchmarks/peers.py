@@ -1,27 +1,28 @@
-"""Other tools on the same volume with the same weights, Zarr to Zarr, two threads each, in one run.
+"""overtile and other tools on the same volume and weights, Zarr to Zarr, two threads each, one run.
 
     python -m benchmarks.peers [--cases NAME,…] [--rounds N] [--long]
                                                             (pip install 'overtile[bench]')
 
-Each tool segments a Zarr volume of noise into a Zarr array of classes, in its best honest setting:
+Each tool segments a Zarr volume of noise into a Zarr array of classes, with its best fair settings:
 
 - overtile: the shell's command on a warm local cluster, as in pipeline.py
-- daisy: its scheduler and two worker processes of one thread; a block is the tile that overtile
-  plans, its context read with it; bfloat16, channels-last
-- MONAI: sliding windows over planes (3-D: the volume) that are read from Zarr, mirrored in memory;
-  windows of the same tile with its context, whose weight is 1 in the core and 0 in the context, so
-  that its output is exact; one process of two threads; bfloat16, channels-last
+- daisy: its scheduler and two worker processes of one thread; its blocks are the tiles of
+  overtile's plan, read with their context; bfloat16, channels-last
+- MONAI: sliding windows over planes (3-D: the volume) read from Zarr and mirrored in memory; a
+  window is the same tile with its context, with weight 1 in the core and 0 in the context, so that
+  its output is exact; one process of two threads; bfloat16, channels-last
 - MONAI, padded: the same weights in padded convolutions, windows of 512² (3-D: 128³) without
-  overlap: fewer operations per voxel, so its seconds are also given at as many as overtile's. Its
-  seams: by how much its scores differ from the same padded network's over the plane (the volume)
-- map_overlap: dask.array as people write it: a block per chunk, the model loaded once, float32,
-  threads, in a process that knows nothing of memory; and the same with memory kept. It does a part
-  of the volume, and its seconds are taken for all
+  overlap. It computes fewer operations per voxel, so its time is also scaled to overtile's
+  operations. Its seam is the largest difference from the same padded network over the whole plane
+  (3-D: volume)
+- map_overlap: dask.array as commonly written: a block per chunk, the model loaded once, float32,
+  threads, in a process with the system's memory settings; and the same with freed memory kept. It
+  computes a part of the volume, and its time is extrapolated
 
-All others keep their memory as overtile's workers do (``deploy.clusters.local.KEPT_MEMORY``). Times
-are
-those of the work, with processes started, models loaded and a first pass done: our workers have
-done the volume once before; daisy starts its processes anew, its first block begins the time.
+All others keep freed memory as overtile's workers do (``deploy.clusters.local.KEPT_MEMORY``). Times
+are those of the work alone, after processes have started, models are loaded and a first pass is
+done: overtile's workers have segmented the volume once before; daisy starts new processes, and its
+time begins with its first block.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ THREADS = 2
 CHUNK = {2: (1, 512, 512), 3: (64, 64, 64)}
 """Blocks of map_overlap."""
 DEPTH = {2: 1, 3: 64}
-"""Planes that map_overlap does."""
+"""Planes that map_overlap computes."""
 WINDOW = {2: (512, 512), 3: (128, 128, 128)}
 """Windows of MONAI around padded convolutions; they divide the volumes."""
 
@@ -91,17 +92,17 @@ class Peers:
         self.seam = 0.0
 
     def input_shape(self, core: Sequence[int]) -> tuple[int, ...]:
-        """Return what goes in, (z, y, x), for such a core."""
+        """Return the input shape (z, y, x) of a core."""
         dims = self.config.dims
         return (*core[: 3 - dims], *self.config.input_shape(core[3 - dims :]))
 
     def above(self, core: Sequence[int]) -> tuple[int, ...]:
-        """Return the context at a core's upper end: what goes in beyond halo and core."""
+        """Return the context after a core: the input beyond the low halo and the core."""
         sizes = zip(self.input_shape(core), core, self.halo, strict=True)
         return tuple(size - n - halo for size, n, halo in sizes)
 
     def output(self, name: str) -> str:
-        """Return a fresh Zarr array of classes, in chunks that are the blocks'."""
+        """Return the path of a new Zarr array of classes, with one chunk per block."""
         path = str(self.place.folder / f"{name}.zarr")
         shutil.rmtree(path, ignore_errors=True)
         zarr.create_array(
@@ -137,7 +138,7 @@ class Peers:
         return float(max(span[:, 1].max() for span in spans) - min(s[:, 0].min() for s in spans))
 
     def warm_model(self, size: Sequence[int]) -> tuple[Any, torch.memory_format]:
-        """Return a network that has passed one input (z, y, x), and the layout that it wants."""
+        """Return a network after a first pass of one input (z, y, x), and its memory layout."""
         model, layout = prepared_model(self.place.weights)
         shape = (size[0], 1, *size[1:]) if self.config.dims == 2 else (1, 1, *size)
         with torch.inference_mode():
@@ -230,7 +231,7 @@ class Peers:
         return time.perf_counter() - start
 
     def map_overlap(self, *, keeps: bool) -> float:
-        """Segment as people write it, in a process of its own; ``keeps``: that keeps its memory."""
+        """Segment with dask's map_overlap in a new process; ``keeps``: it keeps freed memory."""
         context = multiprocessing.get_context("spawn")
         with _memory(keeps=keeps), ProcessPoolExecutor(1, context) as pool:
             return pool.submit(self._map_overlap).result()
@@ -245,7 +246,7 @@ class Peers:
         chunk = CHUNK[self.config.dims]
         dims = self.config.dims
 
-        depth = self.above(chunk)  # dask wants the same on both sides
+        depth = self.above(chunk)  # dask takes one depth for both sides
         more = [b - a for a, b in zip(self.halo, depth, strict=True)]
 
         def predict(block: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -272,7 +273,7 @@ class Peers:
 
 @contextmanager
 def _memory(*, keeps: bool) -> Iterator[None]:
-    """Let processes that are started meanwhile keep what they free, or do as glibc does."""
+    """Let the processes started inside keep freed memory, or use glibc's defaults."""
     kept = {name: os.environ[name] for name in KEPT_MEMORY}
     if not keeps:
         for name in kept:
@@ -329,7 +330,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
 
 
 def agree(place: Place, path: Path, depth: int | None) -> float:
-    """Return the share of voxels, in so many planes, to which a peer gives overtile's class."""
+    """Return the share of voxels, in the first planes, with the same class as overtile's."""
     ours: Any = zarr.open_array(place.folder / f"out{place.runs}.zarr" / "labels/classes/0")
     return float(np.mean(np.asarray(ours[:depth]) == np.asarray(zarr.open_array(path)[:depth])))
 
@@ -338,7 +339,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=at_least_one, default=5)
-    parser.add_argument("--long", action="store_true", help="some 20 s of work")
+    parser.add_argument("--long", action="store_true", help="volumes with about 20 s of work")
     options = parser.parse_args()
     needs("daisy", "monai")
     restart_with_memory_kept()

@@ -1,16 +1,16 @@
-"""``overtile segment``, Zarr to Zarr, against the network over tiles of the same volume in memory.
+"""``overtile segment``, Zarr to Zarr, against the network alone over tiles in memory.
 
     python -m benchmarks.pipeline [--cases NAME,…] [--rounds N] [--long]
 
-A volume of noise is segmented by the shell's command through a Dask cluster of this machine, which
-has segmented it once before; its seconds are the run's own, from opened to finished. Beside it,
-the bare loop (bare_loop.py): bfloat16, channels-last, the whole volume in memory, cores of 512² in
-2-D and the plan's own tiles in 3-D, as one process with a thread per core and as a process per
-core; then our plan's tiles with a process per core; the memory kept as our workers keep it. Prints
-our seconds over the better of the first two, over the last, and what workers did.
+The command segments a volume of noise on a warm Dask cluster of this machine; its time is the run's
+own, from open to finish. The bare loop (bare_loop.py) is bfloat16, channels-last, with the whole
+volume in memory, in three forms: one process with a thread per core, and one process per core, both
+with cores of 512² in 2-D and the plan's tiles in 3-D; and one process per core with the plan's
+tiles. All keep freed memory as overtile's workers do. Prints overtile's time over the better of the
+first two and over the last, and the seconds per stage of the workers.
 
 --long makes the volumes deeper: more than 60 s of work on two cores, half an hour in all. The bare
-loop does a part of them, and its seconds are taken for all.
+loop computes a part of the volume, and its time is extrapolated.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Case:
     core: tuple[int, int, int] | None
     """Of the bare loop; None: the plan's tile."""
     long: int
-    """So many times deeper is more than 60 s of work on two cores."""
+    """The factor of depth that makes more than 60 s of work on two cores."""
 
 
 CASES = {
@@ -78,9 +78,9 @@ STAGES = ("read", "wait", "device", "write")
 
 
 def noise(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return grey values around the middle."""
+    """Return random grey values around the middle of the range."""
     rng, out = np.random.default_rng(0), np.empty(shape, np.uint8)
-    for plane in out:  # in one piece, a volume for GPUs would be many times as large in memory
+    for plane in out:  # plane by plane, to save memory
         plane[:] = rng.normal(128, 12, shape[1:]).clip(0, 255)
     return out
 
@@ -103,7 +103,7 @@ class Place:
         self.runs = 0
 
     def prepared(self) -> Prepared:
-        """Return what our plan is, and what it costs."""
+        """Return overtile's plan and its cost."""
         options = SegmentOptions()
         request = options.request(
             input=str(self.folder / "raw.zarr"), output=str(self.folder / "planned.zarr")
@@ -111,9 +111,9 @@ class Place:
         return prepare(request, options.predictor(self.weights))
 
     def bare_part(self, prepared: Prepared) -> tuple[str, float]:
-        """Write what the bare loop does; return where, and how often its seconds are the volume's.
+        """Write the bare loop's input; return its path, and the volume's time over its time.
 
-        A plane for each core, in 3-D one of our tiles: as much for one process as for the other.
+        A plane per core, or in 3-D one of the plan's tiles: the same work for each process.
         """
         path, many = str(self.folder / "raw.npy"), max(2, cores())
         if self.case.network.dims == 2:
@@ -124,7 +124,7 @@ class Place:
         return path, prepared.budget.flops / (many * prepared.predictor.flops((z, y, x)))
 
     def segment(self, address: str) -> str:
-        """Segment the volume by the command; return where the output is."""
+        """Segment the volume with the command; return the output's path."""
         self.runs += 1
         output = str(self.folder / f"out{self.runs}.zarr")
         raw = str(self.folder / "raw.zarr")
@@ -141,7 +141,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         prepared = place.prepared()
         tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)
         address, workers = client.scheduler.address, len(client.nthreads())
-        place.segment(address)  # workers keep memory from their first tiles on
+        place.segment(address)  # warm up: workers keep the memory of their first tiles
         figures: list[dict[str, Any]] = []
         commands: list[float] = []
 

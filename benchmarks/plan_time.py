@@ -2,8 +2,8 @@
 
     python -m benchmarks.plan_time [--folder DIR] [--fill]
 
-Each plan is a process of its own, five times; prints the median wall time and the peak memory.
---fill writes 8 GiB of noise into the first volume (a plan reads metadata only, so it may be left).
+Each plan runs in a separate process, five times; prints the median wall time and the peak memory.
+--fill writes 8 GiB of noise into the first volume (a plan reads metadata only, so it is optional).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         first, many = Path(folder, "8GiB.zarr"), Path(folder, "many.zarr")
-        # In a process of its own: a child's peak memory starts from that of its parent.
+        # In a separate process, because a child's peak memory starts from that of its parent.
         maker = multiprocessing.get_context("spawn").Process(
             target=make_volume, args=(first,), kwargs={"fill": options.fill}
         )

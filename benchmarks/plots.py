@@ -1,4 +1,4 @@
-"""Draw what the benchmarks found: docs/performance-*.svg, from the files in benchmarks/results/.
+"""Draw docs/performance-*.svg from the files in benchmarks/results/.
 
 python -m benchmarks.plots          (pip install 'overtile[bench]')
 """
@@ -16,7 +16,7 @@ OURS, OTHERS, BARE = "#1f6f8b", "#b9c4c9", "#444444"
 
 
 def found(name: str) -> dict[str, Any]:
-    """Return what a benchmark left."""
+    """Return the results of a benchmark."""
     figures: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return figures
 
@@ -57,7 +57,7 @@ def peers() -> Any:
 
 
 def pipeline() -> Any:
-    """Draw our time over the bare loop's, and what workers did meanwhile."""
+    """Draw overtile's time over the bare loop's, and the workers' time per stage."""
     from matplotlib import pyplot
 
     cases = found("pipeline-long")["cases"]

@@ -1,12 +1,12 @@
-"""Driver and scheduler alone: blocks that only count, as many as volumes of 10 TB have.
+"""Driver and scheduler alone: empty blocks, as many as a volume of 10 TB has.
 
     python -m benchmarks.scale [--blocks 10000,100000,1000000] [--engines store,map_overlap]
 
-Scheduler, one worker process of three threads and the driver are processes of their own, as in a
-batch job. The driver is the real run (plan, regions, ledger, what is in flight); the worker does
-nothing with a block but tell that it is done. Prints blocks/s, the peak memory of driver and
-scheduler at half of the run and at its end, and how long a run takes that finds everything done.
-`map_overlap` does the same with that engine: its graph, a read of nothing, and its halos exchanged.
+Scheduler, driver and one worker of three threads are separate processes, as in a batch job. The
+driver is the real run (plan, regions, ledger, futures in flight); the worker reports each block as
+done without computing it. Prints blocks/s, the peak memory of driver and scheduler halfway and at
+the end, and the seconds of a second run, which finds all blocks done. The engine `map_overlap` does
+the same with its own graph, an empty read, and its exchange of halos.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def count_block(job: BlockJob, index: Shape) -> BlockResult:
-    """Tell that a block is done, as ``pipeline.segmentation.block.segment_block`` would."""
+    """Report a block as done, as ``pipeline.segmentation.block.segment_block`` would."""
     return BlockResult(
         index=index, voxels=SIDE**3, bytes_read=0, bad_voxels=0, class_voxels=(SIDE**3, 0),
         seconds={"read": 0.0, "wait": 0.0, "device": 0.0, "write": 0.0},
@@ -62,7 +62,7 @@ def memory_mib(pid: int | str = "self") -> dict[str, float]:
 def no_scores(
     chunk_czyx: NDArray[Any], *, predictor: Any, halo: Any, **_: Any
 ) -> NDArray[np.float32]:
-    """Return empty scores of a chunk's core, where ``overlap`` would return the network's."""
+    """Return empty scores of a chunk's core, in place of the network's."""
     around = zip(chunk_czyx.shape[1:], halo.low, halo.high, strict=True)
     core = [max(0, n - low - high) for n, low, high in around]
     return np.zeros((len(predictor.class_names), *core), np.float32)
@@ -105,7 +105,9 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
     from pipeline.segmentation.run import SegmentRun, complete, segment_regions
     from unet import UNetPredictor
 
-    from . import scale  # its functions travel by name: those of __main__ would by their code
+    from . import (
+        scale,
+    )  # functions of an imported module are pickled by name, those of __main__ by value
 
     engines.segment_block, engines.write_chunk = scale.count_block, scale.count_chunk
     overlap._chunk_scores = scale.no_scores
@@ -134,7 +136,9 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
         start = time.perf_counter()
         segment_regions(run)
         seconds = time.perf_counter() - start
-        run._ledger.note(pyramid="complete")  # of nothing: else Zarr is measured
+        run._ledger.note(
+            pyramid="complete"
+        )  # there is nothing to reduce, and Zarr is not measured here
         start = time.perf_counter()
         complete(SegmentRun.open(request, UNetPredictor("fib25-boundary"), client))
         again = time.perf_counter() - start
@@ -151,7 +155,7 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
 
 
 def measured(blocks: int, engine: str) -> dict[str, Any]:
-    """Return the figures of one run with processes of its own."""
+    """Return the figures of one run, in fresh processes."""
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as (address, scheduler):
         command = [sys.executable, "-m", "benchmarks.scale", "--drive", str(blocks), engine]
         done = subprocess.run(
@@ -166,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=numbers, default=[10_000, 100_000])
     parser.add_argument("--engines", type=some_of(("store", "map_overlap")), default=["store"])
-    parser.add_argument("--name", default="scale", help="of the file of results")
+    parser.add_argument("--name", default="scale", help="name of the results file")
     parser.add_argument("--drive", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.drive:

@@ -1,11 +1,11 @@
-"""What jobs that end and hand over cost: seconds to the first block, and worker time that is lost.
+"""The cost of short Slurm jobs: seconds to the first block, and worker time lost to hand-overs.
 
     python -m benchmarks.slurm_hand_over [--minutes 10] [--walltime "2 min"] [--jobs 2]
 
-Starts a one-node Slurm of its own, runs `overtile segment` on jobs of this walltime for so long,
-and stops it by SIGTERM. Worker time is what Slurm gave: seconds of all jobs, start to end. A
-worker has one thread here, so its time is either in a block (read, computed, written) or lost: to
-start Python and torch, to hand over, to drain, to wait. Results go to results/slurm-hand-over.json.
+Starts a one-node Slurm, runs `overtile segment` on jobs of the given walltime for some minutes, and
+stops it with SIGTERM. Worker time is the sum over all Slurm jobs, from start to end. A worker
+has one thread here, so its time is either spent in a block (read, compute, write) or lost: starting
+Python and torch, handing over, draining, waiting. Writes results/slurm-hand-over.json.
 """
 
 from __future__ import annotations
@@ -78,20 +78,20 @@ def main() -> None:
 
 
 def measured(place: Path, *, minutes: float) -> dict[str, Any]:
-    """Run for so many minutes and return the figures."""
+    """Run for some minutes and return the figures."""
     out = place / "out.zarr"
     block = ",".join([str(BLOCK)] * 3)
     command = [
         sys.executable, "-m", "flows.cli", "segment", str(place / "in.zarr"), str(out),
         "--weights", "demo", "--axes", "zyx", "--block", block, "--tile", block,
-        "--cluster", "bench", "--tta", "full",  # 16 times the arithmetic: it lasts
+        "--cluster", "bench", "--tta", "full",  # 16 times the arithmetic, to last long enough
     ]  # fmt: skip
     began = time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         try:
             while not done(out):
                 if run.poll() is not None:
-                    raise SystemExit(run.stderr.read() if run.stderr else "it ended")
+                    raise SystemExit(run.stderr.read() if run.stderr else "the run ended")
                 time.sleep(0.2)
             first_block_s = time.monotonic() - began
             while time.monotonic() - began < 60 * minutes and run.poll() is None:
@@ -100,7 +100,7 @@ def measured(place: Path, *, minutes: float) -> dict[str, Any]:
             run.send_signal(signal.SIGTERM)  # in the background of a shell, SIGINT is ignored
             said = run.stderr.read() if run.stderr else ""
     lasted_s = time.monotonic() - began
-    time.sleep(5)  # jobs that complete are written down
+    time.sleep(5)  # until Slurm has recorded the completed jobs
     jobs = given_s(place / "slurm/log/jobcomp.txt")
     stages = zarr.open_group(out / "run").attrs["figures"]["stage_seconds"]
     in_blocks_s, worker_s = sum(stages.values()), sum(jobs)
@@ -117,7 +117,7 @@ def measured(place: Path, *, minutes: float) -> dict[str, Any]:
 
 
 def done(output: Path) -> int:
-    """Return how many blocks the ledger counts, 0 before there is one."""
+    """Return the number of done blocks in the ledger; 0 before it exists."""
     try:
         return blocks_done(str(output))
     except (OvertileError, OSError, KeyError):
@@ -125,7 +125,7 @@ def done(output: Path) -> int:
 
 
 def given_s(completed: Path) -> list[float]:
-    """Return the seconds of each job that Slurm gave, from its own list of those that ended."""
+    """Return the seconds of each job, from Slurm's log of completed jobs."""
     times = [match.groups()[1:] for match in _JOB.finditer(completed.read_text())]
     return [
         (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

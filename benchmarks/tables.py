@@ -1,8 +1,8 @@
-"""Write what the benchmarks found into the tables of docs/performance.md.
+"""Write the results of the benchmarks into the tables of docs/performance.md.
 
 python -m benchmarks.tables
 
-The page marks where each table goes; a test holds that the page says what the files say.
+Comments in the page mark the place of each table; a test checks that page and files agree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .plots import DOCS, found
 PAGE = DOCS / "performance.md"
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 SIZES = {2: (572, 956), 3: (132, 172)}
-"""Inputs of the network alone, of which the page tells."""
+"""Inputs of the network alone that are in the table."""
 
 
 POWERS = {3: "10³", 4: "10⁴", 5: "10⁵", 6: "10⁶"}
@@ -36,7 +36,7 @@ def table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
 
 
 def cases() -> str:
-    """Return the table of what each case's pipeline costs, beside the peers."""
+    """Return the table of each case: the pipeline, and the other tools."""
     network, ours, others = (found(n)["cases"] for n in ("network", "pipeline-long", "peers-long"))
 
     def alone(case: str) -> str:
@@ -69,7 +69,7 @@ def cases() -> str:
         ),
         line("… seconds of work; Mvoxel; Mvoxel per second", lambda case: _speed(ours[case])),
         line(
-            "… seconds of the whole command, cluster there already",
+            "… seconds of the whole command, on a running cluster",
             lambda case: f"{ours[case]['command_seconds']['median']:.1f}",
         ),
         line(
@@ -77,20 +77,20 @@ def cases() -> str:
             lambda case: _two(ours[case]["over_bare_of_our_tiles"]),
         ),
         line(
-            "… share of the workers' time on the device (the rest: beginning, end, scheduling)",
+            "… share of the workers' time on the device (the rest: start, end, scheduling)",
             lambda case: f"{ours[case]['device_share']['median']:.0%}",
         ),
         line("daisy, over overtile", over("daisy"), "peers --long"),
         line("MONAI, exact, over overtile", over("MONAI, exact")),
-        line("MONAI, padded, at equal operations; as it is; largest seam", padded),
+        line("MONAI, padded, at equal operations; unscaled; largest seam", padded),
         line("naive `map_overlap`, float32, over overtile", over("map_overlap")),
-        line("… with its memory kept as overtile's workers do", over("map_overlap, memory kept")),
-        line("… seconds of work of overtile", lambda case: _seconds(others[case])),
+        line("… with freed memory kept, as by overtile", over("map_overlap, memory kept")),
+        line("… seconds of work of overtile in the same run", lambda case: _seconds(others[case])),
     )  # fmt: skip
 
 
 def figures() -> str:
-    """Return the table of all the rest."""
+    """Return the table of the other figures."""
     limit, training = found("limit"), found("training")["over_learner"]
     million = found("scale-million")["runs"][0]
     plans = found("plan-time")["plans"]
@@ -105,7 +105,7 @@ def figures() -> str:
     return table(
         ("what", "figure", "command"),
         (
-            "two threads' matrix rate, bf16 and fp32; copy; Zarr written and read",
+            "matrix rate of two threads, bf16 and fp32; copy; Zarr written and read",
             f"{flops['bf16']['median'] / 1e9:.0f} and {flops['fp32']['median'] / 1e9:.0f} GFLOP/s; "
             f"{limit['copy_bytes_per_s']['median'] / 2**30:.1f} GiB/s; "
             f"{disk['write']['median'] / 2**20:.0f} and {disk['read']['median'] / 2**20:.0f} MiB/s",
@@ -113,29 +113,29 @@ def figures() -> str:
         ),
         *_scales(),
         (
-            "`store`, 10⁶, on a machine that did other work too",
-            f"{_scaled(million)}; at half of the blocks {million['half_way_mib']['driver']:.0f} "
+            "`store`, 10⁶, on a machine that was busy with other work",
+            f"{_scaled(million)}; halfway {million['half_way_mib']['driver']:.0f} "
             f"and {million['half_way_mib']['scheduler']:.0f} MiB",
             "`python -m benchmarks.scale --blocks 1000000 --name scale-million`",
         ),
         (
-            "a run of 10⁶ blocks that are all done already",
+            "a run of 10⁶ blocks of which all are done",
             f"{million['all_done_already_s']:.0f} s", "",
         ),
         (
-            "plan of a volume of 8 GiB; of 10⁶ blocks that are given",
+            "plan of a volume of 8 GiB; of one with 10⁶ blocks of a given size",
             "; ".join(f"{plan['seconds']['median']:.1f} s" for plan in plans.values()),
             "`python -m benchmarks.plan_time`",
         ),
         (
-            "reading one outer box, over tensorstore alone: with the extra `fast`, without it",
+            "reading one outer box, time over tensorstore alone: with the extra `fast`, without it",
             f"{min(fast):.2f} to {max(fast):.2f} (median of {len(fast)} boxes "
             f"{statistics.median(fast):.2f}, {rounds} rounds); "
             f"{min(by_zarr):.1f} to {max(by_zarr):.1f}",
             "`python -m benchmarks.zarr_read`",
         ),
         (
-            "tile that the budget picks for one worker, over the best of those tried, 2-D and 3-D: "
+            "tile that the budget chooses for one worker, time over the best tried, 2-D and 3-D: "
             f"{_listed(tiles)}",
             f"{min(picked):.3f} to {max(picked):.3f}", "`python -m benchmarks.tile_choice`",
         ),
@@ -187,7 +187,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def written(page: str) -> str:
-    """Return the page with its marked tables made anew."""
+    """Return the page with its marked tables rewritten."""
     return MARKED.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], page)
 
 
@@ -223,9 +223,7 @@ def _scales() -> list[tuple[str, str, str]]:
     ):
         for run in found(name)["runs"]:
             blocks = POWERS[round(math.log10(run["blocks"]))]  # the nearest cube
-            what = (
-                f"driver and scheduler alone, blocks that only count: `{run['engine']}`, {blocks}"
-            )
+            what = f"driver and scheduler alone, empty blocks: `{run['engine']}`, {blocks}"
             rows.append((what, _scaled(run), f"`python -m benchmarks.scale{more}`"))
     return rows
 

@@ -1,11 +1,11 @@
-"""The tile that the budget picks for a memory, beside others that fit, by trying them.
+"""The tile that the budget chooses for an amount of memory, timed against others that fit.
 
     python -m benchmarks.tile_choice [--tries N] [--rounds N] [--memories MIB,…]
 
-For a 2-D and a 3-D network and four memories each: seconds of one thread for a whole volume, from
-one pass of the tile times the volume's operations over its own, in a process that keeps its memory.
-Tried are the tile that is picked for one worker, those with the next fewest operations, and some
-from further down.
+For a 2-D and a 3-D network and four amounts of memory each: seconds of one thread for a volume,
+extrapolated from one forward pass of a tile by the number of operations, in a process that keeps
+freed memory. Tried are the tile that is chosen for one worker, those with the next fewest
+operations, and some with more.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def others(network: Any, shape: Shape, memory_bytes: int, tries: int) -> list[Sh
 
 
 def passes(predictor: UNetPredictor, tile: Shape, volume_flops: float) -> Callable[[], float]:
-    """Return what passes one tile and returns the seconds that the volume would take."""
+    """Return a function that predicts one tile and returns the seconds of the whole volume."""
     x = np.random.default_rng(0).random((1, 1, *predictor.input_shape(tile)), np.float32)
     factor = volume_flops / predictor.flops(tile)
 

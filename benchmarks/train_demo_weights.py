@@ -1,12 +1,12 @@
 """Train the small network of ``overtile demo``, saved to ``unet/bundled/demo.safetensors``.
 
-A stand-in: ``overtile train`` will replace this script. Run it from the repository's root::
+Run it from the repository's root::
 
     python -m benchmarks.train_demo_weights          # minutes on two cores
 
-The demo's volume has seed 0. It is never trained on, nor used to choose anything: the network sees
-``TRAINING_SEEDS``, is judged on ``HELD_OUT_SEED``, and both it and the best possible threshold
-(tuned on the very volume that it is then measured on) are measured on ``DEMO_SEED`` at the end.
+The demo's volume has seed 0. It is used neither for training nor for any choice: the network is
+trained on ``TRAINING_SEEDS`` and validated on ``HELD_OUT_SEED``. At the end, the network and the
+best possible global threshold (tuned on the same volume) are both measured on ``DEMO_SEED``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def predicted(model: torch.nn.Module, x_zyx: np.ndarray, *, core=(32, 64, 64)) -
 
 
 def best_threshold(x_zyx: np.ndarray, truth_zyx: np.ndarray) -> ConfusionMatrix:
-    """Return the best that a threshold can do on this volume, smoothed by the best Gaussian."""
+    """Return the best result of a threshold on this volume, after the best Gaussian smoothing."""
     best = confusion(truth_zyx, np.ones_like(truth_zyx), classes=2)
     for sigma_um in (0.0, 0.08, 0.12, 0.16, 0.24):
         grey = gaussian_filter(x_zyx, [sigma_um / size for size in VOXEL_SIZE_UM])
@@ -89,7 +89,7 @@ def best_threshold(x_zyx: np.ndarray, truth_zyx: np.ndarray) -> ConfusionMatrix:
 
 
 def figures(matrix: ConfusionMatrix) -> dict[str, float]:
-    """Return what is reported about the class membrane."""
+    """Return the reported figures of the class membrane."""
     values = {"iou": matrix.iou[1], "dice": matrix.dice[1], "pixel_error": matrix.pixel_error}
     return {name: round(value, 4) for name, value in values.items()}
 

@@ -1,11 +1,11 @@
-"""Training from Zarr on the cluster, against the learner alone with its patch in memory.
+"""Training from Zarr on the cluster, against the learner alone with one patch in memory.
 
     python -m benchmarks.training [--steps N] [--rounds N]
 
-A 2-D network of base 32 with four levels, one patch of 228² per step, bfloat16 where the machine
-computes in it. The path of ``overtile train`` on a local cluster of one worker, with augmentation
-(the preset's) and without, border weights in both; beside it a process that takes the same steps of
-the optimiser on one patch that it has. Patches per second; the first steps of each are left out.
+A 2-D network of base 32 with four levels, one patch of 228² per step, bfloat16 where the processor
+supports it. Compared are ``overtile train`` on a local cluster of one worker, with and without the
+preset's augmentation (both with border weights), and a process that repeats the optimiser step on
+one patch in memory. Prints patches per second; the first steps of each are left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unet.recipe.training_config import preset
 from unet.samples.maker import Batch
 from unet.training.learner import Learner
 
-from .bare_loop import told
+from .bare_loop import environment_variables
 from .measuring import at_least, at_least_one, in_turn, keep, ratios, spread
 
 PATCH = 228
@@ -53,7 +53,7 @@ PLAIN = '[training.augment]\nelastic_sigma = 0.0\nrotation = "none"\nmirror = fa
 
 
 class Speeds:
-    """Keeps the speeds that are told."""
+    """Records the reported speeds."""
 
     def __init__(self) -> None:
         self.patches_per_s: list[float] = []
@@ -82,7 +82,7 @@ def ours(config: str, *, steps: int) -> float:
 def bare(*, steps: int) -> float:
     """Return the seconds of one step of a process that has its patch in memory."""
     context = multiprocessing.get_context("spawn")
-    with told(KEPT_MEMORY), context.Pool(1) as pool:
+    with environment_variables(KEPT_MEMORY), context.Pool(1) as pool:
         return pool.apply(_steps, (steps,))
 
 

@@ -1,4 +1,4 @@
-"""Gather what `overtile evaluate --json` wrote into one results file, with machine and commit.
+"""Collect files of `overtile evaluate --json` into one results file, with machine and commit.
 
 python benchmarks/training_results.py --weights FILE… --evaluations FILE… --out FILE
 """
@@ -33,7 +33,7 @@ def figures(path: Path) -> dict[str, Any]:
 
 
 def weights_record(path: Path) -> dict[str, Any]:
-    """Return what a weights file says of its training."""
+    """Return a weights file's record of its training."""
     info = read_weights_info(path)
     record = info.provenance
     return {

@@ -1,13 +1,13 @@
-"""Two ranks of one thread against one: the same loss curve, and how much faster.
+"""Two ranks of one thread against one rank: the same loss curve, and the speed-up.
 
     python -m benchmarks.two_ranks [--steps N] [--rounds N] [--plot FILE.svg] [--json FILE]
 
-Trains a small 2-D network on a volume that it makes itself (the demo's cells), float32, without
-dropout. Curve: one rank with a batch of 2, then two ranks with a batch of 2 in all; prints the
-largest difference between the losses of any step. Speed: patches/s of the two ranks over the sum of
-two trainings of one rank each, batch 1, that run beside each other and know nothing of each other
-(median over the rounds, after the first second of each). Each worker process is held on a core of
-its own: else a single rank's samples would be made on a core that two ranks need for the network.
+Trains a small 2-D network on a generated volume (the demo's cells), float32, no dropout. Curve: one
+rank with a batch of 2, then two ranks with a batch of 2 in total; prints the largest difference
+between the losses of any step. Speed: patches/s of the two ranks over the sum of two independent
+trainings of one rank each, batch 1, run at the same time (median over the rounds, after the first
+second of each). Each worker process is pinned to one core; otherwise a single rank would make its
+samples on a core that two ranks need for the network.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ checkpoint_every = 100000
 
 
 class Losses:
-    """Keeps the loss of every step, and the speeds."""
+    """Records the loss of every step, and the speeds."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -68,7 +68,7 @@ class Losses:
 def trained(
     directory: Path, *, ranks: int, batch: int, steps: int, demo: Any, core: int = 0
 ) -> Losses:
-    """Train with so many ranks of one thread each, from this core on; return what was heard."""
+    """Train with ``ranks`` ranks of one thread each, pinned from ``core`` on; return the record."""
     config = directory / "config.toml"
     prepared = prepare_training(
         [LabelledVolume(volume=demo.raw_uri, labels=demo.truth_uri)],
@@ -78,7 +78,7 @@ def trained(
     heard = Losses()
     # Two workers either way: a LocalCluster shares the cores out among its workers' threads.
     with open_cluster("local", workers=2) as client:
-        hold_workers(client, [core] * 2 if ranks == 1 else [0, 1])
+        pin_workers(client, [core] * 2 if ranks == 1 else [0, 1])
         run_training(prepared, client, listeners=[heard])
     return heard
 
@@ -93,15 +93,15 @@ def side_by_side(directory: Path, **arguments: Any) -> float:
         return sum(one.result().speed for one in both)
 
 
-def hold_workers(client: Client, cores: Sequence[int]) -> None:
-    """Hold each worker, with all its threads, on one core."""
+def pin_workers(client: Client, cores: Sequence[int]) -> None:
+    """Pin each worker, with all its threads, to one core."""
     ours = sorted(os.sched_getaffinity(0))
     for core, address in zip(cores, sorted(workers_of(client)), strict=True):
-        client.run(hold_on, ours[core], workers=[address])
+        client.run(pin_to, ours[core], workers=[address])
 
 
-def hold_on(core: int) -> None:
-    """Hold this process on one core; threads that begin later inherit it."""
+def pin_to(core: int) -> None:
+    """Pin this process to one core; threads that start later inherit it."""
     for thread in os.listdir("/proc/self/task"):
         os.sched_setaffinity(int(thread), {core})
 
@@ -160,7 +160,7 @@ def main() -> None:
         curves = {"one rank, batch 2": one.losses, "two ranks, batch 1 each": two.losses}
         print(
             f"round {number + 1}: one rank {one.speed:.2f} patches/s, two {two.speed:.2f}, two "
-            f"that are strangers {alone:.2f}: {ratios[-1]:.3f}",
+            f"independent {alone:.2f}: {ratios[-1]:.3f}",
             flush=True,
         )
     figures = {

@@ -1,11 +1,11 @@
-"""How throughput grows with workers: one and two measured, more of them modelled.
+"""Throughput by number of workers: one and two are measured, more are modelled.
 
     python -m benchmarks.workers [--rounds N]
 
-`overtile segment` of a 2-D network of base 32 with one worker process of one thread, and with two,
-in turn. The model for GPUs has one bound beside their number: what driver and scheduler pass on,
-as benchmarks/results/scale.json has it for 10,000 blocks (benchmarks/scale.py). It leaves out the
-network between machines and the store: docs/performance.md states what it takes for granted.
+`overtile segment` of a 2-D network of base 32, with one and with two worker processes of one thread,
+interleaved. The model for GPUs has one bound besides their number: the rate of driver and
+scheduler, from benchmarks/results/scale.json for 10,000 blocks (benchmarks/scale.py). It ignores
+the network between machines and the store; docs/performance.md states its assumptions.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .pipeline import CASES, Place
 
 CASE = "2-D base 32"
 GPU_FLOPS_PER_S = 0.35 * 700e12
-"""Our aim for a 3-D network on an H100 (35 % of what it multiplies in bfloat16): not measured."""
+"""Assumed for a 3-D network on an H100 (35 % of its bfloat16 matrix rate): not measured."""
 FLOPS_PER_VOXEL = 0.92e6
-"""Of a 3-D network of base 32, in tiles of 128³."""
+"""Of a 3-D network of base 32 in tiles of 128³."""
 BLOCKS = (128, 256, 512)
 GPUS = (1, 10, 100, 1000)
 
 
 def modelled(blocks_per_s: float, block: int, gpus: int) -> float:
-    """Return voxels per second of so many GPUs behind one scheduler."""
+    """Return the voxels per second of several GPUs behind one scheduler."""
     fed = blocks_per_s * block**3
     return min(gpus * GPU_FLOPS_PER_S / FLOPS_PER_VOXEL, fed)
 
 
 def model() -> dict[str, Any]:
-    """Return Gvoxel/s by block and number of GPUs, from the rate that was measured."""
+    """Return Gvoxel/s by block and number of GPUs, from the measured scheduler rate."""
     runs = json.loads((RESULTS / "scale.json").read_text())["runs"]
     rate = next(run["blocks_per_s"] for run in runs if run["engine"] == "store")
     return {
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=at_least_one, default=5)
     options = parser.parse_args()
     os.environ["OVERTILE_TORCH_THREADS"] = "1"
-    many = model()  # before minutes are spent: it wants what scale.py wrote
+    many = model()  # first, because it fails quickly if scale.py has not run
     with (
         tempfile.TemporaryDirectory() as folder,
         open_cluster("local", workers=1) as one,

@@ -1,11 +1,11 @@
-"""One outer box out of a Zarr volume: how a worker reads it, beside tensorstore.
+"""Time to read one outer box of a Zarr volume: overtile's reader against tensorstore.
 
     python -m benchmarks.zarr_read [--rounds N]           (pip install 'overtile[bench]')
 
-A volume of 512³ smooth grey values with noise, zstd, in chunks of 64³ (and in shards of 256³ of
-them), on a local disk, in the page cache. Boxes are those of blocks in its midst with a halo of 44
+A volume of 512³ smooth grey values with noise, zstd, in chunks of 64³ (and in shards of 256³), on a
+local disk, in the page cache. The boxes are blocks in the middle of the volume with a halo of 44
 voxels; each is read by ``pipeline.volume.volume`` with the extra ``fast``, without it, and by
-tensorstore alone, in turn.
+tensorstore alone, interleaved.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the bundled `fib25-boundary` on slices 0-151 of the FIB-25 sample, score it on 152-183.
 #   benchmarks/fib25/run.sh TRAIN.zarr WORK        TRAIN.zarr holds `raw` and `labels` (instance ids)
-# What is there already is not made again: a stopped run goes on where it was.
+# Existing files are kept: a stopped run resumes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=$1 work=$2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train both presets on slices 0-19 of the ISBI 2012 stack, score them on slices 20-23.
 #   benchmarks/isbi2012/run.sh TRAIN.zarr WORK     TRAIN.zarr holds `raw` and `labels` (1 = membrane)
-# What is there already is not made again: a stopped run goes on where it was. The weights of
+# Existing files are kept: a stopped run resumes. The weights of
 # `default` are beside this file; remove them to train them again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
