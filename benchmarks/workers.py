@@ -2,7 +2,7 @@
 
     python -m benchmarks.workers [--rounds N]
 
-`overtile segment` of a 2-D network of base 32, with one and with two worker processes of one thread,
+`overtile segment` of a 2-D network of base 32, with one and with two worker processes of a thread,
 interleaved. The model for GPUs has one bound besides their number: the rate of driver and
 scheduler, from benchmarks/results/scale.json for 10,000 blocks (benchmarks/scale.py). It ignores
 the network between machines and the store; docs/performance.md states its assumptions.
