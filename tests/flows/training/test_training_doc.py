@@ -1,4 +1,4 @@
-"""What docs/training.md shows is what there is: its config, its options, its Python."""
+"""The config, options and Python code of docs/training.md exist and work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unet import read_weights_info
 from unet.recipe.training_config import PRESETS, Recipe, recipe_from_toml
 
 ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / "docs/training.md").read_text()
+TEXT = "".join((ROOT / f"docs/{page}.md").read_text() for page in ("training", "training-runs"))
 
 
 def block(language):
