@@ -7,12 +7,14 @@ needs no other) turn it into text. Nothing here reads or writes a file.
 from __future__ import annotations
 
 import base64
-import html
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..base.geometry import Shape
 from ..base.text import (
@@ -24,7 +26,6 @@ from ..base.text import (
     size_text,
     voxel_rate_text,
 )
-from .page import PAGE, STYLE
 from .seams import SeamStatistics
 
 Row: TypeAlias = tuple[str, str]
@@ -168,15 +169,21 @@ def to_markdown(report: Report, *, picture_link: Callable[[Picture], str] | None
 
 
 def to_html(report: Report) -> str:
-    """Return the report as one HTML page that holds its pictures and asks for nothing else."""
-    title = html.escape(report.title)
-    parts = [f"<h1>{title}</h1>"]
-    parts += [f'<p class="summary">{html.escape(report.summary)}</p>'] if report.summary else []
-    parts += [f'<p class="warning">{html.escape(warning)}</p>' for warning in report.warnings]
-    parts += [_html_picture(picture) for picture in report.pictures]
-    if report.tables:
-        parts += ['<div class="tables">', *map(_html_table, report.tables), "</div>"]
-    return PAGE.format(title=title, style=STYLE, body="\n".join(parts))
+    """Return the report as one HTML page with its pictures embedded; it loads nothing else."""
+    return _templates().get_template("report.html").render(report=report)
+
+
+@functools.cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters["data_uri"] = data_uri
+    return found
 
 
 def data_uri(picture: Picture) -> str:
@@ -190,17 +197,3 @@ def _value_text(value: object) -> str:
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, default=str, ensure_ascii=False)
     return str(value)
-
-
-def _html_picture(picture: Picture) -> str:
-    title, caption = html.escape(picture.title), html.escape(picture.caption)
-    image = f'<img alt="{title}" src="{data_uri(picture)}">'
-    return f"<figure><h2>{title}</h2>{image}<figcaption>{caption}</figcaption></figure>"
-
-
-def _html_table(table: Table) -> str:
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in table.rows
-    )
-    return f"<section><h2>{html.escape(table.title)}</h2><table>{rows}</table></section>"
