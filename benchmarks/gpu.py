@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from deploy import open_cluster
+from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from unet import UNet, UNetConfig
 
@@ -188,7 +189,7 @@ def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, 
         workers = len(client.nthreads())
         for _ in range(rounds):
             with busy(device) as samples:
-                figures = read_status(place.segment(address)).figures
+                figures = read_status(Location.parse(place.segment(address))).figures
             percent += samples
             seconds.append(figures.seconds)
             stages.append(dict(figures.stage_seconds))

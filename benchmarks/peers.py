@@ -48,6 +48,7 @@ from numpy.typing import NDArray
 
 from deploy import open_cluster
 from deploy.clusters.local import KEPT_MEMORY
+from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from unet import load_weights
 
@@ -294,7 +295,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         place.segment(address)
 
         def ours() -> float:
-            return read_status(place.segment(address)).figures.seconds
+            return read_status(Location.parse(place.segment(address))).figures.seconds
 
         cases: dict[str, Callable[[], float]] = {
             "overtile": ours,

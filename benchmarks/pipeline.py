@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from deploy import open_cluster
 from deploy.clusters.local import KEPT_MEMORY, cores
 from flows.options.segment import SegmentOptions
+from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from pipeline.segmentation.prepare import Prepared, prepare
 from unet import UNet, UNetConfig, save_weights
@@ -147,7 +148,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
 
         def ours() -> float:
             start = time.perf_counter()
-            status = read_status(place.segment(address))
+            status = read_status(Location.parse(place.segment(address)))
             commands.append(time.perf_counter() - start)
             figures.append(status.figures.to_json())
             return status.figures.seconds

@@ -27,6 +27,7 @@ import numpy as np
 import zarr
 
 from pipeline.base.errors import OvertileError
+from pipeline.base.location import Location
 from pipeline.ledger.ledger import blocks_done
 
 from .measuring import keep
@@ -119,7 +120,7 @@ def measured(place: Path, *, minutes: float) -> dict[str, Any]:
 def done(output: Path) -> int:
     """Return the number of done blocks in the ledger; 0 before it exists."""
     try:
-        return blocks_done(str(output))
+        return blocks_done(Location.parse(output))
     except (OvertileError, OSError, KeyError):
         return 0
 

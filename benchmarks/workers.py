@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import open_cluster
+from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 
 from .measuring import RESULTS, at_least_one, digits, in_turn, keep, ratios, spread
@@ -65,7 +66,9 @@ def main() -> None:
         place = Place(Path(folder), CASES[CASE], repeat=1)
 
         def seconds(client: Any) -> float:
-            return read_status(place.segment(client.scheduler.address)).figures.seconds
+            return read_status(
+                Location.parse(place.segment(client.scheduler.address))
+            ).figures.seconds
 
         taken = in_turn(
             {"1 worker": lambda: seconds(one), "2 workers": lambda: seconds(two)},

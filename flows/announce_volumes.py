@@ -17,16 +17,9 @@ from zarr.storage import FsspecStore
 
 from deploy.clusters.profiles import state_directory
 from pipeline.base.errors import VolumeError
+from pipeline.base.location import Location
 from pipeline.base.store_errors import explained
-from pipeline.base.stores import (
-    is_local,
-    joined,
-    list_names,
-    normalised_uri,
-    open_store,
-    read_node,
-    wait_for,
-)
+from pipeline.base.stores import list_names, open_store, read_node, wait_for
 
 EVENT = "overtile.volume.finished"
 
@@ -46,41 +39,41 @@ async def announce_volumes(
         settle_s: Seconds without a change after which a volume is finished
         marker: Name of a file that whoever writes a volume puts into it at the end
     """
-    uri = normalised_uri(folder)
-    known = announced_in(uri)
+    where = Location.parse(folder)
+    known = announced_in(where)
     finished = [
         volume
-        for volume in volumes_in(uri)
-        if volume not in known and is_finished(volume, settle_s=settle_s, marker=marker)
+        for volume in volumes_in(where)
+        if str(volume) not in known and is_finished(volume, settle_s=settle_s, marker=marker)
     ]
     for volume in finished:
         await announce(volume)
-        note_announced(uri, volume)
+        note_announced(where, volume)
         get_run_logger().info("announced: %s", volume)
-    return finished
+    return [str(volume) for volume in finished]
 
 
-def volumes_in(folder: str) -> list[str]:
+def volumes_in(folder: Location) -> list[Location]:
     """Return the volumes directly in a folder that are not our own outputs. Raises VolumeError."""
     names = list_names(folder)
     if names is None:
         raise VolumeError(f"{folder} cannot be listed: give a folder or prefix that can")
-    uris = [joined(folder, name) for name in names if not name.startswith(".")]
-    return [uri for uri in uris if read_node(uri) and not read_node(uri, path="run")]
+    volumes = [folder / name for name in names if not name.startswith(".")]
+    return [one for one in volumes if read_node(one) and not read_node(one, path="run")]
 
 
-def is_finished(volume: str, *, settle_s: float, marker: str | None) -> bool:
+def is_finished(volume: Location, *, settle_s: float, marker: str | None) -> bool:
     """Return whether nobody writes a volume any more."""
     if marker is not None:
-        with explained(VolumeError, joined(volume, marker)):
+        with explained(VolumeError, volume / marker):
             return wait_for(open_store(volume).exists(marker), timeout_s=30)
     return time.time() - changed_at(volume) >= settle_s
 
 
-def changed_at(volume: str) -> float:
+def changed_at(volume: Location) -> float:
     """Return when the newest file of a volume was written, in seconds since 1970."""
-    if is_local(volume):
-        times = [path.lstat().st_mtime for path in Path(volume).rglob("*")]
+    if volume.is_local:
+        times = [path.lstat().st_mtime for path in volume.path.rglob("*")]
         return max(times, default=0.0)
     store = open_store(volume)
     assert isinstance(store, FsspecStore)
@@ -95,21 +88,21 @@ def changed_at(volume: str) -> float:
         ) from None
 
 
-async def announce(volume: str) -> None:
+async def announce(volume: Location) -> None:
     """Send the event and wait until the server has it."""
     event = Event(
         event=EVENT,
         resource={
             "prefect.resource.id": f"overtile.volume.{volume}",
-            "prefect.resource.name": volume,
+            "prefect.resource.name": str(volume),
         },
-        payload={"uri": volume, "name": volume.rpartition("/")[2].removesuffix(".zarr")},
+        payload={"uri": volume.uri, "name": volume.name.removesuffix(".zarr")},
     )
     async with get_events_client(checkpoint_every=1) as client:
         await client.emit(event)
 
 
-def announced_in(folder: str) -> set[str]:
+def announced_in(folder: Location) -> set[str]:
     """Return the volumes of a folder that were announced from this machine."""
     try:
         return set(_record_of(folder).read_text().splitlines())
@@ -117,7 +110,7 @@ def announced_in(folder: str) -> set[str]:
         return set()
 
 
-def note_announced(folder: str, volume: str) -> None:
+def note_announced(folder: Location, volume: Location) -> None:
     """Remember that a volume was announced; to announce it again, delete its line."""
     record = _record_of(folder)
     record.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +118,6 @@ def note_announced(folder: str, volume: str) -> None:
         file.write(f"{volume}\n")
 
 
-def _record_of(folder: str) -> Path:
-    digest = hashlib.sha256(folder.encode()).hexdigest()[:16]
+def _record_of(folder: Location) -> Path:
+    digest = hashlib.sha256(folder.uri.encode()).hexdigest()[:16]
     return state_directory() / "announced" / f"{digest}.txt"

@@ -85,7 +85,7 @@ def segment_volume(
             _report(run, error=str(error))
             raise
         _report(run)
-    return prepared.request.output
+    return str(prepared.request.output)
 
 
 def _segment_regions(run: SegmentRun) -> None:

@@ -23,9 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Tell how far an output is."""
+    from pipeline.base.errors import OutputError
+    from pipeline.base.location import Location
     from pipeline.ledger.status import read_status
 
-    status = read_status(options.output)
+    status = read_status(Location.parse(options.output, kind=OutputError))
     if options.json:
         print(json.dumps(status_json(status), indent=2))
     else:
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
 
 def status_text(status: RunStatus, *, now: datetime) -> str:
     """Return how far an output is, for a person."""
-    return aligned_rows([("", status.output), *_rows(status, now)])
+    return aligned_rows([("", str(status.output)), *_rows(status, now)])
 
 
 def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
@@ -110,7 +112,7 @@ def _ago_text(written: datetime | None, now: datetime) -> str:
 def status_json(status: RunStatus) -> dict[str, Any]:
     """Return how far an output is as JSON values."""
     return {
-        "output": status.output,
+        "output": str(status.output),
         "blocks": status.blocks,
         "done": status.done,
         "missing": status.missing,

@@ -83,10 +83,12 @@ def run(options: argparse.Namespace) -> None:
 
 def say_who_writes(output: str) -> None:
     """Warn of a run that seems to be at work on an output: a job would take the output over."""
+    from pipeline.base.errors import OutputError
+    from pipeline.base.location import Location
     from pipeline.ledger.status import read_status
 
     with suppress(OvertileError):
-        status = read_status(output)
+        status = read_status(Location.parse(output, kind=OutputError))
         if status.pyramid or status.written is None:
             return
         ago = (datetime.now(UTC) - status.written).total_seconds()
@@ -98,9 +100,10 @@ def say_who_writes(output: str) -> None:
 
 
 def _absolute(output: str) -> str:
-    from pipeline.base.stores import is_local
+    from pipeline.base.errors import OutputError
+    from pipeline.base.location import Location
 
-    return os.path.abspath(output) if is_local(output) else output
+    return str(Location.parse(output, kind=OutputError))
 
 
 def _submission(options: argparse.Namespace) -> Submission:

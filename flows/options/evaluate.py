@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.base.geometry import Box
+from pipeline.base.location import Location
 from pipeline.evaluation.request import EvaluateRequest
 from pipeline.evaluation.thresholds import DEFAULT_THRESHOLDS
 
@@ -65,8 +66,8 @@ class EvaluateOptions(BaseModel):
         """Return what the pipeline takes. Raises kinds of OvertileError."""
         values = self.model_dump(exclude={"box", "thresholds"})
         return EvaluateRequest(
-            prediction=prediction,
-            truth=truth,
+            prediction=Location.parse(prediction),
+            truth=Location.parse(truth),
             box=Box(*self.box) if self.box is not None else None,
             thresholds=tuple(self.thresholds),
             **values,

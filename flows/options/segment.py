@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deploy import ClusterSpec, parse_cluster
 from deploy.clusters.profiles import settings_of_toml, with_settings
-from pipeline.base.errors import VolumeError
-from pipeline.base.stores import scheme_of
+from pipeline.base.errors import OutputError, VolumeError
+from pipeline.base.location import Location
 from pipeline.models.protocol import Predictor
 from pipeline.models.tta import Tta, with_tta
 from pipeline.output.kinds import OutputName, ScoresDtype
@@ -85,11 +85,12 @@ class SegmentOptions(BaseModel):
 
     def request(self, *, input: str, output: str) -> SegmentRequest:  # noqa: A002
         """Return what the pipeline takes. Raises kinds of OvertileError."""
-        for uri in (input, output):
-            if scheme_of(uri) == "memory":
+        source, target = Location.parse(input), Location.parse(output, kind=OutputError)
+        for location in (source, target):
+            if location.scheme == "memory":
                 raise VolumeError(
-                    f"{uri}: memory:// lives within one process, and here workers are others: give "
-                    "a path or s3://…; from Python, threads can share it "
+                    f"{location}: memory:// lives within one process, and here workers are others: "
+                    "give a path or s3://…; from Python, threads can share it "
                     "(pipeline.segment_volume without client=)"
                 )
         values: dict[str, Any] = self.model_dump(
@@ -97,8 +98,8 @@ class SegmentOptions(BaseModel):
         )
         channel = tuple(self.channel) if isinstance(self.channel, list) else self.channel
         return SegmentRequest(
-            input=input,
-            output=output,
+            input=source,
+            output=target,
             channel=channel,
             outputs=tuple(self.outputs),
             normalisation=parse_record(self.normalisation) if self.normalisation else None,

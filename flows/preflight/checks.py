@@ -65,12 +65,11 @@ def preflight(
 
 @contextmanager
 def _segment_checks(prepared: Prepared, weights: str | None) -> Iterator[list[Check]]:
-    from pipeline.base.store_errors import redacted
     from unet.weights.location import settle_uri
 
     source, output = prepared.source, prepared.request.output
     expected = prepared.sample_digest.split()[0]
-    read = partial(input_findings, redacted(source.uri), expected)
+    read = partial(input_findings, str(source.store), expected)
     checks = [Check(name="input", ask=partial(first_sample, source), judge=read)]
     if weights is not None:
         same = partial(weights_findings, prepared.predictor.digest)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from deploy.preflight.findings import Answers, Check, Finding, failures, grouped, named
 from pipeline.base.errors import OutputError
+from pipeline.base.location import Location
 
 if TYPE_CHECKING:
     from pipeline.segmentation.prepare import Prepared
@@ -26,19 +27,18 @@ EMPTY = 10
 
 
 @contextmanager
-def output_check(output: str, *, token: str) -> Iterator[Check]:
+def output_check(output: Location, *, token: str) -> Iterator[Check]:
     """Yield a check that workers see a mark of ours beside the output, and write one of theirs.
 
     token: the mark's name. All marks are gone on leaving.
     """
-    from pipeline.base.store_errors import explained, redacted
-    from pipeline.base.stores import is_local, parent_of, scheme_of
+    from pipeline.base.store_errors import explained
 
-    findings = partial(output_findings, redacted(output))
-    if scheme_of(output) == "memory":
+    findings = partial(output_findings, str(output))
+    if output.scheme == "memory":
         yield Check(name="output", ask=_nothing, judge=findings)
-    elif is_local(output):
-        mark = folder_of_marks(Path(output)) / token
+    elif output.is_local:
+        mark = folder_of_marks(output.path) / token
         with explained(OutputError, output):
             mark.touch()
         try:
@@ -46,7 +46,7 @@ def output_check(output: str, *, token: str) -> Iterator[Check]:
         finally:
             mark.unlink(missing_ok=True)
     else:
-        above, _ = parent_of(output) or (output, "")
+        above = output.parent or output
         try:
             _put(above, token)
             ask: Callable[[], str] = partial(put_beside, above, token)
@@ -88,20 +88,19 @@ def write_beside(mark: str) -> str:
     return ""
 
 
-def put_beside(folder: str, token: str) -> str:
+def put_beside(folder: Location, token: str) -> str:
     """Return what is wrong with writing beside a mark in a remote store; nothing where fine."""
-    from pipeline.base.store_errors import redacted
     from pipeline.base.stores import open_store, wait_for
 
     if not wait_for(open_store(folder).exists(token), timeout_s=STORE_S):
-        return f"does not see what this machine writes to {redacted(folder)}"
+        return f"does not see what this machine writes to {folder}"
     own = f"{token}-{uuid4().hex[:8]}"
     _put(folder, own)
     _delete(folder, own)
     return ""
 
 
-def _put(output: str, name: str) -> None:
+def _put(output: Location, name: str) -> None:
     from zarr.core.buffer import default_buffer_prototype
 
     from pipeline.base.store_errors import explained
@@ -112,7 +111,7 @@ def _put(output: str, name: str) -> None:
         wait_for(open_store(output, read_only=False).set(name, empty), timeout_s=STORE_S)
 
 
-def _delete(output: str, name: str) -> None:
+def _delete(output: Location, name: str) -> None:
     from pipeline.base.stores import open_store, wait_for
 
     with suppress(Exception):  # who may write may not always delete; the mark is empty
@@ -155,13 +154,11 @@ def planned(prepared: Prepared) -> tuple[int, int]:
     return round(whole * left), round(prepared.budget.files * whole / finest * left)
 
 
-def free_room(output: str) -> dict[str, int | None] | None:
+def free_room(output: Location) -> dict[str, int | None] | None:
     """Return free bytes and inodes where the output goes; None for a store that tells none."""
-    from pipeline.base.stores import is_local
-
-    if not is_local(output):
+    if not output.is_local:
         return None
-    told = os.statvfs(nearest_folder(Path(output)))
+    told = os.statvfs(nearest_folder(output.path))
     free_files = told.f_favail if told.f_files else None  # btrfs and others count none
     return {"bytes": told.f_bavail * told.f_frsize, "files": free_files}
 

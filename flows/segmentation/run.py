@@ -71,7 +71,7 @@ def say_start(prepared: Prepared) -> None:
 
 def say_result(run: SegmentRun) -> None:
     """Print what came out, and where to look at it."""
-    figures, output, total = run.session, run.job.output_uri, run.blocks
+    figures, output, total = run.session, run.job.output, run.blocks
     if run.resumed_blocks == total:
         say(f"done: {counted(total, 'block')}, all by earlier runs")
     else:
@@ -86,4 +86,4 @@ def say_result(run: SegmentRun) -> None:
     if run.prepared.request.share:
         say("when all shards are done: overtile finish, with these arguments")
     say(f"segmentation: {output}")
-    say(f"report: {output.rstrip('/')}/{report_path(run)}")
+    say(f"report: {output / report_path(run)}")

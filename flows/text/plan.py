@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.base.store_errors import redacted
 from pipeline.base.text import aligned_rows, flops_text, shape_text, size_text
 from pipeline.ledger.ledger import blocks_done
 from pipeline.segmentation.prepare import Prepared
@@ -57,7 +56,7 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
 
 def output_action_text(prepared: Prepared) -> str:
     """Return what a run would do with the output that is there, or is not."""
-    where = redacted(prepared.request.output)
+    where = prepared.request.output
     if prepared.output_action == "created":
         return f"to be made at {where}"
     if prepared.output_action == "replaced":
@@ -114,14 +113,14 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
-        "input": redacted(prepared.source.uri),
+        "input": str(prepared.source.store),
         "shape": list(prepared.source.shape),
         "axes": prepared.source.axes,
         "dtype": prepared.source.dtype,
         "voxel_size": list(prepared.source.voxel_size),
         "weights": {"digest": prepared.predictor.digest, **prepared.predictor.settings()},
         "normalisation": dict(prepared.record),
-        "output": redacted(prepared.request.output),
+        "output": str(prepared.request.output),
         "output_action": prepared.output_action,
         "format": prepared.request.format,
         "engine": prepared.request.engine,

@@ -10,12 +10,12 @@ from uuid import uuid4
 
 from pipeline.base.errors import TrainingError, VolumeError
 from pipeline.base.geometry import Box
-from pipeline.base.stores import is_local, scheme_of
+from pipeline.base.location import Location
 from pipeline.volume.fingerprint import read_sample
 from pipeline.volume.intensity import check_record, parse_record
 from pipeline.volume.labelled import LabelledBox, find_labelled
 from pipeline.volume.measure_intensity import measure_intensity
-from pipeline.volume.volume import VolumeSource, redacted
+from pipeline.volume.volume import VolumeSource
 from unet.recipe.training_config import Recipe
 from unet.samples.sampling import Survey
 from unet.training.checkpoint import load_newest, newest_checkpoint
@@ -146,15 +146,16 @@ def data_sets(prepared: PreparedTraining) -> dict[str, Any]:
 
 def public_name(source: VolumeSource) -> str:
     """Return where a volume is, as a stranger may read it: of a local path the last three parts."""
-    whole = redacted(f"{source.uri.rstrip('/')}/{source.path}".rstrip("/"))
-    return "/".join(Path(whole).parts[-3:]) if is_local(source.uri) else whole
+    location = source.location
+    return "/".join(location.path.parts[-3:]) if location.is_local else str(location)
 
 
 def _found(volume: LabelledVolume, options: TrainOptions) -> tuple[Any, Any]:
-    for uri in (volume.volume, volume.labels):
-        if scheme_of(uri) == "memory":
-            raise VolumeError(f"{uri}: workers are other processes: give a path or s3://…")
-    return find_labelled(volume.volume, volume.labels, channel=options.channel, level=options.level)
+    raw, labels = Location.parse(volume.volume), Location.parse(volume.labels)
+    for location in (raw, labels):
+        if location.scheme == "memory":
+            raise VolumeError(f"{location}: workers are other processes: give a path or s3://…")
+    return find_labelled(raw, labels, channel=options.channel, level=options.level)
 
 
 def _whole(raw: Any, labels: Any) -> LabelledBox:
@@ -174,7 +175,7 @@ def _boxes(
         depth, *plane = raw.shape_zyx
         if not 0 <= first < last <= depth:
             raise TrainingError(
-                f"validation slices {first}:{last} of {redacted(raw.uri)}, which has {depth}: give "
+                f"validation slices {first}:{last} of {raw.store}, which has {depth}: give "
                 f"A:B with A below B, inside 0:{depth}"
             )
         parts = ((0, first, training), (first, last, validation), (last, depth, training))

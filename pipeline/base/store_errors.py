@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .errors import OvertileError
+from .location import Location
 
 ANSWER_WITHIN_S: Final = 30.0
 """A store that is silent for this long counts as out of reach."""
@@ -20,30 +21,30 @@ _USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*")
 
 
-def redacted(uri: str) -> str:
-    """Return ``uri`` (or a text that holds URIs) without users, passwords and signed queries.
+def redacted(text: str) -> str:
+    """Return a foreign error's text without the user info and queries of the URIs in it.
 
     >>> redacted("https://me:secret@host/in.zarr?X-Signature=ab")
     'https://***@host/in.zarr?***'
     """
-    return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", uri))
+    return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", text))
 
 
 @contextlib.contextmanager
-def explained(kind: type[OvertileError], uri: str) -> Iterator[None]:
+def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
     """Turn whatever a store raises into one line of ``kind``, without credentials."""
     try:
         yield
     except OvertileError:
         raise
     except Exception as error:
-        raise kind(f"{redacted(uri)}: {_reason(error, uri)}") from error
+        raise kind(f"{location}: {_reason(error, location)}") from error
 
 
-def _reason(error: Exception, uri: str) -> str:
+def _reason(error: Exception, location: Location) -> str:
     """Return what went wrong and what to do, as one line."""
     name, text = type(error).__name__, one_line(str(error))
-    look = "AWS_ENDPOINT_URL" if uri.startswith("s3") else "the address"
+    look = "AWS_ENDPOINT_URL" if location.scheme.startswith("s3") else "the address"
     status = getattr(error, "status", None)
     if "bucket does not exist" in text:
         return "there is no such bucket; check its name and AWS_ENDPOINT_URL"

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Box
-from ..base.store_errors import redacted
-from ..base.stores import joined, normalised_uri, read_node
+from ..base.location import Location
+from ..base.stores import read_node
 from ..base.text import shape_text
 from ..output.guard import RUN_GROUP
 from ..volume.ome_read import ome_attributes, parse_multiscale
@@ -72,10 +72,10 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     Raises VolumeError for what cannot be read as asked, LabelError for truth or classes that are no
     integers, PlanError for what cannot be evaluated in the memory of one worker.
     """
-    truth = find_volume(_labels_uri(request.truth))
+    truth = find_volume(_labels_in(request.truth))
     if truth.channel_count != 1:
         raise VolumeError(
-            f"{redacted(request.truth)} has {truth.channel_count} channels: the truth is one array "
+            f"{request.truth} has {truth.channel_count} channels: the truth is one array "
             "of classes or ids"
         )
     check_integers(np.dtype(truth.dtype), name="the truth")
@@ -101,58 +101,56 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
 
 def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
     """Return the stored integers and the scores of what is predicted, as far as they are wanted."""
-    uri = normalised_uri(request.prediction)
-    inside = _labels_uri(uri)
+    prediction = request.prediction
+    inside = _labels_in(prediction)
     if request.scores is not None:
-        argmax = find_volume(inside) if inside != uri and request.has_class_truth else None
-        return argmax, _scores(uri, request.scores)
+        argmax = find_volume(inside) if inside != prediction and request.has_class_truth else None
+        return argmax, _scores(prediction, request.scores)
     classes = find_volume(inside)
     if classes.channel_count != 1:
         raise VolumeError(
-            f"{redacted(uri)} has {classes.channel_count} channels: name the class whose scores "
+            f"{prediction} has {classes.channel_count} channels: name the class whose scores "
             "are taken with --scores, or give an array of classes"
         )
     if np.dtype(classes.dtype).kind == "f":
         raise VolumeError(
-            f"{redacted(uri)} holds {classes.dtype}, not classes: if these are scores, say "
-            "--scores 0"
+            f"{prediction} holds {classes.dtype}, not classes: if these are scores, say --scores 0"
         )
     return classes, None
 
 
-def _scores(uri: str, chosen: int | str) -> VolumeSource:
-    node = read_node(uri)
+def _scores(prediction: Location, chosen: int | str) -> VolumeSource:
+    node = read_node(prediction)
     if (
         node is not None
-        and read_node(uri, path=CLASSES) is not None
-        and parse_multiscale(node.attributes, where=redacted(uri)) is None
+        and read_node(prediction, path=CLASSES) is not None
+        and parse_multiscale(node.attributes, where=str(prediction)) is None
     ):
         raise VolumeError(
-            f"{redacted(uri)} holds classes and no scores: segment with --outputs classes,scores"
+            f"{prediction} holds classes and no scores: segment with --outputs classes,scores"
         )
-    stored = find_volume(uri)
+    stored = find_volume(prediction)
     if "c" in stored.axes:
-        return find_volume(uri, channel=chosen)
+        return find_volume(prediction, channel=chosen)
     if str(chosen) != "0":
-        raise VolumeError(f"{redacted(uri)} has the scores of one class only: say --scores 0")
+        raise VolumeError(f"{prediction} has the scores of one class only: say --scores 0")
     return stored
 
 
-def _labels_uri(uri: str) -> str:
-    """Return where the classes are: inside of an output of ours, else the URI itself."""
-    uri = normalised_uri(uri)
-    return joined(uri, CLASSES) if read_node(uri, path=CLASSES) is not None else uri
+def _labels_in(location: Location) -> Location:
+    """Return where the classes are: inside an output of overtile, else the location itself."""
+    is_output = read_node(location, path=CLASSES) is not None
+    return location / CLASSES if is_output else location
 
 
-def _class_names(uri: str) -> tuple[str, ...]:
+def _class_names(prediction: Location) -> tuple[str, ...]:
     """Return the names of the classes that the prediction states, in order, or none."""
-    uri = normalised_uri(uri)
-    for place in (joined(uri, CLASSES), uri):
+    for place in (prediction / CLASSES, prediction):
         node = read_node(place)
         stated = ome_attributes(node.attributes) if node else {}
         if names := _stated_classes(stated):
             return tuple(names.get(number, "") for number in range(max(names) + 1))
-        image = parse_multiscale(node.attributes, where=redacted(place)) if node else None
+        image = parse_multiscale(node.attributes, where=str(place)) if node else None
         if image is not None and image.channel_names:
             return image.channel_names
     return ()
@@ -171,8 +169,8 @@ def _stated_classes(ome: Mapping[str, Any]) -> dict[int, str]:
     }
 
 
-def _made_by(uri: str) -> dict[str, Any]:
-    node = read_node(normalised_uri(uri), path=RUN_GROUP)
+def _made_by(prediction: Location) -> dict[str, Any]:
+    node = read_node(prediction, path=RUN_GROUP)
     stated = dict(node.attributes) if node is not None else {}
     record = stated.get("provenance", {})
     made = {

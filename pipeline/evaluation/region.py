@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.geometry import Box
-from ..base.store_errors import redacted
 from ..volume.volume import VolumeSource, open_volume
 from .contingency import ContingencyTable, count_pairs
 from .objects import components, seeded_watershed
@@ -55,7 +54,7 @@ class EvaluatedRegion:
         assert self.plan.scores is not None
         if self.slab is not None:
             return self._cut(self.slab.scores)
-        return as_scores(self._read(self.plan.scores), where=redacted(self.plan.scores.uri))
+        return as_scores(self._read(self.plan.scores), where=str(self.plan.scores.store))
 
     @cached_property
     def kept(self) -> Mask:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..base.errors import PlanError
 from ..base.geometry import Box
+from ..base.location import Location
 from .thresholds import DEFAULT_THRESHOLDS
 
 Objects: TypeAlias = Literal["ids", "components", "watershed"]
@@ -19,11 +20,12 @@ class EvaluateRequest:
 
     By default classes are compared with classes. ``scores`` names a class whose scores are compared
     at every threshold instead. ``objects`` says what the objects of the prediction are.
+    ``prediction`` and ``truth`` may be given as text, which is parsed here.
     """
 
-    prediction: str
+    prediction: Location
     """An output of overtile, or any Zarr array of its classes, ids or scores."""
-    truth: str
+    truth: Location
     """Zarr array (or OME-Zarr labels) of classes or of ids, of the same shape."""
     scores: int | str | None = None
     """The class (a boundary, where there are objects) whose scores are taken: name or number."""
@@ -48,6 +50,8 @@ class EvaluateRequest:
     """Of ``watershed``: what a seed has at least."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "prediction", Location.parse(self.prediction))
+        object.__setattr__(self, "truth", Location.parse(self.truth))
         _check_thresholds(self.thresholds)
         if self.objects == "ids" and self.scores is not None:
             raise PlanError(

@@ -8,8 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from ..base.geometry import Box
-from ..base.store_errors import redacted
-from ..base.stores import joined
 from ..segmentation.provenance import versions
 from ..volume.volume import VolumeSource
 from .confusion import ConfusionMatrix
@@ -174,7 +172,7 @@ def _layer_json(layer: Layer) -> dict[str, Any]:
 def _identity(source: VolumeSource | None) -> dict[str, Any]:
     assert source is not None
     return {
-        "uri": redacted(joined(source.uri, source.path)),
+        "uri": str(source.location),
         "shape": list(source.shape),
         "axes": source.axes,
         "dtype": source.dtype,

@@ -14,6 +14,7 @@ from typing import Any
 from distributed import Client
 
 from ..base.errors import LabelError
+from ..base.location import Location
 from ..segmentation.run import own_client
 from .confusion import ConfusionMatrix
 from .contingency import ContingencyTable, RunningTotal
@@ -54,7 +55,11 @@ def evaluate_volume(
     process do the work. options: the fields of EvaluateRequest. Raises kinds of OvertileError for
     what the user can mend, RunError for a run that did not end well.
     """
-    plan = plan_evaluation(EvaluateRequest(prediction=prediction, truth=truth, **options))
+    plan = plan_evaluation(
+        EvaluateRequest(
+            prediction=Location.parse(prediction), truth=Location.parse(truth), **options
+        )
+    )
     with own_client() if client is None else nullcontext(client) as active:
         return evaluate(plan, active, watch=watch)
 

@@ -21,14 +21,13 @@ from zarr.errors import ContainsGroupError
 from zarr.storage import FsspecStore
 
 from ..base.errors import OutputError, RunError
-from ..base.store_errors import ANSWER_WITHIN_S, explained, redacted
+from ..base.location import Location
+from ..base.store_errors import ANSWER_WITHIN_S, explained
 from ..base.stores import (
     DOCUMENTS,
-    is_local,
     list_names,
     open_store,
     read_node,
-    scheme_of,
     wait_for,
 )
 from ..output.guard import RUN_GROUP
@@ -49,37 +48,37 @@ _CLAIMS: Final = f"{RUN_GROUP}/claims"
 _one_at_a_time = threading.Lock()  # memory:// creates nothing exclusively
 
 
-def make_root(uri: str, *, version: Version) -> None:
+def make_root(output: Location, *, version: Version) -> None:
     """Make the group that holds everything; others may make the same one at this moment."""
     try:
-        create_root(uri, version=version)
+        create_root(output, version=version)
     except OutputError as error:  # zarr looks whether there is one twice, and it came in between
         if not isinstance(error.__cause__, ContainsGroupError):
             raise
 
 
-def put_new(uri: str, key: str, content: bytes) -> bool:
+def put_new(output: Location, key: str, content: bytes) -> bool:
     """Write a small file unless there is one; return whether what is there is this content.
 
     Of several who call this at the same moment, with different contents, one gets True.
     Raises OutputError where the store cannot be written.
     """
-    with explained(OutputError, uri), _one_at_a_time:
-        store = open_store(uri, read_only=False)
+    with explained(OutputError, output), _one_at_a_time:
+        store = open_store(output, read_only=False)
         if (there := _read(store, key)) is None:
             try:
                 _put_exclusively(store, key, content)
             except (OSError, NotImplementedError):  # there by now; or the store knows no such thing
                 if _read(store, key) is None:
                     _put(store, key, content)
-            if not is_local(uri) and scheme_of(uri) != "memory":
+            if not output.is_local and output.scheme != "memory":
                 time.sleep(SETTLE_S)
             there = _read(store, key)
     return there == content
 
 
 def create_once(
-    uri: str,
+    output: Location,
     create: Callable[[Callable[[], None]], Any],
     *,
     token: str,
@@ -97,23 +96,23 @@ def create_once(
     seen: tuple[int, bytes] = (0, b"")
     began = seen_at = time.monotonic()
     pause_s = 0.0
-    while not _is_created(uri):
-        newest = _newest_claim(uri)
+    while not _is_created(output):
+        newest = _newest_claim(output)
         if newest != seen:
             seen, seen_at = newest, time.monotonic()
         number, content = newest
         lost = time.monotonic() - seen_at > dead_after_s
         if number == 0 or lost or json.loads(content)["withdrawn"]:
-            claim = _Claim(uri, number + 1, token)
+            claim = _Claim(output, number + 1, token)
             if claim.take():
                 with claim.kept():
-                    if not _is_created(uri):  # else the last moment's, whose claims are gone
+                    if not _is_created(output):  # else the last moment's, whose claims are gone
                         create(claim.check)
                 return
             continue
         if time.monotonic() - began > give_up_after_s:
             raise RunError(
-                f"another share has been creating {redacted(uri)} for "
+                f"another share has been creating {output} for "
                 f"{give_up_after_s / 3600:.1f} h: look at what it does, then start this one again"
             )
         if not pause_s:
@@ -122,27 +121,27 @@ def create_once(
         time.sleep(pause_s)
 
 
-def is_begun(uri: str) -> bool:
+def is_begun(output: Location) -> bool:
     """Return whether nothing is there but the first moment of a creation: an empty root group."""
-    names = set(list_names(uri) or ())
-    root, run = read_node(uri), read_node(uri, path=RUN_GROUP)
+    names = set(list_names(output) or ())
+    root, run = read_node(output), read_node(output, path=RUN_GROUP)
     kept = {name for name in names if not name.endswith(".partial")}
     is_bare = root is None or (root.kind == "group" and not root.attributes)
     return bool(names) and is_bare and run is None and kept <= {*DOCUMENTS, RUN_GROUP}
 
 
-def _is_created(uri: str) -> bool:
-    node = read_node(uri, path=RUN_GROUP)
+def _is_created(output: Location) -> bool:
+    node = read_node(output, path=RUN_GROUP)
     if node is None:
-        raise RunError(f"{redacted(uri)} vanished while it was created: start the run again")
+        raise RunError(f"{output} vanished while it was created: start the run again")
     return bool(node.attributes.get(CREATED))
 
 
-def _newest_claim(uri: str) -> tuple[int, bytes]:
+def _newest_claim(output: Location) -> tuple[int, bytes]:
     """Return number and content of the claim that counts, (0, nothing) where there is none."""
-    store = open_store(uri, read_only=False)
+    store = open_store(output, read_only=False)
     number, content = 0, b""
-    with explained(OutputError, uri):
+    with explained(OutputError, output):
         while (there := _read(store, f"{_CLAIMS}/{number + 1}")) is not None:
             number, content = number + 1, there
     return number, content
@@ -151,11 +150,11 @@ def _newest_claim(uri: str) -> tuple[int, bytes]:
 class _Claim:
     """One run's claim to create an output."""
 
-    def __init__(self, uri: str, number: int, token: str) -> None:
-        self._uri = uri
+    def __init__(self, output: Location, number: int, token: str) -> None:
+        self._output = output
         self._number = number
         self._token = token
-        self._store = open_store(uri, read_only=False)
+        self._store = open_store(output, read_only=False)
 
     @property
     def _key(self) -> str:
@@ -166,14 +165,14 @@ class _Claim:
 
     def take(self) -> bool:
         """Return whether the claim is this run's; False where another one was first."""
-        return put_new(self._uri, self._key, self._content())
+        return put_new(self._output, self._key, self._content())
 
     def check(self) -> None:
         """Raise RunError where another run has taken this one for dead, and creates."""
-        number, content = _newest_claim(self._uri)
+        number, content = _newest_claim(self._output)
         if number != self._number or json.loads(content)["token"] != self._token:
             raise RunError(
-                f"another share has taken over creating {redacted(self._uri)}, since this one was "
+                f"another share has taken over creating {self._output}, since this one was "
                 "silent for too long: start it again"
             )
 

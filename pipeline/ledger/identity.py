@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..base.errors import OutputError
-from ..base.store_errors import redacted
+from ..base.location import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,22 @@ class Job:
         )
 
 
-def check_job(output_uri: str, job: Job, stored: Mapping[str, Any]) -> None:
+def check_job(output: Location, job: Job, stored: Mapping[str, Any]) -> None:
     """Raise OutputError where the job that made an output is known to be another one."""
     if differences := job.differences(stored):
-        raise _another_job(output_uri, differences)
+        raise _another_job(output, differences)
 
 
-def check_digest(output_uri: str, job: Job, attributes: Mapping[str, Any]) -> None:
+def check_digest(output: Location, job: Job, attributes: Mapping[str, Any]) -> None:
     """Raise OutputError unless these attributes of a run group are those of this very job."""
     stored: Any = attributes["job"]
     if attributes.get("job_digest") != job.digest:
-        raise _another_job(output_uri, job.differences(stored))
+        raise _another_job(output, job.differences(stored))
 
 
-def _another_job(output_uri: str, differences: str) -> OutputError:
+def _another_job(output: Location, differences: str) -> OutputError:
     return OutputError(
-        f"{redacted(output_uri)} belongs to another job ({differences}): "
+        f"{output} belongs to another job ({differences}): "
         "choose another output, or replace it with --overwrite"
     )
 

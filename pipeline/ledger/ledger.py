@@ -23,8 +23,9 @@ from zarr.errors import ContainsArrayError
 
 from ..base.errors import OutputError, RunError
 from ..base.geometry import Shape
-from ..base.store_errors import explained, redacted
-from ..base.stores import normalised_uri, open_group
+from ..base.location import Location
+from ..base.store_errors import explained
+from ..base.stores import open_group
 from ..output.guard import RUN_GROUP as GROUP
 from .creation import CREATED, put_new
 from .identity import Job, check_digest
@@ -46,14 +47,14 @@ class Ledger:
 
     def __init__(
         self,
-        output_uri: str,
+        output: Location,
         owner: str,
         states: NDArray[np.uint8],
         *,
         group: zarr.Group,
         run: zarr.Group,
     ) -> None:
-        self._output_uri = output_uri
+        self._output = output
         self._owner = owner
         self._group = group
         self._run = run
@@ -62,37 +63,37 @@ class Ledger:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, output_uri: str, job: Job, *, grid: Shape, version: str, owner: str) -> Ledger:
+    def create(cls, output: Location, job: Job, *, grid: Shape, version: str, owner: str) -> Ledger:
         """Make an empty ledger in an output that has none; it is known as ours from the start.
 
         Raises OutputError where another run made one in the same moment.
         """
-        if not begin_run_group(output_uri, job, **{"overtile": version, OWNER: owner}):
+        if not begin_run_group(output, job, **{"overtile": version, OWNER: owner}):
             raise OutputError(
-                f"another run is making {redacted(output_uri)} at this moment: "
+                f"another run is making {output} at this moment: "
                 "wait for it, or choose another output"
             )
-        group = _run_group(output_uri, mode="r+")
+        group = _run_group(output, mode="r+")
         make_states(group, grid)
-        return cls(output_uri, owner, np.zeros(grid, np.uint8), group=group, run=group)
+        return cls(output, owner, np.zeros(grid, np.uint8), group=group, run=group)
 
     @classmethod
-    def resume(cls, output_uri: str, job: Job, *, owner: str) -> Ledger:
+    def resume(cls, output: Location, job: Job, *, owner: str) -> Ledger:
         """Take over the ledger of an output that this very job made, or raise OutputError.
 
         owner: the run's token; with that of a share (owner.py), it takes over the share's part.
         """
-        run = _run_group(output_uri, mode="r+")
-        check_digest(output_uri, job, run.attrs)
+        run = _run_group(output, mode="r+")
+        check_digest(output, job, run.attrs)
         if owned_path(owner) == GROUP:
             group = run
             group.attrs[OWNER] = owner
         else:
-            group = _part(output_uri, run, owner)
+            group = _part(output, run, owner)
         done: Any = group["done"]
         states = np.asarray(done[...])
         states[states == BlockState.SET_ASIDE] = BlockState.MISSING
-        return cls(output_uri, owner, states, group=group, run=run)
+        return cls(output, owner, states, group=group, run=run)
 
     def is_done(self, index: Shape) -> bool:
         """Return whether a block is done."""
@@ -130,19 +131,18 @@ class Ledger:
         with self._lock, self._written():
             if not np.array_equal(np.asarray(self._array[...]), self._states):
                 raise RunError(
-                    f"{redacted(self._output_uri)} lost blocks while the run wrote it: "
-                    "start the same run again"
+                    f"{self._output} lost blocks while the run wrote it: start the same run again"
                 )
 
     @contextmanager
     def _written(self) -> Iterator[None]:
-        check_owner(self._output_uri, self._owner)
+        check_owner(self._output, self._owner)
         try:
             yield
         except OSError as error:
-            check_owner(self._output_uri, self._owner)  # it may have vanished since
+            check_owner(self._output, self._owner)  # it may have vanished since
             raise RunError(
-                f"the ledger in {redacted(self._output_uri)} cannot be written "
+                f"the ledger in {self._output} cannot be written "
                 f"({error.strerror or error}): mend that, then start the same run again"
             ) from error
 
@@ -155,19 +155,18 @@ class Ledger:
         return self._run.attrs.get(name)
 
 
-def begin_run_group(output_uri: str, job: Job, **attributes: Any) -> bool:
+def begin_run_group(output: Location, job: Job, **attributes: Any) -> bool:
     """Make the run group with the job, unless there is one; return whether it is this one.
 
     Of several who make different ones at the same moment, one gets True. Raises OutputError.
     """
-    root = open_group(output_uri)
+    root = open_group(output)
     content = {"job": dict(job.parts), "job_digest": job.digest, **attributes}
-    uri = normalised_uri(output_uri, kind=OutputError)
     if root.metadata.zarr_format == 3:
         document = {"zarr_format": 3, "node_type": "group", "attributes": content}
-        return put_new(uri, f"{GROUP}/zarr.json", _json(document))
-    ours = put_new(uri, f"{GROUP}/.zattrs", _json(content))
-    put_new(uri, f"{GROUP}/.zgroup", _json({"zarr_format": 2}))
+        return put_new(output, f"{GROUP}/zarr.json", _json(document))
+    ours = put_new(output, f"{GROUP}/.zattrs", _json(content))
+    put_new(output, f"{GROUP}/.zgroup", _json({"zarr_format": 2}))
     return ours
 
 
@@ -182,10 +181,10 @@ def make_states(group: zarr.Group, grid: Shape) -> None:
         group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
 
 
-def _part(output_uri: str, run: zarr.Group, owner: str) -> zarr.Group:
+def _part(output: Location, run: zarr.Group, owner: str) -> zarr.Group:
     """Return a share's part of the ledger, made where it is missing, owned by ``owner``."""
     path = owned_path(owner).removeprefix(f"{GROUP}/")
-    with explained(OutputError, output_uri):
+    with explained(OutputError, output):
         part = run.require_group(path)
         part.attrs[OWNER] = owner
         whole: Any = run["done"]
@@ -193,26 +192,26 @@ def _part(output_uri: str, run: zarr.Group, owner: str) -> zarr.Group:
     return part
 
 
-def _run_group(output_uri: str, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
-    group = open_group(output_uri, mode=mode)[GROUP]
+def _run_group(output: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    group = open_group(output, mode=mode)[GROUP]
     assert isinstance(group, zarr.Group)
     return group
 
 
-def run_attributes(output_uri: str) -> Mapping[str, Any]:
+def run_attributes(output: Location) -> Mapping[str, Any]:
     """Return what is noted in the run group of an output that holds a ledger."""
-    return _run_group(output_uri).attrs.asdict()
+    return _run_group(output).attrs.asdict()
 
 
-def stored_job(output_uri: str) -> Mapping[str, Any]:
+def stored_job(output: Location) -> Mapping[str, Any]:
     """Return the parts of the job that made this output; it must hold a ledger."""
-    job: Any = run_attributes(output_uri)["job"]
+    job: Any = run_attributes(output)["job"]
     return dict(job)
 
 
-def was_created(output_uri: str) -> bool:
+def was_created(output: Location) -> bool:
     """Return whether an output that holds a ledger was made to its end: all arrays are there."""
-    return bool(run_attributes(output_uri).get(CREATED))
+    return bool(run_attributes(output).get(CREATED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,13 +231,13 @@ class ShareState:
         return self.blocks - self.done
 
 
-def read_states(output_uri: str) -> tuple[ShareState, ...]:
+def read_states(output: Location) -> tuple[ShareState, ...]:
     """Return how far every share of an output is; it must hold a ledger. Writes nothing.
 
     A share that has not begun has nothing done. Raises OutputError for what cannot be read.
     """
-    run = _run_group(output_uri)
-    with explained(OutputError, output_uri):
+    run = _run_group(output)
+    with explained(OutputError, output):
         blocks: Any = run.attrs.get(SHARDS)
         if blocks is None:
             done: Any = run["done"]
@@ -266,9 +265,9 @@ def _share_state(number: int, of: int, blocks: int, states: Any) -> ShareState:
     )
 
 
-def blocks_done(output_uri: str) -> int:
+def blocks_done(output: Location) -> int:
     """Return how many blocks of an output that holds a ledger are done, by all its shares."""
-    return sum(state.done for state in read_states(output_uri))
+    return sum(state.done for state in read_states(output))
 
 
 def blocks_left(ledger: Ledger, indices: Iterable[Shape]) -> list[Shape]:

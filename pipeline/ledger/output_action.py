@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from ..base.errors import OutputError
-from ..base.store_errors import redacted
+from ..base.location import Location
 from ..output.guard import Found, check_output
 from .creation import is_begun
 from .ledger import was_created
@@ -15,17 +15,17 @@ OutputAction: TypeAlias = Literal["created", "resumed", "replaced"]
 
 
 def choose_output_action(
-    output: str, *, input_uri: str, share: Share | None, overwrite: bool, finishing: bool
+    output: Location, *, source: Location, share: Share | None, overwrite: bool, finishing: bool
 ) -> OutputAction:
     """Return what happens to ``output``. Writes nothing.
 
     share: the run's share of the volume, if it has one. finishing: the run ends an output that was
     made in shares. Raises OutputError where the output is not this run's to resume or replace.
     """
-    found = _found(output, input_uri=input_uri, share=share, overwrite=overwrite)
+    found = _found(output, source=source, share=share, overwrite=overwrite)
     if finishing and found != "ours":
         raise OutputError(
-            f"{redacted(output)} holds nothing to finish: run its shares first, "
+            f"{output} holds nothing to finish: run its shares first, "
             "overtile segment … --shard i/N"
         )
     if found == "absent":
@@ -39,13 +39,13 @@ def choose_output_action(
     return "created" if share else "replaced"
 
 
-def _found(output: str, *, input_uri: str, share: Share | None, overwrite: bool) -> Found:
+def _found(output: Location, *, source: Location, share: Share | None, overwrite: bool) -> Found:
     """Return what is at the output; an output that another share is creating counts as absent."""
     try:
-        return check_output(output, input_uri=input_uri, overwrite=overwrite)
+        return check_output(output, source=source, overwrite=overwrite)
     except OutputError:
         if share is None:
             raise
         if is_begun(output):
             return "absent"
-        return check_output(output, input_uri=input_uri, overwrite=False)
+        return check_output(output, source=source, overwrite=False)

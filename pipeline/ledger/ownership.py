@@ -12,8 +12,8 @@ from typing import Final
 from uuid import uuid4
 
 from ..base.errors import RunError
-from ..base.store_errors import redacted
-from ..base.stores import joined, read_node
+from ..base.location import Location
+from ..base.stores import read_node
 from ..output.guard import RUN_GROUP
 
 OWNER: Final = "owner"
@@ -42,14 +42,12 @@ def part_path(share: int) -> str:
     return f"{RUN_GROUP}/{SHARDS}/{share}"
 
 
-def check_owner(output_uri: str, token: str) -> None:
+def check_owner(output: Location, token: str) -> None:
     """Raise RunError unless the output is there and belongs to the run with this token."""
     path = owned_path(token)
-    node = read_node(output_uri, path=path)
+    node = read_node(output, path=path)
     if node is None:
-        raise RunError(
-            f"{redacted(output_uri)} vanished while the run wrote it: what was done is lost"
-        )
+        raise RunError(f"{output} vanished while the run wrote it: what was done is lost")
     if node.attributes.get(OWNER) != token:
-        taken = output_uri if path == RUN_GROUP else joined(output_uri, path)
-        raise RunError(f"another run has taken over {redacted(taken)}: this one ends")
+        taken = output if path == RUN_GROUP else output / path
+        raise RunError(f"another run has taken over {taken}: this one ends")

@@ -16,7 +16,8 @@ import numpy as np
 import zarr
 
 from ..base.errors import OutputError, PlanError, RunError
-from ..base.store_errors import explained, redacted
+from ..base.location import Location
+from ..base.store_errors import explained
 from ..base.stores import open_group
 from ..output.guard import RUN_GROUP
 from ..planning.blocks import Region
@@ -72,14 +73,13 @@ def cut(regions: Sequence[Region], share: Share) -> tuple[tuple[Region, ...], ..
     return tuple(tuple(regions[a:b]) for a, b in itertools.pairwise((*bounds, len(regions))))
 
 
-def check_kind(output_uri: str, share: Share | None, *, finishing: bool) -> None:
+def check_kind(output: Location, share: Share | None, *, finishing: bool) -> None:
     """Raise OutputError unless an output of ours is made the way in which this run would go on.
 
     share: this run's; None for a run of the whole volume. finishing: the run that ends all shares.
     """
-    noted = run_attributes(output_uri)
+    noted = run_attributes(output)
     blocks: Any = noted.get(SHARDS)
-    output = redacted(output_uri)
     if blocks is None and (share or finishing):
         advice = f"--shard {share}" if share else "finish"
         raise OutputError(
@@ -100,23 +100,23 @@ def check_kind(output_uri: str, share: Share | None, *, finishing: bool) -> None
         )
 
 
-def incomplete_shares(output_uri: str) -> tuple[ShareState, ...]:
+def incomplete_shares(output: Location) -> tuple[ShareState, ...]:
     """Return the shares of an output that miss blocks."""
-    return tuple(state for state in read_states(output_uri) if state.missing)
+    return tuple(state for state in read_states(output) if state.missing)
 
 
-def merge_shares(output_uri: str) -> None:
+def merge_shares(output: Location) -> None:
     """Write all parts of the ledger into the one ledger, and the sum of their figures.
 
     Every share must be complete: RunError otherwise. Done before, it is not done again: the figures
     may have grown.
     """
-    if run_attributes(output_uri).get(MERGED):
+    if run_attributes(output).get(MERGED):
         return
-    if lacking := incomplete_shares(output_uri):
-        raise RunError(f"not every share of {redacted(output_uri)} is complete: {told(lacking)}")
-    with explained(OutputError, output_uri):
-        run: Any = open_group(output_uri, mode="r+")[RUN_GROUP]
+    if lacking := incomplete_shares(output):
+        raise RunError(f"not every share of {output} is complete: {told(lacking)}")
+    with explained(OutputError, output):
+        run: Any = open_group(output, mode="r+")[RUN_GROUP]
         whole = np.zeros(run["done"].shape, np.uint8)
         figures = Figures()
         for number in range(1, len(run.attrs[SHARDS]) + 1):

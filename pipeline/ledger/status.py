@@ -13,8 +13,9 @@ from zarr.storage import FsspecStore, LocalStore
 
 from ..base.errors import OutputError, VolumeError
 from ..base.geometry import Shape
-from ..base.store_errors import ANSWER_WITHIN_S, explained, redacted
-from ..base.stores import is_local, normalised_uri, open_group, open_store, read_node, wait_for
+from ..base.location import Location
+from ..base.store_errors import ANSWER_WITHIN_S, explained
+from ..base.stores import open_group, open_store, read_node, wait_for
 from ..output.guard import RUN_GROUP
 from .creation import CREATED
 from .figures import Figures
@@ -46,7 +47,7 @@ class ShareStatus:
 class RunStatus:
     """What the ledger of an output says."""
 
-    output: str
+    output: Location
     shares: tuple[ShareStatus, ...]
     figures: Figures
     """Sums over all runs, those of all shares."""
@@ -104,19 +105,18 @@ def _rate(figures: Figures) -> float | None:
     return figures.blocks / figures.seconds if figures.blocks and figures.seconds > 0 else None
 
 
-def read_status(output: str) -> RunStatus:
+def read_status(output: Location) -> RunStatus:
     """Return how far an output is. Raises OutputError where there is none of ours."""
-    uri = normalised_uri(output, kind=OutputError)
     try:
-        attributes = _run_attributes(uri)
+        attributes = _run_attributes(output)
     except VolumeError as error:
         raise OutputError(str(error)) from error
-    with explained(OutputError, uri):
-        run: Any = open_group(uri)[RUN_GROUP]
+    with explained(OutputError, output):
+        run: Any = open_group(output)[RUN_GROUP]
         shares = _shares(run, attributes)
     merged = MERGED in attributes or SHARDS not in attributes
     return RunStatus(
-        output=redacted(uri),
+        output=output,
         shares=shares,
         figures=Figures.from_json(attributes.get("figures"))
         if merged
@@ -124,7 +124,7 @@ def read_status(output: str) -> RunStatus:
         levels=len(attributes.get("levels") or ()),
         pyramid=attributes.get("pyramid") == "complete",
         created=bool(attributes.get(CREATED)),
-        written=_written(uri),
+        written=_written(output),
         job=attributes["job"],
         provenance=attributes.get("provenance", {}),
     )
@@ -156,27 +156,27 @@ def _share(number: int, blocks: int, states: Any, figures: Figures) -> ShareStat
     )
 
 
-def _run_attributes(uri: str) -> Mapping[str, Any]:
+def _run_attributes(output: Location) -> Mapping[str, Any]:
     """Return the attributes of the output's run group."""
-    if is_local(uri) and not Path(uri).is_dir():
-        said = "is a file" if Path(uri).exists() else "does not exist"
+    if output.is_local and not output.path.is_dir():
+        said = "is a file" if output.path.exists() else "does not exist"
         raise OutputError(
-            f"{uri} {said}: name the output of a run, a folder like out.zarr; of one that was "
+            f"{output} {said}: name the output of a run, a folder like out.zarr; of one that was "
             "submitted, wait until its job has begun"
         )
-    if read_node(uri) is None:
-        raise OutputError(f"{redacted(uri)} is no Zarr: name the output of a run")
-    run = read_node(uri, path=RUN_GROUP)
+    if read_node(output) is None:
+        raise OutputError(f"{output} is no Zarr: name the output of a run")
+    run = read_node(output, path=RUN_GROUP)
     if run is None or "job" not in run.attributes:
         raise OutputError(
-            f"{redacted(uri)} was not made by overtile, it has no ledger: name the output of a run"
+            f"{output} was not made by overtile, it has no ledger: name the output of a run"
         )
     return run.attributes
 
 
-def _written(uri: str) -> datetime | None:
+def _written(output: Location) -> datetime | None:
     """Return when a file of the ledger was last written, as its store tells."""
-    store = open_store(uri)
+    store = open_store(output)
     if isinstance(store, LocalStore):
         times = [_time_of_file(path) for path in (store.root / RUN_GROUP).rglob("*")]
     elif isinstance(store, FsspecStore):

@@ -12,18 +12,15 @@ from typing import Final, Literal, TypeAlias
 from zarr.core.buffer import default_buffer_prototype
 
 from ..base.errors import OutputError, VolumeError
-from ..base.store_errors import explained, redacted
+from ..base.location import Location
+from ..base.store_errors import explained
 from ..base.stores import (
     DOCUMENTS,
     Node,
     forget_arrays,
-    is_local,
-    joined,
     list_names,
-    normalised_uri,
     open_store,
     read_node,
-    scheme_of,
     wait_for,
 )
 
@@ -34,20 +31,19 @@ _METADATA: Final = frozenset({*DOCUMENTS, ".zmetadata"})
 _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 
 
-def check_output(uri: str, *, input_uri: str, overwrite: bool) -> Found:
-    """Return what is at ``uri``: nothing, an output of ours, or other Zarr that may be replaced.
+def check_output(output: Location, *, source: Location, overwrite: bool) -> Found:
+    """Return what is at ``output``: nothing, an output of ours, or other Zarr that may be replaced.
 
     Writes nothing. Raises OutputError where the output is the input, or one lies inside the other;
     where it cannot be written; where something is there that is not ours, unless ``overwrite``;
     and, even then, where that is not Zarr through and through.
     """
-    output = normalised_uri(uri, kind=OutputError)
     _check_place(output)
-    _check_apart(output, normalised_uri(input_uri))
+    _check_apart(output, source)
     found = _found(output)
     if found == "foreign" and not overwrite:
         raise OutputError(
-            f"{redacted(output)} exists and was not made by overtile: choose another output, or "
+            f"{output} exists and was not made by overtile: choose another output, or "
             "replace it with --overwrite"
         )
     if found != "absent" and overwrite:
@@ -55,13 +51,12 @@ def check_output(uri: str, *, input_uri: str, overwrite: bool) -> Found:
     return found
 
 
-def delete_output(uri: str) -> None:
+def delete_output(output: Location) -> None:
     """Delete a Zarr hierarchy; the ledger first and the root's metadata last.
 
     So whatever interrupts it, what is left is never taken for an output to be resumed, and can be
     deleted again. Raises OutputError for anything that is not Zarr through and through.
     """
-    output = normalised_uri(uri, kind=OutputError)
     _check_place(output)
     if _found(output) == "absent":
         return
@@ -73,40 +68,40 @@ def delete_output(uri: str) -> None:
     with explained(OutputError, output):
         for name in names:
             _delete(output, name)
-        if is_local(output) and not Path(output).is_symlink():
-            Path(output).rmdir()
+        if output.is_local and not output.path.is_symlink():
+            output.path.rmdir()
 
 
-def _delete(output: str, name: str) -> None:
-    if not is_local(output):
+def _delete(output: Location, name: str) -> None:
+    if not output.is_local:
         store = open_store(output, read_only=False)
         wait_for(
             store.delete(name) if name in _METADATA else store.delete_dir(name), timeout_s=None
         )
         return
-    path = Path(output, name)
+    path = output.path / name
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()
 
 
-def _found(output: str) -> Found:
+def _found(output: Location) -> Found:
     node = _node(output)
     if node is None:
         names = list_names(output)
         if names:
             raise OutputError(
-                f"{redacted(output)} holds other things and is no Zarr: choose another output, "
-                f"e.g. {redacted(joined(output, 'out.zarr'))}"
+                f"{output} holds other things and is no Zarr: choose another output, "
+                f"e.g. {output / 'out.zarr'}"
             )
         return "absent"
     run = _node(output, RUN_GROUP) if node.kind == "group" else None
     return "ours" if run is not None and "job" in run.attributes else "foreign"
 
 
-def _node(output: str, path: str = "") -> Node | None:
-    if is_local(output) and not Path(output).is_dir():
+def _node(output: Location, path: str = "") -> Node | None:
+    if output.is_local and not output.path.is_dir():
         return None
     try:
         return read_node(output, path=path)
@@ -114,12 +109,12 @@ def _node(output: str, path: str = "") -> Node | None:
         raise OutputError(str(error)) from error
 
 
-def _check_place(output: str) -> None:
-    if scheme_of(output) in ("http", "https"):
-        raise OutputError(f"{redacted(output)}: http cannot be written; give a path or s3://…")
-    if not is_local(output):
+def _check_place(output: Location) -> None:
+    if output.scheme in ("http", "https"):
+        raise OutputError(f"{output}: http cannot be written; give a path or s3://…")
+    if not output.is_local:
         return
-    path = Path(output)
+    path = output.path
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if path.is_file():
         raise OutputError(f"{output} is a file: choose another output")
@@ -129,32 +124,28 @@ def _check_place(output: str) -> None:
         raise OutputError(f"{output}: {existing} cannot be written by you; choose another output")
 
 
-def _check_apart(output: str, source: str) -> None:
+def _check_apart(output: Location, source: Location) -> None:
     if _is_inside(output, source) and _is_inside(source, output):
-        raise OutputError(
-            f"output and input are the same, {redacted(output)}: choose another output"
-        )
+        raise OutputError(f"output and input are the same, {output}: choose another output")
     for inner, outer, text in (
         (output, source, "the output lies inside the input"),
         (source, output, "the input lies inside the output"),
     ):
         if _is_inside(inner, outer):
-            raise OutputError(
-                f"{text} ({redacted(inner)} in {redacted(outer)}): choose another output"
-            )
+            raise OutputError(f"{text} ({inner} in {outer}): choose another output")
 
 
-def _is_inside(inner: str, outer: str) -> bool:
+def _is_inside(inner: Location, outer: Location) -> bool:
     """Return whether ``inner`` is ``outer`` or lies in it, whichever names lead there."""
-    if is_local(inner) != is_local(outer):
+    if inner.is_local != outer.is_local:
         return False
-    if not is_local(inner):
+    if not inner.is_local:
         return f"{_canonical(inner)}/".startswith(f"{_canonical(outer)}/")
-    target = Path(os.path.realpath(outer))
-    return any(path == target or _same_file(path, target) for path in _lineage(inner))
+    target = Path(os.path.realpath(outer.path))
+    return any(path == target or _same_file(path, target) for path in _lineage(inner.path))
 
 
-def _lineage(path: str) -> Iterator[Path]:
+def _lineage(path: Path) -> Iterator[Path]:
     real = Path(os.path.realpath(path))
     yield from (real, *real.parents)
 
@@ -166,18 +157,18 @@ def _same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _canonical(uri: str) -> str:
+def _canonical(location: Location) -> str:
     """Return a remote URI without user info and dots in its path."""
-    scheme, _, rest = uri.partition("://")
+    scheme, _, rest = location.uri.partition("://")
     host, _, path = rest.rpartition("@")[2].partition("/")
     return f"{'s3' if scheme == 's3a' else scheme}://{host.lower()}{os.path.normpath(f'/{path}')}"
 
 
-def _check_deletable(output: str) -> None:
+def _check_deletable(output: Location) -> None:
     """Raise OutputError unless everything in the folder is Zarr, and nobody lives in it."""
-    if is_local(output):
+    if output.is_local:
         for place, what in ((Path.home(), "your home"), (Path.cwd(), "the current folder")):
-            if _is_inside(str(place), output):
+            if _is_inside(Location.parse(place), output):
                 raise OutputError(
                     f"{output} holds {what}: it is not deleted; choose another output"
                 )
@@ -187,14 +178,13 @@ def _check_deletable(output: str) -> None:
             continue
         if _node(output, name) is None:
             raise OutputError(
-                f"{redacted(output)} holds {name!r}, which is no Zarr, so it is not deleted: "
+                f"{output} holds {name!r}, which is no Zarr, so it is not deleted: "
                 "choose another output, or delete it yourself"
             )
 
 
-def write_beside_ledger(uri: str, name: str, content: bytes) -> None:
+def write_beside_ledger(output: Location, name: str, content: bytes) -> None:
     """Write a file for people (a report) into the output's run group."""
-    output = normalised_uri(uri, kind=OutputError)
     with explained(OutputError, output):
         store = open_store(output, read_only=False)
         buffer = default_buffer_prototype().buffer.from_bytes(content)

@@ -12,37 +12,37 @@ from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
 
 from ..base.errors import OutputError
-from ..base.store_errors import explained, redacted
-from ..base.stores import joined, normalised_uri, open_store
+from ..base.location import Location
+from ..base.store_errors import explained
+from ..base.stores import open_store
 from .image_spec import ImageSpec, Version, group_attributes
 
 _ZSTD_LEVEL: Final = 3
 _FORMATS: Final[dict[Version, Literal[2, 3]]] = {"0.5": 3, "0.4": 2}
 
 
-def create_root(uri: str, *, version: Version) -> None:
+def create_root(output: Location, *, version: Version) -> None:
     """Make the group that holds everything; one that is there already stays as it is."""
-    uri = normalised_uri(uri, kind=OutputError)
-    with explained(OutputError, uri):
-        _group(open_store(uri, read_only=False), "", version)
+    with explained(OutputError, output):
+        _group(open_store(output, read_only=False), "", version)
 
 
-def create_image(uri: str, spec: ImageSpec, *, version: Version) -> None:
+def create_image(output: Location, spec: ImageSpec, *, version: Version) -> None:
     """Make groups, empty arrays and metadata of one image; the root is made where it is missing.
 
     What is there already and is the same stays, so that a creation that was cut short can be done
     again. Raises OutputError where an array is there and is another one.
     """
-    uri = normalised_uri(uri, kind=OutputError)
-    with explained(OutputError, joined(uri, spec.path)):
-        store = open_store(uri, read_only=False)
+    image = output / spec.path
+    with explained(OutputError, image):
+        store = open_store(output, read_only=False)
         _group(store, "", version)
         parent, _, name = spec.path.rpartition("/")
         if parent:
             _group(store, parent, version)
         group = _group(store, spec.path, version)
         for number in range(len(spec.shapes)):
-            _array(store, spec, number, version=version, where=redacted(joined(uri, spec.path)))
+            _array(store, spec, number, version=version, where=image)
         group.attrs.update(group_attributes(spec, version=version))
         if parent and spec.is_label:
             _list_label(store, parent, name, version)
@@ -54,7 +54,9 @@ def _group(store: Store, path: str, version: Version) -> zarr.Group:
     )
 
 
-def _array(store: Store, spec: ImageSpec, number: int, *, version: Version, where: str) -> None:
+def _array(
+    store: Store, spec: ImageSpec, number: int, *, version: Version, where: Location
+) -> None:
     path = f"{spec.path}/{number}" if spec.path else str(number)
     chunk, shard = spec.chunks[number], spec.shards[number]
     layouts: dict[Version, dict[str, Any]] = {

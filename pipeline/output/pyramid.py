@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.geometry import Box, Shape
+from ..base.location import Location
 from ..base.scheduling import run_all
 from ..base.stores import open_array
 from .kinds import Reduction
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class LevelJob:
     """One level, made from the next finer one; shapes have all axes of the array."""
 
-    output_uri: str
+    output: Location
     run_token: str
     finer_path: str
     path: str
@@ -61,8 +62,8 @@ def write_share(job: LevelJob, share: int, shares: int) -> int:
 
 def write_shard(job: LevelJob, start: Shape) -> None:
     """Fill one shard, chunk by chunk, and write it in one go."""
-    finer = open_array(job.output_uri, job.finer_path, token=job.run_token)
-    coarser = open_array(job.output_uri, job.path, token=job.run_token)
+    finer = open_array(job.output, job.finer_path, token=job.run_token)
+    coarser = open_array(job.output, job.path, token=job.run_token)
     stop = tuple(a + s for a, s in zip(start, job.shard, strict=True))
     shard = Box(start, stop).clipped_to(Box.of_shape(job.shape))
     values = np.zeros(shard.shape, coarser.dtype)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.geometry import Box, Shape, round_up
+from ..base.location import Location
 from ..base.stores import open_array
 from ..ledger.block_result import BlockResult
 from ..ledger.ownership import check_owner
@@ -47,7 +48,7 @@ class BlockJob:
     """What a worker must know to do any block of a run; small, and the same for all blocks."""
 
     source: VolumeSource
-    output_uri: str
+    output: Location
     run_token: str
     """Differs between runs, so that no worker keeps an array of an overwritten output open."""
     plan: BlockPlan
@@ -205,9 +206,9 @@ class BlockSink:
 
         Raises RunError where another run has taken the output over since.
         """
-        check_owner(job.output_uri, job.run_token)
+        check_owner(job.output, job.run_token)
         for output, stored in zip(self._outputs, self._stored, strict=True):
-            array = open_array(job.output_uri, output.path, token=job.run_token)
+            array = open_array(job.output, output.path, token=job.run_token)
             write_core(array, self._core, stored)
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import IntensityError, OutputError, PlanError, VolumeError
+from ..base.errors import IntensityError, PlanError, VolumeError
 from ..base.geometry import Shape
-from ..base.store_errors import redacted
-from ..base.stores import is_local, normalised_uri
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
@@ -81,7 +78,7 @@ class Prepared:
             for number in range(1, len(image.shapes)):
                 finer, shape = image.shapes[number - 1 : number + 1]
                 yield LevelJob(
-                    output_uri=self.request.output,
+                    output=self.request.output,
                     run_token=run_token,
                     finer_path=joined_path(image.path, str(number - 1)),
                     path=joined_path(image.path, str(number)),
@@ -99,7 +96,7 @@ class Prepared:
             {
                 "input": self.source.metadata_digest,
                 "input_sample": self.sample_digest,
-                "input_uri": _identity(self.source.uri),
+                "input_uri": self.source.store.identity,
                 "input_path": self.source.path,
                 "axes": self.source.axes,
                 "channels": self.source.channels,
@@ -129,16 +126,14 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     resumes on another machine too. Raises kinds of OvertileError for whatever a run would refuse
     without asking a worker.
     """
-    output = normalised_uri(request.output, kind=OutputError)  # workers have other folders
-    request = replace(request, output=output)
     action = choose_output_action(
-        output,
-        input_uri=request.input,
+        request.output,
+        source=request.input,
         share=request.share,
         overwrite=request.overwrite,
         finishing=finishing,
     )
-    stored = stored_job(output) if action == "resumed" else {}
+    stored = stored_job(request.output) if action == "resumed" else {}
     source = find_volume(
         request.input,
         level=request.level,
@@ -184,12 +179,8 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
         notes=(*source.notes, *notes),
     )
     if stored:
-        check_job(output, prepared.job(predictor), stored)
+        check_job(request.output, prepared.job(predictor), stored)
     return prepared
-
-
-def _identity(uri: str) -> str:
-    return os.path.realpath(uri) if is_local(uri) else redacted(uri)
 
 
 def joined_path(*parts: str) -> str:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..base.store_errors import redacted
 from .prepare import VERSION, Prepared
 
 _VERSIONS_OF = ("dask", "distributed", "numpy", "prefect", "torch", "zarr")
@@ -18,7 +17,7 @@ def provenance(prepared: Prepared, *, workers: int) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "overtile": VERSION,
-        "input": redacted(prepared.source.uri),
+        "input": str(prepared.source.store),
         "input_path": prepared.source.path,
         "weights": {
             "digest": prepared.predictor.digest,

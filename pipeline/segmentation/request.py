@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ..base.errors import PlanError
+from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
-from ..base.store_errors import redacted
+from ..base.location import Location
 from ..ledger.shares import Share
 from ..output.kinds import OUTPUT_KINDS, SCORES, OutputName, ScoresDtype
 
@@ -18,10 +18,13 @@ OmeVersion: TypeAlias = Literal["0.5", "0.4"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRequest:
-    """What a user asks of a segmentation; the same at every door. Shapes are (z, y, x)."""
+    """What a user asks of a segmentation; the same at every door. Shapes are (z, y, x).
 
-    input: str
-    output: str
+    ``input`` and ``output`` may be given as text, which is parsed here.
+    """
+
+    input: Location
+    output: Location
     level: int | str | None = None
     channel: int | str | tuple[int | str, ...] | None = None
     time: int | None = None
@@ -43,6 +46,8 @@ class SegmentRequest:
     """Which share of the volume this run does, ``"2/3"``; the others are runs of their own."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "input", Location.parse(self.input))
+        object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
         if not self.outputs or set(self.outputs) - set(OUTPUT_KINDS):
             some = " or ".join(OUTPUT_KINDS)
@@ -60,7 +65,7 @@ class SegmentRequest:
         if self.share and self.overwrite:
             raise PlanError(
                 f"--overwrite with --shard {self.shard}: each share would delete what the others "
-                f"did; delete {redacted(self.output)} first, then start the shares without it"
+                f"did; delete {self.output} first, then start the shares without it"
             )
 
     @property

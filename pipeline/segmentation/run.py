@@ -15,7 +15,8 @@ from typing import Any
 
 from distributed import Client, span
 
-from ..base.errors import OvertileError, RunDrainedError, RunError, RunStoppedError
+from ..base.errors import OutputError, OvertileError, RunDrainedError, RunError, RunStoppedError
+from ..base.location import Location
 from ..base.scheduling import InFlightLimit
 from ..base.stores import open_array
 from ..ledger.block_result import BlockResult
@@ -197,7 +198,7 @@ class SegmentRun:
         """Raise RunError unless every array that was written can still be opened."""
         for output in self.job.outputs:
             try:
-                open_array(self.job.output_uri, output.path)
+                open_array(self.job.output, output.path)
             except OvertileError as error:
                 raise RunError(f"the output was damaged while the run wrote it: {error}") from error
 
@@ -286,7 +287,9 @@ def segment_volume(
     SegmentRequest. The output keeps a report, ``run/report.html``. Raises kinds of OvertileError
     for what the user can mend, RunError for a run that did not end well.
     """
-    request = SegmentRequest(input=input, output=output, **options)
+    request = SegmentRequest(
+        input=Location.parse(input), output=Location.parse(output, kind=OutputError), **options
+    )
     with own_client() if client is None else nullcontext(client) as active:
         run = SegmentRun.open(request, predictor, active)
         with (watch(run) if watch else None) or nullcontext():

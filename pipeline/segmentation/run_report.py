@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ..base.errors import OvertileError, RunError
 from ..base.geometry import Box
-from ..base.store_errors import redacted
 from ..base.stores import open_array, open_group
 from ..base.text import counted, duration_text, voxel_rate_text
 from ..ledger.ledger import read_states
@@ -65,8 +64,8 @@ def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -
     warnings += run.prepared.notes
     request = run.prepared.request
     return Report(
-        title=f"overtile: {redacted(request.output)}",
-        summary=f"{redacted(request.input)}, "
+        title=f"overtile: {request.output}",
+        summary=f"{request.input}, "
         f"{figures.blocks_done + figures.blocks_done_before:,} of {figures.blocks:,} blocks done",
         warnings=tuple(warnings),
         tables=(
@@ -85,9 +84,9 @@ def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
     """
     page = to_html(run_report(run, error=error)).encode()
     try:
-        check_owner(run.job.output_uri, run.job.run_token)
+        check_owner(run.job.output, run.job.run_token)
         name = report_path(run).removeprefix(f"{RUN_GROUP}/")
-        write_beside_ledger(run.job.output_uri, name, page)
+        write_beside_ledger(run.job.output, name, page)
     except (OvertileError, RunError):
         if error is None:
             raise
@@ -142,9 +141,9 @@ def _share_table(run: SegmentRun) -> tuple[Table, ...]:
     """Return what each share came to, once all of them are one; nothing where there is one run."""
     if run.prepared.request.share or run.noted(SHARDS) is None:
         return ()
-    group: Any = open_group(run.job.output_uri)[RUN_GROUP]
+    group: Any = open_group(run.job.output)[RUN_GROUP]
     rows = []
-    for state in read_states(run.job.output_uri):
+    for state in read_states(run.job.output):
         came_to = share_figures(group, state.number)
         speed = came_to.voxels / max(came_to.seconds, 1e-9)
         rows.append(
@@ -171,7 +170,7 @@ def _job_table(run: SegmentRun) -> Table:
             **prepared.predictor.settings(),
             "started": run.noted("provenance")["created"],
             "workers": run.noted("provenance")["workers"],
-            "this report": f"{redacted(prepared.request.output).rstrip('/')}/{report_path(run)}",
+            "this report": str(prepared.request.output / report_path(run)),
         },
     )
 
@@ -198,7 +197,7 @@ def middle_box(shape: tuple[int, ...], *, side: int) -> Box:
 
 
 def _read(run: SegmentRun, output: OutputArray, box: Box) -> NDArray[Any]:
-    array: Any = open_array(run.job.output_uri, output.path, token=run.job.run_token)
+    array: Any = open_array(run.job.output, output.path, token=run.job.run_token)
     channels = (slice(None),) * output.kind.per_class
     spatial = array.ndim - len(channels)
     values = np.asarray(array[channels + box.slices[3 - spatial :]])

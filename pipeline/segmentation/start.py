@@ -12,9 +12,9 @@ from typing import Any
 from distributed import Client
 
 from ..base.errors import ClusterError, OutputError, PlanError, RunError, VolumeError
+from ..base.location import Location
 from ..base.scheduling import run_all, workers_of
-from ..base.store_errors import redacted
-from ..base.stores import open_group, scheme_of
+from ..base.stores import open_group
 from ..base.text import size_text
 from ..ledger.creation import CREATED, create_once, make_root
 from ..ledger.identity import Job, check_digest
@@ -59,7 +59,7 @@ def start_run(
         ledger = _create(prepared, job, intensity, client, token)
     block_job = BlockJob(
         source=prepared.source,
-        output_uri=request.output,
+        output=request.output,
         run_token=token,
         plan=prepared.plan,
         predictor=settled,
@@ -74,8 +74,8 @@ def _check_reach(prepared: Prepared, client: Client) -> None:
     addresses = list(workers_of(client))
     if not addresses:
         raise ClusterError("the cluster has no workers: start some, then run again")
-    uris = (prepared.source.uri, prepared.request.output)
-    if any(scheme_of(uri) == "memory" for uri in uris) and not all(
+    locations = (prepared.source.store, prepared.request.output)
+    if any(location.scheme == "memory" for location in locations) and not all(
         address.startswith("inproc://") for address in addresses
     ):
         raise VolumeError(
@@ -150,10 +150,9 @@ def _create(
     return ledger
 
 
-def _unwritable(output_uri: str, error: OSError) -> OutputError:
+def _unwritable(output: Location, error: OSError) -> OutputError:
     return OutputError(
-        f"{redacted(output_uri)} cannot be written ({error.strerror or error}): "
-        "choose another output"
+        f"{output} cannot be written ({error.strerror or error}): choose another output"
     )
 
 

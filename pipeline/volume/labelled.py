@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ..base.errors import VolumeError
 from ..base.geometry import Box
+from ..base.location import Location
 from ..base.store_errors import explained
-from ..base.stores import joined
 from ..base.text import shape_text
 from .intensity import Intensity
 from .locate import locate
 from .mirror import read_mirrored
-from .volume import VolumeSource, find_volume, open_volume, redacted
+from .volume import VolumeSource, find_volume, open_volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class LabelledBox:
     @property
     def volume_name(self) -> str:
         """The volume's place, without passwords."""
-        return redacted(f"{self.raw.uri.rstrip('/')}/{self.raw.path}".rstrip("/"))
+        return str(self.raw.location)
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
@@ -99,31 +99,37 @@ class _Part:
         return z, y, x
 
     def read(self, box: Box) -> NDArray[Any]:
-        with explained(VolumeError, joined(self.source.uri, self.source.path)):
+        with explained(VolumeError, self.source.location):
             return open_volume(self.source).read(box.shifted(self.box.start))
 
 
 def find_labelled(
-    raw_uri: str, labels_uri: str, *, channel: Any = None, level: int | str | None = None
+    raw_location: Location,
+    labels_location: Location,
+    *,
+    channel: Any = None,
+    level: int | str | None = None,
 ) -> tuple[VolumeSource, VolumeSource]:
     """Return a volume and its labels. Raises VolumeError where they do not belong together.
 
     level: of the volume; labels that are a pyramid too are taken at the same level.
     """
-    raw = find_volume(raw_uri, channel=channel, level=level)
-    pyramid = locate(labels_uri).image
-    labels = find_volume(labels_uri, level=level if pyramid and len(pyramid.levels) > 1 else None)
+    raw = find_volume(raw_location, channel=channel, level=level)
+    pyramid = locate(labels_location).image
+    labels = find_volume(
+        labels_location, level=level if pyramid and len(pyramid.levels) > 1 else None
+    )
     if labels.channel_count != 1:
         raise VolumeError(
-            f"labels {redacted(labels_uri)} have {labels.channel_count} channels: give one"
+            f"labels {labels_location} have {labels.channel_count} channels: give one"
         )
     if np.dtype(labels.dtype).kind not in "iu":
         raise VolumeError(
-            f"labels {redacted(labels_uri)} are {labels.dtype}: classes and object ids are integers"
+            f"labels {labels_location} are {labels.dtype}: classes and object ids are integers"
         )
     if labels.shape_zyx != raw.shape_zyx:
         raise VolumeError(
-            f"labels {redacted(labels_uri)} are {shape_text(labels.shape_zyx)} voxels, the volume "
-            f"{redacted(raw_uri)} is {shape_text(raw.shape_zyx)}: give the labels of this volume"
+            f"labels {labels_location} are {shape_text(labels.shape_zyx)} voxels, the volume "
+            f"{raw_location} is {shape_text(raw.shape_zyx)}: give the labels of this volume"
         )
     return raw, labels

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from ..base.errors import VolumeError
-from ..base.store_errors import redacted
-from ..base.stores import Node, is_local, joined, list_names, normalised_uri, parent_of, read_node
+from ..base.location import Location
+from ..base.stores import Node, list_names, read_node
 from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale
 
 _ABOVE: Final = 3  # a dataset's path rarely has more parts than this
@@ -22,7 +21,7 @@ _LOOKED_AT: Final = 100  # names in a folder, when a message looks for what to a
 class Located:
     """An array that was found, and what the groups around it say."""
 
-    uri: str
+    store: Location
     path: str
     node: Node
     above: Mapping[str, Any]  # attributes of the group above a plain array
@@ -32,69 +31,68 @@ class Located:
     @property
     def where(self) -> str:
         """How messages name the array."""
-        return redacted(joined(self.uri, self.path))
+        return str(self.store / self.path)
 
 
-def locate(uri: str, *, level: int | str | None = None) -> Located:
-    """Find the array that ``uri`` and ``level`` mean. Raises VolumeError where there is none."""
-    uri = normalised_uri(uri)
-    node = read_node(uri)
+def locate(location: Location, *, level: int | str | None = None) -> Located:
+    """Return the array at a location and level. Raises VolumeError where there is none."""
+    node = read_node(location)
     if node is None:
-        raise VolumeError(_nothing_there(uri))
+        raise VolumeError(_nothing_there(location))
     if node.kind == "array":
-        return _array(uri, node, level)
-    return _in_group(uri, node, level)
+        return _array(location, node, level)
+    return _in_group(location, node, level)
 
 
-def _array(uri: str, node: Node, level: int | str | None) -> Located:
+def _array(location: Location, node: Node, level: int | str | None) -> Located:
     """Return an array named by its own URI, with what its group says of it."""
     above: Mapping[str, Any] = {}
-    for store, path, attributes in _groups_above(uri):
+    for store, path, attributes in _groups_above(location):
         above = above or attributes
-        image = parse_multiscale(attributes, where=redacted(store))
+        image = parse_multiscale(attributes, where=str(store))
         dataset = next((one for one in image.levels if one.path == path), None) if image else None
         if image is None or dataset is None:
             continue
-        if level is not None and chosen_level(image, level, where=redacted(store)) != dataset:
+        if level is not None and chosen_level(image, level, where=str(store)) != dataset:
             raise VolumeError(
-                f"{redacted(uri)} is one level already, and level {level} is asked for; "
-                f"give {redacted(store)} to choose a level"
+                f"{location} is one level already, and level {level} is asked for; "
+                f"give {store} to choose a level"
             )
-        return Located(uri=store, path=path, node=node, above={}, image=image, level=dataset)
+        return Located(store=store, path=path, node=node, above={}, image=image, level=dataset)
     if level not in (None, 0, "0"):
-        raise VolumeError(f"{redacted(uri)} is a plain array: it has no level {level}")
-    return Located(uri=uri, path="", node=node, above=above, image=None, level=None)
+        raise VolumeError(f"{location} is a plain array: it has no level {level}")
+    return Located(store=location, path="", node=node, above=above, image=None, level=None)
 
 
-def _groups_above(uri: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield (group's URI, path from it, attributes), nearest first, while there are groups."""
+def _groups_above(location: Location) -> Iterator[tuple[Location, str, Mapping[str, Any]]]:
+    """Yield (group, path from it, attributes), nearest first, while there are groups."""
     path = ""
     for _ in range(_ABOVE):
-        parts = parent_of(uri)
-        if parts is None:
+        parent = location.parent
+        if parent is None:
             return
-        uri, path = parts[0], f"{parts[1]}/{path}".rstrip("/")
+        location, path = parent, f"{location.name}/{path}".rstrip("/")
         try:
-            node = read_node(uri)
+            node = read_node(location)
         except VolumeError:  # what lies above a public array may be closed; the array is not
             return
         if node is None or node.kind != "group":
             return
-        yield uri, path, node.attributes
+        yield location, path, node.attributes
 
 
-def _in_group(uri: str, node: Node, level: int | str | None) -> Located:
-    where = redacted(uri)
+def _in_group(store: Location, node: Node, level: int | str | None) -> Located:
+    where = str(store)
     image = parse_multiscale(node.attributes, where=where)
     if image is None:
-        return _in_collection(uri, node, level)
+        return _in_collection(store, node, level)
     dataset = chosen_level(image, level, where=where)
-    array = read_node(uri, path=dataset.path)
+    array = read_node(store, path=dataset.path)
     if array is None or array.kind != "array":
         raise VolumeError(
             f"{where}: its metadata lists level {dataset.path!r}, but no array is there"
         )
-    return Located(uri=uri, path=dataset.path, node=array, above={}, image=image, level=dataset)
+    return Located(store=store, path=dataset.path, node=array, above={}, image=image, level=dataset)
 
 
 def chosen_level(image: Multiscale, level: int | str | None, *, where: str) -> Level:
@@ -112,48 +110,47 @@ def chosen_level(image: Multiscale, level: int | str | None, *, where: str) -> L
     return image.levels[number]
 
 
-def _in_collection(uri: str, node: Node, level: int | str | None) -> Located:
+def _in_collection(group: Location, node: Node, level: int | str | None) -> Located:
     """Return the image of a bioformats2raw collection of one; explain any other group."""
     attributes = ome_attributes(node.attributes)
-    where = redacted(uri)
     if "plate" in attributes:
-        raise VolumeError(_about_plate(uri, attributes["plate"]))
+        raise VolumeError(_about_plate(group, attributes["plate"]))
     if "well" in attributes:
-        raise VolumeError(f"{where} is a well of a plate: {_give(uri, _fields(attributes))}")
+        raise VolumeError(f"{group} is a well of a plate: {_give(group, _fields(attributes))}")
     if "bioformats2raw.layout" in attributes:
-        series = _series(uri)
+        series = _series(group)
         if len(series) != 1:
             raise VolumeError(
-                f"{where} is a collection of {len(series)} images: {_give(uri, series)}"
+                f"{group} is a collection of {len(series)} images: {_give(group, series)}"
             )
-        inside = joined(uri, series[0])
+        inside = group / series[0]
         first = read_node(inside)
         if first is not None and first.kind == "group":
             return _in_group(inside, first, level)
     raise VolumeError(
-        f"{where} is a group without an image of its own: {_give(uri, arrays_in(uri))}"
+        f"{group} is a group without an image of its own: {_give(group, arrays_in(group))}"
     )
 
 
-def _series(uri: str) -> list[str]:
+def _series(group: Location) -> list[str]:
     """Return the images of a bioformats2raw collection: as listed in ``OME``, else 0, 1, 2 …"""
-    listing = read_node(uri, path="OME")
+    listing = read_node(group, path="OME")
     named = ome_attributes(listing.attributes).get("series") if listing else None
     if isinstance(named, list) and named:
         return [str(name) for name in named]
     found: list[str] = []
-    while len(found) <= _SHOWN and read_node(uri, path=str(len(found))) is not None:
+    while len(found) <= _SHOWN and read_node(group, path=str(len(found))) is not None:
         found.append(str(len(found)))
     return found
 
 
-def _about_plate(uri: str, plate: object) -> str:
+def _about_plate(group: Location, plate: object) -> str:
     wells = plate.get("wells", ()) if isinstance(plate, Mapping) else ()
     paths = [str(well["path"]) for well in wells if isinstance(well, Mapping) and "path" in well]
-    first = read_node(uri, path=paths[0]) if paths else None
+    first = read_node(group, path=paths[0]) if paths else None
     fields = _fields(ome_attributes(first.attributes)) if first else []
     images = [f"{path}/{field}" for path in paths for field in fields or ["0"]]
-    return f"{redacted(uri)} is a plate of {len(paths)} wells: {_give(uri, images)}"
+    return f"{group} is a plate of {len(paths)} wells: {_give(group, images)}"
 
 
 def _fields(attributes: Mapping[str, Any]) -> list[str]:
@@ -164,7 +161,7 @@ def _fields(attributes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _give(uri: str, paths: list[str]) -> str:
+def _give(group: Location, paths: list[str]) -> str:
     """Return the advice that names what to give instead."""
     if not paths:
         return (
@@ -172,19 +169,19 @@ def _give(uri: str, paths: list[str]) -> str:
         )
     example = next((path for path in paths if "label" not in path), paths[0])
     more = f" … ({len(paths) - _SHOWN} more)" if len(paths) > _SHOWN else ""
-    return f"give one of {', '.join(paths[:_SHOWN])}{more}, e.g. {redacted(joined(uri, example))}"
+    return f"give one of {', '.join(paths[:_SHOWN])}{more}, e.g. {group / example}"
 
 
-def arrays_in(uri: str, *, deep: int = 3) -> list[str]:
+def arrays_in(group: Location, *, deep: int = 3) -> list[str]:
     """Return paths of images and arrays inside a group, a few at most; none if not listable."""
     found: list[str] = []
-    for name in (list_names(uri) or ())[:_LOOKED_AT]:
+    for name in (list_names(group) or ())[:_LOOKED_AT]:
         if len(found) > _SHOWN:
             break
         if re.fullmatch(r"\.z\w+|zarr\.json", name):
             continue
         try:
-            node = read_node(uri, path=name)
+            node = read_node(group, path=name)
         except VolumeError:  # one unreadable neighbour must not hide the others from the message
             continue
         if node is None:
@@ -192,20 +189,19 @@ def arrays_in(uri: str, *, deep: int = 3) -> list[str]:
         if node.kind == "array" or ome_attributes(node.attributes).get("multiscales"):
             found.append(name)
         elif deep > 1:
-            inside = arrays_in(joined(uri, name), deep=deep - 1)
+            inside = arrays_in(group / name, deep=deep - 1)
             found += [f"{name}/{path}" for path in inside]
     return found
 
 
-def _nothing_there(uri: str) -> str:
-    """Return why no Zarr node is at ``uri``, as helpfully as can be found out."""
-    shown = redacted(uri)
-    if is_local(uri) and Path(uri).is_file():
-        return f"{shown} is a file, not a Zarr folder; convert or unpack it to OME-Zarr first"
-    for group, path, _ in _groups_above(uri):
-        return f"{redacted(group)} holds no {path!r}: {_give(group, arrays_in(group))}"
-    if is_local(uri) and not Path(uri).exists():
-        return f"{shown} does not exist"
-    inside = arrays_in(uri, deep=2) if is_local(uri) else []
-    advice = f"; {_give(uri, inside)}" if inside else "; check the path"
-    return f"{shown} is not Zarr: no zarr.json, .zgroup or .zarray is there{advice}"
+def _nothing_there(location: Location) -> str:
+    """Return why no Zarr node is at ``location``, as helpfully as can be found out."""
+    if location.is_local and location.path.is_file():
+        return f"{location} is a file, not a Zarr folder; convert or unpack it to OME-Zarr first"
+    for group, path, _ in _groups_above(location):
+        return f"{group} holds no {path!r}: {_give(group, arrays_in(group))}"
+    if location.is_local and not location.path.exists():
+        return f"{location} does not exist"
+    inside = arrays_in(location, deep=2) if location.is_local else []
+    advice = f"; {_give(location, inside)}" if inside else "; check the path"
+    return f"{location} is not Zarr: no zarr.json, .zgroup or .zarray is there{advice}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,18 +20,15 @@ from numpy.typing import NDArray
 
 from ..base.errors import GeometryError, VolumeError
 from ..base.geometry import Box
-from ..base.store_errors import explained, redacted
-from ..base.stores import is_local, joined, open_array, open_group, open_store
+from ..base.location import Location
+from ..base.store_errors import explained
+from ..base.stores import open_store
 from ..base.text import shape_text
 from . import axes as axes_of
 from .locate import Located, locate
 from .selection import chosen_channels, chosen_time
 from .tensorstore_reader import Readable, readable
 from .voxel_size import ZYX, Units, voxels_of
-
-__all__ = [
-    "Volume", "VolumeSource", "find_volume", "open_array", "open_group", "open_volume", "redacted",
-]  # fmt: skip
 
 _DTYPES: Final = frozenset(
     f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
@@ -44,11 +40,11 @@ _lock = threading.Lock()
 class VolumeSource:
     """Where a volume is and which part of it is meant. Small, hashable, picklable.
 
-    ``uri`` may hold the user's password: show ``redacted(uri)``. ``axes``, ``shape`` and ``dtype``
-    are the stored array's (byte order dropped), so ``shape`` may include t and c.
+    ``axes``, ``shape`` and ``dtype`` are the stored array's (byte order dropped), so ``shape`` may
+    include t and c.
     """
 
-    uri: str
+    store: Location
     path: str
     axes: str
     shape: tuple[int, ...]
@@ -62,6 +58,11 @@ class VolumeSource:
     metadata_digest: str  # identity of the input; contents are not hashed
     name: str | None
     notes: tuple[str, ...] = ()  # what was assumed, one line each, for the user
+
+    @property
+    def location(self) -> Location:
+        """The array itself, inside its store."""
+        return self.store / self.path
 
     @property
     def spatial_axes(self) -> str:
@@ -139,23 +140,23 @@ def open_volume(source: VolumeSource) -> Volume:
 
 @functools.lru_cache(maxsize=8)
 def _opened(source: VolumeSource) -> Volume:
-    array = _open_array(source.uri, source.path)
+    array = _open_array(source.store, source.path)
     if tuple(array.shape) != source.shape or array.dtype.name != source.dtype:
         raise VolumeError(
-            f"{redacted(joined(source.uri, source.path))} is {shape_text(array.shape)} "
+            f"{source.location} is {shape_text(array.shape)} "
             f"{array.dtype.name} now, was {shape_text(source.shape)} {source.dtype}: start again"
         )
-    folder = joined(source.uri, source.path) if is_local(source.uri) else None
+    folder = str(source.location) if source.store.is_local else None
     return Volume(source, readable(array, folder))
 
 
-def _open_array(uri: str, path: str, zarr_format: Any = None) -> zarr.Array[Any]:
-    with explained(VolumeError, joined(uri, path)):
-        return zarr.open_array(open_store(uri), path=path, mode="r", zarr_format=zarr_format)
+def _open_array(store: Location, path: str, zarr_format: Any = None) -> zarr.Array[Any]:
+    with explained(VolumeError, store / path):
+        return zarr.open_array(open_store(store), path=path, mode="r", zarr_format=zarr_format)
 
 
 def find_volume(
-    uri: str,
+    uri: str | Location,
     *,
     level: int | str | None = None,
     channel: int | str | Sequence[int | str] | None = None,
@@ -171,17 +172,17 @@ def find_volume(
     axes: what the stored axes are, e.g. ``"czyx"``, where the store does not say or errs.
     Raises VolumeError, one line, for whatever cannot be read as asked.
     """
-    found = locate(uri, level=level)
+    found = locate(Location.parse(uri), level=level)
     dtype = _checked_dtype(found)
     shape = _checked_shape(found)
     names, notes = _axes(found, axes, ndim=len(shape))
-    array = _open_array(found.uri, found.path, found.node.zarr_format)
+    array = _open_array(found.store, found.path, found.node.zarr_format)
     sizes, units, origin, more = voxels_of(found, names)
     counts = dict(zip(names, shape, strict=True))
     labels = found.image.channel_names if found.image else ()
     chunks = dict(zip(names, array.chunks, strict=True))
     return VolumeSource(
-        uri=found.uri,
+        store=found.store,
         path=found.path,
         axes=names,
         shape=shape,
@@ -246,11 +247,10 @@ def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[s
 
 def _digest(found: Located) -> str:
     """Identify the stored array by its place and its metadata; its contents are not hashed."""
-    uri = os.path.realpath(found.uri) if is_local(found.uri) else redacted(found.uri)
     described: Mapping[str, Any] = {
         key: value
         for key, value in found.node.document.items()
         if key not in ("attributes", "consolidated_metadata")
     }
-    canonical = {"uri": uri, "path": found.path, "array": described}
+    canonical = {"uri": found.store.identity, "path": found.path, "array": described}
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

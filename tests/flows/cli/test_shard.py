@@ -15,6 +15,7 @@ import pytest
 import zarr
 
 from pipeline import segment_volume
+from pipeline.base.location import Location
 from pipeline.ledger.ledger import read_states
 from unet import UNetPredictor
 
@@ -102,7 +103,7 @@ def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
     assert [shares[n].returncode for n in (1, 2, 3)] == [0, -signal.SIGKILL, 75], said
     kept = {number: done(out, number) for number in (1, 2, 3)}
     assert f"drained: {len(kept[3])} of 38 blocks are done" in said[3].splitlines()[-1]
-    assert [s.done for s in read_states(str(out))] == [40, len(kept[2]), len(kept[3])]
+    assert [s.done for s in read_states(Location.parse(out))] == [40, len(kept[2]), len(kept[3])]
     assert ENOUGH <= len(kept[2]) < PARTS[1]
     assert ENOUGH <= len(kept[3]) < PARTS[2]
 

@@ -19,6 +19,7 @@ from flows.cli.main import main
 from flows.cli.status import share_text, status_text
 from pipeline import segment_volume
 from pipeline.base.errors import RunError
+from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from unet import UNetPredictor
 
@@ -92,7 +93,7 @@ def test_a_run_that_did_not_end_names_what_is_missing_and_what_was_set_aside(
 
 
 def test_speed_and_time_left_follow_from_the_figures(finished):
-    status = read_status(str(finished))
+    status = read_status(Location.parse(finished))
     figures = replace(status.figures, blocks=20, seconds=10.0, voxels=40_000_000)
     share = replace(status.shares[0], blocks=60, done=20, figures=figures)
     half = replace(status, shares=(share,), figures=figures, pyramid=False)
@@ -132,7 +133,7 @@ def test_each_share_is_told_by_its_part_of_the_ledger(tmp_path, weights, texture
 
 
 def test_only_what_is_done_is_100_percent(finished):
-    status = read_status(str(finished))
+    status = read_status(Location.parse(finished))
     share = replace(status.shares[0], done=99_999, blocks=100_000)
     assert share_text(replace(status, shares=(share,))) == "99.9 %"
 

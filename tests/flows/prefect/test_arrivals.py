@@ -14,6 +14,7 @@ from flows.announce_volumes import (
     note_announced,
     volumes_in,
 )
+from pipeline.base.location import Location
 
 EXAMPLE = Path(__file__).parents[3] / "deploy/examples/new-volumes.yaml"
 
@@ -39,7 +40,7 @@ def raw(textured):
 
 def test_a_volume_is_finished_when_nothing_in_it_has_changed_for_a_while(tmp_path, raw):
     make(tmp_path / "a.zarr", raw)
-    volume = str(tmp_path / "a.zarr")
+    volume = Location.parse(tmp_path / "a.zarr")
     assert not is_finished(volume, settle_s=60, marker=None)
     aged(tmp_path / "a.zarr", by_s=90)
     assert is_finished(volume, settle_s=60, marker=None)
@@ -50,7 +51,7 @@ def test_a_volume_is_finished_when_nothing_in_it_has_changed_for_a_while(tmp_pat
 def test_with_a_marker_a_volume_is_finished_when_the_marker_lies_in_it(tmp_path, raw):
     make(tmp_path / "a.zarr", raw)
     aged(tmp_path / "a.zarr", by_s=90)
-    volume = str(tmp_path / "a.zarr")
+    volume = Location.parse(tmp_path / "a.zarr")
     assert not is_finished(volume, settle_s=0, marker="finished")
     (tmp_path / "a.zarr/finished").touch()
     assert is_finished(volume, settle_s=60, marker="finished")
@@ -61,25 +62,27 @@ def test_only_volumes_are_announced_and_never_what_overtile_wrote(tmp_path, raw)
     (tmp_path / "notes.txt").write_text("no volume")
     (tmp_path / "empty").mkdir()
     zarr.create_group(tmp_path / "segmented.zarr").create_group("run")
-    assert volumes_in(str(tmp_path)) == [str(tmp_path / "a.zarr")]
+    assert volumes_in(Location.parse(tmp_path)) == [Location.parse(tmp_path / "a.zarr")]
 
 
 def test_what_was_announced_is_remembered_per_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    note_announced("/data", "/data/a.zarr")
-    note_announced("/data", "/data/b.zarr")
-    assert announced_in("/data") == {"/data/a.zarr", "/data/b.zarr"}
-    assert announced_in("/other") == set()
+    data = Location("/data")
+    note_announced(data, data / "a.zarr")
+    note_announced(data, data / "b.zarr")
+    assert announced_in(data) == {"/data/a.zarr", "/data/b.zarr"}
+    assert announced_in(Location("/other")) == set()
 
 
 def test_a_prefix_of_an_object_store_is_looked_at_alike(raw, bucket):
     uri, options = bucket
     make(f"{uri}/a.zarr", raw, **options)
-    assert volumes_in(uri) == [f"{uri}/a.zarr"]
-    assert abs(time.time() - changed_at(f"{uri}/a.zarr")) < 60
-    assert not is_finished(f"{uri}/a.zarr", settle_s=600, marker=None)
-    assert is_finished(f"{uri}/a.zarr", settle_s=-5, marker=None)
-    assert not is_finished(f"{uri}/a.zarr", settle_s=0, marker="finished")
+    volume = Location.parse(f"{uri}/a.zarr")
+    assert volumes_in(Location.parse(uri)) == [volume]
+    assert abs(time.time() - changed_at(volume)) < 60
+    assert not is_finished(volume, settle_s=600, marker=None)
+    assert is_finished(volume, settle_s=-5, marker=None)
+    assert not is_finished(volume, settle_s=0, marker="finished")
 
 
 @pytest.fixture

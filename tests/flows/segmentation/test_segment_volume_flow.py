@@ -26,6 +26,7 @@ from flows.options.segment import ClusterOptions, SegmentOptions
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
 from pipeline import with_tta
+from pipeline.base.location import Location
 from pipeline.ledger.ledger import read_states
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
@@ -127,7 +128,7 @@ def test_the_flow_does_one_share_where_it_is_told_to(
         options=SegmentOptions(block=BLOCK, precision="fp32", shard="2/2"), cluster=cluster,
     )  # fmt: skip
     assert seen.state.is_completed()
-    first, second = read_states(str(output))
+    first, second = read_states(Location.parse(output))
     assert (first.done, second.missing) == (0, 0)
     assert first.blocks + second.blocks == 45
     assert len(seen.regions()) < len(completed[0].regions())

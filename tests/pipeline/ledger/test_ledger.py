@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import OutputError, RunError
 from pipeline.base.geometry import Box
+from pipeline.base.location import Location
 from pipeline.ledger.identity import Job, check_job
 from pipeline.ledger.ledger import (
     BlockState,
@@ -33,47 +34,47 @@ def made(tmp_path):
     """Return a function that makes an output with an empty ledger."""
 
     def make(grid, job=JOB):
-        uri = str(tmp_path / "out.zarr")
-        create_root(uri, version="0.5")
-        return uri, Ledger.create(uri, job, grid=grid, version="1", owner="first")
+        out = Location.parse(tmp_path / "out.zarr")
+        create_root(out, version="0.5")
+        return out, Ledger.create(out, job, grid=grid, version="1", owner="first")
 
     return make
 
 
 @pytest.mark.parametrize("grid", [(1, 1, 1), (3, 5, 40), (33, 1, 70)])
 def test_what_was_recorded_is_there_for_the_next_run(grid, made):
-    uri, ledger = made(grid)
+    out, ledger = made(grid)
     random = np.random.default_rng(1)
     chosen = random.random(grid) < 0.4
     for index in np.argwhere(chosen):
         ledger.record([tuple(map(int, index))], BlockState.DONE)
-    again = Ledger.resume(uri, JOB, owner="second")
-    assert again.count(BlockState.DONE) == chosen.sum() == blocks_done(uri)
+    again = Ledger.resume(out, JOB, owner="second")
+    assert again.count(BlockState.DONE) == chosen.sum() == blocks_done(out)
     assert {tuple(i) for i in np.argwhere(chosen).tolist()} == set(again.indices(BlockState.DONE))
-    np.testing.assert_array_equal(zarr.open_array(f"{uri}/run/done", mode="r")[...] == 1, chosen)
+    np.testing.assert_array_equal(zarr.open_array(f"{out}/run/done", mode="r")[...] == 1, chosen)
 
 
 def test_a_block_is_on_disk_when_record_returns(made):
-    uri, ledger = made((2, 40, 40))
+    out, ledger = made((2, 40, 40))
     for index in [(0, 0, 0), (1, 39, 39), (0, 31, 32)]:
-        assert not zarr.open_array(f"{uri}/run/done", mode="r")[index]
+        assert not zarr.open_array(f"{out}/run/done", mode="r")[index]
         ledger.record([index], BlockState.DONE)
-        assert zarr.open_array(f"{uri}/run/done", mode="r")[index] == BlockState.DONE
+        assert zarr.open_array(f"{out}/run/done", mode="r")[index] == BlockState.DONE
 
 
 def test_blocks_that_were_set_aside_are_tried_again_by_the_next_run(made):
-    uri, ledger = made((1, 2, 3))
+    out, ledger = made((1, 2, 3))
     ledger.record([(0, 0, 0), (0, 1, 2)], BlockState.DONE)
     ledger.record([(0, 1, 1)], BlockState.SET_ASIDE)
     assert ledger.indices(BlockState.SET_ASIDE) == [(0, 1, 1)]
-    again = Ledger.resume(uri, JOB, owner="second")
+    again = Ledger.resume(out, JOB, owner="second")
     assert again.count(BlockState.SET_ASIDE) == 0
     region = Region(0, Box((0, 0, 0), (1, 2, 3)))
     assert blocks_left(again, region.indices) == [(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)]
 
 
 def test_threads_that_record_in_one_chunk_lose_nothing(made):
-    uri, ledger = made((1, 16, 16))
+    out, ledger = made((1, 16, 16))
 
     def record(row):
         for x in range(16):
@@ -84,7 +85,7 @@ def test_threads_that_record_in_one_chunk_lose_nothing(made):
         thread.start()
     for thread in threads:
         thread.join()
-    assert blocks_done(uri) == 256
+    assert blocks_done(out) == 256
 
 
 values = st.none() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=3)
@@ -109,11 +110,11 @@ def test_the_digest_knows_no_order_and_no_tuples():
 
 
 def test_another_job_is_refused_by_name_of_what_differs(made):
-    uri, _ = made((1, 1, 1))
+    out, _ = made((1, 1, 1))
     other = Job({**JOB.parts, "block": [8, 16, 16], "weights": "b" * 64})
     for refuse in (
-        lambda: Ledger.resume(uri, other, owner="second"),
-        lambda: check_job(uri, other, stored_job(uri)),
+        lambda: Ledger.resume(out, other, owner="second"),
+        lambda: check_job(out, other, stored_job(out)),
     ):
         with pytest.raises(OutputError, match=r"--overwrite") as caught:
             refuse()
@@ -124,46 +125,46 @@ def test_another_job_is_refused_by_name_of_what_differs(made):
 
 
 def test_what_a_worker_has_yet_to_decide_differs_from_nothing_yet(made):
-    uri, _ = made((1, 1, 1))
-    check_job(uri, Job({**JOB.parts, "precision": "auto"}), stored_job(uri))
+    out, _ = made((1, 1, 1))
+    check_job(out, Job({**JOB.parts, "precision": "auto"}), stored_job(out))
     with pytest.raises(OutputError, match="precision was fp32, now bf16"):
-        Ledger.resume(uri, Job({**JOB.parts, "precision": "bf16"}), owner="second")
+        Ledger.resume(out, Job({**JOB.parts, "precision": "bf16"}), owner="second")
 
 
 def test_notes_are_kept_beside_the_job(made):
-    uri, ledger = made((1, 1, 1))
-    assert not was_created(uri)
+    out, ledger = made((1, 1, 1))
+    assert not was_created(out)
     ledger.note(created=True, figures={"blocks": 3})
-    assert was_created(uri)
-    again = Ledger.resume(uri, JOB, owner="second")
+    assert was_created(out)
+    again = Ledger.resume(out, JOB, owner="second")
     assert again.noted("figures") == {"blocks": 3}
     assert again.noted("nothing") is None
-    assert dict(stored_job(uri)) == dict(JOB.parts)
+    assert dict(stored_job(out)) == dict(JOB.parts)
 
 
 def test_a_run_that_another_one_has_taken_over_from_writes_nothing_more(made):
-    uri, first = made((1, 1, 3))
+    out, first = made((1, 1, 3))
     first.record([(0, 0, 0)], BlockState.DONE)
-    second = Ledger.resume(uri, JOB, owner="second")
+    second = Ledger.resume(out, JOB, owner="second")
     for late in (lambda: first.record([(0, 0, 1)], BlockState.DONE), lambda: first.note(pyramid=1)):
         with pytest.raises(RunError, match="another run has taken over"):
             late()
-    assert blocks_done(uri) == 1
+    assert blocks_done(out) == 1
     second.record([(0, 0, 2)], BlockState.DONE)
     second.check()
-    assert blocks_done(uri) == 2
+    assert blocks_done(out) == 2
 
 
 def test_a_ledger_that_lost_what_was_recorded_is_noticed(made):
-    uri, ledger = made((1, 1, 3))
+    out, ledger = made((1, 1, 3))
     ledger.record([(0, 0, 0)], BlockState.DONE)
-    zarr.open_array(f"{uri}/run/done", mode="r+")[...] = 0
+    zarr.open_array(f"{out}/run/done", mode="r+")[...] = 0
     with pytest.raises(RunError, match="lost blocks"):
         ledger.check()
 
 
 def test_an_output_that_vanishes_ends_the_run(made):
-    uri, ledger = made((1, 1, 3))
-    shutil.rmtree(uri)
+    out, ledger = made((1, 1, 3))
+    shutil.rmtree(out)
     with pytest.raises(RunError, match="vanished"):
         ledger.record([(0, 0, 0)], BlockState.DONE)

@@ -21,6 +21,7 @@ from moto.server import ThreadedMotoServer
 from pipeline import SegmentRequest, segment_volume
 from pipeline.base.errors import OutputError, PlanError, RunError
 from pipeline.base.geometry import Box
+from pipeline.base.location import Location
 from pipeline.base.stores import open_group, read_node
 from pipeline.ledger import creation as claim
 from pipeline.ledger.creation import create_once, put_new
@@ -116,7 +117,7 @@ def finish(out, source, predictor, client, **options):
 
 def voxels_of(out):
     """Return every array of an output but the ledger."""
-    group = open_group(str(out))
+    group = open_group(Location.parse(out))
     paths = ["0", "1", "labels/classes/0", "labels/classes/1"]
     return {path: np.asarray(group[path][...]) for path in paths}
 
@@ -190,13 +191,15 @@ def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
     out = tmp_path / "out.zarr"
     came_to = together(segment, out, SHARES)
     assert len(measured) == 1
-    states = read_states(str(out))
+    states = read_states(Location.parse(out))
     assert [(s.number, s.of, s.done, s.missing) for s in states] == [
         (n, SHARES, blocks, 0) for n, blocks in enumerate(PARTS, start=1)
     ]
-    assert sum(figures.blocks for figures in came_to) == BLOCKS == blocks_done(str(out))
-    assert "1" in open_group(str(out))
-    assert not np.asarray(open_group(str(out))["1"][...]).any(), "a share built the pyramid"
+    assert sum(figures.blocks for figures in came_to) == BLOCKS == blocks_done(Location.parse(out))
+    assert "1" in open_group(Location.parse(out))
+    assert not np.asarray(open_group(Location.parse(out))["1"][...]).any(), (
+        "a share built the pyramid"
+    )
     figures = finish(out, source, predictor, clients[0])
     assert (figures.blocks, figures.voxels) == (BLOCKS, np.prod(SHAPE))
     assert len(measured) == 1
@@ -208,7 +211,7 @@ def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
 def test_on_s3_shares_race_for_one_output_too_and_their_ledgers_become_one(
     segment, whole, s3, measured
 ):
-    out = f"{s3}/together.zarr"
+    out = Location.parse(f"{s3}/together.zarr")
     together(segment, out, 2, outputs=("classes",))
     assert len(measured) == 1
     merge_shares(out)
@@ -229,7 +232,7 @@ def test_after_finish_the_whole_run_has_nothing_to_do_and_figures_count_once(
     twice = finish(out, source, predictor, clients[0])
     assert once.blocks == twice.blocks == segment(out).blocks == BLOCKS
     assert segment(out, "2/3").blocks == 12
-    assert run_attributes(str(out))["pyramid"] == "complete"
+    assert run_attributes(Location.parse(out))["pyramid"] == "complete"
     assert (out / "run/report.html").exists()
     assert (out / "run/shards/3/report.html").exists()
 
@@ -242,12 +245,13 @@ def test_a_share_has_a_ledger_of_its_own_and_resumes_alone(segment, tmp_path):
     others = {path: path.stat().st_mtime_ns for path in (out / "run/shards/1").rglob("*")}
     chosen = tuple(np.argwhere(part[...] == BlockState.DONE)[5])
     part[chosen] = BlockState.SET_ASIDE
-    assert [(s.number, s.done, s.set_aside, s.missing) for s in read_states(str(out))] == [
+    states = read_states(Location.parse(out))
+    assert [(s.number, s.done, s.set_aside, s.missing) for s in states] == [
         (1, 12, 0, 0), (2, 0, 0, 12), (3, 8, 1, 1),
     ]  # fmt: skip
-    assert [s.number for s in incomplete_shares(str(out))] == [2, 3]
+    assert [s.number for s in incomplete_shares(Location.parse(out))] == [2, 3]
     assert segment(out, "3/3").blocks == 10, "one block more than before"
-    assert read_states(str(out))[2].missing == 0
+    assert read_states(Location.parse(out))[2].missing == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "run/shards/1").rglob("*")} == others
 
 
@@ -270,7 +274,7 @@ def test_a_share_that_is_started_twice_is_taken_over_and_its_neighbours_are_not(
         first.note_figures()
     neighbour.segment_region(neighbour.regions[0])
     second.segment_region(second.regions[0])
-    assert [s.done for s in read_states(str(out))] == [12, 12, 9]
+    assert [s.done for s in read_states(Location.parse(out))] == [12, 12, 9]
 
 
 # ---- what is refused ---------------------------------------------------------------------------
@@ -282,7 +286,7 @@ def test_what_a_share_cannot_go_on_with_is_refused_in_one_line(
     shared, plain = tmp_path / "shared.zarr", tmp_path / "plain.zarr"
     segment(shared, "1/3")
     segment(plain)
-    before = run_attributes(str(shared)), run_attributes(str(plain))
+    before = run_attributes(Location.parse(shared)), run_attributes(Location.parse(plain))
     for refused, match in (
         (lambda: segment(shared, "2/4"), r"made in 3 shares, not 4"),
         (lambda: segment(shared, "2/3", scores_dtype="float32"), r"another job \(scores_dtype"),
@@ -297,7 +301,7 @@ def test_what_a_share_cannot_go_on_with_is_refused_in_one_line(
         assert "\n" not in str(caught.value)
     with pytest.raises(RunError, match=r"shard 2/3 misses 12 of 12 blocks, shard 3/3 misses 9"):
         finish(shared, source, predictor, clients[0])
-    assert before == (run_attributes(str(shared)), run_attributes(str(plain)))
+    assert before == (run_attributes(Location.parse(shared)), run_attributes(Location.parse(plain)))
     assert MERGED not in before[0]
 
 
@@ -306,7 +310,7 @@ def test_overwrite_without_a_share_replaces_what_shares_began(segment, whole, tm
     segment(out, "1/3")
     segment(out, overwrite=True)
     np.testing.assert_array_equal(voxels_of(out)["1"], whole["1"])
-    assert [(s.number, s.of, s.done) for s in read_states(str(out))] == [(1, 1, BLOCKS)]
+    assert [(s.number, s.of, s.done) for s in read_states(Location.parse(out))] == [(1, 1, BLOCKS)]
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
@@ -314,10 +318,10 @@ def test_what_another_share_began_a_moment_ago_is_no_foreign_output(
     version, segment, source, predictor, tmp_path
 ):
     out = tmp_path / "out.zarr"
-    create_root(str(out), version=version)
+    create_root(Location.parse(out), version=version)
     (out / "run").mkdir()
     segment(out, "2/3", format=version)
-    assert [s.done for s in read_states(str(out))] == [0, 12, 0]
+    assert [s.done for s in read_states(Location.parse(out))] == [0, 12, 0]
     zarr.create_array(tmp_path / "foreign.zarr/there", shape=(3,), dtype="u1")
     with pytest.raises(OutputError, match=r"holds other things|not made by overtile"):
         segment(tmp_path / "foreign.zarr", "1/3")
@@ -328,8 +332,9 @@ def test_what_another_share_began_a_moment_ago_is_no_foreign_output(
 RACERS = 3
 RACER = """
 import json, pathlib, sys, time
-from pipeline.ledger import creation as claim
+from pipeline.base.location import Location
 from pipeline.base.stores import open_group
+from pipeline.ledger import creation as claim
 
 claim.SETTLE_S = 0.1
 number, meet, *uris = sys.argv[1:]
@@ -356,7 +361,7 @@ def race(place, uri):
 broken = pathlib.Path(meet, "broken")
 try:
     for place, uri in enumerate(uris):
-        race(place, uri)
+        race(place, Location.parse(uri))
 except BaseException:
     broken.touch()
     raise
@@ -387,14 +392,14 @@ def test_of_several_that_race_for_an_output_exactly_one_creates_it(s3, tmp_path)
 @pytest.fixture
 def begun(tmp_path):
     """Return an output that has a run group and nobody who creates it."""
-    uri = str(tmp_path / "out.zarr")
-    create_root(uri, version="0.5")
-    begin_run_group(uri, Job({}), shards=[1, 1])
-    return uri
+    out = Location.parse(tmp_path / "out.zarr")
+    create_root(out, version="0.5")
+    begin_run_group(out, Job({}), shards=[1, 1])
+    return out
 
 
-def mark_created(uri):
-    open_group(uri, mode="r+")["run"].attrs["created"] = True
+def mark_created(out):
+    open_group(out, mode="r+")["run"].attrs["created"] = True
 
 
 def test_a_store_without_exclusive_creation_still_has_one_winner(begun, monkeypatch):

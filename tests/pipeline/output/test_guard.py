@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from pipeline.base.errors import OutputError
+from pipeline.base.location import Location
 from pipeline.base.stores import open_group
 from pipeline.output.guard import check_output, delete_output
 from pipeline.output.ome_write import create_root
@@ -29,7 +30,11 @@ def place(tmp_path, monkeypatch) -> Path:
 def check(place: Path, output: Any, *, overwrite: bool = False, source: str = "in.zarr") -> str:
     before = sorted(place.rglob("*"))
     try:
-        return check_output(str(place / output), input_uri=str(place / source), overwrite=overwrite)
+        return check_output(
+            Location.parse(place / output),
+            source=Location.parse(place / source),
+            overwrite=overwrite,
+        )
     finally:
         assert sorted(place.rglob("*")) == before
 
@@ -41,8 +46,8 @@ def refused(place: Path, output: Any, says: str, **kwargs: Any) -> None:
 
 
 def make_ours(place: Path, name: str = "out.zarr", version: Any = "0.5") -> Path:
-    create_root(str(place / name), version=version)
-    open_group(str(place / name), mode="r+").create_group("run").attrs["job"] = {"a": 1}
+    create_root(Location.parse(place / name), version=version)
+    open_group(Location.parse(place / name), mode="r+").create_group("run").attrs["job"] = {"a": 1}
     return place / name
 
 
@@ -58,7 +63,7 @@ def test_an_output_of_ours_is_told_from_another_zarr(place, version):
     make_ours(place, version=version)
     assert check(place, "out.zarr") == "ours"
     assert check(place, "out.zarr", overwrite=True) == "ours"
-    create_root(str(place / "other.zarr"), version=version)
+    create_root(Location.parse(place / "other.zarr"), version=version)
     refused(place, "other.zarr", "not made by overtile.*--overwrite")
     assert check(place, "other.zarr", overwrite=True) == "foreign"
 
@@ -90,7 +95,7 @@ def test_input_and_output_are_never_inside_each_other(place, overwrite):
 )
 def test_nesting_is_seen_in_remote_addresses_without_asking_them(output, source):
     with pytest.raises(OutputError, match=r"same|inside"):
-        check_output(output, input_uri=source, overwrite=True)
+        check_output(Location.parse(output), source=Location.parse(source), overwrite=True)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -103,7 +108,7 @@ def test_what_is_no_zarr_is_never_replaced(place, overwrite):
     refused(place, "file.zarr/out.zarr", "is not a folder", overwrite=overwrite)
     for name in ("thesis", "file.zarr"):
         with pytest.raises(OutputError):
-            delete_output(str(place / name))
+            delete_output(Location.parse(place / name))
     assert (place / "thesis/chapter.txt").read_text() == "years of work"
 
 
@@ -113,7 +118,7 @@ def test_one_stranger_in_a_zarr_folder_keeps_it_from_being_deleted(place):
     (out / "thesis/chapter.txt").write_text("years of work")
     refused(place, "out.zarr", "'thesis', which is no Zarr", overwrite=True)
     with pytest.raises(OutputError, match="thesis"):
-        delete_output(str(out))
+        delete_output(Location.parse(out))
     assert (out / "run").exists()
     assert (out / "thesis/chapter.txt").exists()
 
@@ -129,23 +134,23 @@ def test_home_and_the_current_folder_are_never_deleted(place, monkeypatch):
                 patch.chdir(out / "run/deep")
             refused(place, "out.zarr", f"{variable}", overwrite=True)
             with pytest.raises(OutputError):
-                delete_output(str(out))
+                delete_output(Location.parse(out))
     assert (out / "run").exists()
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
 def test_delete_leaves_nothing_and_touches_no_neighbour(place, version):
     out = make_ours(place, version=version)
-    delete_output(str(out))
+    delete_output(Location.parse(out))
     assert not out.exists()
     assert (place / "in.zarr/zarr.json").exists()
-    delete_output(str(out))
+    delete_output(Location.parse(out))
 
 
 def test_delete_follows_no_link_out_of_the_output(place):
     out = make_ours(place)
     (out / "borrowed").symlink_to(place / "in.zarr")
-    delete_output(str(out))
+    delete_output(Location.parse(out))
     assert (place / "in.zarr/zarr.json").exists()
 
 
@@ -164,9 +169,9 @@ def test_a_delete_that_is_cut_short_leaves_nothing_to_resume(place, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.output.guard.shutil.rmtree", once)
         with pytest.raises(OutputError, match="Input/output error"):
-            delete_output(str(out))
+            delete_output(Location.parse(out))
     assert check(place, "out.zarr", overwrite=True) == "foreign"
-    delete_output(str(out))
+    delete_output(Location.parse(out))
     assert check(place, "out.zarr") == "absent"
 
 

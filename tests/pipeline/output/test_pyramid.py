@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pipeline.base.location import Location
 from pipeline.output.pyramid import LevelJob, reduced, write_shard, write_share
 
 FACTORS = st.tuples(*[st.sampled_from([1, 2])] * 3)
@@ -102,8 +103,8 @@ def level(tmp_path):
         root.create_array("1", shape=shape, shards=shard, chunks=chunk, dtype=values.dtype,
                           fill_value=0)  # fmt: skip
         return LevelJob(
-            output_uri=str(tmp_path / "out.zarr"), run_token=f"t{id(values)}", finer_path="0",
-            path="1", shape=shape, factor=factor, shard=shard, chunk=chunk, reduction=reduction,
+            output=Location.parse(tmp_path / "out.zarr"), run_token=f"t{id(values)}",
+            finer_path="0", path="1", shape=shape, factor=factor, shard=shard, chunk=chunk, reduction=reduction,
         )  # fmt: skip
 
     return make

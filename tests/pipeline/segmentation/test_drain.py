@@ -12,6 +12,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from pipeline import SegmentRequest
 from pipeline.base.errors import RunDrainedError
+from pipeline.base.location import Location
 from pipeline.base.scheduling import InFlightLimit, drive, one_by_one
 from pipeline.ledger.ledger import BlockState, run_attributes
 from pipeline.segmentation.run import SegmentRun, complete, own_client
@@ -105,7 +106,7 @@ def test_a_drained_run_loses_no_block_and_begins_none_twice(opened, begun, tmp_p
     assert 5 <= len(done) < BLOCKS
     assert f"drained: {len(done)} of" in str(e.value)
     assert set(begun) == done == written(out)
-    assert run_attributes(str(out))["figures"]["blocks"] == len(done)
+    assert run_attributes(Location.parse(out))["figures"]["blocks"] == len(done)
     again = opened()
     assert again.resumed_blocks == len(done)
     assert complete(again).blocks == BLOCKS

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
+from pipeline.base.location import Location
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.labelled import LabelledBox, find_labelled
 
@@ -29,7 +30,11 @@ def stored(tmp_path_factory):
         folder / "raw.zarr", data=raw, chunks=(1, 4, 5, 6), dimension_names=("c", "z", "y", "x")
     )
     zarr.create_array(folder / "labels.zarr", data=labels, chunks=(3, 7, 11))
-    return raw, labels, *find_labelled(str(folder / "raw.zarr"), str(folder / "labels.zarr"))
+    return (
+        raw,
+        labels,
+        *find_labelled(Location.parse(folder / "raw.zarr"), Location.parse(folder / "labels.zarr")),
+    )
 
 
 def boxes():
@@ -88,7 +93,9 @@ def test_a_training_box_reads_no_label_and_no_grey_value_of_the_validation_slice
     raw[first:last] = 99
     zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(9, 14, 11))
     zarr.create_array(tmp_path / "labels.zarr", data=raw.astype("u4"), chunks=(9, 14, 11))
-    sources = find_labelled(str(tmp_path / "raw.zarr"), str(tmp_path / "labels.zarr"))
+    sources = find_labelled(
+        Location.parse(tmp_path / "raw.zarr"), Location.parse(tmp_path / "labels.zarr")
+    )
     _, *plane = SHAPE
     slices = {(0, first): 1, (first, last): 99, (last, SHAPE[0]): 1}
     for (a, b), value in slices.items():
@@ -120,7 +127,7 @@ def test_values_that_are_no_numbers_are_counted_inside_the_boxes_alone(tmp_path)
     zarr.create_array(tmp_path / "raw", data=raw, chunks=(1, 2, 4, 4),
                       dimension_names=("c", "z", "y", "x"))  # fmt: skip
     zarr.create_array(tmp_path / "labels", data=np.zeros((6, 4, 4), "u1"))
-    sources = find_labelled(str(tmp_path / "raw"), str(tmp_path / "labels"))
+    sources = find_labelled(Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "labels"))
     box = LabelledBox(raw=sources[0], labels=sources[1], box=Box((2, 0, 0), (6, 4, 4)))
     assert box.count_bad_values([((0, 0, 0), (4, 4, 4))]) == (2, 2 * 64)
     assert box.count_bad_values([((1, 2, 0), (2, 3, 2)), ((2, 0, 0), (4, 4, 4))]) == (1, 2 * 34)
@@ -153,12 +160,14 @@ def test_labels_that_are_a_pyramid_are_taken_at_the_volumes_level(tmp_path):
         group.attrs["ome"] = {
             "version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets, "name": name}]
         }  # fmt: skip
-        return str(tmp_path / name)
+        return Location.parse(tmp_path / name)
 
     raw, labels = find_labelled(pyramid("raw", "u1"), pyramid("labels", "u2"), level="s1")
     assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
     zarr.create_array(tmp_path / "plain", data=np.zeros((4, 4, 4), "u1"))
-    raw, labels = find_labelled(str(tmp_path / "raw"), str(tmp_path / "plain"), level=1)
+    raw, labels = find_labelled(
+        Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "plain"), level=1
+    )
     assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
 
 
@@ -166,7 +175,9 @@ def test_a_chunk_that_cannot_be_read_is_one_line_that_names_the_array(tmp_path):
     for name in ("raw", "labels"):
         zarr.create_array(tmp_path / name, data=np.ones((4, 4, 4), "u1"), chunks=(4, 4, 4))
     (tmp_path / "labels/c/0/0/0").write_bytes(b"no zstd frame")
-    raw, labels = find_labelled(str(tmp_path / "raw"), str(tmp_path / "labels"))
+    raw, labels = find_labelled(
+        Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "labels")
+    )
     box = LabelledBox(raw=raw, labels=labels, box=Box.of_shape((4, 4, 4)))
     with pytest.raises(VolumeError, match=r"labels: .*Zstd") as caught:
         box.read_labels((0, 0, 0), (4, 4, 4))

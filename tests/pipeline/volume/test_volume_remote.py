@@ -24,10 +24,12 @@ from moto.server import ThreadedMotoServer
 from pipeline.base import store_errors as explain
 from pipeline.base.errors import OutputError, VolumeError
 from pipeline.base.geometry import Box
+from pipeline.base.location import Location
+from pipeline.base.stores import open_array, open_group
 from pipeline.output.guard import check_output, delete_output
 from pipeline.output.image_spec import ImageSpec
 from pipeline.output.ome_write import create_image, create_root
-from pipeline.volume.volume import VolumeSource, find_volume, open_array, open_group, open_volume
+from pipeline.volume.volume import VolumeSource, find_volume, open_volume
 
 VALUES = np.random.default_rng(3).integers(1, 60000, (6, 20, 24)).astype(np.uint16)
 AWS = {
@@ -49,9 +51,10 @@ def spec(**changes: Any) -> ImageSpec:
 
 
 def write(uri: str, version: Any) -> None:
-    create_root(uri, version=version)
-    create_image(uri, spec(), version=version)
-    open_array(uri, "labels/cells/0")[...] = VALUES
+    output = Location.parse(uri)
+    create_root(output, version=version)
+    create_image(output, spec(), version=version)
+    open_array(output, "labels/cells/0")[...] = VALUES
 
 
 def read_all(source: VolumeSource) -> np.ndarray:
@@ -130,16 +133,16 @@ def test_threads_read_from_s3_at_once(s3):
 
 
 def test_an_output_on_s3_is_known_and_deleted(s3):
-    uri = f"{s3}/guard/out.zarr"
-    assert check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False) == "absent"
-    write(uri, "0.5")
+    output, source = (Location.parse(f"{s3}/{path}") for path in ("guard/out.zarr", "in.zarr"))
+    assert check_output(output, source=source, overwrite=False) == "absent"
+    write(output.uri, "0.5")
     write(f"{s3}/guard/neighbour.zarr", "0.5")
     with pytest.raises(OutputError, match="not made by overtile"):
-        check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False)
-    open_group(uri, mode="r+").create_group("run").attrs["job"] = {}
-    assert check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False) == "ours"
-    delete_output(uri)
-    assert check_output(uri, input_uri=f"{s3}/in.zarr", overwrite=False) == "absent"
+        check_output(output, source=source, overwrite=False)
+    open_group(output, mode="r+").create_group("run").attrs["job"] = {}
+    assert check_output(output, source=source, overwrite=False) == "ours"
+    delete_output(output)
+    assert check_output(output, source=source, overwrite=False) == "absent"
     assert find_volume(f"{s3}/guard/neighbour.zarr/labels/cells").shape == VALUES.shape
 
 
@@ -149,7 +152,7 @@ def test_nothing_but_zarr_is_deleted_on_s3(s3):
         Bucket="overtile-test", Key="mixed/out.zarr/thesis.txt", Body=b"years of work"
     )
     with pytest.raises(OutputError, match=r"thesis\.txt"):
-        delete_output(f"{s3}/mixed/out.zarr")
+        delete_output(Location.parse(f"{s3}/mixed/out.zarr"))
     assert find_volume(f"{s3}/mixed/out.zarr/labels/cells").shape == VALUES.shape
 
 
@@ -225,8 +228,9 @@ def test_a_group_over_http_says_that_it_cannot_be_listed(http, tmp_path):
 
 
 def test_http_is_never_an_output(http):
+    output, source = Location.parse(f"{http}/out.zarr"), Location.parse("in.zarr")
     with pytest.raises(OutputError, match="http cannot be written"):
-        check_output(f"{http}/out.zarr", input_uri="in.zarr", overwrite=True)
+        check_output(output, source=source, overwrite=True)
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
@@ -239,8 +243,9 @@ def test_memory_gives_back_what_was_written_to_every_thread(version):
         slices = list(threads.map(volume.read, boxes))
     for box, read in zip(boxes, slices, strict=True):
         np.testing.assert_array_equal(read[0, 0], VALUES[box.start[0]])
-    delete_output(uri)
-    assert check_output(uri, input_uri="memory://overtile/in.zarr", overwrite=False) == "absent"
+    output, source = Location.parse(uri), Location.parse("memory://overtile/in.zarr")
+    delete_output(output)
+    assert check_output(output, source=source, overwrite=False) == "absent"
 
 
 def test_a_plain_array_on_s3_needs_no_group(s3):

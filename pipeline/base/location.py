@@ -1,0 +1,135 @@
+"""A path or URI as one frozen value: normalised once, and printed without its secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .errors import OvertileError, VolumeError
+
+_SCHEME: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_HIDDEN: Final = "***"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Location:
+    """A folder or file, local or remote. Hashable and picklable; made by :meth:`parse`.
+
+    ``uri`` may hold a password, so only code that opens a store reads it. ``str``, ``repr`` and
+    ``format`` replace user info and queries by ``***``.
+
+    >>> print(Location.parse("S3://me:secret@bucket/in.zarr/") / "labels/cells")
+    s3://***@bucket/in.zarr/labels/cells
+    """
+
+    uri: str
+
+    @classmethod
+    def parse(
+        cls,
+        text: str | os.PathLike[str] | Location,
+        *,
+        kind: type[OvertileError] = VolumeError,
+    ) -> Location:
+        """Return the location that ``text`` names: absolute where local, no trailing slash.
+
+        ``~`` is expanded, ``file://`` is dropped, symbolic links stay. Raises ``kind`` for an empty
+        text, and for a URI with a query: a Zarr store is many files, so a signed link to one of
+        them opens nothing.
+        """
+        if isinstance(text, Location):
+            return text
+        uri = os.fspath(text).strip()
+        if not uri or "\0" in uri:
+            raise kind(
+                "the path is empty: expected a path or URI like in.zarr or s3://bucket/in.zarr"
+            )
+        rest = _SCHEME.sub("", uri)
+        if "://" in rest:  # collapsing its slashes would show the inner URI's password
+            raise kind("the path holds a URI inside another one, which cannot be opened")
+        if _is_local(uri):
+            return cls(str(Path(os.path.abspath(os.path.expanduser(rest)))))
+        scheme = _scheme(uri)
+        if scheme in ("http", "https") and ("?" in uri or "#" in uri):
+            raise kind(
+                f"{_redacted(uri)} has a query, but a Zarr store is many files: "
+                "pass the address of its folder"
+            )
+        return cls(f"{scheme}://{re.sub('/{2,}', '/', rest).rstrip('/')}")
+
+    @property
+    def scheme(self) -> str:
+        """The URI's scheme in lower case, ``"file"`` for a local path."""
+        return _scheme(self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a path of this machine's file system."""
+        return _is_local(self.uri)
+
+    @property
+    def path(self) -> Path:
+        """The path of a local location."""
+        assert self.is_local, self
+        return Path(self.uri)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Location | None:
+        """The folder above, or None at the root of a disk or bucket.
+
+        >>> Location.parse("s3://bucket/in.zarr").parent, Location.parse("s3://bucket").parent
+        (Location('s3://bucket'), None)
+        """
+        above, _, name = self.uri.rpartition("/")
+        return Location(above) if name and not above.endswith("/") and above else None
+
+    @property
+    def identity(self) -> str:
+        """What identifies it in stored metadata: symbolic links resolved where local, no secret."""
+        return os.path.realpath(self.uri) if self.is_local else str(self)
+
+    def __truediv__(self, path: str) -> Location:
+        """Return the location of ``path`` inside this one; of an empty path, this one."""
+        return Location(f"{self.uri.removesuffix('/')}/{path}") if path else self
+
+    def __str__(self) -> str:
+        return _redacted(self.uri)
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+def _scheme(uri: str) -> str:
+    match = _SCHEME.match(uri)
+    return match[1].lower() if match else "file"
+
+
+def _is_local(uri: str) -> bool:
+    return _scheme(uri) in ("file", "local")
+
+
+def _redacted(uri: str) -> str:
+    """Return a URI without user info and query; a local path is unchanged.
+
+    Unlike :func:`store_errors.redacted`, this knows where the URI ends, so spaces in it are safe.
+    """
+    match = _SCHEME.match(uri)
+    if match is None:
+        return uri
+    authority, slash, path = uri[match.end() :].partition("/")
+    user, at, host = authority.rpartition("@")
+    if "?" in user:  # either a query or a password holds the "@": hide both
+        return f"{match[0]}{_HIDDEN}"
+    shown, query, _ = f"{_HIDDEN if at else ''}{at}{host}{slash}{path}".partition("?")
+    return f"{match[0]}{shown}{query}{_HIDDEN if query else ''}"
