@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .base.errors import OvertileError, RunError
     from .base.geometry import Box, Halo
+    from .base.location import Location
     from .evaluation.confusion import ConfusionMatrix, confusion
     from .evaluation.request import EvaluateRequest
     from .evaluation.result import Evaluation
@@ -33,6 +34,7 @@ _HOME = {
     "EvaluateRequest": "evaluation.request",
     "Evaluation": "evaluation.result",
     "Halo": "base.geometry",
+    "Location": "base.location",
     "OvertileError": "base.errors",
     "Predictor": "models.protocol",
     "RunError": "base.errors",
@@ -56,6 +58,7 @@ __all__ = [
     "EvaluateRequest",
     "Evaluation",
     "Halo",
+    "Location",
     "OvertileError",
     "Predictor",
     "RunError",

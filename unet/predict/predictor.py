@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pipeline.base.errors import ConfigError
+from pipeline.base.store_errors import redacted
 
 from ..network.config import UNetConfig
 from ..weights.file import WeightsInfo, read_weights_info
@@ -74,6 +75,10 @@ class UNetPredictor:
             raise ConfigError(f"device is {self.device!r}: expected auto, cpu, cuda or cuda:N")
         object.__setattr__(self, "weights_uri", settle_uri(self.weights_uri))
         object.__setattr__(self, "info", read_weights_info(self.weights_uri))
+
+    def __repr__(self) -> str:
+        settings = f"precision={self.precision!r}, device={self.device!r}"
+        return f"UNetPredictor({redacted(self.weights_uri)!r}, {settings})"
 
     @property
     def config(self) -> UNetConfig:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from pipeline.base.errors import ConfigError, WeightsError
+from pipeline.base.store_errors import redacted
 
 from ..network.config import UNetConfig
 from ..network.cost import tensor_shapes
@@ -105,7 +106,7 @@ def read_weights_info(uri: str | os.PathLike[str]) -> WeightsInfo:
     Raises WeightsError for a file that is absent, cut off, foreign, or at odds with its config.
     """
     place = settle_uri(uri)
-    return _info(place, read_bytes(place))
+    return _info(redacted(place), read_bytes(place))
 
 
 def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
@@ -120,12 +121,12 @@ def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
 
     place = settle_uri(uri)
     content = read_bytes(place)
-    info = _info(place, content)
+    info = _info(redacted(place), content)
     tensors = load(content)
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise WeightsError(
-                f"weights {place!r}: tensor {name} has NaN or infinite values; "
+                f"weights {redacted(place)!r}: tensor {name} has NaN or infinite values; "
                 "take an earlier checkpoint of the training"
             )
     with torch.device("meta"):  # no time spent on an initialisation that is thrown away

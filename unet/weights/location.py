@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.base.errors import WeightsError
+from pipeline.base.store_errors import one_line, redacted
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 SUFFIX = ".safetensors"
@@ -38,12 +39,12 @@ def read_bytes(uri: str) -> bytes:
         path = BUNDLED / (uri + SUFFIX) if _is_bundled(uri) else Path(uri)
         return path.read_bytes()
     except FileNotFoundError:
-        raise WeightsError(f"no weights at {uri!r}: {_what_is_there(uri)}") from None
-    except Exception as error:  # a file system raises what it likes; the user gets one line
-        reason = str(error).strip().splitlines() or ["no reason given"]
+        raise WeightsError(f"no weights at {redacted(uri)!r}: {_advice()}") from None
+    except Exception as error:  # each file system raises errors of its own kinds
+        reason = one_line(str(error)) or "no reason given"
         raise WeightsError(
-            f"weights {uri!r} cannot be read ({type(error).__name__}: {reason[0]}): "
-            "check the address and the right to read it"
+            f"weights {redacted(uri)!r} cannot be read ({type(error).__name__}: {reason}): "
+            "check the address and your access rights"
         ) from error
 
 
@@ -53,6 +54,6 @@ def _is_bundled(uri: str) -> bool:
     return plain and uri in bundled_names() and not Path(uri).is_file()
 
 
-def _what_is_there(uri: str) -> str:
+def _advice() -> str:
     bundled = ", ".join(bundled_names()) or "none"
-    return f"give a file, a URI or a bundled name (bundled: {bundled})"
+    return f"pass a file, a URI or a bundled name (bundled: {bundled})"

@@ -59,7 +59,7 @@ SEGMENT = {
     "no such store": ({"INPUT": "gone.zarr"}, r"gone\.zarr does not exist"),
     "not Zarr": ({"INPUT": "folder"}, r"folder is not Zarr"),
     "a file": ({"INPUT": "slide.svs"}, r"is a file.*convert"),
-    "no path": ({"INPUT": ""}, r"no path is given"),
+    "no path": ({"INPUT": ""}, r"the path is empty"),
     "a group with no image": ({"INPUT": "empty.zarr"}, r"group without an image"),
     "an array of a group": ({"INPUT": "group.zarr"}, r"give one of raw"),
     "http that is not there": ({"INPUT": "http://127.0.0.1:1/in.zarr"}, r"cannot be reached"),

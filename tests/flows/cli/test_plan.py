@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import zarr
 
+from pipeline.base.location import Location
 from pipeline.base.text import flops_text, shape_text, size_text
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
@@ -105,11 +106,13 @@ def test_the_password_of_an_address_is_not_printed(weights, lazy_volume):
     path = lazy_volume(300)
     plain = prepare(SegmentRequest(input=str(path), output=f"{path}-out"),
                     UNetPredictor(weights("3d")))  # fmt: skip
-    secret = "https://me:secret@host/{}.zarr?signature=secret"
+    source, output = (
+        Location(f"https://me:secret@host/{n}.zarr?sig=secret") for n in ("in", "out")
+    )
     prepared = replace(
         plain,
-        source=replace(plain.source, uri=secret.format("in")),
-        request=replace(plain.request, input=secret.format("in"), output=secret.format("out")),
+        source=replace(plain.source, store=source),
+        request=replace(plain.request, input=source, output=output),
     )
     told = plan_text(prepared) + json.dumps(plan_json(prepared))
     assert "host/out.zarr" in told

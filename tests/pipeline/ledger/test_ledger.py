@@ -165,6 +165,6 @@ def test_a_ledger_that_lost_what_was_recorded_is_noticed(made):
 
 def test_an_output_that_vanishes_ends_the_run(made):
     out, ledger = made((1, 1, 3))
-    shutil.rmtree(out)
+    shutil.rmtree(out.path)
     with pytest.raises(RunError, match="vanished"):
         ledger.record([(0, 0, 0)], BlockState.DONE)

@@ -104,7 +104,8 @@ def level(tmp_path):
                           fill_value=0)  # fmt: skip
         return LevelJob(
             output=Location.parse(tmp_path / "out.zarr"), run_token=f"t{id(values)}",
-            finer_path="0", path="1", shape=shape, factor=factor, shard=shard, chunk=chunk, reduction=reduction,
+            finer_path="0", path="1", shape=shape, factor=factor, shard=shard, chunk=chunk,
+            reduction=reduction,
         )  # fmt: skip
 
     return make

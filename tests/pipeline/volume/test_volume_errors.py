@@ -69,7 +69,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("missing.zarr", {}, "does not exist"),
     ("folder", {}, "is not Zarr"),
     ("slide.svs", {}, "is a file"),
-    ("", {}, "no path is given"),
+    ("", {}, "the path is empty"),
     ("broken.zarr", {}, "not a JSON object"),
     ("strange.zarr", {}, "neither an array nor a group"),
     ("codec.zarr", {}, "codec"),
