@@ -27,11 +27,11 @@ import torch
 from distributed import Client
 
 from deploy import open_cluster
-from deploy.ranks.workers import workers_of
 from flows.demo.volume import make_demo_volume
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
 from flows.training.run import run_training
+from pipeline.base.scheduling import workers_of
 
 from .measuring import at_least_one
 

@@ -9,12 +9,26 @@ if TYPE_CHECKING:
     from distributed import Client as Client  # for annotations in flows
 
     from .cluster import ClusterSpec, JobSpec, open_cluster, parse_cluster
-    from .ranks.run import YIELDED, Rank, run_ranks
+    from .ranks.run import (
+        YIELDED,
+        Rank,
+        RankEvent,
+        RankLimits,
+        RankReport,
+        RanksResumed,
+        TurnChanged,
+        run_ranks,
+    )
 
 _MODULES = {
     "ClusterSpec": ".cluster",
     "JobSpec": ".cluster",
     "Rank": ".ranks.run",
+    "RankEvent": ".ranks.run",
+    "RankLimits": ".ranks.run",
+    "RankReport": ".ranks.run",
+    "RanksResumed": ".ranks.run",
+    "TurnChanged": ".ranks.run",
     "YIELDED": ".ranks.run",
     "open_cluster": ".cluster",
     "parse_cluster": ".cluster",
@@ -25,6 +39,11 @@ __all__ = [
     "ClusterSpec",
     "JobSpec",
     "Rank",
+    "RankEvent",
+    "RankLimits",
+    "RankReport",
+    "RanksResumed",
+    "TurnChanged",
     "open_cluster",
     "parse_cluster",
     "run_ranks",

@@ -93,7 +93,7 @@ async def _leave(worker: Worker, drain_at: float, close_at: float) -> None:
 def _tell_of_leaving(worker: Worker, began_at: float) -> None:
     """Log an event. Ranks do not count as cut: they hold workers by intent.
 
-    Ranks are known by their priority (gang.py), which Dask keeps with its sign turned.
+    Ranks are known by their priority (ranks/attempt.py), which Dask keeps with its sign turned.
     """
     now = time.time()
     begun = [

@@ -14,11 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.scheduling import DEVICE_RESOURCE
 from pipeline.base.text import clock_text
 
 from ..clusters.local import KEPT_MEMORY, torch_threads
 from ..clusters.spec import CLOSE_S, ClusterSpec, JobSpec
-from ..ranks.turns import DEVICE
 from .quoting import word_with_variables, words
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _arguments(spec: ClusterSpec, job: JobSpec, logs: Path) -> dict[str, Any]:
 
 def _worker_options(spec: ClusterSpec, job: JobSpec) -> list[str]:
     options = [
-        f"--resources {DEVICE}={spec.threads_per_worker}",
+        f"--resources {DEVICE_RESOURCE}={spec.threads_per_worker}",
         "--preload deploy.batch_jobs.drain",
     ]
     if job.gpus_per_job:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.scheduling import DEVICE_RESOURCE
 
-from ..ranks.turns import DEVICE
 from .gpu import checked_devices, missing_gpu
 from .local import cores, opened_here, worker_settings
 from .spec import ClusterSpec
@@ -37,7 +37,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
         cluster: LocalCluster = LocalCUDACluster(
             CUDA_VISIBLE_DEVICES=list(spec.devices),
             threads_per_worker=spec.threads_per_worker,
-            resources={DEVICE: spec.threads_per_worker},
+            resources={DEVICE_RESOURCE: spec.threads_per_worker},
             device_memory_limit=None,  # what our tasks return lies on the host
             host="127.0.0.1",
             dashboard_address=spec.dashboard,

@@ -62,9 +62,9 @@ def missing_gpu() -> str | None:
     """Return, on a worker, why its torch computes on no GPU; None where it does."""
     if pretends():
         return None
-    from ..ranks.process_group import describe_device  # torch: on workers only
+    from ..ranks.process_group import find_device  # torch: on workers only
 
-    if describe_device()["device"] != "cpu":
+    if find_device().name != "cpu":
         return None
     return (
         f"torch {version('torch')} of the workers finds no GPU: install the build for this driver "

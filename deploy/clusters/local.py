@@ -13,8 +13,8 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.scheduling import DEVICE_RESOURCE
 
-from ..ranks.turns import DEVICE
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
             return LocalCluster(
                 n_workers=workers,
                 threads_per_worker=spec.threads_per_worker,
-                resources={DEVICE: spec.threads_per_worker},
+                resources={DEVICE_RESOURCE: spec.threads_per_worker},
                 host="127.0.0.1",
                 dashboard_address=spec.dashboard,
                 silence_logs=logging.CRITICAL,  # in the workers; here see cluster.quiet

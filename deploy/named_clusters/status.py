@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError, RunError
+from pipeline.base.scheduling import workers_of
 
 from ..batch_jobs.batch_system import BatchSystem
 from ..clusters.existing import check_answers
 from ..clusters.spec import JOB_KINDS
 from ..clusters.started import Started, find_started, is_running, last_words, names_text
-from ..ranks.workers import workers_of
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -1,45 +1,53 @@
-"""One gang, from the driver's side: all ranks of one attempt, from their start to their end."""
+"""One attempt, from the driver's side: all ranks, from their start to their end."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.base.errors import ClusterError, RunError
+from pipeline.base.scheduling import DEVICE_RESOURCE, LOST_SCHEDULER, workers_of
 
-from .channel import DriverLine, Meeting, Order, Seat, where_to_meet
+from .channel import DriverChannel, choose_rendezvous
+from .messages import Arrived, Left, Order, RankAssignment, RankReport, Rendezvous
 from .rank import YIELDED, PeerLostError, Rank, run_rank
-from .turns import DEVICE, LOOK_EVERY_S, gangs_assigned_to, holds_back
-from .workers import LOST_SCHEDULER, Place, restart_workers, workers_of
+from .turns import CHECK_EVERY_S, channels_on, has_waiting_tasks
+from .workers import RankWorker, restart_workers
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-LISTEN_S = 0.2
+RECEIVE_S = 0.2
 SETTLE_S = 2.0
-"""After a rank lost its peers: how long until the cause, another rank's error, has come too."""
-MAKE_WAY_S = 2.0
-"""How long ranks may hold some of their workers while another gang wants those that they lack."""
-OUT_S = 5.0
-"""How long a rank that nobody wants any more may stay before its worker is restarted."""
+"""After a rank lost its peers: how long to wait for the cause, which is another rank's error."""
+WITHDRAW_S = 2.0
+"""How long ranks may hold some of their workers while another attempt waits for these."""
+LEAVE_S = 5.0
+"""How long a cancelled rank may stay before its worker is restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a gang waits for what."""
+class RankLimits:
+    """How long ranks wait, in seconds, and how often they may be lost."""
 
-    timeout_s: float
-    """A collective, for its peers."""
-    device_s: float
-    """All ranks together, for their workers."""
-    leave_s: float
-    """Ranks that were asked to leave, until they are ended."""
-    turn_s: float
-    """Others that wait for the device, for their turn."""
+    collective_s: float = 30.0
+    """For the other ranks, in a collective."""
+    start_s: float = 60.0
+    """For the first workers to start."""
+    device_s: float = 600.0
+    """For other tasks to leave the workers."""
+    rejoin_s: float = 60.0
+    """For a lost worker to come back."""
+    leave_s: float = 30.0
+    """For ranks that were asked to leave; then they are ended."""
+    turn_s: float = 60.0
+    """How long ranks have the devices, and then other tasks that wait for them."""
+    max_losses: int = 8
+    """So many losses in a row without progress end the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,208 +59,221 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A rank went missing, and the others could not go on."""
+    """A rank was lost, so the others could not continue."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """Another gang waited for what this one held, and the other way round; it comes first."""
+    """Two attempts each held workers that the other one needs; this one lets the other go first."""
 
 
-Ending: TypeAlias = Returned | Lost | Withdrawn
+Outcome: TypeAlias = Returned | Lost | Withdrawn
 
 
-class Gang:
-    """The ranks of one attempt, one per place."""
+class Attempt:
+    """The ranks of one attempt, one per worker."""
 
     def __init__(
-        self, client: Client, line: DriverLine, places: Sequence[Place], *,
-        attempt: int, patience: Patience, begin_by: float,
+        self, client: Client, channel: DriverChannel, workers: Sequence[RankWorker], *,
+        number: int, limits: RankLimits, begin_by: float,
     ) -> None:  # fmt: skip
         """``begin_by``: on the monotonic clock, when all must have their workers."""
-        self._client, self._line, self._places = client, line, list(places)
-        self._attempt, self._patience, self._begin_by = attempt, patience, begin_by
-        self._started_at = time.monotonic()
+        self._client, self._channel, self._workers = client, channel, list(workers)
+        self._number, self._limits, self._begin_by = number, limits, begin_by
+        self._submitted_at = time.monotonic()
         self._futures: list[Future] = []
         self._results: dict[int, Any] = {}
-        self._arrived: dict[int, dict[str, Any]] = {}
-        self._twice: set[int] = set()
+        self._arrived: dict[int, Arrived] = {}
+        self._arrived_twice: set[int] = set()
         self._left: set[int] = set()
-        self._said: list[dict[str, Any]] = []
-        self._looked_at = 0.0
-        self._meeting: Meeting | None = None
-        self._gone_at = 0.0
-        """When the ranks went; 0 while they wait for each other."""
+        self._reports: list[RankReport] = []
+        self._checked_at = 0.0
+        self._rendezvous: Rendezvous | None = None
+        self._began_at: float | None = None
+        """When all ranks had their workers; None before."""
         self._leave_by: float | None = None
-        self.unkillable: set[str] = set()
-        """Workers that hold a rank of ours, and that nobody can restart."""
+        """Set once the ranks were asked to leave."""
+        self.without_nanny: set[str] = set()
+        """Workers that still run a rank of this attempt, and that cannot be restarted."""
 
     def start(self, function: Callable[[Rank], Any]) -> None:
         """Submit all ranks; each waits on its worker until it has its device."""
-        self._line.order(Order(attempt=self._attempt))
-        group = f"{self._line.name}-{self._attempt}"  # never a key twice: Dask counts its deaths
-        for number, place in enumerate(self._places):
-            seat = Seat(
-                line=self._line.name, attempt=self._attempt, rank=number,
-                world_size=len(self._places), timeout_s=self._patience.timeout_s,
+        self._channel.send(Order(attempt=self._number))
+        group = f"{self._channel.name}-{self._number}"  # never a key twice: Dask counts its losses
+        for rank, worker in enumerate(self._workers):
+            assignment = RankAssignment(
+                channel=self._channel.name, attempt=self._number, rank=rank,
+                world_size=len(self._workers), timeout_s=self._limits.collective_s,
+                message_types=self._channel.message_types,
             )  # fmt: skip
-            units = {DEVICE: place.device_units} if place.device_units else None
+            units = {DEVICE_RESOURCE: worker.device_units} if worker.device_units else None
             self._futures.append(
                 self._client.submit(
-                    run_rank, function, seat, key=(group, number), workers=[place.address],
+                    run_rank, function, assignment, key=(group, rank), workers=[worker.address],
                     allow_other_workers=False, pure=False, retries=0, priority=100,
                     resources=units,
                 )
             )  # fmt: skip
 
-    def run(self, *, hear: Callable[[dict[str, Any]], None], stop: threading.Event) -> Ending:
+    def wait(self, *, on_report: Callable[[RankReport], None], stop: threading.Event) -> Outcome:
         """Wait for the ranks to return. Raises what the callable raised on any of them.
 
-        hear: called with every message of a rank. Once ``stop`` is set the ranks are asked to
-        leave, and ended if they do not.
+        Once ``stop`` is set the ranks are asked to leave, and ended if they do not.
         """
         while True:
-            self._listen(LISTEN_S)
-            self.deliver(hear)
-            if ending := self._ending():
-                return ending
-            if not self._gone_at:
+            self._receive()
+            self.deliver(on_report)
+            if outcome := self._outcome():
+                return outcome
+            if self._began_at is None:
                 if stop.is_set():
-                    return Returned([YIELDED] * len(self._places))
-                self._go_if_all_are_here()
+                    return self._all_yielded()
+                self._begin_if_all_arrived()
             elif stop.is_set():
                 self._ask_to_leave()
                 if self._leave_by is not None and time.monotonic() > self._leave_by:
-                    return Returned([YIELDED] * len(self._places))
+                    return self._all_yielded()
 
-    def deliver(self, hear: Callable[[dict[str, Any]], None]) -> None:
-        """Hand over what ranks have said."""
-        while self._said:
-            hear(self._said.pop(0))
+    def deliver(self, on_report: Callable[[RankReport], None]) -> None:
+        """Pass on the reports that were received."""
+        while self._reports:
+            on_report(self._reports.pop(0))
 
-    def ask_and_wait(self) -> None:
-        """Let the ranks leave by themselves, for as long as they may take."""
-        with suppress(Exception):  # no scheduler, nobody to ask
-            if not self._gone_at or self._client.status != "running":
+    def ask_to_leave_and_wait(self) -> None:
+        """Let the ranks leave by themselves, for ``leave_s`` at most."""
+        with suppress(Exception):  # without a scheduler nobody can be asked
+            if self._began_at is None or self._client.status != "running":
                 return
             self._ask_to_leave()
             while self._inside() and time.monotonic() < (self._leave_by or 0):
-                self._listen(LISTEN_S)
+                self._receive()
 
     def end(self) -> str | None:
-        """Leave nothing of this gang on the cluster: no task, no thread inside the callable.
+        """Leave nothing of this attempt on the cluster: no task, no thread inside the callable.
 
-        Returns who had to be ended by force, None where all left by themselves.
+        Returns which ranks had to be ended by force; None if all left by themselves.
         """
         try:
             if self._client.status != "running":
                 return None
             with suppress(Exception):
-                self._line.order(Order(attempt=self._attempt, go=self._meeting, stop=True))
+                self._send_stop()
                 self._client.cancel(self._futures, force=True)
-                until = time.monotonic() + OUT_S
+                until = time.monotonic() + LEAVE_S
                 while (inside := self._inside()) and time.monotonic() < until:
-                    self._listen(LISTEN_S)
+                    self._receive()
                 return self._restart(inside) if inside else None
             return None
         finally:
             for future in self._futures:
                 future.release()
 
-    def _listen(self, wait_s: float) -> None:
-        for message in self._line.heard(wait_s=wait_s):
-            if message["attempt"] != self._attempt:
+    def _receive(self) -> None:
+        for message in self._channel.receive(wait_s=RECEIVE_S):
+            if message.attempt != self._number:
                 continue
-            rank, kind = message["rank"], message["kind"]
-            if kind == "said":
-                self._said.append(message["message"])
-            elif kind == "left":
-                self._left.add(rank)
-            elif rank in self._arrived:
-                self._twice.add(rank)  # its worker died and came back, at the same address
+            if isinstance(message, RankReport):
+                self._reports.append(message)
+            elif isinstance(message, Left):
+                self._left.add(message.rank)
+            elif message.rank in self._arrived:  # its worker died and came back at its address
+                self._arrived_twice.add(message.rank)
             else:
-                self._arrived[rank] = message
+                self._arrived[message.rank] = message
 
-    def _go_if_all_are_here(self) -> None:
-        if len(self._arrived) == len(self._places):
-            self._meeting = where_to_meet([self._arrived[n] for n in range(len(self._places))])
-            self._line.order(Order(attempt=self._attempt, go=self._meeting))
-            self._gone_at = time.monotonic()
+    def _begin_if_all_arrived(self) -> None:
+        if not (absent := self._absent()):
+            arrived = [self._arrived[rank] for rank in range(len(self._workers))]
+            self._rendezvous = choose_rendezvous(arrived)
+            self._channel.send(Order(attempt=self._number, rendezvous=self._rendezvous))
+            self._began_at = time.monotonic()
         elif time.monotonic() > self._begin_by:
-            late = [p.address for n, p in enumerate(self._places) if n not in self._arrived]
             raise ClusterError(
-                f"{len(late)} of {len(self._places)} ranks could not begin within "
-                f"{self._patience.device_s:.0f} s on {', '.join(late[:3])}: other work holds these "
-                "workers, or they are short of memory; wait for it to end, or ask for fewer ranks"
+                f"{len(absent)} of {len(self._workers)} ranks could not begin within "
+                f"{self._limits.device_s:.0f} s on {', '.join(absent[:3])}: other tasks hold these "
+                "workers, or they lack memory; wait for the tasks to end, or use fewer ranks"
             )
+
+    def _absent(self) -> list[str]:
+        """Return the workers whose rank has not begun."""
+        workers = enumerate(self._workers)
+        return [worker.address for rank, worker in workers if rank not in self._arrived]
 
     def _ask_to_leave(self) -> None:
         if self._leave_by is None:
-            self._line.order(Order(attempt=self._attempt, go=self._meeting, stop=True))
-            self._leave_by = time.monotonic() + self._patience.leave_s
+            self._send_stop()
+            self._leave_by = time.monotonic() + self._limits.leave_s
 
-    def _ending(self) -> Ending | None:
-        """Return how the gang ended, None while it runs."""
+    def _send_stop(self) -> None:
+        self._channel.send(Order(attempt=self._number, rendezvous=self._rendezvous, stop=True))
+
+    def _all_yielded(self) -> Returned:
+        return Returned([YIELDED] * len(self._workers))
+
+    def _outcome(self) -> Outcome | None:
+        """Return how the attempt ended, None while it runs."""
         for rank, future in enumerate(self._futures):
             status = future.status
-            if status == "cancelled":  # not by us: we do so in the end only
+            if status == "cancelled":  # not by this driver, which cancels only in the end
                 raise RunError(LOST_SCHEDULER)
             if status == "error":
                 return self._lost_or_raise()
             if status == "finished" and rank not in self._results:
                 with suppress(TimeoutError):  # its worker left with the result
                     self._results[rank] = future.result(timeout=5)
-        if len(self._results) == len(self._places):
-            return self._returned([self._results[rank] for rank in range(len(self._places))])
-        return self._look()
+        if len(self._results) == len(self._workers):
+            return self._returned([self._results[rank] for rank in range(len(self._workers))])
+        return self._check_workers()
 
     def _returned(self, results: list[Any]) -> Returned:
-        """Return the results, which are all YIELDED or none; and only if the ranks were asked."""
+        """Return the results. Raises RuntimeError for ranks that yielded and should not have."""
         yielded = [rank for rank, result in enumerate(results) if result is YIELDED]
         if 0 < len(yielded) < len(results):
             raise RuntimeError(
-                f"ranks {yielded} yielded and the others did not: ranks must decide together"
+                f"ranks {yielded} returned YIELDED and the others did not: ranks must decide "
+                "together, by an all_reduce of should_stop()"
             )
         if yielded and self._leave_by is None:
-            raise RuntimeError("the ranks yielded, though nobody had asked them to")
+            raise RuntimeError("the ranks returned YIELDED before should_stop() was true")
         return Returned(results)
 
-    def _look(self) -> Lost | Withdrawn | None:
-        """Look at the workers every second: whether all are there, and others wait for them."""
-        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+    def _check_workers(self) -> Lost | Withdrawn | None:
+        """Check every second whether all workers are there, and whether other tasks wait there."""
+        if time.monotonic() - self._checked_at < CHECK_EVERY_S:
             return None
-        workers = workers_of(self._client)
-        self._looked_at = time.monotonic()
-        if missing := self._missing(workers):
-            return Lost(missing)
-        turn_is_over = self._gone_at and self._looked_at - self._gone_at >= self._patience.turn_s
-        ours = [workers[p.address] for p in self._places if p.address in workers]
-        if turn_is_over and any(map(holds_back, ours)):
-            self._ask_to_leave()
-        return Withdrawn() if self._must_make_way() else None
+        records = workers_of(self._client)
+        self._checked_at = time.monotonic()
+        if reason := self._lost_worker(records):
+            return Lost(reason)
+        if self._began_at is not None and self._checked_at - self._began_at >= self._limits.turn_s:
+            held = [records[w.address] for w in self._workers if w.address in records]
+            if any(map(has_waiting_tasks, held)):
+                self._ask_to_leave()
+        return Withdrawn() if self._must_withdraw() else None
 
-    def _must_make_way(self) -> bool:
-        """Return whether two gangs hold each other's workers, and this one is to let go.
+    def _must_withdraw(self) -> bool:
+        """Return whether another attempt holds workers that this one lacks, and goes first.
 
-        All gangs agree on who comes first, whatever they hold: the one whose name does.
+        All drivers agree on which goes first, whatever they hold: the lower channel name.
         """
-        if not self._arrived or self._looked_at - self._started_at < MAKE_WAY_S:
+        if not self._arrived or self._checked_at - self._submitted_at < WITHDRAW_S:
             return False
-        lacking = [p.address for n, p in enumerate(self._places) if n not in self._arrived]
-        return any(name < self._line.name for name in gangs_assigned_to(self._client, lacking))
+        others = channels_on(self._client, self._absent())
+        return any(name < self._channel.name for name in others)
 
-    def _missing(self, workers: Any) -> str | None:
-        for rank, place in enumerate(self._places):
+    def _lost_worker(self, records: Mapping[str, Any]) -> str | None:
+        """Return which rank lost its worker before it returned; None if none did."""
+        for rank, worker in enumerate(self._workers):
             if rank in self._results:
                 continue
-            if place.address not in workers or rank in self._twice:
-                return f"rank {rank} was lost: its worker {place.address} ended"
+            if worker.address not in records or rank in self._arrived_twice:
+                return f"rank {rank} was lost: its worker {worker.address} ended"
         return None
 
     def _lost_or_raise(self) -> Lost:
-        """Return who was lost, once some rank failed; raise where the callable itself raised."""
+        """Return which rank was lost, once some rank failed; raise what the callable raised."""
         from distributed.scheduler import KilledWorker, NoValidWorkerError
 
         until = time.monotonic() + SETTLE_S
@@ -265,25 +286,26 @@ class Gang:
             for rank, error in errors.items():
                 if not isinstance(error, (PeerLostError, KilledWorker, NoValidWorkerError)):
                     self._futures[rank].result()
-            missing = self._missing(workers_of(self._client))
-            if missing or len(errors) == len(self._places) or time.monotonic() > until:
+            reason = self._lost_worker(workers_of(self._client))
+            if reason or len(errors) == len(self._workers) or time.monotonic() > until:
                 break
-            self._listen(LISTEN_S)
+            self._receive()
         rank, error = min(errors.items())
         lost_others = isinstance(error, PeerLostError)
-        why = f"lost the others: {error}" if lost_others else "was lost: its worker ended"
-        return Lost(missing or f"rank {rank} on {self._places[rank].address} {why}")
+        what = f"lost the others: {error}" if lost_others else "was lost: its worker ended"
+        return Lost(reason or f"rank {rank} on {self._workers[rank].address} {what}")
 
     def _inside(self) -> list[int]:
-        """Return the ranks that have begun on a worker that is there, and have not left."""
-        open_ranks = [rank for rank in self._arrived if rank not in self._left]
-        if not open_ranks:
+        """Return the ranks that have begun on a worker that still runs, and have not left."""
+        inside = [rank for rank in self._arrived if rank not in self._left]
+        if not inside:
             return []
-        workers = workers_of(self._client)
-        return [rank for rank in open_ranks if self._places[rank].address in workers]
+        records = workers_of(self._client)
+        return [rank for rank in inside if self._workers[rank].address in records]
 
     def _restart(self, ranks: list[int]) -> str:
         """Restart the workers of ranks that do not leave: the only way to end a thread."""
-        self.unkillable |= restart_workers(self._client, [self._places[n].address for n in ranks])
-        names = ", ".join(f"rank {n} on {self._places[n].address}" for n in ranks)
-        return f"{names} did not answer"
+        addresses = [self._workers[rank].address for rank in ranks]
+        self.without_nanny |= restart_workers(self._client, addresses)
+        names = (f"rank {rank} on {self._workers[rank].address}" for rank in ranks)
+        return f"{', '.join(names)} did not answer"

@@ -1,134 +1,119 @@
-"""The line between the driver and its ranks, both ways through the Dask scheduler.
+"""The channel between the driver and its ranks, both ways through the Dask scheduler.
 
-    driver --- a Variable: the order of now ---> ranks, which look at it every half second
-    driver <-- events of one topic ------------- ranks, which wait for no answer
+    driver --- a Variable: the present order ---> ranks, which read it every half second
+    driver <-- events of one topic -------------- ranks, which wait for no answer
 
-No socket of ours, so it works wherever the workers do; and the scheduler keeps nothing of it. The
-driver takes both away when it is done. A rank does so where the driver is gone: one that lives
-orders ranks to stop before it cancels them.
+It opens no socket, so it works wherever the workers do. The driver deletes both when it is done.
+A rank deletes them when the driver has died: a living driver orders ranks to stop before it
+cancels them.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .turns import LINE
+from .messages import (
+    FROM_DRIVER,
+    FROM_RANK,
+    Arrived,
+    Codec,
+    Left,
+    Order,
+    RankAssignment,
+    RankReport,
+    Rendezvous,
+)
+from .topic import forget_events, topic_name
+from .turns import CHANNEL_PREFIX
 
 if TYPE_CHECKING:
     from distributed import Client
 
-LOOK_EVERY_S = 0.5
-"""How often a rank looks whether it is still wanted."""
-GO_EVERY_S = 0.1
-"""The same, while it waits for the others."""
+CHECK_EVERY_S = 0.5
+"""How often a rank reads the order."""
+CHECK_TASK_EVERY = 2
+"""Of so many of these checks, one asks the scheduler whether the rank's task was cancelled."""
+START_EVERY_S = 0.1
+"""How often a rank reads the order while it waits for the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meeting:
-    """Where the ranks meet, and what they speak: the address of rank 0's store and a backend."""
+class DriverChannel:
+    """The driver's end. A context: on leaving, nothing of it stays in the scheduler."""
 
-    host: str
-    port: int
-    backend: str
-
-
-def where_to_meet(arrived: Sequence[dict[str, Any]]) -> Meeting:
-    """Return where ranks meet: nccl where each has a GPU of its own, otherwise gloo.
-
-    arrived: what each rank said of its host, its port and its GPU; rank 0 first.
-    """
-    gpus = {(message["host"], message["gpu"]) for message in arrived}
-    nccl = all(message["nccl"] for message in arrived) and len(gpus) == len(arrived)
-    return Meeting(
-        host=arrived[0]["host"],
-        port=arrived[0]["port"],
-        backend="cpu:gloo,cuda:nccl" if nccl else "gloo",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What the driver wants of the ranks of one attempt."""
-
-    attempt: int
-    go: Meeting | None = None
-    """Set once all ranks have their worker."""
-    stop: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
-    """What a rank must know to find its place in the gang; this travels."""
-
-    line: str
-    attempt: int
-    rank: int
-    world_size: int
-    timeout_s: float
-
-
-class DriverLine:
-    """The driver's end. A context: what it needs of the scheduler is given back on leaving."""
-
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, message_types: Iterable[type] = ()) -> None:
         from distributed import Variable
 
-        self.name = f"{LINE}{uuid4().hex[:12]}"
+        self.name = f"{CHANNEL_PREFIX}{uuid4().hex[:12]}"
+        self.message_types = tuple(message_types)
         self._client = client
         self._variable = Variable(self.name, client=client)
-        self._heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._codec = Codec((*FROM_RANK, *self.message_types))
+        self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
 
-    def __enter__(self) -> DriverLine:
-        self._client.subscribe_topic(_topic(self.name), lambda event: self._heard.put(event[1]))
+    def __enter__(self) -> DriverChannel:
+        topic = topic_name(self.name)
+        self._client.subscribe_topic(topic, lambda event: self._events.put(event[1]))
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(Exception):  # the scheduler may be gone, and our things with it
-            self._client.unsubscribe_topic(_topic(self.name))
+        with suppress(Exception):  # the scheduler may be gone, and all of this with it
+            self._client.unsubscribe_topic(topic_name(self.name))
             self._variable.delete()
-            _forget_events(self.name, self._client)
+            forget_events(self.name, self._client)
 
-    def order(self, order: Order) -> None:
-        """Replace the order of before."""
-        self._variable.set(asdict(order))
+    def send(self, order: Order) -> None:
+        """Replace the present order."""
+        self._variable.set(Codec(FROM_DRIVER).encode(order))
 
-    def heard(self, *, wait_s: float) -> list[dict[str, Any]]:
-        """Return what ranks have said since; wait a moment where that is nothing."""
-        messages = []
+    def receive(self, *, wait_s: float) -> list[Arrived | Left | RankReport]:
+        """Return the messages since the last call; wait up to ``wait_s`` for the first one."""
+        events = []
         with suppress(queue.Empty):
-            messages.append(self._heard.get(timeout=wait_s))
+            events.append(self._events.get(timeout=wait_s))
             while True:
-                messages.append(self._heard.get_nowait())
-        return [message for message in messages if _is_ours(message)]
+                events.append(self._events.get_nowait())
+        decoded = [self._decoded(event) for event in events]
+        return [message for message in decoded if message is not None]
+
+    def _decoded(self, event: object) -> Arrived | Left | RankReport | None:
+        """Return a rank's message; None for another: any client and the scheduler may log here."""
+        with suppress(ValueError):
+            message = self._codec.decode(event)
+            return message if isinstance(message, FROM_RANK) else None
+        return None
 
 
-class RankLine:
+class RankChannel:
     """A rank's end, in the worker's thread that runs it. A context: it watches while it is open."""
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, assignment: RankAssignment) -> None:
         from distributed import Variable, get_client, get_worker
         from distributed.comm import get_address_host
 
-        self._seat = seat
+        self._assignment = assignment
+        self._codec = Codec((*FROM_RANK, *assignment.message_types))
         self._worker = get_worker()
         self._key = self._worker.get_current_task()
         self._client = get_client()
-        self._variable = Variable(seat.line, client=self._client)
+        self._variable = Variable(assignment.channel, client=self._client)
         self._closed = threading.Event()
-        self._watch = threading.Thread(target=self._look, name=f"rank-{seat.rank}", daemon=True)
+        self._watch = threading.Thread(
+            target=self._keep_watching, name=f"rank-{assignment.rank}", daemon=True
+        )
         self.host = get_address_host(self._worker.address)
         """Where others reach this worker; loopback where the worker listens there."""
         self.stop = threading.Event()
-        """Set when the driver asked all ranks to leave, or wants this one no more."""
+        """Set when the driver asked all ranks to leave, and when this one is cancelled."""
+        self.cancelled = threading.Event()
+        """Set when the driver, dead or alive, no longer waits for this rank's result."""
 
-    def __enter__(self) -> RankLine:
+    def __enter__(self) -> RankChannel:
         self._watch.start()
         return self
 
@@ -140,79 +125,79 @@ class RankLine:
     ) -> None:
         self._closed.set()
         self._watch.join(timeout=5)
-        self.say("left")
-        if not self.is_wanted():
-            _forget_events(self._seat.line, self._client)  # a driver that listens still hears all
-            if self._driver_is_gone():
+        self.send(Left(attempt=self._assignment.attempt, rank=self._assignment.rank))
+        if self._check_cancelled():  # a driver that still listens receives all events
+            forget_events(self._assignment.channel, self._client)
+            if self._driver_died():
                 self._variable.delete()
 
-    def say(self, kind: str, **more: Any) -> None:
-        """Tell the driver, without waiting for it."""
-        said = {"kind": kind, "attempt": self._seat.attempt, "rank": self._seat.rank, **more}
-        self._worker.log_event(_topic(self._seat.line), said)
+    def send(self, message: Arrived | Left | RankReport) -> None:
+        """Send a message to the driver, without waiting for it. Raises TypeError."""
+        topic = topic_name(self._assignment.channel)
+        self._worker.log_event(topic, self._codec.encode(message))
 
-    def is_wanted(self) -> bool:
-        """Return whether the scheduler still wants this task: a driver that is gone has cancelled.
+    def wait_for_rendezvous(self) -> Rendezvous | None:
+        """Return how to connect, once all ranks have their worker; None when this is called off.
 
-        Dask does not stop a task that runs, but its worker knows.
+        The driver bounds the wait: other tasks may first have to finish on some workers.
         """
-        task = self._worker.state.tasks.get(self._key)
-        return task is not None and task.state in ("executing", "long-running")
-
-    def wait_for_go(self) -> Meeting | None:
-        """Return where to meet, once all ranks have their worker; None where this is called off.
-
-        The driver bounds the wait: others may first have to finish what they do.
-        """
-        while self.is_wanted():
+        while not self.stop.is_set():
             order = self._order()
-            if order is not None and order.attempt == self._seat.attempt and order.go is not None:
-                return order.go
-            if self.stop.wait(GO_EVERY_S):
-                return None
+            if order is not None and order.attempt == self._assignment.attempt and order.rendezvous:
+                return order.rendezvous
+            self.stop.wait(START_EVERY_S)
         return None
 
-    def _driver_is_gone(self) -> bool:
+    def _keep_watching(self) -> None:
+        checks = 0
+        while not self._closed.wait(CHECK_EVERY_S):
+            checks += 1
+            if checks % CHECK_TASK_EVERY == 0 and self._check_cancelled():
+                self.cancelled.set()
+            if self.cancelled.is_set() or self._asked_to_leave():
+                self.stop.set()
+
+    def _check_cancelled(self) -> bool:
+        """Return whether the scheduler no longer has this task here.
+
+        It forgets the task when the driver cancels it or dies. Dask does not stop a task that runs.
+        """
+        from distributed import Status
+
+        if self._worker.status in (Status.closing, Status.closed, Status.failed):
+            return True
+        address = self._worker.address
+        try:
+            return self._key not in self._client.processing([address])[address]
+        except KeyError:  # the scheduler has given this worker up
+            return True
+        except (OSError, TimeoutError):  # a busy scheduler answers the next time
+            return False
+
+    def _driver_died(self) -> bool:
         order = self._order(within_s=2)
-        return order is not None and order.attempt == self._seat.attempt and not order.stop
+        return order is not None and order.attempt == self._assignment.attempt and not order.stop
+
+    def _asked_to_leave(self) -> bool:
+        order = self._order()
+        return order is not None and (order.stop or order.attempt != self._assignment.attempt)
 
     def _order(self, *, within_s: float = 10) -> Order | None:
         with suppress(OSError, TimeoutError):  # a busy scheduler answers the next time
-            order = self._variable.get(timeout=within_s)
-            go = order["go"] and Meeting(**order["go"])
-            return Order(attempt=order["attempt"], go=go, stop=order["stop"])
+            order: Any = Codec(FROM_DRIVER).decode(self._variable.get(timeout=within_s))
+            return order if isinstance(order, Order) else None
         return None
 
-    def _look(self) -> None:
-        while not self._closed.wait(LOOK_EVERY_S):
-            if not self.is_wanted() or self._is_asked_to_leave():
-                self.stop.set()
 
-    def _is_asked_to_leave(self) -> bool:
-        order = self._order()
-        return order is not None and (order.stop or order.attempt != self._seat.attempt)
+def choose_rendezvous(arrived: Sequence[Arrived]) -> Rendezvous:
+    """Return how ranks connect: by nccl where each has a GPU of its own, otherwise by gloo.
 
-
-def _is_ours(message: object) -> bool:
-    """Return whether a rank said it; a topic is open to everybody, the scheduler included."""
-    return isinstance(message, dict) and {"kind", "attempt", "rank"} <= message.keys()
-
-
-def _forget_events(name: str, client: Client) -> None:
-    """Have the scheduler forget, in a while, what was said on a line until then."""
-    from distributed import Variable
-
-    Variable(f"{name}{_SAID}", client=client).delete()
-
-
-_SAID = "-said"
-
-
-def _topic(name: str) -> str:
-    """Name the topic so that the scheduler forgets its events with a Variable that is never set.
-
-    ``VariableExtension.delete`` removes a client of this name, and a client's topic is emptied
-    when it has been gone for ``distributed.scheduler.events-cleanup-delay`` (an hour). It logs the
-    removal there, so this is not the Variable of the orders.
+    arrived: in the order of the ranks; rank 0 has the store.
     """
-    return f"variable-{name}{_SAID}"
+    gpus = {(rank.host, rank.gpu) for rank in arrived}
+    nccl = all(rank.nccl for rank in arrived) and len(gpus) == len(arrived)
+    return Rendezvous(
+        host=arrived[0].host,
+        port=arrived[0].port,
+        backend="cpu:gloo,cuda:nccl" if nccl else "gloo",
+    )

@@ -1,4 +1,4 @@
-"""What a rank needs of torch: its device, the meeting with its peers, and the loss of one.
+"""What a rank needs of torch: its device, the process group, and errors from a lost peer.
 
 The one module of this package that imports torch; it is loaded on workers only.
 """
@@ -11,15 +11,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # it says so itself
 
-from .channel import Meeting, Seat
+from .messages import RankAssignment, Rendezvous
 
 GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
 NCCL_RAISES = "TORCH_NCCL_BLOCKING_WAIT"
@@ -27,12 +27,23 @@ NCCL_RAISES = "TORCH_NCCL_BLOCKING_WAIT"
 _TRANSPORT = re.compile(r"\bgloo\b|nccl|connection (closed|reset|refused)|broken pipe", re.I)
 
 
-def describe_device() -> dict[str, Any]:
-    """Return what this process computes on, and what the driver needs to choose a backend."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankDevice:
+    """What this process computes on, and what the driver needs to choose a backend."""
+
+    name: str
+    """For torch: ``cpu`` or ``cuda:0``."""
+    gpu: str | None
+    """UUID; None on a CPU."""
+    nccl: bool
+
+
+def find_device() -> RankDevice:
+    """Return the first GPU that this process sees, otherwise the CPU."""
     if not torch.cuda.is_available():
-        return {"device": "cpu", "gpu": None, "nccl": False}
+        return RankDevice(name="cpu", gpu=None, nccl=False)
     gpu = str(torch.cuda.get_device_properties(0).uuid)
-    return {"device": "cuda:0", "gpu": gpu, "nccl": dist.is_nccl_available()}
+    return RankDevice(name="cuda:0", gpu=gpu, nccl=dist.is_nccl_available())
 
 
 def open_store(host: str, *, timeout_s: float) -> TCPStore:
@@ -48,35 +59,35 @@ def open_store(host: str, *, timeout_s: float) -> TCPStore:
 
 @contextmanager
 def joined(
-    seat: Seat,
-    meeting: Meeting,
+    assignment: RankAssignment,
+    rendezvous: Rendezvous,
     *,
     host: str,
     store: TCPStore | None,
     is_called_off: Callable[[], bool],
 ) -> Iterator[Callable[[], None]]:
-    """Join the process group of all ranks, and leave nothing of it behind in this process.
+    """Join the process group of all ranks; on leaving, nothing of it stays in this process.
 
-    host: this worker's own. store: rank 0's own, which it opened. Yields a function that waits for
-    all ranks however long they take; it raises DistStoreError where that is called off.
+    host: this worker's. store: on rank 0, the store that it opened; None on the others. Yields a
+    barrier without a timeout, which raises DistStoreError once ``is_called_off``.
     """
-    timeout = timedelta(seconds=seat.timeout_s)
-    store = store or TCPStore(meeting.host, meeting.port, is_master=False, timeout=timeout)
-    nccl = "nccl" in meeting.backend
+    timeout = timedelta(seconds=assignment.timeout_s)
+    store = store or TCPStore(rendezvous.host, rendezvous.port, is_master=False, timeout=timeout)
+    nccl = "nccl" in rendezvous.backend
     with _environment(_variables(host, nccl=nccl)), _destroyed():
         dist.init_process_group(
-            meeting.backend, store=store, rank=seat.rank, world_size=seat.world_size,
+            rendezvous.backend, store=store, rank=assignment.rank, world_size=assignment.world_size,
             timeout=timeout, device_id=torch.device("cuda:0") if nccl else None,
         )  # fmt: skip
-        meet = _Meet(store, seat, is_called_off)
-        yield meet
-        meet()
-        meet.outlast_the_others()
+        barrier = _Barrier(store, assignment, is_called_off)
+        yield barrier
+        barrier()
+        barrier.leave()
 
 
 @contextmanager
 def _destroyed() -> Iterator[None]:
-    """Destroy the process group on leaving, however far it came."""
+    """Destroy the process group on leaving, complete or not."""
     try:
         yield
     except BaseException:
@@ -88,30 +99,32 @@ def _destroyed() -> Iterator[None]:
             dist.destroy_process_group()
 
 
-class _Meet:
-    """Wait for all ranks through the store, which has no timeout while they are on their way."""
+class _Barrier:
+    """Waits for all ranks through the store, without a timeout."""
 
-    def __init__(self, store: TCPStore, seat: Seat, is_called_off: Callable[[], bool]) -> None:
-        self._store, self._seat, self._is_called_off = store, seat, is_called_off
+    def __init__(
+        self, store: TCPStore, assignment: RankAssignment, is_called_off: Callable[[], bool]
+    ) -> None:
+        self._store, self._assignment, self._is_called_off = store, assignment, is_called_off
         self._count = 0
 
     def __call__(self) -> None:
         """Return when every rank is here."""
         self._count += 1
-        self._wait_for_all(f"meet-{self._count}")
+        self._wait_for_all(f"barrier-{self._count}")
 
-    def outlast_the_others(self) -> None:
-        """Let rank 0, whose store it is, be the last to leave."""
-        if self._seat.rank == 0:
+    def leave(self) -> None:
+        """Let rank 0, which serves the store, be the last to leave."""
+        if self._assignment.rank == 0:
             self._wait_for_all("closing")
         else:
             self._store.add("closing", 1)
 
     def _wait_for_all(self, key: str) -> None:
         here = self._store.add(key, 1)
-        while here < self._seat.world_size:
+        while here < self._assignment.world_size:
             if self._is_called_off():
-                raise dist.DistStoreError(f"rank {self._seat.rank} waited for the others in vain")
+                raise dist.DistStoreError(f"rank {self._assignment.rank}: cancelled at a barrier")
             time.sleep(0.02)
             here = self._store.add(key, 0)
 
@@ -119,7 +132,7 @@ class _Meet:
 def peer_failed(error: BaseException | None) -> bool:
     """Return whether an error, or what led to it, comes from the connection to other ranks.
 
-    gloo raises plain RuntimeErrors, told by their text; a lost peer shows as one of these.
+    gloo raises plain RuntimeErrors, recognised by their text.
     """
     while error is not None:
         if isinstance(error, dist.DistError):
@@ -130,27 +143,27 @@ def peer_failed(error: BaseException | None) -> bool:
     return False
 
 
-def how_it_failed(error: BaseException) -> str:
+def describe_failure(error: BaseException) -> str:
     """Return in a few words how the connection to other ranks was lost.
 
-    What gloo and NCCL say themselves are lines of their sources, and addresses of theirs.
+    The messages of gloo and NCCL are lines of their sources and socket addresses.
     """
     texts = []
     cause: BaseException | None = error
     while cause is not None:
         texts.append(str(cause))
         cause = cause.__cause__ or cause.__context__
-    said = " ".join(texts).lower()
-    if "timed out" in said or "timeout" in said:
+    text = " ".join(texts).lower()
+    if "timed out" in text or "timeout" in text:
         return "another rank did not answer in time"
     return "the connection to another rank broke"
 
 
 def _variables(host: str, *, nccl: bool) -> dict[str, str]:
-    """Return environment variables for the process group; what a user has set is left alone.
+    """Return environment variables for the process group, without those that are set already.
 
-    gloo takes the interface to which the hostname resolves, which on many machines is loopback
-    though the others are elsewhere: it is told the interface that the worker listens on.
+    gloo takes the interface to which the hostname resolves. On many machines that is loopback,
+    which ranks on other machines cannot reach: set the interface that the worker listens on.
     """
     variables = {NCCL_RAISES: "1"} if nccl else {}
     if interface := interface_of(host):
@@ -159,7 +172,7 @@ def _variables(host: str, *, nccl: bool) -> dict[str, str]:
 
 
 def interface_of(host: str) -> str | None:
-    """Return the network interface that has a host's IPv4 address; None where none has."""
+    """Return the network interface that has a host's IPv4 address; None if there is not one."""
     from distributed.utils import get_ip_interface
 
     address = ip_address(socket.gethostbyname(host)) if ":" not in host else ip_address(host)

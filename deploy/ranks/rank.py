@@ -1,4 +1,4 @@
-"""One rank, on its worker: what the callable is handed, and the Dask task that calls it."""
+"""One rank, on its worker: what the callable receives, and the Dask task that calls it."""
 
 from __future__ import annotations
 
@@ -10,78 +10,84 @@ from enum import Enum
 from traceback import clear_frames
 from typing import Any, Final
 
-from .channel import GO_EVERY_S, RankLine, Seat
+from .channel import START_EVERY_S, RankChannel
+from .messages import Arrived, RankAssignment, RankReport
 
 
 class Yielded(Enum):
-    """The type of YIELDED; an Enum, so that it is itself again after its travel."""
+    """The type of YIELDED; an Enum, so that unpickling returns the same object."""
 
     YIELDED = "yielded"
 
 
 YIELDED: Final = Yielded.YIELDED
-"""What the callable returns when it left because ``should_stop()`` said so."""
+"""What the callable returns when it left because ``should_stop()`` was true."""
 
 
 class PeerLostError(RuntimeError):
-    """A rank ended because of another one. Its driver finds out which, and goes on without it."""
+    """A rank failed because of another one. The driver finds out which, and starts again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
-    """What the callable is handed on every rank."""
+    """What the callable receives on every rank."""
 
     rank: int
     world_size: int
     device: str
-    """As torch wants it: ``cpu`` or ``cuda:0``."""
+    """For torch: ``cpu`` or ``cuda:0``."""
     attempt: int
     """0 the first time, one more whenever the ranks were started again."""
-    _line: RankLine = field(repr=False)
-    _meet: Callable[[], None] = field(repr=False)
+    _channel: RankChannel = field(repr=False)
+    _barrier: Callable[[], None] = field(repr=False)
 
     def should_stop(self) -> bool:
         """Return whether the ranks were asked to leave; costs nothing.
 
         Ranks learn it at different moments: let them decide together, by an all_reduce of it.
         """
-        return self._line.stop.is_set()
+        return self._channel.stop.is_set()
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Send a small JSON-able message to the driver; does not wait for it."""
-        self._line.say("said", message=message)
+    def report(self, payload: object) -> None:
+        """Send a small message to the driver, without waiting for it.
 
-    def meet(self) -> None:
+        payload: a dataclass of one of ``message_types``; a field ``step`` that grows is progress.
+        Raises TypeError for another type, and for fields that are not plain values.
+        """
+        self._channel.send(RankReport(attempt=self.attempt, rank=self.rank, payload=payload))
+
+    def barrier(self) -> None:
         """Wait until all ranks are here, however long one of them takes.
 
-        A collective would fail after its timeout: meet, while one rank does something for all.
+        A collective would fail after its timeout: wait here while one rank does something for all.
         """
-        self._meet()
+        self._barrier()
 
 
 _ONE_RANK = threading.Lock()
 """torch.distributed has one state per process: a rank waits until the one before it has left."""
 
 
-def run_rank(function: Callable[[Rank], Any], seat: Seat) -> Any:
+def run_rank(function: Callable[[Rank], Any], assignment: RankAssignment) -> Any:
     """Run the callable as one rank; this is the task that the driver submits.
 
-    Raises what the callable raised, PeerLostError where that was another rank's fault.
+    Raises what the callable raised, PeerLostError where another rank was the cause.
     """
-    with RankLine(seat) as line, _alone(line) as is_alone:
+    with RankChannel(assignment) as channel, _alone(channel) as is_alone:
         try:
-            return _run(function, seat, line) if is_alone else YIELDED
+            return _run(function, assignment, channel) if is_alone else YIELDED
         except SystemExit as error:  # Dask would end the worker's thread
-            raise RuntimeError(f"rank {seat.rank} called sys.exit({error.code!r})") from None
+            message = f"rank {assignment.rank} called sys.exit({error.code!r})"
+            raise RuntimeError(message) from None
         except Exception as error:
             _forget_locals(error)
             raise
 
 
 def _forget_locals(error: BaseException | None) -> None:
-    """Let go of what an error's frames hold: rank 0's store, the callable's model and optimiser.
+    """Release what an error's frames hold: rank 0's store, the callable's model and optimiser.
 
-    The worker keeps the error until the driver has seen it, and the next rank needs the memory.
+    The worker keeps the error until the driver has fetched it, and the next rank needs the memory.
     """
     while error is not None:
         clear_frames(error.__traceback__)
@@ -89,9 +95,9 @@ def _forget_locals(error: BaseException | None) -> None:
 
 
 @contextmanager
-def _alone(line: RankLine) -> Iterator[bool]:
+def _alone(channel: RankChannel) -> Iterator[bool]:
     """Hold this process; yields False where the rank was called off before it could."""
-    while not (got := _ONE_RANK.acquire(timeout=GO_EVERY_S)) and not line.stop.is_set():
+    while not (got := _ONE_RANK.acquire(timeout=START_EVERY_S)) and not channel.stop.is_set():
         pass
     try:
         yield got
@@ -100,37 +106,42 @@ def _alone(line: RankLine) -> Iterator[bool]:
             _ONE_RANK.release()
 
 
-def _run(function: Callable[[Rank], Any], seat: Seat, line: RankLine) -> Any:
-    from . import (
-        process_group as rendezvous,  # torch: neither the driver nor the scheduler needs it
-    )
+def _run(function: Callable[[Rank], Any], assignment: RankAssignment, channel: RankChannel) -> Any:
+    from . import process_group  # torch: neither the driver nor the scheduler needs it
 
-    here = rendezvous.describe_device()
-    several = seat.world_size > 1
+    device = process_group.find_device()
+    number, attempt = assignment.rank, assignment.attempt
+    several = assignment.world_size > 1
     store = None
-    if several and seat.rank == 0:
-        store = rendezvous.open_store(line.host, timeout_s=seat.timeout_s)
-    line.say("arrived", host=line.host, port=store.port if store else 0, **here)
-    meeting = line.wait_for_go()
-    if meeting is None:
+    if several and number == 0:
+        store = process_group.open_store(channel.host, timeout_s=assignment.timeout_s)
+    channel.send(
+        Arrived(
+            attempt=attempt, rank=number, host=channel.host, port=store.port if store else 0,
+            gpu=device.gpu, nccl=device.nccl,
+        )
+    )  # fmt: skip
+    rendezvous = channel.wait_for_rendezvous()
+    if rendezvous is None:
         return YIELDED
 
-    def call(meet: Callable[[], None]) -> Any:
+    def call(barrier: Callable[[], None]) -> Any:
         return function(
             Rank(
-                rank=seat.rank, world_size=seat.world_size, device=here["device"],
-                attempt=seat.attempt, _line=line, _meet=meet,
+                rank=number, world_size=assignment.world_size, device=device.name,
+                attempt=attempt, _channel=channel, _barrier=barrier,
             )
         )  # fmt: skip
 
     if not several:
         return call(lambda: None)
     try:
-        with rendezvous.joined(
-            seat, meeting, host=line.host, store=store, is_called_off=lambda: not line.is_wanted()
-        ) as meet:
-            return call(meet)
+        with process_group.joined(
+            assignment, rendezvous, host=channel.host, store=store,
+            is_called_off=channel.cancelled.is_set,
+        ) as barrier:  # fmt: skip
+            return call(barrier)
     except Exception as error:
-        if rendezvous.peer_failed(error):
-            raise PeerLostError(rendezvous.how_it_failed(error)) from error
+        if process_group.peer_failed(error):
+            raise PeerLostError(process_group.describe_failure(error)) from error
         raise

@@ -11,11 +11,11 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from pipeline.base.errors import TrainingFailedError
 from unet.training.loop import RankLike
+from unet.training.messages import StepsDone, Validated
 
 OWNER = "owner"
 
@@ -74,11 +74,11 @@ class OwningRank:
         """Whether somebody asked this rank to leave."""
         return self.inner.should_stop()
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Tell it, if the folder is still ours. Raises TrainingFailedError."""
+    def report(self, payload: StepsDone | Validated) -> None:
+        """Report it, if this start still owns the folder. Raises TrainingFailedError."""
         check_owner(self.directory, self.token)
-        self.inner.tell(message)
+        self.inner.report(payload)
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all ranks."""
-        self.inner.meet()
+        self.inner.barrier()

@@ -7,19 +7,30 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.ranks.run import YIELDED, Rank, run_ranks
-from deploy.ranks.workers import workers_of
+from deploy.ranks.run import (
+    YIELDED,
+    Rank,
+    RankEvent,
+    RankLimits,
+    RankReport,
+    RanksResumed,
+    TurnChanged,
+    run_ranks,
+)
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError, WeightsError
+from pipeline.base.scheduling import workers_of
 from pipeline.segmentation.prepare import VERSION
 from pipeline.segmentation.provenance import versions
 from unet.predict.runtime import device_memory_bytes
 from unet.training.checkpoint import newest_checkpoint
 from unet.training.loop import TrainingEnd, TrainingJob, train, trained_model
+from unet.training.messages import TRAINING_MESSAGES, StepsDone, Validated
 from unet.training.suggest import fitting_batch
 from unet.weights.file import save_weights
 
@@ -58,9 +69,6 @@ def run_training(
     def note(text: str) -> None:
         hear({"kind": "note", "text": text})
 
-    def resumed(attempt: int, ranks: int, why: str) -> None:
-        hear({"kind": "resumed", "attempt": attempt, "ranks": ranks, "why": why})
-
     if ranks < workers:
         note(f"{ranks} of {workers} workers train: a batch of {job.batch} has no more parts")
     with failures_explained():
@@ -68,11 +76,10 @@ def run_training(
             partial(train_as_rank, job, token),
             client=client,
             ranks=ranks,
-            on_message=hear,
-            on_resume=resumed,
+            message_types=TRAINING_MESSAGES,
+            on_event=lambda event: hear(as_dict(event)),
+            limits=RankLimits(turn_s=turn_s, leave_s=leave_s),
             stop=stop,
-            turn_s=turn_s,
-            leave_s=leave_s,
         )[0]
     if end is YIELDED:
         raise RunStoppedError(stopped_text(prepared.directory))
@@ -81,6 +88,21 @@ def run_training(
         check_owner(job.directory, token)
         write_weights(prepared, job, end)
     return end
+
+
+def as_dict(event: RankEvent | StepsDone | Validated) -> dict[str, Any]:
+    """Return an event of the ranks, or what a rank reports, as the listeners take it."""
+    match event:
+        case RankReport(payload=payload):
+            return as_dict(payload)
+        case TurnChanged(holder=holder):
+            return {"kind": "turn", "whose": holder}
+        case RanksResumed(attempt=attempt, world_size=ranks, reason=why):
+            return {"kind": "resumed", "attempt": attempt, "ranks": ranks, "why": why}
+        case StepsDone():
+            return {"kind": "step", **asdict(event)}
+        case Validated():
+            return {"kind": "validation", **asdict(event)}
 
 
 def run_interruptibly(

@@ -27,7 +27,8 @@ IN_FLIGHT_PER_THREAD = 2
 AHEAD_S = 0.5
 """Tasks of milliseconds would wait for the driver: of these, as many as end in so long are more."""
 DEVICE_RESOURCE = "device"
-"""What workers offer a unit of per thread, so that blocks and training ranks take turns."""
+"""Workers offer one unit per thread, so that blocks and training ranks take turns."""
+LOST_SCHEDULER = "the connection to the Dask scheduler was lost: start the run again to resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,16 @@ class InFlightLimit:
 
 
 def workers_of(client: Client) -> dict[str, dict[str, Any]]:
-    """Return the scheduler's records of all workers, by address.
+    """Return the scheduler's records of all workers, by address. Raises RunError if it is lost.
 
-    Not by ``Client.scheduler_info``: it stores what it fetched, and a callback of the client puts a
-    record without workers in that place every two seconds (distributed 2026.7).
+    Not by ``Client.scheduler_info``: it stores its answer, and a callback of the client replaces
+    that every two seconds with a record without workers (distributed 2026.7).
     """
-    workers: dict[str, dict[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)[
-        "workers"
-    ]
+    try:
+        identity = client.sync(client.scheduler.identity, n_workers=-1)
+    except OSError as error:
+        raise RunError(LOST_SCHEDULER) from error
+    workers: dict[str, dict[str, Any]] = identity["workers"]
     return workers
 
 
@@ -204,7 +207,7 @@ def _check_client(client: Client) -> None:
 
 
 def _lost() -> RunError:
-    return RunError("the connection to the Dask scheduler was lost: start the run again to go on")
+    return RunError(LOST_SCHEDULER)
 
 
 def _cancel(client: Client, futures: list[Future]) -> None:

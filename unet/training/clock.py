@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+
+from .messages import StepsDone
 
 LOG_EVERY_S = 1.0
 
@@ -37,19 +38,15 @@ class StepClock:
         """Return whether the last message is a second old."""
         return time.perf_counter() - self._told_at >= LOG_EVERY_S
 
-    def message(self, *, step: int, steps: int, rate: float) -> dict[str, Any]:
-        """Return what the steps since the last message came to, and start to measure again.
-
-        ``loss`` is their mean, ``losses`` are all of theirs, the last one that of ``step``.
-        """
+    def message(self, *, step: int, steps: int, rate: float) -> StepsDone:
+        """Return the figures of the steps since the last message, and start to measure again."""
         seconds = max(1e-9, time.perf_counter() - self._since)
         patches = self._batch * self._steps / seconds
         share = min(1.0, self._waited / seconds)
         self.restart()
         self._told_at = self._mark
         losses, self._losses = self._losses, []
-        return {
-            "kind": "step", "step": step, "steps": steps, "loss": sum(losses) / len(losses),
-            "losses": losses, "learning_rate": rate,
-            "patches_per_s": patches, "wait_share": share,
-        }  # fmt: skip
+        return StepsDone(
+            step=step, steps=steps, loss=sum(losses) / len(losses), losses=tuple(losses),
+            learning_rate=rate, patches_per_s=patches, wait_share=share,
+        )  # fmt: skip

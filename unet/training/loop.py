@@ -24,6 +24,7 @@ from ..samples.weight_map import class_weights
 from .checkpoint import load_newest, save_checkpoint, what_is_kept
 from .clock import StepClock
 from .learner import Learner, sum_over_ranks
+from .messages import StepsDone, Validated
 from .validation import Picture, validate
 
 
@@ -45,10 +46,10 @@ class RankLike(Protocol):
     def should_stop(self) -> bool:
         """Whether somebody asked this rank to leave."""
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Tell whoever started the ranks; small and JSON."""
+    def report(self, payload: StepsDone | Validated) -> None:
+        """Send a message to the process that started the ranks."""
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all ranks, however long one of them takes."""
 
 
@@ -59,19 +60,19 @@ class Alone:
     device: str = "cpu"
     rank: int = 0
     world_size: int = 1
-    listener: Callable[[dict[str, Any]], None] = field(default=lambda message: None)
+    listener: Callable[[StepsDone | Validated], None] = field(default=lambda message: None)
     stop: Callable[[], bool] = field(default=lambda: False)
 
     def should_stop(self) -> bool:
         """Whether ``stop`` says so."""
         return self.stop()
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Tell the listener."""
-        self.listener(message)
+    def report(self, payload: StepsDone | Validated) -> None:
+        """Call the listener."""
+        self.listener(payload)
 
-    def meet(self) -> None:
-        """Nobody to wait for."""
+    def barrier(self) -> None:
+        """Return at once: there are no other ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +145,14 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
         clock.stepped(total)
         if rank.rank == 0 and (validates or saves or clock.is_time_to_tell()):
             rate = training.learning_rate_at(step - 1)
-            rank.tell(clock.message(step=step, steps=training.steps, rate=rate))
+            rank.report(clock.message(step=step, steps=training.steps, rate=rate))
         if validates:
             scores = _validated(job, learner, rank, step=step)
             clock.restart()
         if saves:
             if rank.rank == 0:
                 save_checkpoint(learner.checkpoint(step, _record(job, scores)), job.directory)
-            rank.meet()
+            rank.barrier()
             clock.restart()
         if stops:
             break
@@ -251,14 +252,14 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int)
     """Validate, tell the scores and draw the picture; return the scores."""
     scores, picture = validate(
         learner, job.validation, labels=job.recipe.labels, core=job.core, rank=rank.rank,
-        meet=rank.meet,
+        barrier=rank.barrier,
     )  # fmt: skip
     record = {"step": step, **asdict(scores)}
     if rank.rank == 0:
         path = job.directory / f"validation-{step:08d}.png"
         if picture is not None and job.draw is not None:
             job.draw(picture, path)
-        rank.tell({"kind": "validation", **record, "picture": str(path)})
+        rank.report(Validated(**record, picture=str(path)))
     return record
 
 

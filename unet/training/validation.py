@@ -58,11 +58,11 @@ def validate(
     labels: LabelConfig,
     core: Shape,
     rank: int = 0,
-    meet: Callable[[], None] = lambda: None,
+    barrier: Callable[[], None] = lambda: None,
 ) -> tuple[Scores, Picture | None]:
     """Return scores over all volumes, and on rank 0 the picture of a slice in the middle.
 
-    meet: waits for all ranks, which have tiles of different number and cost.
+    barrier: waits for all ranks, which have tiles of different number and cost.
     """
     network = learner.model.config
     tiles = _tiles(volumes, core)
@@ -77,7 +77,7 @@ def validate(
         pairs = truth[known] * network.classes + scores_czyx.argmax(axis=0)[known]
         counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
     picture = _picture(look, *tiles[len(tiles) // 2]) if rank == 0 else None
-    meet()
+    barrier()
     totals = sum_over_ranks(
         [entropy, *counts.ravel().astype(float)],
         device=learner.device,

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cloudpickle
 import dask
@@ -19,13 +20,37 @@ import torch
 import torch.distributed as dist
 from distributed import Client
 
-from deploy import YIELDED, open_cluster, run_ranks
-from deploy.ranks.channel import where_to_meet
-from deploy.ranks.process_group import how_it_failed, interface_of, peer_failed
-from deploy.ranks.workers import workers_of
+from deploy import YIELDED, RankLimits, RankReport, RanksResumed, open_cluster, run_ranks
+from deploy.ranks.channel import choose_rendezvous
+from deploy.ranks.messages import Arrived, Codec
+from deploy.ranks.process_group import describe_failure, interface_of, peer_failed
+from deploy.ranks.topic import topic_name
 from pipeline.base.errors import ClusterError, RunError, VolumeError
+from pipeline.base.scheduling import workers_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+
+@dataclass(frozen=True)
+class Progress:
+    step: int = 0
+    at: float = 0.0
+
+
+class Events:
+    """Keeps the events of a run; calls something at each report."""
+
+    def __init__(self, at_report=lambda: None, at_resume=lambda: None):
+        self.reports, self.resumed = [], []
+        self._at_report, self._at_resume = at_report, at_resume
+
+    def __call__(self, event):
+        if isinstance(event, RankReport):
+            self.reports.append(event)
+            self._at_report()
+        if isinstance(event, RanksResumed):
+            self.resumed.append(event)
+            self._at_resume()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +117,7 @@ def agree_to_stop(rank):
 
 def until_asked(rank, *, note=None):
     """Work until the driver asks to leave; write a note as if to save something."""
-    rank.tell({"rank": rank.rank})
+    rank.report(Progress())
     while not agree_to_stop(rank):
         time.sleep(0.05)
     if note:
@@ -132,25 +157,50 @@ def test_one_rank_needs_no_process_group(client):
 def test_by_default_there_is_a_rank_per_worker_and_their_messages_come_in_order(client):
     def chat(rank):
         for step in range(20):
-            rank.tell({"rank": rank.rank, "step": step})
+            rank.report(Progress(step))
         return rank.world_size
 
-    heard = []
-    assert run_ranks(chat, client=client, on_message=heard.append) == [2, 2]
+    events = Events()
+    assert run_ranks(chat, client=client, message_types=[Progress], on_event=events) == [2, 2]
     for rank in range(2):
-        assert [m["step"] for m in heard if m["rank"] == rank] == list(range(20))
+        reported = [report.payload for report in events.reports if report.rank == rank]
+        assert reported == [Progress(step) for step in range(20)]
+
+
+@dataclass(frozen=True)
+class Figures:
+    scores: tuple[float, ...]
+    names: dict[str, Progress]
+    note: str | None = None
+
+
+def test_a_message_arrives_as_the_dataclass_that_was_sent():
+    codec = Codec([Progress, Figures])
+    figures = Figures((0.5, 1.0), {"a": Progress(3)})
+    assert codec.decode(codec.encode(figures)) == figures
+    with pytest.raises(ValueError, match="not a message of a listed type"):
+        Codec([Progress]).decode(codec.encode(figures))
+    with pytest.raises(ValueError, match="Progress: expected dataclasses with different names"):
+        Codec([Progress, Progress])
+
+
+@pytest.mark.parametrize("payload", [Figures((), {}), Progress(at=object()), {1, 2}])
+def test_a_report_that_cannot_be_sent_fails_on_its_rank_and_names_the_type(client, payload):
+    with pytest.raises(TypeError, match=r"message value of type .* list its dataclass in message"):
+        run_ranks(lambda rank: rank.report(payload), client=client, ranks=1,
+                  message_types=[Progress])  # fmt: skip
 
 
 def test_fewer_workers_than_ranks_is_told_in_time_and_nothing_has_begun(client):
     start = time.monotonic()
-    with pytest.raises(ClusterError, match=r"3 ranks need as many workers, 2 are there after 1 s"):
-        run_ranks(add_up, client=client, ranks=3, start_s=1)
+    with pytest.raises(ClusterError, match=r"3 ranks need 3 workers, 2 run after 1 s"):
+        run_ranks(add_up, client=client, ranks=3, limits=RankLimits(start_s=1))
     assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(("ranks", "least"), [(0, 1), (2, 3), (2, 0), (None, 0)])
 def test_a_number_of_ranks_that_cannot_be_is_one_line(client, ranks, least):
-    with pytest.raises(ClusterError, match="ask for one rank or more"):
+    with pytest.raises(ClusterError, match="expected 1 or more, and min_ranks up to ranks"):
         run_ranks(add_up, client=client, ranks=ranks, min_ranks=least)
 
 
@@ -180,7 +230,7 @@ def test_an_error_of_the_callable_is_raised_once_as_it_is_and_the_others_end(
     before = pids(client)
     start = time.monotonic()
     with pytest.raises(VolumeError, match=r"^volume x is gone$"):
-        run_ranks(fail, client=client, ranks=2, timeout_s=60)
+        run_ranks(fail, client=client, ranks=2, limits=RankLimits(collective_s=60))
     assert time.monotonic() - start < 20
     assert sorted(p.name for p in tmp_path.iterdir()) == ["called-0-0", "called-1-0"]
     assert pids(client) == before, "a worker was restarted"
@@ -205,18 +255,16 @@ def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path
         (tmp_path / "told_at").write_text(str(time.monotonic()))
         return YIELDED
 
-    resumed = []
-    results = run_ranks(killed_once, client=client, ranks=2,
-                        on_resume=lambda *told: resumed.append(told))  # fmt: skip
-    assert results == [3, 3]
-    ((attempt, world_size, why),) = resumed
-    assert (attempt, world_size) == (1, 2)
-    assert "rank 1 was lost" in why
+    events = Events()
+    assert run_ranks(killed_once, client=client, ranks=2, on_event=events) == [3, 3]
+    (resumed,) = events.resumed
+    assert (resumed.attempt, resumed.world_size) == (1, 2)
+    assert "rank 1 was lost" in resumed.reason
     told, killed = (float((tmp_path / n).read_text()) for n in ("told_at", "killed_at"))
     assert told - killed < 15
 
 
-def lines_of(dask_scheduler):
+def channels_of(dask_scheduler):
     return list(dask_scheduler.extensions["variables"].variables)
 
 
@@ -226,23 +274,25 @@ def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(clie
             os.kill(os.getpid(), signal.SIGKILL)
         while not rank.attempt and not rank.should_stop():
             time.sleep(0.05)
-        rank.tell({})
+        rank.report(Progress())
         return rank.attempt
 
     seen = []
 
-    def disturb(message):  # what the scheduler itself says of clients, and whoever knows the topic
-        (line,) = client.run_on_scheduler(lines_of)
-        topic = f"variable-{line}-said"
-        client.log_event(topic, {"action": "remove-client", "client": "x"})
-        client.log_event(topic, "hello")
+    def disturb():  # the scheduler logs on this topic, and any client may
+        (channel,) = client.run_on_scheduler(channels_of)
+        foreign = {"action": "remove-client", "client": "x"}, "hello", None, {"dataclass": "Left"}
+        unknown = {"dataclass": "Left", "fields": {"rank": 0}}, {"dataclass": [], "fields": 1}
+        for event in foreign + unknown:
+            client.log_event(topic_name(channel), event)
 
+    events = Events(disturb, at_resume=lambda: seen.append(client.run_on_scheduler(channels_of)))
     results = run_ranks(
-        killed_once, client=client, ranks=2, on_message=disturb,
-        on_resume=lambda *told: seen.append(client.run_on_scheduler(lines_of)),
-    )  # fmt: skip
+        killed_once, client=client, ranks=2, message_types=[Progress], on_event=events
+    )
     assert results == [1, 1]
-    assert [len(lines) for lines in seen] == [1], "the order of the next attempt has no place"
+    assert [report.attempt for report in events.reports] == [0, 1, 1]
+    assert [len(channels) for channels in seen] == [1], "the next attempt's order was deleted"
 
 
 def test_no_worker_seems_lost_whatever_the_client_asks_the_scheduler_meanwhile(client):
@@ -263,27 +313,28 @@ def test_no_worker_seems_lost_whatever_the_client_asks_the_scheduler_meanwhile(c
 
 
 def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client, monkeypatch):
-    monkeypatch.setattr("deploy.ranks.attempt.OUT_S", 1.0)
+    monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 1.0)
 
     def frozen_once(rank):
         add_up(rank)
         if rank.rank == 0 and not rank.attempt:
-            rank.tell({"frozen_at": time.monotonic()})
+            rank.report(Progress(at=time.monotonic()))
             time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGSTOP)
         return add_up(rank)
 
-    heard, resumed = [], []
+    resumed_at = []
+    events = Events(at_resume=lambda: resumed_at.append(time.monotonic()))
     results = run_ranks(
-        frozen_once, client=client, ranks=2, timeout_s=2, on_message=heard.append,
-        on_resume=lambda *told: resumed.append((time.monotonic(), told)),
+        frozen_once, client=client, ranks=2, message_types=[Progress], on_event=events,
+        limits=RankLimits(collective_s=2),
     )  # fmt: skip
     assert results == [3, 3]
-    ((at, (attempt, _, why)),) = resumed
-    assert attempt == 1
-    assert "rank 0" in why
-    assert "did not answer" in why
-    assert 2 < at - heard[0]["frozen_at"] < 30
+    (resumed,) = events.resumed
+    assert resumed.attempt == 1
+    assert "rank 0" in resumed.reason
+    assert "did not answer" in resumed.reason
+    assert 2 < resumed_at[0] - events.reports[0].payload.at < 30
 
 
 def test_a_rank_that_ends_its_worker_each_time_ends_in_one_line(client):
@@ -291,33 +342,38 @@ def test_a_rank_that_ends_its_worker_each_time_ends_in_one_line(client):
         time.sleep(1)  # a nanny does not restart what dies in its first moments
         os.kill(os.getpid(), signal.SIGKILL)
 
-    resumed = []
-    with pytest.raises(RunError, match=r"^given up after 2 losses .* rank 0 was lost.*memory"):
-        run_ranks(die, client=client, ranks=1, max_losses=2,
-                  on_resume=lambda *told: resumed.append(told))  # fmt: skip
-    assert len(resumed) == 1
+    events = Events()
+    with pytest.raises(RunError, match=r"^stopped after 2 losses .* rank 0 was lost.*memory"):
+        run_ranks(die, client=client, ranks=1, limits=RankLimits(max_losses=2), on_event=events)
+    assert len(events.resumed) == 1
 
 
 @pytest.mark.slow
 def test_losses_with_progress_between_them_are_not_counted_together(client):
     def die_on_the_way(rank):
-        rank.tell({"step": rank.attempt})
+        rank.report(Progress(step=rank.attempt))
         time.sleep(1)  # the message is on its way before the process ends
         if rank.attempt < 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return rank.attempt
 
-    assert run_ranks(die_on_the_way, client=client, ranks=1, max_losses=2) == [2]
+    limits = RankLimits(max_losses=2)
+    assert run_ranks(
+        die_on_the_way, client=client, ranks=1, message_types=[Progress], limits=limits
+    ) == [2]
+
+
+QUICK = RankLimits(collective_s=1.5)
 
 
 def test_what_takes_one_rank_longer_than_a_collective_may_take_is_waited_for_by_meeting(client):
     def validate(rank):
         if rank.rank == 0:
             time.sleep(3)
-        rank.meet()
+        rank.barrier()
         return rank.attempt, add_up(rank)
 
-    assert run_ranks(validate, client=client, ranks=2, timeout_s=1.5) == [(0, 3), (0, 3)]
+    assert run_ranks(validate, client=client, ranks=2, limits=QUICK) == [(0, 3), (0, 3)]
 
 
 def test_a_rank_that_returns_early_keeps_what_the_others_still_need(client):
@@ -326,7 +382,7 @@ def test_a_rank_that_returns_early_keeps_what_the_others_still_need(client):
         store = dist.distributed_c10d._get_default_store()  # rank 0 serves it
         return rank.attempt, store.add("visitors", 1)
 
-    assert run_ranks(one_is_late, client=client, ranks=2, timeout_s=1.5) == [(0, 1), (0, 2)]
+    assert run_ranks(one_is_late, client=client, ranks=2, limits=QUICK) == [(0, 1), (0, 2)]
 
 
 def test_a_process_holds_one_rank_at_a_time():
@@ -343,26 +399,26 @@ def test_a_process_holds_one_rank_at_a_time():
 
 
 def test_an_error_in_the_driver_ends_the_ranks(client):
-    def fail(message):
+    def fail(event):
         raise OSError("no space left on the driver's disk")
 
     before = pids(client)
     with pytest.raises(OSError, match="no space left"):
-        run_ranks(until_asked, client=client, ranks=2, on_message=fail)
+        run_ranks(until_asked, client=client, ranks=2, message_types=[Progress], on_event=fail)
     assert not eventually_left(client)
     assert pids(client) == before
 
 
 def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path, monkeypatch):
-    def interrupt(message):
+    def interrupt(event):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deploy.ranks.attempt.OUT_S", 0.5)  # less than they take to save
+    monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 0.5)  # less than they take to save
 
     before = pids(client)
     with pytest.raises(KeyboardInterrupt):
         run_ranks(lambda rank: until_asked(rank, note=tmp_path), client=client, ranks=2,
-                  on_message=interrupt)  # fmt: skip
+                  message_types=[Progress], on_event=interrupt)  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == {"saved-0", "saved-1"}
     assert pids(client) == before
 
@@ -370,39 +426,40 @@ def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path, m
 def test_a_stop_is_asked_for_and_the_ranks_yield(client):
     stop = threading.Event()
     results = run_ranks(until_asked, client=client, ranks=2, stop=stop,
-                        on_message=lambda message: stop.set())  # fmt: skip
+                        message_types=[Progress], on_event=lambda event: stop.set())  # fmt: skip
     assert results == [YIELDED, YIELDED]
     assert run_ranks(until_asked, client=client, ranks=2, stop=stop) == [YIELDED, YIELDED]
 
 
 def test_who_does_not_leave_when_asked_loses_its_worker(client, monkeypatch):
-    monkeypatch.setattr("deploy.ranks.attempt.OUT_S", 1.0)
+    monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 1.0)
 
     def deaf(rank):
-        rank.tell({})
+        rank.report(Progress())
         time.sleep(600)
 
     before = pids(client)
     stop = threading.Event()
     start = time.monotonic()
-    run_ranks(deaf, client=client, ranks=1, stop=stop, leave_s=0.5,
-              on_message=lambda message: stop.set())  # fmt: skip
+    run_ranks(deaf, client=client, ranks=1, stop=stop, limits=RankLimits(leave_s=0.5),
+              message_types=[Progress], on_event=lambda event: stop.set())  # fmt: skip
     client.wait_for_workers(2, timeout=30)
     assert time.monotonic() - start < 30
     assert len(pids(client) - before) == 1
 
 
 def test_ranks_that_yield_unasked_or_not_together_are_told_so(client):
-    with pytest.raises(RuntimeError, match="nobody had asked"):
+    with pytest.raises(RuntimeError, match="YIELDED before should_stop"):
         run_ranks(lambda rank: YIELDED, client=client, ranks=2)
-    with pytest.raises(RuntimeError, match=r"ranks \[1\] yielded and the others did not"):
+    with pytest.raises(RuntimeError, match=r"ranks \[1\] returned YIELDED and the others did not"):
         run_ranks(lambda rank: YIELDED if rank.rank else 0, client=client, ranks=2)
 
 
 def test_two_runs_that_want_the_same_workers_at_once_both_come_to_their_end(client):
     with Client(client.scheduler.address, set_as_default=False) as other, ThreadPoolExecutor() as p:
         runs = [
-            p.submit(run_ranks, add_up, client=one, ranks=2, device_s=60) for one in (client, other)
+            p.submit(run_ranks, add_up, client=one, ranks=2, limits=RankLimits(device_s=60))
+            for one in (client, other)
         ]
         assert [run.result(timeout=90) for run in runs] == [[3, 3], [3, 3]]
 
@@ -426,7 +483,9 @@ def test_ranks_let_go_of_a_worker_that_a_gang_before_them_needs(client, tmp_path
     while not (tmp_path / "1").exists():
         time.sleep(0.05)
     with ThreadPoolExecutor() as pool:
-        ours = pool.submit(run_ranks, add_up, client=client, ranks=2, device_s=40)
+        ours = pool.submit(
+            run_ranks, add_up, client=client, ranks=2, limits=RankLimits(device_s=40)
+        )
         while not client.processing([addresses[0]])[addresses[0]]:
             time.sleep(0.05)
         time.sleep(0.5)  # our first rank has the other one
@@ -437,16 +496,22 @@ def test_ranks_let_go_of_a_worker_that_a_gang_before_them_needs(client, tmp_path
 
 DRIVER = """
 import time, sys
+from dataclasses import dataclass
 from distributed import Client
 from deploy import run_ranks
 
+@dataclass(frozen=True)
+class Begun:
+    rank: int
+
 def forever(rank):
-    rank.tell({"begun": rank.rank})
+    rank.report(Begun(rank.rank))
     while not rank.should_stop():
         time.sleep(0.05)
 
 with Client(sys.argv[1]) as client:
-    run_ranks(forever, client=client, ranks=2, on_message=lambda m: print(m, flush=True))
+    run_ranks(forever, client=client, ranks=2, message_types=[Begun],
+              on_event=lambda event: print(event, flush=True))
 """
 
 
@@ -455,7 +520,7 @@ def test_ranks_leave_when_their_driver_is_killed(client):
                                client.scheduler.address], stdout=subprocess.PIPE)  # fmt: skip
     try:
         for _ in range(2):
-            assert b"begun" in driver.stdout.readline()
+            assert b"Begun" in driver.stdout.readline()
         assert left_on(client)
     finally:
         driver.kill()
@@ -492,7 +557,7 @@ def test_a_worker_that_is_lost_again_when_the_cluster_looks_for_it_comes_back(cl
 @pytest.mark.slow
 def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(tmp_path):
     def until_stopped(rank):
-        rank.tell({})
+        rank.report(Progress())
         while not rank.should_stop():
             time.sleep(0.05)
 
@@ -507,7 +572,8 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(tmp_path):
             client.wait_for_workers(1, timeout=60)
             with pytest.raises(RunError, match="scheduler was lost: start the run again"):
                 run_ranks(until_stopped, client=client, ranks=1,
-                          on_message=lambda message: scheduler.kill())  # fmt: skip
+                          message_types=[Progress],
+                          on_event=lambda event: scheduler.kill())  # fmt: skip
     finally:
         for process in (scheduler, worker):
             process.kill()
@@ -544,7 +610,7 @@ def test_the_loss_of_a_peer_is_told_from_an_error_of_ones_own(error, expected):
     ],
 )  # fmt: skip
 def test_what_gloo_says_is_told_in_words_of_ours(text, said):
-    assert how_it_failed(RuntimeError(text)) == said
+    assert describe_failure(RuntimeError(text)) == said
 
 
 @pytest.mark.parametrize(
@@ -557,8 +623,11 @@ def test_what_gloo_says_is_told_in_words_of_ours(text, said):
     ],
 )
 def test_nccl_is_spoken_where_each_rank_has_a_gpu_of_its_own(gpus, backend):
-    arrived = [{"host": h, "port": 1, "gpu": gpu, "nccl": nccl} for h, gpu, nccl in gpus]
-    assert where_to_meet(arrived).backend == backend
+    arrived = [
+        Arrived(attempt=0, rank=rank, host=host, port=1, gpu=gpu, nccl=nccl)
+        for rank, (host, gpu, nccl) in enumerate(gpus)
+    ]
+    assert choose_rendezvous(arrived).backend == backend
 
 
 def test_gloo_is_told_the_interface_of_the_workers_address():

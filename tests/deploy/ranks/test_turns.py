@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import cloudpickle
 import pytest
@@ -15,8 +16,16 @@ import torch
 import torch.distributed as dist
 from distributed import Client
 
-from deploy import YIELDED, open_cluster, run_ranks
-from deploy.ranks.turns import DEVICE, let_others_run
+from deploy import (
+    YIELDED,
+    RankLimits,
+    RankReport,
+    RanksResumed,
+    TurnChanged,
+    open_cluster,
+    run_ranks,
+)
+from deploy.ranks.turns import let_others_run
 from pipeline.base.errors import ClusterError, RunError
 from pipeline.base.scheduling import (
     DEVICE_RESOURCE,
@@ -58,6 +67,13 @@ def theirs():
                 worker.wait()
 
 
+@dataclass(frozen=True)
+class Ran:
+    pid: int
+    start: float
+    end: float
+
+
 class Training:
     """Some steps on every rank, saved where it yields: what training looks like from here."""
 
@@ -76,7 +92,7 @@ class Training:
             dist.all_reduce(wish)
         if rank.rank == 0:
             saved.write_text(str(step))
-        rank.tell({"pid": os.getpid(), "start": start, "end": time.monotonic()})
+        rank.report(Ran(os.getpid(), start, time.monotonic()))
         return step if step == self.steps else YIELDED
 
 
@@ -124,20 +140,20 @@ class Segmentation(threading.Thread):
 )
 def test_a_segmentation_and_a_training_on_the_same_workers_take_turns(whose, request, tmp_path):
     client = request.getfixturevalue(whose)
-    heard, resumed = [], []
+    events = []
     with Segmentation(client) as segmentation:
         while not segmentation.outcomes:
             time.sleep(0.05)
         start = time.monotonic()
         results = run_ranks(
-            Training(tmp_path, steps=90), client=client, ranks=2, turn_s=TURN_S,
-            on_message=heard.append, on_resume=lambda *told: resumed.append(told),
+            Training(tmp_path, steps=90), client=client, ranks=2, message_types=[Ran],
+            on_event=events.append, limits=RankLimits(turn_s=TURN_S),
         )  # fmt: skip
         end = time.monotonic()
     assert results == [90, 90]
-    assert not resumed, "a turn is no loss"
+    assert not [e for e in events if isinstance(e, RanksResumed)], "a turn is not a loss"
 
-    turns = [m["whose"] for m in heard if m.get("kind") == "turn"]
+    turns = [event.holder for event in events if isinstance(event, TurnChanged)]
     assert len(turns) >= 2
     assert turns == ["others", "ranks"] * (len(turns) // 2)
 
@@ -148,19 +164,21 @@ def test_a_segmentation_and_a_training_on_the_same_workers_take_turns(whose, req
     assert max(pauses) < 15, "the blocks starved"
     assert len(meanwhile) >= 0.3 * TURN_S / BLOCK_S * 2
 
-    ranks = [m for m in heard if "pid" in m]
+    ranks = [event.payload for event in events if isinstance(event, RankReport)]
     for rank, one in itertools.product(ranks, blocks):
-        apart = one["end"] <= rank["start"] or rank["end"] <= one["start"]
-        assert rank["pid"] != one["pid"] or apart, "a block ran while a rank had the device"
+        apart = one["end"] <= rank.start or rank.end <= one["start"]
+        assert rank.pid != one["pid"] or apart, "a block ran while a rank had the device"
 
 
 def test_ranks_keep_the_device_while_nobody_waits_for_it(ours, tmp_path):
-    heard = []
+    events = []
     training = Training(tmp_path, steps=60)
-    assert (
-        run_ranks(training, client=ours, ranks=2, turn_s=0.5, on_message=heard.append) == [60] * 2
-    )
-    assert not [message for message in heard if message.get("kind") == "turn"]
+    results = run_ranks(
+        training, client=ours, ranks=2, message_types=[Ran], on_event=events.append,
+        limits=RankLimits(turn_s=0.5),
+    )  # fmt: skip
+    assert results == [60, 60]
+    assert not [event for event in events if isinstance(event, TurnChanged)]
 
 
 def test_the_turn_of_others_ends_when_they_have_nothing_to_do(ours):
@@ -172,9 +190,8 @@ def test_the_turn_of_others_ends_when_they_have_nothing_to_do(ours):
 
 
 def test_a_block_asks_for_the_device_only_where_every_worker_offers_it(ours, theirs):
-    assert DEVICE == DEVICE_RESOURCE
-    assert device_share(ours) == {DEVICE: 1}
-    offered = [w["resources"][DEVICE] for w in ours.scheduler_info()["workers"].values()]
+    assert device_share(ours) == {DEVICE_RESOURCE: 1}
+    offered = [w["resources"][DEVICE_RESOURCE] for w in ours.scheduler_info()["workers"].values()]
     assert offered == list(ours.nthreads().values()), "as many blocks at once as there are threads"
     assert device_share(theirs) == {}
 
@@ -186,7 +203,7 @@ def test_ranks_that_cannot_get_their_workers_say_so_in_time(theirs):
         time.sleep(0.05)
     with pytest.raises(ClusterError, match=f"of 2 ranks could not begin within 1 s on .*{first}"):
         run_ranks(
-            lambda rank: None, client=theirs, ranks=2, device_s=1
+            lambda rank: None, client=theirs, ranks=2, limits=RankLimits(device_s=1)
         )  # the free one may still load torch
     assert busy.status != "cancelled"
     busy.result(timeout=30)
@@ -200,14 +217,13 @@ def test_a_worker_that_does_not_come_back_is_done_without(theirs):
             time.sleep(0.05)
         return rank.world_size
 
-    resumed = []
-    results = run_ranks(killed_once, client=theirs, ranks=2, rejoin_s=1,
-                        on_resume=lambda *told: resumed.append(told[:2]))  # fmt: skip
+    events, limits = [], RankLimits(rejoin_s=1)
+    results = run_ranks(killed_once, client=theirs, ranks=2, limits=limits, on_event=events.append)
     assert results == [1]
-    assert resumed == [(1, 1)]
+    assert [(event.attempt, event.world_size) for event in events] == [(1, 1)]
 
     def kill(rank):
         os._exit(1)
 
     with pytest.raises(RunError, match=r"^0 of 1 workers are left after 1 s \(rank 0 was lost"):
-        run_ranks(kill, client=theirs, ranks=1, rejoin_s=1)
+        run_ranks(kill, client=theirs, ranks=1, limits=limits)

@@ -19,6 +19,7 @@ from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.logs import CsvLog, TensorBoardLog
 from flows.training.prepare import prepare_training
 from flows.training.progress import TerminalBar, TerminalLines, message_text
+from flows.training.run import as_dict
 from pipeline.base.errors import TrainingFailedError
 from unet.training.loop import Alone, train
 
@@ -132,8 +133,9 @@ def test_a_stopped_and_resumed_training_logs_what_an_uninterrupted_one_does(plac
         job = prepared.job(None, batch=1)  # its normalisation is stated: nothing to measure
         for after in stops:
             asked = count(1)
+            log = CsvLog(job.directory / "log.csv")
             rank = Alone(
-                listener=CsvLog(job.directory / "log.csv").hear,
+                listener=lambda payload, log=log: log.hear(as_dict(payload)),
                 stop=lambda asked=asked, after=after: next(asked) >= after,
             )
             train(job, rank)

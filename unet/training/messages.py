@@ -1,0 +1,41 @@
+"""What a training reports while it runs: frozen dataclasses of plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsDone:
+    """The steps since the last report."""
+
+    step: int
+    """How many steps are done."""
+    steps: int
+    """How many there will be."""
+    loss: float
+    """Mean of ``losses``."""
+    losses: tuple[float, ...]
+    """One per step; the last one is of ``step``."""
+    learning_rate: float
+    """Of the last step."""
+    patches_per_s: float
+    wait_share: float
+    """Share of the time in which the device waited for a batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """The scores of a validation; see :class:`unet.training.validation.Scores`."""
+
+    step: int
+    loss: float
+    pixel_error: float
+    iou: tuple[float, ...]
+    dice: tuple[float, ...]
+    mean_iou: float
+    picture: str
+    """Path of the file."""
+
+
+TRAINING_MESSAGES = (StepsDone, Validated)
