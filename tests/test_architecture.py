@@ -15,6 +15,11 @@ THIRD_PARTIES = {
     "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
 }  # fmt: skip
 ALSO = {
+    # Config classes that pydantic checks, and the one adapter for its errors; flows has it anyway.
+    "pipeline.base.checked": {"pydantic"},
+    "unet.recipe.augment_config": {"pydantic"},
+    "unet.recipe.training_config": {"pydantic"},
+    "deploy.clusters.profiles": {"pydantic"},
     "deploy.ranks.process_group": {"torch"},  # docs/decisions/0005: it is loaded on workers only
     "flows.training.event_file": {"tensorboard"},  # where it is installed
 }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from pipeline.base.checked import STRICT, checked
 from pipeline.base.errors import ConfigError
 
 Rotation: TypeAlias = Literal["none", "quarter", "free"]
@@ -15,29 +19,34 @@ Shape: TypeAlias = tuple[int, ...]
 MOST_ANISOTROPIC = 1.1
 """Ratio of a voxel's sides up to which axes may be swapped."""
 
-MOST_MOVED = 1000.0
-"""Voxels: what is read around a patch grows with it."""
-MOST_KNOTS = 64
+MAX_VOXELS = 1000.0
+"""More is read around a patch, the further its voxels move."""
+MAX_GREY = 1000.0
+"""Normalised grey values are of the order of 1."""
 
 ELASTIC_MARGIN = 3.0
 """Multiple of the displacements' standard deviation that the margin holds."""
 
+Voxels: TypeAlias = Annotated[float, Field(ge=0, lt=MAX_VOXELS)]
+Grey: TypeAlias = Annotated[float, Field(ge=0, lt=MAX_GREY)]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@checked(ConfigError, name="training.augment")
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AugmentConfig:
     """How much patches vary; every amount is drawn uniformly per sample, 0 turns it off.
 
-    Raises ConfigError for amounts that cannot be.
+    Raises ConfigError for values that are not valid.
     """
 
-    elastic_sigma: float = 10.0
+    elastic_sigma: Voxels = 10.0
     """Standard deviation of the displacement at a knot, per axis, in voxels of the finest axis.
 
     Space folds from about a fifth of the distance between knots on: 10 folds 0.05 % of 92³, 4 % of
     60³ voxels, nothing of 188².
     """
 
-    elastic_knots: int = 3
+    elastic_knots: Annotated[int, Field(ge=2, le=64)] = 3
     """Knots per axis, the outer ones on the edges of the network's input."""
 
     rotation: Rotation = "free"
@@ -49,45 +58,24 @@ class AugmentConfig:
     isotropic: bool = False
     """In 3-D: no axis is special, so swap them too."""
 
-    shift: float = 0.0
-    """Largest shift per axis, in voxels of the finest axis (a patch's place is random already)."""
+    shift: Voxels = 0.0
+    """Largest shift per axis, in voxels of the finest axis (patches lie at random anyway)."""
 
-    contrast: float = 0.2
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Grey values keep their mean; their distance to it is multiplied by 1 ± contrast."""
 
-    brightness: float = 0.1
+    brightness: Grey = 0.1
     """Largest change of all grey values, in units of the normalised image."""
 
-    gamma: float = 0.2
+    gamma: Annotated[float, Field(ge=0, lt=10)] = 0.2
     """Grey values between the patch's extremes are raised to a power of exp(± gamma)."""
 
-    noise: float = 0.03
+    noise: Grey = 0.03
     """Largest standard deviation of Gaussian noise, in units of the normalised image."""
-
-    def __post_init__(self) -> None:
-        for name in _MOST:
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            wanted = f"0 or more, less than {_MOST[name]:g}"
-            is_right = is_number and 0 <= value < _MOST[name]
-            _require(is_right, f"{name} is {value!r}: give {wanted}")
-            object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same config
-        knots = self.elastic_knots
-        is_count = isinstance(knots, int) and not isinstance(knots, bool) and knots >= 2
-        is_count = is_count and knots <= MOST_KNOTS
-        _require(is_count, f"elastic_knots is {knots!r}: give a whole number, 2 to {MOST_KNOTS}")
-        rotations = get_args(Rotation)
-        _require(
-            self.rotation in rotations,
-            f"rotation is {self.rotation!r}: give one of {', '.join(rotations)}",
-        )
-        for name in ("mirror", "isotropic"):
-            value = getattr(self, name)
-            _require(isinstance(value, bool), f"{name} is {value!r}: give true or false")
 
     @classmethod
     def none(cls) -> AugmentConfig:
-        """Return the config that leaves every patch as it is."""
+        """Return the config that leaves every patch unchanged."""
         return cls(
             elastic_sigma=0,
             rotation="none",
@@ -99,31 +87,13 @@ class AugmentConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> AugmentConfig:
-        """Return the config of a ``to_dict``; absent fields take their defaults."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(config) - set(known))
-        _require(not unknown, f"unknown in an augmentation's config: {unknown}; known are {known}")
-        return cls(**config)
+        """Return the fields as JSON can hold them; ``AugmentConfig(**record)`` reads them."""
+        return asdict(self)
 
     @property
     def moves_by_whole_voxels(self) -> bool:
         """Whether every voxel of a patch is one of the volume, so that none is interpolated."""
         return self.elastic_sigma == 0 and self.shift == 0 and self.rotation != "free"
-
-
-_MOST = {
-    "elastic_sigma": MOST_MOVED,
-    "shift": MOST_MOVED,
-    "contrast": 1.0,
-    "brightness": 1000.0,  # normalised grey values are of the order of 1
-    "gamma": 10.0,
-    "noise": 1000.0,
-}
 
 
 def margin(
@@ -168,8 +138,3 @@ def voxel_steps(
             "give isotropic = false"
         )
     return steps
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)

@@ -23,100 +23,85 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias, get_args
+from dataclasses import asdict, field, replace
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
+from pydantic import AfterValidator, Field, InstanceOf, model_validator
+from pydantic.dataclasses import dataclass
+
+from pipeline.base.checked import STRICT, checked, shown
 from pipeline.base.errors import ConfigError
 
 from ..network.config import UNetConfig
-from . import checked_values as setting
 from .augment_config import AugmentConfig
 
 Rule: TypeAlias = Literal["classes", "foreground", "boundary"]
 RULES = get_args(Rule)
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
-MOST_STEPS = 10**9
-MOST_BATCH = 2**16
+
+Steps: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Amount: TypeAlias = Annotated[float, Field(ge=0, le=1e6)]
+Voxels: TypeAlias = Annotated[int, Field(ge=1, le=2**20)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked(ConfigError, name="labels")
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LabelConfig:
     """What the stored labels mean."""
 
     rule: Rule = "classes"
-    ignore: int | None = None
-    """The label of voxels that nobody knows."""
-    object_class: int | None = None
+    ignore: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    """The label of voxels whose class is unknown."""
+    object_class: Annotated[int, Field(ge=0, le=255)] | None = None
     """With rule ``classes``: the connected components of this class are the objects that the
     weight map keeps apart (a cell's inside); None: no border weights."""
 
-    def __post_init__(self) -> None:
-        setting.check_one_of("labels: rule", self.rule, RULES)
-        if self.ignore is not None:
-            setting.check_whole("labels: ignore", self.ignore, -(2**63), 2**64 - 1)
-        if self.object_class is not None:
-            setting.check_whole("labels: object_class", self.object_class, 0, 255)
-            if self.rule != "classes":
-                raise ConfigError(f"labels: object_class goes with rule classes, not {self.rule}")
+    @model_validator(mode="after")
+    def _rule_has_objects(self) -> LabelConfig:
+        if self.object_class is not None and self.rule != "classes":
+            raise ValueError(f"labels.object_class goes with rule classes, not {self.rule}")
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked(ConfigError, name="training")
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class TrainingConfig:
-    """One training. As it stands it is the preset ``default``."""
+    """One training. The defaults are the preset ``default``."""
 
-    preset: str = "default"
-    steps: int = 2000
-    batch: int | None = None
+    preset: Literal["default", "unet-2015"] = "default"
+    steps: Steps = 2000
+    batch: Annotated[int, Field(ge=1, le=2**16)] | None = None
     """Patches per step, over all ranks; None: what fits the devices, decided once."""
-    patch: tuple[int, ...] | None = None
+    patch: Annotated[tuple[Voxels, ...], Field(strict=False)] | None = None
     """Voxels per axis whose classes one patch learns; None: suits network and volumes."""
     optimiser: Optimiser = "adamw"
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Field(ge=1e-12, le=1e6)] = 1e-3
     """The schedule's peak."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Field(ge=0, le=0.9999)] = 0.9
     """Of SGD; AdamW's first beta."""
-    weight_decay: float = 1e-4
-    gradient_norm: float | None = 1.0
-    """Longer gradients are shortened to this; None (0 in a config file): none is."""
+    weight_decay: Amount = 1e-4
+    gradient_norm: Annotated[Amount | None, AfterValidator(lambda norm: norm or None)] = 1.0
+    """Longer gradients are scaled down to this length; None (0, as TOML has no None): never."""
     schedule: Schedule = "one-cycle"
-    warmup: float = 0.1
+    warmup: Share = 0.1
     """Share of the steps in which the learning rate rises."""
-    ema: float = 0.99
+    ema: Annotated[float, Field(ge=0, le=0.99999)] = 0.99
     """Decay per step of the running mean of the weights that is validated and saved; 0: none."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     class_balance: bool = False
     """Weight classes by their rarity in the training labels (the paper's w_c)."""
-    border_weight: float = 2.0
+    border_weight: Amount = 2.0
     """w0; 0: none. The paper has 10, which makes thin membranes wide in the scores."""
-    border_sigma: float = 5.0
+    border_sigma: Annotated[float, Field(ge=1e-3, le=1e4)] = 5.0
     """The paper's sigma, in voxels of the finest axis."""
-    rare_share: float = 0.0
+    rare_share: Share = 0.0
     """Share of the patches that are centred on a class drawn evenly, however rare it is."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    validate_every: int = 200
-    checkpoint_every: int = 100
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            setting.check_one_of(f"training: {name}", getattr(self, name), choices)
-        for name, limits in _LIMITS.items():
-            setting.check_number(f"training: {name}", getattr(self, name), *limits)
-        for name in ("steps", "validate_every", "checkpoint_every"):
-            setting.check_whole(f"training: {name}", getattr(self, name), 1, MOST_STEPS)
-        setting.check_whole("training: seed", self.seed, 0, 2**32 - 1)
-        setting.check_flag("training: class_balance", self.class_balance)
-        if self.batch is not None:
-            setting.check_whole("training: batch", self.batch, 1, MOST_BATCH)
-        if self.gradient_norm is not None:
-            setting.check_number("training: gradient_norm", self.gradient_norm, 0, 1e6)
-            if self.gradient_norm == 0:  # TOML has no word for None
-                object.__setattr__(self, "gradient_norm", None)
-        if self.patch is not None:
-            object.__setattr__(self, "patch", setting.sizes("training: patch", self.patch))
-        if not isinstance(self.augment, AugmentConfig):
-            raise ConfigError(f"training: augment is {self.augment!r}: give a table of settings")
+    validate_every: Steps = 200
+    checkpoint_every: Steps = 100
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, from 0: a pure function, so nothing to save.
@@ -136,33 +121,38 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
-        record = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        record["augment"] = self.augment.to_dict()
-        record["patch"] = None if self.patch is None else list(self.patch)
-        return record
+        return {**asdict(self), "patch": None if self.patch is None else list(self.patch)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> TrainingConfig:
         """Return the config of a record: fields that differ from its preset's."""
         given = dict(record)
         base = preset(given.pop("preset", "default"))
-        if "augment" in given:
-            augment = setting.table("training.augment", given["augment"])
-            augment = {**base.augment.to_dict(), **augment}
-            given["augment"] = AugmentConfig.from_dict(augment)
-        return setting.replaced(base, given, name="training")
+        augment = given.pop("augment", {})
+        settings = {**base.augment.to_dict(), **_table("training.augment", augment)}
+        return replace(base, **given, augment=AugmentConfig(**settings))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(name.strip() for name in names) or len({*names}) < len(names):
+        raise ValueError("expected names that are distinct and not empty")
+    return names
+
+
+ClassNames: TypeAlias = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_distinct)]
+
+
+@checked(ConfigError)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Recipe:
     """What a config file states: network, training and labels."""
 
-    network: UNetConfig = field(default_factory=UNetConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    labels: LabelConfig = field(default_factory=LabelConfig)
-    class_names: tuple[str, ...] | None = None
+    network: InstanceOf[UNetConfig] = field(default_factory=UNetConfig)
+    training: InstanceOf[TrainingConfig] = field(default_factory=TrainingConfig)
+    labels: InstanceOf[LabelConfig] = field(default_factory=LabelConfig)
+    class_names: ClassNames | None = None
     attribution: str | None = None
-    """Whose data it is and on what terms: kept in the weights' provenance."""
+    """Who made the data, and its licence: stored in the weights' provenance."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON can hold it, and as :func:`recipe_from_dict` takes it."""
@@ -176,21 +166,20 @@ class Recipe:
 
 
 def preset(name: str) -> TrainingConfig:
-    """Return a named preset. Raises ConfigError that names them all."""
-    setting.check_one_of("training: preset", name, tuple(PRESETS))
+    """Return a named preset. Raises ConfigError that lists the presets."""
+    if name not in tuple(PRESETS):
+        raise ConfigError(f"training.preset ({shown(name)}): expected one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def recipe_from_toml(text: str, *, where: str) -> Recipe:
-    """Return the recipe of a TOML file's text. Raises ConfigError, one line."""
+    """Return the recipe of a TOML file's text; ``where`` names it in errors. Raises ConfigError."""
     try:
         return recipe_from_dict(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where} is not TOML: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except OverflowError as error:  # integers of TOML have no end
-        raise ConfigError(f"{where}: a number has no end to it ({error})") from error
     except RecursionError:
         raise ConfigError(f"{where} is not TOML: its brackets are nested too deep") from None
     except ValueError as error:  # Python reads integers of up to 4,300 digits
@@ -199,38 +188,27 @@ def recipe_from_toml(text: str, *, where: str) -> Recipe:
 
 def recipe_from_dict(record: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a record; absent fields take their defaults. Raises ConfigError."""
-    known = ("network", "training", "labels", "class_names", "attribution")
-    if unknown := sorted(set(record) - set(known)):
-        raise ConfigError(f"unknown tables {unknown}: known are {', '.join(known)}")
-    network, training, labels = (setting.table(name, record.get(name, {})) for name in known[:3])
+    tables = {
+        name: _table(name, record.get(name, {})) for name in ("network", "training", "labels")
+    }
     return Recipe(
-        network=UNetConfig.from_dict(network),
-        training=TrainingConfig.from_dict(training),
-        labels=setting.replaced(LabelConfig(), labels, name="labels"),
-        class_names=setting.names("class_names", record.get("class_names")),
-        attribution=setting.text("attribution", record.get("attribution")),
+        **{
+            **record,
+            "network": UNetConfig.from_dict(tables["network"]),
+            "training": TrainingConfig.from_dict(tables["training"]),
+            "labels": LabelConfig(**tables["labels"]),
+        }
     )
+
+
+def _table(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} ({shown(value)}): expected a table of settings")
+    return dict(value)
 
 
 def _falling(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "optimiser": get_args(Optimiser),
-    "schedule": get_args(Schedule),
-    "precision": ("auto", "bf16", "fp32"),
-}
-_LIMITS: Mapping[str, tuple[float, ...]] = {
-    "learning_rate": (1e-12, 1e6),
-    "momentum": (0, 0.9999),
-    "weight_decay": (0, 1e6),
-    "warmup": (0, 1),
-    "ema": (0, 0.99999),
-    "border_weight": (0, 1e6),
-    "border_sigma": (1e-3, 1e4),
-    "rare_share": (0, 1),
-}
 
 
 PRESETS: Mapping[str, TrainingConfig] = {

@@ -123,8 +123,9 @@ CASES = {
         {"--labels": "ids.zarr", "--rule": "boundary", **config("[network]\nclasses = 3")},
         r"makes 2 classes, the network has 3"),
     "names for other classes": ({"--class-names": "a,b,c"}, r"3 class names for 2 classes"),
-    "names that are empty": ({"--class-names": ","}, r"class_names is \['', ''\]: .*its own"),
-    "a name for two classes": ({"--class-names": "a,a"}, r"\['a', 'a'\]: give each a name of its"),
+    "names that are empty": ({"--class-names": ","}, r"class_names \(\('', ''\)\): .*distinct"),
+    "a name for two classes": (
+        {"--class-names": "a,a"}, r"\('a', 'a'\)\): expected names that are distinct"),
     "an unknown rule": ({"--rule": "edges"}, r"--rule: invalid choice: 'edges'"),
     "channels for others": ({"--volume": "rgb.zarr"}, r"3 channels, the network takes 1"),
     "no such channel": ({"--volume": "rgb.zarr", "--channel": "7"}, r"no channel 7"),
@@ -158,27 +159,32 @@ CASES = {
         config("[network]\nbase_channels = 1000000000000"), r"base_channels is .* 1 to 4096"),
     "a network that nobody can hold": (
         config("[network]\nbase_channels = 4096\nlevels = 16"), r"parameters, more than 10,000,"),
-    "a billion patches": ({"--batch": str(10**12)}, r"batch is 1000000000000: .* 1 to 65536"),
-    "steps for ever": ({"--steps": str(10**12)}, r"steps is 1000000000000: .* 1 to 1000000000"),
-    "noise beyond all": (config("[training.augment]\nnoise = 1e300"), r"noise is 1e\+300: .* 1000"),
+    "a billion patches": ({"--batch": str(10**12)}, r"batch \(1000000000000\): .* 65536 or less"),
+    "steps for ever": ({"--steps": str(10**12)}, r"steps \(1000000000000\): .* 1000000000 or less"),
+    "noise beyond all": (
+        config("[training.augment]\nnoise = 1e300"), r"noise \(1e\+300\): .* 1000"),
     "brightness beyond all": (
-        config("[training.augment]\nbrightness = 1e39"), r"brightness is 1e\+39: .* 1000"),
-    "an unknown table": ({"--config": "[trainig]\nsteps = 3"}, r"unknown tables \['trainig'\]"),
+        config("[training.augment]\nbrightness = 1e39"), r"brightness \(1e\+39\): .* 1000"),
+    "an unknown table": (
+        {"--config": "[trainig]\nsteps = 3"}, r"trainig: unknown setting; did you mean training\?"),
     "an unknown setting": (
-        config("[training]\nlearningrate = 1"), r"unknown in training: \['learningrate'\]"),
+        config("[training]\nlearningrate = 1"),
+        r"training\.learningrate: unknown setting; .*mean learning_rate\?"),
     "an unknown setting of the network": (
         config("[network]\nchannels = 8"), r"unknown in a U-Net's config: \['channels'\]"),
     "an unknown augmentation": (
-        config("[training.augment]\nflip = true"), r"unknown in .*\['flip'\]"),
-    "an unknown meaning of labels": ({"--config": "[labels]\nrules = 1"}, r"\['rules'\]"),
+        config("[training.augment]\nflip = true"), r"augment\.flip: unknown"),
+    "an unknown meaning of labels": (
+        {"--config": "[labels]\nrules = 1"}, r"labels\.rules: .*mean rule\?"),
     "an unknown preset": ({"--preset": "best"}, r"--preset: invalid choice: 'best'"),
     "an unknown preset in the config": (
-        config('[training]\npreset = "best"'), r"preset is 'best': give one of default, unet-2015"),
+        config('[training]\npreset = "best"'),
+        r"preset \('best'\): expected one of default, unet-2015"),
     "no steps": ({"--steps": "0"}, r"--steps 0"),
     "steps that are no number": ({"--steps": "many"}, r"--steps: invalid int value: 'many'"),
     "no batch": ({"--batch": "0"}, r"--batch 0"),
     "a seed below 0": ({"--seed": "-1"}, r"--seed -1"),
-    "a seed beyond": ({"--seed": str(2**40)}, rf"seed is {2**40}: .*0 to {2**32 - 1}"),
+    "a seed beyond": ({"--seed": str(2**40)}, rf"seed \({2**40}\): expected less than {2**32}"),
     "no rank": ({"--ranks": "0"}, r"--ranks 0"),
     "more ranks than patches": (
         {"--ranks": "2"}, r"2 ranks for a batch of 1.*--ranks 1, or .*larger --batch"),
@@ -274,7 +280,7 @@ def test_a_value_of_the_wrong_type_is_one_line_that_names_the_setting(value, tmp
             recipe_from_toml(f"[{table}]\n{name} = {value}", where="config 'x.toml'")
         said = str(caught.value)
         assert said.startswith("config 'x.toml': ")
-        assert name in said or (name == "augment" and "augmentation" in said), said
+        assert name in said, said
         assert "\n" not in said
     for name in ("class_names", "attribution", "network", "training", "labels"):
         if (name, value) in (("attribution", '"a word"'), ("class_names", '["a", "b"]')):

@@ -496,36 +496,38 @@ def test_a_flat_patch_stays_flat_and_finite() -> None:
 
 def test_a_config_survives_its_dictionary() -> None:
     config = AugmentConfig(elastic_sigma=4, rotation="quarter", isotropic=True)
-    assert AugmentConfig.from_dict(config.to_dict()) == config
-    assert AugmentConfig.from_dict({}) == AugmentConfig()
-    assert config.to_dict() == AugmentConfig.from_dict({**config.to_dict()}).to_dict()
+    assert AugmentConfig(**config.to_dict()) == config
+    assert AugmentConfig() == AugmentConfig()
+    assert config.to_dict() == AugmentConfig(**config.to_dict()).to_dict()
     assert type(config.to_dict()["elastic_sigma"]) is float  # as a digest must not tell 4 from 4.0
 
 
 @pytest.mark.parametrize(
     ("record", "says"),
     [
-        ({"elastic": 3}, "unknown in an augmentation's config: ['elastic']; known are"),
-        ({"elastic_sigma": -1}, "elastic_sigma is -1: give 0 or more"),
-        ({"noise": float("nan")}, "noise is nan: give 0 or more"),
-        ({"shift": True}, "shift is True: give 0 or more"),
-        ({"gamma": "0.1"}, "gamma is '0.1': give 0 or more"),
-        ({"contrast": 1}, "contrast is 1: give 0 or more, less than 1"),
-        ({"elastic_sigma": 1e9}, "elastic_sigma is 1000000000.0: give 0 or more, less than 1000"),
-        ({"brightness": 1e39}, "brightness is 1e+39: give 0 or more, less than 1000"),
-        ({"noise": 1e300}, "noise is 1e+300: give 0 or more, less than 1000"),
-        ({"gamma": 300.0}, "gamma is 300.0: give 0 or more, less than 10"),
-        ({"elastic_knots": 1}, "elastic_knots is 1: give a whole number, 2 to 64"),
-        ({"elastic_knots": 10**6}, "elastic_knots is 1000000: give a whole number, 2 to 64"),
-        ({"rotation": "any"}, "rotation is 'any': give one of none, quarter, free"),
-        ({"mirror": 1}, "mirror is 1: give true or false"),
+        ({"elastic": 3}, "training.augment.elastic: unknown setting; did you mean elastic_"),
+        ({"elastic_sigma": -1}, "training.augment.elastic_sigma (-1): expected 0 or more"),
+        ({"noise": float("nan")}, "noise (nan): expected a finite number"),
+        ({"shift": True}, "shift (True): expected a number"),
+        ({"gamma": "0.1"}, "gamma ('0.1'): expected a number"),
+        ({"contrast": 1}, "contrast (1): expected less than 1"),
+        ({"elastic_sigma": 1e9}, "elastic_sigma (1000000000.0): expected less than 1000"),
+        ({"brightness": 1e39}, "brightness (1e+39): expected less than 1000"),
+        ({"noise": 1e300}, "noise (1e+300): expected less than 1000"),
+        ({"gamma": 300.0}, "gamma (300.0): expected less than 10"),
+        ({"elastic_knots": 1}, "elastic_knots (1): expected 2 or more"),
+        ({"elastic_knots": 10**6}, "elastic_knots (1000000): expected 64 or less"),
+        ({"elastic_knots": 3.0}, "elastic_knots (3.0): expected an integer"),
+        ({"elastic_knots": True}, "elastic_knots (True): expected an integer"),
+        ({"rotation": "any"}, "rotation ('any'): expected 'none', 'quarter' or 'free'"),
+        ({"mirror": 1}, "mirror (1): expected true or false"),
     ],
 )
 def test_a_config_that_cannot_be_is_refused_in_one_line(
     record: dict[str, object], says: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        AugmentConfig.from_dict(record)
+        AugmentConfig(**record)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
