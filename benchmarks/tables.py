@@ -1,4 +1,4 @@
-"""Write the results of the benchmarks into the tables of docs/performance.md.
+"""Write the results of the benchmarks into the tables of docs/performance*.md.
 
 python -m benchmarks.tables
 
@@ -17,7 +17,7 @@ from typing import Any
 from .pipeline import CASES
 from .plots import DOCS, found
 
-PAGE = DOCS / "performance.md"
+PAGES = (DOCS / "performance.md", DOCS / "performance-details.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 SIZES = {2: (572, 956), 3: (132, 172)}
 """Inputs of the network alone that are in the table."""
@@ -236,4 +236,5 @@ def _scaled(run: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text()))
+    for page in PAGES:
+        page.write_text(written(page.read_text()))

@@ -23,6 +23,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
+from prefect.testing.utilities import prefect_test_harness
 
 from deploy.preflight.findings import Finding
 from flows.cli.main import main
@@ -168,6 +169,13 @@ def on_a_terminal():
         return shown.decode()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Run a Prefect server for the flows that are called in this process; one for all modules."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,8 @@ def place(tmp_path_factory, textured):
         gone.close()
         (folder / "dead.json").write_text(json.dumps({"address": address, "workers": {}}))
         (folder / "empty.json").write_text("{}")
-        write(folder / "silent.toml", f'kind = "tcp://127.0.0.1:{silent.getsockname()[1]}"')
+        silent_address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        write(folder / "silent.toml", f'kind = "{silent_address}"\ntimeout_s = 2')
         write(folder / "gone.toml", f'kind = "{address}"\ntimeout_s = 1')
         write(folder / "short.toml", SLURM + 'walltime = "60 s"\ndrain_s = 40')
         write(folder / "minutes.toml", SLURM + 'walltime = "10 seconds"')
@@ -64,7 +65,7 @@ ROWS = {
     "no scheduler file": ("empty.json", r"is no scheduler file: it states no address"),
     "a dead scheduler's file": ("dead.json", r"no Dask scheduler answered at tcp://127.*running"),
     "an address that refuses": ("gone.toml", r"answered at tcp://127.* within 1 s.*is it running"),
-    "an address that is silent": ("silent.toml", r"answered at tcp://127.* within 10 s"),
+    "an address that is silent": ("silent.toml", r"answered at tcp://127.* within 2 s"),
     "a walltime shorter than its drain": (
         "short.toml", r"walltime 00:01:00 leaves no time for a block: .* longer walltime",
     ),

@@ -1,4 +1,4 @@
-"""The flow `evaluate-volume` on a real Prefect server of its own: same figures, an artifact."""
+"""The flow `evaluate-volume` on a real Prefect server: same figures, an artifact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import yaml
 import zarr
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 
 from flows.evaluate_volume import evaluate_volume
@@ -22,12 +21,6 @@ from pipeline import EvaluateRequest
 from pipeline import evaluate_volume as evaluate_by_python
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="module")

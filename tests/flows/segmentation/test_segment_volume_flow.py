@@ -1,4 +1,4 @@
-"""The flow `segment-volume` on a real Prefect server of its own: same voxels, honest states."""
+"""The flow `segment-volume` on a real Prefect server: same voxels, honest states."""
 
 import base64
 import io
@@ -19,7 +19,6 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 
 from flows.options.segment import ClusterOptions, SegmentOptions
@@ -33,12 +32,6 @@ from pipeline.segmentation.request import SegmentRequest
 from unet import UNetPredictor
 
 BLOCK = (8, 16, 16)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The flow `train-unet` on a real Prefect server of its own: live figures, honest states."""
+"""The flow `train-unet` on a real Prefect server: live figures, honest states."""
 
 import base64
 import io
@@ -18,7 +18,6 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 
 from flows.options.segment import ClusterOptions
@@ -49,12 +48,6 @@ checkpoint_every = 3
 [training.augment]
 elastic_sigma = 1.0
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="module")

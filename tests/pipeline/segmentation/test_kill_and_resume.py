@@ -15,6 +15,9 @@ import psutil
 import pytest
 import zarr
 
+from pipeline import segment_volume
+from unet import UNetPredictor
+
 SHAPE, BLOCK = (8, 48, 300), (4, 16, 16)
 GRID = (2, 3, 19)
 BLOCKS = 2 * 3 * 19
@@ -23,10 +26,15 @@ ENOUGH = 12
 
 
 @pytest.fixture(scope="module")
-def command(weights, textured, tmp_path_factory):
+def source(textured, tmp_path_factory):
+    path = tmp_path_factory.mktemp("killed") / "in.zarr"
+    zarr.create_array(path, data=textured(SHAPE), chunks=(8, 16, 64))
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(weights, source):
     """Return a function from an output to the shell command that makes it."""
-    source = tmp_path_factory.mktemp("killed") / "in.zarr"
-    zarr.create_array(source, data=textured(SHAPE), chunks=(8, 16, 64))
 
     def make(out, *more):
         return [
@@ -40,11 +48,14 @@ def command(weights, textured, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(command, tmp_path_factory):
-    """Return every stored array, byte by byte, of a run that nobody disturbed."""
+def undisturbed(weights, source, one_worker, tmp_path_factory):
+    """Return every stored array, byte by byte, of an undisturbed run on another cluster."""
     out = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
-    finished = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
-    assert finished.returncode == 0, finished.stderr
+    predictor = UNetPredictor(weights("3d"), precision="fp32")
+    segment_volume(
+        str(source), str(out), predictor, client=one_worker, block=BLOCK,
+        outputs=("classes", "scores"), scores_dtype="float32",
+    )  # fmt: skip
     files = stored_bytes(out)
     assert {"0/zarr.json", "1/zarr.json", "labels/classes/1/zarr.json"} <= set(files)
     return files
