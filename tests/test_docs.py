@@ -1,0 +1,29 @@
+"""What the documents name exists: files, folders, tests and links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+IN_PROJECT = re.compile(r"`((?:pipeline|unet|deploy|flows|tests|benchmarks|docs)/[\w./-]+)`")
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+TEST = re.compile(r"`(test_\w+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_and_link_in_a_document_exists(page):
+    text = page.read_text()
+    named = [ROOT / path for path in IN_PROJECT.findall(text)]
+    linked = [page.parent / path for path in LINK.findall(text)]
+    assert [str(path) for path in (*named, *linked) if not path.exists()] == []
+
+
+def test_every_test_in_the_laws_exists():
+    laws = (ROOT / "docs/laws.md").read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = [name for name in TEST.findall(laws) if f"def {name}(" not in tests]
+    assert missing == []
