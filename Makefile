@@ -1,44 +1,45 @@
-# `make demo` and `make test` do all the set-up themselves: a virtual environment in .venv.
+# Every target first installs what it needs into the virtual environment .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Plain `torch` would take the newest CUDA build; where a machine keeps a CPU wheel it is this one.
+# Plain `torch` would install the newest CUDA build; this version has a CPU wheel.
 TORCH ?= torch==2.13.0
 PYTEST_OPTIONS ?=
+STATIC_TESTS := tests/test_architecture.py tests/test_docs.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format help clean
 
-help:  ## what there is to make
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.installed  ## segment a volume that the demo makes itself, and score it
+demo: $(VENV)/.installed  ## make a small volume, segment it and score the result
 	$(BIN)/overtile demo
 
-test: $(VENV)/.installed-dev  ## the tests, under 15 minutes on two cores
+test: $(VENV)/.installed-dev  ## the tests, at most 12 minutes on two cores
 	$(BIN)/python -m pytest -m "not gpu and not slow and not slurm"
 
-test-slow: $(VENV)/.installed-dev  ## the tests that take longer
+test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not slurm"
 
 test-gpu: $(VENV)/.installed-dev  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-node Slurm, installed where that may be
+test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-node Slurm, which is installed if possible
 	$(BIN)/python -m pytest -m "slurm and not slow" $(PYTEST_OPTIONS)
 
-test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## those of them that take longer
+test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## the slow tests on Slurm
 	$(BIN)/python -m pytest -m "slurm and slow"
 
-bench: $(VENV)/.installed-bench  ## the benchmarks once, short, into bench-results/
+bench: $(VENV)/.installed-bench  ## short benchmarks, into bench-results/
 	set -e; export BENCH_RESULTS=bench-results; \
 	for one in limit "network --cases '2-D base 64 572,2-D base 32 572,3-D base 32 132'" \
 	  "zarr_read --rounds 9" "scale --blocks 10000" workers "training --steps 10" "tile_choice --tries 3 --memories 256,512" \
 	  "pipeline --cases '2-D base 32'" "peers --cases '2-D base 32'"; do \
 	  echo "== $$one"; eval "$(BIN)/python -m benchmarks.$$one"; done
 
-bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performance.md: hours
+bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performance.md (hours)
 	$(BIN)/python -m benchmarks.limit
 	$(BIN)/python -m benchmarks.zarr_read
 	$(BIN)/python -m benchmarks.scale
@@ -54,16 +55,17 @@ bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performan
 	$(BIN)/python -m benchmarks.plots
 	$(BIN)/python -m benchmarks.tables
 
-check: $(VENV)/.installed-dev  ## lint, format and types
+check: $(VENV)/.installed-dev  ## lint, format, types, import layers, sizes and wording
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q $(STATIC_TESTS)
 
 format: $(VENV)/.installed-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove the virtual environment and what the demo made
+clean:  ## remove the virtual environment and the demo's output
 	rm -rf $(VENV) overtile-demo
 
 $(BIN)/python:
@@ -83,10 +85,10 @@ $(VENV)/.slurm: | $(BIN)/python
 	for tool in sbatch slurmctld slurmd munged; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
-	  echo "no Slurm here ($$missing ): on Debian or Ubuntu, as root, apt-get install slurm-wlm munge; its tests are skipped" >&2; \
+	  echo "Slurm not found ($$missing ); its tests are skipped. On Debian or Ubuntu, as root: apt-get install slurm-wlm munge" >&2; \
 	elif ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; }; then \
-	  echo "apt-get could not install slurm-wlm and munge (see above): the tests of Slurm are skipped" >&2; fi
+	  echo "apt-get could not install slurm-wlm and munge (see above); the tests on Slurm are skipped" >&2; fi
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PIP) install --editable '.[bench]'
