@@ -1,4 +1,4 @@
-"""Prefect as `overtile prefect up` brings it up, in an empty home: one per test module."""
+"""Fixtures of the flows: the shell, a terminal, and Prefect as `overtile prefect up` starts it."""
 
 from __future__ import annotations
 
@@ -196,10 +196,9 @@ def new_front():
     return Front
 
 
-@pytest.fixture(scope="module")
-def front(tmp_path_factory):
-    """Bring Prefect up in an empty home; end all of it afterwards."""
-    front = Front(tmp_path_factory.mktemp("home"))
+def brought_up(home):
+    """Bring Prefect up in an empty home, yield its front, and end all of it."""
+    front = Front(home)
     try:
         code, front.told = front.overtile("prefect", "up")
         assert code == 0, front.told
@@ -207,6 +206,18 @@ def front(tmp_path_factory):
     finally:
         code, printed = front.overtile("prefect", "down", "--cancel")
     assert code == 0, printed
+
+
+@pytest.fixture(scope="session")
+def shared_front(tmp_path_factory):
+    """Return a front for all tests that change nothing but their own flow runs."""
+    yield from brought_up(tmp_path_factory.mktemp("shared-home"))
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    """Return a front for the tests of one module."""
+    yield from brought_up(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

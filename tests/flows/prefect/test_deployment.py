@@ -1,4 +1,8 @@
-"""The deployment `segment-volume/local` as docs/prefect.md has it: real server and runs."""
+"""The deployment `segment-volume/local` as docs/prefect.md has it: real server and runs.
+
+The slow tests start server and worker by the page's commands, the others by `overtile prefect up`,
+which runs the same commands (test_up.py).
+"""
 
 import json
 import os
@@ -77,14 +81,18 @@ class Door:
     def client(self):
         return SyncPrefectClient(self.api)
 
-    def run(self, *, watch=True, command=RUN, **parameters):
-        """Ask for a flow run; return (exit code, what was printed, the flow run's id)."""
-        given = [f"{name}={as_text(value)}" for name, value in parameters.items()]
-        pairs = [word for text in given for word in ("-p", text)]
-        # From another folder: what is relative in a parameter starts at the project's all the same.
-        code, printed = self.prefect(command, *(["--watch"] * watch), *pairs, cwd=self.home)
-        found = re.search(r"UUID: (\S+)", printed)
-        return code, printed, found and found[1]
+    def run(self, **parameters):
+        return run(self, **parameters)
+
+
+def run(prefect, *, watch=True, command=RUN, **parameters):
+    """Start a flow run; return (exit code, what was printed, the flow run's id)."""
+    given = [f"{name}={as_text(value)}" for name, value in parameters.items()]
+    pairs = [word for text in given for word in ("-p", text)]
+    # From another folder: relative paths in parameters are relative to the project's folder.
+    code, printed = prefect.prefect(command, *(["--watch"] * watch), *pairs, cwd=prefect.home)
+    found = re.search(r"UUID: (\S+)", printed)
+    return code, printed, found and found[1]
 
 
 def as_text(value):
@@ -154,10 +162,14 @@ def test_the_recipe_is_the_one_in_the_docs():
         assert f"    {command}" in page
 
 
-def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(door, stored, tmp_path):
+def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(
+    shared_front, stored, tmp_path
+):
     output = tmp_path / "out.zarr"
-    code, printed, _ = door.run(
-        input=os.path.relpath(stored, ROOT), output=os.path.relpath(output, ROOT), weights="demo",
+    project = shared_front.project
+    code, printed, _ = run(
+        shared_front, input=os.path.relpath(stored, project),
+        output=os.path.relpath(output, project), weights="demo",
         options={"outputs": ["classes", "scores"], "block": [8, 32, 64]}, cluster={"workers": 1},
     )  # fmt: skip
     assert code == 0, printed
@@ -165,14 +177,14 @@ def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(door, sto
     assert zarr.open_array(output / "0", mode="r").shape == (2, 24, 32, 200)
 
 
-def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(door, tmp_path):
+def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(shared_front, tmp_path):
     output = tmp_path / "out.zarr"
-    code, printed, flow_run = door.run(
-        input=str(tmp_path / "nothing.zarr"), output=str(output), weights="demo"
+    code, printed, flow_run = run(
+        shared_front, input=str(tmp_path / "nothing.zarr"), output=str(output), weights="demo"
     )
     assert code == 1, printed
     assert not output.exists()
-    with door.client() as client:
+    with shared_front.client() as client:
         state = client.read_flow_run(flow_run).state
     assert state.is_failed()
     assert state.message.endswith(f"VolumeError: {tmp_path}/nothing.zarr does not exist")
@@ -187,19 +199,21 @@ def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(door, tmp_path):
     ],
     ids=["choice", "two sizes", "name"],
 )
-def test_wrong_parameters_are_refused_before_anything_is_scheduled(door, wrong, named, tmp_path):
-    with door.client() as client:
+def test_wrong_parameters_are_refused_before_anything_is_scheduled(
+    shared_front, wrong, named, tmp_path
+):
+    with shared_front.client() as client:
         before = len(client.read_flow_runs())
         right = {"input": "in.zarr", "output": str(tmp_path / "out.zarr"), "weights": "demo"}
-        code, printed, flow_run = door.run(**{**right, **wrong}, watch=False)
+        code, printed, flow_run = run(shared_front, **{**right, **wrong}, watch=False)
         assert code == 1
         assert re.search(named, printed), printed
         assert flow_run is None
         assert len(client.read_flow_runs()) == before
 
 
-def test_the_deployment_holds_the_form_and_the_server_is_on_loopback_in_its_home(door):
-    with door.client() as client:
+def test_the_deployment_holds_the_form_and_the_server_is_on_loopback_in_its_home(shared_front):
+    with shared_front.client() as client:
         deployment = client.read_deployment_by_name("segment-volume/local")
     schema = deployment.parameter_openapi_schema
     assert schema["required"] == ["input", "output", "weights"]
@@ -207,11 +221,12 @@ def test_the_deployment_holds_the_form_and_the_server_is_on_loopback_in_its_home
     assert options["engine"]["enum"] == ["store", "map_overlap"]
     assert deployment.enforce_parameter_schema
     assert deployment.work_pool_name == "overtile"
-    assert (door.home / ".prefect/prefect.db").is_file()
+    assert (shared_front.home / ".prefect/prefect.db").is_file()
+    port = int(re.search(r":(\d+)/", shared_front.api)[1])
     listening = {
         connection.laddr
         for connection in psutil.net_connections("tcp")
-        if connection.status == "LISTEN" and connection.laddr.port == door.port
+        if connection.status == "LISTEN" and connection.laddr.port == port
     }
     assert {address.ip for address in listening} == {"127.0.0.1"}
 

@@ -23,13 +23,13 @@ def commands(told):
     return [shlex.split(line)[1:] for line in told.splitlines() if line.startswith("  $ ")]
 
 
-def test_up_makes_everything_in_order_and_prints_the_plain_command_of_each_step(front):
-    assert [words[1:3] for words in commands(front.told)] == [
+def test_up_makes_everything_in_order_and_prints_the_plain_command_of_each_step(shared_front):
+    assert [words[1:3] for words in commands(shared_front.told)] == [
         ["server", "start"], ["work-pool", "create"], ["--no-prompt", "deploy"],
         *[["work-queue", "set-concurrency-limit"]] * 3,
         ["automation", "create"], ["worker", "start"],
     ]  # fmt: skip
-    with front.client() as client:
+    with shared_front.client() as client:
         assert client.read_work_pool("overtile").type == "process"
         queues = client.read_work_queues(work_pool_name="overtile")
         assert LIMITS.items() <= {queue.name: queue.concurrency_limit for queue in queues}.items()
@@ -40,15 +40,17 @@ def test_up_makes_everything_in_order_and_prints_the_plain_command_of_each_step(
                 assert deployment.work_queue_name == cluster
                 assert deployment.tags == ["overtile", cluster]
                 assert deployment.description.count(".") == 1
-                assert deployment.pull_steps[0].popitem()[1]["directory"] == str(front.project)
+                assert deployment.pull_steps[0].popitem()[1]["directory"] == str(
+                    shared_front.project
+                )
         assert client.read_deployment_by_name("evaluate-volume/local")
         (automation,) = client.read_automations_by_name("overtile-lost-runs")
         assert automation.enabled
 
 
-def test_the_docs_list_the_commands_that_up_prints(front):
+def test_the_docs_list_the_commands_that_up_prints(shared_front):
     docs = (ROOT / "docs/prefect.md").read_text()
-    for words in commands(front.told):
+    for words in commands(shared_front.told):
         typed = shlex.join(["prefect", *words[1:]]).partition(" --host")[0]
         assert f"\n    {typed.replace(f'{ROOT}/', '')}" in docs
 
@@ -82,19 +84,19 @@ def test_up_again_starts_nothing_twice_and_keeps_what_a_person_has_changed(front
         assert len(client.read_automations()) == 1
 
 
-def test_status_tells_what_runs(front):
-    code, printed = front.overtile("prefect", "status")
+def test_status_tells_what_runs(shared_front):
+    code, printed = shared_front.overtile("prefect", "status")
     assert code == 0
-    assert f"server: {front.api}, Prefect" in printed
-    assert f"worker: started in {front.project}" in printed
+    assert f"server: {shared_front.api}, Prefect" in printed
+    assert f"worker: started in {shared_front.project}" in printed
     for each in DEPLOYED:
         assert (
             f"{each['entrypoint'].rpartition('.')[2].replace('_', '-')}/{each['name']}" in printed
         )
 
 
-def test_the_server_listens_on_loopback_only(front):
-    port = int(re.search(r":(\d+)/", front.api)[1])
+def test_the_server_listens_on_loopback_only(shared_front):
+    port = int(re.search(r":(\d+)/", shared_front.api)[1])
     listening = {
         connection.laddr.ip
         for connection in psutil.net_connections("tcp")
@@ -118,21 +120,21 @@ def parameters():
     return {"input": "in.zarr", "output": "out.zarr", "weights": "demo"}
 
 
-def test_a_bare_name_is_the_deployment_that_prefect_toml_names(front, parameters):
-    flow_run = front.run("segment-volume", *LATER, **parameters)
-    assert deployment_of(front, flow_run) == "segment-volume/local"
-    settings = front.project / "prefect.toml"
+def test_a_bare_name_is_the_deployment_that_prefect_toml_names(shared_front, parameters):
+    flow_run = shared_front.run("segment-volume", *LATER, **parameters)
+    assert deployment_of(shared_front, flow_run) == "segment-volume/local"
+    settings = shared_front.project / "prefect.toml"
     shipped = settings.read_text()
     settings.write_text(shipped.replace("segment-volume/local", "segment-volume/slurm"))
     try:
-        flow_run = front.run("segment-volume", *LATER, **parameters)
+        flow_run = shared_front.run("segment-volume", *LATER, **parameters)
     finally:
         settings.write_text(shipped)
-    assert deployment_of(front, flow_run) == "segment-volume/slurm"
+    assert deployment_of(shared_front, flow_run) == "segment-volume/slurm"
 
 
-def test_a_bare_name_that_nothing_names_says_what_to_do(front):
-    code, printed = front.prefect("prefect deployment run segment-volumes")
+def test_a_bare_name_that_nothing_names_says_what_to_do(shared_front):
+    code, printed = shared_front.prefect("prefect deployment run segment-volumes")
     assert code == 1
     assert "prefect.toml in this folder knows: only segment-volume, train-unet" in printed
     assert "say FLOW/DEPLOYMENT, like segment-volume/local" in printed
@@ -167,17 +169,19 @@ sys.meta_path.insert(0, Finder)
 
 
 def test_with_another_prefect_the_plugin_steps_aside_and_the_full_name_works(
-    front, parameters, tmp_path
+    shared_front, parameters, tmp_path
 ):
     (tmp_path / "sitecustomize.py").write_text(OTHER_PREFECT)
     pairs = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
     other = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    code, printed = front.prefect(
+    code, printed = shared_front.prefect(
         "prefect deployment run segment-volume/local", *LATER, *pairs, **other
     )
     assert code == 0, printed
     assert "takes no bare names from overtile: say FLOW/DEPLOYMENT" in printed
-    code, printed = front.prefect("prefect deployment run segment-volume", *LATER, *pairs, **other)
+    code, printed = shared_front.prefect(
+        "prefect deployment run segment-volume", *LATER, *pairs, **other
+    )
     assert code == 1
     assert "Invalid deployment name format: segment-volume" in printed
 
