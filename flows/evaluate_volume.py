@@ -12,8 +12,8 @@ from deploy import open_cluster
 from pipeline.evaluation.plan import plan_evaluation
 from pipeline.evaluation.run import evaluate
 
+from .options.cluster import ClusterOptions
 from .options.evaluate import EvaluateOptions
-from .options.segment import ClusterOptions
 from .prefect.artifacts import link_dashboard
 from .preflight.checks import check_before_start
 from .text.json_file import check_json_place, write_json
@@ -31,10 +31,10 @@ def evaluate_volume(
     """Score a prediction against the truth.
 
     Args:
-        prediction: An output of overtile, or a Zarr array of classes, ids or scores: a path, s3://…
+        prediction: Output of overtile, or a Zarr array of classes, ids or scores: a path, s3://…
             or https://…
-        truth: Zarr array of classes or object ids, of the same shape
-        options: What is compared, and how
+        truth: Classes or object ids of the same shape, a Zarr array
+        options: How to compare
         cluster: Where the Dask workers are
         json_file: File for every figure and setting, as JSON; relative paths start at the
             project's folder

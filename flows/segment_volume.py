@@ -18,7 +18,8 @@ from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.run import REGIONS_AT_A_TIME, SegmentRun
 from pipeline.segmentation.run_report import keep_report, run_report
 
-from .options.segment import ClusterOptions, SegmentOptions
+from .options.cluster import ClusterOptions
+from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, progress_shown, show_report
 from .preflight.checks import check_before_start
 
@@ -60,8 +61,8 @@ def segment_volume(
     Args:
         input: OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…
             (relative paths start at the project's folder)
-        output: OME-Zarr to be made; if it is there from the same job, the run resumes
-        weights: A weights file or URI, or the name of bundled weights (demo, fib25-boundary)
+        output: OME-Zarr to create; an existing output of the same job is resumed
+        weights: Weights file or URI, or the name of bundled weights (demo, fib25-boundary)
         options: How to segment
         cluster: Where the Dask workers are
     """

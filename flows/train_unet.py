@@ -8,7 +8,7 @@ from prefect import flow, get_run_logger
 
 from deploy import open_cluster
 
-from .options.segment import ClusterOptions
+from .options.cluster import ClusterOptions
 from .options.train import LabelledVolume, TrainOptions, training_cluster
 from .prefect.artifacts import link_dashboard
 from .prefect.training_artifacts import training_in_prefect
@@ -34,8 +34,9 @@ def train_unet(
     the project's folder on the Prefect worker's machine, wherever the run was asked for.
 
     Args:
-        volumes: What is learnt from
-        out: Weights file to be made; checkpoints, log and pictures go beside it
+        volumes: Training volumes with their labels
+        out: Weights file to create; checkpoints, log and pictures go beside it, into
+            WEIGHTS-without-suffix.training
         options: How to train
         cluster: Where the Dask workers are
     """

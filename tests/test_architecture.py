@@ -62,7 +62,8 @@ LAYERS = {
 """Rooms (or modules at the top of a package), from below: each may import rooms of lower layers."""
 
 PURE = (
-    "pipeline.base.errors", "pipeline.base.geometry", "pipeline.base.text",
+    "pipeline.base.choices", "pipeline.base.errors", "pipeline.base.geometry",
+    "pipeline.base.text",
     "pipeline.planning.blocks", "pipeline.planning.budget",
     "unet.network.axis", "unet.network.config", "unet.network.cost",
     "deploy.batch_jobs.pool_policy", "deploy.batch_jobs.quoting",

@@ -1,36 +1,93 @@
-"""What the shell's commands have in common: how options are read and checked."""
+"""From declared options to argparse, and from what argparse read back to the models."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from pipeline.base.errors import PlanError
 
+from ..options.declared import Option, Spelling, options_of
 
-def number_or_name(text: str) -> int | str:
-    """Return a number where the text is one, else the name."""
-    return int(text) if text.lstrip("-").isdigit() else text
-
-
-def slices(text: str) -> tuple[int, int]:
-    """Return the two ends of ``A:B``."""
-    first, _, last = text.partition(":")
-    try:
-        return int(first), int(last)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: say slices as A:B, like 20:24") from None
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-def checked(model: Any, **values: Any) -> Any:
-    """Return a pydantic model of these values, or raise PlanError with its first complaint."""
-    from pydantic import ValidationError
+def add_options(
+    parser: argparse.ArgumentParser,
+    *models: type[BaseModel],
+    without: Collection[str] = (),
+    all_optional: bool = False,
+) -> None:
+    """Add the options of some models to a parser, except some fields."""
+    groups: dict[str | None, argparse._ActionsContainer] = {None: parser}
+    for model in models:
+        for option in options_of(model, without=without):
+            if option.group not in groups:
+                groups[option.group] = parser.add_argument_group(option.group)
+            groups[option.group].add_argument(
+                option.name, **_behaviour(option, is_optional=all_optional)
+            )
 
+
+def read_options(model: type[_Model], options: argparse.Namespace, **others: Any) -> _Model:
+    """Return a model of the options that were parsed, and of other values. Raises PlanError."""
+    fields = [option.field for option in options_of(model)]
+    given = {name: getattr(options, name) for name in fields if hasattr(options, name)}
+    return checked(model, **given, **others)
+
+
+def checked(model: type[_Model], **values: Any) -> _Model:
+    """Return a model of these values. Raises PlanError for the first wrong one."""
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise PlanError(
-            f"--{option} {first['input']!r}: {first['msg'].lower().replace('input', 'it')}"
-        ) from error
+        names = {option.field: option.name for option in options_of(model)}
+        name = names.get(str(first["loc"][0]), first["loc"][0])
+        expected = first["msg"].removeprefix("Input should be ")
+        raise PlanError(f"{name} {first['input']!r}: expected a value {expected}") from error
+
+
+def help_text(option: Option) -> str:
+    """Return description, example and default in one line."""
+    text, _, default = option.description.removesuffix(")").partition(" (default: ")
+    if text[1:2].islower():  # not OME-Zarr
+        text = text[0].lower() + text[1:]
+    if option.default is not None and option.default is not False:
+        default = option.spelling.write(option.default)
+    notes = [f"default: {default}"] if default else []
+    if option.example is not None and not option.required:
+        notes.insert(0, f"e.g. {option.spelling.write(option.example)}")
+    return (f"{text} ({'; '.join(notes)})" if notes else text).replace("%", "%%")
+
+
+def _behaviour(option: Option, *, is_optional: bool) -> dict[str, Any]:
+    """Return what argparse does with an option."""
+    more: dict[str, Any] = {"help": help_text(option)}
+    if option.positional:
+        more |= {"metavar": option.metavar} | ({"nargs": "?"} if is_optional else {})
+        return more
+    more |= {"dest": option.field, "required": option.required and not is_optional}
+    if option.type is bool:
+        return more | {"action": "store_true"}
+    more["default"] = option.default
+    if option.choices:
+        return more | {"choices": option.choices}
+    return more | {"type": parser_of(option.spelling), "metavar": option.metavar}
+
+
+def parser_of(spelling: Spelling) -> Callable[[str], Any]:
+    """Return the function that argparse calls with a value."""
+    if spelling.parse in (int, float, str):
+        return spelling.parse  # argparse itself states what it expected
+
+    def parse(text: str) -> Any:
+        try:
+            return spelling.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+    return parse

@@ -10,35 +10,43 @@ from typing import TYPE_CHECKING
 from pipeline.base.text import counted
 
 from ..text.terminal import say
+from .parser import Parser
 
 if TYPE_CHECKING:
     from deploy.named_clusters.status import ClusterLook
 
 _ABOUT = "Runs find it by its name: overtile segment … --cluster NAME. Several may share it."
 
+EXAMPLE = "overtile cluster start hpc"
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile cluster``."""
-    commands = parser.add_subparsers(required=True, metavar="start|status|stop", dest="what")
+    commands = parser.add_subparsers(required=True, metavar="start|status|stop", dest="action")
     start = commands.add_parser(
         "start", help="start scheduler and workers in the background", description=_ABOUT
     )
-    start.add_argument("name", metavar="NAME", help="what runs call it")
+    start.example = EXAMPLE
+    start.add_argument("name", metavar="NAME", help="name of the cluster, for runs")
     start.add_argument(
         "--cluster", metavar="PROFILE|FILE.toml|KIND",
-        help="what it is: a profile, a TOML file, or local, cuda, slurm, lsf, pbs, sge "
-        "(default: the profile or kind of its name)",
+        help="kind of cluster: a profile, a TOML file, or local, cuda, slurm, lsf, pbs, sge "
+        "(default: the profile or kind with its name)",
     )  # fmt: skip
-    status = commands.add_parser("status", help="tell its workers and what they do")
-    status.add_argument("name", metavar="NAME", nargs="?", help="by default all that were started")
-    status.add_argument("--json", action="store_true", help="print it as JSON")
-    stop = commands.add_parser("stop", help="end what start started, and nothing else")
-    stop.add_argument("name", metavar="NAME")
+    status = commands.add_parser("status", help="show workers and their tasks")
+    status.example = "overtile cluster status hpc"
+    status.add_argument(
+        "name", metavar="NAME", nargs="?", help="one cluster (default: all started clusters)"
+    )
+    status.add_argument("--json", action="store_true", help="print the status as JSON")
+    stop = commands.add_parser("stop", help="stop what start started, and nothing else")
+    stop.example = "overtile cluster stop hpc"
+    stop.add_argument("name", metavar="NAME", help="name of a started cluster")
 
 
 def run(options: argparse.Namespace) -> None:
     """Start, look at or stop a cluster."""
-    {"start": _start, "status": _status, "stop": _stop}[options.what](options)
+    {"start": _start, "status": _status, "stop": _stop}[options.action](options)
 
 
 def _start(options: argparse.Namespace) -> None:

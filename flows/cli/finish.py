@@ -1,4 +1,4 @@
-"""``overtile finish``: ends an output that runs of ``overtile segment --shard i/N`` made."""
+"""``overtile finish``: completes an output that runs of ``overtile segment --shard i/N`` made."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..options.cluster import ClusterOptions
+from ..options.segment import SegmentFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
-from . import segment as cli_segment
+from .arguments import add_options, read_options
 
 if TYPE_CHECKING:
     from pipeline.ledger.ledger import ShareState
 
-COMMANDS_TOLD = 3
+EXAMPLE = "overtile finish raw.zarr segmented.zarr --weights demo"
+MOST_COMMANDS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``overtile finish``: those that the shares had."""
+    """Add the arguments of ``overtile finish``: those of segment that say which job it is."""
     parser.description = (
-        "End an output that runs of overtile segment --shard i/N made: look whether all of it is "
-        "there, build the pyramid, write the report. Takes the arguments that segment had; "
-        "--cluster says where the pyramid is computed."
+        "Complete an output that runs of overtile segment --shard i/N made: check that all blocks "
+        "are done, build the pyramid, write the report. Takes the arguments of segment; --cluster "
+        "sets where the pyramid is computed."
     )
-    cli_segment.add_job_arguments(parser)
+    add_options(
+        parser, SegmentFiles, SegmentOptions, ClusterOptions, without=("overwrite", "shard")
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Finish an output, or raise RunError where shares miss blocks."""
+    """Finish an output. Raises RunError where shares lack blocks."""
     with drain_on_signal() as drain:
         from pipeline.base.errors import RunError
         from pipeline.ledger.shares import incomplete_shares
@@ -35,8 +40,8 @@ def run(options: argparse.Namespace) -> None:
 
         from ..segmentation.run import run_finish
 
-        parameters = cli_segment.segment_options(options)
-        spec = cli_segment.cluster_spec(options)
+        parameters = read_options(SegmentOptions, options)
+        spec = read_options(ClusterOptions, options).spec()
         request = parameters.request(input=options.input, output=options.output)
         prepared = prepare(request, parameters.predictor(options.weights), finishing=True)
         if lacking := incomplete_shares(prepared.request.output):
@@ -45,17 +50,17 @@ def run(options: argparse.Namespace) -> None:
 
 
 def advice(lacking: Sequence[ShareState], *, arguments: Sequence[str]) -> str:
-    """Return, as one line, what is missing and which commands do it.
+    """Return, in one line, which blocks are missing and the commands that compute them.
 
-    arguments: what finish was given.
+    arguments: those that finish was given.
     """
     from pipeline.ledger.shares import told
 
     words = shlex.join(arguments)
     commands = [
         f"overtile segment {words} --shard {state.number}/{state.of}"
-        for state in lacking[:COMMANDS_TOLD]
+        for state in lacking[:MOST_COMMANDS]
     ]
     more = f" … and so on to --shard {lacking[-1].number}/{lacking[-1].of}"
-    rest = more if len(lacking) > COMMANDS_TOLD else ""
+    rest = more if len(lacking) > MOST_COMMANDS else ""
     return f"not finished: {told(lacking)}; run {'; '.join(commands)}{rest}; then finish again"

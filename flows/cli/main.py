@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import NoReturn
 
 from pipeline.base.errors import OvertileError, RunDrainedError, RunError
 
 from ..signals.drain import BEFORE_RUN, EXIT_DRAINED, asked_before_run
 from ..signals.interrupted import interrupted, stop
 from ..text.terminal import say
+from .parser import Parser
 
+EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights demo"
 COMMANDS = {
     "segment": "segment a volume: Zarr in, OME-Zarr out",
     "finish": "end an output that segment --shard made: its pyramid and report",
@@ -33,13 +33,13 @@ COMMANDS = {
     "prefect": "start, look at or stop Prefect with overtile's deployments",
     "demo": "segment a volume that it makes itself, and score it",
 }
-"""Each is a module ``flows.cli.NAME`` with ``add_arguments(parser)`` and ``run(options)``."""
+"""Each is a module ``flows.cli.NAME`` with ``add_arguments(parser)``, ``run(options)``, EXAMPLE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = _joined(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(given)
+    options = make_parser(name for name in COMMANDS if name in given).parse_args(given)
     options.given = given[1:]
     signal.signal(signal.SIGTERM, stop)
     try:
@@ -80,28 +80,27 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, as all of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"overtile: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def make_parser(commands: Iterable[str] = COMMANDS) -> Parser:
+    """Return the parser, with the arguments of these commands: to load all takes its time."""
+    parser = Parser(
         prog="overtile",
         description="Segment microscopy volumes that fit on no single machine. Tiled equals whole.",
         epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input; "
         "75 drained: SIGUSR1 lets segment and finish end early, blocks in flight done; start the "
-        "same command again to go on.",
+        "same command again to resume.",
     )
+    parser.example = EXAMPLE
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    wanted = set(commands)
     for name, about in COMMANDS.items():
-        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-        module = import_module(f"flows.cli.{name}")
-        module.add_arguments(sub)
-        sub.set_defaults(command=module.run)
+        description = f"{about[0].upper()}{about[1:]}."
+        sub = subparsers.add_parser(name, help=about, description=description)
+        if name in wanted:
+            module = import_module(f"flows.cli.{name}")
+            module.add_arguments(sub)
+            sub.example = module.EXAMPLE
+            sub.set_defaults(command=module.run)
     return parser
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 
-from . import segment as cli_segment
+from ..options.cluster import ClusterOptions
+from ..options.segment import SegmentFiles, SegmentOptions
+from .arguments import add_options, read_options
+
+EXAMPLE = "overtile plan raw.zarr segmented.zarr --weights demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile plan``: those of segment."""
-    cli_segment.add_arguments(parser)
+    add_options(parser, SegmentFiles, SegmentOptions, ClusterOptions)
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
@@ -20,16 +24,16 @@ def run(options: argparse.Namespace) -> None:
 
     from ..text.plan import plan_json, plan_text
 
-    parameters = cli_segment.segment_options(options, shard=options.shard)
-    cli_segment.cluster_spec(options)  # what segment would refuse
+    parameters = read_options(SegmentOptions, options)
+    read_options(ClusterOptions, options).spec()  # raises what segment would raise
     request = parameters.request(input=options.input, output=options.output)
     prepared = prepare(request, parameters.predictor(options.weights))
     if options.json:
-        told = plan_json(prepared)
+        plan = plan_json(prepared)
         if options.shard:
-            told["share"] = {"shard": options.shard, "blocks": prepared.blocks}
-        print(json.dumps(told, indent=2))
+            plan["share"] = {"shard": options.shard, "blocks": prepared.blocks}
+        print(json.dumps(plan, indent=2))
         return
     print(plan_text(prepared))
     if options.shard:
-        print(f"of it, shard {options.shard} does {prepared.blocks:,} blocks")
+        print(f"shard {options.shard} computes {prepared.blocks:,} of these blocks")

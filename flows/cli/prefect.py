@@ -5,27 +5,33 @@ from __future__ import annotations
 import argparse
 
 from ..text.terminal import say
+from .parser import Parser
+
+EXAMPLE = "overtile prefect up"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile prefect``."""
-    commands = parser.add_subparsers(required=True, metavar="up|status|down", dest="what")
-    commands.add_parser(
+    commands = parser.add_subparsers(required=True, metavar="up|status|down", dest="action")
+    up = commands.add_parser(
         "up",
         help="start server and worker, register deployments",
         description="Start what is missing, in the right order, and print the plain Prefect "
-        "command of each step. Flow runs start in this folder. Start it again at any time.",
+        "command of each step. Flow runs start in this folder. Safe to run again at any time.",
     )
-    commands.add_parser("status", help="tell what runs and what is registered")
-    down = commands.add_parser("down", help="end what up started, and nothing else")
+    up.example = EXAMPLE
+    status = commands.add_parser("status", help="show processes, deployments and flow runs")
+    status.example = "overtile prefect status"
+    down = commands.add_parser("down", help="stop what up started, and nothing else")
+    down.example = "overtile prefect down --cancel"
     down.add_argument(
-        "--cancel", action="store_true", help="cancel flow runs that are at work; they can resume"
+        "--cancel", action="store_true", help="cancel running flow runs; they can be resumed"
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Start, look at or stop."""
-    {"up": _up, "status": _status, "down": _down}[options.what](options)
+    {"up": _up, "status": _status, "down": _down}[options.action](options)
 
 
 def _up(options: argparse.Namespace) -> None:

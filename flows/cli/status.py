@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 8
 
+EXAMPLE = "overtile status segmented.zarr"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile status``."""

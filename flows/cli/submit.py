@@ -5,69 +5,68 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError, OvertileError
 
+from ..options.cluster import ClusterOptions
+from ..options.declared import valued, words_of
+from ..options.segment import SegmentFiles, SegmentOptions
 from ..text.terminal import say
-from . import segment as cli_segment
+from .arguments import add_options, read_options
+from .parser import Parser
 
 if TYPE_CHECKING:
     from deploy.batch_jobs.render_segment import Submission
 
-AT_WORK_S = 120.0
-"""An output that was written to since is taken for one that a run is at work on."""
+EXAMPLE = "overtile submit segment raw.zarr segmented.zarr --weights demo --cluster hpc"
+RECENT_S = 120.0
+"""An output that was written to this recently is taken for one that a run still writes."""
 _ABOUT = (
-    "Segment a volume in a Slurm job of its own: scheduler, workers and run in one allocation. "
-    "Before its walltime the job drains, requeues itself and goes on."
+    "Segment a volume in a separate Slurm job: scheduler, workers and run in one allocation. "
+    "Before its walltime the job drains, requeues itself and resumes."
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``overtile submit``: those of segment, and how it is submitted."""
+def add_arguments(parser: Parser) -> None:
+    """Add the arguments of ``overtile submit``: those of segment, and those of the submission."""
     commands = parser.add_subparsers(required=True, metavar="segment")
-    segment = commands.add_parser(
-        "segment", help="segment a volume", description=_ABOUT, conflict_handler="resolve"
-    )
-    cli_segment.add_arguments(segment)
-    segment.set_defaults(cluster="slurm", default_of=segment.get_default)
-    job = segment.add_argument_group("how it is submitted")
+    segment = commands.add_parser("segment", help="segment a volume", description=_ABOUT)
+    add_options(segment, SegmentFiles, SegmentOptions, ClusterOptions, without=("shard", "cluster"))
+    job = segment.add_argument_group("submission")
     job.add_argument(
-        "--cluster", default="slurm", metavar="PROFILE",
-        help="what a node brings: a profile or a FILE.toml of kind slurm (default: slurm)",
+        "--cluster", default="slurm", metavar="PROFILE|FILE.toml",
+        help="settings of the jobs, of kind slurm (default: slurm)",
     )  # fmt: skip
     job.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="nodes of the allocation (default: 1)"
     )
     job.add_argument(
-        "--shard", type=int, metavar="N",
-        help="N shares in a job array, each with nodes and a scheduler of its own, and a last job "
-        "that builds the pyramid",
+        "--shard", type=int, metavar="N", dest="shares",
+        help="number of shares of the volume: a job array, each with its own nodes and scheduler, "
+        "and a last job that builds the pyramid (default: one job without shares)",
     )  # fmt: skip
-    job.add_argument("--dry-run", action="store_true", help="print what would be submitted")
+    job.add_argument("--dry-run", action="store_true", help="print the scripts, submit nothing")
+    segment.example = EXAMPLE
 
 
 def run(options: argparse.Namespace) -> None:
     """Check what segment would refuse, then submit it, or print its script."""
     from deploy.batch_jobs.render_segment import render_finish, render_segment
     from deploy.batch_jobs.submit import submit
-    from pipeline.segmentation.prepare import prepare
 
-    submission = _submission(options)
-    share = f"1/{options.shard}" if options.shard else None  # all are alike
-    parameters = cli_segment.segment_options(options, shard=share)
-    request = parameters.request(input=options.input, output=options.output)
-    prepare(request, parameters.predictor(options.weights))
+    parameters = read_options(SegmentOptions, options)
+    submission = _submission(options, parameters)
+    _check(options, parameters)
     if options.dry_run:
         print(render_segment(submission), end="")
         if submission.shares:
             print(render_finish(submission, after="ID-OF-THE-ARRAY"), end="")
             say("two scripts: an array of shares, and the job that finishes; submit each alone")
         return
-    say_who_writes(options.output)
+    warn_of_other_run(options.output)
     submitted = submit(submission)
     print(submitted.job_id)
     if submitted.finish_id:
@@ -78,11 +77,21 @@ def run(options: argparse.Namespace) -> None:
         say(f"job {submitted.job_id}")
     say(f"logs: {submission.folder}")
     output = shlex.quote(_absolute(options.output))
-    say(f"how far it is, once it has begun: overtile status {output}")
+    say(f"progress, once the job has started: overtile status {output}")
 
 
-def say_who_writes(output: str) -> None:
-    """Warn of a run that seems to be at work on an output: a job would take the output over."""
+def _check(options: argparse.Namespace, parameters: SegmentOptions) -> None:
+    """Raise the kind of OvertileError that segment would."""
+    from pipeline.segmentation.prepare import prepare
+
+    share = f"1/{options.shares}" if options.shares else None  # all shares take the same arguments
+    one = parameters.model_copy(update={"shard": share})
+    request = one.request(input=options.input, output=options.output)
+    prepare(request, one.predictor(options.weights))
+
+
+def warn_of_other_run(output: str) -> None:
+    """Warn of a run that seems to write the output: the job would take the output over."""
     from pipeline.base.errors import OutputError
     from pipeline.base.location import Location
     from pipeline.ledger.status import read_status
@@ -92,9 +101,9 @@ def say_who_writes(output: str) -> None:
         if status.pyramid or status.written is None:
             return
         ago = (datetime.now(UTC) - status.written).total_seconds()
-        if ago < AT_WORK_S:
+        if ago < RECENT_S:
             say(
-                f"warning: {output} was written to {ago:.0f} s ago: if a run is at work on it, "
+                f"warning: {output} was written {ago:.0f} s ago; if another run is writing it, "
                 "this job takes the output over and that run ends"
             )
 
@@ -106,50 +115,28 @@ def _absolute(output: str) -> str:
     return str(Location.parse(output, kind=OutputError))
 
 
-def _submission(options: argparse.Namespace) -> Submission:
-    """Return what would be submitted. Raises ClusterError."""
+def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Submission:
+    """Return the jobs to submit. Raises ClusterError."""
     from deploy.batch_jobs.render_segment import Submission
     from deploy.batch_jobs.submit import job_folder
     from deploy.cluster import described_cluster
 
     if options.workers is not None:
-        raise ClusterError("--workers goes with --cluster local; a profile says workers_per_job")
+        raise ClusterError(
+            "--workers goes with --cluster local: set workers_per_job in the profile instead"
+        )
     spec = described_cluster(options.cluster)
     return Submission(
         cluster=spec,
-        arguments=segment_words(options, default_of=options.default_of),
+        arguments=segment_words(options, parameters),
         directory=os.getcwd(),
         folder=str(job_folder(spec.job)) if spec.job else "",
         nodes=options.nodes,
-        shares=options.shard,
+        shares=options.shares,
     )
 
 
-def segment_words(
-    options: argparse.Namespace, *, default_of: Callable[[str], Any]
-) -> tuple[str, ...]:
-    """Return the arguments of ``overtile segment`` that mean these options: INPUT, OUTPUT, options.
-
-    default_of: gives an option's default, which need not be said.
-    """
-    from ..options.segment import SegmentOptions
-
-    words = [options.input, options.output, *_with_value("--weights", options.weights)]
-    for name in sorted(SegmentOptions.model_fields.keys() - {"shard"}):
-        value = getattr(options, name)
-        if value == default_of(name):
-            continue
-        option = "--" + _NAMES.get(name, name).replace("_", "-")
-        words += [option] if value is True else _with_value(option, _text(value))
-    return tuple(words)
-
-
-_NAMES = {"tile_memory_gib": "tile_memory"}
-
-
-def _with_value(option: str, text: str) -> list[str]:
-    return [f"{option}={text}"] if text.startswith("-") else [option, text]
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+def segment_words(options: argparse.Namespace, parameters: SegmentOptions) -> tuple[str, ...]:
+    """Return the arguments of ``overtile segment``: INPUT, OUTPUT and all that is not a default."""
+    files = [options.input, options.output, *valued("--weights", options.weights)]
+    return (*files, *words_of(parameters))

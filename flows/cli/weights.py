@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+EXAMPLE = "overtile weights demo"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile weights``."""

@@ -1,17 +1,33 @@
-"""What an evaluation may be asked for, as a pydantic model: it becomes the form in Prefect's UI."""
+"""The options of an evaluation."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.base.geometry import Box
-from pipeline.base.location import Location
-from pipeline.evaluation.request import EvaluateRequest
-from pipeline.evaluation.thresholds import DEFAULT_THRESHOLDS
+from pipeline.base.choices import DEFAULT_THRESHOLDS, Objects
 
-ZYX = tuple[int, int, int]
+from .declared import Shell
+from .values import BoxCorners, IdsOrClass, NumberOrName, Slices, Thresholds
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.request import EvaluateRequest
+
+COMPARISON, OBJECTS = "comparison", "objects"
+
+
+class EvaluateFiles(BaseModel):
+    """What an evaluation compares."""
+
+    prediction: Annotated[str, Shell(metavar="PREDICTION", positional=True)] = Field(
+        description="Output of overtile, or a Zarr array of classes, ids or scores",
+        examples=["segmented.zarr"],
+    )
+    truth: Annotated[str, Shell(metavar="TRUTH", positional=True)] = Field(
+        description="Classes or object ids of the same shape, a Zarr array",
+        examples=["truth.zarr"],
+    )
 
 
 class EvaluateOptions(BaseModel):
@@ -19,51 +35,59 @@ class EvaluateOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="Options")
 
-    scores: int | str | None = Field(
+    scores: Annotated[NumberOrName | None, Shell(COMPARISON, metavar="CLASS")] = Field(
         None,
-        description="Class (of the boundary, where there are objects) whose scores are compared, "
-        "by number or name; by default stored classes or ids are",
+        description="Class whose scores are compared at every threshold; with objects, the "
+        "boundary (default: stored classes or ids are compared)",
+        examples=["membrane"],
     )
-    objects: Literal["ids", "components", "watershed"] | None = Field(
+    slices: Annotated[Slices | None, Shell(COMPARISON)] = Field(
+        None, description="First z to compare, and the one after the last", examples=[(20, 24)]
+    )
+    box: Annotated[BoxCorners | None, Shell(COMPARISON)] = Field(
         None,
-        description="What the predicted objects are: ids as stored, connected components below "
-        "the score's threshold, or a watershed from seeds below it",
+        description="First voxel (z, y, x) to compare, and the one after the last",
+        examples=[((0, 0, 0), (32, 256, 256))],
     )
-    truth_objects: int | Literal["ids"] = Field(
+    ignore: Annotated[int | None, Shell(COMPARISON)] = Field(
+        None, description="Label of the truth whose voxels do not count", examples=[255]
+    )
+    thresholds: Annotated[Thresholds, Shell(COMPARISON)] = Field(
+        list(DEFAULT_THRESHOLDS), description="Thresholds of the score, ascending"
+    )
+    objects: Annotated[Objects | None, Shell(OBJECTS)] = Field(
+        None,
+        description="Objects of the prediction: stored ids, connected components below the "
+        "threshold of the score, or a watershed from seeds below it",
+    )
+    truth_objects: Annotated[IdsOrClass, Shell(OBJECTS)] = Field(
         "ids",
         title="True objects",
-        description="ids, 0 is none; or the number of a class, whose connected components they are",
+        description="Objects of the truth: its ids, where 0 is background, or the connected "
+        "components of a class",
     )
-    per_slice: bool = Field(
+    per_slice: Annotated[bool, Shell(OBJECTS)] = Field(
         False,
         title="Per slice",
-        description="Every z is an image of its own; figures are means over them",
+        description="Treat each z as a separate image; figures are means over slices",
     )
-    slices: tuple[int, int] | None = Field(
-        None, description="First z to compare, and the first one that is not"
-    )
-    box: tuple[ZYX, ZYX] | None = Field(
-        None, description="First voxel z, y, x to compare, and the one behind the last"
-    )
-    ignore: int | None = Field(
-        None, description="Label of the truth that marks voxels which do not count"
-    )
-    thresholds: list[float] = Field(
-        list(DEFAULT_THRESHOLDS), min_length=1, description="Of the score, ascending"
-    )
-    seed_distance: float = Field(
+    seed_distance: Annotated[float, Shell(OBJECTS, metavar="VOXELS")] = Field(
         2.0,
         ge=0,
         title="Seed distance",
-        description="Of a watershed: how deep a seed lies inside, in voxels of the finest axis; 0 "
-        "thins the borders of connected components",
+        description="Depth of a watershed's seeds inside an object, in voxels of the finest axis; "
+        "0 thins the borders of connected components",
     )
-    seed_voxels: int = Field(
-        0, ge=0, title="Seed voxels", description="Of a watershed: what a seed has at least"
+    seed_voxels: Annotated[int, Shell(OBJECTS)] = Field(
+        0, ge=0, title="Seed voxels", description="Smallest seed of a watershed, in voxels"
     )
 
     def request(self, *, prediction: str, truth: str) -> EvaluateRequest:
         """Return what the pipeline takes. Raises kinds of OvertileError."""
+        from pipeline.base.geometry import Box
+        from pipeline.base.location import Location
+        from pipeline.evaluation.request import EvaluateRequest
+
         values = self.model_dump(exclude={"box", "thresholds"})
         return EvaluateRequest(
             prediction=Location.parse(prediction),

@@ -1,15 +1,20 @@
-"""What a training may be asked for, as pydantic models: they become the form in Prefect's UI."""
+"""The options of a training."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deploy import ClusterSpec
-from pipeline.base.errors import ClusterError
+from .cluster import CLUSTER, ClusterOptions
+from .declared import Shell
+from .values import Names, NumberOrName, Slices
 
-from .segment import ClusterOptions
+if TYPE_CHECKING:
+    from deploy import ClusterSpec
+
+VOLUMES, INPUT, LABELS = "labelled volumes", "input", "meaning of labels"
+TRAINING = "training"
 
 
 class LabelledVolume(BaseModel):
@@ -17,69 +22,111 @@ class LabelledVolume(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="Labelled volume")
 
-    volume: str = Field(description="Grey values: OME-Zarr or a Zarr array, a path or a URI")
-    labels: str = Field(description="Labels of the same shape: classes, or ids of objects")
+    volume: Annotated[str, Shell(VOLUMES, metavar="URI")] = Field(
+        description="Grey values: OME-Zarr or a Zarr array, a path or a URI",
+        examples=["raw.zarr"],
+    )
+    labels: Annotated[str, Shell(VOLUMES, metavar="URI")] = Field(
+        description="Labels of the same shape: classes, or ids of objects",
+        examples=["labels.zarr"],
+    )
+
+
+class TrainFiles(BaseModel):
+    """What a training writes."""
+
+    out: Annotated[str, Shell(TRAINING, metavar="WEIGHTS")] = Field(
+        description="Weights file to create; checkpoints, log and pictures go beside it, into "
+        "WEIGHTS-without-suffix.training",
+        examples=["membranes.safetensors"],
+    )
 
 
 class TrainOptions(BaseModel):
-    """How to train. Everything has a default; a config file changes more."""
+    """How to train. Every option has a default; a config file sets more."""
 
     model_config = ConfigDict(extra="forbid", title="Options")
 
-    config: str | None = Field(
-        None, description="TOML file with [network], [training] and [labels]; the rest goes first"
+    config: Annotated[str | None, Shell(TRAINING, metavar="FILE.toml")] = Field(
+        None,
+        description="Tables [network], [training] and [labels]; other options override it",
+        examples=["membranes.toml"],
     )
-    preset: Literal["default", "unet-2015"] | None = Field(
-        None, description="Recipe to start from; unet-2015 is the paper's"
+    preset: Annotated[Literal["default", "unet-2015"] | None, Shell(TRAINING)] = Field(
+        None, description="Recipe to start from; unet-2015 is that of the paper"
     )
-    steps: int | None = Field(None, ge=1, description="Steps of the optimiser")
-    batch: int | None = Field(None, ge=1, description="Patches per step, over all ranks")
-    seed: int | None = Field(None, ge=0, description="Of every random number")
-    rule: Literal["classes", "foreground", "boundary"] | None = Field(
-        None, description="What labels are: classes, or ids of objects to learn as a class"
+    steps: Annotated[int | None, Shell(TRAINING)] = Field(
+        None, ge=1, description="Steps of the optimiser (default: 2000)"
     )
-    ignore: int | None = Field(None, description="Label of voxels that nobody knows")
-    object_class: int | None = Field(
-        None, description="Class whose connected parts the weight map keeps apart"
+    batch: Annotated[int | None, Shell(TRAINING)] = Field(
+        None, ge=1, description="Patches per step, over all ranks"
     )
-    class_names: list[str] | None = Field(None, description="One per class, background first")
-    channel: int | str | None = Field(None, description="Channel, by index or name; all, if none")
-    level: int | str | None = Field(None, description="Resolution level of the volumes")
-    normalisation: str | None = Field(
-        None, description="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore"
+    seed: Annotated[int | None, Shell(TRAINING)] = Field(
+        None, ge=0, description="Seed of every random number (default: 0)"
+    )
+    rule: Annotated[Literal["classes", "foreground", "boundary"] | None, Shell(LABELS)] = Field(
+        None,
+        description="Labels are classes (default), or object ids of which the foreground or the "
+        "boundaries are a class",
+    )
+    ignore: Annotated[int | None, Shell(LABELS)] = Field(
+        None, description="Label of voxels whose class is unknown", examples=[255]
+    )
+    object_class: Annotated[int | None, Shell(LABELS, metavar="CLASS")] = Field(
+        None,
+        description="Class whose connected components are the objects that border weights separate",
+    )
+    class_names: Annotated[Names | None, Shell(LABELS)] = Field(
+        None,
+        description="One name per class, background first",
+        examples=[["background", "membrane"]],
+    )
+    channel: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
+        None, description="Channel, by index or name (default: all)"
+    )
+    level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
+        None, description="Resolution level, by number or name (default: the finest)"
+    )
+    normalisation: Annotated[str | None, Shell(INPUT, metavar="KIND[:LOW:HIGH]")] = Field(
+        None,
+        description="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore (default: dtype "
+        "for uint8, else zscore)",
+        examples=["percentile:1:99"],
     )
     validation_volumes: list[LabelledVolume] = Field(
-        [], description="Held out of training, to validate on"
+        [], description="Volumes for validation only, with their labels"
     )
-    validation_slices: tuple[int, int] | None = Field(
-        None, description="First slice and the one after the last, held out of every volume"
+    validation_slices: Annotated[Slices | None, Shell(INPUT)] = Field(
+        None,
+        description="Slices A to B-1 of every volume, for validation only",
+        examples=[(20, 24)],
     )
-    ranks: int | None = Field(
+    ranks: Annotated[int | None, Shell(CLUSTER)] = Field(
         None,
         ge=1,
-        description="Workers that train together; if none is said, one of a local cluster, else "
-        "all",
+        description="Workers that train together (default: 1 on a local cluster, else all)",
     )
-    dtype: Literal["float32", "float16"] = Field(
-        "float32", description="How the weights are stored"
+    dtype: Annotated[Literal["float32", "float16"], Shell(TRAINING)] = Field(
+        "float32", description="Data type of the stored weights"
     )
-    resume: bool = Field(
-        False,
-        description="Go on from the last checkpoint of the same training, if there is one",
+    resume: Annotated[bool, Shell(TRAINING)] = Field(
+        False, description="Resume from the last checkpoint of the same training, if one exists"
     )
 
 
 def training_cluster(cluster: ClusterOptions, *, ranks: int | None) -> ClusterSpec:
-    """Return where to train: of a local cluster, one worker process per rank, one if none is said.
+    """Return the cluster to train on; a local one has a worker process per rank, 1 by default.
 
     Raises ClusterError.
     """
+    from pipeline.base.errors import ClusterError
+
     if cluster.cluster != "local":
         return cluster.spec()
     workers = cluster.workers or ranks or 1
     if ranks and ranks > workers:
         raise ClusterError(
-            f"{ranks} ranks on {workers} workers, but each needs a worker of its own: give "
+            f"{ranks} ranks on {workers} workers: each rank needs its own worker; use "
             f"{ranks} workers, or at most {workers} ranks"
         )
     return cluster.model_copy(update={"workers": workers}).spec()

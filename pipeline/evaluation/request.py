@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
+from ..base.choices import DEFAULT_THRESHOLDS, Objects
 from ..base.errors import PlanError
 from ..base.geometry import Box
 from ..base.location import Location
-from .thresholds import DEFAULT_THRESHOLDS
-
-Objects: TypeAlias = Literal["ids", "components", "watershed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

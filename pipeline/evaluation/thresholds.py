@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from ..base.errors import VolumeError
 from .confusion import ConfusionMatrix
 
-DEFAULT_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""0.05, 0.1 … 0.95."""
-
 
 def count_scores(
     truth: NDArray[np.bool_], scores: NDArray[np.float32], *, thresholds: Sequence[float]

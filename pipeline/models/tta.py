@@ -28,12 +28,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.choices import Tta
 from ..base.errors import ConfigError
 from ..base.geometry import round_up
 from ..base.text import shape_text
 from .protocol import Predictor
 
-Tta: TypeAlias = Literal["none", "rotations", "full"]
 ZYX: TypeAlias = tuple[int, int, int]
 
 _Z, _X, _PLANE = 2, 4, (3, 4)

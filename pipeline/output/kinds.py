@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-OutputName: TypeAlias = Literal["classes", "scores"]
-ScoresDtype: TypeAlias = Literal["uint8", "float16", "float32"]
+from ..base.choices import OutputName
+
 Reduction: TypeAlias = Literal["mean", "majority"]
 
 Stored: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.uint8], str], NDArray[Any]]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, get_args
 
+from ..base.choices import Engine, OmeVersion, OutputName, ScoresDtype
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..ledger.shares import Share
-from ..output.kinds import OUTPUT_KINDS, SCORES, OutputName, ScoresDtype
-
-Engine: TypeAlias = Literal["store", "map_overlap"]
-OmeVersion: TypeAlias = Literal["0.5", "0.4"]
+from ..output.kinds import OUTPUT_KINDS, SCORES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,8 @@ class SegmentRequest:
             raise PlanError(f"outputs {','.join(self.outputs)!r}: say {some}, one or more")
         choices = {
             "scores dtype": (self.scores_dtype, SCORES.dtypes),
-            "engine": (self.engine, ("store", "map_overlap")),
-            "format": (self.format, ("0.5", "0.4")),
+            "engine": (self.engine, get_args(Engine)),
+            "format": (self.format, get_args(OmeVersion)),
         }
         for name, (value, allowed) in choices.items():
             if value not in allowed:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from deploy import ClusterSpec, JobSpec, parse_cluster
 from deploy.clusters.profiles import spec_of_toml, with_settings
-from flows.options.segment import ClusterOptions
+from flows.options.cluster import ClusterOptions
 from pipeline.base.errors import ClusterError
 
 GPU_TOML = """

@@ -16,7 +16,7 @@ import yaml
 
 from deploy.clusters.existing import checked_address
 from deploy.clusters.local import KEPT_MEMORY, torch_threads
-from flows.cli.main import _parser
+from flows.cli.main import make_parser
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "deploy/kubernetes"
@@ -75,7 +75,7 @@ def test_the_job_reaches_the_scheduler_of_the_cluster_by_arguments_that_the_shel
     selector = objects["DaskCluster"]["spec"]["scheduler"]["service"]["selector"]
     assert selector == {"dask.org/cluster-name": name, "dask.org/component": "scheduler"}
     command = objects["Job"]["spec"]["template"]["spec"]["containers"][0]["args"]
-    options = _parser().parse_args(command[1:])
+    options = make_parser().parse_args(command[1:])
     assert checked_address(options.cluster) == f"tcp://{name}-scheduler:8786"
     rules = objects["Job"]["spec"]["podFailurePolicy"]["rules"]
     assert rules[0]["onExitCodes"]["values"] == [2], "bad input is not tried again"

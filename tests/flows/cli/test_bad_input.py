@@ -85,10 +85,10 @@ SEGMENT = {
     "a tile off the divisor": ({"--tile": "4,16,15"}, r"divisor.*try 4,16,16"),
     "a tile beyond its block": (
         {"--block": "4,8,8", "--tile": "4,8,16"}, r"tile 4×8×16 is larger than block 4×8×8"),
-    "a block that is no size": ({"--block": "16,16"}, r"--block: '16,16': say three sizes as Z"),
+    "a block that is no size": ({"--block": "16,16"}, r"--block: '16,16': expected three sizes"),
     "a block of words": ({"--block": "a,b,c"}, r"--block: 'a,b,c'"),
     "a block of nothing": ({"--block": "0,16,16"}, r"--block: '0,16,16'"),
-    "a block below nothing": ({"--block": "-2,4,4"}, r"--block: '-2,4,4': say three sizes as Z"),
+    "a block below nothing": ({"--block": "-2,4,4"}, r"--block: '-2,4,4': expected three sizes"),
     "a range without bounds": (
         {"--normalisation": "range"}, r"range without low and high: give both, as range:LOW:HIGH"),
     "a volume in memory": ({"INPUT": "memory://in.zarr"}, r"memory://in\.zarr.*within one process"),
@@ -101,7 +101,7 @@ SEGMENT = {
     "an unknown normalisation": ({"--normalisation": "best"}, r"'best' is unknown: choose none"),
     "an odd normalisation": ({"--normalisation": "range:9:1"}, r"low must be below high"),
     "measured on no level": ({"--normalisation": "zscore@7"}, r"no level 7"),
-    "an unknown output": ({"--outputs": "objects"}, r"--outputs: 'objects': say classes"),
+    "an unknown output": ({"--outputs": "objects"}, r"--outputs: 'objects': expected classes"),
     "an unknown augmentation": ({"--tta": "some"}, r"--tta: invalid choice: 'some'"),
     "tiles that cannot be turned": (
         {"--weights": "flat.safetensors", "--tta": "full"},

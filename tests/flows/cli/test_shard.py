@@ -206,5 +206,5 @@ def test_what_cannot_be_is_one_line_exit_2_and_nothing_written(
 def test_a_plan_says_what_a_shard_does(shell, source, weights, tmp_path):
     base = ["plan", str(source), str(tmp_path / "o.zarr"), "--weights", weights("3d"),
             "--block", "4,16,16", "--shard", "2/3"]  # fmt: skip
-    assert "of it, shard 2/3 does 36 blocks" in shell(*base)[1]
+    assert "shard 2/3 computes 36 of these blocks" in shell(*base)[1]
     assert '"share": {' in shell(*base, "--json")[1]

@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.utilities.callables import parameter_schema
 
 from flows.evaluate_volume import evaluate_volume
+from flows.options.cluster import ClusterOptions
 from flows.options.evaluate import EvaluateOptions
-from flows.options.segment import ClusterOptions
 from pipeline import EvaluateRequest
 from pipeline import evaluate_volume as evaluate_by_python
 

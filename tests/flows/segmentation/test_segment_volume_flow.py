@@ -21,7 +21,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.utilities.callables import parameter_schema
 
-from flows.options.segment import ClusterOptions, SegmentOptions
+from flows.options.cluster import ClusterOptions
+from flows.options.segment import SegmentOptions
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
 from pipeline import with_tta

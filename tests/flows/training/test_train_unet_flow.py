@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.utilities.callables import parameter_schema
 
-from flows.options.segment import ClusterOptions
+from flows.options.cluster import ClusterOptions
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.prefect import training_artifacts
 from flows.prefect.training_artifacts import (

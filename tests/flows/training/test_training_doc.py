@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from flows.cli.main import _parser
+from flows.cli.main import make_parser
 from unet import read_weights_info
 from unet.recipe.training_config import PRESETS, Recipe, recipe_from_toml
 
@@ -43,7 +43,7 @@ def names_in(record):
 
 
 def test_every_option_that_is_named_exists():
-    parser = _parser()
+    parser = make_parser()
     (commands,) = [a for a in parser._actions if hasattr(a, "choices") and a.choices]
     known = {
         option

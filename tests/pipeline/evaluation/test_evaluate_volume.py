@@ -14,6 +14,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.segmentation import find_boundaries
 
 from pipeline import EvaluateRequest, evaluate_volume, segment_volume
+from pipeline.base.choices import DEFAULT_THRESHOLDS
 from pipeline.base.errors import LabelError, OvertileError, PlanError, RunError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.evaluation import plan as evaluate_plan
@@ -21,7 +22,6 @@ from pipeline.evaluation.confusion import confusion
 from pipeline.evaluation.contingency import count_pairs
 from pipeline.evaluation.object_metrics import mean_figures, object_figures
 from pipeline.evaluation.objects import seeded_watershed
-from pipeline.evaluation.thresholds import DEFAULT_THRESHOLDS
 from unet import UNetPredictor
 
 SHAPE = (13, 40, 44)

@@ -7,16 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
+from pipeline.base.choices import DEFAULT_THRESHOLDS
 from pipeline.base.errors import VolumeError
 from pipeline.evaluation.confusion import confusion
 from pipeline.evaluation.contingency import count_pairs
 from pipeline.evaluation.objects import components, seeded_watershed
-from pipeline.evaluation.thresholds import (
-    DEFAULT_THRESHOLDS,
-    as_scores,
-    confusion_at,
-    count_scores,
-)
+from pipeline.evaluation.thresholds import as_scores, confusion_at, count_scores
 
 relaxed = settings(deadline=None)  # a busy machine is no broken law
 

@@ -5,7 +5,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from pipeline.output.kinds import OUTPUT_KINDS, OutputName, ScoresDtype
+from pipeline.base.choices import OutputName, ScoresDtype
+from pipeline.output.kinds import OUTPUT_KINDS
 from pipeline.segmentation.request import SegmentRequest
 
 SCORES = np.random.default_rng(0).dirichlet([1, 1, 1], (4, 5, 6)).astype(np.float32)

@@ -1,0 +1,127 @@
+"""Types of options with more than one part: what the form takes, and how the shell spells them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import Field, PositiveInt
+
+from pipeline.base.choices import DEFAULT_THRESHOLDS, OutputName
+
+from .declared import Spelling, write_number
+
+MOST_THRESHOLDS = 1000
+ZYX: TypeAlias = tuple[int, int, int]
+
+
+def number_or_name(text: str) -> int | str:
+    """Return the integer that a text is, else the text."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _numbers_or_names(text: str) -> list[int | str]:
+    return [number_or_name(part) for part in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _outputs(text: str) -> list[str]:
+    outputs, known = text.split(","), get_args(OutputName)
+    if set(outputs) - set(known):
+        raise ValueError(f"expected {' or '.join(known)}, or several, comma-separated")
+    return outputs
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise ValueError("expected three sizes as Z,Y,X, such as 64,256,256")
+    return sizes
+
+
+def _gibibytes(text: str) -> float:
+    from deploy.clusters.units import size_bytes
+
+    try:
+        size = float(text)
+    except ValueError:
+        try:
+            size = size_bytes(text + "iB" if text[-1:] in set("MGT") else text) / 2**30
+        except RuntimeError:  # ClusterError
+            size = 0.0
+    if not 0 < size < 2**20:
+        raise ValueError("expected a number of GiB above 0, or a size such as 512MiB")
+    return size
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, _, end = text.partition(":")
+    return int(first), int(end)
+
+
+def _slices(text: str) -> tuple[int, int]:
+    try:
+        return _range(text)
+    except ValueError:
+        raise ValueError("expected slices as A:B, such as 20:24") from None
+
+
+def _box(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    try:
+        (z0, z1), (y0, y1), (x0, x1) = map(_range, text.split(","))
+    except ValueError:
+        raise ValueError("expected a box as Z0:Z1,Y0:Y1,X0:X1, such as 0:32,0:256,0:256") from None
+    return (z0, y0, x0), (z1, y1, x1)
+
+
+def _write_box(box: tuple[ZYX, ZYX]) -> str:
+    return ",".join(f"{start}:{stop}" for start, stop in zip(*box, strict=True))
+
+
+def _thresholds(text: str) -> list[float]:
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.split(",")]
+        first, last, step = (float(part) for part in text.split(":"))
+        count = round((last - first) / step) + 1
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError("expected thresholds as 0.1,0.5 or as 0.05:0.95:0.05") from None
+    if count > MOST_THRESHOLDS:
+        raise ValueError(f"expected at most {MOST_THRESHOLDS:,} thresholds (got {count:,})")
+    return [round(first + step * n, 6) for n in range(count)]
+
+
+def _write_thresholds(thresholds: list[float]) -> str:
+    is_default = tuple(thresholds) == DEFAULT_THRESHOLDS
+    return "0.05:0.95:0.05" if is_default else ",".join(map(str, thresholds))
+
+
+def _ids_or_class(text: str) -> int | str:
+    if text != "ids" and not text.isdigit():
+        raise ValueError("expected ids, or the number of a class, such as 0")
+    return int(text) if text.isdigit() else text
+
+
+def _write_range(ends: tuple[Any, Any]) -> str:
+    return f"{ends[0]}:{ends[1]}"
+
+
+NumberOrName = Annotated[int | str, Spelling("N|NAME", number_or_name)]
+Channels = Annotated[int | str | list[int | str], Spelling("N|NAME,…", _numbers_or_names)]
+Names = Annotated[list[str], Spelling("A,B,…", _names)]
+Outputs = Annotated[list[OutputName], Field(min_length=1), Spelling("classes,scores", _outputs)]
+Sizes = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Spelling("Z,Y,X", _sizes)]
+Gibibytes = Annotated[float, Field(gt=0), Spelling("GIB", _gibibytes, write_number)]
+Slices = Annotated[tuple[int, int], Spelling("A:B", _slices, _write_range)]
+BoxCorners = Annotated[tuple[ZYX, ZYX], Spelling("Z0:Z1,Y0:Y1,X0:X1", _box, _write_box)]
+Thresholds = Annotated[
+    list[float],
+    Field(min_length=1),
+    Spelling("T,T,…|A:B:STEP", _thresholds, _write_thresholds),
+]
+IdsOrClass = Annotated[int | Literal["ids"], Spelling("ids|CLASS", _ids_or_class)]
