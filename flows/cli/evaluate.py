@@ -10,7 +10,6 @@ from pipeline.base.errors import RunStoppedError
 
 from ..options.cluster import ClusterOptions
 from ..options.evaluate import EvaluateFiles, EvaluateOptions
-from ..signals.interrupted import interrupted
 from ..text.json_file import check_json_place, write_json
 from ..text.terminal import say
 from .arguments import add_options, read_options
@@ -42,9 +41,7 @@ def run(options: argparse.Namespace) -> None:
         with open_cluster(spec) as client:
             check_before_start(client, tell=say)
             evaluation = run(plan, client, watch=_progress())
-    except (KeyboardInterrupt, Exception) as error:
-        if not interrupted(error):
-            raise
+    except KeyboardInterrupt:
         raise RunStoppedError("stopped: nothing was written") from None
     write_json(options.json, evaluation.to_json())
     print(evaluation_text(evaluation))

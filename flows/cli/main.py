@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from pipeline.base.errors import OvertileError, RunDrainedError, RunError
 
-from ..signals.drain import BEFORE_RUN, EXIT_DRAINED, asked_before_run
-from ..signals.interrupted import interrupted, stop
+from ..signals.stop import DrainedBeforeRun, handle_stops
 from ..text.terminal import say
 from .parser import Parser
 
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+EXIT_DRAINED = 75
+"""EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
 EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights demo"
 COMMANDS = {
     "segment": "segment a volume: Zarr in, OME-Zarr out",
@@ -38,32 +39,30 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    given = _joined(sys.argv[1:] if arguments is None else arguments)
-    options = make_parser(name for name in COMMANDS if name in given).parse_args(given)
-    options.given = given[1:]
-    signal.signal(signal.SIGTERM, stop)
+    handle_stops()
     try:
+        given = _joined(sys.argv[1:] if arguments is None else arguments)
+        options = make_parser(name for name in COMMANDS if name in given).parse_args(given)
+        options.given = given[1:]
         options.command(options)
-    except OvertileError as error:
+    except (OvertileError, RunError) as error:
         say(f"overtile: {error}")
-        return 2
-    except RunDrainedError as error:
-        say(f"overtile: {error}")
+        return _exit_code(error)
+    except DrainedBeforeRun:
+        say("overtile: drained before the first block: start the same command again to resume")
         return EXIT_DRAINED
-    except RunError as error:
-        say(f"overtile: {error}")
-        return 1
+    except KeyboardInterrupt:
+        say("overtile: stopped; finished work is kept: start the same command again to resume")
+        return EXIT_FAILED
     except BrokenPipeError:
-        return 1
-    except (KeyboardInterrupt, Exception) as error:
-        if not interrupted(error):
-            raise
-        if asked_before_run():  # the signal came while segment was about to take it
-            say(f"overtile: {BEFORE_RUN}")
-            return EXIT_DRAINED
-        say("overtile: stopped; what is done is kept: start the same command again to go on")
-        return 1
+        return EXIT_FAILED
     return 0
+
+
+def _exit_code(error: OvertileError | RunError) -> int:
+    if isinstance(error, OvertileError):
+        return EXIT_BAD_INPUT
+    return EXIT_DRAINED if isinstance(error, RunDrainedError) else EXIT_FAILED
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

@@ -10,7 +10,6 @@ from pipeline.base.text import counted
 from ..options.cluster import ClusterOptions
 from ..options.declared import options_of
 from ..options.train import LabelledVolume, TrainFiles, TrainOptions, training_cluster
-from ..signals.interrupted import interrupted
 from ..text.terminal import say
 from .arguments import add_options, help_text, read_options
 
@@ -33,10 +32,7 @@ def run(options: argparse.Namespace) -> None:
     """Train, and tell a person about it."""
     try:
         _run(options)
-    except (KeyboardInterrupt, Exception) as error:
-        if not interrupted(error):
-            raise
-        # Ctrl-C or SIGTERM: the ranks have saved what they had
+    except KeyboardInterrupt:  # or SIGTERM: the ranks have saved what they had
         from ..training.checks import places
         from ..training.run import stopped_text
 

@@ -13,52 +13,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pipeline.base.errors import RunDrainedError
-
 from ..text.terminal import say
-from .interrupted import interrupted
+from .stop import drain_requested, drop_pending_stop
 
 if TYPE_CHECKING:
     from pipeline.segmentation.run import SegmentRun
 
-EXIT_DRAINED = 75
-"""EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
-
-
-BEFORE_RUN = "drained before the first block: start the same command again to go on"
-_asked_before_run = threading.Event()
-
-
-def asked_before_run() -> bool:
-    """Return whether a drain ended the command before a run had begun."""
-    return _asked_before_run.is_set()
-
 
 class Drain:
-    """What SIGUSR1 asks for: that a run drains or, where none has begun, that the command ends."""
+    """What SIGUSR1 requests: that the run drains or, before a run has begun, that the command ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._run: SegmentRun | None = None
-        self.before_run = False
-        """Whether it was asked for before a run had begun."""
 
     def begin(self, run: SegmentRun) -> None:
-        """Drain this run from now on, when asked to."""
+        """Drain this run on request from now on; at once where the request came before."""
         with self._lock:
             self._run = run
-            if self.before_run:
+            if drain_requested.is_set():
+                drain_requested.clear()
+                drop_pending_stop()
                 run.drain()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Let the run drain, or end the command as SIGTERM does."""
         with self._lock:
             if self._run is not None:
                 say("draining: blocks in flight finish, then the run ends")
                 self._run.drain()
-            elif not self.before_run:
-                self.before_run = True
-                _asked_before_run.set()
+            elif not drain_requested.is_set():
+                drain_requested.set()
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGTERM)
@@ -66,13 +51,12 @@ class Drain:
 
 @contextmanager
 def drain_on_signal() -> Iterator[Drain]:
-    """Take SIGUSR1 while inside.
+    """Take SIGUSR1 while inside. Enter it before anything starts threads or processes.
 
-    Raises RunDrainedError where it came before a run had begun. Enter it before anything starts
-    threads or processes.
+    Where it comes before a run has begun, DrainedBeforeRun is raised in the main thread.
     """
     drain, over = Drain(), threading.Event()
-    _asked_before_run.clear()
+    drain_requested.clear()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
     def listen() -> None:
@@ -80,16 +64,12 @@ def drain_on_signal() -> Iterator[Drain]:
             signal.sigwait({signal.SIGUSR1})
             if over.is_set():
                 return
-            drain.ask()
+            drain.request()
 
     thread = threading.Thread(target=listen, name="drain", daemon=True)
     thread.start()
     try:
         yield drain
-    except (KeyboardInterrupt, Exception) as error:
-        if drain.before_run and interrupted(error):
-            raise RunDrainedError(BEFORE_RUN) from None
-        raise
     finally:
         over.set()
         assert thread.ident is not None

@@ -1,0 +1,199 @@
+"""A command that is stopped reports it in one line, also where the stop meets an import."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+COMPILED = """
+import ctypes
+from pathlib import Path
+
+RUN = b"import os, signal, time; os.kill(os.getpid(), signal.{signal}); time.sleep(0.3)"
+run_string = ctypes.pythonapi.PyRun_String
+run_string.restype = ctypes.py_object
+try:
+    run_string(RUN, 257, ctypes.py_object({{}}), ctypes.py_object({{}}))
+except KeyboardInterrupt as error:
+    {then}
+Path("imported").touch()
+"""
+"""A module whose code in C meets a signal while it is imported."""
+COMMAND = """
+import os, signal, sys, time
+from flows.cli import main as cli, {command} as command
+
+def meets_a_stop(*args, **kwargs):
+    {meets}
+    time.sleep(10)
+
+{place}
+sys.exit(cli.main({arguments}))
+"""
+IN_AN_IMPORT = "import compiled"
+THEN = (
+    "raise",
+    "raise ImportError('initialization failed') from error",
+    "raise ImportError('a compiled module that loses the cause') from None",
+    "raise AttributeError('of a package that is half imported') from None",
+)
+"""What compiled modules raise where they are interrupted."""
+SEGMENT = ["segment", "in.zarr", "out.zarr", "--weights", "demo"]
+TRAIN = ["train", "--volume", "in.zarr", "--labels", "l.zarr", "--out", "w.safetensors"]
+STOPPED = "overtile: stopped; finished work is kept: start the same command again to resume\n"
+DRAINED = "overtile: drained before the first block: start the same command again to resume\n"
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """Return a function that runs such a command by python -m, and gives exit code and stderr."""
+
+    def run(*, signal="SIGTERM", then="raise", meets=IN_AN_IMPORT, **parts):
+        (tmp_path / "compiled.py").write_text(COMPILED.format(signal=signal, then=then))
+        (tmp_path / "stopped.py").write_text(COMMAND.format(meets=meets, **parts))
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "stopped"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+        is_imported = (tmp_path / "imported").exists()
+        assert is_imported or meets != IN_AN_IMPORT, "the import was interrupted"
+        return ended.returncode, ended.stderr
+
+    return run
+
+
+WEIGHTS = {
+    "command": "weights", "arguments": ["weights", "demo"], "place": "command.run = meets_a_stop",
+}  # fmt: skip
+DOORS = "from flows.segmentation import run; run.run_segmentation = meets_a_stop"
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("then", THEN)
+def test_a_stop_during_an_import_is_one_line_and_exit_code_1(then, signal, stopped):
+    assert stopped(signal=signal, then=then, **WEIGHTS) == (1, STOPPED)
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+def test_a_stop_at_any_other_time_is_one_line_and_exit_code_1(signal, stopped):
+    meets = f"os.kill(os.getpid(), signal.{signal})"
+    assert stopped(signal=signal, meets=meets, **WEIGHTS) == (1, STOPPED)
+
+
+@pytest.mark.parametrize("then", THEN)
+def test_a_drain_before_the_first_block_is_one_line_and_exit_code_75(then, stopped):
+    said = stopped(signal="SIGUSR1", then=then, command="segment", place=DOORS, arguments=SEGMENT)
+    assert said == (75, DRAINED)
+
+
+def test_a_drain_that_comes_while_its_signal_is_about_to_be_taken_is_a_drain(stopped):
+    place = (
+        "import threading; start = threading.Thread.start\n"
+        "def start_and_meet(thread):\n"
+        "    start(thread)\n"
+        "    if thread.name == 'drain':\n"
+        "        os.kill(os.getpid(), signal.SIGUSR1); time.sleep(10)\n"
+        "threading.Thread.start = start_and_meet"
+    )
+    said = stopped(
+        signal="SIGUSR1", meets="pass", command="segment", place=place, arguments=SEGMENT
+    )
+    assert said == (75, DRAINED)
+
+
+def test_a_drain_that_waits_for_an_import_while_the_run_begins_lets_the_run_drain():
+    code = (
+        "import os, signal, sys, time\n"
+        "from types import SimpleNamespace\n"
+        "from flows.signals import stop\n"
+        "from flows.signals.drain import drain_on_signal\n"
+        "stop.RETRY_S = 5\n"
+        "stop.handle_stops()\n"
+        "with drain_on_signal() as drain:\n"
+        "    import compiled\n"
+        "    drain.begin(SimpleNamespace(drain=lambda: print('drained', flush=True)))\n"
+        "    time.sleep(6)\n"
+        "print('ended')\n"
+    )
+    assert run_beside(COMPILED.format(signal="SIGUSR1", then="raise"), code) == "drained\nended\n"
+
+
+def run_beside(compiled, code):
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        Path(folder, "compiled.py").write_text(compiled)
+        environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
+        ran = subprocess.run(
+            [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True,
+            text=True, timeout=100, check=True,
+        )  # fmt: skip
+    return ran.stdout
+
+
+def test_an_error_that_no_stop_caused_is_shown_whole(stopped):
+    code, said = stopped(
+        meets="raise ImportError('no such thing')", **WEIGHTS
+    )  # fmt: skip
+    assert code == 1
+    assert said.startswith("Traceback")
+    assert said.endswith("ImportError: no such thing\n")
+
+
+def test_an_error_while_a_run_is_stopped_is_shown_whole(stopped):
+    meets = (
+        "try: os.kill(os.getpid(), signal.SIGTERM); time.sleep(10)\n"
+        "    except KeyboardInterrupt as error: raise OSError('No space left') from error"
+    )
+    code, said = stopped(meets=meets, **WEIGHTS)
+    assert code != 0
+    assert said.endswith("OSError: No space left\n")
+
+
+@pytest.mark.parametrize("then", THEN)
+def test_a_training_that_is_stopped_says_what_is_kept_of_it(then, stopped):
+    said = stopped(then=then, command="train", place="command._run = meets_a_stop", arguments=TRAIN)
+    line = "overtile: stopped before the first checkpoint, so nothing is kept yet"
+    assert said == (1, f"{line}: start the same command again\n")
+
+
+def test_a_sigint_that_is_ignored_stays_ignored(stopped):
+    """As in the background of a script: ``overtile segment … &``."""
+    said = stopped(
+        meets="os.kill(os.getpid(), signal.SIGINT)\n    sys.exit(7)",
+        **{**WEIGHTS, "place": "signal.signal(signal.SIGINT, signal.SIG_IGN); " + WEIGHTS["place"]},
+    )
+    assert said == (7, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
+def test_processes_that_a_command_starts_take_sigterm_and_sigint(tmp_path):
+    """Those that start during an import too: nothing is masked that they could inherit."""
+    (tmp_path / "starts.py").write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+    )
+    code = (
+        "import os, signal\nfrom flows.signals.drain import drain_on_signal\n"
+        "from flows.signals.stop import handle_stops\nhandle_stops()\n"
+        "with drain_on_signal():\n    import starts\n"
+        "    print(open(f'/proc/{starts.child.pid}/status').read())\n    starts.child.terminate()\n"
+        "print(starts.child.wait(20))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )  # fmt: skip
+    blocked = int(re.search(r"SigBlk:\s*(\w+)", ran.stdout)[1], 16)
+    ignored = int(re.search(r"SigIgn:\s*(\w+)", ran.stdout)[1], 16)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        assert not (blocked | ignored) >> (number - 1) & 1
+    assert ran.stdout.split()[-1] == "-15"
