@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Drain:
-    """What SIGUSR1 requests: that the run drains or, before a run has begun, that the command ends."""
+    """A drain on SIGUSR1: of the run or, before a run has begun, of the command."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import warnings
 from types import FrameType
 
 RETRY_S = 0.02
@@ -42,6 +43,7 @@ def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, RETRY_S)
         return
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     raise DrainedBeforeRun if drain_requested.is_set() else Stopped
 
 
