@@ -92,7 +92,7 @@ SEGMENT = {
     "a range without bounds": (
         {"--normalisation": "range"}, r"range without low and high: give both, as range:LOW:HIGH"),
     "a volume in memory": ({"INPUT": "memory://in.zarr"}, r"memory://in\.zarr.*within one process"),
-    "an output in memory": ({"OUTPUT": "memory://out.zarr"}, r"memory://out.*give a path or s3"),
+    "an output in memory": ({"OUTPUT": "memory://out.zarr"}, r"memory://out.*use a path or s3"),
     "too little memory": ({"--tile-memory": "0.0001"}, r"smallest tile.*needs"),
     "memory in a unit that there is not": ({"--tile-memory": "2XB"}, r"--tile-memory: '2XB'"),
     "memory without end": ({"--tile-memory": "inf"}, r"--tile-memory: 'inf'"),
