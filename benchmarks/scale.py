@@ -102,7 +102,8 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
 
     from pipeline.segmentation import engines, overlap
     from pipeline.segmentation.request import SegmentRequest
-    from pipeline.segmentation.run import SegmentRun, complete, segment_regions
+    from pipeline.segmentation.run import SegmentRun
+    from pipeline.segmentation.sequence import Steps, complete, segment_regions
     from unet import UNetPredictor
 
     from . import (
@@ -125,16 +126,14 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
         client.wait_for_workers(1)
         run = SegmentRun.open(request, UNetPredictor("fib25-boundary"), client)
         half: dict[str, Any] = {}
-        segment_region = run.segment_region
 
-        def watched(region: Any) -> int:
-            if not half and run.session.blocks * 2 >= run.blocks:
+        def watched(run: SegmentRun, region: Any) -> int:
+            if not half and run.progress().done * 2 >= run.blocks:
                 half.update(driver=memory_mib()["now"], scheduler=memory_mib(scheduler)["now"])
-            return segment_region(region)
+            return run.segment_region(region)
 
-        run.segment_region = watched  # type: ignore[method-assign]
         start = time.perf_counter()
-        segment_regions(run)
+        segment_regions(run, Steps(segment_region=watched))
         seconds = time.perf_counter() - start
         run._ledger.note(
             pyramid="complete"

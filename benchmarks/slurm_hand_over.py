@@ -28,7 +28,7 @@ import zarr
 
 from pipeline.base.errors import OvertileError
 from pipeline.base.location import Location
-from pipeline.ledger.ledger import blocks_done
+from pipeline.ledger.progress import blocks_done
 
 from .measuring import keep
 

@@ -23,7 +23,7 @@ import torch
 
 from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Shape
-from pipeline.planning import budget
+from pipeline.planning import tile_choice
 from unet import UNet, UNetConfig, UNetPredictor, save_weights
 
 from .measuring import (
@@ -45,10 +45,10 @@ MEMORIES_MIB = [256, 512, 1024, 2048]
 def others(network: Any, shape: Shape, memory_bytes: int, tries: int) -> list[Shape]:
     """Return tiles that fit, those with the fewest operations first, then some of the rest."""
     candidates = [
-        budget._candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)
+        tile_choice._candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)
     ]
-    fitting = list(budget._largest_fitting(candidates, shape, network, memory_bytes))
-    cost = {tile: budget._volume_flops(tile, shape, network) for tile in fitting}
+    fitting = list(tile_choice._largest_fitting(candidates, shape, network, memory_bytes))
+    cost = {tile: tile_choice._volume_flops(tile, shape, network) for tile in fitting}
     near = sorted((tile for tile in fitting if cost[tile] < 2 * min(cost.values())), key=cost.get)
     best, rest = near[: tries // 2], near[tries // 2 :]
     step = max(1, len(rest) // max(1, tries - len(best)))
@@ -80,7 +80,9 @@ def measured(
         fitting: dict[int, list[Shape]] = {}
         for memory in memories:
             try:
-                picked[memory] = budget.choose_tile(shape, predictor, memory_bytes=memory * 2**20)
+                picked[memory] = tile_choice.choose_tile(
+                    shape, predictor, memory_bytes=memory * 2**20
+                )
             except PlanError as error:
                 print(f"{memory} MiB: {error}")
                 continue
@@ -89,7 +91,7 @@ def measured(
             ]  # fmt: skip
         names = {"x".join(map(str, tile)): tile for tiles in fitting.values() for tile in tiles}
         cases = {
-            name: passes(predictor, tile, budget._volume_flops(tile, shape, predictor))
+            name: passes(predictor, tile, tile_choice._volume_flops(tile, shape, predictor))
             for name, tile in names.items()
         }
         medians = {

@@ -1,51 +1,46 @@
-"""The Prefect flow ``segment-volume``: one task run per region, the same run as in the shell."""
+"""The Prefect flow ``segment-volume``: the shell's run, with a task run per region."""
 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import wait
-from typing import Any
 
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
 from prefect.states import Cancelled
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from deploy import open_cluster
-from pipeline.base.errors import RunError, RunStoppedError
-from pipeline.segmentation.prepare import prepare
-from pipeline.segmentation.run import REGIONS_AT_A_TIME, SegmentRun
-from pipeline.segmentation.run_report import keep_report, run_report
+from pipeline.base.errors import RunStoppedError
+from pipeline.planning.blocks import Region
+from pipeline.segmentation.prepare import Prepared, prepare
+from pipeline.segmentation.run import SegmentRun
+from pipeline.segmentation.run_report import run_report, write_report
+from pipeline.segmentation.sequence import Steps
+from pipeline.segmentation.summary import RunSummary
 
 from .options.cluster import ClusterOptions
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, progress_shown, show_report
-from .preflight.checks import check_before_start
+from .segmentation.on_cluster import FrontEnd, segment_on_cluster
 
 ARTIFACT_PICTURE_SIDE = 384
-"""Pictures inside an artifact travel through Prefect's database: smaller than the report's."""
+"""Pictures in an artifact go through Prefect's database: smaller than the report's."""
 
 
-@task(name="segment-region", task_run_name="region-{number}", cache_policy=NO_CACHE)
-def segment_region(run: SegmentRun, number: int) -> int | State[int]:
+@task(name="segment-region", task_run_name="region-{region.number}", cache_policy=NO_CACHE)
+def segment_region(run: SegmentRun, region: Region) -> int | State[int]:
     """Do the blocks of one region; return how many are done."""
     try:
-        return run.segment_region(next(one for one in run.regions if one.number == number))
+        return run.segment_region(region)
     except RunStoppedError as stopped:  # cancelled with its flow run, not failed
         return Cancelled(message=str(stopped))
 
 
 @task(name="build-pyramid", cache_policy=NO_CACHE)
 def finish(run: SegmentRun) -> None:
-    """Build the coarser levels, a share none; raise RunError where blocks were set aside."""
+    """Build the coarser levels, except for a share; raise RunError where blocks were set aside."""
     run.finish()
 
 
-@flow(
-    name="segment-volume",
-    task_runner=ThreadPoolTaskRunner(max_workers=REGIONS_AT_A_TIME),  # type: ignore[arg-type]
-)
+@flow(name="segment-volume")
 def segment_volume(
     input: str,  # noqa: A002  the same name as in the shell
     output: str,
@@ -73,37 +68,24 @@ def segment_volume(
     logger = get_run_logger()
     for note in prepared.notes:
         logger.warning(note)
-    with open_cluster(spec) as client:
-        logger.info("Dask dashboard: %s", client.dashboard_link)
-        link_dashboard(client.dashboard_link)
-        check_before_start(client, prepared, weights=weights, tell=logger.warning)
-        run = SegmentRun.start(prepared, client, tell=logger.info)
-        try:
-            with progress_shown(run):
-                _segment_regions(run)
-                finish(run)
-        except RunError as error:
-            _report(run, error=str(error))
-            raise
-        _report(run)
+    segment_on_cluster(prepared, weights=weights, spec=spec, front_end=_front_end(logger))
     return str(prepared.request.output)
 
 
-def _segment_regions(run: SegmentRun) -> None:
-    """Submit every region; whatever ends this (a cancellation too) ends the regions' blocks."""
-    futures: list[Any] = []  # PrefectConcurrentFuture; Prefect's types say less
-    try:
-        futures.extend(segment_region.submit(run, region.number) for region in run.regions)
-        for future in as_completed(futures):
-            future.result()
-    except BaseException:
-        run.stop()
-        for future in futures:
-            future.wrapped_future.cancel()  # those that have not begun
-        wait([future.wrapped_future for future in futures])
-        raise
+def _front_end(logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> FrontEnd:
+    def show_dashboard(prepared: Prepared, link: str) -> None:
+        logger.info("Dask dashboard: %s", link)
+        link_dashboard(link)
+
+    return FrontEnd(
+        say=logger.info,
+        warn=logger.warning,
+        checked=show_dashboard,
+        watch=progress_shown,
+        steps=Steps(segment_region=segment_region, finish=finish, report=_report),
+    )
 
 
-def _report(run: SegmentRun, *, error: str | None = None) -> None:
-    keep_report(run, error=error)
-    show_report(run_report(run, error=error, side=ARTIFACT_PICTURE_SIDE))
+def _report(run: RunSummary) -> None:
+    write_report(run)
+    show_report(run_report(run, side=ARTIFACT_PICTURE_SIDE))

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from .models.same_padded import SamePadded
     from .models.tta import with_tta
     from .planning.blocks import BlockPlan
+    from .segment import segment_volume
     from .segmentation.overlap import map_overlap
     from .segmentation.request import SegmentRequest
-    from .segmentation.run import SegmentRun, segment_volume
+    from .segmentation.run import SegmentRun
     from .volume.measure_intensity import measure_intensity
     from .volume.volume import find_volume, open_volume
 
@@ -48,7 +49,7 @@ _HOME = {
     "map_overlap": "segmentation.overlap",
     "measure_intensity": "volume.measure_intensity",
     "open_volume": "volume.volume",
-    "segment_volume": "segmentation.run",
+    "segment_volume": "segment",
     "with_tta": "models.tta",
 }
 __all__ = [

@@ -54,7 +54,8 @@ LAYERS = {
         ["signals"],
         ["training"],
         ["preflight", "prefect"],
-        ["segmentation", "segment_volume", "train_unet", "evaluate_volume", "announce_volumes"],
+        ["segmentation"],  # shell and flow share it
+        ["segment_volume", "train_unet", "evaluate_volume", "announce_volumes"],
         ["demo"],
         ["cli"],
     ],
@@ -64,7 +65,8 @@ LAYERS = {
 PURE = (
     "pipeline.base.choices", "pipeline.base.errors", "pipeline.base.geometry",
     "pipeline.base.text",
-    "pipeline.planning.blocks", "pipeline.planning.budget",
+    "pipeline.planning.blocks", "pipeline.planning.budget", "pipeline.planning.shares",
+    "pipeline.planning.tile_choice",
     "unet.network.axis", "unet.network.config", "unet.network.cost",
     "deploy.batch_jobs.pool_policy", "deploy.batch_jobs.quoting",
     "deploy.clusters.spec", "deploy.clusters.units",

@@ -13,7 +13,7 @@ from ..signals.drain import drain_on_signal
 from .arguments import add_options, read_options
 
 if TYPE_CHECKING:
-    from pipeline.ledger.ledger import ShareState
+    from pipeline.ledger.progress import Progress
 
 EXAMPLE = "overtile finish raw.zarr segmented.zarr --weights demo"
 MOST_COMMANDS = 3
@@ -49,12 +49,12 @@ def run(options: argparse.Namespace) -> None:
         run_finish(prepared, weights=options.weights, spec=spec, drain=drain)
 
 
-def advice(lacking: Sequence[ShareState], *, arguments: Sequence[str]) -> str:
+def advice(lacking: Sequence[Progress], *, arguments: Sequence[str]) -> str:
     """Return, in one line, which blocks are missing and the commands that compute them.
 
     arguments: those that finish was given.
     """
-    from pipeline.ledger.shares import told
+    from pipeline.ledger.shares import shares_text
 
     words = shlex.join(arguments)
     commands = [
@@ -63,4 +63,5 @@ def advice(lacking: Sequence[ShareState], *, arguments: Sequence[str]) -> str:
     ]
     more = f" … and so on to --shard {lacking[-1].number}/{lacking[-1].of}"
     rest = more if len(lacking) > MOST_COMMANDS else ""
-    return f"not finished: {told(lacking)}; run {'; '.join(commands)}{rest}; then finish again"
+    missing = shares_text(lacking)
+    return f"not finished: {missing}; run {'; '.join(commands)}{rest}; then finish again"

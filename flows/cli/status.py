@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.text import aligned_rows, counted, duration_text, rate_text, voxel_rate_text
 
 if TYPE_CHECKING:
-    from pipeline.ledger.status import RunStatus, ShareStatus
+    from pipeline.ledger.progress import Progress
+    from pipeline.ledger.status import RunStatus
 
 MOST_NAMED = 8
 
@@ -42,16 +43,16 @@ def status_text(status: RunStatus, *, now: datetime) -> str:
 
 
 def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
-    made, figures = status.provenance, status.figures
+    made, figures, total = status.provenance, status.figures, status.total
     rows = [
         ("stage", stage_text(status)),
-        ("blocks", f"{status.done:,} of {status.blocks:,} done, {share_text(status)}"),
+        ("blocks", f"{total.done:,} of {total.blocks:,} done, {share_text(total)}"),
     ]
     if len(status.shares) > 1:
-        rows += [_share_row(share, of=len(status.shares)) for share in status.shares]
-    if status.set_aside:
-        rows.append(("set aside", _set_aside_text(status)))
-    if (speed := status.blocks_per_s) is not None:
+        rows += [_share_row(share) for share in status.shares]
+    if total.set_aside:
+        rows.append(("set aside", _set_aside_text(total)))
+    if (speed := total.blocks_per_s) is not None:
         voxels = voxel_rate_text(figures.voxels / figures.seconds)
         each = " of a share" if len(status.shares) > 1 else ""
         rows.append(("speed", f"{rate_text(speed)} blocks/s, {voxels}{each}"))
@@ -69,9 +70,9 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
     return rows
 
 
-def _share_row(share: ShareStatus, *, of: int) -> tuple[str, str]:
+def _share_row(share: Progress) -> tuple[str, str]:
     aside = f", {len(share.set_aside)} set aside" if share.set_aside else ""
-    return f"shard {share.number}/{of}", f"{share.done:,} of {share.blocks:,} done{aside}"
+    return f"shard {share.number}/{share.of}", f"{share.done:,} of {share.blocks:,} done{aside}"
 
 
 def stage_text(status: RunStatus) -> str:
@@ -80,26 +81,26 @@ def stage_text(status: RunStatus) -> str:
         return "complete"
     if not status.created:
         return "being made, or its making was ended: start the run again"
-    if status.set_aside and not status.missing:
+    if status.total.set_aside and not status.total.missing:
         return "blocks failed: start the run again to try them once more"
-    if status.done == status.blocks:
+    if not status.total.left:
         how = "overtile finish builds it" if len(status.shares) > 1 else "the run builds it"
         return f"all blocks are done, the pyramid is not there yet: {how}"
     return "not complete: it is being worked on, or waits for the run to be started again"
 
 
-def share_text(status: RunStatus) -> str:
+def share_text(total: Progress) -> str:
     """Return the share of blocks that are done; 100 % only where it is all of them.
 
     Rounded down: 999 of 1,000 are 99.9 %, and 9,999 of 10,000 too.
     """
-    return f"{status.done * 1000 // max(1, status.blocks) / 10:.1f} %"
+    return f"{total.done * 1000 // max(1, total.blocks) / 10:.1f} %"
 
 
-def _set_aside_text(status: RunStatus) -> str:
-    named = "; ".join(",".join(map(str, index)) for index in status.set_aside[:MOST_NAMED])
-    more = len(status.set_aside) - MOST_NAMED
-    return f"{counted(len(status.set_aside), 'block')} (z,y,x): {named}" + (
+def _set_aside_text(total: Progress) -> str:
+    named = "; ".join(",".join(map(str, index)) for index in total.set_aside[:MOST_NAMED])
+    more = len(total.set_aside) - MOST_NAMED
+    return f"{counted(len(total.set_aside), 'block')} (z,y,x): {named}" + (
         f" and {more} more" if more > 0 else ""
     )
 
@@ -113,21 +114,22 @@ def _ago_text(written: datetime | None, now: datetime) -> str:
 
 def status_json(status: RunStatus) -> dict[str, Any]:
     """Return how far an output is as JSON values."""
+    total = status.total
     return {
         "output": str(status.output),
-        "blocks": status.blocks,
-        "done": status.done,
-        "missing": status.missing,
-        "set_aside": [list(index) for index in status.set_aside],
+        "blocks": total.blocks,
+        "done": total.done,
+        "missing": total.missing,
+        "set_aside": [list(index) for index in total.set_aside],
         "pyramid": status.pyramid,
         "levels": status.levels,
         "created": status.created,
-        "blocks_per_s": status.blocks_per_s,
+        "blocks_per_s": total.blocks_per_s,
         "seconds_left": status.seconds_left,
         "figures": status.figures.to_json(),
         "shares": [
             {
-                "shard": f"{share.number}/{len(status.shares)}",
+                "shard": f"{share.number}/{share.of}",
                 "blocks": share.blocks,
                 "done": share.done,
                 "set_aside": len(share.set_aside),

@@ -49,8 +49,9 @@ def progress_shown(run: SegmentRun) -> Iterator[None]:
         while True:
             ended = over.wait(UPDATE_EVERY_S)
             progress = run.progress()
-            percent = 100 * progress.done / progress.blocks
-            update_progress_artifact(artifact, percent, description=progress_text(progress))
+            update_progress_artifact(
+                artifact, progress.percent, description=progress_text(progress)
+            )
             if ended:
                 return
 

@@ -144,7 +144,7 @@ def planned(prepared: Prepared) -> tuple[int, int]:
     """Return bytes before compression and files of what is not done yet, with the pyramid."""
     from numpy import dtype
 
-    from pipeline.ledger.ledger import blocks_done
+    from pipeline.ledger.progress import blocks_done
 
     images = [(image, dtype(image.dtype).itemsize) for image in prepared.images]
     finest = sum(prod(image.shapes[0]) * size for image, size in images)

@@ -1,19 +1,24 @@
-"""What the shell's doors have in common: a cluster, a run, its progress, its report."""
+"""A run as the shell shows it: lines and a progress bar on standard error."""
 
 from __future__ import annotations
 
-from deploy import ClusterSpec, open_cluster
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
 from pipeline.segmentation.prepare import Prepared, prepare
-from pipeline.segmentation.run import SegmentRun, complete
-from pipeline.segmentation.run_report import report_path
+from pipeline.segmentation.run import SegmentRun
+from pipeline.segmentation.run_report import report_path, write_report
+from pipeline.segmentation.sequence import Steps
+from pipeline.segmentation.summary import RunSummary
 from pipeline.volume.intensity import MEASURED_KINDS
 
 from ..options.segment import SegmentOptions
-from ..preflight.checks import check_before_start
 from ..signals.drain import Drain
 from ..text.terminal import say, shown
+from .on_cluster import FrontEnd, segment_on_cluster
 
 
 def run_segmentation(
@@ -24,40 +29,46 @@ def run_segmentation(
     options: SegmentOptions,
     spec: ClusterSpec,
     drain: Drain | None = None,
-) -> SegmentRun:
-    """Segment a volume and tell a person about it. Raises kinds of OvertileError, RunError.
+) -> RunSummary:
+    """Segment a volume and show the run. Raises kinds of OvertileError, RunError.
 
-    drain: told of the run once it has begun.
+    drain: can end the run early once it has begun.
     """
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights))
-    return _run(prepared, weights=weights, spec=spec, drain=drain)
+    return segment_on_cluster(prepared, weights=weights, spec=spec, front_end=terminal(drain))
 
 
-def run_finish(prepared: Prepared, *, weights: str, spec: ClusterSpec, drain: Drain) -> SegmentRun:
-    """End an output whose shares are complete: one ledger, its pyramid, its report."""
+def run_finish(prepared: Prepared, *, weights: str, spec: ClusterSpec, drain: Drain) -> RunSummary:
+    """Finish an output whose shares are complete: merge the ledgers, build pyramid and report."""
     merge_shares(prepared.request.output)
-    return _run(prepared, weights=weights, spec=spec, drain=drain)
+    return segment_on_cluster(prepared, weights=weights, spec=spec, front_end=terminal(drain))
 
 
-def _run(prepared: Prepared, *, weights: str, spec: ClusterSpec, drain: Drain | None) -> SegmentRun:
-    with open_cluster(spec, tell=say) as client:
-        check_before_start(client, prepared, weights=weights, tell=say)
-        if prepared.record["kind"] in MEASURED_KINDS and prepared.output_action != "resumed":
-            say(f"measuring the normalisation first; dashboard: {client.dashboard_link}")
-        run = SegmentRun.start(prepared, client, tell=say)
+def terminal(drain: Drain | None = None) -> FrontEnd:
+    """Return the front end of the shell's commands."""
+
+    @contextmanager
+    def watch(run: SegmentRun) -> Iterator[None]:
         if drain:
             drain.begin(run)
-        say(f"dashboard: {client.dashboard_link}")
-        say_start(prepared)
+        say(f"dashboard: {run.dashboard_link}")
+        say_start(run.prepared)
         with shown(run):
-            complete(run)
-        say_result(run)
-    return run
+            yield
+
+    return FrontEnd(
+        say=say, warn=say, checked=_say_measuring, watch=watch, steps=Steps(report=_report)
+    )
+
+
+def _say_measuring(prepared: Prepared, dashboard_link: str) -> None:
+    if prepared.record["kind"] in MEASURED_KINDS and prepared.output_action != "resumed":
+        say(f"measuring the normalisation first; dashboard: {dashboard_link}")
 
 
 def say_start(prepared: Prepared) -> None:
-    """Print what is about to be done."""
+    """Print what the run is about to do."""
     plan, source = prepared.plan, prepared.source
     say(
         f"segmenting {shape_text(source.shape_zyx)} voxels in {counted(len(plan), 'block')} of "
@@ -69,16 +80,22 @@ def say_start(prepared: Prepared) -> None:
         say(f"note: {note}")
 
 
-def say_result(run: SegmentRun) -> None:
-    """Print what came out, and where to look at it."""
-    figures, output, total = run.session, run.job.output, run.blocks
-    if run.resumed_blocks == total:
-        say(f"done: {counted(total, 'block')}, all by earlier runs")
+def _report(run: RunSummary) -> None:
+    write_report(run)
+    if run.error is None:
+        say_result(run)
+
+
+def say_result(run: RunSummary) -> None:
+    """Print what the run computed, and where its output and report are."""
+    figures, output, blocks = run.progress.figures, run.job.output, run.progress.blocks
+    if run.done_before == blocks:
+        say(f"done: {counted(blocks, 'block')}, all by earlier runs")
     else:
-        speed = figures.voxels / max(figures.seconds, 1e-9) / 1e6
-        earlier = f", {run.resumed_blocks} by earlier runs" if run.resumed_blocks else ""
+        speed = figures.voxels / max(figures.seconds, 1e-9)
+        earlier = f", {run.done_before} by earlier runs" if run.done_before else ""
         say(
-            f"done: {counted(total, 'block')}{earlier}; {figures.voxels:,} voxels in "
+            f"done: {counted(blocks, 'block')}{earlier}; {figures.voxels:,} voxels in "
             f"{duration_text(figures.seconds)}, {voxel_rate_text(speed)}"
         )
     if bad := run.figures.bad_voxels:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.base.text import aligned_rows, flops_text, shape_text, size_text
-from pipeline.ledger.ledger import blocks_done
+from pipeline.ledger.progress import blocks_done
 from pipeline.segmentation.prepare import Prepared
 
 UNITS = {

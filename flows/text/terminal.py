@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.base.text import counted, duration_text, rate_text, voxel_rate_text
 
 if TYPE_CHECKING:
-    from pipeline.segmentation.progress import Progress
+    from pipeline.ledger.progress import Progress
     from pipeline.segmentation.run import SegmentRun
 
 BAR_EVERY_S = 0.25
@@ -28,24 +28,22 @@ def say(text: str) -> None:
 
 
 def progress_text(progress: Progress) -> str:
-    """Return one plain line: how far, how fast, how long still."""
+    """Return one line: blocks done, speed, time left."""
     line = f"{progress.done:,}/{counted(progress.blocks, 'block')}"
     if progress.set_aside:
-        line += f", {progress.set_aside} set aside"
+        line += f", {len(progress.set_aside)} set aside"
     if progress.stage == "done":
         return f"{line}, done"
-    if not progress.workers:
+    if progress.workers == 0:
         return f"{line}, no workers: waiting"
     if progress.stage == "pyramid":
         return f"{line}, building the pyramid"
-    done_here = progress.done - progress.done_before
-    if not done_here:
+    speed, left, figures = progress.blocks_per_s, progress.seconds_left, progress.figures
+    if speed is None or left is None:
         return line + ", waiting for the first one"
-    seconds = max(progress.seconds, 1e-9)
-    left = (progress.blocks - progress.done) * seconds / done_here
     return line + (
-        f", {rate_text(done_here / seconds)} blocks/s, "
-        f"{voxel_rate_text(progress.voxels_done / seconds)}, "
+        f", {rate_text(speed)} blocks/s, "
+        f"{voxel_rate_text(figures.voxels / figures.seconds)}, "
         f"{duration_text(left)} left"
     )
 

@@ -25,8 +25,7 @@ from deploy.ranks.run import (
 )
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError, WeightsError
 from pipeline.base.scheduling import workers_of
-from pipeline.segmentation.prepare import VERSION
-from pipeline.segmentation.provenance import versions
+from pipeline.base.versions import VERSION, versions
 from unet.predict.runtime import device_memory_bytes
 from unet.training.checkpoint import newest_checkpoint
 from unet.training.loop import TrainingEnd, TrainingJob, train, trained_model

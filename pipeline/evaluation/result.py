@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ..base.geometry import Box
-from ..segmentation.provenance import versions
+from ..base.versions import versions
 from ..volume.volume import VolumeSource
 from .confusion import ConfusionMatrix
 from .object_metrics import ObjectFigures

@@ -14,8 +14,8 @@ from typing import Any
 from distributed import Client
 
 from ..base.errors import LabelError
+from ..base.local_client import local_client
 from ..base.location import Location
-from ..segmentation.run import own_client
 from .confusion import ConfusionMatrix
 from .contingency import ContingencyTable, RunningTotal
 from .gather import results_of
@@ -60,7 +60,7 @@ def evaluate_volume(
             prediction=Location.parse(prediction), truth=Location.parse(truth), **options
         )
     )
-    with own_client() if client is None else nullcontext(client) as active:
+    with local_client() if client is None else nullcontext(client) as active:
         return evaluate(plan, active, watch=watch)
 
 

@@ -1,4 +1,4 @@
-"""What the driver records of a finished block."""
+"""The result that a worker returns to the driver."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..base.geometry import Shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockResult:
-    """What a worker reports of a finished block."""
+    """What a worker reports about a finished block."""
 
     index: Shape
     voxels: int
     bytes_read: int
     bad_voxels: int
-    """Voxels of the core that were NaN or infinite; they went in as 0."""
+    """Voxels of the core that were NaN or infinite; they were read as 0."""
     class_voxels: tuple[int, ...]
     seconds: dict[str, float]
-    """Per stage, on the worker."""
+    """By stage, on the worker."""

@@ -1,4 +1,4 @@
-"""What a run came to: voxels, bytes, seconds per stage. Values that add up, kept in the output."""
+"""Sums over the blocks of runs: voxels, bytes, seconds per stage. The output stores them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .block_result import BlockResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Sums over the blocks that were done, by this run and earlier runs of the same job."""
+    """Sums over blocks that are done, of one run or of several."""
 
     blocks: int = 0
     voxels: int = 0
@@ -20,9 +20,9 @@ class Figures:
     bad_voxels: int = 0
     class_voxels: tuple[int, ...] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Summed over the workers' threads: read, wait, device, write."""
+    """By stage (read, wait, device, write), summed over the threads of all workers."""
     seconds: float = 0.0
-    """Wall time of the driver."""
+    """Wall time of the runs."""
 
     def __add__(self, other: Figures) -> Figures:
         stages = sorted({*self.stage_seconds, *other.stage_seconds})
@@ -41,7 +41,7 @@ class Figures:
         )
 
     def with_block(self, result: BlockResult) -> Figures:
-        """Return these figures with one more block."""
+        """Return these figures plus those of a block."""
         return self + Figures(
             blocks=1,
             voxels=result.voxels,
@@ -52,7 +52,7 @@ class Figures:
         )
 
     def with_seconds(self, seconds: float) -> Figures:
-        """Return these figures with more wall time."""
+        """Return these figures plus wall time."""
         return replace(self, seconds=self.seconds + seconds)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Figures:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Figures:
-        """Return what :meth:`to_json` wrote, or nothing done."""
+        """Return the figures that :meth:`to_json` wrote; zeros for None."""
         if not value:
             return cls()
         return cls(**{**value, "class_voxels": tuple(value["class_voxels"])})

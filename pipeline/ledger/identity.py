@@ -1,4 +1,4 @@
-"""What a run computes, and whether an output is of the same: everything that changes a voxel."""
+"""The identity of a run: everything that changes a voxel of the output, and its digest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Job:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, other: Mapping[str, Any]) -> str:
-        """Return what of ``other`` (what was stored) is not as here, for a person.
+        """Return how ``other`` (the stored job) differs from this one, as text.
 
-        What is still ``auto`` here is decided on a worker, and differs from nothing yet.
+        A value that is still ``auto`` here is decided on a worker later and counts as equal.
         """
         names = sorted(name for name in {*self.parts, *other} if self.parts.get(name) != "auto")
         differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
@@ -39,13 +39,13 @@ class Job:
 
 
 def check_job(output: Location, job: Job, stored: Mapping[str, Any]) -> None:
-    """Raise OutputError where the job that made an output is known to be another one."""
+    """Raise OutputError if another job is known to have made the output."""
     if differences := job.differences(stored):
         raise _another_job(output, differences)
 
 
 def check_digest(output: Location, job: Job, attributes: Mapping[str, Any]) -> None:
-    """Raise OutputError unless these attributes of a run group are those of this very job."""
+    """Raise OutputError unless a run group with these attributes belongs to this job."""
     stored: Any = attributes["job"]
     if attributes.get("job_digest") != job.digest:
         raise _another_job(output, job.differences(stored))

@@ -1,8 +1,8 @@
 """Which blocks are done, and under which job: a small Zarr group ``run`` inside the output.
 
-One voxel per block, written by the driver alone. A run that starts again reads it, does what is
-missing, and refuses an output that another job made. Where an output is made in shares, each share
-has a part of the ledger to itself, ``run/shards/2``: its blocks, its owner, its figures.
+One voxel per block, written by the driver alone. A restarted run reads it, does the blocks that
+are missing, and rejects the output of another job. In an output that is made in shares, each share
+has its own part of the ledger, ``run/shards/2``, with its blocks, owner and figures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
 
@@ -29,13 +28,13 @@ from ..base.stores import open_group
 from ..output.guard import RUN_GROUP as GROUP
 from .creation import CREATED, put_new
 from .identity import Job, check_digest
-from .ownership import OWNER, SHARDS, check_owner, owned_path, part_path
+from .ownership import OWNER, check_owner, owned_path
 
 _CHUNK = 32
 
 
 class BlockState(IntEnum):
-    """What the ledger says of a block."""
+    """The state of a block."""
 
     MISSING = 0
     DONE = 1
@@ -43,7 +42,7 @@ class BlockState(IntEnum):
 
 
 class Ledger:
-    """The ledger of one output, or one share's part of it: in memory, written as blocks end."""
+    """The ledger of an output, or a share's part of it: held in memory, written as blocks end."""
 
     def __init__(
         self,
@@ -64,26 +63,26 @@ class Ledger:
 
     @classmethod
     def create(cls, output: Location, job: Job, *, grid: Shape, version: str, owner: str) -> Ledger:
-        """Make an empty ledger in an output that has none; it is known as ours from the start.
+        """Create an empty ledger in an output without one. It identifies the job from the start.
 
-        Raises OutputError where another run made one in the same moment.
+        Raises OutputError if another run creates one at the same moment.
         """
         if not begin_run_group(output, job, **{"overtile": version, OWNER: owner}):
             raise OutputError(
-                f"another run is making {output} at this moment: "
+                f"another run is creating {output} at this moment: "
                 "wait for it, or choose another output"
             )
-        group = _run_group(output, mode="r+")
+        group = run_group(output, mode="r+")
         make_states(group, grid)
         return cls(output, owner, np.zeros(grid, np.uint8), group=group, run=group)
 
     @classmethod
     def resume(cls, output: Location, job: Job, *, owner: str) -> Ledger:
-        """Take over the ledger of an output that this very job made, or raise OutputError.
+        """Take over the ledger of an output of the same job. Raises OutputError for another job.
 
-        owner: the run's token; with that of a share (owner.py), it takes over the share's part.
+        owner: the run's token; the token of a share (see ownership.py) takes over its part.
         """
-        run = _run_group(output, mode="r+")
+        run = run_group(output, mode="r+")
         check_digest(output, job, run.attrs)
         if owned_path(owner) == GROUP:
             group = run
@@ -100,17 +99,18 @@ class Ledger:
         return bool(self._states[index] == BlockState.DONE)
 
     def count(self, state: BlockState) -> int:
-        """Return how many blocks are in this state."""
+        """Return the number of blocks in this state."""
         return int(np.count_nonzero(self._states == state))
 
-    def indices(self, state: BlockState) -> list[Shape]:
-        """Return the blocks that are in this state."""
-        return [tuple(map(int, i)) for i in np.argwhere(self._states == state)]
+    @property
+    def states(self) -> NDArray[np.uint8]:
+        """A copy of the states of all blocks."""
+        return self._states.copy()
 
     def record(self, indices: Iterable[Shape], state: BlockState) -> None:
-        """Write what became of some blocks; returns when the store has it.
+        """Write the state of some blocks; return once the store has it.
 
-        Raises RunError where the store cannot take it, or another run has taken the output over.
+        Raises RunError if the store cannot be written or another run has taken the output over.
         """
         with self._lock, self._written():
             touched = set()
@@ -131,7 +131,7 @@ class Ledger:
         with self._lock, self._written():
             if not np.array_equal(np.asarray(self._array[...]), self._states):
                 raise RunError(
-                    f"{self._output} lost blocks while the run wrote it: start the same run again"
+                    f"{self._output} lost blocks during the run: start the same run again"
                 )
 
     @contextmanager
@@ -140,25 +140,25 @@ class Ledger:
         try:
             yield
         except OSError as error:
-            check_owner(self._output, self._owner)  # it may have vanished since
+            check_owner(self._output, self._owner)  # the output may have been deleted
             raise RunError(
                 f"the ledger in {self._output} cannot be written "
-                f"({error.strerror or error}): mend that, then start the same run again"
+                f"({error.strerror or error}): fix that, then start the same run again"
             ) from error
 
     def noted(self, name: str) -> Any:
-        """Return what was noted here, or None; of a share, what its own runs noted."""
+        """Return an attribute of this ledger or of the share's part, or None."""
         return self._group.attrs.get(name)
 
     def noted_of_output(self, name: str) -> Any:
-        """Return what was noted of the whole output when this ledger was opened, or None."""
+        """Return an attribute of the whole output as it was when the ledger was opened, or None."""
         return self._run.attrs.get(name)
 
 
 def begin_run_group(output: Location, job: Job, **attributes: Any) -> bool:
-    """Make the run group with the job, unless there is one; return whether it is this one.
+    """Create the run group with the job unless it exists; return whether it is this one.
 
-    Of several who make different ones at the same moment, one gets True. Raises OutputError.
+    If several runs create different ones at the same moment, one gets True. Raises OutputError.
     """
     root = open_group(output)
     content = {"job": dict(job.parts), "job_digest": job.digest, **attributes}
@@ -175,14 +175,14 @@ def _json(value: Any) -> bytes:
 
 
 def make_states(group: zarr.Group, grid: Shape) -> None:
-    """Make the array of the blocks' states in a group; one that is there stays as it is."""
+    """Create the array of block states in a group unless it exists."""
     chunks = tuple(min(g, _CHUNK) for g in grid)
     with suppress(ContainsArrayError):
         group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
 
 
 def _part(output: Location, run: zarr.Group, owner: str) -> zarr.Group:
-    """Return a share's part of the ledger, made where it is missing, owned by ``owner``."""
+    """Return a share's part of the ledger, created if missing, owned by ``owner``."""
     path = owned_path(owner).removeprefix(f"{GROUP}/")
     with explained(OutputError, output):
         part = run.require_group(path)
@@ -192,84 +192,29 @@ def _part(output: Location, run: zarr.Group, owner: str) -> zarr.Group:
     return part
 
 
-def _run_group(output: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+def run_group(output: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    """Open the run group of an output that has a ledger."""
     group = open_group(output, mode=mode)[GROUP]
     assert isinstance(group, zarr.Group)
     return group
 
 
 def run_attributes(output: Location) -> Mapping[str, Any]:
-    """Return what is noted in the run group of an output that holds a ledger."""
-    return _run_group(output).attrs.asdict()
+    """Return the attributes of the run group of an output that has a ledger."""
+    return run_group(output).attrs.asdict()
 
 
 def stored_job(output: Location) -> Mapping[str, Any]:
-    """Return the parts of the job that made this output; it must hold a ledger."""
+    """Return the parts of the job that made an output that has a ledger."""
     job: Any = run_attributes(output)["job"]
     return dict(job)
 
 
 def was_created(output: Location) -> bool:
-    """Return whether an output that holds a ledger was made to its end: all arrays are there."""
+    """Return whether the creation of an output that has a ledger was completed."""
     return bool(run_attributes(output).get(CREATED))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShareState:
-    """How far one share of an output is, as its part of the ledger says."""
-
-    number: int
-    """From 1; an output that is made by one run is share 1 of 1."""
-    of: int
-    blocks: int
-    done: int
-    set_aside: int
-
-    @property
-    def missing(self) -> int:
-        """How many blocks are not done."""
-        return self.blocks - self.done
-
-
-def read_states(output: Location) -> tuple[ShareState, ...]:
-    """Return how far every share of an output is; it must hold a ledger. Writes nothing.
-
-    A share that has not begun has nothing done. Raises OutputError for what cannot be read.
-    """
-    run = _run_group(output)
-    with explained(OutputError, output):
-        blocks: Any = run.attrs.get(SHARDS)
-        if blocks is None:
-            done: Any = run["done"]
-            return (_share_state(1, 1, done.size, done),)
-        return tuple(
-            _share_state(number, len(blocks), int(size), part_states(run, number))
-            for number, size in enumerate(blocks, start=1)
-        )
-
-
-def part_states(run: zarr.Group, share: int) -> Any:
-    """Return the states of a share's blocks, on the whole grid; none where it has not begun."""
-    part: Any = run.get(f"{part_path(share).removeprefix(f'{GROUP}/')}/done")
-    return np.zeros((), np.uint8) if part is None else part
-
-
-def _share_state(number: int, of: int, blocks: int, states: Any) -> ShareState:
-    counts = np.bincount(np.asarray(states[...]).ravel(), minlength=len(BlockState))
-    return ShareState(
-        number=number,
-        of=of,
-        blocks=blocks,
-        done=int(counts[BlockState.DONE]),
-        set_aside=int(counts[BlockState.SET_ASIDE]),
-    )
-
-
-def blocks_done(output: Location) -> int:
-    """Return how many blocks of an output that holds a ledger are done, by all its shares."""
-    return sum(state.done for state in read_states(output))
-
-
 def blocks_left(ledger: Ledger, indices: Iterable[Shape]) -> list[Shape]:
-    """Return those of the blocks that are not done."""
+    """Return the blocks that are not done."""
     return list(itertools.filterfalse(ledger.is_done, indices))

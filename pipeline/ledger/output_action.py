@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias
 from ..base.errors import OutputError
 from ..base.location import Location
 from ..output.guard import Found, check_output
+from ..planning.shares import Share
 from .creation import is_begun
 from .ledger import was_created
-from .shares import Share, check_kind
+from .shares import check_kind
 
 OutputAction: TypeAlias = Literal["created", "resumed", "replaced"]
 
@@ -17,15 +18,15 @@ OutputAction: TypeAlias = Literal["created", "resumed", "replaced"]
 def choose_output_action(
     output: Location, *, source: Location, share: Share | None, overwrite: bool, finishing: bool
 ) -> OutputAction:
-    """Return what happens to ``output``. Writes nothing.
+    """Return what the run does with ``output``. Writes nothing.
 
-    share: the run's share of the volume, if it has one. finishing: the run ends an output that was
-    made in shares. Raises OutputError where the output is not this run's to resume or replace.
+    share: the run's share of the volume, if any. finishing: the run finishes an output that was
+    made in shares. Raises OutputError if the run may neither resume nor replace the output.
     """
     found = _found(output, source=source, share=share, overwrite=overwrite)
     if finishing and found != "ours":
         raise OutputError(
-            f"{output} holds nothing to finish: run its shares first, "
+            f"{output} has nothing to finish: first run its shares with "
             "overtile segment … --shard i/N"
         )
     if found == "absent":
@@ -35,12 +36,12 @@ def choose_output_action(
     check_kind(output, share, finishing=finishing)
     if was_created(output):
         return "resumed"
-    # A creation that was cut short holds no voxel: it is redone, or another share is creating it.
+    # An incomplete creation has no voxels: repeat it, or another share is at it.
     return "created" if share else "replaced"
 
 
 def _found(output: Location, *, source: Location, share: Share | None, overwrite: bool) -> Found:
-    """Return what is at the output; an output that another share is creating counts as absent."""
+    """Return what exists at the output; one that another share is creating counts as absent."""
     try:
         return check_output(output, source=source, overwrite=overwrite)
     except OutputError:

@@ -1,144 +1,85 @@
-"""Shares of a volume, one run each: ``--shard 2/3``. What they have in common is the output.
-
-The regions are cut into contiguous ranges, so that a share's blocks are neighbours: its part of the
-ledger fills few chunks, and its workers read few bricks of the input that another share's read.
-"""
+"""The ledgers of an output that is made in shares: consistency checks, and merging at the end."""
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 
-from ..base.errors import OutputError, PlanError, RunError
+from ..base.errors import OutputError, RunError
 from ..base.location import Location
 from ..base.store_errors import explained
-from ..base.stores import open_group
-from ..output.guard import RUN_GROUP
-from ..planning.blocks import Region
+from ..planning.shares import Share
 from .figures import Figures
-from .ledger import BlockState, ShareState, part_states, read_states, run_attributes
-from .ownership import SHARDS, part_path
+from .ledger import BlockState, run_attributes, run_group
+from .ownership import SHARDS
+from .progress import Progress, group_progress, part_states, read_progress
 
 MERGED = "merged"
-"""Attribute of the run group: the parts of the ledger are in the one ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Which of how many shares, from 1."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> Share:
-        """Return the share for ``i/N``, or raise PlanError.
-
-        >>> Share.parse("2/3")
-        Share(number=2, of=3)
-        """
-        match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
-        share = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
-        if not 1 <= share.number <= share.of:
-            raise PlanError(f"--shard {text!r}: say which of how many, i/N, from 1/N to N/N")
-        return share
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-
-def cut(regions: Sequence[Region], share: Share) -> tuple[tuple[Region, ...], ...]:
-    """Return the regions of every share, in order: contiguous, near-equal in blocks, none empty.
-
-    Each share ends where the blocks so far come nearest to what equal shares would have. Raises
-    PlanError where there are more shares than regions.
-    """
-    if share.of > len(regions):
-        raise PlanError(
-            f"--shard {share}: the volume has {len(regions)} regions of blocks, which are not "
-            f"cut: take {len(regions)} shares at most"
-        )
-    ends = list(itertools.accumulate(map(len, regions)))
-    bounds = [0]
-    for number in range(1, share.of):
-        wanted = ends[-1] * number / share.of
-        first, last = bounds[-1] + 1, len(regions) - (share.of - number)
-        bounds.append(min(range(first, last + 1), key=lambda n: abs(ends[n - 1] - wanted)))
-    return tuple(tuple(regions[a:b]) for a, b in itertools.pairwise((*bounds, len(regions))))
+"""Attribute of the run group: the shares' ledgers are merged into the output's."""
 
 
 def check_kind(output: Location, share: Share | None, *, finishing: bool) -> None:
-    """Raise OutputError unless an output of ours is made the way in which this run would go on.
+    """Raise OutputError unless the output is made in the same shares as this run.
 
-    share: this run's; None for a run of the whole volume. finishing: the run that ends all shares.
+    share: this run's; None for a run of the whole volume. finishing: the run is overtile finish.
     """
     noted = run_attributes(output)
     blocks: Any = noted.get(SHARDS)
     if blocks is None and (share or finishing):
-        advice = f"--shard {share}" if share else "finish"
+        advice = f"without --shard {share}" if share else "with overtile segment, not finish"
         raise OutputError(
-            f"{output} was begun without --shard: go on without {advice} by overtile segment, or "
-            "choose another output"
+            f"{output} was started without --shard: resume it {advice}, or choose another output"
         )
     if blocks is None or finishing:
         return
     if share and share.of != len(blocks):
         raise OutputError(
-            f"{output} is made in {len(blocks)} shares, not {share.of}: go on with --shard "
+            f"{output} is made in {len(blocks)} shares, not {share.of}: resume it with --shard "
             f"i/{len(blocks)}, or choose another output"
         )
     if not share and not noted.get(MERGED):
         raise OutputError(
-            f"{output} is made in {len(blocks)} shares: go on with --shard i/{len(blocks)}, then "
-            "overtile finish; or replace it with --overwrite"
+            f"{output} is made in {len(blocks)} shares: resume it with --shard i/{len(blocks)}, "
+            "then overtile finish; or replace it with --overwrite"
         )
 
 
-def incomplete_shares(output: Location) -> tuple[ShareState, ...]:
-    """Return the shares of an output that miss blocks."""
-    return tuple(state for state in read_states(output) if state.missing)
+def incomplete_shares(output: Location) -> tuple[Progress, ...]:
+    """Return the shares of an output that have blocks left."""
+    return tuple(share for share in read_progress(output) if share.left)
 
 
 def merge_shares(output: Location) -> None:
-    """Write all parts of the ledger into the one ledger, and the sum of their figures.
+    """Merge the parts of the ledger, and the figures, into those of the whole output.
 
-    Every share must be complete: RunError otherwise. Done before, it is not done again: the figures
-    may have grown.
+    Raises RunError unless every share is complete. A second call changes nothing: the figures may
+    have grown since the first.
     """
     if run_attributes(output).get(MERGED):
         return
-    if lacking := incomplete_shares(output):
-        raise RunError(f"not every share of {output} is complete: {told(lacking)}")
+    if incomplete := incomplete_shares(output):
+        raise RunError(f"not every share of {output} is complete: {shares_text(incomplete)}")
     with explained(OutputError, output):
-        run: Any = open_group(output, mode="r+")[RUN_GROUP]
-        whole = np.zeros(run["done"].shape, np.uint8)
+        run = run_group(output, mode="r+")
+        done: Any = run["done"]
+        whole = np.zeros(done.shape, np.uint8)
         figures = Figures()
-        for number in range(1, len(run.attrs[SHARDS]) + 1):
-            whole[np.asarray(part_states(run, number)[...]) == BlockState.DONE] = BlockState.DONE
-            figures += share_figures(run, number)
-        run["done"][...] = whole
+        for share in group_progress(run):
+            whole[part_states(run, share.number) == BlockState.DONE] = BlockState.DONE
+            figures += share.figures
+        done[...] = whole
         run.attrs.update({"figures": figures.to_json(), MERGED: True})
 
 
-def share_figures(run: zarr.Group, share: int) -> Figures:
-    """Return what the runs of one share came to."""
-    part: Any = run.get(part_path(share).removeprefix(f"{RUN_GROUP}/"))
-    return Figures.from_json(part.attrs.get("figures") if part is not None else None)
+def shares_text(shares: Sequence[Progress]) -> str:
+    """Return what some shares have left.
 
-
-def told(states: Sequence[ShareState]) -> str:
-    """Return what some shares miss, as a person reads it.
-
-    >>> told([ShareState(number=2, of=3, blocks=40, done=23, set_aside=0)])
+    >>> shares_text([Progress(number=2, of=3, blocks=40, done=23)])
     'shard 2/3 misses 17 of 40 blocks'
     """
     return ", ".join(
-        f"shard {state.number}/{state.of} misses {state.missing} of {state.blocks} blocks"
-        for state in states
+        f"shard {share.number}/{share.of} misses {share.left} of {share.blocks} blocks"
+        for share in shares
     )

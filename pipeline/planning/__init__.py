@@ -1,1 +1,1 @@
-"""Decisions in integers: blocks, tiles, levels, and what they cost."""
+"""Decisions in integers: blocks, tiles, shares, levels and their cost."""

@@ -31,7 +31,7 @@ class Block:
     index: Shape
     """Position on the plan's grid."""
     core: Box
-    """What it writes, in voxels, clipped to the volume."""
+    """The voxels that it writes, clipped to the volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPlan:
-    """All blocks of a volume, without holding one.
+    """All blocks of a volume, computed on demand.
 
     shape: the volume. core: what a block writes. tile: what a pass through the network writes
-    (the core, if not given). halo: context per side. divisor: cores start at its multiples.
-    Raises PlanError where tiles would pool on different grids.
+    (the core by default). halo: context per side. divisor: cores start at its multiples.
+    Raises PlanError if tiles would pool on different grids.
     """
 
     shape: Shape
@@ -73,13 +73,13 @@ class BlockPlan:
         for name in ("core", "tile", "divisor"):
             self._check_axes(name)
         if any(size < 1 for size in self.shape):
-            raise PlanError(f"volume of shape {self.shape} holds no voxel")
+            raise PlanError(f"volume shape {self.shape}: expected at least one voxel per axis")
         check_multiple("block", self.core, self.divisor)
         check_multiple("tile", self.tile, self.divisor)
         if any(t > c for t, c in zip(self.tile, self.core, strict=True)):
             raise PlanError(
                 f"tile {shape_text(self.tile)} is larger than block {shape_text(self.core)}: "
-                "a block holds whole tiles; make the block larger or the tile smaller"
+                "a block consists of whole tiles; use a larger block or a smaller tile"
             )
 
     def _check_axes(self, name: str) -> None:
@@ -87,7 +87,7 @@ class BlockPlan:
         if len(sizes) != len(self.shape):
             raise PlanError(
                 f"{name} {sizes} has {len(sizes)} axes, the volume {self.shape} has "
-                f"{len(self.shape)}: give one size per axis"
+                f"{len(self.shape)}: pass one size per axis"
             )
 
     @property
@@ -124,7 +124,7 @@ class BlockPlan:
             yield Box(start, stop).clipped_to(core)
 
     def outer(self, core: Box, input_shape: InputShape) -> Box:
-        """Return what is read for a block (or tile): all that its tiles take in."""
+        """Return the outer box of a block (or tile): the inputs of all its tiles."""
         inputs = [tile_input(tile, self.halo, input_shape) for tile in self.tiles(core)]
         return Box(
             tuple(map(min, zip(*(box.start for box in inputs), strict=True))),
@@ -134,7 +134,7 @@ class BlockPlan:
     def regions(self, *, at_most: int = 100, blocks_at_least: int = 8) -> list[Region]:
         """Return groups of neighbouring blocks that cover the grid exactly once.
 
-        at_most: about how many (Prefect's server records some ten task runs a second).
+        at_most: approximate limit (Prefect's server records about ten task runs per second).
         """
         size = self._region_size(max(blocks_at_least, -(-len(self) // at_most)))
         counts = [-(-g // s) for g, s in zip(self.grid, size, strict=True)]
@@ -147,7 +147,7 @@ class BlockPlan:
         return regions
 
     def _region_size(self, blocks: int) -> Shape:
-        """Return blocks per region and axis: grown along the axis that is shortest in voxels."""
+        """Return blocks per region and axis; the axis that is shortest in voxels grows first."""
         size = [1] * len(self.grid)
         while math.prod(size) < blocks:
             growable = [axis for axis, g in enumerate(self.grid) if size[axis] < g]
@@ -171,7 +171,7 @@ def check_multiple(name: str, sizes: Sequence[int], divisor: Sequence[int]) -> N
         return
     fits = tuple(max(d, round_up(n, d)) for n, d in zip(sizes, divisor, strict=True))
     raise PlanError(
-        f"{name} {shape_text(sizes)} is no multiple of the network's divisor "
+        f"{name} {shape_text(sizes)} is not a multiple of the network's divisor "
         f"{shape_text(divisor)}: tiles would pool on different grids and leave seams; "
         f"try {','.join(map(str, fits))}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_LIKE = 1.5  # an axis is as fine as the finest one up to this ratio of voxel sizes
+_LIKE = 1.5  # up to this ratio of voxel sizes, an axis counts as equally fine
 
 Grid = tuple[tuple[int, int, int], tuple[int, int, int]]
 
@@ -15,11 +15,10 @@ def level_grids(
 ) -> list[Grid]:
     """Return (factor, shape) of each level in z, y, x, the finest first.
 
-    A level halves each axis that is longer than ``minimum`` voxels and whose voxel is about as fine
-    as the finest of these, so that voxels become isotropic as levels become coarser. It ends where
-    no axis is longer than ``minimum``. ``shape`` is ``ceil(volume / factor)``; a voxel of the level
-    stands for ``factor`` voxels of the volume, so its origin lies ``voxel_size * (factor - 1) / 2``
-    further.
+    A level halves each axis that is longer than ``minimum`` voxels and about as fine as the finest
+    such axis, so voxels become isotropic in coarser levels. The last level has no axis longer than
+    ``minimum``. ``shape`` is ``ceil(volume / factor)``. A voxel of the level covers ``factor``
+    voxels of the volume, so its origin is shifted by ``voxel_size * (factor - 1) / 2``.
 
     >>> level_grids((30, 1000, 1000), (50.0, 4.0, 4.0))
     [((1, 1, 1), (30, 1000, 1000)), ((1, 2, 2), (30, 500, 500)), ((1, 4, 4), (30, 250, 250))]

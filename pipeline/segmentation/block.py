@@ -1,7 +1,7 @@
 """One block, on a worker: read its outer box, cut tiles, predict, keep the core, write one shard.
 
-A worker runs a few of these at once: while one holds the device, the next one reads and the last
-one writes. What a stage took shows in Dask's Fine Performance Metrics and in the report.
+A worker runs a few blocks at once: while one uses the device, another reads and another writes.
+Dask's Fine Performance Metrics and the report show the time of each stage.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..volume.volume import VolumeSource, open_volume
 Stage = Literal["read", "wait", "device", "write"]
 
 _device = threading.Semaphore(1)
-"""One tile at a time on a process's device, whatever the number of threads."""
+"""Lets one thread of a process use the device at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class OutputArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockJob:
-    """What a worker must know to do any block of a run; small, and the same for all blocks."""
+    """Everything a worker needs to do any block of a run; small, and the same for all blocks."""
 
     source: VolumeSource
     output: Location
     run_token: str
-    """Differs between runs, so that no worker keeps an array of an overwritten output open."""
+    """Unique to the run, so that workers do not reuse open arrays of an overwritten output."""
     plan: BlockPlan
     predictor: Predictor
     intensity: Intensity
@@ -59,7 +59,7 @@ class BlockJob:
 
 @dataclass(slots=True)
 class StageClock:
-    """Seconds per stage of one block, told to Dask as they pass."""
+    """Seconds per stage of one block; also reported to Dask."""
 
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("read", "wait", "device", "write"), 0.0)
@@ -67,7 +67,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        """Time what happens inside."""
+        """Add the time spent inside to a stage."""
         from distributed.metrics import context_meter  # here: `overtile plan` needs no cluster
 
         start = time.perf_counter()
@@ -79,7 +79,7 @@ class StageClock:
 
 
 def segment_block(job: BlockJob, index: Shape) -> BlockResult:
-    """Segment one block of a run and write its shards. Safe to run again: it writes the same."""
+    """Segment one block of a run and write its shards. Idempotent: a retry writes the same."""
     clock = StageClock()
     core = job.plan.block(index).core
     outer = job.plan.outer(core, job.predictor.input_shape)
@@ -110,7 +110,7 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
 
 
 def count_bad(raw: NDArray[Any]) -> int:
-    """Return how many values are NaN or infinite."""
+    """Return the number of values that are NaN or infinite."""
     if raw.dtype.kind != "f":
         return 0
     return int(raw.size - np.count_nonzero(np.isfinite(raw)))
@@ -127,8 +127,8 @@ def tile_scores(
 ) -> NDArray[np.float32]:
     """Return the scores (class, z, y, x) of one tile's core.
 
-    read: from a box to raw (c, z, y, x). A tile that does not fit the device's memory is halved,
-    at a multiple of the divisor, so that the scores stay the same.
+    read: returns the raw voxels (c, z, y, x) of a box. A tile that does not fit in the device's
+    memory is halved at a multiple of the divisor, which does not change the scores.
     """
     box = tile_input(core, plan.halo, predictor.input_shape)
     scores = _on_device(predictor, intensity.apply(read(box)), clock)
@@ -136,7 +136,9 @@ def tile_scores(
         return scores[(slice(None), *Box.of_shape(core.shape).slices)]
     halves = halved(core, plan.divisor)
     if halves is None:
-        raise MemoryError(f"not even a tile of {core.shape} fits the device: take smaller weights")
+        raise MemoryError(
+            f"the device has too little memory for a tile of {core.shape}: use a smaller network"
+        )
     whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
     for half in halves:
         whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
@@ -148,9 +150,9 @@ def tile_scores(
 def _on_device(
     predictor: Predictor, x_czyx: NDArray[np.float32], clock: StageClock
 ) -> NDArray[np.float32] | None:
-    """Return the scores of one input, or None where it does not fit the device.
+    """Return the scores of one input, or None if it does not fit in the device's memory.
 
-    The error is let go of here: as long as it is handled, its frames keep the tile's activations.
+    The error is handled here because its frames keep the tile's activations alive.
     """
     with clock.stage("wait"):
         _device.acquire()
@@ -164,7 +166,7 @@ def _on_device(
 
 
 def halved(core: Box, divisor: Shape) -> tuple[Box, Box] | None:
-    """Return the two halves of a tile along its longest axis, on the grid, or None if too small."""
+    """Return two halves of a tile along its longest axis, on the grid; None if it is too small."""
     axes = [a for a, (n, d) in enumerate(zip(core.shape, divisor, strict=True)) if n > d]
     if not axes:
         return None
@@ -189,7 +191,7 @@ class BlockSink:
         ]
 
     def put(self, tile: Box, scores_czyx: NDArray[np.float32]) -> None:
-        """Take the scores of a tile's core."""
+        """Store the scores of a tile's core."""
         place = tile.relative_to(self._core.start).slices
         classes_zyx = self._classes[place]
         classes_zyx[...] = np.argmax(scores_czyx, axis=0)
@@ -202,9 +204,9 @@ class BlockSink:
         return tuple(np.bincount(self._classes.ravel(), minlength=self._class_count).tolist())
 
     def write(self, job: BlockJob) -> None:
-        """Write the block's core into every output array; its shards have no other writer.
+        """Write the block's core to every output array; no other task writes its shards.
 
-        Raises RunError where another run has taken the output over since.
+        Raises RunError if another run has taken the output over.
         """
         check_owner(job.output, job.run_token)
         for output, stored in zip(self._outputs, self._stored, strict=True):
@@ -213,7 +215,7 @@ class BlockSink:
 
 
 def write_core(array: Any, core: Box, stored: NDArray[Any]) -> None:
-    """Write (z, y, x) or (c, z, y, x) voxels to their place; a volume of axes y x has no z."""
+    """Write voxels (z, y, x) or (c, z, y, x) to their core; an array with axes y x has no z."""
     channel_axes = stored.ndim - 3
     spatial_axes = array.ndim - channel_axes
     if spatial_axes == 2:

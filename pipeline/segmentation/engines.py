@@ -1,4 +1,4 @@
-"""The two engines: what each submits for a region, and how its results come back.
+"""The two engines: what each submits for a region, and the outcomes of its blocks.
 
 ``store``: one Dask task per block, which reads its own halo from the store. ``map_overlap``: one
 ``dask.array.map_overlap`` graph per region, in which workers exchange halos.
@@ -30,7 +30,7 @@ from .overlap import graph_chunk, graph_halo, overlapped_scores
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Blocks that ended since the last batch: results, and (index, reason) of those that failed."""
+    """Blocks that ended since the last batch: results, and (index, reason) of failed blocks."""
 
     results: list[BlockResult]
     failures: list[tuple[Shape, str]]
@@ -91,7 +91,7 @@ def graph_outcomes(
 
 
 def _region_graph(job: BlockJob, region: Region, left: set[Shape]) -> list[tuple[list[Shape], Any]]:
-    """Return, per chunk of the region's graph with blocks to do, these blocks and their writing."""
+    """Return, for each chunk of the region's graph with blocks left, these and their task."""
     chunk = graph_chunk(job.plan, graph_halo(job.predictor, job.plan))
     blocks_per_chunk = tuple(n // c for n, c in zip(chunk, job.plan.core, strict=True))
     x_czyx = lazy_volume(job)
@@ -122,7 +122,7 @@ def _region_graph(job: BlockJob, region: Region, left: set[Shape]) -> list[tuple
 def write_chunk(
     scores_czyx: NDArray[np.float32], job: BlockJob, first: Shape, blocks: list[Shape]
 ) -> list[BlockResult]:
-    """Write some blocks out of the scores of a chunk whose first block is ``first``."""
+    """Write some blocks from the scores of a chunk whose first block is ``first``."""
     origin = job.plan.block(first).core.start
     results = []
     for index in blocks:
@@ -151,7 +151,7 @@ def write_chunk(
 
 @dataclass(frozen=True, slots=True)
 class _StoredVolume:
-    """A volume as dask.array wants it: a shape, a dtype and getitem; opened where it is read."""
+    """A volume as dask.array needs it, with shape, dtype and getitem; each read opens it."""
 
     job: BlockJob
 

@@ -1,7 +1,7 @@
 """The same plan over a dask array: chunks exchange halos by ``dask.array.map_overlap``.
 
-For volumes that are computed on the fly, and as the engine ``map_overlap``. Where the volume lies
-in a store, the engine ``store`` needs one task per block instead of some thirty.
+For volumes that are computed on the fly, and as the engine ``map_overlap``. For a volume in a
+store, the engine ``store`` needs one task per block instead of about thirty.
 
 The array is mirrored to whole chunks and cut into (halo+core, core, …, core+halo), so that every
 chunk's neighbours hold its halo; each chunk's core is kept::
@@ -9,7 +9,7 @@ chunk's neighbours hold its halo; each chunk's core is kept::
     |hhhh cccccccc|cccccccc|cccccc.. hhhh|     chunks of the mirrored array
     |hhhh cccccccc hhhh|                       what the first chunk sees
 
-`dask.array` pads mirrors too narrowly without a word where the axis is short, so we mirror here.
+`dask.array` silently pads too little on short axes, so the mirroring is done here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..base.errors import VolumeError
 from ..base.geometry import Box, Halo, Shape, round_up
 from ..models.protocol import Predictor
 from ..planning.blocks import BlockPlan
-from ..planning.budget import make_plan
+from ..planning.tile_choice import make_plan
 from ..volume.intensity import Intensity, check_record, stated_intensity
 from ..volume.mirror import mirror_index
 from .block import StageClock, tile_scores
@@ -42,15 +42,15 @@ def map_overlap(
 ) -> Any:
     """Return the lazy scores (c, z, y, x), float32, of a lazy dask array.
 
-    x: a dask array with axes (y, x), (z, y, x) or (c, z, y, x); its chunks do not matter, a plan's
-    blocks are cut anew. block, tile: cores in voxels (z, y, x), chosen if not given. intensity:
-    how grey values become network input; by default what the weights state. Axes that x lacks the
-    scores lack too (z). Raises PlanError, VolumeError, IntensityError.
+    x: a dask array with axes (y, x), (z, y, x) or (c, z, y, x), in any chunks: it is rechunked to
+    the plan's blocks. block, tile: cores in voxels (z, y, x), chosen by default. intensity: how
+    grey values become network input; by default, as the weights state. The scores of an array
+    without z have no z. Raises PlanError, VolumeError, IntensityError.
     """
     x_czyx = _with_all_axes(x)
     if x_czyx.shape[0] != predictor.in_channels:
         raise VolumeError(
-            f"the array has {x_czyx.shape[0]} channels, the weights take {predictor.in_channels}"
+            f"the array has {x_czyx.shape[0]} channels: the weights expect {predictor.in_channels}"
         )
     if intensity is None:
         record = check_record(predictor.normalisation, str(x_czyx.dtype))
@@ -58,11 +58,11 @@ def map_overlap(
         if intensity is None:
             raise VolumeError(
                 f"the weights ask for {record['kind']} normalisation, which needs a pass over the "
-                "array: measure it and give intensity="
+                "array: measure it, then pass intensity="
             )
     shape = x_czyx.shape[1:]
     if any(np.isnan(size) for size in shape):
-        raise VolumeError("the array's shape is not known yet: call compute_chunk_sizes() first")
+        raise VolumeError("the array's shape is unknown: call compute_chunk_sizes() first")
     plan = make_plan(shape, predictor, block=block, tile=tile, memory_bytes=memory_bytes)
     scores = overlapped_scores(x_czyx, Box.of_shape(plan.grid), predictor, plan, intensity)
     scores = scores[(slice(None), *Box.of_shape(shape).slices)]
@@ -76,16 +76,16 @@ def _with_all_axes(x: Any) -> Any:
         return x[None]
     if x.ndim == 4:
         return x
-    raise VolumeError(f"array of {x.ndim} axes: give (y, x), (z, y, x) or (c, z, y, x)")
+    raise VolumeError(f"array with {x.ndim} axes: expected (y, x), (z, y, x) or (c, z, y, x)")
 
 
 def overlapped_scores(
     x_czyx: Any, blocks: Box, predictor: Predictor, plan: BlockPlan, intensity: Intensity
 ) -> Any:
-    """Return the lazy scores (c, z, y, x) of a box of blocks, whole blocks past the edge too.
+    """Return the lazy scores (c, z, y, x) of a box of blocks, past the volume's edge too.
 
-    x_czyx: the whole volume as a dask array. A chunk of the graph is one block, or as many as it
-    takes to be no smaller than the halo.
+    x_czyx: the whole volume as a dask array. A chunk of the graph is one block, or several where a
+    block is smaller than the halo.
     """
     halo = graph_halo(predictor, plan)
     chunk = graph_chunk(plan, halo)
@@ -111,7 +111,7 @@ def overlapped_scores(
 
 
 def graph_halo(predictor: Predictor, plan: BlockPlan) -> Halo:
-    """Return the halo with what valid input sizes add at a tile's end."""
+    """Return the halo, with the extra voxels at a tile's end that make its input size valid."""
     extra = [
         n - c - 2 * h
         for n, c, h in zip(
@@ -123,7 +123,7 @@ def graph_halo(predictor: Predictor, plan: BlockPlan) -> Halo:
 
 
 def graph_chunk(plan: BlockPlan, halo: Halo) -> Shape:
-    """Return the chunk of the graph: whole blocks, and no axis shorter than the halo."""
+    """Return the chunk shape of the graph: whole blocks, no axis shorter than the halo."""
     return tuple(
         round_up(max(c, low, high), c)
         for c, low, high in zip(plan.core, halo.low, halo.high, strict=True)
@@ -131,7 +131,7 @@ def graph_chunk(plan: BlockPlan, halo: Halo) -> Shape:
 
 
 def graph_core(blocks: Box, plan: BlockPlan, chunk: Shape) -> Box:
-    """Return the voxels of a box of blocks, grown at its end to whole chunks of the graph."""
+    """Return the voxels of a box of blocks, extended at its end to whole chunks of the graph."""
     start = tuple(i * c for i, c in zip(blocks.start, plan.core, strict=True))
     return Box(
         start,
@@ -166,7 +166,7 @@ def _chunk_scores(
     intensity: Intensity,
     halo: Halo,
 ) -> NDArray[np.float32]:
-    """Return the scores of one chunk's core: the plan's tiles, cut as in every other engine."""
+    """Return the scores of one chunk's core, from the same tiles as in the other engine."""
     if not chunk_czyx.size:
         return np.empty((len(predictor.class_names), 0, 0, 0), np.float32)
     size = tuple(
@@ -191,7 +191,7 @@ def _chunk_scores(
 
 
 def mirrored_array(x_czyx: Any, box: Box) -> Any:
-    """Return ``box`` of a dask array (c, z, y, x), mirrored where it reaches past the edge."""
+    """Return ``box`` of a dask array (c, z, y, x), mirrored past the edges."""
     for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True), start=1):
         size = x_czyx.shape[axis]
         inside = (min(max(start, 0), size), min(max(stop, 0), size))

@@ -1,19 +1,16 @@
-"""Where an output comes from, kept with it: what read, computed and wrote it."""
+"""The provenance of an output, stored with it: input, weights, versions."""
 
 from __future__ import annotations
 
-import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .prepare import VERSION, Prepared
-
-_VERSIONS_OF = ("dask", "distributed", "numpy", "prefect", "torch", "zarr")
+from ..base.versions import VERSION, versions
+from .prepare import Prepared
 
 
 def provenance(prepared: Prepared, *, workers: int) -> dict[str, Any]:
-    """Return the record; it holds no secret and nothing that changes a voxel."""
+    """Return the record. It has no secrets, and nothing in it changes a voxel."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "overtile": VERSION,
@@ -28,14 +25,3 @@ def provenance(prepared: Prepared, *, workers: int) -> dict[str, Any]:
         "workers": workers,
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what computes, as installed here."""
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -1,24 +1,48 @@
-"""What a user asks of a segmentation: checked once, where it is made."""
+"""The request for a segmentation, checked once, on creation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 from ..base.choices import Engine, OmeVersion, OutputName, ScoresDtype
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
-from ..ledger.shares import Share
 from ..output.kinds import OUTPUT_KINDS, SCORES
+from ..planning.shares import Share
+
+if TYPE_CHECKING:
+    from ..volume.volume import VolumeSource
+
+
+class SegmentSettings(TypedDict, total=False):
+    """The optional fields of SegmentRequest, as keyword arguments of ``segment_volume``."""
+
+    level: int | str | None
+    channel: int | str | tuple[int | str, ...] | None
+    time: int | None
+    axes: str | None
+    outputs: tuple[OutputName, ...]
+    scores_dtype: ScoresDtype
+    normalisation: Mapping[str, Any] | None
+    block: Shape | None
+    tile: Shape | None
+    tile_memory_bytes: int
+    engine: Engine
+    format: OmeVersion
+    overwrite: bool
+    allow_seams: bool
+    retries: int
+    shard: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRequest:
-    """What a user asks of a segmentation; the same at every door. Shapes are (z, y, x).
+    """A request for a segmentation; the same from Python, shell and Prefect. Shapes are z, y, x.
 
-    ``input`` and ``output`` may be given as text, which is parsed here.
+    ``input`` and ``output`` may be passed as text, which is parsed here.
     """
 
     input: Location
@@ -30,18 +54,18 @@ class SegmentRequest:
     outputs: tuple[OutputName, ...] = ("classes",)
     scores_dtype: ScoresDtype = "uint8"
     normalisation: Mapping[str, Any] | None = None
-    """A record (see intensity.py); by default the one that the weights were trained with."""
+    """A record (see intensity.py); by default, that of the weights."""
     block: Shape | None = None
     tile: Shape | None = None
     tile_memory_bytes: int = 2**31
-    """What one tile may take on the device; larger tiles cost fewer operations per voxel."""
+    """Device memory for one tile; larger tiles cost fewer operations per voxel."""
     engine: Engine = "store"
     format: OmeVersion = "0.5"
     overwrite: bool = False
     allow_seams: bool = False
     retries: int = 2
     shard: str | None = None
-    """Which share of the volume this run does, ``"2/3"``; the others are runs of their own."""
+    """The share of the volume that this run does, like ``"2/3"``; other runs do the others."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input", Location.parse(self.input))
@@ -49,7 +73,7 @@ class SegmentRequest:
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
         if not self.outputs or set(self.outputs) - set(OUTPUT_KINDS):
             some = " or ".join(OUTPUT_KINDS)
-            raise PlanError(f"outputs {','.join(self.outputs)!r}: say {some}, one or more")
+            raise PlanError(f"outputs {','.join(self.outputs)!r}: expected {some}, one or more")
         choices = {
             "scores dtype": (self.scores_dtype, SCORES.dtypes),
             "engine": (self.engine, get_args(Engine)),
@@ -57,16 +81,27 @@ class SegmentRequest:
         }
         for name, (value, allowed) in choices.items():
             if value not in allowed:
-                raise PlanError(f"{name} {value!r} is unknown: choose {' or '.join(allowed)}")
+                raise PlanError(f"{name} {value!r}: expected {' or '.join(allowed)}")
         if self.retries < 0 or self.tile_memory_bytes <= 0:
-            raise PlanError("retries and tile memory must not be negative")
+            raise PlanError(
+                f"retries ({self.retries}) and tile memory ({self.tile_memory_bytes}): "
+                "expected at least 0 retries and more than 0 bytes"
+            )
         if self.share and self.overwrite:
             raise PlanError(
-                f"--overwrite with --shard {self.shard}: each share would delete what the others "
-                f"did; delete {self.output} first, then start the shares without it"
+                f"--overwrite with --shard {self.shard}: each share would delete the others' "
+                f"blocks; delete {self.output} first, then start the shares without it"
             )
 
     @property
     def share(self) -> Share | None:
-        """What ``shard`` says. Raises PlanError."""
+        """``shard`` as numbers. Raises PlanError."""
         return None if self.shard is None else Share.parse(self.shard)
+
+    def find_source(self, *, level: int | str | None) -> VolumeSource:
+        """Return the input volume at a level. Raises VolumeError."""
+        from ..volume.volume import find_volume  # here: options import this module, without zarr
+
+        return find_volume(
+            self.input, level=level, channel=self.channel, time=self.time, axes=self.axes
+        )

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import OvertileError, RunError
 from ..base.geometry import Box
-from ..base.stores import open_array, open_group
+from ..base.stores import open_array
 from ..base.text import counted, duration_text, voxel_rate_text
-from ..ledger.ledger import read_states
-from ..ledger.ownership import SHARDS, check_owner, owned_path
-from ..ledger.shares import share_figures
+from ..ledger.ownership import check_owner, owned_path
+from ..ledger.progress import read_progress
 from ..output.guard import RUN_GROUP, write_beside_ledger
 from ..report import pictures
 from ..report.report import Picture, Report, RunFigures, Table, seam_table, table_of, to_html
 from ..report.seams import SeamStatistics, seam_statistics
 from ..volume.volume import open_volume
 from .block import OutputArray
-
-if TYPE_CHECKING:
-    from .run import SegmentRun
+from .summary import RunSummary
 
 SIDE = 768
 REPORT = "report.html"
@@ -41,72 +37,69 @@ class MiddleSlice:
     scores: NDArray[Any] | None
 
 
-def run_report(run: SegmentRun, *, error: str | None = None, side: int = SIDE) -> Report:
-    """Return what a person looks at after a run; of a share, without pictures of the whole.
+def run_report(run: RunSummary, *, side: int = SIDE) -> Report:
+    """Return the report of a run; a share's report has no pictures.
 
-    error: why it did not end well. side: width and height of its pictures in voxels, at most.
+    side: width and height of the pictures in voxels, at most.
     """
-    figures = _figures(run)
-    warnings = [error] if error else []
+    warnings = [run.error] if run.error else []
     shown: tuple[Picture, ...] = ()
     seams: tuple[Table, ...] = ()
+    request = run.prepared.request
     try:
-        if not run.prepared.request.share:
+        if not request.share:
             middle = read_middle(run, side=side)
             shown, seams = (_picture(run, middle),), (seam_table(_seams(run, middle)),)
-    except Exception as unreadable:  # what failed the run must not take its report away, too
+    except Exception as unreadable:  # the error that ended the run may also have broken the output
         why = " ".join(str(unreadable).split())
         warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
-    if figures.nan_voxels:
-        warnings.append(
-            f"{figures.nan_voxels:,} voxels of the input are NaN or infinite: read as 0"
-        )
-    warnings += run.prepared.notes
-    request = run.prepared.request
+    if bad := run.figures.bad_voxels:
+        warnings.append(f"{bad:,} voxels of the input are NaN or infinite: read as 0")
+    progress = run.progress
     return Report(
         title=f"overtile: {request.output}",
         summary=f"{request.input}, "
-        f"{figures.blocks_done + figures.blocks_done_before:,} of {figures.blocks:,} blocks done",
-        warnings=tuple(warnings),
+        f"{progress.done:,} of {progress.blocks:,} blocks done",
+        warnings=(*warnings, *run.prepared.notes),
         tables=(
-            *figures.tables(), *_share_table(run), _class_table(run), *seams, _job_table(run),
-            table_of("Versions", run.noted("provenance")["versions"]),
+            *_figures(run).tables(), *_share_table(run), _class_table(run), *seams,
+            _job_table(run), table_of("Versions", run.provenance["versions"]),
         ),
         pictures=shown,
     )  # fmt: skip
 
 
-def keep_report(run: SegmentRun, *, error: str | None = None) -> None:
-    """Write the report beside the ledger of the output, for a browser.
+def write_report(run: RunSummary) -> None:
+    """Write the report as HTML beside the ledger of the output.
 
-    error: why the run did not end well. Then an output that cannot be written, or is another run's
-    by now, is left as it is: the error says so already. Raises OutputError, RunError otherwise.
+    Raises OutputError or RunError where it cannot be written or another run has taken the output
+    over; not for a run that failed, since its error states this already.
     """
-    page = to_html(run_report(run, error=error)).encode()
+    page = to_html(run_report(run)).encode()
     try:
         check_owner(run.job.output, run.job.run_token)
         name = report_path(run).removeprefix(f"{RUN_GROUP}/")
         write_beside_ledger(run.job.output, name, page)
     except (OvertileError, RunError):
-        if error is None:
+        if run.error is None:
             raise
 
 
-def report_path(run: SegmentRun) -> str:
-    """Return where the report lies in the output: beside the ledger, or the share's part of it."""
+def report_path(run: RunSummary) -> str:
+    """Return the report's path in the output: beside the ledger, or the share's part of it."""
     return f"{owned_path(run.job.run_token)}/{REPORT}"
 
 
-def _figures(run: SegmentRun) -> RunFigures:
-    figures, prepared = run.session, run.prepared
-    seconds: Mapping[str, float] = figures.stage_seconds
-    progress = run.progress()
+def _figures(run: RunSummary) -> RunFigures:
+    progress, prepared = run.progress, run.prepared
+    figures = progress.figures
+    seconds = figures.stage_seconds
     return RunFigures(
         shape=prepared.plan.shape,
         voxels=figures.voxels,
-        blocks=run.blocks,
-        blocks_done=progress.done - run.resumed_blocks,
-        blocks_done_before=run.resumed_blocks,
+        blocks=progress.blocks,
+        blocks_done=progress.done - run.done_before,
+        blocks_done_before=run.done_before,
         failed_blocks=tuple(",".join(map(str, index)) for index in run.failures),
         seconds=figures.seconds,
         read_s=seconds.get("read", 0.0),
@@ -124,7 +117,7 @@ def _figures(run: SegmentRun) -> RunFigures:
     )
 
 
-def _class_table(run: SegmentRun) -> Table:
+def _class_table(run: RunSummary) -> Table:
     counts = run.figures.class_voxels
     total = max(1, sum(counts))
     names = run.prepared.predictor.class_names
@@ -137,26 +130,23 @@ def _class_table(run: SegmentRun) -> Table:
     return Table(title="Classes", rows=rows)
 
 
-def _share_table(run: SegmentRun) -> tuple[Table, ...]:
-    """Return what each share came to, once all of them are one; nothing where there is one run."""
-    if run.prepared.request.share or run.noted(SHARDS) is None:
+def _share_table(run: RunSummary) -> tuple[Table, ...]:
+    """Return the figures of each share as a table, once all shares are merged."""
+    if not run.is_merged:
         return ()
-    group: Any = open_group(run.job.output)[RUN_GROUP]
     rows = []
-    for state in read_states(run.job.output):
-        came_to = share_figures(group, state.number)
-        speed = came_to.voxels / max(came_to.seconds, 1e-9)
-        rows.append(
-            (
-                f"{state.number} of {state.of}",
-                f"{counted(state.done, 'block')}, {came_to.voxels:,} voxels, "
-                f"{duration_text(came_to.seconds)}, {voxel_rate_text(speed)}",
-            )
+    for share in read_progress(run.job.output):
+        figures = share.figures
+        speed = figures.voxels / max(figures.seconds, 1e-9)
+        text = (
+            f"{counted(share.done, 'block')}, {figures.voxels:,} voxels, "
+            f"{duration_text(figures.seconds)}, {voxel_rate_text(speed)}"
         )
+        rows.append((f"{share.number} of {share.of}", text))
     return (Table(title="Shares", rows=tuple(rows)),)
 
 
-def _job_table(run: SegmentRun) -> Table:
+def _job_table(run: RunSummary) -> Table:
     prepared = run.prepared
     plan = prepared.plan
     return table_of(
@@ -168,14 +158,14 @@ def _job_table(run: SegmentRun) -> Table:
             "offset, scale": f"{run.job.intensity.offset}, {run.job.intensity.scale}",
             "weights": prepared.predictor.digest,
             **prepared.predictor.settings(),
-            "started": run.noted("provenance")["created"],
-            "workers": run.noted("provenance")["workers"],
+            "started": run.provenance["created"],
+            "workers": run.provenance["workers"],
             "this report": str(prepared.request.output / report_path(run)),
         },
     )
 
 
-def read_middle(run: SegmentRun, *, side: int) -> MiddleSlice:
+def read_middle(run: RunSummary, *, side: int) -> MiddleSlice:
     """Read the middle of the middle slice from input and output."""
     box = middle_box(run.prepared.plan.shape, side=side)
     arrays: dict[str, NDArray[Any]] = {}
@@ -196,7 +186,7 @@ def middle_box(shape: tuple[int, ...], *, side: int) -> Box:
     return Box(start, tuple(a + s for a, s in zip(start, sizes, strict=True)))
 
 
-def _read(run: SegmentRun, output: OutputArray, box: Box) -> NDArray[Any]:
+def _read(run: RunSummary, output: OutputArray, box: Box) -> NDArray[Any]:
     array: Any = open_array(run.job.output, output.path, token=run.job.run_token)
     channels = (slice(None),) * output.kind.per_class
     spatial = array.ndim - len(channels)
@@ -204,7 +194,7 @@ def _read(run: SegmentRun, output: OutputArray, box: Box) -> NDArray[Any]:
     return values if spatial == 2 else values.take(0, axis=len(channels))
 
 
-def _seams(run: SegmentRun, middle: MiddleSlice) -> SeamStatistics:
+def _seams(run: RunSummary, middle: MiddleSlice) -> SeamStatistics:
     edges = [
         [edge - a for edge in range(core, b, core) if a < edge < b]
         for a, b, core in zip(
@@ -216,7 +206,7 @@ def _seams(run: SegmentRun, middle: MiddleSlice) -> SeamStatistics:
     return seam_statistics(middle.classes, block_edges=edges)
 
 
-def _picture(run: SegmentRun, middle: MiddleSlice) -> Picture:
+def _picture(run: RunSummary, middle: MiddleSlice) -> Picture:
     titled = [("raw", pictures.grey_picture(middle.raw))]
     if middle.scores is not None:
         titled.append(("scores", pictures.scores_picture(middle.scores)))
@@ -235,7 +225,7 @@ def _picture(run: SegmentRun, middle: MiddleSlice) -> Picture:
     )
 
 
-def _um_per_px(run: SegmentRun, middle: MiddleSlice) -> float | None:
+def _um_per_px(run: RunSummary, middle: MiddleSlice) -> float | None:
     source = run.prepared.source
     um = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}.get(source.unit[2] or "")
     if um is None:

@@ -1,6 +1,6 @@
-"""From a prepared run to its output: checked against the cluster, then created or resumed.
+"""The start of a run: checks against the cluster, then creates or resumes the output.
 
-Nothing is written before everything is checked.
+Nothing is written before all checks have passed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..base.location import Location
 from ..base.scheduling import run_all, workers_of
 from ..base.stores import open_group
 from ..base.text import size_text
+from ..base.versions import VERSION
 from ..ledger.creation import CREATED, create_once, make_root
 from ..ledger.identity import Job, check_digest
 from ..ledger.ledger import Ledger, begin_run_group, make_states, run_attributes
@@ -26,19 +27,19 @@ from ..output.guard import RUN_GROUP, delete_output
 from ..output.ome_write import create_image, create_root
 from ..volume.intensity import Intensity
 from ..volume.measure_intensity import measure_intensity
-from ..volume.volume import VolumeSource, find_volume, open_volume
+from ..volume.volume import VolumeSource, open_volume
 from .block import BlockJob
-from .prepare import VERSION, Prepared, with_settled
+from .prepare import Prepared, with_settled
 from .provenance import provenance
 
 
 def start_run(
     prepared: Prepared, client: Client, *, tell: Callable[[str], None] = lambda text: None
 ) -> tuple[Prepared, BlockJob, Ledger]:
-    """Return the run's settled plan, what its workers are told, and its open ledger.
+    """Return the run with all settings decided, the job for its workers, and its open ledger.
 
-    tell: told in a line where this run waits for another one. Raises kinds of OvertileError for
-    what the user can mend.
+    tell: takes a line for the user, when this run waits for another one. Raises kinds of
+    OvertileError for what the user can fix.
     """
     request = prepared.request
     token = new_token(request.share.number if request.share else None)
@@ -70,22 +71,22 @@ def start_run(
 
 
 def _check_reach(prepared: Prepared, client: Client) -> None:
-    """Raise where a ``memory://`` store is asked of workers in other processes."""
+    """Raise if there are no workers, or if they cannot see a ``memory://`` store."""
     addresses = list(workers_of(client))
     if not addresses:
-        raise ClusterError("the cluster has no workers: start some, then run again")
+        raise ClusterError("the cluster has no workers: start workers, then run again")
     locations = (prepared.source.store, prepared.request.output)
     if any(location.scheme == "memory" for location in locations) and not all(
         address.startswith("inproc://") for address in addresses
     ):
         raise VolumeError(
-            "memory:// lives in one process and the workers are others: use a store that they can "
-            "reach, or a client with processes=False"
+            "memory:// exists in one process, and the workers are other processes: use a store "
+            "that they can reach, or a client with processes=False"
         )
 
 
 def _check_memory(prepared: Prepared, client: Client) -> None:
-    """Raise where a worker cannot hold a tile and a block for each of its threads."""
+    """Raise if a worker's memory cannot hold a tile, and a block for each of its threads."""
     budget = prepared.budget
     for worker in workers_of(client).values():
         need = budget.tile_memory_bytes + worker["nthreads"] * budget.block_memory_bytes
@@ -93,13 +94,13 @@ def _check_memory(prepared: Prepared, client: Client) -> None:
         if need <= has:
             continue
         raise PlanError(
-            f"a worker would need {size_text(need)} and has {size_text(has)}: "
-            "take fewer workers, smaller blocks (--block), or smaller tiles (--tile-memory)"
+            f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
+            "use fewer workers, smaller blocks (--block), or smaller tiles (--tile-memory)"
         )
 
 
 def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:
-    """Settle the predictor on a worker, which proves that it can import us and see the files."""
+    """Settle the predictor on a worker; this also checks that it has the code and the files."""
     calls = [(_settled_on_worker, (prepared.predictor, prepared.source))]
     try:
         settled: Predictor = run_all(
@@ -107,8 +108,8 @@ def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:
         )[0]
     except RunError as error:
         raise ClusterError(
-            f"a worker cannot begin ({error}): overtile's packages, weights and input must be "
-            "there for every worker too"
+            f"a worker cannot start ({error}): every worker needs overtile's packages, the "
+            "weights and the input"
         ) from error
     return settled
 
@@ -119,19 +120,16 @@ def _settled_on_worker(predictor: Predictor, source: VolumeSource) -> Predictor:
 
 
 def _measure(prepared: Prepared, client: Client, token: str) -> Intensity:
-    request, source = prepared.request, prepared.source
+    source = prepared.source
     if "level" in prepared.record:
-        source = find_volume(
-            request.input, level=prepared.record["level"], channel=request.channel,
-            time=request.time, axes=request.axes,
-        )  # fmt: skip
+        source = prepared.request.find_source(level=prepared.record["level"])
     return measure_intensity(source, prepared.record, client, token=token)
 
 
 def _create(
     prepared: Prepared, job: Job, intensity: Intensity, client: Client, token: str
 ) -> Ledger:
-    """Create the output; the ledger first, so that a run that dies here is known as ours."""
+    """Create the output; the ledger first, so that an interrupted creation can be recognised."""
     request = prepared.request
     try:
         create_root(request.output, version=request.format)
@@ -159,9 +157,9 @@ def _unwritable(output: Location, error: OSError) -> OutputError:
 def _create_shared(
     prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
 ) -> None:
-    """Create the output, or wait until another share has; they agree on the job before.
+    """Create the output, or wait until another share has created it; all check its job first.
 
-    Whoever creates measures the normalisation: the others read it.
+    The creating share measures the normalisation, the others read it.
     """
     request = prepared.request
 

@@ -279,7 +279,7 @@ def test_a_block_that_no_worker_can_hold_is_refused_before_anything_is_written(p
     ended, _ = in_a_shell(place, changes)
     assert ended.returncode == 2
     *warnings, error = ended.stderr.splitlines()
-    assert "a worker would need" in error
+    assert "a worker needs" in error
     assert all(line.startswith("warning: ") for line in warnings)  # of this machine's disk
     assert listing(place) == before
 

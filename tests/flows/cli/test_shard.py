@@ -16,7 +16,7 @@ import zarr
 
 from pipeline import segment_volume
 from pipeline.base.location import Location
-from pipeline.ledger.ledger import read_states
+from pipeline.ledger.progress import read_progress
 from unet import UNetPredictor
 
 SHAPE, BLOCK, BLOCKS = (8, 48, 300), (4, 16, 16), 114
@@ -103,7 +103,7 @@ def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
     assert [shares[n].returncode for n in (1, 2, 3)] == [0, -signal.SIGKILL, 75], said
     kept = {number: done(out, number) for number in (1, 2, 3)}
     assert f"drained: {len(kept[3])} of 38 blocks are done" in said[3].splitlines()[-1]
-    assert [s.done for s in read_states(Location.parse(out))] == [40, len(kept[2]), len(kept[3])]
+    assert [s.done for s in read_progress(Location.parse(out))] == [40, len(kept[2]), len(kept[3])]
     assert ENOUGH <= len(kept[2]) < PARTS[1]
     assert ENOUGH <= len(kept[3]) < PARTS[2]
 
@@ -183,10 +183,10 @@ def test_the_manual_tells_of_75_of_shards_and_of_finish(shell):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["segment", "--shard", "4/3"], r"--shard '4/3': say which of how many"),
+        (["segment", "--shard", "4/3"], r"--shard '4/3': expected i/N"),
         (["segment", "--shard", "1/3", "--overwrite"], r"each share would delete"),
-        (["segment", "--shard", "1/90"], r"has 20 regions .*: take 20 shares at most"),
-        (["finish"], r"holds nothing to finish: run its shares first"),
+        (["segment", "--shard", "1/90"], r"has 20 regions .*; use at most 20 shares"),
+        (["finish"], r"has nothing to finish: first run its shares"),
     ],
 )
 def test_what_cannot_be_is_one_line_exit_2_and_nothing_written(

@@ -97,7 +97,7 @@ def test_speed_and_time_left_follow_from_the_figures(finished):
     figures = replace(status.figures, blocks=20, seconds=10.0, voxels=40_000_000)
     share = replace(status.shares[0], blocks=60, done=20, figures=figures)
     half = replace(status, shares=(share,), figures=figures, pyramid=False)
-    assert half.blocks_per_s == 2.0
+    assert half.total.blocks_per_s == 2.0
     assert half.seconds_left == 20.0
     text = status_text(half, now=status.written + timedelta(seconds=90))
     assert "2.00 blocks/s, 4.00 Mvoxel/s" in text
@@ -107,7 +107,7 @@ def test_speed_and_time_left_follow_from_the_figures(finished):
     both = replace(half, shares=(share, slow), figures=figures + slow.figures)
     assert both.seconds_left == 80.0  # the slower share's forty blocks
     fresh = replace(half, figures=type(figures)())
-    assert fresh.blocks_per_s is None
+    assert fresh.total.blocks_per_s is None
     assert "speed" not in status_text(fresh, now=status.written)
 
 
@@ -135,7 +135,7 @@ def test_each_share_is_told_by_its_part_of_the_ledger(tmp_path, weights, texture
 def test_only_what_is_done_is_100_percent(finished):
     status = read_status(Location.parse(finished))
     share = replace(status.shares[0], done=99_999, blocks=100_000)
-    assert share_text(replace(status, shares=(share,))) == "99.9 %"
+    assert share_text(replace(status, shares=(share,)).total) == "99.9 %"
 
 
 def test_it_is_read_through_every_store(finished, status):
@@ -187,10 +187,10 @@ def wrong(tmp_path):
 WRONG = {
     "gone.zarr": "does not exist",
     "notes.txt": "is a file",
-    "folder": "is no Zarr",
-    "group.zarr": "was not made by overtile",
-    "array.zarr": "was not made by overtile",
-    "run.zarr": "was not made by overtile",
+    "folder": "is not a Zarr group",
+    "group.zarr": "overtile did not make it",
+    "array.zarr": "overtile did not make it",
+    "run.zarr": "overtile did not make it",
 }
 
 
@@ -199,7 +199,8 @@ WRONG = {
 def test_what_is_no_output_is_one_line_and_exit_2(name, form, wrong, status):
     code, out, err = status(wrong / name, *form)
     assert (code, out) == (2, "")
-    assert re.fullmatch(rf"overtile: \S+/{name} .*{WRONG[name]}.*name the output of a run.*\n", err)
+    expected = rf"{WRONG[name]}.*expected the output of a run"
+    assert re.fullmatch(rf"overtile: \S+/{name} .*{expected}.*\n", err)
 
 
 @pytest.mark.parametrize("uri", ["", "http://127.0.0.1:{port}/out.zarr", "nope://a/out.zarr"])

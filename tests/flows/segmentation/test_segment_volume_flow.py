@@ -27,7 +27,7 @@ from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
 from pipeline import with_tta
 from pipeline.base.location import Location
-from pipeline.ledger.ledger import read_states
+from pipeline.ledger.progress import read_progress
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
 from unet import UNetPredictor
@@ -122,8 +122,8 @@ def test_the_flow_does_one_share_where_it_is_told_to(
         options=SegmentOptions(block=BLOCK, precision="fp32", shard="2/2"), cluster=cluster,
     )  # fmt: skip
     assert seen.state.is_completed()
-    first, second = read_states(Location.parse(output))
-    assert (first.done, second.missing) == (0, 0)
+    first, second = read_progress(Location.parse(output))
+    assert (first.done, second.left) == (0, 0)
     assert first.blocks + second.blocks == 45
     assert len(seen.regions()) < len(completed[0].regions())
     assert {run.name for run in seen.regions()} < {run.name for run in completed[0].regions()}

@@ -15,12 +15,13 @@ import zarr
 
 from flows.text import terminal
 from flows.text.terminal import progress_text
-from pipeline.segmentation.progress import Progress
+from pipeline.ledger.figures import Figures
+from pipeline.ledger.progress import Progress
 
+FIRST_SECONDS = Figures(seconds=40.0)
 HALFWAY = Progress(
-    blocks=200, done=100, done_before=20, set_aside=0, voxels=2 * 10**9, voxels_done=8 * 10**8,
-    seconds=40.0, stage="segment", workers=2,
-)  # fmt: skip
+    blocks=200, done=100, figures=Figures(blocks=80, voxels=8 * 10**8, seconds=40.0), workers=2
+)
 
 
 def test_a_line_says_how_far_how_fast_and_how_long_still():
@@ -28,22 +29,32 @@ def test_a_line_says_how_far_how_fast_and_how_long_still():
 
 
 def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
-    resumed = replace(HALFWAY, done=190, done_before=180, voxels_done=10**6, seconds=100.0)
+    figures = Figures(blocks=10, voxels=10**6, seconds=100.0)
+    resumed = replace(HALFWAY, done=190, figures=figures)
     assert progress_text(resumed) == "190/200 blocks, 0.10 blocks/s, 0.01 Mvoxel/s, 1 min 40 s left"
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"done": 20, "voxels_done": 0}, "20/200 blocks, waiting for the first one"),
-        ({"set_aside": 3, "done": 20}, "20/200 blocks, 3 set aside, waiting for the first one"),
+        ({"done": 20, "figures": FIRST_SECONDS}, "20/200 blocks, waiting for the first one"),
+        (
+            {"set_aside": ((0, 0, 1),) * 3, "done": 20, "figures": FIRST_SECONDS},
+            "20/200 blocks, 3 set aside, waiting for the first one",
+        ),
         ({"done": 200, "stage": "pyramid"}, "200/200 blocks, building the pyramid"),
         ({"done": 200, "stage": "done"}, "200/200 blocks, done"),
         ({"workers": 0}, "100/200 blocks, no workers: waiting"),
-        ({"workers": 0, "set_aside": 1}, "100/200 blocks, 1 set aside, no workers: waiting"),
+        (
+            {"workers": 0, "set_aside": ((0, 0, 1),)},
+            "100/200 blocks, 1 set aside, no workers: waiting",
+        ),
         ({"workers": 0, "stage": "pyramid", "done": 200}, "200/200 blocks, no workers: waiting"),
         ({"workers": 0, "stage": "done", "done": 200}, "200/200 blocks, done"),
-        ({"blocks": 1, "done": 0, "done_before": 0}, "0/1 block, waiting for the first one"),
+        (
+            {"blocks": 1, "done": 0, "figures": FIRST_SECONDS},
+            "0/1 block, waiting for the first one",
+        ),
     ],
 )
 def test_a_line_says_what_the_run_is_at(change, line):
@@ -64,7 +75,8 @@ class SlowRun:
         self.asked_by.add(threading.current_thread().name)
         seconds = time.monotonic() - self.started
         done = min(200, int(seconds / 0.02))
-        return replace(HALFWAY, done=done, done_before=0, seconds=seconds, voxels_done=done * 10**6)
+        figures = Figures(blocks=done, voxels=done * 10**6, seconds=seconds)
+        return replace(HALFWAY, done=done, figures=figures)
 
 
 def test_plain_lines_come_soon_and_then_seldom(capsys, monkeypatch):

@@ -21,6 +21,7 @@ from moto.server import ThreadedMotoServer
 from pipeline import SegmentRequest, segment_volume
 from pipeline.base.errors import OutputError, PlanError, RunError
 from pipeline.base.geometry import Box
+from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.base.stores import open_group, read_node
 from pipeline.ledger import creation as claim
@@ -31,17 +32,17 @@ from pipeline.ledger.ledger import (
     BlockState,
     Ledger,
     begin_run_group,
-    blocks_done,
-    read_states,
     run_attributes,
 )
-from pipeline.ledger.shares import MERGED, Share, cut, incomplete_shares, merge_shares
+from pipeline.ledger.progress import blocks_done, read_progress
+from pipeline.ledger.shares import MERGED, incomplete_shares, merge_shares
 from pipeline.output.guard import delete_output
 from pipeline.output.ome_write import create_root
 from pipeline.planning.blocks import Region
+from pipeline.planning.shares import Share, cut
 from pipeline.segmentation import start
 from pipeline.segmentation.prepare import prepare
-from pipeline.segmentation.run import SegmentRun, own_client
+from pipeline.segmentation.run import SegmentRun
 from unet import UNetPredictor
 
 SHAPE, BLOCK, SHARES = (4, 48, 264), (4, 16, 24), 3
@@ -84,7 +85,7 @@ def s3():
 def clients():
     """Return three clusters that have nothing in common, as three jobs would have."""
     with ExitStack() as stack:
-        yield [stack.enter_context(own_client()) for _ in range(SHARES)]
+        yield [stack.enter_context(local_client()) for _ in range(SHARES)]
 
 
 @pytest.fixture
@@ -151,13 +152,13 @@ def test_shares_are_contiguous_cover_every_region_once_and_are_near_equal(sizes,
 
 @pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/3/3", "-1/3", "1.5/3"])
 def test_a_share_that_cannot_be_is_one_line(text, source):
-    with pytest.raises(PlanError, match=r"say which of how many, i/N") as caught:
+    with pytest.raises(PlanError, match=r"expected i/N, from 1/N to N/N") as caught:
         SegmentRequest(input=source, output="out.zarr", shard=text)
     assert "\n" not in str(caught.value)
 
 
 def test_more_shares_than_regions_are_refused_with_the_number_that_fits(segment, tmp_path):
-    with pytest.raises(PlanError, match=r"--shard 9/70: the volume has 3 regions .* 3 shares at"):
+    with pytest.raises(PlanError, match=r"--shard 9/70: .* has 3 regions .* at most 3 shares"):
         segment(tmp_path / "out.zarr", "9/70")
     assert not (tmp_path / "out.zarr").exists()
 
@@ -191,8 +192,8 @@ def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
     out = tmp_path / "out.zarr"
     came_to = together(segment, out, SHARES)
     assert len(measured) == 1
-    states = read_states(Location.parse(out))
-    assert [(s.number, s.of, s.done, s.missing) for s in states] == [
+    states = read_progress(Location.parse(out))
+    assert [(s.number, s.of, s.done, s.left) for s in states] == [
         (n, SHARES, blocks, 0) for n, blocks in enumerate(PARTS, start=1)
     ]
     assert sum(figures.blocks for figures in came_to) == BLOCKS == blocks_done(Location.parse(out))
@@ -245,13 +246,13 @@ def test_a_share_has_a_ledger_of_its_own_and_resumes_alone(segment, tmp_path):
     others = {path: path.stat().st_mtime_ns for path in (out / "run/shards/1").rglob("*")}
     chosen = tuple(np.argwhere(part[...] == BlockState.DONE)[5])
     part[chosen] = BlockState.SET_ASIDE
-    states = read_states(Location.parse(out))
-    assert [(s.number, s.done, s.set_aside, s.missing) for s in states] == [
+    states = read_progress(Location.parse(out))
+    assert [(s.number, s.done, len(s.set_aside), s.left) for s in states] == [
         (1, 12, 0, 0), (2, 0, 0, 12), (3, 8, 1, 1),
     ]  # fmt: skip
     assert [s.number for s in incomplete_shares(Location.parse(out))] == [2, 3]
     assert segment(out, "3/3").blocks == 10, "one block more than before"
-    assert read_states(Location.parse(out))[2].missing == 0
+    assert read_progress(Location.parse(out))[2].left == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "run/shards/1").rglob("*")} == others
 
 
@@ -274,7 +275,7 @@ def test_a_share_that_is_started_twice_is_taken_over_and_its_neighbours_are_not(
         first.note_figures()
     neighbour.segment_region(neighbour.regions[0])
     second.segment_region(second.regions[0])
-    assert [s.done for s in read_states(Location.parse(out))] == [12, 12, 9]
+    assert [s.done for s in read_progress(Location.parse(out))] == [12, 12, 9]
 
 
 # ---- what is refused ---------------------------------------------------------------------------
@@ -290,11 +291,14 @@ def test_what_a_share_cannot_go_on_with_is_refused_in_one_line(
     for refused, match in (
         (lambda: segment(shared, "2/4"), r"made in 3 shares, not 4"),
         (lambda: segment(shared, "2/3", scores_dtype="float32"), r"another job \(scores_dtype"),
-        (lambda: segment(shared), r"made in 3 shares: go on with --shard i/3, then overtile fin"),
-        (lambda: segment(plain, "1/3"), r"begun without --shard: go on without --shard 1/3"),
-        (lambda: finish(plain, source, predictor, clients[0]), r"begun without .* without finish"),
+        (lambda: segment(shared), r"made in 3 shares: resume it with --shard i/3, then overtile f"),
+        (lambda: segment(plain, "1/3"), r"started without --shard: resume it without --shard 1/3"),
+        (
+            lambda: finish(plain, source, predictor, clients[0]),
+            r"started without .* not finish",
+        ),
         (lambda: finish(tmp_path / "no", source, predictor, clients[0]), r"nothing to finish"),
-        (lambda: segment(shared, "1/3", overwrite=True), r"delete what the others did; delete "),
+        (lambda: segment(shared, "1/3", overwrite=True), r"delete the others' blocks; delete "),
     ):
         with pytest.raises((OutputError, PlanError), match=match) as caught:
             refused()
@@ -310,7 +314,9 @@ def test_overwrite_without_a_share_replaces_what_shares_began(segment, whole, tm
     segment(out, "1/3")
     segment(out, overwrite=True)
     np.testing.assert_array_equal(voxels_of(out)["1"], whole["1"])
-    assert [(s.number, s.of, s.done) for s in read_states(Location.parse(out))] == [(1, 1, BLOCKS)]
+    assert [(s.number, s.of, s.done) for s in read_progress(Location.parse(out))] == [
+        (1, 1, BLOCKS)
+    ]
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
@@ -321,7 +327,7 @@ def test_what_another_share_began_a_moment_ago_is_no_foreign_output(
     create_root(Location.parse(out), version=version)
     (out / "run").mkdir()
     segment(out, "2/3", format=version)
-    assert [s.done for s in read_states(Location.parse(out))] == [0, 12, 0]
+    assert [s.done for s in read_progress(Location.parse(out))] == [0, 12, 0]
     zarr.create_array(tmp_path / "foreign.zarr/there", shape=(3,), dtype="u1")
     with pytest.raises(OutputError, match=r"holds other things|not made by overtile"):
         segment(tmp_path / "foreign.zarr", "1/3")
@@ -458,5 +464,5 @@ def test_who_waits_says_so_once_and_not_for_ever(begun):
 
 
 def test_a_run_that_finds_the_ledger_made_in_the_same_moment_ends(begun):
-    with pytest.raises(OutputError, match="another run is making"):
+    with pytest.raises(OutputError, match="another run is creating"):
         Ledger.create(begun, Job({}), grid=(1, 1, 1), version="1", owner="second")

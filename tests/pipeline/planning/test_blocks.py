@@ -89,5 +89,5 @@ def test_sizes_that_would_leave_seams_are_refused_with_advice(core, tile, words)
 
 
 def test_an_empty_volume_is_refused():
-    with pytest.raises(PlanError, match="no voxel"):
+    with pytest.raises(PlanError, match="at least one voxel per axis"):
         BlockPlan(shape=(0, 4), core=(2, 2), halo=Halo((0, 0), (0, 0)), divisor=(1, 1))

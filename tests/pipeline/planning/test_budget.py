@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Box
-from pipeline.planning import budget
+from pipeline.planning import tile_choice
 from pipeline.planning.blocks import tile_input
-from pipeline.planning.budget import (
-    Layout,
-    choose_block,
-    choose_chunk,
-    choose_tile,
-    make_plan,
-    reckon,
-)
+from pipeline.planning.budget import Layout, reckon
+from pipeline.planning.tile_choice import choose_block, choose_chunk, choose_tile, make_plan
 
 
 class Network:
@@ -109,7 +103,7 @@ def test_no_cube_that_fits_does_less_work_in_a_large_volume(side):
     memory = network.memory_bytes((128,) * 3)
 
     def flops(tile):
-        return budget._volume_flops(tile, (side,) * 3, network)
+        return tile_choice._volume_flops(tile, (side,) * 3, network)
 
     cubes = [(n,) * 3 for n in range(8, 512, 8) if network.memory_bytes((n,) * 3) <= memory]
     chosen = choose_tile((side,) * 3, network, memory_bytes=memory)
@@ -161,7 +155,7 @@ def test_a_block_of_ones_own_is_one_workers_and_is_not_cut_for_several():
 
 
 def test_a_tile_that_cannot_fit_is_refused_with_what_it_needs():
-    with pytest.raises(PlanError, match="MiB were given"):
+    with pytest.raises(PlanError, match=r"tile memory .*needs .*; raise --tile-memory"):
         choose_tile((100, 100, 100), Network(), memory_bytes=100)
 
 

@@ -12,10 +12,12 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from pipeline import SegmentRequest
 from pipeline.base.errors import RunDrainedError
+from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.base.scheduling import InFlightLimit, drive, one_by_one
 from pipeline.ledger.ledger import BlockState, run_attributes
-from pipeline.segmentation.run import SegmentRun, complete, own_client
+from pipeline.segmentation.run import SegmentRun
+from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
 
 SHAPE, BLOCK = (4, 48, 264), (4, 16, 24)
@@ -37,7 +39,7 @@ class BlocksBegun(SchedulerPlugin):
 
 @pytest.fixture(scope="module")
 def client():
-    with own_client() as client:
+    with local_client() as client:
         yield client
 
 
@@ -109,7 +111,7 @@ def test_a_drained_run_loses_no_block_and_begins_none_twice(opened, begun, tmp_p
     assert run_attributes(Location.parse(out))["figures"]["blocks"] == len(done)
     again = opened()
     assert again.resumed_blocks == len(done)
-    assert complete(again).blocks == BLOCKS
+    assert complete(again).figures.blocks == BLOCKS
     assert recorded(out) == set(begun)
     assert set(begun.values()) == {1}
 
@@ -127,7 +129,7 @@ def test_a_run_that_is_drained_with_nothing_left_ends_well(opened, tmp_path):
     complete(opened())
     run = opened()
     run.drain()
-    assert complete(run).blocks == BLOCKS
+    assert complete(run).figures.blocks == BLOCKS
 
 
 def test_a_pyramid_goes_on_where_it_was_drained(opened, tmp_path):

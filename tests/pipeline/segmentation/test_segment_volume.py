@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from typing import Unpack, get_type_hints
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from pipeline import SegmentRequest, segment_volume
 from pipeline.base.errors import OutputError, OvertileError, RunError
 from pipeline.segmentation.prepare import prepare
-from pipeline.segmentation.run import SegmentRun, complete
+from pipeline.segmentation.request import SegmentSettings
+from pipeline.segmentation.run import SegmentRun
+from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
 
 CASES = [
@@ -331,7 +334,7 @@ def test_a_run_whose_output_another_run_takes_over_ends_and_writes_no_more(
         complete(first)
     assert not (tmp_path / "out.zarr/run/report.html").exists()
     assert not [p for p in (tmp_path / "out.zarr/labels/classes/0/c").rglob("*") if p.is_file()]
-    assert complete(second).voxels == 8 * 40 * 40
+    assert complete(second).figures.voxels == 8 * 40 * 40
     page = (tmp_path / "out.zarr/run/report.html").read_text()
     assert "25 of 25 blocks done" in page
     assert "out.zarr/run/report.html" in page
@@ -365,3 +368,9 @@ def test_figures_of_a_resumed_job_count_every_block_once(weights, volume, tmp_pa
     again = segment_volume(path, out, predictor_of(weights("3d")), block=(8, 8, 8))
     assert (again.blocks, again.voxels) == (first.blocks, first.voxels) == (25, 12800)
     assert again.class_voxels == first.class_voxels
+
+
+def test_keyword_arguments_of_segment_volume_are_the_optional_fields_of_the_request():
+    settings, fields = get_type_hints(SegmentSettings), get_type_hints(SegmentRequest)
+    assert settings == {n: kind for n, kind in fields.items() if n not in ("input", "output")}
+    assert get_type_hints(segment_volume)["settings"] == Unpack[SegmentSettings]

@@ -1,0 +1,56 @@
+"""The coarser levels of a run's images, built once all blocks are done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from distributed import Client
+
+from ..ledger.ledger import Ledger
+from ..output.kinds import OUTPUT_KINDS
+from ..output.pyramid import LevelJob, build_level
+from .images import level_path
+from .prepare import Prepared
+
+
+def level_jobs(prepared: Prepared, run_token: str) -> Iterator[LevelJob]:
+    """Yield the coarser levels of every image, each made from the next finer one."""
+    for image in prepared.images:
+        for number in range(1, len(image.shapes)):
+            finer, shape = image.shapes[number - 1 : number + 1]
+            yield LevelJob(
+                output=prepared.request.output,
+                run_token=run_token,
+                finer_path=level_path(image, number - 1),
+                path=level_path(image, number),
+                shape=shape,
+                factor=tuple(1 if n == m else 2 for n, m in zip(finer, shape, strict=True)),
+                shard=image.shards[number],
+                chunk=image.chunks[number],
+                reduction=OUTPUT_KINDS[image.name].reduction,
+            )
+
+
+def build_levels(
+    levels: Iterator[LevelJob],
+    ledger: Ledger,
+    client: Client,
+    *,
+    is_drained: Callable[[], bool],
+    stop: threading.Event,
+) -> bool:
+    """Build the levels that the ledger does not list; return False if the run was drained first."""
+    if ledger.noted("pyramid") == "complete":
+        return True
+    built = list(ledger.noted("levels") or ())
+    for level in levels:
+        if level.path in built:
+            continue
+        if is_drained():
+            return False
+        build_level(client, level, stop=stop)
+        built.append(level.path)
+        ledger.note(levels=built)
+    ledger.note(pyramid="complete")
+    return True

@@ -1,0 +1,89 @@
+"""The images that a run writes: their pyramids, dtypes and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from ..base.choices import OutputName
+from ..output.image_spec import ImageSpec
+from ..output.kinds import OUTPUT_KINDS, SCORES
+from ..planning.blocks import BlockPlan
+from ..planning.budget import Layout
+from ..planning.levels import Grid, level_grids
+from ..planning.tile_choice import choose_chunk
+from ..volume.volume import VolumeSource
+from .request import SegmentRequest
+
+
+def image_specs(
+    request: SegmentRequest, source: VolumeSource, plan: BlockPlan, class_names: tuple[str, ...]
+) -> tuple[ImageSpec, ...]:
+    """Return the images that are requested; in each, the shard of level 0 is a block's core."""
+    grids = level_grids(source.shape_zyx, source.voxel_size)
+    return tuple(
+        _image_spec(request, name, source, plan, class_names, grids) for name in request.outputs
+    )
+
+
+def _image_spec(
+    request: SegmentRequest,
+    name: OutputName,
+    source: VolumeSource,
+    plan: BlockPlan,
+    class_names: tuple[str, ...],
+    grids: Sequence[Grid],
+) -> ImageSpec:
+    kind = OUTPUT_KINDS[name]
+    channels = kind.channels(len(class_names))
+    first = 3 - len(source.spatial_axes)
+    factors = [factor for factor, _ in grids]
+    return ImageSpec(
+        name=name,
+        is_label=kind.is_label,
+        path=kind.path,
+        axes=("c" if kind.per_class else "") + source.spatial_axes,
+        dtype=request.scores_dtype if kind is SCORES else kind.dtypes[0],
+        class_names=class_names,
+        shapes=tuple((*channels, *shape[first:]) for _, shape in grids),
+        shards=((*channels, *plan.core[first:]),) * len(grids),
+        chunks=((*kind.channels(1), *choose_chunk(plan.core)[first:]),) * len(grids),
+        voxel_sizes=tuple(
+            tuple(v * f for v, f in zip(source.voxel_size, factor, strict=True))
+            for factor in factors
+        ),
+        translations=tuple(
+            tuple(
+                t + v * (f - 1) / 2
+                for t, v, f in zip(source.translation, source.voxel_size, factor, strict=True)
+            )
+            for factor in factors
+        ),
+        unit=source.unit,
+    )
+
+
+def level_path(image: ImageSpec, number: int) -> str:
+    """Return the path of an image's level in the output."""
+    return f"{image.path}/{number}" if image.path else str(number)
+
+
+def storage_layout(
+    source: VolumeSource, images: Sequence[ImageSpec], request: SegmentRequest
+) -> Layout:
+    """Return how input and output are stored, for the budget."""
+    output_bytes = files = 0
+    for image in images:
+        channels = image.shapes[0][0] if "c" in image.axes else 1
+        output_bytes += channels * np.dtype(image.dtype).itemsize
+        chunks = prod(s // c for s, c in zip(image.shards[0], image.chunks[0], strict=True))
+        files += 1 if request.format == "0.5" else chunks
+    return Layout(
+        channels=source.channel_count,
+        itemsize=np.dtype(source.dtype).itemsize,
+        chunk_zyx=source.chunk_shape_zyx,
+        output_bytes_per_voxel=output_bytes,
+        files_per_block=files,
+    )

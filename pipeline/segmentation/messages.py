@@ -1,0 +1,36 @@
+"""How a run that did not complete reports what happened, and how to resume it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..base.geometry import Shape
+from .request import SegmentRequest
+
+MOST_NAMED = 3
+
+
+def resume_advice(request: SegmentRequest) -> str:
+    """Return how to complete an output after a run that failed or was stopped."""
+    without = " without --overwrite" if request.overwrite else ""
+    return f"finished blocks are kept; start the same run again{without} to resume"
+
+
+def drained_text(done: int, blocks: int) -> str:
+    """Return how far a drained run got."""
+    return f"drained: {done} of {blocks} blocks are done"
+
+
+def given_up_text(failures: int, reason: str) -> str:
+    """Return why a run ended before it tried all blocks."""
+    return f"the first {failures} blocks all failed, the last one with: {reason}"
+
+
+def set_aside_text(failures: Mapping[Shape, str], blocks: int) -> str:
+    """Return which blocks failed and why; the first few are named."""
+    named = [f"block {','.join(map(str, i))}: {why}" for i, why in failures.items()]
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return (
+        f"{len(named)} of {blocks} blocks failed and were set aside "
+        f"({'; '.join(named[:MOST_NAMED])}{more})"
+    )

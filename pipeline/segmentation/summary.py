@@ -1,0 +1,34 @@
+"""What is left of a run when it ends: a value, from which reports and messages are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..base.geometry import Shape
+from ..ledger.figures import Figures
+from ..ledger.progress import Progress
+from .block import BlockJob
+from .prepare import Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """Everything that reports, pictures and messages show of a run that has ended."""
+
+    prepared: Prepared
+    job: BlockJob
+    progress: Progress
+    """Its figures are those of this run alone."""
+    done_before: int
+    """Blocks that earlier runs of the same job had done."""
+    figures: Figures
+    """Of this run and of earlier runs of the same job."""
+    failures: Mapping[Shape, str]
+    """Blocks that were set aside in this run, with the reason."""
+    provenance: Mapping[str, Any]
+    is_merged: bool
+    """Whether shares made the output, and this run is of the whole."""
+    error: str | None = None
+    """Why the run did not complete."""
