@@ -1,1 +1,1 @@
-"""The U-Net as integers and as a torch module."""
+"""The U-Net: its configuration, its costs and the torch module."""

@@ -1,15 +1,15 @@
-"""The arithmetic of a U-Net along one axis: which sizes go in, which come out.
+"""The geometry of a U-Net along one axis: input sizes and output sizes.
 
-With unpadded convolutions a level takes ``2 (k - 1)`` voxels of its own resolution on the way down,
-and the same on the way up; the bottom level takes them once. ``P`` is the product of the pooling
-factors above a level, ``D`` that above the bottom, and ``b`` the size that the bottom hands up::
+The unpadded convolutions of a level crop ``2 (k - 1)`` voxels of its own resolution on the way
+down, and the same on the way up; the bottom level crops them once. ``P`` is the product of the
+pooling factors above a level, ``D`` that above the bottom, and ``b`` the bottom's output size::
 
-    taken  = sum over the levels above the bottom of 2 (k - 1) P
-    halo   = taken + (k_bottom - 1) D
-    output = b D - taken                    for a whole b > 0
-    input  = output + 2 halo
+    cropped = sum over the levels above the bottom of 2 (k - 1) P
+    halo    = cropped + (k_bottom - 1) D
+    output  = b D - cropped                 for an integer b > 0
+    input   = output + 2 halo
 
-The paper's network (k = 3, four poolings by 2): taken 60, halo 92, D 16; b = 28 gives 388 from 572.
+The paper's network (k = 3, four poolings by 2): cropped 60, halo 92, D 16; b = 28: 572 to 388.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class AxisGeometry:
         return math.prod(self.pooling)
 
     @property
-    def taken(self) -> int:
-        """What the levels above the bottom take on the way down, and again on the way up."""
+    def cropped(self) -> int:
+        """Voxels that the levels above the bottom crop on the way down, and again on the way up."""
         scales = accumulate(self.pooling, mul, initial=1)
         return sum(
             2 * (kernel - 1) * scale
@@ -43,24 +43,24 @@ class AxisGeometry:
 
     @property
     def halo(self) -> int:
-        """Voxels that the input is larger than the output, per side."""
-        return self.taken + (self.kernels[-1] - 1) * self.divisor
+        """Voxels by which the input exceeds the output, per side."""
+        return self.cropped + (self.kernels[-1] - 1) * self.divisor
 
     def input_size(self, output_size: int) -> int:
-        """Return the smallest valid input that gives at least ``output_size`` (itself at least 1).
+        """Return the smallest valid input with an output of at least ``output_size`` (and 1).
 
         >>> AxisGeometry((3,) * 5, (2,) * 4).input_size(388)
         572
         """
-        bottom = -(-(max(output_size, 1) + self.taken) // self.divisor)
-        return bottom * self.divisor - self.taken + 2 * self.halo
+        bottom = -(-(max(output_size, 1) + self.cropped) // self.divisor)
+        return bottom * self.divisor - self.cropped + 2 * self.halo
 
     def valid_input_size(self, at_least: int) -> int:
         """Return the smallest valid input of at least this size."""
         return self.input_size(at_least - 2 * self.halo)
 
     def is_valid_input(self, size: int) -> bool:
-        """Return whether every pooling divides evenly and at least one voxel comes out."""
+        """Return whether every pooling divides evenly and the output is not empty."""
         return self.valid_input_size(size) == size
 
     def nearest_valid_inputs(self, size: int) -> tuple[int, ...]:

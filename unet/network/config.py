@@ -1,4 +1,4 @@
-"""What a U-Net is, in integers. Its geometry and its costs follow from it, without torch."""
+"""The configuration of a U-Net; its geometry and costs are computed from it, without torch."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Shape: TypeAlias = tuple[int, ...]
 MOST_KERNEL = 63
 MOST_POOLING = 16
 MOST_LEVELS = 16
-"""The halo doubles with each: more is a slip."""
+"""The halo doubles with each level: a higher number is a mistake."""
 MOST_PARAMETERS = 10**10
-"""40 GB in float32: no worker holds more."""
+"""40 GB in float32, more than a worker holds."""
 TILE_DEPENDENT_NORMS = ("instance", "group")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetConfig:
-    """Everything that decides the network's layers; ``UNetConfig()`` is the paper's.
+    """All settings of the network's layers; ``UNetConfig()`` is the paper's network.
 
     >>> UNetConfig().output_shape((572, 572)), UNetConfig().parameters
     ((388, 388), 31030658)
@@ -40,10 +40,10 @@ class UNetConfig:
     """2 for images (y, x), 3 for volumes (z, y, x)."""
 
     in_channels: int = 1
-    """Channels of the image."""
+    """Channels of the input."""
 
     classes: int = 2
-    """Classes of the result; class 0 is background."""
+    """Classes of the output; class 0 is background."""
 
     base_channels: int = 64
     """Feature channels of the finest level; each level below has twice as many."""
@@ -54,21 +54,21 @@ class UNetConfig:
     kernels: PerLevel = 3
     """Odd kernel sizes: one number, one per level, or one per level and axis (finest level first).
 
-    A level's kernel serves on the way down and on the way up. Kept as one tuple per level.
+    A level has the same kernel on the way down and on the way up. Stored as one tuple per level.
     """
 
     pooling: PerLevel = 2
-    """Pooling factors, likewise, one entry fewer than levels; 1 leaves an axis as it is."""
+    """Pooling factors, likewise, one entry fewer than levels; 1 does not pool an axis."""
 
     norm: Norm = "none"
-    """Layer between convolution and ReLU. ``instance`` and ``group`` look at the whole tile."""
+    """Layer between convolution and ReLU. ``instance`` and ``group`` use the whole tile."""
 
     dropout: float = 0.5
     """Probability with which the last two contracting levels drop an activation in training."""
 
     def __post_init__(self) -> None:
-        is_2_or_3 = _is_int(self.dims) and self.dims in (2, 3)  # 2.0 is in there too
-        _require(is_2_or_3, f"dims is {self.dims!r}: give 2 for images, 3 for volumes")
+        is_2_or_3 = _is_int(self.dims) and self.dims in (2, 3)  # 2.0 == 2
+        _require(is_2_or_3, f"dims is {self.dims!r}: expected 2 (images) or 3 (volumes)")
         for name, (least, most) in _LIMITS.items():
             _check_whole(name, getattr(self, name), least, most)
         for name, count in (("kernels", self.levels), ("pooling", self.levels - 1)):
@@ -77,24 +77,26 @@ class UNetConfig:
             for size in {size for level in getattr(self, name) for size in level}:
                 _check_whole(name, size, 1, most)
         even = [size for level in self.level_kernels for size in level if size % 2 == 0]
-        _require(not even, f"kernel size {even[:1]} is even: give odd sizes, which have a centre")
+        _require(not even, f"kernel size is {even[:1]}: expected odd sizes")
         norms = get_args(Norm)
-        _require(self.norm in norms, f"norm is {self.norm!r}: give one of {', '.join(norms)}")
+        _require(self.norm in norms, f"norm is {self.norm!r}: expected one of {', '.join(norms)}")
         _require(
             isinstance(self.dropout, int | float) and 0 <= self.dropout < 1,
-            f"dropout is {self.dropout!r}: give a probability from 0 up to, not including, 1",
+            f"dropout is {self.dropout!r}: expected a number from 0 to below 1",
         )
         _require(
             self.parameters <= MOST_PARAMETERS,
-            f"the network has {self.parameters:,} parameters, more than {MOST_PARAMETERS:,}: give "
-            "it fewer base_channels or levels",
+            f"the network has {self.parameters:,} parameters: at most {MOST_PARAMETERS:,} fit; "
+            "reduce base_channels or levels",
         )
 
     def _per_level(self, name: str, count: int) -> tuple[Shape, ...]:
         """Return field ``name`` as ``count`` tuples of one positive integer per axis."""
         given = getattr(self, name)
         entries = [given] * count if _is_int(given) else given
-        wanted = f"{name} is {given!r}: give one number, or {count} numbers or {self.dims}-tuples"
+        wanted = (
+            f"{name} is {given!r}: expected one number, or {count} numbers or {self.dims}-tuples"
+        )
         _require(isinstance(entries, list | tuple) and len(entries) == count, wanted)
         rows = [(entry,) * self.dims if _is_int(entry) else entry for entry in entries]
         for row in rows:
@@ -119,7 +121,7 @@ class UNetConfig:
 
     @property
     def axes(self) -> tuple[AxisGeometry, ...]:
-        """The arithmetic of each axis; all geometry below comes from it."""
+        """The geometry of each axis."""
         return tuple(
             AxisGeometry(
                 tuple(level[axis] for level in self.level_kernels),
@@ -130,10 +132,10 @@ class UNetConfig:
 
     @property
     def halo(self) -> Shape:
-        """Voxels that the input is larger than the output, per axis and per side.
+        """Voxels by which the input exceeds the output, per axis and per side.
 
-        Exact for outputs that start at a multiple of the divisor, as every tile's does. A single
-        voxel elsewhere on the pooling grid looks up to ``divisor - 1`` further on one side.
+        Exact for outputs that start at a multiple of the divisor, as every tile's does. A voxel
+        elsewhere on the pooling grid depends on up to ``divisor - 1`` more voxels on one side.
         """
         return tuple(axis.halo for axis in self.axes)
 
@@ -148,18 +150,19 @@ class UNetConfig:
         return tuple(axis.input_size(size) for axis, size in zip(self.axes, sizes, strict=True))
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
-        """Return the output of a valid input. Raises ConfigError that names the nearest valid."""
+        """Return the output shape of a valid input. Raises ConfigError with the nearest sizes."""
         sizes = self._one_per_axis(input_shape)
         for number, (axis, size) in enumerate(zip(self.axes, sizes, strict=True)):
             if not axis.is_valid_input(size):
                 near = " or ".join(str(valid) for valid in axis.nearest_valid_inputs(size))
                 raise ConfigError(
-                    f"input {sizes} does not fit the network: axis {number} has {size}; give {near}"
+                    f"input {sizes} does not fit the network: size {size} on axis {number}, "
+                    f"expected {near}"
                 )
         return tuple(size - 2 * halo for size, halo in zip(sizes, self.halo, strict=True))
 
     def valid_input_sizes(self, axis: int, *, at_least: int = 1, count: int = 3) -> Shape:
-        """Return the ``count`` smallest valid input sizes of an axis from ``at_least`` on."""
+        """Return the ``count`` smallest valid sizes of an axis, starting at ``at_least``."""
         geometry = self.axes[axis]
         first = geometry.valid_input_size(at_least)
         return tuple(first + step * geometry.divisor for step in range(count))
@@ -172,7 +175,7 @@ class UNetConfig:
     def flops(self, input_shape: Sequence[int]) -> int:
         """Return the floating-point operations of one image, two per multiply-add.
 
-        Counts convolutions, up-convolutions and the last 1×1; the rest is below a percent.
+        Counts convolutions, up-convolutions and the last 1×1; the rest is less than one percent.
         """
         self.output_shape(input_shape)
         return cost.flops(self, input_shape)
@@ -184,11 +187,11 @@ class UNetConfig:
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:
-        """Layers that look at statistics of the whole tile; with any, tiled is not whole."""
+        """Layers that use statistics of the whole tile, so that tiled and whole results differ."""
         return (f"{self.norm} norm",) if self.norm in TILE_DEPENDENT_NORMS else ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
+        """Return the fields as JSON values."""
         config = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("kernels", "pooling"):
             config[name] = [list(sizes) for sizes in config[name]]
@@ -196,21 +199,26 @@ class UNetConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> UNetConfig:
-        """Return the config of a ``to_dict``; absent fields take their defaults."""
+        """Return the config of a ``to_dict``; missing fields take their defaults."""
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(config) - set(known))
-        _require(not unknown, f"unknown in a U-Net's config: {unknown}; known are {known}")
+        _require(
+            not unknown,
+            f"unknown network settings {', '.join(unknown)}: expected {', '.join(known)}",
+        )
         return cls(**config)
 
     def _one_per_axis(self, shape: Sequence[int]) -> Shape:
         sizes = tuple(int(size) for size in shape)
-        _require(len(sizes) == self.dims, f"shape {sizes} has {len(sizes)} axes, not {self.dims}")
+        _require(
+            len(sizes) == self.dims, f"shape {sizes} has {len(sizes)} axes: expected {self.dims}"
+        )
         return sizes
 
 
 _LIMITS = {
     "in_channels": (1, 1024),
-    "classes": (2, 256),  # what an output's uint8 can tell apart
+    "classes": (2, 256),  # the output is uint8
     "base_channels": (1, 4096),
     "levels": (1, MOST_LEVELS),
 }
@@ -222,7 +230,7 @@ def _is_int(value: object) -> bool:
 
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     is_right = isinstance(value, int) and _is_int(value) and least <= value <= most
-    _require(is_right, f"{name} is {value!r}: give a whole number from {least} to {most}")
+    _require(is_right, f"{name} is {value!r}: expected an integer from {least} to {most}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,6 +1,6 @@
-"""What a network costs: tensors, parameters, FLOPs and activations, counted layer by layer.
+"""The costs of a network: tensors, parameters, FLOPs and activations, counted layer by layer.
 
-One walk over the layers, in the order of ``model.UNet.forward``, serves all of them.
+All are computed from one list of layers, in the order of ``model.UNet.forward``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 class Architecture(Protocol):
-    """What the walk reads of a network; ``config.UNetConfig`` is one."""
+    """The settings that the costs depend on; ``config.UNetConfig`` is one."""
 
     @property
     def dims(self) -> int:
@@ -22,7 +22,7 @@ class Architecture(Protocol):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the image."""
+        """Channels of the input."""
 
     @property
     def classes(self) -> int:
@@ -58,7 +58,7 @@ class Architecture(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One layer that has parameters, or that changes a shape. ``out_shape`` has no channels."""
+    """One layer that has parameters or changes a shape. ``out_shape`` is spatial."""
 
     kind: Literal["convolution_1", "convolution_2", "pool", "up", "join", "head"]
     name: str
@@ -150,14 +150,14 @@ def _block(
 def tensor_shapes(config: Architecture) -> dict[str, Shape]:
     """Return name and shape of every tensor of ``UNet(config).state_dict()``.
 
-    So a weights file is held to its own config without torch.
+    A weights file is checked against its config with it, without torch.
     """
     shapes: dict[str, Shape] = {}
     for layer in layers(config, _smallest_input(config)):
         if layer.kind in ("pool", "join"):
             continue
         channels = (layer.out_channels, layer.in_channels)
-        if layer.kind == "up":  # torch keeps a transposed convolution's input channels first
+        if layer.kind == "up":  # torch stores the input channels first
             channels = (layer.in_channels, layer.out_channels)
         shapes[f"{layer.name}.weight"] = (*channels, *layer.kernel)
         shapes[f"{layer.name}.bias"] = (layer.out_channels,)
@@ -186,7 +186,7 @@ def flops(config: Architecture, input_shape: Sequence[int]) -> int:
     for layer in layers(config, input_shape):
         if layer.kind in ("pool", "join"):
             continue
-        # Up-convolution has kernel = stride: each output voxel meets one tap of the kernel.
+        # In an up-convolution kernel = stride: each output voxel depends on one tap of the kernel.
         taps = 1 if layer.kind == "up" else math.prod(layer.kernel)
         total += 2 * layer.in_channels * taps * layer.out_elements
     return total
@@ -195,8 +195,8 @@ def flops(config: Architecture, input_shape: Sequence[int]) -> int:
 def peak_activation_elements(config: Architecture, input_shape: Sequence[int]) -> int:
     """Return the most elements alive at once in ``UNet.forward`` under inference, for one image.
 
-    Alive are the image, the skips still to be joined, the input of the running block, and the
-    input and output of the running layer. Norms write a new tensor; ReLU works in place.
+    Alive are the image, the skips that are not joined yet, the input of the current block, and the
+    input and output of the current layer. Norms write a new tensor; ReLU works in place.
     """
     image = config.in_channels * math.prod(input_shape)
     skips: list[int] = []

@@ -2,7 +2,7 @@
 
 Ronneberger, Fischer and Brox (2015), "U-Net: Convolutional Networks for Biomedical Image
 Segmentation"; Çiçek et al. (2016), "3D U-Net". Convolutions are unpadded, so that a score depends
-on real (or mirrored) voxels only, and a tile gives the scores that the whole volume would.
+on real (or mirrored) voxels only, and a tile has the same scores as the whole volume.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits; shapes in the comments are the paper's, 572² in and 388² out."""
-        self.config.output_shape(x.shape[2:])  # raises where the poolings would not divide evenly
+        self.config.output_shape(x.shape[2:])  # raises if the poolings do not divide evenly
         skips: list[Tensor] = []
         for level, convolutions in enumerate(self.contracting):
             x = convolutions(x)  # 64×568² | 128×280² | 256×136² | 512×64² | 1024×28²
@@ -101,8 +101,8 @@ def norm(config: UNetConfig, channels: int) -> nn.Module:
 def centre_crop(skip: Tensor, shape: Sequence[int]) -> Tensor:
     """Return the centre of ``skip`` (n, c, *larger) with the spatial ``shape``, as a view.
 
-    What is cut is even, hence the same on both sides: a skip exceeds its partner by 2 halo of the
-    levels below, times the pooling.
+    Both sides lose the same: a skip exceeds its partner by twice the halo of the levels below,
+    times the pooling.
     """
     for axis, size in enumerate(shape, start=2):
         skip = skip.narrow(axis, (skip.shape[axis] - size) // 2, size)
@@ -113,7 +113,7 @@ def he_initialise(module: nn.Module) -> None:
     """Draw weights from a Gaussian of standard deviation sqrt(2 / N), biases 0 (paper, section 3).
 
     N is the number of incoming nodes of one neuron: channels × kernel voxels of a convolution. In
-    an up-convolution, with kernel = stride, an output voxel meets one tap: N is the channels alone.
+    an up-convolution, kernel = stride, so an output voxel depends on one tap: N is the channels.
     """
     if isinstance(module, nn.Conv2d | nn.Conv3d):
         incoming = module.in_channels * math.prod(module.kernel_size)

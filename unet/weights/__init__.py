@@ -1,1 +1,1 @@
-"""Weights files: where they are, what they state, how they are read and written."""
+"""Weights files: location, content, reading and writing."""

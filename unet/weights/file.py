@@ -1,12 +1,12 @@
-"""Weights files: tensors, and what one must know to predict with them. Nothing is ever unpickled.
+"""Weights files: tensors and the metadata that prediction needs. Nothing is ever unpickled.
 
-A file is a plain safetensors file. Its metadata, each entry a JSON text, is
+A file is a plain safetensors file. Each entry of its metadata is a JSON text:
 
     overtile_weights   version of this format
     config             UNetConfig.to_dict()
     class_names        one per class, class 0 is background
-    normalisation      the record of grey values used in training; absent if not known
-    provenance         whatever the writer wants remembered
+    normalisation      how grey values were normalised in training; absent if not known
+    provenance         free-form
 
 Its digest is the SHA-256 of the whole file; the same weights always give the same file.
 """
@@ -40,7 +40,7 @@ DTYPES = {"F32": "float32", "F16": "float16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsInfo:
-    """What a weights file says about itself."""
+    """What a weights file states about itself."""
 
     config: UNetConfig
     class_names: tuple[str, ...]
@@ -51,7 +51,7 @@ class WeightsInfo:
     size_bytes: int
     parameters: int
     dtype: str
-    """How the tensors are stored, ``float32`` or ``float16``; they are computed with in another."""
+    """How the tensors are stored, ``float32`` or ``float16``; not the precision of prediction."""
 
 
 def save_weights(
@@ -63,16 +63,16 @@ def save_weights(
     provenance: Mapping[str, Any] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
 ) -> None:
-    """Write ``model`` to a local ``path``, at once: a reader sees the old file or the new one.
+    """Write ``model`` to a local ``path``, atomically: a reader sees the old file or the new one.
 
-    Class names default to "background", "class 1", … Raises WeightsError for names that do not
-    match the classes, records that JSON cannot hold, tensors that are not finite (in ``dtype``).
+    Class names default to "background", "class 1", … Raises WeightsError for a wrong number of
+    names, records that are not JSON, and values that are not finite (in ``dtype``).
     """
     import torch
     from safetensors.torch import save
 
     if dtype not in DTYPES.values():
-        raise WeightsError(f"dtype is {dtype!r}: give float32 or float16")
+        raise WeightsError(f"dtype is {dtype!r}: expected float32 or float16")
     names = _checked_class_names(class_names, model.config.classes)
     metadata = {
         FORMAT_KEY: FORMAT_VERSION,
@@ -93,24 +93,25 @@ def save_weights(
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise WeightsError(
-                f"tensor {name} has values that are not finite in {dtype}: not saved"
+                f"tensor {name} has values that are not finite in {dtype}: nothing was saved"
             )
     texts = {key: _to_json(key, value) for key, value in metadata.items()}
-    _write_at_once(Path(path), header.in_fixed_order(save(tensors, metadata=texts)))
+    _write_atomically(Path(path), header.with_sorted_metadata(save(tensors, metadata=texts)))
 
 
 def read_weights_info(uri: str | os.PathLike[str]) -> WeightsInfo:
-    """Return what the weights file says about itself, without torch.
+    """Return what the weights file states about itself, without torch.
 
     uri: a local path, a URI that fsspec knows (s3://, https://, …), or a bundled name.
-    Raises WeightsError for a file that is absent, cut off, foreign, or at odds with its config.
+    Raises WeightsError for a file that is missing, truncated, of another format, or that does not
+    match its config.
     """
     place = settle_uri(uri)
     return _info(redacted(place), read_bytes(place))
 
 
 def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
-    """Return the model (float32, on the CPU, in evaluation mode) and what its file says.
+    """Return the model (float32, on the CPU, in evaluation mode) and what its file states.
 
     Raises WeightsError as ``read_weights_info``, and for tensors that are not finite.
     """
@@ -129,7 +130,7 @@ def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
                 f"weights {redacted(place)!r}: tensor {name} has NaN or infinite values; "
                 "take an earlier checkpoint of the training"
             )
-    with torch.device("meta"):  # no time spent on an initialisation that is thrown away
+    with torch.device("meta"):  # skips the initialisation
         model = UNet(info.config)
     floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     model.load_state_dict(floats, assign=True)
@@ -140,8 +141,8 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
     tensors, metadata = header.read(uri, content)
     if FORMAT_KEY not in metadata:
         raise WeightsError(
-            f"weights {uri!r} are a safetensors file, but not one of overtile's: "
-            "write them with unet.save_weights"
+            f"weights {uri!r} are a safetensors file without overtile's metadata: write it with "
+            "unet.save_weights"
         )
     try:
         record = {key: json.loads(text) for key, text in metadata.items()}
@@ -149,16 +150,17 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
         version, names = record[FORMAT_KEY], record["class_names"]
         provenance, normalisation = record["provenance"], record.get("normalisation", {})
         if not isinstance(provenance, dict) or not isinstance(normalisation, dict):
-            raise TypeError("of provenance or normalisation: not a JSON object")
+            raise TypeError("expected JSON objects for provenance and normalisation")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = error if isinstance(error, ConfigError) else f"{type(error).__name__} {error}"
+        reason = error if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
         raise WeightsError(
-            f"weights {uri!r} have metadata that cannot be read ({what}): save them again"
+            f"cannot read the metadata of weights {uri!r} ({reason}): write them again with "
+            "unet.save_weights"
         ) from error
     if version != FORMAT_VERSION:
         raise WeightsError(
-            f"weights {uri!r} have format {version}, this overtile reads {FORMAT_VERSION}: "
-            "install the overtile that wrote them, or save them again"
+            f"weights {uri!r} have format {version}: expected {FORMAT_VERSION}; update "
+            "overtile, or write them again with this version"
         )
     _check_tensors(uri, tensors, config)
     stored = {entry.dtype for name, entry in tensors.items() if name.endswith(".weight")}
@@ -175,33 +177,31 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
 
 
 def _check_tensors(uri: str, tensors: Mapping[str, header.TensorEntry], config: UNetConfig) -> None:
-    """Hold the file's tensors to its own config."""
+    """Raise WeightsError if the file's tensors do not match its config."""
     wanted = tensor_shapes(config)
     found = {name: entry.shape for name, entry in tensors.items()}
     problems = {
         "missing": sorted(set(wanted) - set(found)),
         "unexpected": sorted(set(found) - set(wanted)),
-        "of another shape": [
-            f"{name} {found[name]} not {shape}"
+        "of a wrong shape": [
+            f"{name} {found[name]}, expected {shape}"
             for name, shape in wanted.items()
             if name in found and found[name] != shape
         ],
     }
-    texts = [
-        f"{len(names)} {kind} (such as {names[0]})" for kind, names in problems.items() if names
-    ]
+    texts = [f"{len(names)} {kind} ({names[0]})" for kind, names in problems.items() if names]
     if texts:
         raise WeightsError(
-            f"weights {uri!r} do not fit their own config: tensors {', '.join(texts)}; "
-            "save the model again with unet.save_weights"
+            f"weights {uri!r} do not match their config: tensors {', '.join(texts)}; "
+            "write them again with unet.save_weights"
         )
 
 
 def _dtype_name(uri: str, stored: set[str]) -> str:
     if len(stored) != 1 or not stored <= set(DTYPES):
         raise WeightsError(
-            f"weights {uri!r} are stored as {', '.join(sorted(stored))}, not as F32 or F16: "
-            "save the model again with unet.save_weights"
+            f"weights {uri!r} are stored as {', '.join(sorted(stored))}: expected F32 or F16; "
+            "write them again with unet.save_weights"
         )
     return DTYPES[stored.pop()]
 
@@ -211,7 +211,7 @@ def _checked_class_names(names: Sequence[str] | None, classes: int) -> tuple[str
         return ("background", *(f"class {number}" for number in range(1, classes)))
     if not isinstance(names, list | tuple) or len(names) != classes:
         raise WeightsError(
-            f"class names {names!r} for {classes} classes: give one per class, background first"
+            f"class names {names!r}: expected {classes}, one per class, background first"
         )
     return tuple(str(name) for name in names)
 
@@ -220,11 +220,11 @@ def _to_json(key: str, value: object) -> str:
     try:
         return json.dumps(value, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{key} cannot be written as JSON ({error}): {value!r}") from error
+        raise WeightsError(f"cannot write {key} as JSON ({error}): {value!r}") from error
 
 
-def _write_at_once(path: Path, content: bytes) -> None:
-    """Write aside, then put in place; whoever reads meanwhile sees a whole file."""
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a temporary file beside it, then rename: a reader always sees a complete file."""
     aside = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,4 +234,4 @@ def _write_at_once(path: Path, content: bytes) -> None:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        raise WeightsError(f"weights cannot be written to {str(path)!r}: {error}") from error
+        raise WeightsError(f"cannot write weights to {str(path)!r}: {error}") from error

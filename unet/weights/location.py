@@ -1,4 +1,4 @@
-"""Where weights lie: a local file, any fsspec URI, or a name that comes with the package."""
+"""The location of weights: a local file, any fsspec URI, or a name bundled with the package."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SUFFIX = ".safetensors"
 
 
 def bundled_names() -> list[str]:
-    """Return the names of the weights that come with the package."""
+    """Return the names of the weights that are bundled with the package."""
     return sorted(path.stem for path in BUNDLED.glob(f"*{SUFFIX}"))
 
 
 def settle_uri(uri: str | os.PathLike[str]) -> str:
-    """Return a URI that means the same from any working folder.
+    """Return a URI that is valid from any working folder.
 
     Local paths become absolute. A bundled name stays a name: every machine has its own copy.
     """
@@ -29,7 +29,7 @@ def settle_uri(uri: str | os.PathLike[str]) -> str:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Return the whole file. Raises WeightsError where it cannot be read."""
+    """Return the content of the file. Raises WeightsError if it cannot be read."""
     try:
         if "://" in uri:
             import fsspec
@@ -39,17 +39,17 @@ def read_bytes(uri: str) -> bytes:
         path = BUNDLED / (uri + SUFFIX) if _is_bundled(uri) else Path(uri)
         return path.read_bytes()
     except FileNotFoundError:
-        raise WeightsError(f"no weights at {redacted(uri)!r}: {_advice()}") from None
-    except Exception as error:  # each file system raises errors of its own kinds
+        raise WeightsError(f"no weights found at {redacted(uri)!r}: {_advice()}") from None
+    except Exception as error:  # each file system has its own error types
         reason = one_line(str(error)) or "no reason given"
         raise WeightsError(
-            f"weights {redacted(uri)!r} cannot be read ({type(error).__name__}: {reason}): "
-            "check the address and your access rights"
+            f"cannot read weights {redacted(uri)!r} ({type(error).__name__}: {reason}): check the "
+            "address and your permissions"
         ) from error
 
 
 def _is_bundled(uri: str) -> bool:
-    """Return whether ``uri`` is a bundled name that no local file takes."""
+    """Return whether ``uri`` is a bundled name and not a local file."""
     plain = "/" not in uri and "." not in uri and os.sep not in uri
     return plain and uri in bundled_names() and not Path(uri).is_file()
 

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read without torch: which tensors it holds, and its metadata.
+"""The header of a safetensors file, read without torch: list of tensors and metadata.
 
 A file is eight bytes (little-endian length of the header), the header (JSON), then the tensors.
 """
@@ -17,7 +17,7 @@ METADATA = "__metadata__"
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """One tensor as the header names it; ``stop`` counts from the end of the header."""
+    """One tensor of the header; ``stop`` is the offset of its end from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -27,39 +27,39 @@ class TensorEntry:
 def read(uri: str, content: bytes) -> tuple[dict[str, TensorEntry], dict[str, str]]:
     """Return the tensors by name, and the metadata.
 
-    Raises WeightsError, naming ``uri``, for a pickle, another foreign file, or one that is cut off.
+    Raises WeightsError, naming ``uri``, for a pickle, another format, or a truncated file.
     """
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     start = LENGTH_BYTES + length
     if content[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{":
-        raise WeightsError(f"weights {uri!r} {_what_it_is(content)}")
+        raise WeightsError(f"weights {uri!r} {_format_problem(content)}")
     if start > len(content):
-        raise _cut_off(uri, start, len(content))
+        raise _truncated(uri, start, len(content))
     try:
         entries = json.loads(content[LENGTH_BYTES:start])
         metadata = entries.pop(METADATA, {})
         tensors = {name: _entry(entry) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"weights {uri!r} are no safetensors file: the header is broken") from (
-            error
-        )
+        raise WeightsError(
+            f"weights {uri!r} are not a safetensors file: the header cannot be parsed"
+        ) from error
     wanted = start + max((entry.stop for entry in tensors.values()), default=0)
     if wanted > len(content):
-        raise _cut_off(uri, wanted, len(content))
+        raise _truncated(uri, wanted, len(content))
     return tensors, metadata
 
 
-def in_fixed_order(content: bytes) -> bytes:
+def with_sorted_metadata(content: bytes) -> bytes:
     """Return the same file with sorted metadata.
 
-    The library writes metadata in the random order of a hash table; the digest should not depend
-    on it (safetensors 0.8.0).
+    The library writes metadata in random order (safetensors 0.8.0); the digest must not depend on
+    it.
     """
     start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     header: dict[str, Any] = json.loads(content[LENGTH_BYTES:start])
     header[METADATA] = dict(sorted(header[METADATA].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % LENGTH_BYTES)  # tensors stay aligned, as the library has them
+    text += b" " * (-len(text) % LENGTH_BYTES)  # keeps the tensors aligned
     return len(text).to_bytes(LENGTH_BYTES, "little") + text + content[start:]
 
 
@@ -67,18 +67,18 @@ def _entry(entry: dict[str, Any]) -> TensorEntry:
     return TensorEntry(entry["dtype"], tuple(entry["shape"]), int(entry["data_offsets"][1]))
 
 
-def _cut_off(uri: str, wanted: int, found: int) -> WeightsError:
+def _truncated(uri: str, wanted: int, found: int) -> WeightsError:
     return WeightsError(
-        f"weights {uri!r} are cut off: {found} bytes of {wanted}; copy or download them again"
+        f"weights {uri!r} are truncated: {found} of {wanted} bytes; copy or download them again"
     )
 
 
-def _what_it_is(content: bytes) -> str:
+def _format_problem(content: bytes) -> str:
     if len(content) <= LENGTH_BYTES:
-        return f"are cut off: only {len(content)} bytes; copy or download them again"
+        return f"are truncated: {len(content)} bytes; copy or download them again"
     if content.startswith(b"PK\x03\x04") or (content[0] == 0x80 and content[1] <= 5):
         return (
-            "are a pickle (torch.save), which can run any code and is never opened here: "
-            "load it where you trust it, and write it with unet.save_weights"
+            "are a pickle (torch.save), which can run any code and is never opened: load it "
+            "yourself if you trust it, and write it with unet.save_weights"
         )
-    return "are no safetensors file: write them with unet.save_weights"
+    return "are not a safetensors file: write them with unet.save_weights"

@@ -1,4 +1,4 @@
-"""The arithmetic of the config, held to the module that it describes."""
+"""The config's geometry and costs equal those of the torch module."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_tensors_and_parameters_follow_from_the_config(config: UNetConfig) -> No
 
 @few
 @given(config=small_configs())
-def test_every_valid_input_gives_the_stated_output_and_every_other_is_refused(
+def test_valid_inputs_give_the_stated_output_and_others_are_refused(
     config: UNetConfig,
 ) -> None:
     model = UNet(config)
@@ -70,7 +70,7 @@ def test_every_valid_input_gives_the_stated_output_and_every_other_is_refused(
                 with torch.no_grad():
                     assert model(x).shape[2:] == config.output_shape(shape)
             else:
-                with pytest.raises(ConfigError, match=f"axis {number} has {shape[number]}"):
+                with pytest.raises(ConfigError, match=f"size {shape[number]} on axis {number}"):
                     config.output_shape(shape)
                 with pytest.raises(ConfigError):
                     model(x)
@@ -81,7 +81,7 @@ def test_every_valid_input_gives_the_stated_output_and_every_other_is_refused(
     factors=st.lists(st.integers(1, 4), min_size=4, max_size=4),
     size=st.integers(1, 600),
 )
-def test_an_axis_is_what_the_layers_do_one_after_another(
+def test_axis_geometry_equals_the_layers_applied_in_sequence(
     kernels: list[int], factors: list[int], size: int
 ) -> None:
     pooling = factors[: len(kernels) - 1]
@@ -97,7 +97,7 @@ def test_an_axis_is_what_the_layers_do_one_after_another(
 
 
 def _walk(kernels: list[int], pooling: list[int], size: int) -> int | None:
-    """Return the output size of an axis, layer by layer; None where it cannot be."""
+    """Return the output size of an axis, layer by layer; None for an invalid input."""
     for kernel, factor in itertools.zip_longest(kernels, pooling, fillvalue=1):
         size -= 2 * (kernel - 1)
         if size < 1 or size % factor:
@@ -108,7 +108,7 @@ def _walk(kernels: list[int], pooling: list[int], size: int) -> int | None:
     return size if size > 0 else None
 
 
-def test_flops_are_those_that_torch_counts(config: UNetConfig) -> None:
+def test_flops_equal_torch_s_count(config: UNetConfig) -> None:
     shape = config.input_shape((2,) * config.dims)
     model = UNet(config).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -116,7 +116,7 @@ def test_flops_are_those_that_torch_counts(config: UNetConfig) -> None:
     assert config.flops(shape) == counter.get_total_flops()
 
 
-def test_layers_are_the_modules_outputs_in_their_order(config: UNetConfig) -> None:
+def test_layers_list_the_modules_outputs_in_order(config: UNetConfig) -> None:
     shape = config.input_shape((2,) * config.dims)
     model, seen = UNet(config).eval(), []
     for name, module in model.named_modules():
@@ -133,8 +133,8 @@ def test_layers_are_the_modules_outputs_in_their_order(config: UNetConfig) -> No
     assert stated == [entry for entry in seen if "dropout" not in entry[0]]
 
 
-def test_peak_activations_are_the_paper_s_last_joint() -> None:
-    # skip 568², up-convolution 392² and both joined, beside the image
+def test_peak_activations_of_the_paper_s_network_are_at_the_last_concatenation() -> None:
+    # the image, the skip of 568², the up-convolution of 392², and both concatenated
     peak = 572**2 + 64 * (568**2 + 392**2) + 128 * 392**2
     assert UNetConfig().peak_activation_elements((572, 572)) == peak
 
@@ -145,7 +145,7 @@ class Alive(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.peak = 0
-        self._holders: Counter[int] = Counter()
+        self._references: Counter[int] = Counter()
         self._elements: dict[int, int] = {}
 
     def __torch_dispatch__(  # type: ignore[no-untyped-def]
@@ -154,20 +154,20 @@ class Alive(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if tensor.is_floating_point():
-                place = tensor.untyped_storage().data_ptr()
-                self._elements[place] = tensor.untyped_storage().nbytes() // tensor.itemsize
-                self._holders[place] += 1
-                weakref.finalize(tensor, self._let_go, place)
+                address = tensor.untyped_storage().data_ptr()
+                self._elements[address] = tensor.untyped_storage().nbytes() // tensor.itemsize
+                self._references[address] += 1
+                weakref.finalize(tensor, self._release, address)
         self.peak = max(self.peak, sum(self._elements.values()))
         return out
 
-    def _let_go(self, place: int) -> None:
-        self._holders[place] -= 1
-        if not self._holders[place]:
-            del self._elements[place]
+    def _release(self, address: int) -> None:
+        self._references[address] -= 1
+        if not self._references[address]:
+            del self._elements[address]
 
 
-def test_peak_activations_are_those_that_are_alive(config: UNetConfig) -> None:
+def test_peak_activations_equal_the_tensors_alive_in_torch(config: UNetConfig) -> None:
     shape = config.input_shape((40 // config.dims,) * config.dims)
     model = UNet(config).eval()
     image = torch.zeros(1, config.in_channels, *shape)
@@ -179,11 +179,11 @@ def test_peak_activations_are_those_that_are_alive(config: UNetConfig) -> None:
 
 def test_valid_sizes_step_by_the_divisor() -> None:
     assert UNetConfig().valid_input_sizes(0, at_least=560) == (572, 588, 604)
-    with pytest.raises(ConfigError, match="axis 1 has 580; give 572 or 588"):
+    with pytest.raises(ConfigError, match="size 580 on axis 1, expected 572 or 588"):
         UNetConfig().output_shape((572, 580))
 
 
-def test_friendly_forms_mean_the_same_network() -> None:
+def test_short_forms_of_kernels_and_pooling_mean_the_same_network() -> None:
     assert UNetConfig(levels=2, kernels=3, pooling=2) == UNetConfig(
         levels=2, kernels=(3, [3, 3]), pooling=[(2, 2)]
     )
@@ -192,7 +192,7 @@ def test_friendly_forms_mean_the_same_network() -> None:
     assert hash(config) == hash(UNetConfig.from_dict(config.to_dict()))
 
 
-def test_a_config_survives_json(config: UNetConfig) -> None:
+def test_a_config_is_unchanged_by_json(config: UNetConfig) -> None:
     assert UNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -224,14 +224,14 @@ def test_a_config_survives_json(config: UNetConfig) -> None:
         ("dropout", "0.5"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_one_line(field: str, value: object) -> None:
+def test_invalid_settings_are_refused_in_one_line(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=field.removesuffix("s")) as caught:
         UNetConfig(**{field: value})  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_no_worker_can_hold_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters, more than 10,000,000,000"):
+def test_a_network_too_large_for_any_worker_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"has [\d,]+ parameters: at most 10,000,000,000 fit"):
         UNetConfig(base_channels=4096, levels=8)
 
 
@@ -240,7 +240,7 @@ def test_unknown_fields_are_refused() -> None:
         UNetConfig.from_dict({"depth": 5})
 
 
-def test_norms_that_look_at_the_tile_are_named() -> None:
+def test_norms_that_depend_on_the_tile_are_named() -> None:
     assert UNetConfig(norm="batch").tile_dependent_layers == ()
     assert UNetConfig(norm="instance").tile_dependent_layers == ("instance norm",)
     assert UNetConfig(norm="group").tile_dependent_layers == ("group norm",)

@@ -1,4 +1,4 @@
-"""What the network sees, and that it sees the same wherever it stands on its pooling grid."""
+"""The receptive field of the network, and its shift equivariance on the pooling grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unet import UNet, UNetConfig
 
-SEEING = [
+CONFIGS = [
     UNetConfig(base_channels=2, levels=3),
     UNetConfig(base_channels=2, levels=2, kernels=(5, 3), pooling=3),
     UNetConfig(base_channels=2, levels=1),
@@ -25,11 +25,13 @@ SEEING = [
 ]
 
 
-def reach(config: UNetConfig, shape: tuple[int, ...], voxel: tuple[int, ...]) -> list[range]:
-    """Return, per axis, the inputs that a score depends on, by its gradient.
+def receptive_field(
+    config: UNetConfig, shape: tuple[int, ...], voxel: tuple[int, ...]
+) -> list[range]:
+    """Return, per axis, the input voxels that a score depends on, from its gradient.
 
-    Weights are positive, so that no ReLU closes and nothing cancels. A maximum passes its gradient
-    to one voxel only; the mean, in its place, depends on the same voxels and shows them all.
+    Weights are positive, so that no ReLU is 0 and nothing cancels. Max pooling would pass the
+    gradient to one voxel only; mean pooling depends on the same voxels and has a gradient in all.
     """
     torch.manual_seed(0)
     model = UNet(config).eval().double()
@@ -46,31 +48,31 @@ def reach(config: UNetConfig, shape: tuple[int, ...], voxel: tuple[int, ...]) ->
 
 
 def two_steps(config: UNetConfig) -> tuple[int, ...]:
-    """Return an input with room for two steps of the pooling grid beyond the smallest."""
+    """Return an input that is two steps of the pooling grid larger than the smallest."""
     smallest = config.input_shape((1,) * config.dims)
     return tuple(size + 2 * step for size, step in zip(smallest, config.divisor, strict=True))
 
 
-@pytest.mark.parametrize("config", SEEING)
-def test_a_score_on_the_grid_reaches_one_halo_back_and_not_further(config: UNetConfig) -> None:
-    spans = reach(config, two_steps(config), config.divisor)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_score_on_the_grid_depends_on_one_halo_before_it(config: UNetConfig) -> None:
+    spans = receptive_field(config, two_steps(config), config.divisor)
     for span, step in zip(spans, config.divisor, strict=True):
         assert span.start == step  # the output's voxel `step` is the input's `step + halo`
 
 
-@pytest.mark.parametrize("config", SEEING)
-def test_the_last_score_reaches_one_halo_forward(config: UNetConfig) -> None:
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_last_score_depends_on_one_halo_after_it(config: UNetConfig) -> None:
     shape = two_steps(config)
     for steps_before_the_end in (0, 1):
         back = [steps_before_the_end * step for step in config.divisor]
         out = config.output_shape(shape)
         last = tuple(size - 1 - b for size, b in zip(out, back, strict=True))
-        spans = reach(config, shape, last)
+        spans = receptive_field(config, shape, last)
         assert [span.stop for span in spans] == [s - b for s, b in zip(shape, back, strict=True)]
 
 
-@pytest.mark.parametrize("config", SEEING)
-def test_no_score_reaches_further_than_the_halo_and_its_place_on_the_grid(
+@pytest.mark.parametrize("config", CONFIGS)
+def test_no_score_depends_on_more_than_the_halo_and_one_grid_step(
     config: UNetConfig,
 ) -> None:
     shape = two_steps(config)
@@ -78,13 +80,13 @@ def test_no_score_reaches_further_than_the_halo_and_its_place_on_the_grid(
     for offset in range(max(config.divisor)):
         voxel = tuple(min(offset, size - 1) for size in out)
         for v, span, halo, step in zip(
-            voxel, reach(config, shape, voxel), config.halo, config.divisor, strict=True
+            voxel, receptive_field(config, shape, voxel), config.halo, config.divisor, strict=True
         ):
             assert span.start == v // step * step
             assert span.stop <= v + 2 * halo + step
 
 
-@pytest.mark.parametrize("config", SEEING)
+@pytest.mark.parametrize("config", CONFIGS)
 def test_shifting_by_the_divisor_shifts_the_scores(
     config: UNetConfig, network: Callable[..., UNet]
 ) -> None:
@@ -93,7 +95,7 @@ def test_shifting_by_the_divisor_shifts_the_scores(
     assert torch.allclose(whole, shifted, atol=2e-6)
 
 
-@pytest.mark.parametrize("config", [c for c in SEEING if max(c.divisor) > 1])
+@pytest.mark.parametrize("config", [c for c in CONFIGS if max(c.divisor) > 1])
 def test_shifting_off_the_grid_changes_the_scores(
     config: UNetConfig, network: Callable[..., UNet]
 ) -> None:
@@ -105,7 +107,7 @@ def test_shifting_off_the_grid_changes_the_scores(
 
 
 def _shifted(model: UNet, config: UNetConfig, shift: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return probabilities where they overlap, of an image and of the image without its start."""
+    """Return the overlapping probabilities of an image and of the image without its start."""
     shape = config.input_shape([2 * step + 8 for step in config.divisor])
     torch.manual_seed(1)
     larger = tuple(s + d for s, d in zip(shape, shift, strict=True))
@@ -119,7 +121,7 @@ def _shifted(model: UNet, config: UNetConfig, shift: tuple[int, ...]) -> tuple[T
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_weights_start_with_he_s_spread(dims: int) -> None:
+def test_initial_weights_have_he_s_standard_deviation(dims: int) -> None:
     torch.manual_seed(0)
     model = UNet(UNetConfig(dims=dims, base_channels=24, levels=2, pooling=((1, 2, 2)[-dims:],)))
     first, second = model.contracting
@@ -142,17 +144,17 @@ def test_dropout_is_at_the_end_of_the_contracting_path_and_off_in_evaluation() -
     assert torch.equal(quiet(x), quiet(x))
 
 
-def test_the_skip_comes_first_and_from_the_centre() -> None:
+def test_the_skip_is_cropped_at_its_centre_and_concatenated_first() -> None:
     config = UNetConfig(base_channels=1, levels=2)
     model = UNet(config)
     x = torch.rand(1, 1, *config.input_shape((4, 4)))
-    taken: list[Tensor] = []
-    model.expanding[0].register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0]))
+    inputs: list[Tensor] = []
+    model.expanding[0].register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
     with torch.no_grad():
         model.eval()(x)
         skip = model.contracting[0](x)
-    size = taken[0].shape[-1]
+    size = inputs[0].shape[-1]
     cut = (skip.shape[-1] - size) // 2
     assert cut > 0
     assert skip.shape[-1] - 2 * cut == size
-    assert torch.equal(taken[0][:, :1], skip[..., cut:-cut, cut:-cut])
+    assert torch.equal(inputs[0][:, :1], skip[..., cut:-cut, cut:-cut])

@@ -1,4 +1,4 @@
-"""Weights files: what is written is read, and nothing else is."""
+"""Weights files: what is written can be read, and other files are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = UNetConfig(base_channels=2, levels=2)
 
 
 def refusal(path: object, reason: str) -> None:
-    """Hold reading ``path`` to one line that gives the reason."""
+    """Assert that every reader refuses ``path`` in one line with this reason."""
     for read in (read_weights_info, load_weights, UNetPredictor):
         with pytest.raises(WeightsError, match=reason) as caught:
             read(path)  # type: ignore[operator]
@@ -43,7 +43,7 @@ def metadata_of(path: Path) -> dict[str, str]:
     return metadata
 
 
-def test_weights_come_back_bit_for_bit(
+def test_saved_weights_load_bit_for_bit(
     config: UNetConfig, network: Callable[..., UNet], tmp_path: Path
 ) -> None:
     model = network(config)
@@ -74,7 +74,7 @@ def test_half_precision_halves_the_file_and_rounds_once(
         assert torch.equal(again.state_dict()[name], wanted)
 
 
-def test_what_the_writer_said_is_what_the_reader_hears(
+def test_metadata_is_read_as_written(
     weights_file: Callable[..., Path],
 ) -> None:
     path = weights_file(
@@ -91,7 +91,7 @@ def test_what_the_writer_said_is_what_the_reader_hears(
     assert hash(info) == hash(read_weights_info(path))
 
 
-def test_without_a_word_classes_are_numbered(weights_file: Callable[..., Path]) -> None:
+def test_class_names_default_to_numbers(weights_file: Callable[..., Path]) -> None:
     info = read_weights_info(weights_file(UNetConfig(base_channels=1, levels=2, classes=3)))
     assert info.class_names == ("background", "class 1", "class 2")
     assert info.normalisation is None
@@ -129,7 +129,7 @@ def test_weights_are_read_from_any_file_system(weights_file: Callable[..., Path]
     assert model.config == SMALL
 
 
-def test_a_bundled_name_is_a_file_of_the_package_unless_a_local_file_has_it(
+def test_a_bundled_name_is_a_file_of_the_package_unless_a_local_file_has_this_name(
     weights_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled = weights_file(SMALL, name="ours.safetensors")
@@ -137,8 +137,8 @@ def test_a_bundled_name_is_a_file_of_the_package_unless_a_local_file_has_it(
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     assert read_weights_info("ours") == read_weights_info(bundled)
-    assert UNetPredictor("ours").weights_uri == "ours"  # other machines have it elsewhere
-    refusal("hours", r"no weights at .*bundled: ours")
+    assert UNetPredictor("ours").weights_uri == "ours"  # its path differs between machines
+    refusal("hours", r"no weights found at .*bundled: ours")
     local = weights_file(SMALL, name="work/ours", provenance={"mine": True})
     assert read_weights_info("ours") == read_weights_info(local)
     assert UNetPredictor("ours").weights_uri == str(local)
@@ -162,47 +162,49 @@ def test_a_failed_write_leaves_the_old_file(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_others_may_read_the_file(weights_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_file_has_the_usual_permissions(
+    weights_file: Callable[..., Path], tmp_path: Path
+) -> None:
     usual = tmp_path / "usual"
     usual.touch()
     assert stat.S_IMODE(weights_file(SMALL).stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
 
 
-def test_a_pickle_is_refused_and_never_opened(tmp_path: Path, network: Callable[..., UNet]) -> None:
+def test_a_pickle_is_refused_and_never_loaded(tmp_path: Path, network: Callable[..., UNet]) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (Path.touch, (Path(tmp_path / "went off"),))  # type: ignore[return-value]
 
     (tmp_path / "bare.pkl").write_bytes(pickle.dumps(Bomb()))
     torch.save({"state": network(SMALL).state_dict(), "bomb": Bomb()}, tmp_path / "model.pth")
-    refusal(tmp_path / "bare.pkl", "a pickle .* never opened here")
-    refusal(tmp_path / "model.pth", "a pickle .* never opened here")
+    refusal(tmp_path / "bare.pkl", "a pickle .* never opened")
+    refusal(tmp_path / "model.pth", "a pickle .* never opened")
     assert not (tmp_path / "went off").exists()
 
 
-def test_a_file_cut_off_anywhere_is_refused(weights_file: Callable[..., Path]) -> None:
+def test_a_file_truncated_anywhere_is_refused(weights_file: Callable[..., Path]) -> None:
     path = weights_file(SMALL)
     content = path.read_bytes()
     for length in (0, 5, 8, 9, 300, len(content) - 1):
         path.write_bytes(content[:length])
-        refusal(path, r"cut off: .*(copy|download)")
+        refusal(path, r"truncated: .*(copy|download)")
 
 
 def test_foreign_files_are_refused(weights_file: Callable[..., Path], tmp_path: Path) -> None:
-    refusal(tmp_path / "absent.safetensors", "no weights at")
+    refusal(tmp_path / "absent.safetensors", "no weights found at")
     refusal(tmp_path, "IsADirectoryError")
-    refusal("nowhere://w.safetensors", "cannot be read")
+    refusal("nowhere://w.safetensors", "cannot read weights")
     (tmp_path / "text").write_text("these are words, not weights")
-    refusal(tmp_path / "text", "no safetensors file")
+    refusal(tmp_path / "text", "not a safetensors file")
     (tmp_path / "json").write_bytes((5).to_bytes(8, "little") + b"{'a'}")
-    refusal(tmp_path / "json", "header is broken")
-    refusal(foreign(tmp_path / "f", {"a": torch.zeros(2)}, None), "not one of overtile's")
+    refusal(tmp_path / "json", "header cannot be parsed")
+    refusal(foreign(tmp_path / "f", {"a": torch.zeros(2)}, None), "without overtile's metadata")
 
 
 def test_a_newer_format_is_refused(weights_file: Callable[..., Path], tmp_path: Path) -> None:
     path = weights_file(SMALL)
     newer = {**metadata_of(path), "overtile_weights": "2"}
-    refusal(foreign(tmp_path / "newer", load_file(path), newer), "format 2, this overtile reads 1")
+    refusal(foreign(tmp_path / "newer", load_file(path), newer), "format 2: expected 1")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_broken_metadata_is_refused(
     refusal(foreign(tmp_path / "broken", load_file(path), broken), "metadata|class names")
 
 
-def test_tensors_at_odds_with_the_config_are_refused(
+def test_tensors_that_do_not_match_the_config_are_refused(
     weights_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = weights_file(SMALL)
@@ -234,14 +236,18 @@ def test_tensors_at_odds_with_the_config_are_refused(
     for name, content, reason in [
         ("less", {n: t for n, t in tensors.items() if n != "head.bias"}, "1 missing .*head.bias"),
         ("more", {**tensors, "tail.bias": torch.zeros(2)}, "1 unexpected .*tail.bias"),
-        ("other", {**tensors, "head.bias": torch.zeros(3)}, re.escape("head.bias (3,) not (2,)")),
+        (
+            "other",
+            {**tensors, "head.bias": torch.zeros(3)},
+            re.escape("head.bias (3,), expected (2,)"),
+        ),
         ("double", {n: t.double() for n, t in tensors.items()}, "stored as F64"),
     ]:
         refusal(foreign(tmp_path / name, content, metadata), reason)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_refused(
+def test_values_that_are_not_finite_are_refused(
     weights_file: Callable[..., Path], network: Callable[..., UNet], tmp_path: Path, value: float
 ) -> None:
     path = weights_file(SMALL)
@@ -255,7 +261,7 @@ def test_numbers_that_are_none_are_refused(
         save_weights(model, path)
 
 
-def test_what_does_not_fit_half_precision_is_not_saved_in_it(
+def test_values_too_large_for_half_precision_are_refused(
     network: Callable[..., UNet], tmp_path: Path
 ) -> None:
     model = network(SMALL)
@@ -267,14 +273,14 @@ def test_what_does_not_fit_half_precision_is_not_saved_in_it(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"class_names": ["only one"]}, "2 classes"),
-        ({"class_names": "ab"}, "2 classes"),
-        ({"provenance": {"a": object()}}, "provenance cannot be written as JSON"),
-        ({"normalisation": {"low": float("nan")}}, "normalisation cannot be written as JSON"),
+        ({"class_names": ["only one"]}, "expected 2"),
+        ({"class_names": "ab"}, "expected 2"),
+        ({"provenance": {"a": object()}}, "cannot write provenance as JSON"),
+        ({"normalisation": {"low": float("nan")}}, "cannot write normalisation as JSON"),
         ({"dtype": "bfloat16"}, "float32 or float16"),
     ],
 )
-def test_records_that_cannot_be_kept_are_refused(
+def test_records_that_cannot_be_written_are_refused(
     weights_file: Callable[..., Path], options: dict[str, object], reason: str
 ) -> None:
     with pytest.raises(OvertileError, match=reason):
@@ -282,7 +288,7 @@ def test_records_that_cannot_be_kept_are_refused(
 
 
 @pytest.mark.parametrize("name", bundled_names())
-def test_weights_that_ship_are_small_and_say_where_they_come_from(name):
+def test_bundled_weights_are_small_and_state_their_origin(name):
     model, info = load_weights(name)
     assert info.size_bytes <= 8e6
     assert info.class_names[0] in ("cell interior", "inside")
