@@ -120,7 +120,10 @@ def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_
     assert any(re.match(r"dashboard: http://127\.0\.0\.1:\d+/status", line) for line in lines)
     assert "segmenting 8×64×64 voxels in 128 blocks of 4×8×8" in lines
     *_, done, segmentation, report = lines
-    assert re.match(r"done: 128 blocks; 32,768 voxels in .* Mvoxel/s$", done)
+    seconds, speed = re.match(
+        r"done: 128 blocks; 32,768 voxels in ([\d.]+) s, ([\d.e-]+) Mvoxel/s$", done
+    ).groups()
+    assert float(speed) == pytest.approx(32_768e-6 / float(seconds), rel=0.2)
     assert segmentation.startswith("segmentation: ")
     assert os.path.isdir(segmentation.removeprefix("segmentation: "))
     assert os.path.isfile(report.removeprefix("report: "))
