@@ -1,4 +1,4 @@
-"""The door to every kind of cluster: from words or a specification to an open Dask client."""
+"""Opens any kind of cluster: from a name or a specification to a Dask client."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
 
 from .clusters.existing import ADDRESS_SCHEMES, checked_address
 from .clusters.profiles import (
+    Setting,
     config_directory,
     find_profile,
     read_profile,
@@ -20,19 +21,19 @@ from .clusters.profiles import (
     with_settings,
 )
 from .clusters.spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
-from .clusters.started import find_started, is_running, last_words, scheduler_file_of
+from .clusters.started import find_started, has_ended, scheduler_file_of
 
-if TYPE_CHECKING:  # a specification needs no distributed; `overtile plan` starts without it
+if TYPE_CHECKING:  # `overtile plan` must not import distributed
     from distributed import Client
 
 __all__ = ["ClusterSpec", "JobSpec", "open_cluster", "parse_cluster"]
 
 
 def parse_cluster(text: str, *, workers: int | None = None) -> ClusterSpec:
-    """Return the specification that a text means.
+    """Return the specification of a cluster.
 
-    text: ``local``, ``cuda`` or a batch system; the name of a cluster that was started, or of a
-    profile; a TOML file; an address; a scheduler file. A name goes before a kind of the same name,
+    text: ``local``, ``cuda`` or a batch system; the name of a started cluster or of a profile; a
+    TOML file; an address; a scheduler file. A name takes precedence over a kind of the same name,
     except ``local``. Raises ClusterError for anything else.
     """
     spec = _parsed(text)
@@ -43,18 +44,16 @@ def _parsed(text: str) -> ClusterSpec:
     started = find_started(text)
     if started is None:
         return described_cluster(text)
-    if started.is_here and not is_running(text):
+    if why := has_ended(started):
         raise ClusterError(
-            f"cluster {text} was started and has ended by itself "
-            f"({last_words(text) or 'silently'}): start it again, or forget it with overtile "
-            f"cluster stop {text}"
+            f"{why}: start it again, or delete its record with overtile cluster stop {text}"
         )
     where = str(scheduler_file_of(text))
     return ClusterSpec(kind="scheduler_file", where=where, first_worker_s=started.first_worker_s)
 
 
 def described_cluster(text: str) -> ClusterSpec:
-    """Return the specification that a text means, whatever was started under this name."""
+    """Return the specification of a cluster; started clusters are not considered."""
     if text == "local":
         return ClusterSpec()
     if text.startswith(ADDRESS_SCHEMES):
@@ -69,9 +68,9 @@ def described_cluster(text: str) -> ClusterSpec:
             return read_profile(path)
         return ClusterSpec(kind="scheduler_file", where=str(path))
     raise ClusterError(
-        f"cluster {text!r} is neither {', '.join(STARTED_KINDS[:-1])} or {STARTED_KINDS[-1]}, nor "
-        f"a profile in {config_directory()}, nor a TOML or scheduler file that is there, nor an "
-        "address like tcp://HOST:PORT"
+        f"cluster {text!r}: expected {', '.join(STARTED_KINDS)}, a profile in "
+        f"{config_directory()}, an existing TOML or scheduler file, or an address like "
+        "tcp://HOST:PORT"
     )
 
 
@@ -80,17 +79,17 @@ def open_cluster(
     cluster: ClusterSpec | str = "local",
     *,
     tell: Callable[[str], None] | None = None,
-    **options: Any,
+    **settings: Setting,
 ) -> Iterator[Client]:
-    """Yield a client of the cluster; on leaving, end what was started here and nothing else.
+    """Yield a client of the cluster; on exit, stop what was started here and nothing else.
 
-    cluster: a specification, or what :func:`parse_cluster` takes. tell: is given lines for a person
-    who waits for jobs to start. options: fields of ClusterSpec and JobSpec, or their names in TOML.
-    Raises ClusterError for a cluster that cannot be started, or does not answer in time; RunError
-    where its jobs keep failing later.
+    cluster: a specification, or a text for :func:`parse_cluster`. tell: receives lines for the user
+    while jobs wait to start. settings: fields of ClusterSpec and JobSpec, or their names in TOML.
+    Raises ClusterError if the cluster cannot be started, or does not answer in time; RunError if
+    its jobs keep failing later.
     """
     spec = parse_cluster(cluster) if isinstance(cluster, str) else cluster
-    spec = with_settings(spec, options)
+    spec = with_settings(spec, settings)
     with quiet(), _opened(spec, tell or (lambda line: None)) as client:
         yield client
 
@@ -99,7 +98,7 @@ def _opened(spec: ClusterSpec, tell: Callable[[str], None]) -> AbstractContextMa
     if spec.kind in JOB_KINDS:
         from .batch_jobs.job_cluster import open_jobs
 
-        return open_jobs(spec, tell=tell)
+        return open_jobs(spec, report=tell)
     if spec.kind == "cuda":
         from .clusters.cuda import open_cuda
 
@@ -108,16 +107,16 @@ def _opened(spec: ClusterSpec, tell: Callable[[str], None]) -> AbstractContextMa
         from .clusters.local import open_local
 
         return open_local(spec)
-    from .clusters.existing import open_elsewhere
+    from .clusters.existing import open_existing
 
-    return open_elsewhere(spec)
+    return open_existing(spec)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep distributed's log off the terminal: what goes wrong is told in one line, by the run.
+    """Keep distributed's log off the terminal: a run reports its errors itself, in one line.
 
-    A LocalCluster does this itself, but lets go while its last connections still close.
+    A LocalCluster does this too, but stops before its last connections have closed.
     """
     from distributed.utils import silence_logging_cmgr
 

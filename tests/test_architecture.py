@@ -11,7 +11,7 @@ THIRD_PARTIES = {
     "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask",
                  "distributed", "PIL", "jinja2"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
-    "deploy": {"distributed", "dask", "dask_cuda", "dask_jobqueue"},
+    "deploy": {"distributed", "dask", "dask_cuda"},
     "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
 }  # fmt: skip
 ALSO = {
@@ -68,7 +68,7 @@ PURE = (
     "pipeline.planning.blocks", "pipeline.planning.budget", "pipeline.planning.shares",
     "pipeline.planning.tile_choice",
     "unet.network.axis", "unet.network.config", "unet.network.cost",
-    "deploy.batch_jobs.pool_policy", "deploy.batch_jobs.quoting",
+    "deploy.batch_jobs.directives", "deploy.batch_jobs.pool_policy", "deploy.batch_jobs.quoting",
     "deploy.clusters.spec", "deploy.clusters.units",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Workers in batch jobs: a scheduler here, and jobs that come, leave in time, and end with it."""
+"""Workers in batch jobs: a scheduler in this process, and a pool of jobs that end with it."""
 
 from __future__ import annotations
 
@@ -7,92 +7,90 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pipeline.base.errors import ClusterError, RunError
 
-from ..clusters.profiles import state_directory
-from ..clusters.spec import ClusterSpec
+from ..clusters.spec import ClusterSpec, JobSpec
 from .batch_system import BatchSystem
-from .job_pool import Keeper
-from .render_workers import render_job
-from .watchdog import Guard
+from .job_pool import JobPool, PoolConfig
+from .logs import log_folder, make_log_folder
+from .render_workers import render_workers
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy.spec import SpecCluster
 
-TELL_AFTER_S, TELL_EVERY_S = 5.0, 60.0
+REPORT_AFTER_S, REPORT_EVERY_S = 5.0, 60.0
 
 
 @contextmanager
-def open_jobs(spec: ClusterSpec, *, tell: Callable[[str], None]) -> Iterator[Client]:
-    """Yield a client once the first worker came; on leaving, cancel all jobs.
+def open_jobs(spec: ClusterSpec, *, report: Callable[[str], None]) -> Iterator[Client]:
+    """Yield a client once the first worker has joined; on exit, cancel all jobs.
 
-    tell: is given a line where the jobs wait. Raises ClusterError where no job can be had, or none
-    is long enough for a block; RunError where jobs keep failing during the run.
+    report: receives lines for the user while jobs wait. Raises ClusterError if no job starts, or
+    none is long enough for a block; RunError if jobs keep failing during the run.
     """
-    with kept_jobs(spec, tell=tell) as (client, keeper):
-        _wait_for_worker(keeper, spec, tell)
+    with open_pool(spec, report=report) as (client, pool):
+        _wait_for_worker(pool, spec, report)
         try:
             yield client
         except Exception as error:
-            if keeper.is_too_short:
-                raise ClusterError(keeper.failure) from error
-            if keeper.failure is not None:
-                raise RunError(f"{keeper.failure}: start the run again to go on") from error
+            if pool.is_too_short:
+                raise ClusterError(pool.failure) from error
+            if pool.failure is not None:
+                raise RunError(f"{pool.failure}: run the same command again to resume") from error
             raise
 
 
 @contextmanager
-def kept_jobs(spec: ClusterSpec, *, tell: Callable[[str], None]) -> Iterator[tuple[Client, Keeper]]:
-    """Yield a client of a scheduler here, and who keeps its jobs."""
+def open_pool(
+    spec: ClusterSpec, *, report: Callable[[str], None]
+) -> Iterator[tuple[Client, JobPool]]:
+    """Yield a client of a scheduler in this process, and the pool of its jobs."""
     import dask
     from distributed import Client
 
     assert spec.job is not None
     batch = BatchSystem(spec.kind)
-    logs = _log_directory(spec)
-    is_ours = spec.dashboard.startswith("127.0.0.1:")  # where the workers' network is not heard
-    told = {"distributed.dashboard.link": "http://127.0.0.1:{port}/status"} if is_ours else {}
-    with dask.config.set(told), _scheduler(spec) as cluster, Guard(batch.cancel_command) as guard:
+    logs = make_log_folder(log_folder(spec.job))
+    is_local = spec.dashboard.startswith("127.0.0.1:")  # the workers' network cannot reach it
+    link = {"distributed.dashboard.link": "http://127.0.0.1:{port}/status"} if is_local else {}
+    with (
+        dask.config.set(link),
+        _scheduler(spec, spec.job) as cluster,
+        Watchdog([batch.cancel_command]) as watchdog,
+        Client(cluster, set_as_default=False) as client,
+    ):
         address = cluster.scheduler.contact_address or cluster.scheduler.address
-        with Client(cluster, set_as_default=False) as client, Keeper(
-            cluster, batch, guard, job=spec.job, slots=spec.job.workers * spec.threads_per_worker,
-            render=lambda name: render_job(spec, scheduler=address, name=name, logs=logs),
-            name=f"overtile-{uuid4().hex[:6]}", logs=logs, tell=tell, lost=lambda: _close(client),
-        ) as keeper:  # fmt: skip
-            yield client, keeper
+        config = PoolConfig(
+            job=spec.job, slots=spec.job.workers * spec.threads_per_worker,
+            name=f"overtile-{uuid4().hex[:6]}", logs=logs,
+            render=lambda name: render_workers(spec, scheduler=address, name=name, logs=logs),
+        )  # fmt: skip
+        with JobPool(
+            cluster, batch, watchdog, config=config, report=report,
+            on_failure=lambda: _close(client),
+        ) as pool:  # fmt: skip
+            yield client, pool
 
 
 def _close(client: Client) -> None:
-    """Close the client: whoever waits for its futures learns that there is nothing to wait for."""
+    """Close the client, so that nothing waits for its futures any longer."""
     with suppress(Exception):
         client.close(timeout=5)
 
 
-def _log_directory(spec: ClusterSpec) -> Path:
-    assert spec.job is not None
-    given = spec.job.log_directory
-    logs = Path(given).expanduser().absolute() if given else state_directory() / "jobs"
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClusterError(f"log_directory {logs} cannot be made: {error.strerror}") from error
-    return logs
-
-
 @contextmanager
-def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
+def _scheduler(spec: ClusterSpec, job: JobSpec) -> Iterator[SpecCluster]:
     """Yield a scheduler in this process, on the network interface that its workers use."""
     from distributed import Scheduler
     from distributed.deploy.spec import SpecCluster
 
-    assert spec.job is not None
     options = {
-        "interface": spec.job.interface,
+        "interface": job.interface,
         "port": spec.scheduler_port,
         "dashboard_address": spec.dashboard,
         "dashboard": True,
@@ -104,27 +102,27 @@ def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
                 scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL
             )
         except (RuntimeError, ValueError, OSError) as error:
-            said = " ".join(str(error).split())
+            why = " ".join(str(error).split())
             raise ClusterError(
-                f"no scheduler could be started here ({said}): look at interface and scheduler_port"
+                f"cannot start a scheduler here ({why}): check interface and scheduler_port"
             ) from error
     with cluster:
         yield cluster
 
 
-def _wait_for_worker(keeper: Keeper, spec: ClusterSpec, tell: Callable[[str], None]) -> None:
-    """Return when the first worker is there; ClusterError where none can come, or none does."""
+def _wait_for_worker(pool: JobPool, spec: ClusterSpec, report: Callable[[str], None]) -> None:
+    """Return when the first worker has joined. Raises ClusterError if none can, or none does."""
     started = time.monotonic()
-    tell_at = started + TELL_AFTER_S
-    while not keeper.first_worker.wait(0.1):
+    report_at = started + REPORT_AFTER_S
+    while not pool.first_worker.wait(0.1):
         now = time.monotonic()
-        if keeper.failure is not None:
-            raise ClusterError(keeper.failure)
-        if now - started > spec.patience_s:
+        if pool.failure is not None:
+            raise ClusterError(pool.failure)
+        if now - started > spec.first_worker_limit_s:
             raise ClusterError(
-                f"no worker came within {spec.patience_s:.0f} s ({keeper.queue_text()}): wait "
-                "longer (first_worker_s), or ask for less"
+                f"no worker joined within {spec.first_worker_limit_s:.0f} s ({pool.queue_text()}): "
+                "increase first_worker_s, or request fewer resources"
             )
-        if now >= tell_at:
-            tell(f"waiting for the first worker: {keeper.queue_text()}")
-            tell_at = now + TELL_EVERY_S
+        if now >= report_at:
+            report(f"waiting for the first worker: {pool.queue_text()}")
+            report_at = now + REPORT_EVERY_S

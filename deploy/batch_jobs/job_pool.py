@@ -1,126 +1,133 @@
-"""Keeps as many jobs as a specification asks for, from the first to the last moment of a run."""
+"""Runs as many jobs as a profile requests and the run has work for, from its start to its end."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
 from pipeline.base.text import clock_text
 
-from .batch_system import BatchSystem, end_of_log
-from .drain import LEFT_TOPIC
-from .pool_policy import JobRecord, WorkerSeen, next_steps, wanted_jobs
+from ..clusters.spec import JobSpec
+from .batch_system import BatchSystem
+from .departure import TOPIC, Departure
+from .logs import last_error
+from .pool_policy import JobRecord, PoolWorker, next_steps, wanted_jobs, wasted_in_a_row
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from distributed.deploy.spec import SpecCluster
 
-    from ..clusters.spec import JobSpec
-    from .watchdog import Guard
+    from .watchdog import Watchdog
 
-LOOK_S = 1.0
-ASK_QUEUE_S = 5.0
-"""How often the batch system is asked, while a job is without worker; else six times as long."""
-IN_VAIN = 0.5
-"""A worker did nothing where it ends on its first task and had that for this part of its life. It
-may have waited before: it comes while the one before it still finishes."""
+POLL_S = 1.0
+QUEUE_S = 5.0
+"""How often the queue is read while a job has no worker; six times as long otherwise."""
 PAUSES_S = (2.0, 5.0, 15.0, 60.0)
 """After each failure in a row, before the next job is submitted."""
 
 
-class Keeper(threading.Thread):
-    """Looks every second, submits what is missing, ends what is idle. A context while it runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """The jobs of a pool."""
+
+    job: JobSpec
+    slots: int
+    """Tasks that a job computes at a time."""
+    name: str
+    """Of the pool; its jobs' workers are called NAME-1, NAME-2, …"""
+    render: Callable[[str], str]
+    """Returns the script of a job whose worker has this name."""
+    logs: Path
+    """The folder of the jobs' logs."""
+
+
+class JobPool(threading.Thread):
+    """Every second: observes the jobs, submits missing ones, ends idle ones. A context manager."""
 
     def __init__(
         self,
         cluster: SpecCluster,
         batch: BatchSystem,
-        guard: Guard,
+        watchdog: Watchdog,
         *,
-        job: JobSpec,
-        slots: int,
-        render: Callable[[str], str],
-        name: str,
-        logs: Path,
-        tell: Callable[[str], None],
-        lost: Callable[[], None],
+        config: PoolConfig,
+        report: Callable[[str], None],
+        on_failure: Callable[[], None],
     ) -> None:
-        """Begin nothing yet.
+        """Start nothing yet.
 
-        slots: tasks that a job takes at a time. render: makes the script of a job of this name.
-        tell: is given lines for a person. lost: is called once it gives up.
+        report: receives lines for the user. on_failure: is called when the pool gives up.
         """
         super().__init__(name="jobs", daemon=True)
-        self._cluster, self._batch, self._guard = cluster, batch, guard
-        self._job, self._slots, self._render, self._base = job, slots, render, name
-        self._logs, self._tell, self._lost = logs, tell, lost
-        self._told = ""
-        self._told_of_cut = False
+        self._cluster, self._batch, self._watchdog = cluster, batch, watchdog
+        self._config, self._job = config, config.job
+        self._report, self._on_failure = report, on_failure
+        self._reported = ""
         self._over = threading.Event()
-        self._count = 0
+        self._submitted = 0
         self._failures = 0
         self._next_at = 0.0
-        self._asked_at = float("-inf")
         self._queue: dict[str, str] | None = None
+        self._queue_at = float("-inf")
         self._idle_since: float | None = None
+        self._departures = 0
+        self._cut_reported = False
+        self._tasks = 0
         self.records: tuple[JobRecord, ...] = ()
         self.first_worker = threading.Event()
         self.failure: str | None = None
         """Why it gave up."""
         self.is_too_short = False
-        """It gave up because no job is long enough for a task; others would be no longer."""
-        self._left = 0
-        self._in_vain = 0
+        """Whether it gave up because a task takes longer than a job lasts."""
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> JobPool:
         self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
-        self.join()  # a job that is being submitted must be known to the guard
+        self.join()  # the watchdog must learn of a job that is being submitted
 
     def run(self) -> None:
-        """Look, decide and do, until the end."""
+        """Observe and act until the end."""
         while not self._over.is_set():
             try:
-                self._look()
+                self._observe()
                 if self.failure is None:
-                    self._do(time.monotonic())
+                    self._act(time.monotonic())
             except ClusterError as error:
-                self._refused(str(error))
+                self._submit_failed(str(error))
             except Exception as error:
                 if not self._over.is_set() and self._cluster.status.name == "running":
-                    self.failure = f"the jobs are kept no more: {type(error).__name__}: {error}"
+                    self.failure = f"the job pool stopped: {type(error).__name__}: {error}"
             if self.failure is not None:
-                self._lost()
+                self._on_failure()
                 return
-            self._over.wait(LOOK_S)
+            self._over.wait(POLL_S)
 
     def queue_text(self) -> str:
-        """Return what the jobs wait for, as a person reads it."""
+        """Return the state of the jobs in the queue, for the user."""
         if not self.records:
-            return "no job is submitted"
-        asked = self._queue or {}
-        told = [f"job {r.job_id} {asked.get(r.job_id, 'is submitted')}" for r in self.records]
-        return ", ".join(told[:4]) + (f" and {len(told) - 4} more" if len(told) > 4 else "")
+            return "no job submitted"
+        queue = self._queue or {}
+        texts = [f"job {r.job_id} {queue.get(r.job_id, 'submitted')}" for r in self.records]
+        return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
 
-    def _look(self) -> None:
-        workers, self._tasks, left = self._cluster.sync(self._see)
+    def _observe(self) -> None:
+        workers, self._tasks, departures = self._cluster.sync(self._read_scheduler)
         now = time.monotonic()
         without = any(not record.workers for record in self.records)
-        if self.records and now - self._asked_at > ASK_QUEUE_S * (1 if without else 6):
-            self._queue, self._asked_at = self._batch.queued(), now
+        if self.records and now - self._queue_at > QUEUE_S * (1 if without else 6):
+            self._queue, self._queue_at = self._batch.queued(), now
         queue = self._queue
         self.records = tuple(
-            record.seen(
+            record.updated(
                 workers, now=now,
-                is_queued=None if queue is None or record.submitted_at > self._asked_at
+                is_queued=None if queue is None or record.submitted_at > self._queue_at
                 else record.job_id in queue,
             )
             for record in self.records
@@ -128,63 +135,63 @@ class Keeper(threading.Thread):
         if any(record.workers for record in self.records):
             self.first_worker.set()
             self._failures = 0
-        self._weigh(left)
+        if len(departures) > self._departures:
+            self._check_walltime(departures)
 
-    def _weigh(self, left: Sequence[Mapping[str, float]]) -> None:
-        """Tell of tasks that were cut at a walltime; give up where they fit into no job.
-
-        So it is where as many workers in a row as there are had one task only, and did not finish
-        it. One alone may have been slow.
-        """
-        new, self._left = left[self._left :], len(left)
-        walltime, drain_s = clock_text(self._job.walltime_s), self._job.margin_s
-        for one in new:
-            ran_s = one["ran_s"]
-            in_vain = not one["done"] and ran_s >= IN_VAIN * one["life_s"]
-            self._in_vain = self._in_vain + 1 if in_vain else 0
-            if self._in_vain >= max(2, self._job.most * self._job.workers):
-                self.is_too_short = True
-                self.failure = (
-                    f"a block ran for {ran_s:.0f} s, all that a job of walltime {walltime} had for "
-                    "it, and was not done: ask for a longer walltime, or for smaller blocks"
-                )
-            elif ran_s and not self._told_of_cut:
-                self._told_of_cut = True
-                self._tell(
-                    f"a block was cut after {ran_s:.0f} s at its job's walltime ({walltime}) and "
-                    f"is computed again: take a drain_s that is longer, now {drain_s:.0f} s, and a "
-                    "walltime of many blocks"
-                )
-
-    async def _see(self) -> tuple[list[WorkerSeen], int, list[Mapping[str, float]]]:
-        """Return workers, how many tasks are not done, and who left; on the scheduler's loop."""
+    async def _read_scheduler(self) -> tuple[list[PoolWorker], int, list[Departure]]:
+        """Return workers, the number of tasks not done, and departures; on the scheduler's loop."""
         scheduler = self._cluster.scheduler
         workers = [
-            WorkerSeen(
+            PoolWorker(
                 name=str(worker.name), address=worker.address, tasks=len(worker.processing),
                 is_running=worker.status.name != "closing_gracefully",
             )
             for worker in scheduler.workers.values()
         ]  # fmt: skip
         tasks = sum(worker.tasks for worker in workers)
-        left = [told for _, told in scheduler.get_events(LEFT_TOPIC)]
-        return workers, tasks + len(scheduler.queued) + len(scheduler.unrunnable), left
+        departures = [Departure(**event) for _, event in scheduler.get_events(TOPIC)]
+        return workers, tasks + len(scheduler.queued) + len(scheduler.unrunnable), departures
 
-    def _do(self, now: float) -> None:
-        fates = {record.name: record.fate(now) for record in self.records}
-        ended = [record for record in self.records if fates[record.name] == "ended"]
-        failed = [record for record in self.records if fates[record.name] == "failed"]
+    def _check_walltime(self, departures: Sequence[Departure]) -> None:
+        """Report the first task cut at a walltime; give up if tasks do not fit into a job.
+
+        They do not fit if as many workers in a row as there may be at a time finished no task. A
+        single one may have been slow.
+        """
+        new, self._departures = departures[self._departures :], len(departures)
+        walltime, last = clock_text(self._job.walltime_s), departures[-1]
+        if wasted_in_a_row(departures) >= max(2, self._job.most * self._job.workers):
+            self.is_too_short = True
+            self.failure = (
+                f"a block did not finish within {last.ran_s:.0f} s, all the time in a job of "
+                f"walltime {walltime}: request a longer walltime, or smaller blocks"
+            )
+            return
+        cut_s = max(departure.ran_s for departure in new)
+        if cut_s and not self._cut_reported:
+            self._cut_reported = True
+            self._report(
+                f"a block was cut after {cut_s:.0f} s at its job's walltime ({walltime}) and is "
+                f"computed again: increase drain_s (now {self._job.margin_s:.0f} s) and the "
+                "walltime, so that a job computes many blocks"
+            )
+
+    def _act(self, now: float) -> None:
+        states = {record.name: record.state(now) for record in self.records}
+        ended = [record for record in self.records if states[record.name] == "ended"]
+        failed = [record for record in self.records if states[record.name] == "failed"]
         self._drop([*ended, *failed])
         for record in failed:
-            self._failed(
-                f"job {record.job_id} ended before a worker came: "
-                f"{end_of_log(self._logs, record.job_id)}"
+            self._job_failed(
+                f"job {record.job_id} ended before its worker joined: "
+                f"{last_error(self._config.logs, record.job_id)}"
             )
         if self.failure is not None:
             return
         wanted = wanted_jobs(
-            self._job, tasks=self._tasks, slots=self._slots, had_worker=self.first_worker.is_set()
-        )
+            self._job, tasks=self._tasks, slots=self._config.slots,
+            had_worker=self.first_worker.is_set(),
+        )  # fmt: skip
         self._note_surplus(wanted, now)
         steps = next_steps(
             self.records, wanted=wanted, job=self._job, idle_since=self._idle_since, now=now
@@ -195,21 +202,21 @@ class Keeper(threading.Thread):
                 self._submit()
 
     def _note_surplus(self, wanted: int, now: float) -> None:
-        active = [r for r in self.records if r.fate(now) in ("waiting", "working")]
+        active = [r for r in self.records if r.state(now) in ("waiting", "working")]
         if len(active) <= wanted:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
 
     def _submit(self) -> None:
-        self._count += 1
-        name = f"{self._base}-{self._count}"
-        job_id = self._batch.submit(self._render(name))
-        self._guard.watch(job_id)
+        self._submitted += 1
+        name = f"{self._config.name}-{self._submitted}"
+        job_id = self._batch.submit(self._config.render(name))
+        self._watchdog.add(job_id)
         self.records += (JobRecord(name=name, job_id=job_id, submitted_at=time.monotonic()),)
 
     def _end_idle(self, records: tuple[JobRecord, ...]) -> None:
-        """Close the workers of jobs, which end with them; cancel those that have none yet."""
+        """Close the workers of jobs, which end with them; cancel jobs that have none yet."""
         self._drop([record for record in records if not record.workers])
         addresses = [worker.address for record in records for worker in record.workers]
         if not addresses:
@@ -224,26 +231,26 @@ class Keeper(threading.Thread):
         )
 
     def _drop(self, records: Sequence[JobRecord]) -> None:
-        """Forget jobs; what may still run of them is cancelled."""
+        """Remove jobs from the pool; cancel what may still run of them."""
         if not records:
             return
         self._batch.cancel([record.job_id for record in records])
-        gone = {record.name for record in records}
-        self.records = tuple(record for record in self.records if record.name not in gone)
+        names = {record.name for record in records}
+        self.records = tuple(record for record in self.records if record.name not in names)
         for record in records:
-            self._guard.forget(record.job_id)
+            self._watchdog.remove(record.job_id)
 
-    def _failed(self, why: str) -> None:
-        """Count a job that brought no worker; give up after several, or where none is left."""
+    def _job_failed(self, why: str) -> None:
+        """Count a job without a worker; give up after several, or if no job is left."""
         self._failures += 1
         none_left = not self.records and not self.first_worker.is_set()
         self._pause(why, give_up=none_left or self._failures >= len(PAUSES_S))
 
-    def _refused(self, why: str) -> None:
-        """Count a job that could not be submitted; give up where there is none, after a while."""
+    def _submit_failed(self, why: str) -> None:
+        """Count a failed submission; without any job, give up at once or after several."""
         self._failures += 1
-        in_vain = not self.first_worker.is_set() or self._failures >= len(PAUSES_S)
-        self._pause(why, give_up=not self.records and in_vain)
+        give_up = not self.first_worker.is_set() or self._failures >= len(PAUSES_S)
+        self._pause(why, give_up=not self.records and give_up)
 
     def _pause(self, why: str, *, give_up: bool) -> None:
         """Wait before the next job, or give up."""
@@ -252,6 +259,6 @@ class Keeper(threading.Thread):
             return
         pause_s = PAUSES_S[min(self._failures, len(PAUSES_S)) - 1]
         self._next_at = time.monotonic() + pause_s
-        if why != self._told:
-            self._tell(f"{why}; the next try is in {pause_s:.0f} s")
-            self._told = why
+        if why != self._reported:
+            self._report(f"{why}; next attempt in {pause_s:.0f} s")
+            self._reported = why

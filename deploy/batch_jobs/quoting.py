@@ -1,25 +1,15 @@
-"""Words that reach a shell, quoted. Pure."""
+"""Shell quoting that keeps variables. Pure."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
 
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
 
 
-def words(texts: Iterable[str]) -> str:
-    """Return words as a shell reads them back.
-
-    >>> print(words(["apptainer", "exec", "my image.sif"]))
-    apptainer exec 'my image.sif'
-    """
-    return shlex.join(texts)
-
-
 def word_with_variables(text: str) -> str:
-    """Return one word in which ``$NAME`` and ``${NAME}`` are the shell's, and nothing else is.
+    """Return one shell word in which only ``$NAME`` and ``${NAME}`` are expanded.
 
     >>> print(word_with_variables("/scratch/$USER/a b"), word_with_variables("$(reboot)"))
     "/scratch/$USER/a b" '$(reboot)'

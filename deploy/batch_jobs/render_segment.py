@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from pipeline.base.errors import ClusterError
-from pipeline.base.text import clock_text
 
 from ..clusters.spec import ClusterSpec, JobSpec
+from .directives import directives
 from .quoting import word_with_variables
-from .render_workers import module_load
+from .render_workers import module_load, python_command
 
 MARK = "# ---- the job: nothing below needs a change ----\n"
 _COMMA = re.compile(r"[\w.:=/-]*,[\w.:=,/-]*")
@@ -73,35 +72,45 @@ class Submission:
 
 
 def render_segment(submission: Submission) -> str:
-    """Return the script of the run; with shares, of the array whose tasks do one share each."""
+    """Return the script of the run; with shares, of the job array whose tasks do one share each."""
     run = _array(("segment", *submission.arguments))
-    if submission.shares is None:
-        return _script(submission, run, log="%x-%j.log", nodes=submission.nodes)
-    share = f'"$SLURM_ARRAY_TASK_ID/{submission.shares}"'
-    return _script(
-        submission, f"{run} --shard {share}", log="%x-%A_%a.log", nodes=submission.nodes,
-        more=(f"--array=1-{submission.shares}",),
-    )  # fmt: skip
+    if submission.shares is not None:
+        run += f' --shard "$SLURM_ARRAY_TASK_ID/{submission.shares}"'
+    return _script(submission, run, nodes=submission.nodes, tasks=submission.shares)
 
 
 def render_finish(submission: Submission, *, after: str) -> str:
-    """Return the script of the last job: it looks whether all shares are there, and finishes.
+    """Return the script of the last job, which checks that all shares are done, and finishes.
 
-    after: the id of the array. A share that fails ends this job too, before it began.
+    after: the id of the array. If a share fails, Slurm cancels this job before it starts.
     """
     run = _array(("finish", *submission.arguments))
     more = (f"--dependency=afterok:{shlex.quote(after)}", "--kill-on-invalid-dep=yes")
-    return _script(submission, run, log="%x-%j.log", nodes=1, more=more)
+    return _script(submission, run, more=more)
 
 
 def _script(
-    submission: Submission, run: str, *, log: str, nodes: int, more: Sequence[str] = ()
+    submission: Submission,
+    run: str,
+    *,
+    nodes: int = 1,
+    tasks: int | None = None,
+    more: Sequence[str] = (),
 ) -> str:
-    options = [*_options(submission, log, nodes), *more, *submission.job.directives]
+    job = submission.job
+    of_run = (
+        f"--chdir={shlex.quote(submission.directory)}",
+        "--open-mode=append",
+        "--requeue",
+        f"--signal=B:USR1@{round(job.margin_s)}",
+        *more,
+    )
     return "\n".join(
         [
             "#!/usr/bin/env bash",
-            *(f"#SBATCH {option}" for option in options),
+            *directives(
+                job, kind="slurm", logs=submission.folder, nodes=nodes, tasks=tasks, more=of_run
+            ),
             "",
             *_settings(submission, run),
             "",
@@ -110,37 +119,13 @@ def _script(
     )
 
 
-def _options(submission: Submission, log: str, nodes: int) -> list[str]:
-    """Return what Slurm is asked for, as in deploy/batch_jobs/render_workers.py."""
-    job = submission.job
-    gres = job.gres or (f"gpu:{job.gpus_per_job}" if job.gpus_per_job else None)
-    folder = submission.folder.replace("%", "%%")  # in the name of a log, % begins a pattern
-    texts = {
-        "job-name": job.job_name, "partition": job.queue, "account": job.account, "qos": job.qos,
-        "gres": gres, "constraint": job.constraint, "chdir": submission.directory,
-    }  # fmt: skip
-    return [
-        *(f"--{name}={shlex.quote(text)}" for name, text in texts.items() if text is not None),
-        f"--nodes={nodes}",
-        "--ntasks-per-node=1",
-        f"--cpus-per-task={job.cpus_per_job}",
-        f"--mem={-(-job.memory_per_job_bytes // 2**20)}M",
-        f"--time={clock_text(job.walltime_s)}",
-        f"--output={shlex.quote(folder)}/{log}",
-        "--open-mode=append",
-        "--requeue",
-        f"--signal=B:USR1@{round(job.margin_s)}",
-    ]
-
-
 def _settings(submission: Submission, run: str) -> list[str]:
     """Return the settings that the common part of the scripts reads."""
     cluster, job = submission.cluster, submission.job
-    python = job.python or ("python" if job.container else sys.executable)
     first_worker_s = cluster.first_worker_s or FIRST_WORKER_S
     return [
         f"run=({run})",
-        f"python=({_array((*job.container, python))})",
+        f"python=({_array(python_command(job))})",
         f"folder={shlex.quote(submission.folder)}",
         f"interface={shlex.quote(job.interface or '')}",
         f"gpus={job.gpus_per_job}",

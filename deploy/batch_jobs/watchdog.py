@@ -1,10 +1,11 @@
-"""Ends the jobs of a driver that is gone, however it went: a process that outlives its SIGKILL.
+"""Cancels the jobs of a driver that has ended: a separate process, which outlives a SIGKILL.
 
-The driver tells it through a pipe which jobs there are, ``+ID`` and ``-ID``. When the pipe closes,
-by the driver or by its death, the guard cancels what is left, and ends.
+The driver reports its jobs through a pipe, ``+ID`` when one is submitted and ``-ID`` when one has
+ended. When the pipe closes, because the driver closed it or died, the watchdog cancels the jobs
+that are left, and exits.
 
-    driver ---- +17 +18 -17 ---- x
-    guard  --------------------- scancel 18
+    driver   ---- +17 +18 -17 ---- x
+    watchdog --------------------- scancel 18
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from contextlib import suppress
 from types import TracebackType
 
 PAUSES_S = (0, 1, 4, 15, 60, 180)
-"""Before each try to cancel: a batch system may not answer for a while."""
+"""Before each attempt to cancel: a batch system may not answer for a while."""
 CALL_S = 60.0
 WAIT_S = 15.0
-"""How long the driver waits for the guard in the end; the guard goes on alone."""
+"""How long the driver waits for the watchdog at the end; the watchdog continues on its own."""
 
 
-class Guard:
-    """The driver's end. A context: on leaving, all jobs that are left are cancelled."""
+class Watchdog:
+    """The driver's side. A context manager: on exit, all jobs that are left are cancelled."""
 
     def __init__(self, cancel: Sequence[str]) -> None:
+        """Start the process. cancel: the command that cancels jobs, without their ids."""
         self._cancel = list(cancel)
         self._jobs: set[str] = set()
         command = [sys.executable, "-P", "-m", "deploy.batch_jobs.watchdog", *cancel]
@@ -36,7 +38,7 @@ class Guard:
             text=True, start_new_session=True,
         )  # fmt: skip
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> Watchdog:
         return self
 
     def __exit__(
@@ -49,29 +51,29 @@ class Guard:
         with suppress(OSError):
             self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            if self._process.wait(WAIT_S) and self._jobs:  # somebody ended the guard
+            if self._process.wait(WAIT_S) and self._jobs:  # the watchdog was killed
                 cancel_jobs(self._cancel, sorted(self._jobs), pauses_s=PAUSES_S[:3])
 
-    def watch(self, job_id: str) -> None:
-        """Let the guard know of a job."""
+    def add(self, job_id: str) -> None:
+        """Report a job that was submitted."""
         self._jobs.add(job_id)
-        self._say(f"+{job_id}")
+        self._send(f"+{job_id}")
 
-    def forget(self, job_id: str) -> None:
-        """Let the guard know that a job has ended."""
+    def remove(self, job_id: str) -> None:
+        """Report a job that has ended."""
         self._jobs.discard(job_id)
-        self._say(f"-{job_id}")
+        self._send(f"-{job_id}")
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
-        with suppress(OSError):  # somebody ended the guard
+        with suppress(OSError):  # the watchdog was killed
             print(line, file=self._process.stdin, flush=True)
 
 
-def left_over(lines: Iterable[str]) -> list[str]:
-    """Return the jobs that were told of and have not ended, when the lines end.
+def jobs_left(lines: Iterable[str]) -> list[str]:
+    """Return the jobs that were reported and have not ended when the lines end.
 
-    >>> left_over(["+17", "+18", "-17"])
+    >>> jobs_left(["+17", "+18", "-17"])
     ['18']
     """
     jobs: dict[str, None] = {}
@@ -87,7 +89,7 @@ def left_over(lines: Iterable[str]) -> list[str]:
 def cancel_jobs(
     cancel: Sequence[str], job_ids: Sequence[str], *, pauses_s: Sequence[float] = PAUSES_S
 ) -> None:
-    """Cancel jobs, again and again for a few minutes where the batch system does not answer."""
+    """Cancel jobs; retry for a few minutes if the batch system does not answer."""
     for pause_s in pauses_s:
         time.sleep(pause_s)
         try:
@@ -101,10 +103,10 @@ def cancel_jobs(
 
 
 def main(cancel: Sequence[str]) -> None:
-    """Read until the driver is gone, then cancel."""
+    """Read until the pipe closes, then cancel."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if job_ids := left_over(sys.stdin):
+    if job_ids := jobs_left(sys.stdin):
         cancel_jobs(cancel, job_ids)
 
 

@@ -1,4 +1,4 @@
-"""A cluster that somebody else started: by its address, or by its scheduler's file."""
+"""A running Dask cluster, by its address or its scheduler file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _ADDRESS = re.compile(rf"({'|'.join(ADDRESS_SCHEMES)})[^/\s]+:\d+(/\S*)?")
 
 
 @contextmanager
-def open_elsewhere(spec: ClusterSpec) -> Iterator[Client]:
-    """Yield a client of a scheduler that runs, once it has a worker."""
+def open_existing(spec: ClusterSpec) -> Iterator[Client]:
+    """Yield a client of a running scheduler, once it has a worker."""
     from distributed import Client
 
     address = spec.where if spec.kind == "address" else address_in(spec.where)
@@ -35,10 +35,10 @@ def open_elsewhere(spec: ClusterSpec) -> Iterator[Client]:
 
 
 def _wait_for_worker(client: Client, spec: ClusterSpec) -> None:
-    """Wait for a worker, and give a cluster that has none because it is idle a reason for one."""
+    """Wait for a worker; a task makes a cluster start one that has none because it is idle."""
     wanted = client.submit(int, key=f"wake-{client.id}", pure=False)
     try:
-        client.wait_for_workers(1, timeout=spec.patience_s)
+        client.wait_for_workers(1, timeout=spec.first_worker_limit_s)
     except TimeoutError as error:
         raise ClusterError(
             f"the scheduler at {spec.where} has no workers: start some, then run again"
@@ -48,29 +48,31 @@ def _wait_for_worker(client: Client, spec: ClusterSpec) -> None:
 
 
 def checked_address(text: str) -> str:
-    """Return an address that names host and port. Raises ClusterError for another one."""
+    """Return an address unchanged. Raises ClusterError if it lacks host or port."""
     if not _ADDRESS.fullmatch(text):
-        raise ClusterError(f"cluster {text!r} names no host and port: say it like tcp://HOST:8786")
+        raise ClusterError(
+            f"cluster address {text!r}: expected host and port, like tcp://HOST:8786"
+        )
     return text
 
 
 def address_in(scheduler_file: str) -> str:
-    """Return the address that a scheduler wrote into its file."""
+    """Return the address in a scheduler file. Raises ClusterError."""
     try:
         return checked_address(json.loads(Path(scheduler_file).read_text())["address"])
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ClusterError(
-            f"{scheduler_file} is no scheduler file: it states no address like tcp://HOST:PORT; "
-            "start the scheduler with --scheduler-file"
+            f"{scheduler_file} is not a scheduler file: it has no address like tcp://HOST:PORT; "
+            "create it with dask scheduler --scheduler-file"
         ) from error
 
 
 def check_answers(address: str, *, timeout_s: float) -> None:
     """Raise ClusterError unless a Dask scheduler answers.
 
-    Asked before a Client is made: one that could not connect waits 20 s more when it is deleted
-    (distributed 2026.7). In a thread of its own, for the caller may have an event loop running.
-    distributed's own limit does not hold where somebody takes the connection and says nothing.
+    Checked before a Client is made: a Client that could not connect waits 20 s more when it is
+    deleted (distributed 2026.7). In a separate thread, as the caller may run an event loop.
+    distributed's own timeout has no effect if a server accepts the connection and sends nothing.
     """
     from distributed import Security
     from distributed.comm import connect
@@ -83,9 +85,10 @@ def check_answers(address: str, *, timeout_s: float) -> None:
     with ThreadPoolExecutor(1) as pool:
         try:
             pool.submit(lambda: asyncio.run(ask())).result()
-        except Exception as error:  # whatever another kind of server makes of the question
-            said = "silence" if isinstance(error, OSError) else " ".join(str(error).split())[:200]
+        except Exception as error:  # depends on what kind of server answers
+            is_silent = isinstance(error, OSError)
+            why = "no response" if is_silent else " ".join(str(error).split())[:200]
             raise ClusterError(
                 f"no Dask scheduler answered at {address} within {timeout_s:.0f} s "
-                f"({said or type(error).__name__}): is it running, and reachable from here?"
+                f"({why or type(error).__name__}): check that it runs and is reachable from here"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -224,25 +226,25 @@ def _start_tracker() -> None:
 
 
 def _end(cluster: LocalCluster, *, at_once: bool) -> None:
-    """End the worker processes; ``at_once``: without waiting for what they are computing."""
-    from distributed.core import Status
-
+    """End the worker processes; ``at_once``: without waiting for their running tasks."""
     if at_once:
         _kill_workers(cluster)
     try:
         cluster.close(timeout=CLOSE_S)
-    except TimeoutError:  # a busy machine: a nanny gives a process that was killed 5 s to be gone
+    except TimeoutError:  # on a busy machine a nanny gives up on a process that was killed
         _kill_workers(cluster)
-        for nanny in cluster.workers.values():
-            nanny.status = Status.closing
-        cluster.workers.clear()  # closing again would wait for ever for nannies that gave up
-        cluster.status = Status.failed
-        with suppress(TimeoutError):  # the scheduler alone is left, a thread of this process
-            cluster.close(timeout=CLOSE_S)
+        cluster.shutdown_on_close = False  # closing again, at exit, would wait for that nanny
+        for step in (partial(_nannies_finished, cluster), cluster.scheduler.close):
+            with suppress(TimeoutError):
+                cluster.sync(step, callback_timeout=CLOSE_S)
+
+
+async def _nannies_finished(cluster: LocalCluster) -> None:
+    await asyncio.gather(*(nanny.finished() for nanny in cluster.workers.values()))
 
 
 def _kill_workers(cluster: LocalCluster) -> None:
     for nanny in cluster.workers.values():
-        nanny.close_gracefully()  # it does not start its worker again
-        with suppress(ProcessLookupError, TypeError):  # it has ended by itself
+        nanny.close_gracefully()  # it does not restart its worker
+        with suppress(ProcessLookupError, TypeError):  # the worker has ended already
             os.kill(nanny.pid, signal.SIGKILL)

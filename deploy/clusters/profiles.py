@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, TypeAlias, cast, get_args, get_type_hints
 
 from pipeline.base.errors import ClusterError
 
@@ -26,6 +26,8 @@ from .existing import ADDRESS_SCHEMES, checked_address
 from .spec import JOB_KINDS, ONLY_OF, STARTED_KINDS, ClusterSpec, JobSpec, Kind
 from .units import duration_s, size_bytes
 
+Setting: TypeAlias = str | int | float | Sequence[str] | None
+"""A value in a profile, or of a keyword of ``open_cluster``."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TEXTS = {
     "walltime": ("walltime_s", duration_s),

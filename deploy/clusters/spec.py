@@ -205,7 +205,7 @@ class ClusterSpec:
                 raise ClusterError(f"{name} goes with cluster {', '.join(kinds)}, not {self.kind}")
 
     @property
-    def patience_s(self) -> float:
+    def first_worker_limit_s(self) -> float:
         """How long the first worker may take to come."""
         if self.first_worker_s is not None:
             return self.first_worker_s

@@ -13,76 +13,77 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.base.errors import ClusterError
 
 from ..cluster import described_cluster, open_cluster, quiet
+from ..clusters.background import now_text
 from ..clusters.spec import STARTED_KINDS, ClusterSpec
-from ..clusters.started import Started, locked, scheduler_file_of, write_started
+from ..clusters.started import StartedCluster, scheduler_file_of, write_started
 
 if TYPE_CHECKING:
     from distributed import Client
 
-LOOK_S = 1.0
+POLL_S = 1.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve one cluster until SIGTERM, or until its scheduler or its jobs are lost."""
+    """Run one cluster until SIGTERM, or until its scheduler or its jobs are lost."""
     name, text = arguments
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     try:
         spec = described_cluster(text)
         if spec.kind not in STARTED_KINDS:
-            raise ClusterError(f"cluster {text} was started by somebody else: nothing to start")
-        with locked(name):
-            _serve(name, spec)
+            raise ClusterError(
+                f"cluster {text} is already running: pass its address or file to --cluster instead"
+            )
+        _serve(name, spec)
     except ClusterError as error:
         print(f"overtile: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _leave(signum: int, frame: FrameType | None) -> NoReturn:
+def _exit(signum: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
 def _serve(name: str, spec: ClusterSpec) -> None:
     with _opened(spec) as (client, job_ids):
         client.write_scheduler_file(str(scheduler_file_of(name)))
-        written = Started(
+        record = StartedCluster(
             name=name, kind=spec.kind, host=socket.gethostname(), pid=os.getpid(),
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
-            address=client.scheduler_info(n_workers=0)["address"],
-            dashboard=client.dashboard_link, first_worker_s=spec.patience_s, job_ids=job_ids(),
+            since=now_text(), address=client.scheduler_info(n_workers=0)["address"],
+            dashboard=client.dashboard_link, first_worker_s=spec.first_worker_limit_s,
+            job_ids=job_ids(),
         )  # fmt: skip
-        write_started(written)
+        write_started(record)
         while client.status == "running":
-            time.sleep(LOOK_S)
-            if job_ids() != written.job_ids:
-                written = replace(written, job_ids=job_ids())
-                write_started(written)
+            time.sleep(POLL_S)
+            if job_ids() != record.job_ids:
+                record = replace(record, job_ids=job_ids())
+                write_started(record)
 
 
 @contextmanager
 def _opened(spec: ClusterSpec) -> Iterator[tuple[Client, Callable[[], tuple[str, ...]]]]:
-    """Yield a client, and what jobs there are; workers in jobs are not waited for."""
+    """Yield a client, and a function that returns the jobs; do not wait for workers in jobs."""
     if spec.job is None:
         with open_cluster(spec) as client:
             yield client, tuple
         return
-    from ..batch_jobs.job_cluster import kept_jobs
+    from ..batch_jobs.job_cluster import open_pool
 
-    with quiet(), kept_jobs(spec, tell=_log) as (client, keeper):
-        yield client, lambda: tuple(record.job_id for record in keeper.records)
-        if keeper.failure is not None:
-            raise ClusterError(keeper.failure)
+    with quiet(), open_pool(spec, report=_log) as (client, pool):
+        yield client, lambda: tuple(record.job_id for record in pool.records)
+        if pool.failure is not None:
+            raise ClusterError(pool.failure)
 
 
 def _log(line: str) -> None:
-    print(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}", file=sys.stderr, flush=True)
+    print(f"{now_text()} {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

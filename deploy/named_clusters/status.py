@@ -1,4 +1,4 @@
-"""What a started cluster does at this moment."""
+"""The current workers, tasks and jobs of a started cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.base.scheduling import workers_of
 from ..batch_jobs.batch_system import BatchSystem
 from ..clusters.existing import check_answers
 from ..clusters.spec import JOB_KINDS
-from ..clusters.started import Started, find_started, is_running, last_words, names_text
+from ..clusters.started import StartedCluster, has_ended, require_started
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,7 +21,7 @@ ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLook:
+class WorkerStatus:
     """One worker."""
 
     name: str
@@ -29,30 +29,26 @@ class WorkerLook:
     threads: int
     status: str
     tasks: dict[str, int]
-    """What it has in hand, by kind of task: computed now or next."""
+    """Number of its tasks, running or waiting, by kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterLook:
+class ClusterStatus:
     """A cluster that runs."""
 
-    started: Started
-    workers: tuple[WorkerLook, ...]
+    started: StartedCluster
+    workers: tuple[WorkerStatus, ...]
     jobs: dict[str, str]
-    """State of each job, as far as the batch system tells."""
+    """State of each job, as far as the batch system reports it."""
 
 
-def look_at_cluster(name: str) -> ClusterLook:
-    """Return what a cluster does. Raises RunError where it runs no more."""
+def cluster_status(name: str) -> ClusterStatus:
+    """Return a cluster's status. Raises RunError if it no longer runs; ClusterError."""
     from distributed import Client
 
-    started = find_started(name)
-    if started is None:
-        raise ClusterError(f"no cluster {name} was started; there is {names_text()}")
-    if started.is_here and not is_running(name):
-        raise RunError(
-            f"cluster {name} has ended by itself ({last_words(name) or 'silently'}): start it again"
-        )
+    started = require_started(name)
+    if why := has_ended(started):
+        raise RunError(f"{why}: start it again")
     try:
         check_answers(started.address, timeout_s=ANSWER_S)
     except ClusterError as error:
@@ -61,15 +57,15 @@ def look_at_cluster(name: str) -> ClusterLook:
         workers = _workers(client)
     queued = (BatchSystem(started.kind).queued() if started.kind in JOB_KINDS else None) or {}
     jobs = {job_id: queued.get(job_id, "submitted") for job_id in started.job_ids}
-    return ClusterLook(started=started, workers=workers, jobs=jobs)
+    return ClusterStatus(started=started, workers=workers, jobs=jobs)
 
 
-def _workers(client: Client) -> tuple[WorkerLook, ...]:
+def _workers(client: Client) -> tuple[WorkerStatus, ...]:
     from distributed.utils import key_split
 
     processing = client.processing()
     return tuple(
-        WorkerLook(
+        WorkerStatus(
             name=str(record["name"]), host=record["host"], threads=record["nthreads"],
             status=record["status"],
             tasks=dict(Counter(key_split(key) for key in processing.get(address, ()))),

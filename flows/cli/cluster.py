@@ -13,9 +13,9 @@ from ..text.terminal import say
 from .parser import Parser
 
 if TYPE_CHECKING:
-    from deploy.named_clusters.status import ClusterLook
+    from deploy.named_clusters.status import ClusterStatus
 
-_ABOUT = "Runs find it by its name: overtile segment … --cluster NAME. Several may share it."
+_ABOUT = "Runs use it by name: overtile segment … --cluster NAME. Several runs can share it."
 
 EXAMPLE = "overtile cluster start hpc"
 
@@ -45,7 +45,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Start, look at or stop a cluster."""
+    """Start, inspect or stop a cluster."""
     {"start": _start, "status": _status, "stop": _stop}[options.action](options)
 
 
@@ -55,41 +55,41 @@ def _start(options: argparse.Namespace) -> None:
     started = start_cluster(options.name, cluster=options.cluster)
     say(f"cluster {started.name}: {started.kind}, {started.address}")
     say(f"dashboard: {started.dashboard}")
-    say(f"use it with --cluster {started.name}, end it with overtile cluster stop {started.name}")
+    say(f"use it with --cluster {started.name}; stop it with overtile cluster stop {started.name}")
 
 
 def _status(options: argparse.Namespace) -> None:
     from deploy.clusters.started import started_names
-    from deploy.named_clusters.status import look_at_cluster
+    from deploy.named_clusters.status import cluster_status
 
     names = [options.name] if options.name else started_names()
-    looks = [look_at_cluster(name) for name in names]
+    statuses = [cluster_status(name) for name in names]
     if options.json:
-        print(json.dumps([asdict(look) for look in looks], indent=2))
+        print(json.dumps([asdict(status) for status in statuses], indent=2))
     else:
-        print("\n".join(map(look_text, looks)) or "no cluster was started")
+        print("\n".join(map(status_text, statuses)) or "no cluster was started")
 
 
-def look_text(look: ClusterLook) -> str:
-    """Return what a cluster does, for a person."""
-    started = look.started
+def status_text(status: ClusterStatus) -> str:
+    """Return a cluster's status as text."""
+    started = status.started
     lines = [
         f"{started.name}: {started.kind} on {started.host}, {started.address}, "
         f"since {started.since}",
         f"  dashboard: {started.dashboard}",
-        *(f"  job {job_id}: {state}" for job_id, state in look.jobs.items()),
+        *(f"  job {job_id}: {state}" for job_id, state in status.jobs.items()),
     ]
-    for worker in look.workers:
+    for worker in status.workers:
         tasks = ", ".join(f"{number} {kind}" for kind, number in sorted(worker.tasks.items()))
         lines.append(
             f"  worker {worker.name} on {worker.host}, {counted(worker.threads, 'thread')}, "
             f"{worker.status.replace('_', ' ')}: {tasks or 'idle'}"
         )
-    return "\n".join(lines if look.workers else [*lines, "  no workers"])
+    return "\n".join(lines if status.workers else [*lines, "  no workers"])
 
 
 def _stop(options: argparse.Namespace) -> None:
     from deploy.clusters.started import stop_cluster
 
     ran = stop_cluster(options.name)
-    say(f"cluster {options.name} " + ("is stopped" if ran else "had ended by itself: forgotten"))
+    say(f"cluster {options.name}: {'stopped' if ran else 'had already ended; record deleted'}")

@@ -1,4 +1,4 @@
-"""``overtile prefect up|status|down``: Prefect in front, for who has none running."""
+"""``overtile prefect up|status|down``: a local Prefect server and worker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Start, look at or stop."""
+    """Start, inspect or stop."""
     {"up": _up, "status": _status, "down": _down}[options.action](options)
 
 
@@ -42,9 +42,9 @@ def _up(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from ..prefect.status import look_text
+    from ..prefect.status import status_text
 
-    print(look_text())
+    print(status_text())
 
 
 def _down(options: argparse.Namespace) -> None:

@@ -117,8 +117,8 @@ def _absolute(output: str) -> str:
 
 def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Submission:
     """Return the jobs to submit. Raises ClusterError."""
+    from deploy.batch_jobs.logs import log_folder
     from deploy.batch_jobs.render_segment import Submission
-    from deploy.batch_jobs.submit import job_folder
     from deploy.cluster import described_cluster
 
     if options.workers is not None:
@@ -130,7 +130,7 @@ def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Subm
         cluster=spec,
         arguments=segment_words(options, parameters),
         directory=os.getcwd(),
-        folder=str(job_folder(spec.job)) if spec.job else "",
+        folder=str(log_folder(spec.job)) if spec.job else "",
         nodes=options.nodes,
         shares=options.shares,
     )

@@ -1,4 +1,4 @@
-"""``overtile prefect status``: what runs, and what is registered."""
+"""``overtile prefect status``: server, worker, deployments and active runs."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from prefect.exceptions import ObjectNotFound
 from pipeline.base.errors import RunError
 from pipeline.base.text import counted
 
-from .background import Part, find_kept, log_of
-from .down import runs_at_work
+from .background import Part, find_part, process_of
+from .down import active_runs
 from .server import find_server, open_client, server_url
 from .up import AUTOMATION, POOL
 
 
-def look_text() -> str:
-    """Return what runs, for a person. Raises RunError where no server answers, ClusterError."""
+def status_text() -> str:
+    """Return the status as text. Raises RunError if no server answers; ClusterError."""
     url = server_url()
     version = find_server(url)
     if version is None:
         raise RunError(f"no Prefect server answers at {url}: start one with overtile prefect up")
-    lines = [f"server: {url}, Prefect {version}, {_by_whom('server')}"]
-    lines.append(f"worker: {_by_whom('worker')}")
+    lines = [f"server: {url}, Prefect {version}, {_origin('server')}"]
+    lines.append(f"worker: {_origin('worker')}")
     with open_client(url) as client:
         lines += _registered(client)
     return "\n".join(lines)
 
 
-def _by_whom(part: Part) -> str:
-    kept = find_kept(part)
-    if kept is None:
-        return "none that overtile prefect up started here"
-    return f"started in {kept.folder} on {kept.since}, log {log_of(part)}"
+def _origin(part: Part) -> str:
+    record = find_part(part)
+    if record is None:
+        return "not started by overtile prefect up here"
+    return f"started in {record.folder} at {record.since}, log {process_of(part).log}"
 
 
 def _registered(client: SyncPrefectClient) -> list[str]:
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:
-        return [f"work pool: no {POOL}; overtile prefect up makes it"]
+        return [f"work pool: {POOL} not found; create it with overtile prefect up"]
     found = client.read_deployments(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
     )
     flows = {flow.id: flow.name for flow in client.read_flows()}
     names = sorted(f"{flows.get(each.flow_id, '?')}/{each.name}" for each in found)
-    marked = "marks" if client.read_automations_by_name(AUTOMATION) else "is missing: nobody marks"
-    runs = runs_at_work(client)
+    has_automation = bool(client.read_automations_by_name(AUTOMATION))
+    runs = active_runs(client)
     queues = sorted(client.read_work_queues(work_pool_name=POOL), key=lambda queue: queue.name)
     limits = [f"{q.name} {q.concurrency_limit}" for q in queues if q.concurrency_limit]
     return [
         f"deployments: {', '.join(names) or 'none'}",
-        f"runs at a time: {', '.join(limits) or 'no limit'}",
-        f"automation: {AUTOMATION} {marked} lost runs Crashed",
-        *(f"at work: {run.name} ({run.id}), {run.state_name}" for run in runs),
-        *([] if runs else [counted(0, "run") + " at work"]),
+        f"concurrency limits: {', '.join(limits) or 'none'}",
+        f"automation: {AUTOMATION} "
+        + ("marks lost runs Crashed" if has_automation else "is missing: lost runs stay Running"),
+        *(f"active: {run.name} ({run.id}), {run.state_name}" for run in runs),
+        *([] if runs else [counted(0, "active run")]),
     ]

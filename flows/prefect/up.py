@@ -1,7 +1,7 @@
 """``overtile prefect up``: server, pool, deployments, limits, automation and worker, in this order.
 
-Each step looks first whether it is done, and otherwise does it and prints the plain Prefect command
-that does the same. Nothing that a person has changed is set back.
+Each step is skipped if it was done before; otherwise it prints the equivalent Prefect command.
+Settings that a user has changed are left unchanged.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
@@ -22,13 +20,13 @@ from prefect.exceptions import ObjectNotFound
 from pipeline.base.errors import ClusterError
 
 from .background import (
+    Part,
     directory,
-    find_kept,
-    last_words,
-    log_of,
-    one_at_a_time,
+    exclusive,
+    find_part,
     prefect_command,
-    start_kept,
+    process_of,
+    start_part,
 )
 from .server import (
     environment_of,
@@ -42,16 +40,15 @@ from .server import (
 
 POOL = "overtile"
 LIMITS = {"local": 1, "cuda": 1, "slurm": 8}
-"""Runs at a time of each cluster's queue: a run takes the whole machine, or submits jobs."""
+"""Concurrent runs per cluster's queue: a run uses the whole machine, or submits jobs."""
 AUTOMATION = "overtile-lost-runs"
 SERVER_S, WORKER_S = 180.0, 180.0
-LOOK_S = 0.3
 
 
 def bring_up(say: Callable[[str], None]) -> None:
-    """Start and register what is missing; tell each step. Raises ClusterError."""
+    """Start and register what is missing; report each step. Raises ClusterError."""
     url = server_url()
-    with one_at_a_time():
+    with exclusive():
         run = _Runner(url=url, say=say)
         _server(run)
         with open_client(url) as client:
@@ -72,7 +69,7 @@ class _Runner:
         self.environment = {**environment_of(url), "PWD": str(Path.cwd())}
 
     def __call__(self, *arguments: str) -> None:
-        """Run ``prefect ARGUMENTS``. Raises ClusterError with its last line where it fails."""
+        """Run ``prefect ARGUMENTS``. Raises ClusterError with the reason if it fails."""
         self.show(*arguments)
         done = subprocess.run(  # noqa: S603  Prefect's own command
             prefect_command(arguments), env=self.environment, stdin=subprocess.DEVNULL,
@@ -90,26 +87,26 @@ class _Runner:
         self.say(f"  $ {command_text(*arguments)}")
 
 
-def reason(said: str) -> str:
-    """Return the line of a command's output that says why it failed.
+def reason(output: str) -> str:
+    """Return the line of a command's output that states why it failed.
 
     >>> reason("Traceback …\\n  File …\\nhttpx.ReadTimeout: too slow\\nAn exception occurred.")
     'httpx.ReadTimeout: too slow'
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     raised = [
         line for line in lines if re.match(r"[\w.]*(Error|Exception|Timeout|NotFound)\b", line)
     ]
-    return next(reversed(raised or lines), "it said nothing")
+    return next(reversed(raised or lines), "no output")
 
 
 def command_text(*arguments: str) -> str:
-    """Return a Prefect command as a person types it."""
+    """Return a Prefect command as typed in a shell."""
     return shlex.join(["prefect", *arguments])
 
 
 def shipped(name: str) -> Path:
-    """Return a file of the package ``deploy``; it is installed as files, never in an archive."""
+    """Return a file of the package ``deploy``, which is never installed as an archive."""
     with as_file(files("deploy") / name) as path:
         return path
 
@@ -117,27 +114,23 @@ def shipped(name: str) -> Path:
 def _server(run: _Runner) -> None:
     url, say = run.url, run.say
     if version := find_server(url):
-        say(f"server: Prefect {version} answers already at {url}")
+        say(f"server: Prefect {version} is already running at {url}")
         return
     if not is_here(url):
         raise ClusterError(
-            f"no server answers at {url}, and it is on another machine: start it there with "
+            f"no server answers at {url}, which is another machine: start it there with "
             f"prefect server start --host 0.0.0.0 --port {port_of(url)}"
         )
-    if (kept := find_kept("server")) and kept.url != url:
-        raise ClusterError(
-            f"overtile prefect up has started a server at {kept.url}, and now {url} is asked for: "
-            "end that one first with overtile prefect down"
-        )
+    _refuse_other_url("server", url)
     command = ("server", "start", "--host", "127.0.0.1", "--port", str(port_of(url)))
-    say(f"server: started in the background, log {log_of('server')}")
+    say(f"server: started in the background, log {process_of('server').log}")
     run.show(*command)
-    process = start_kept("server", command, url=url, environment=run.environment)
+    process = start_part("server", command, url=url, environment=run.environment)
     _wait_until(lambda: _answers(url), "server", process, within_s=SERVER_S)
 
 
 def _answers(url: str) -> bool:
-    with suppress(ClusterError):  # it listens, and is not ready yet
+    with suppress(ClusterError):  # it listens, but is not ready yet
         return find_server(url) is not None
     return False
 
@@ -145,7 +138,7 @@ def _answers(url: str) -> bool:
 def _pool(client: SyncPrefectClient, run: _Runner) -> None:
     try:
         client.read_work_pool(POOL)
-        run.say(f"work pool: {POOL} is there")
+        run.say(f"work pool: {POOL} exists")
     except ObjectNotFound:
         run.say(f"work pool: {POOL}")
         run("work-pool", "create", POOL, "--type", "process")
@@ -159,37 +152,33 @@ def _deployments(run: _Runner) -> None:
 def _limits(client: SyncPrefectClient, run: _Runner) -> None:
     queues = {queue.name: queue for queue in client.read_work_queues(work_pool_name=POOL)}
     for name, limit in LIMITS.items():
-        if (there := queues[name].concurrency_limit) is not None:
-            run.say(f"queue {name}: at most {there} runs at a time, as it was")
+        if (existing := queues[name].concurrency_limit) is not None:
+            run.say(f"queue {name}: at most {existing} concurrent runs, unchanged")
             continue
-        run.say(f"queue {name}: at most {limit} runs at a time")
+        run.say(f"queue {name}: at most {limit} concurrent runs")
         run.show("work-queue", "set-concurrency-limit", name, str(limit), "--pool", POOL)
-        client.update_work_queue(queues[name].id, concurrency_limit=limit)  # 2 s sooner
+        client.update_work_queue(queues[name].id, concurrency_limit=limit)  # 2 s faster
 
 
 def _automation(client: SyncPrefectClient, run: _Runner) -> None:
     if client.read_automations_by_name(AUTOMATION):
-        run.say(f"automation: {AUTOMATION} is there")
+        run.say(f"automation: {AUTOMATION} exists")
         return
-    run.say(f"automation: {AUTOMATION} marks runs Crashed that were lost")
+    run.say(f"automation: {AUTOMATION} marks lost runs Crashed")
     run("automation", "create", "--from-file", str(shipped("lost-runs.automation.yaml")))
 
 
 def _worker(client: SyncPrefectClient, run: _Runner) -> None:
     url, say = run.url, run.say
-    if (kept := find_kept("worker")) and kept.url == url:
-        say(f"worker: runs already, in {kept.folder}")
+    _refuse_other_url("worker", url)
+    if worker := find_part("worker"):
+        say(f"worker: already running, in {worker.folder}")
         return
-    if kept:
-        raise ClusterError(
-            f"overtile prefect up has started a worker of {kept.url}, and now {url} is asked for: "
-            "end that one first with overtile prefect down"
-        )
     command = ("worker", "start", "--pool", POOL, "--type", "process")
-    say(f"worker: started in the background, log {log_of('worker')}")
+    say(f"worker: started in the background, log {process_of('worker').log}")
     run.show(*command)
     known = _online(client)
-    process = start_kept("worker", command, url=url, environment=run.environment)
+    process = start_part("worker", command, url=url, environment=run.environment)
     _wait_until(lambda: _online(client) - known, "worker", process, within_s=WORKER_S)
 
 
@@ -197,15 +186,22 @@ def _online(client: SyncPrefectClient) -> set[str]:
     return {worker.name for worker in client.read_workers_for_work_pool(POOL)}
 
 
+def _refuse_other_url(part: Part, url: str) -> None:
+    """Raise ClusterError if ``up`` started this part for another server."""
+    if (running := find_part(part)) and running.url != url:
+        raise ClusterError(
+            f"overtile prefect up has started a {part} for {running.url}, not for {url}: stop it "
+            "first with overtile prefect down"
+        )
+
+
 def _wait_until(
-    condition: Callable[[], Any], part: Any, process: subprocess.Popen[bytes], *, within_s: float
+    ready: Callable[[], object], part: Part, process: subprocess.Popen[bytes], *, within_s: float
 ) -> None:
-    """Wait for a process to be of use. Raises ClusterError with its last words where it is not."""
-    until = time.monotonic() + within_s
-    while not condition():
-        if process.poll() is not None or time.monotonic() > until:
-            process.terminate()
-            raise ClusterError(
-                f"the {part} did not start: {last_words(part) or 'silently'}; log {log_of(part)}"
-            )
-        time.sleep(LOOK_S)
+    """Wait until a process is ready. Raises ClusterError with the last line of its log."""
+    background = process_of(part)
+    if not background.wait_until(ready, process, within_s=within_s):
+        raise ClusterError(
+            f"the {part} did not start: {background.last_line() or 'empty log'}; "
+            f"log {background.log}"
+        )

@@ -14,8 +14,8 @@ import cloudpickle
 import pytest
 from distributed import Client
 
-from deploy.batch_jobs.drain import LEFT_TOPIC
-from deploy.batch_jobs.watchdog import Guard
+from deploy.batch_jobs.departure import TOPIC, Departure
+from deploy.batch_jobs.watchdog import Watchdog
 from pipeline.base.scheduling import InFlightLimit, drive, one_by_one
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
@@ -151,9 +151,9 @@ def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody
     starts, done_by = workers.blocks(4, block_s=4)
     assert set(done_by.values()) == {"stays"}
     assert sorted(starts.values()) == [1, 1, 2, 2]
-    left = workers.client.get_events(LEFT_TOPIC)[-1][1]
-    assert (left["name"], left["done"]) == ("leaves", 0)
-    assert 1 < left["ran_s"] <= left["life_s"] < 4
+    left = Departure(**workers.client.get_events(TOPIC)[-1][1])
+    assert (left.name, left.tasks_done) == ("leaves", 0)
+    assert 1 < left.ran_s <= left.life_s < 4
     assert workers.processes["leaves"].wait(timeout=5) == 0
 
 
@@ -198,22 +198,22 @@ def cancel(tmp_path):
     return command, noted
 
 
-def test_the_guard_cancels_what_is_left_and_tries_again(cancel):
+def test_the_watchdog_cancels_the_jobs_that_are_left_and_retries(cancel):
     command, noted = cancel
-    with Guard([str(command), "--now"]) as guard:
+    with Watchdog([str(command), "--now"]) as watchdog:
         for job_id in ("17", "18", "19"):
-            guard.watch(job_id)
-        guard.forget("18")
+            watchdog.add(job_id)
+        watchdog.remove("18")
         assert not noted.exists()
     assert noted.read_text() == "--now 17 19\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_guard_outlives_a_driver_that_is_ended(number, cancel):
+def test_the_watchdog_outlives_a_driver_that_is_killed(number, cancel):
     command, noted = cancel
     code = (
-        "import sys, time\nfrom deploy.batch_jobs.watchdog import Guard\n"
-        "guard = Guard([sys.argv[1]])\nguard.watch('17')\nprint('ready', flush=True)\n"
+        "import sys, time\nfrom deploy.batch_jobs.watchdog import Watchdog\n"
+        "watchdog = Watchdog([sys.argv[1]])\nwatchdog.add('17')\nprint('ready', flush=True)\n"
         "time.sleep(600)\n"
     )
     driver = subprocess.Popen(
@@ -231,11 +231,11 @@ def test_the_guard_outlives_a_driver_that_is_ended(number, cancel):
     assert noted.read_text() == "17\n"
 
 
-def test_a_driver_whose_guard_was_ended_cancels_its_jobs_itself(cancel):
+def test_a_driver_whose_watchdog_was_killed_cancels_its_jobs_itself(cancel):
     command, noted = cancel
-    with Guard([str(command)]) as guard:
-        guard.watch("17")
-        guard._process.kill()
-        guard._process.wait()
-        guard.watch("18")
+    with Watchdog([str(command)]) as watchdog:
+        watchdog.add("17")
+        watchdog._process.kill()
+        watchdog._process.wait()
+        watchdog.add("18")
     assert noted.read_text() == "17 18\n"

@@ -22,7 +22,7 @@ import zarr
 
 from deploy import open_cluster
 from deploy.clusters.gpu import PRETEND
-from deploy.clusters.started import is_running, start_cluster, stop_cluster
+from deploy.clusters.started import process_of, start_cluster, stop_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import ClusterError, RunError
 from pipeline.base.scheduling import InFlightLimit, device_share, drive, one_by_one
@@ -188,12 +188,15 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_begun_twice(tmp_path
 
 
 BAD = {
-    "no such partition": ({"partition": "nope"}, r"sbatch refused: .*partition.*nope"),
-    "more GPUs than there are": ({"gpus_per_job": 9}, r"sbatch refused: .*not available"),
-    "no Python there": ({"python": "/no/python"}, r"ended before a worker came: .*/no/python: No"),
+    "no such partition": ({"partition": "nope"}, r"sbatch failed: .*partition.*nope"),
+    "more GPUs than there are": ({"gpus_per_job": 9}, r"sbatch failed: .*not available"),
+    "no Python there": (
+        {"python": "/no/python"},
+        r"ended before its worker joined: .*/no/python: No",
+    ),
     "too little patience": (
         {"first_worker_s": 3.0, "directives": ["--begin=now+1hour"]},
-        r"no worker came within 3 s \(job \d+ PENDING \(BeginTime\)|is submitted",
+        r"no worker joined within 3 s \(job \d+ PENDING \(BeginTime\)|submitted",
     ),
 }
 
@@ -216,14 +219,16 @@ def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_i
         command("refused", "lost"), capture_output=True, text=True, check=False, timeout=120
     )
     assert ran.returncode == 2
-    assert re.fullmatch(r"overtile: sbatch refused: .*partition.*lost.*\n", ran.stderr), ran.stderr
+    assert re.fullmatch(r"overtile: sbatch failed: .*partition.*lost.*\n", ran.stderr), ran.stderr
     assert not Path(command("refused", "lost")[5]).exists()
 
 
 @pytest.mark.slow
 def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for_ever(slurm):
     with (
-        pytest.raises(ClusterError, match=r"a block ran for \d+ s, all that a job .* 00:01:00 had"),
+        pytest.raises(
+            ClusterError, match=r"a block did not finish within \d+ s, .* walltime 00:01:00"
+        ),
         open_cluster("hpc", jobs=1, walltime="1 min", drain_s=15.0) as client,
     ):
         client.submit(time.sleep, 600, pure=False).result(timeout=300)
@@ -232,7 +237,7 @@ def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for
 
 def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
     with (
-        pytest.raises(ClusterError, match=r"ended before a worker came: .*(NVML|finds no GPU)"),
+        pytest.raises(ClusterError, match=r"ended before its worker joined: .*(NVML|finds no GPU)"),
         open_cluster("gpu"),
     ):
         pass
@@ -251,14 +256,14 @@ def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path):
         return [future.result(timeout=120) for future in futures]
 
     with (
-        pytest.raises(RunError, match=r"ended before a worker came: closed .*: start the run"),
+        pytest.raises(RunError, match=r"ended before its worker joined: closed .*: run the same"),
         open_cluster(
             "hpc", jobs=1, job_name="gated", tell=told.append,
             prologue=[f"[ -e {gate} ] || {{ echo closed; exit 1; }}"],
         ) as client,
     ):  # fmt: skip
         use(client)
-    assert any("the next try is in" in line for line in told)
+    assert any("next attempt in" in line for line in told)
 
 
 def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run(slurm):
@@ -271,7 +276,7 @@ def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run(slurm
                 jobs = {future.result(timeout=60)["job"] for future in futures}
             assert len(jobs) > 1, "it did not grow"
             slurm.wait_until_empty(timeout_s=40)
-            assert is_running("elastic")
+            assert process_of("elastic").is_running()
     finally:
         stop_cluster("elastic")
 

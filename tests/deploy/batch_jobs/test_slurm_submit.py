@@ -288,5 +288,5 @@ def test_a_partition_that_there_is_not_is_one_line_and_no_job(slurm):
     error = overtile(
         "submit", "segment", "in.zarr", "nope.zarr", *OPTIONS, "--cluster", "nope", code=2
     )
-    assert re.fullmatch(r"overtile: sbatch refused: .*partition.*\n", error)
+    assert re.fullmatch(r"overtile: sbatch failed: .*partition.*\n", error)
     assert slurm.queue() == []

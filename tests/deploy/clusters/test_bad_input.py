@@ -60,9 +60,9 @@ def write(path, text):
 
 ROWS = {
     # what is wrong: (where, what the line says)
-    "a name that nobody knows": ("nope", r"'nope' is neither local.*nor a profile in"),
-    "no port": ("tcp://127.0.0.1", r"names no host and port: say it like tcp://HOST:8786"),
-    "no scheduler file": ("empty.json", r"is no scheduler file: it states no address"),
+    "a name that nobody knows": ("nope", r"'nope': expected local.*a profile in"),
+    "no port": ("tcp://127.0.0.1", r"expected host and port, like tcp://HOST:8786"),
+    "no scheduler file": ("empty.json", r"is not a scheduler file: it has no address"),
     "a dead scheduler's file": ("dead.json", r"no Dask scheduler answered at tcp://127.*running"),
     "an address that refuses": ("gone.toml", r"answered at tcp://127.* within 1 s.*is it running"),
     "an address that is silent": ("silent.toml", r"answered at tcp://127.* within 2 s"),

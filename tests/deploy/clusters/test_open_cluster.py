@@ -63,11 +63,11 @@ def test_a_scheduler_file_is_meant_wherever_the_run_goes_later(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("text", "workers", "says"),
     [
-        ("", None, "neither local"),
-        ("nowhere.json", None, "neither local"),
+        ("", None, "expected local"),
+        ("nowhere.json", None, "expected local"),
         ("10.0.0.1:8786", None, "like tcp://HOST:PORT"),
-        ("tcp://10.0.0.1", None, "names no host and port"),
-        ("tcp://:8786", None, "names no host and port"),
+        ("tcp://10.0.0.1", None, "expected host and port"),
+        ("tcp://:8786", None, "expected host and port"),
         ("tcp://10.0.0.1:8786", 2, "--workers goes with"),
         ("local", 0, "at least one"),
     ],
@@ -213,6 +213,31 @@ def test_an_error_inside_ends_busy_workers_at_once():
         interrupted(client)
     assert time.monotonic() - started["at"] < 4, "it waited for them"
     assert ended(started["processes"], within_s=5)
+
+
+SLOW_TO_CLOSE = """
+import os, sys, time
+from deploy import open_cluster
+from deploy.clusters import local
+if __name__ == "__main__":
+    with open_cluster("local", workers=2, dashboard=":0") as client:
+        print(*client.run(os.getpid).values(), flush=True)
+        futures = client.map(time.sleep, [600, 601], pure=False)
+        while not any(client.processing().values()):
+            time.sleep(0.05)
+        local.CLOSE_S = 0.3
+"""
+
+
+def test_a_cluster_that_does_not_close_in_time_is_ended_by_force_and_so_is_its_program(tmp_path):
+    (tmp_path / "program.py").write_text(SLOW_TO_CLOSE)
+    ran = subprocess.run(
+        [sys.executable, "-P", tmp_path / "program.py"], capture_output=True, text=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+    pids = [int(word) for word in ran.stdout.split()]
+    assert len(pids) == 2
+    assert ended([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], within_s=5)
 
 
 def test_a_taken_dashboard_port_moves_silently(recwarn):

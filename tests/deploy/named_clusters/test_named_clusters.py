@@ -16,7 +16,7 @@ from deploy import ClusterSpec, open_cluster, parse_cluster
 from deploy.clusters.started import (
     directory_of,
     find_started,
-    is_running,
+    process_of,
     scheduler_file_of,
     start_cluster,
     started_names,
@@ -43,7 +43,7 @@ def home(tmp_path_factory):
 @pytest.fixture
 def small(home):
     """Return the cluster ``small``, which runs."""
-    if not is_running("small"):
+    if not process_of("small").is_running():
         start_cluster("small")
     return find_started("small")
 
@@ -80,7 +80,7 @@ def test_runs_find_a_started_cluster_by_its_name_and_leave_it_running(small):
             pids |= set(client.run(os.getpid).values())
     assert len(pids) == 1, "another run had another worker"
     assert small.address.startswith("tcp://127.0.0.1:")
-    assert is_running("small")
+    assert process_of("small").is_running()
 
 
 def test_status_tells_the_workers_and_what_they_do(small, capsys):
@@ -102,7 +102,7 @@ def test_status_tells_the_workers_and_what_they_do(small, capsys):
 def test_a_name_is_started_once(small, capsys):
     code, _, text = shell(capsys, "cluster", "start", "small")
     assert code == 2
-    assert "cluster small runs already" in text
+    assert "cluster small is already running" in text
     assert find_started("small") == small
 
 
@@ -118,17 +118,17 @@ def test_stop_ends_what_start_started_and_nothing_else(small, capsys):
     assert not directory_of("small").exists()
     assert parse_cluster("small").kind == "local", "the word means its profile again"
     code, _, text = shell(capsys, "cluster", "stop", "small")
-    assert (code, "no cluster small was started; there is none" in text) == (2, True)
+    assert (code, "no cluster small was started; started clusters: none" in text) == (2, True)
 
 
 def test_a_cluster_that_was_killed_leaves_no_worker_and_is_told_not_replaced(small, capsys):
     processes = family(small)
     os.kill(small.pid, signal.SIGKILL)
     assert all_ended(processes, within_s=20)
-    with pytest.raises(ClusterError, match="cluster small was started and has ended by itself"):
+    with pytest.raises(ClusterError, match="cluster small has ended unexpectedly"):
         parse_cluster("small")
     code, _, text = shell(capsys, "cluster", "status", "small")
-    assert (code, "cluster small has ended by itself" in text) == (1, True)
+    assert (code, "cluster small has ended unexpectedly" in text) == (1, True)
     stand_in = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with stand_in:  # the process id of a cluster that is gone may be another's now
         file = directory_of("small") / "cluster.json"
@@ -141,10 +141,13 @@ def test_a_cluster_that_was_killed_leaves_no_worker_and_is_told_not_replaced(sma
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["start", "nothing"], "cluster nothing did not start: cluster 'nothing' is neither local"),
-        (["start", "local"], "cannot name a cluster"),
-        (["start", "../a"], "cannot name a cluster"),
-        (["start", "a", "--cluster", "tcp://h:1"], "was started by somebody else"),
+        (
+            ["start", "nothing"],
+            "cluster nothing did not start: cluster 'nothing': expected local, cuda, slurm",
+        ),
+        (["start", "local"], "use letters, digits, dots and dashes"),
+        (["start", "../a"], "use letters, digits, dots and dashes"),
+        (["start", "a", "--cluster", "tcp://h:1"], "is already running: pass its address"),
         (["start", "a", "--cluster", "cuda"], "CUDA_VISIBLE_DEVICES hides all"),
         (["stop", "a"], "no cluster a was started"),
         (["status", "a"], "no cluster a was started"),

@@ -108,8 +108,8 @@ SEGMENT = {
         r"not alike in y and x \(halo 8×4×8, divisor 2×2×2.*--tta none"),
     "an unknown format": ({"--format": "0.6"}, r"--format: invalid choice: '0\.6'"),
     "an unknown engine": ({"--engine": "ray"}, r"--engine: invalid choice"),
-    "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere' is neither local"),
-    "an address without a port": ({"--cluster": "tcp://host"}, r"names no host and port"),
+    "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere': expected local"),
+    "an address without a port": ({"--cluster": "tcp://host"}, r"expected host and port"),
     "workers of a cluster elsewhere": (
         {"--cluster": "tcp://host:1", "--workers": "2"}, r"--workers goes with --cluster local"),
     "output = input": (

@@ -170,7 +170,7 @@ BAD = {
     "no file": ((*GOOD, "--json", ""), r"--json names no file"),
     "a file with a long name": ((*GOOD, "--json", "a" * 300), r"aaa cannot be written"),
     "no worker": ((*GOOD, "--workers", "0"), r"--workers 0"),
-    "no cluster": ((*GOOD, "--cluster", "nowhere"), r"cluster 'nowhere' is neither local"),
+    "no cluster": ((*GOOD, "--cluster", "nowhere"), r"cluster 'nowhere': expected local"),
     "nothing": ((), r"PREDICTION, TRUTH; see overtile evaluate --help"),
 }
 

@@ -149,7 +149,7 @@ BAD = {
     "one share": ({"--shard": "1"}, r"--shard 1: give how many shares"),
     "more shares than regions": ({"--shard": "9"}, r"--shard 1/9: the volume has 1 regions"),
     "shares that delete": ({"--shard": "2", "--overwrite": None}, r"each share would delete"),
-    "no Slurm here": ({}, r"sbatch is not here: run this where jobs are submitted"),
+    "no Slurm here": ({}, r"sbatch not found: run this on a login node"),
 }  # fmt: skip
 
 

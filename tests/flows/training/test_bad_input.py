@@ -188,7 +188,7 @@ CASES = {
     "no rank": ({"--ranks": "0"}, r"--ranks 0"),
     "more ranks than patches": (
         {"--ranks": "2"}, r"2 ranks for a batch of 1.*--ranks 1, or .*larger --batch"),
-    "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere' is neither local"),
+    "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere': expected local"),
     "an out that is there": ({"--out": "made.safetensors"}, r"is there already: give another"),
     "an out that is a folder": ({"--out": "a-folder"}, r"is there already: give another"),
     "an out below a file": ({"--out": "good.toml/w.safetensors"}, r"no folder that can be writ"),

@@ -2,7 +2,7 @@
 
 #BSUB -J overtile
 #BSUB -q gpu
-#BSUB -P "p123"
+#BSUB -P p123
 #BSUB -n 4
 #BSUB -R "span[hosts=1]"
 #BSUB -M 17180
@@ -21,4 +21,4 @@ export MALLOC_ARENA_MAX=1
 export OVERTILE_DRAIN_S=543
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
-/opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7.00GiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain --device-memory-limit 0
+/opt/overtile/bin/python -m dask_cuda.cli --device-memory-limit 0 tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7168MiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain

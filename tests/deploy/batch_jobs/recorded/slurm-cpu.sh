@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 
-#SBATCH -J overtile
-#SBATCH -p main
-#SBATCH -n 1
+#SBATCH --job-name=overtile
+#SBATCH --partition=main
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16
 #SBATCH --mem=16384M
-#SBATCH -t 01:00:00
+#SBATCH --time=01:00:00
 #SBATCH --output='/home/ada/logs of jobs'/%x-%j.log
 ulimit -c 0
 export OVERTILE_JOB_ENDS_AT=$(($(date +%s) + 3600))
@@ -18,4 +19,4 @@ export MALLOC_MMAP_MAX_=0
 export MALLOC_ARENA_MAX=1
 export OVERTILE_DRAIN_S=360
 export OVERTILE_CLOSE_S=5
-/opt/overtile/bin/python -m distributed.cli.dask_worker tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7.00GiB --nworkers 2 --nanny --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain
+/opt/overtile/bin/python -m distributed.cli.dask_worker --nworkers 2 --nanny tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7168MiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain

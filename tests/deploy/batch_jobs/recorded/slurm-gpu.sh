@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 
-#SBATCH -J overtile
-#SBATCH -p gpu
-#SBATCH -A p123
-#SBATCH -n 1
-#SBATCH --cpus-per-task=4
-#SBATCH --mem=204800M
-#SBATCH -t 36:00:00
-#SBATCH --output='/home/ada/logs of jobs'/%x-%j.log
+#SBATCH --job-name=overtile
+#SBATCH --partition=gpu
+#SBATCH --account=p123
 #SBATCH --qos=long
 #SBATCH --gres=gpu:4
 #SBATCH --constraint='a100|h100'
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=204800M
+#SBATCH --time=36:00:00
+#SBATCH --output='/home/ada/logs of jobs'/%x-%j.log
 #SBATCH --exclusive
 #SBATCH --mail-type=FAIL
 ulimit -c 0
@@ -27,4 +28,4 @@ export OVERTILE_DRAIN_S=600
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
 ulimit -n 65536
-/opt/overtile/bin/python -m dask_cuda.cli tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 43.75GiB --death-timeout 30 --local-directory "$TMPDIR/dask" --resources device=3 --preload deploy.batch_jobs.drain --device-memory-limit 0 --interface ib0
+/opt/overtile/bin/python -m dask_cuda.cli --device-memory-limit 0 tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 44800MiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain --interface ib0 --local-directory "$TMPDIR/dask"

@@ -5,13 +5,13 @@
 #SBATCH --qos=long
 #SBATCH --gres=gpu:a100:4
 #SBATCH --constraint='a100|h100'
-#SBATCH --chdir='/home/ada/my volumes'
 #SBATCH --nodes=8
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=32
 #SBATCH --mem=204800M
 #SBATCH --time=36:00:00
 #SBATCH --output='/home/ada/logs of jobs'/%x-%j.log
+#SBATCH --chdir='/home/ada/my volumes'
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@900

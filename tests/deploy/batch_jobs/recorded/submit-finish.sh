@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=overtile
-#SBATCH --chdir='/home/ada/my volumes'
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=16384M
 #SBATCH --time=01:00:00
 #SBATCH --output='/home/ada/logs of jobs'/%x-%j.log
+#SBATCH --chdir='/home/ada/my volumes'
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@360

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=overtile
-#SBATCH --chdir='/home/ada/my volumes'
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=16384M
 #SBATCH --time=01:00:00
+#SBATCH --array=1-3
 #SBATCH --output='/home/ada/logs of jobs'/%x-%A_%a.log
+#SBATCH --chdir='/home/ada/my volumes'
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@360
-#SBATCH --array=1-3
 
 run=(segment 'my in.zarr' s3://bucket/out.zarr --weights demo --block '64,256,256' --shard "$SLURM_ARRAY_TASK_ID/3")
 python=(/opt/overtile/bin/python)
