@@ -1,6 +1,6 @@
-"""The Prefect flow ``announce-volumes``: one look into a folder, one event per finished volume.
+"""The Prefect flow ``announce-volumes``: emits an event for each new, finished volume in a folder.
 
-On a schedule, with an automation behind it, volumes are segmented as they arrive:
+Run on a schedule and with a triggered deployment, it segments volumes as they arrive:
 deploy/examples/new-volumes.yaml.
 """
 
@@ -28,16 +28,16 @@ EVENT = "overtile.volume.finished"
 async def announce_volumes(
     folder: str, settle_s: float = 300.0, marker: str | None = None
 ) -> list[str]:
-    """Emit an event for each volume in a folder that is finished, once; return their URIs.
+    """Emit one event for each finished volume in a folder; return their URIs.
 
-    A volume is finished when Zarr metadata is at its root and, with a marker, a file of that name
-    lies beside it; without one, when no file in it has changed for so many seconds. What overtile
-    itself wrote is no new volume. What was announced is kept on the machine that announced it.
+    A volume has Zarr metadata at its root. It is finished when it contains the marker file, or,
+    without a marker, when none of its files has changed for settle_s seconds. Outputs of overtile
+    are ignored. The list of announced volumes is stored on the machine that runs this flow.
 
     Args:
-        folder: A folder or s3://bucket/prefix that holds volumes, each a folder of its own
+        folder: A folder or s3://bucket/prefix that contains volumes, one per subfolder
         settle_s: Seconds without a change after which a volume is finished
-        marker: Name of a file that whoever writes a volume puts into it at the end
+        marker: Name of a file that is written into a volume when it is complete
     """
     where = Location.parse(folder)
     known = announced_in(where)
@@ -54,16 +54,18 @@ async def announce_volumes(
 
 
 def volumes_in(folder: Location) -> list[Location]:
-    """Return the volumes directly in a folder that are not our own outputs. Raises VolumeError."""
+    """Return the volumes directly in a folder, without outputs of overtile. Raises VolumeError."""
     names = list_names(folder)
     if names is None:
-        raise VolumeError(f"{folder} cannot be listed: give a folder or prefix that can")
+        raise VolumeError(
+            f"cannot list {folder}: expected a folder, or a prefix whose store can be listed"
+        )
     volumes = [folder / name for name in names if not name.startswith(".")]
     return [one for one in volumes if read_node(one) and not read_node(one, path="run")]
 
 
 def is_finished(volume: Location, *, settle_s: float, marker: str | None) -> bool:
-    """Return whether nobody writes a volume any more."""
+    """Return whether a volume is completely written."""
     if marker is not None:
         with explained(VolumeError, volume / marker):
             return wait_for(open_store(volume).exists(marker), timeout_s=30)
@@ -83,13 +85,13 @@ def changed_at(volume: Location) -> float:
         return max(float(each["LastModified"].timestamp()) for each in found.values())
     except KeyError:
         raise VolumeError(
-            f"{volume}: this store does not tell when a file was written; say which file marks a "
-            "volume as finished (marker)"
+            f"{volume}: the store does not report when files were written; set marker to the name "
+            "of a file that marks a finished volume"
         ) from None
 
 
 async def announce(volume: Location) -> None:
-    """Send the event and wait until the server has it."""
+    """Send the event and wait until the server has received it."""
     event = Event(
         event=EVENT,
         resource={
@@ -111,7 +113,7 @@ def announced_in(folder: Location) -> set[str]:
 
 
 def note_announced(folder: Location, volume: Location) -> None:
-    """Remember that a volume was announced; to announce it again, delete its line."""
+    """Record that a volume was announced; to announce it again, delete its line."""
     record = _record_of(folder)
     record.parent.mkdir(parents=True, exist_ok=True)
     with record.open("a") as file:

@@ -1,7 +1,7 @@
-"""A run as one Slurm job, or as an array of shares: its scripts as text. Nothing is submitted here.
+"""The scripts of a run as one Slurm job, or as an array of shares. Nothing is submitted here.
 
-A script is a head (what Slurm is asked for, and the job's settings) that is made here, and the part
-of ``slurm/segment.sbatch`` below its mark, which is the same in every job.
+A script consists of a head (directives and settings), rendered here, and of the part of
+``slurm/segment.sbatch`` below its mark, which is the same in every job.
 """
 
 from __future__ import annotations
@@ -20,53 +20,57 @@ from .directives import directives
 from .quoting import word_with_variables
 from .render_workers import module_load, python_command
 
-MARK = "# ---- the job: nothing below needs a change ----\n"
+MARK = "# ---- do not edit below this line ----\n"
 _COMMA = re.compile(r"[\w.:=/-]*,[\w.:=,/-]*")
-"""Words that a shell takes as they are, and shellcheck for a mistake."""
+"""Words that need no quotes in a shell, but about which shellcheck warns."""
 FIRST_WORKER_S = 600.0
-"""In an allocation that runs, workers only have to start: from a slow file system, perhaps."""
+"""In a running allocation, workers only have to start, if from a slow file system."""
 MOST_SHARES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One run of ``overtile segment``, to be submitted."""
+    """One run of ``overtile segment`` to submit."""
 
     cluster: ClusterSpec
-    """Of kind slurm. Its job is what every node brings; how many jobs it keeps does not matter."""
+    """Of kind slurm. Its job states the resources of a node; its number of jobs is ignored."""
     arguments: tuple[str, ...]
     """Of ``overtile segment``: INPUT, OUTPUT, then options."""
     directory: str
-    """The folder that relative paths start from."""
+    """The job's working directory."""
     folder: str
-    """For the jobs' logs and private folders; seen from everywhere."""
+    """For the jobs' logs and temporary folders; visible from all nodes."""
     nodes: int = 1
     shares: int | None = None
-    """An array of so many jobs, each with ``nodes`` of its own, and a last job that finishes."""
+    """Size of the job array, each task on ``nodes`` nodes; a last job finishes the output."""
 
     def __post_init__(self) -> None:
         if self.cluster.kind != "slurm":
             raise ClusterError(
-                f"cluster {self.cluster.where or self.cluster.kind} is no slurm: name a profile "
-                'with kind = "slurm"; other batch systems start from a login node (overtile '
-                "segment --cluster)"
+                f"cluster {self.cluster.where or self.cluster.kind}: expected a profile with "
+                'kind = "slurm"; with other batch systems, run overtile segment --cluster on a '
+                "login node"
             )
         if self.nodes < 1:
-            raise ClusterError(f"--nodes {self.nodes}: give at least 1")
+            raise ClusterError(f"--nodes {self.nodes}: expected at least 1")
         if self.shares is not None and not 2 <= self.shares <= MOST_SHARES:
-            raise ClusterError(f"--shard {self.shares}: give how many shares, 2 to {MOST_SHARES}")
+            raise ClusterError(
+                f"--shard {self.shares}: expected a number of shares, 2 to {MOST_SHARES}"
+            )
         if self.shares and "--overwrite" in self.arguments:
             raise ClusterError(
                 "--overwrite with --shard: each share would delete the others' work; delete the "
-                "output first, or choose another"
+                "output first, or choose another output"
             )
         for text in (*self.arguments, self.directory, self.folder):
             if not text.isprintable():
-                raise ClusterError(f"{text!r}: a script takes no control characters; rename it")
+                raise ClusterError(
+                    f"{text!r}: a script cannot contain control characters; rename it"
+                )
 
     @property
     def job(self) -> JobSpec:
-        """What every node brings."""
+        """The resources of a node."""
         assert self.cluster.job is not None
         return self.cluster.job
 
@@ -120,7 +124,7 @@ def _script(
 
 
 def _settings(submission: Submission, run: str) -> list[str]:
-    """Return the settings that the common part of the scripts reads."""
+    """Return the settings that the common part of the script reads."""
     cluster, job = submission.cluster, submission.job
     first_worker_s = cluster.first_worker_s or FIRST_WORKER_S
     return [
@@ -142,7 +146,7 @@ def _settings(submission: Submission, run: str) -> list[str]:
 
 
 def _array(texts: Sequence[str]) -> str:
-    """Return texts as the elements of a shell's array; quoted where somebody may doubt them.
+    """Return texts as the elements of a shell's array, quoted if necessary.
 
     >>> print(_array(("segment", "my in.zarr", "--block", "16,32,32")))
     segment 'my in.zarr' --block '16,32,32'

@@ -1,4 +1,4 @@
-"""One worker process per GPU of this machine, with dask-cuda's affinity to the cores beside it."""
+"""One worker process per GPU of this machine, bound by dask-cuda to the cores near it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .gpu import checked_devices, missing_gpu
-from .local import cores, opened_here, worker_settings
+from .local import cores, open_on_this_machine, worker_settings
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
-    """Yield a client of one worker per GPU. Raises ClusterError where there is no GPU."""
+    """Yield a client of one worker per GPU. Raises ClusterError if there is no GPU."""
     devices = checked_devices(spec.devices)
-    with opened_here(replace(spec, devices=tuple(devices)), _start_workers) as client:
+    with open_on_this_machine(replace(spec, devices=tuple(devices)), _start_workers) as client:
         if why := next(filter(None, client.run(missing_gpu).values()), None):
             raise ClusterError(why)
         yield client
@@ -38,7 +38,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
             CUDA_VISIBLE_DEVICES=list(spec.devices),
             threads_per_worker=spec.threads_per_worker,
             resources={DEVICE_RESOURCE: spec.threads_per_worker},
-            device_memory_limit=None,  # what our tasks return lies on the host
+            device_memory_limit=None,  # results of our tasks are on the host
             host="127.0.0.1",
             dashboard_address=spec.dashboard,
             silence_logs=logging.CRITICAL,

@@ -1,4 +1,4 @@
-"""Whether there are the GPUs that a cluster asks for; no silent way back to the CPU."""
+"""Checks that the GPUs of a cluster exist: there is no silent fallback to the CPU."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pipeline.base.errors import ClusterError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PRETEND = "DASK_CUDA_TEST_DISABLE_DEVICE_SPECIFIC"
-"""dask-cuda's own switch for tests on machines without a GPU: nobody looks for one then."""
+"""dask-cuda's own switch for tests without a GPU: GPUs are not checked."""
 
 
 def pretends() -> bool:
-    """Return whether GPUs are pretended, in a test."""
+    """Return whether a test simulates GPUs."""
     return bool(int(os.environ.get(PRETEND, "0")))
 
 
 def checked_devices(devices: Sequence[str]) -> list[str]:
-    """Return the devices that are asked for, by default all that are visible.
+    """Return the requested devices, by default all visible ones.
 
-    Raises ClusterError where the driver does not know each of them.
+    Raises ClusterError unless the driver lists each of them.
     """
     if not devices and VISIBLE in os.environ:
         devices = [name for name in os.environ[VISIBLE].split(",") if name.strip()]
         if not devices:
-            raise ClusterError(f"cluster cuda needs a GPU, and {VISIBLE} hides all: unset it")
+            raise ClusterError(f"cluster cuda needs a GPU, but {VISIBLE} hides all: unset it")
     return list(devices) or ["0"] if pretends() else _known_to_driver(devices)
 
 
@@ -40,26 +40,26 @@ def _known_to_driver(devices: Sequence[str]) -> list[str]:
         ) from error
     try:
         count = get_gpu_count()
-    except Exception as error:  # NVMLError: pynvml is no dependency of ours
+    except Exception as error:  # NVMLError, of pynvml, which we do not import
         raise ClusterError(
-            f"cluster cuda needs an NVIDIA GPU, and there is no driver for one here ({error}): "
-            "take --cluster local for the CPU"
+            f"cluster cuda needs an NVIDIA GPU, but there is no driver here ({error}): use "
+            "--cluster local for the CPU"
         ) from error
     if not count:
-        raise ClusterError("cluster cuda needs an NVIDIA GPU, and the driver knows none here")
+        raise ClusterError("cluster cuda needs an NVIDIA GPU, but the driver lists none")
     for device in devices:
         try:
             get_gpu_handle(device)
         except Exception as error:
             raise ClusterError(
-                f"GPU {device!r} is not here: the driver knows 0 to {count - 1}; say devices by "
+                f"GPU {device!r} not found: the driver lists 0 to {count - 1}; set devices by "
                 "these numbers, or by UUID (nvidia-smi -L)"
             ) from error
     return list(devices) or [str(number) for number in range(count)]
 
 
 def missing_gpu() -> str | None:
-    """Return, on a worker, why its torch computes on no GPU; None where it does."""
+    """Return why torch on this worker cannot use a GPU; None if it can."""
     if pretends():
         return None
     from ..ranks.process_group import find_device  # torch: on workers only

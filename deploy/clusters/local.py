@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 Start: TypeAlias = "Callable[[ClusterSpec], LocalCluster]"
 CLOSE_S = 20.0
-"""How long a cluster may take to close before it is ended by force."""
+"""How long a cluster may take to close before it is killed."""
 MOST_WORKERS = 8
 WORKER_MEMORY_BYTES = 4 * 2**30
-"""What a worker has at least, where their number is ours to choose: a tile and a few blocks."""
+"""Minimum memory of a worker if we choose their number: room for a tile and a few blocks."""
 
 KEPT_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(10**12), "MALLOC_MMAP_MAX_": "0", "MALLOC_ARENA_MAX": "1",
 }  # fmt: skip
-"""What glibc is told in a worker: keep what is freed, in one place for all threads.
+"""Makes glibc keep freed memory in a worker, in one arena for all threads.
 
-A network asks for the same large pieces again and again. By default, and with Dask's own setting,
-each is given back to the system, which then has to clear it anew; and so it is in any thread that
-has an arena of its own, whatever the other two say. A tile of a 2-D network of base 32 took 3.8 s
-so, and 3.05 s with all three.
+A network allocates the same large buffers again and again. By default, and with Dask's own setting,
+glibc returns each to the system, which must clear it again; so does every thread with its own
+arena, whatever the other two variables are. A tile of a 2-D network of base 32 took 3.8 s by
+default, and 3.05 s with all three.
 """
 
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
@@ -46,10 +46,10 @@ SELDOM = {
     "distributed.admin.tick.interval": "500ms",  # of 20 ms, in the scheduler and every nanny too
     "distributed.worker.profile.interval": "100ms",  # of 10 ms
 }
-"""How often Dask looks at itself where it shares the workers' cores.
+"""How often Dask profiles itself where it shares the workers' cores.
 
-Scheduler, two nannies and two workers that had nothing to do took 0.12 of a core by default, and
-0.04 so: a network would have had them.
+An idle scheduler with two nannies and two workers used 0.12 of a core by default, and 0.04 with
+these settings.
 """
 
 
@@ -59,10 +59,10 @@ def cores() -> int:
 
 
 def torch_threads(number: int | str) -> dict[str, str]:
-    """Return what a worker is told so that torch computes with so many threads.
+    """Return the environment in which torch computes with this number of threads.
 
-    Where torch is built with MKL, MKL_NUM_THREADS decides; and Dask's nanny sets both to 1 unless
-    they are set before.
+    If torch is built with MKL, MKL_NUM_THREADS decides. Dask's nanny sets both variables to 1
+    unless they are set.
     """
     return {"OMP_NUM_THREADS": str(number), "MKL_NUM_THREADS": str(number)}
 
@@ -75,9 +75,9 @@ def memory_bytes() -> int:
 
 
 def local_workers(spec: ClusterSpec) -> tuple[int, int]:
-    """Return how many worker processes, and how many of torch's threads in each.
+    """Return the number of worker processes, and of torch's threads in each.
 
-    Where their number is ours to choose, few cores are left over: 12 have 6 workers of 2 threads.
+    If we choose the number, few cores remain unused: 12 cores have 6 workers of 2 threads.
     """
     fit = max(1, memory_bytes() // WORKER_MEMORY_BYTES)
     most = min(cores(), fit, MOST_WORKERS)
@@ -88,35 +88,38 @@ def local_workers(spec: ClusterSpec) -> tuple[int, int]:
 
 @contextmanager
 def open_local(spec: ClusterSpec) -> Iterator[Client]:
-    """Yield a client of worker processes here."""
-    with opened_here(spec, _start_workers) as client:
+    """Yield a client of worker processes on this machine."""
+    with open_on_this_machine(spec, _start_workers) as client:
         yield client
 
 
 @contextmanager
-def opened_here(spec: ClusterSpec, start: Start) -> Iterator[Client]:
-    """Yield a client of what ``start`` starts on this machine, and end that.
+def open_on_this_machine(spec: ClusterSpec, start: Start) -> Iterator[Client]:
+    """Yield a client of the cluster that ``start`` starts; on exit, end the cluster.
 
-    start: runs in a thread of its own, in which Ctrl-C is blocked.
+    start: runs in a separate thread, in which Ctrl-C is blocked.
     """
-    with _environment_kept(), ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool:
+    with (
+        _unchanged_environment(),
+        ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool,
+    ):
         starting = pool.submit(_start, spec, start)
         try:
             cluster = starting.result()
-        except BaseException:  # Ctrl-C: a cluster that is half started cannot be ended
+        except BaseException:  # Ctrl-C: a half-started cluster cannot be ended
             with suppress(Exception):
                 _end(starting.result(), at_once=True)
             raise
-    with _environment_kept():
+    with _unchanged_environment():
         yield from _client_of(cluster)
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Leave this process what it was told of threads and memory.
+def _unchanged_environment() -> Iterator[None]:
+    """Restore the variables for threads and memory in this process's environment.
 
-    A nanny writes what its worker is to be told into the environment of its own process, ours: the
-    next cluster would take it for what the user said, and other processes inherit it.
+    A nanny runs in this process, and writes its worker's variables into our environment. The next
+    cluster would mistake them for the user's, and other processes would inherit them.
     """
     import dask
 
@@ -137,7 +140,7 @@ def _client_of(cluster: LocalCluster) -> Iterator[Client]:
     from distributed import Client
 
     try:
-        with _lost_workers_come_back(), Client(cluster, set_as_default=False) as client:
+        with _restart_lost_workers(), Client(cluster, set_as_default=False) as client:
             yield client
     except BaseException:
         _end(cluster, at_once=True)
@@ -146,11 +149,11 @@ def _client_of(cluster: LocalCluster) -> Iterator[Client]:
 
 
 @contextmanager
-def _lost_workers_come_back() -> Iterator[None]:
-    """Leave it to the nannies to start workers again.
+def _restart_lost_workers() -> Iterator[None]:
+    """Let the nannies alone restart workers.
 
-    distributed (2026.7) looks 15 s after a worker was lost whether one of its name is there; if it
-    has just died once more, its nanny is ended, and the worker never comes back.
+    distributed (2026.7) checks 15 s after a worker was lost whether one of its name exists. If that
+    worker has just died again, distributed ends its nanny, and the worker is never restarted.
     """
     import dask
 
@@ -159,10 +162,10 @@ def _lost_workers_come_back() -> Iterator[None]:
 
 
 def _start(spec: ClusterSpec, start: Start) -> LocalCluster:
-    """Start a cluster; runs in a thread of its own.
+    """Start a cluster; runs in a separate thread.
 
-    A terminal sends Ctrl-C to every process in it. The workers are to leave it to us, so it is
-    blocked where they are started from: threads and processes inherit what is blocked.
+    A terminal sends Ctrl-C to all its processes, but only the driver should handle it. So the
+    signal is blocked in the thread that starts the workers: they inherit the mask.
     """
     _start_tracker()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -184,34 +187,33 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
                 resources={DEVICE_RESOURCE: spec.threads_per_worker},
                 host="127.0.0.1",
                 dashboard_address=spec.dashboard,
-                silence_logs=logging.CRITICAL,  # in the workers; here see cluster.quiet
+                silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
             )
         except RuntimeError as error:
             raise ClusterError(
-                f"{workers} worker processes could not be started here ({error}): is there memory "
-                "for them, and does the program that asks for them guard its own start with "
-                "`if __name__ == '__main__'`?"
+                f"cannot start {workers} worker processes ({error}): check the free memory, and "
+                "that the program is guarded by `if __name__ == '__main__'`"
             ) from error
 
 
 def worker_settings(threads: int) -> dict[str, object]:
-    """Return what Dask is told of the workers that it starts, each with so many of torch's threads.
+    """Return Dask's settings for the workers that it starts. threads: of torch, in each worker.
 
-    What the user's own environment says of a variable goes before; OMP_NUM_THREADS of it for both.
+    The user's environment takes precedence; OMP_NUM_THREADS counts for both variables.
     """
-    told = {**torch_threads(os.environ.get("OMP_NUM_THREADS", threads)), **KEPT_MEMORY}
+    variables = {**torch_threads(os.environ.get("OMP_NUM_THREADS", threads)), **KEPT_MEMORY}
     return {
-        **{f"{_ENVIRON}.{name}": value for name, value in told.items()},
+        **{f"{_ENVIRON}.{name}": value for name, value in variables.items()},
         "distributed.worker.daemon": False,
         **SELDOM,
     }
 
 
 def _start_tracker() -> None:
-    """Start multiprocessing's tracker, which removes the semaphores of processes that were killed.
+    """Start multiprocessing's tracker, which removes the semaphores of killed processes.
 
-    It need not tell a user so. Started later, it would take back what we block: CPython's
-    resource_tracker.ensure_running unblocks SIGINT in the thread that first needs it.
+    Its warnings are not for users. It must start before SIGINT is blocked: CPython's
+    resource_tracker.ensure_running unblocks SIGINT in the thread that calls it first.
     """
     before = os.environ.get("PYTHONWARNINGS")
     quiet = "ignore:resource_tracker:UserWarning"

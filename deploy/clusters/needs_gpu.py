@@ -1,4 +1,4 @@
-"""Ends a worker that was given a GPU and finds none.
+"""Ends a worker that should have a GPU and finds none.
 
 Loaded by ``dask worker --preload deploy.clusters.needs_gpu``.
 """
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 
 def dask_setup(worker: Worker) -> None:
-    """Look for the GPU; called by Dask in every worker. Dask goes on after other exceptions."""
+    """Check for the GPU; called by Dask in every worker. Dask ignores other exceptions."""
     if why := missing_gpu():
         raise SystemExit(why)

@@ -1,4 +1,4 @@
-"""Clusters by name or file: TOML of one level, whose keys are the fields of the specification.
+"""Profiles: clusters described in a flat TOML file, whose keys are fields of the specification.
 
 kind = "slurm"              # local, cuda, slurm, lsf, pbs, sge, or an address
 partition = "gpu"
@@ -43,59 +43,59 @@ def config_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """Return the folder of what is kept between runs: logs of jobs, clusters that were started."""
+    """Return the folder of state between runs: logs of jobs, started clusters."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "overtile"
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can name a profile or a cluster."""
+    """Return whether a text is a valid name of a profile or a cluster."""
     return bool(_NAME.fullmatch(text))
 
 
 def find_profile(name: str) -> Path | None:
-    """Return the file of a profile; None where there is none of this name."""
+    """Return the file of a profile; None if it does not exist."""
     path = config_directory() / f"{name}.toml"
     return path if is_name(name) and path.is_file() else None
 
 
 def read_profile(path: Path) -> ClusterSpec:
-    """Return the specification that a TOML file states. Raises ClusterError."""
+    """Return the specification in a TOML file. Raises ClusterError."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ClusterError(f"{path} cannot be read: {error}") from error
+        raise ClusterError(f"cannot read {path}: {error}") from error
     return spec_of_toml(text, source=str(path))
 
 
 def spec_of_toml(text: str, *, source: str) -> ClusterSpec:
-    """Return the specification that TOML states; ``source`` names it in errors."""
+    """Return the specification in TOML text. source: its name in errors. Raises ClusterError."""
     try:
         values = tomllib.loads(text)
         kind = values.pop("kind", None)
         return with_settings(spec_of_kind(kind), values)
     except tomllib.TOMLDecodeError as error:
-        raise ClusterError(f"{source} is no TOML: {' '.join(str(error).split())}") from error
+        raise ClusterError(f"{source} is not TOML: {' '.join(str(error).split())}") from error
     except ClusterError as error:
         raise ClusterError(f"{source}: {error}") from error
 
 
 def settings_of_toml(text: str) -> dict[str, Any]:
-    """Return settings written as TOML lines."""
+    """Return settings in TOML lines. Raises ClusterError."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ClusterError(f"{text!r} is no TOML: {' '.join(str(error).split())}") from error
+        raise ClusterError(f"{text!r} is not TOML: {' '.join(str(error).split())}") from error
 
 
 def spec_of_kind(kind: object) -> ClusterSpec:
-    """Return the specification of a kind or an address, all else by default."""
+    """Return the default specification of a kind or an address. Raises ClusterError."""
     if isinstance(kind, str) and kind.startswith(ADDRESS_SCHEMES):
         return ClusterSpec(kind="address", where=checked_address(kind))
     if kind not in STARTED_KINDS:
-        said = "no kind" if kind is None else f"kind {kind!r}"
+        problem = "kind is not set" if kind is None else f"kind {kind!r}"
         raise ClusterError(
-            f"{said}: say one of {', '.join(STARTED_KINDS)}, or an address like tcp://HOST:8786"
+            f"{problem}: expected {', '.join(STARTED_KINDS)}, or an address like tcp://HOST:8786"
         )
     return ClusterSpec(kind=cast(Kind, kind), job=JobSpec() if kind in JOB_KINDS else None)
 
@@ -103,7 +103,7 @@ def spec_of_kind(kind: object) -> ClusterSpec:
 def with_settings(spec: ClusterSpec, settings: Mapping[str, Any]) -> ClusterSpec:
     """Return a specification with some fields replaced, by their names in Python or in TOML.
 
-    Raises ClusterError for a field that this kind of cluster has not, or a value of another type.
+    Raises ClusterError for a field that this kind of cluster does not have, or a wrong type.
     """
     known = _known(spec)
     of_cluster: dict[str, Any] = {}
@@ -114,22 +114,22 @@ def with_settings(spec: ClusterSpec, settings: Mapping[str, Any]) -> ClusterSpec
             raise ClusterError(_unknown_text(key, spec))
         if parse is not None:
             value = parse(_typed(key, value, str))
-        place, owner = (of_job, JobSpec) if name in _hints(JobSpec) else (of_cluster, ClusterSpec)
-        place[name] = _typed(key, value, _hints(owner)[name])
+        target, owner = (of_job, JobSpec) if name in _hints(JobSpec) else (of_cluster, ClusterSpec)
+        target[name] = _typed(key, value, _hints(owner)[name])
     if spec.job is not None and of_job:
         of_cluster["job"] = replace(spec.job, **_without_other_number(of_job))
     return replace(spec, **of_cluster)
 
 
 def _without_other_number(of_job: dict[str, Any]) -> dict[str, Any]:
-    """Let a fixed number of jobs replace bounds, and the other way round."""
+    """Remove earlier bounds if a fixed number of jobs is set, and vice versa."""
     if "jobs" in of_job and "maximum_jobs" not in of_job:
         return {"minimum_jobs": None, "maximum_jobs": None, **of_job}
     return {"jobs": None, **of_job} if "maximum_jobs" in of_job else of_job
 
 
 def _known(spec: ClusterSpec) -> set[str]:
-    """Return the fields that this kind of cluster has."""
+    """Return the fields of this kind of cluster."""
     names = {field.name for field in fields(ClusterSpec)} - {"kind", "where", "job"}
     if spec.job is not None:
         names |= {field.name for field in fields(JobSpec)}
@@ -141,8 +141,8 @@ def _unknown_text(key: str, spec: ClusterSpec) -> str:
     words |= {name: word for word, name in _OTHER_WORDS.items() if word == "partition"}
     known = sorted(words.get(name, name) for name in _known(spec))
     near = get_close_matches(key, known, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return f"{key!r} is no setting of cluster {spec.kind}: it has {', '.join(known)}{meant}"
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{key}: unknown setting of cluster {spec.kind}; {meant}expected {', '.join(known)}"
 
 
 @cache

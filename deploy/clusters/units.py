@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them. Pure."""
+"""Durations and sizes in profiles, from text. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BYTES = {
 
 
 def duration_s(text: str) -> int:
-    """Return the seconds that a text means.
+    """Return the seconds of a duration. Raises ClusterError.
 
     >>> duration_s("01:30:00"), duration_s("1-00:00:00"), duration_s("90 min")
     (5400, 86400, 5400)
@@ -30,11 +30,11 @@ def duration_s(text: str) -> int:
     match = _WITH_UNIT.fullmatch(text.strip())
     if match and match[2].lower() in _SECONDS:
         return round(float(match[1]) * _SECONDS[match[2].lower()])
-    raise ClusterError(f"duration {text!r}: say it like 02:00:00, 1-12:00:00, 90 min or 2 h")
+    raise ClusterError(f"duration {text!r}: expected 02:00:00, 1-12:00:00, 90 min or 2 h")
 
 
 def size_bytes(text: str) -> int:
-    """Return the bytes that a text means.
+    """Return the bytes of a size. Raises ClusterError.
 
     >>> size_bytes("32GiB"), size_bytes("1.5 GB")
     (34359738368, 1500000000)
@@ -42,4 +42,4 @@ def size_bytes(text: str) -> int:
     match = _WITH_UNIT.fullmatch(text.strip())
     if match and match[2] in _BYTES:
         return round(float(match[1]) * _BYTES[match[2]])
-    raise ClusterError(f"memory {text!r}: say it like 32GiB or 500MB")
+    raise ClusterError(f"memory {text!r}: expected 32GiB or 500MB")

@@ -1,1 +1,1 @@
-"""Questions to every process of a cluster before a run starts."""
+"""Checks of every process of a cluster before a run starts."""

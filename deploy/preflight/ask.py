@@ -1,10 +1,10 @@
-"""What must hold on client, scheduler and workers before a run starts: asked, then told in lines.
+"""Checks scheduler and workers before a run starts.
 
     client ---- all questions, one message each ----> scheduler and every worker, at the same time
-           <--- answers, or silence ----------------
-    checks judge the answers: error, warning, fine
+           <--- answers, or a timeout --------------
+    checks turn the answers into findings: error, warning, fine
 
-A worker that is frozen keeps nobody waiting: each is asked by a call of its own, with a limit.
+Each process is asked by a separate call with a timeout, so a frozen worker delays no other.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ANSWER_S = 30.0
-"""How long one question may take on a worker: seconds, as a rule; longer where it is busy."""
+"""Timeout of one question on a worker; it usually takes seconds, longer if the worker is busy."""
 SILENCE_S = 5.0
-"""How much longer the message itself may take, and importing what it asks."""
+"""Additional time for the message itself, and for the imports of its questions."""
 CLOCK_S = 5.0
-"""Clocks that differ by more are told."""
+"""Clocks that differ by more are reported."""
 SCHEDULER = "the scheduler"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What one process answered, and its clock around that."""
+    """The answers of one process, and its clock before and after."""
 
     answers: Mapping[str, Any]
     executable: str
@@ -46,16 +46,16 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """A reply, or the exception instead; and our clock around it."""
+class _Outcome:
+    """A reply, or an exception instead; and our clock before and after."""
 
     reply: Reply | BaseException
     asked_at: float
-    heard_at: float
+    received_at: float
 
 
 async def answered(questions: Mapping[str, Callable[[], Any]], within_s: float) -> Reply:
-    """Answer on a worker: each question in a thread of its own, so that its event loop goes on."""
+    """Answer on a worker: each question in a separate thread, so as not to block the event loop."""
     came_at = time.time()
     values = await asyncio.gather(*(_answer(ask, within_s) for ask in questions.values()))
     return Reply(
@@ -65,7 +65,7 @@ async def answered(questions: Mapping[str, Callable[[], Any]], within_s: float) 
 
 
 async def _answer(ask: Callable[[], Any], within_s: float) -> Any:
-    """Return what a question comes to, or a Failure. Its thread may stay behind on a dead disk."""
+    """Return the answer to a question, or a Failure. A dead disk may block its thread forever."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Any] = loop.create_future()
 
@@ -76,7 +76,7 @@ async def _answer(ask: Callable[[], Any], within_s: float) -> Any:
     def run() -> None:
         try:
             value = ask()
-        except Exception as error:  # whatever is wrong there is what we want to know
+        except Exception as error:  # any problem there is a finding
             value = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
         loop.call_soon_threadsafe(settle, value)
 
@@ -87,35 +87,35 @@ async def _answer(ask: Callable[[], Any], within_s: float) -> Any:
         return Silence()
 
 
-def look(
+def run_checks(
     client: Client, checks: Sequence[Check] = (), *, within_s: float = ANSWER_S
 ) -> tuple[Finding, ...]:
-    """Return what was found on the scheduler and on all workers that there are, errors first.
+    """Return the findings for the scheduler and all current workers, errors first.
 
-    checks: beside those of every process (see process_checks.py).
+    checks: in addition to those of every process (process_checks.py).
     """
     all_checks = (*process_checks(), *checks)
     workers = {name_of(worker): address for address, worker in workers_of(client).items()}
-    heard = client.sync(_ask, client, workers, all_checks, within_s)
-    spoke = {who: one.reply for who, one in heard.items() if isinstance(one.reply, Reply)}
-    findings = [*_unheard(heard), *_clocks(heard)]
+    outcomes = client.sync(_ask, client, workers, all_checks, within_s)
+    replies = {who: one.reply for who, one in outcomes.items() if isinstance(one.reply, Reply)}
+    findings = [*_missing(outcomes), *_clocks(outcomes)]
     for check in all_checks:
         answers = {
-            who: reply.answers[check.name] for who, reply in spoke.items()
+            who: reply.answers[check.name] for who, reply in replies.items()
             if check.name in reply.answers
         }  # fmt: skip
         silent = [who for who, answer in answers.items() if isinstance(answer, Silence)]
         if silent:
-            findings.append(_slow(check.name, silent, within_s))
-        said = {who: answer for who, answer in answers.items() if who not in silent}
-        findings += check.judge(said) if said else ()
+            findings.append(_timed_out(check.name, silent, within_s))
+        given = {who: answer for who, answer in answers.items() if who not in silent}
+        findings += check.judge(given) if given else ()
     order = ("error", "warning", "fine")
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
 
 
 async def _ask(
     client: Client, workers: Mapping[str, str], checks: Sequence[Check], within_s: float
-) -> dict[str, _Heard]:
+) -> dict[str, _Outcome]:
     """Ask the scheduler and all workers at the same time; runs on the client's event loop.
 
     workers: their addresses, by name.
@@ -123,13 +123,13 @@ async def _ask(
     questions = {check.name: check.ask for check in checks}
     at_scheduler = {check.name: check.ask for check in checks if check.of_scheduler}
 
-    async def heard(call: Callable[[], Awaitable[Any]]) -> _Heard:
+    async def outcome(call: Callable[[], Awaitable[Any]]) -> _Outcome:
         asked_at = time.time()
         try:
             reply = await asyncio.wait_for(call(), within_s + SILENCE_S)
         except Exception as error:  # it cannot import us, is frozen, or is gone
             reply = error
-        return _Heard(reply, asked_at, time.time())
+        return _Outcome(reply, asked_at, time.time())
 
     async def of_worker(address: str) -> Any:
         options = {"workers": [address], "on_error": "return"}
@@ -141,23 +141,23 @@ async def _ask(
 
     calls: list[Callable[[], Awaitable[Any]]] = [of_scheduler]
     calls += [partial(of_worker, address) for address in workers.values()]
-    results = await asyncio.gather(*map(heard, calls))
+    results = await asyncio.gather(*map(outcome, calls))
     return dict(zip([SCHEDULER, *workers], results, strict=True))
 
 
 def name_of(worker: Mapping[str, Any]) -> str:
-    """Return how a finding calls a worker: by its name and host."""
+    """Return the name of a worker in findings."""
     return f"worker {worker['name']} on {worker['host']}"
 
 
-def _unheard(heard: Mapping[str, _Heard]) -> Iterator[Finding]:
-    """Yield what is to be said of those that gave no reply at all."""
+def _missing(outcomes: Mapping[str, _Outcome]) -> Iterator[Finding]:
+    """Yield findings for processes that did not reply."""
     silent: list[str] = []
     unable: dict[str, str] = {}
-    for who, one in heard.items():
+    for who, one in outcomes.items():
         if isinstance(one.reply, (OSError, KeyError)):  # TimeoutError is an OSError
             silent.append(who)
-        elif isinstance(one.reply, BaseException):  # distributed tells its kind in the text
+        elif isinstance(one.reply, BaseException):  # distributed puts its kind into the text
             unable[who] = " ".join(str(one.reply).split())[:200]
     for why, who_cannot in grouped(unable):
         yield Finding(
@@ -167,39 +167,40 @@ def _unheard(heard: Mapping[str, _Heard]) -> Iterator[Finding]:
         )  # fmt: skip
     if silent:
         none_left = not any(
-            isinstance(heard[who].reply, Reply) for who in heard if who != SCHEDULER
+            isinstance(outcomes[who].reply, Reply) for who in outcomes if who != SCHEDULER
         )
         yield Finding(
             level="error" if none_left else "warning", check="answers",
-            text=f"{named(silent)} did not answer: frozen, cut off or leaving; look at its log, or "
-            "restart it",
+            text=f"{named(silent)} did not answer: it is frozen, unreachable or leaving; check its "
+            "log, or restart it",
         )  # fmt: skip
 
 
-def _slow(check: str, who: Sequence[str], within_s: float) -> Finding:
-    """Return what is to be said of those that left one question open."""
+def _timed_out(check: str, who: Sequence[str], within_s: float) -> Finding:
+    """Return the finding for processes that did not answer one question."""
     return Finding(
         level="warning", check=check,
-        text=f"{named(who)} could not tell its {check} within {within_s:.0f} s: it is busy, or a "
-        "disk does not answer; look again",
+        text=f"{named(who)} did not report its {check} within {within_s:.0f} s: it is busy, or a "
+        "disk does not respond; try again",
     )  # fmt: skip
 
 
-def _clocks(heard: Mapping[str, _Heard]) -> Iterator[Finding]:
-    """Yield how far the others' clocks are from ours, less what the message's way may explain."""
+def _clocks(outcomes: Mapping[str, _Outcome]) -> Iterator[Finding]:
+    """Yield the differences from our clock that exceed the travel time of the message."""
     off = {}
-    for who, one in heard.items():
+    for who, one in outcomes.items():
         if isinstance(one.reply, Reply):
             reply = one.reply
-            ahead_s = ((reply.came_at - one.asked_at) + (reply.left_at - one.heard_at)) / 2
-            way_s = ((one.heard_at - one.asked_at) - (reply.left_at - reply.came_at)) / 2
-            if abs(ahead_s) - abs(way_s) > CLOCK_S:
+            ahead_s = ((reply.came_at - one.asked_at) + (reply.left_at - one.received_at)) / 2
+            travel_s = ((one.received_at - one.asked_at) - (reply.left_at - reply.came_at)) / 2
+            if abs(ahead_s) - abs(travel_s) > CLOCK_S:
                 off[who] = ahead_s
     for who, ahead_s in off.items():
         yield Finding(
             level="warning", check="clocks",
-            text=f"the clock of {who} is {abs(ahead_s):.0f} s {'ahead' if ahead_s > 0 else 'late'}:"
-            " set it by NTP; until then times in logs and on the dashboard mislead",
+            text=f"the clock of {who} is {abs(ahead_s):.0f} s "
+            f"{'ahead' if ahead_s > 0 else 'behind'}: synchronise it by NTP; times in logs and on "
+            "the dashboard are wrong until then",
         )  # fmt: skip
-    if heard and not off:
+    if outcomes and not off:
         yield Finding(level="fine", check="clocks", text=f"clocks agree within {CLOCK_S:.0f} s")

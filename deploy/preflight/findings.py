@@ -1,4 +1,4 @@
-"""Questions to the processes of a cluster, and what is told of their answers."""
+"""Checks of the processes of a cluster, and their findings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.base.errors import ClusterError
 Level: TypeAlias = Literal["error", "warning", "fine"]
 
 NAMED = 3
-"""Workers that a finding names; the others are counted."""
+"""Number of workers that a finding names; it counts the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line for a person: what was found, and what to do about it."""
+    """One line for the user: the problem, and what to do about it."""
 
     level: Level
     check: str
@@ -36,24 +36,24 @@ class Silence:
 
 
 Answers: TypeAlias = Mapping[str, Any]
-"""By who was asked; a :class:`Failure` where asking raised. Who was silent is left out."""
+"""By process; a :class:`Failure` if the question raised. Processes that timed out are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A question to every worker, and what its answers mean."""
+    """A question to every worker, and how to judge the answers."""
 
     name: str
     ask: Callable[[], Any]
     """Travels by pickle and runs in the worker's process, in a thread; returns plain values."""
     judge: Callable[[Answers], Iterable[Finding]]
-    """Runs here; what failed to answer is in it too."""
+    """Runs here; its answers include failures."""
     of_scheduler: bool = False
-    """Whether the scheduler is asked as well."""
+    """Whether the scheduler is checked too."""
 
 
 def refuse_errors(findings: Sequence[Finding]) -> None:
-    """Raise ClusterError with the first error, if there is one."""
+    """Raise ClusterError with the first error, if any."""
     errors = [finding.text for finding in findings if finding.level == "error"]
     if errors:
         more = f" (and {len(errors) - 1} more: overtile preflight)" if errors[1:] else ""
@@ -61,7 +61,7 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
 
 
 def grouped(texts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """Return each different text once, with all of whom it is true."""
+    """Return each distinct text once, with the processes that it applies to."""
     groups: dict[str, list[str]] = {}
     for who, text in texts.items():
         groups.setdefault(text, []).append(who)
@@ -69,7 +69,7 @@ def grouped(texts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def named(who: Sequence[str]) -> str:
-    """Return who is meant, as the subject of a sentence in the singular.
+    """Return processes as the subject of a sentence in the singular.
 
     >>> named(["worker a"]), named(["worker a", "worker b"])
     ('worker a', 'each of worker a and worker b')
@@ -83,5 +83,5 @@ def named(who: Sequence[str]) -> str:
 
 
 def failures(answers: Answers) -> dict[str, str]:
-    """Return the texts of those answers that are failures."""
+    """Return the texts of the failures among the answers."""
     return {who: value.text for who, value in answers.items() if isinstance(value, Failure)}

@@ -1,7 +1,7 @@
-"""What every process of a cluster must have in common: versions, and packages that are ours.
+"""Checks of every process of a cluster: the same versions, and overtile's own four packages.
 
-pip lets a second distribution that owns ``deploy`` overwrite ours, and a folder ``pipeline/`` in a
-job's working directory wins over the installed package (docs/decisions/0006 and preflight.py).
+pip lets another distribution with a package ``deploy`` overwrite ours, and a folder ``pipeline/``
+in a job's working directory takes precedence over the installed package.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ DISTRIBUTION = "overtile"
 PACKAGES = ("pipeline", "unet", "flows", "deploy")
 VERSIONS_OF = (DISTRIBUTION, "dask", "distributed", "zarr", "numpy", "torch")
 EXACT = ("overtile", "dask", "distributed")
-"""Must be the same to the last digit; others may differ in their third number, with a warning."""
+"""Must be exactly the same; others may differ in the third number, with a warning."""
 ABSENT = "not installed"
 
 
 def process_checks() -> tuple[Check, ...]:
-    """Return the checks that every run wants."""
+    """Return the checks for every run."""
     here = installed_versions()
     return (
         Check(
@@ -42,7 +42,7 @@ def process_checks() -> tuple[Check, ...]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of what must match, without importing any of it."""
+    """Return the versions that must match, without importing the packages."""
     found = {"python": platform.python_version()}
     for name in VERSIONS_OF:
         try:
@@ -53,43 +53,43 @@ def installed_versions() -> dict[str, str]:
 
 
 def version_findings(here: Mapping[str, str], answers: Answers) -> Iterator[Finding]:
-    """Yield how others' versions differ from ours: an error where a run could not go well."""
+    """Yield differences from our versions: an error if a run could fail because of them."""
     errors: dict[str, str] = {}
     warnings: dict[str, str] = {}
     for who, versions in answers.items():
         if who in failures(answers):
-            errors[who] = f"tells no versions ({versions.text})"
+            errors[who] = f"cannot report its versions ({versions.text})"
             continue
         for name, ours in here.items():
             theirs = versions.get(name, ABSENT)
             if not _matters(name, ours, theirs, of_scheduler=not who.startswith("worker")):
                 continue
-            said = f"has {name} {theirs}, this machine {ours}"
-            (errors if _is_other(name, ours, theirs) else warnings).setdefault(who, said)
-    for said, workers in grouped(errors):
+            text = f"has {name} {theirs}, this machine {ours}"
+            (errors if _is_other(name, ours, theirs) else warnings).setdefault(who, text)
+    for difference, workers in grouped(errors):
         yield Finding(
             level="error", check="versions",
-            text=f"{named(workers)} {said}: install the same there, or run from there",
+            text=f"{named(workers)} {difference}: install the same version, or run from there",
         )  # fmt: skip
-    for said, workers in grouped(warnings):
+    for difference, workers in grouped(warnings):
         yield Finding(
             level="warning", check="versions",
-            text=f"{named(workers)} {said}: better install the same",
+            text=f"{named(workers)} {difference}: install the same version to be safe",
         )  # fmt: skip
     if not errors and not warnings:
-        told = ", ".join(f"{name} {number}" for name, number in here.items())
-        yield Finding(level="fine", check="versions", text=f"everywhere {told}")
+        versions = ", ".join(f"{name} {number}" for name, number in here.items())
+        yield Finding(level="fine", check="versions", text=f"the same everywhere: {versions}")
 
 
 def _matters(name: str, ours: str, theirs: str, *, of_scheduler: bool) -> bool:
-    """Return whether two versions are to be told apart at all."""
+    """Return whether a difference between two versions matters at all."""
     if of_scheduler and theirs == ABSENT and name in ("torch", "zarr", "numpy"):
         return False  # it computes nothing
     return _public(ours) != _public(theirs)
 
 
 def _is_other(name: str, ours: str, theirs: str) -> bool:
-    """Return whether a difference is one of more than a third number."""
+    """Return whether versions differ in more than the third number."""
     parts = 3 if name in EXACT else 2
     return ABSENT in (ours, theirs) or _parts(ours)[:parts] != _parts(theirs)[:parts]
 
@@ -104,23 +104,23 @@ def _parts(number: str) -> list[str]:
 
 
 def installation() -> tuple[str, ...]:
-    """Return what tells one installation of overtile from another."""
+    """Return an identifier of this installation of overtile."""
     more = os.environ.get("PYTHONPATH", "")
     return socket.gethostname(), sys.prefix, more, str(_our_folder())
 
 
 def package_complaint(asking: tuple[str, ...] | None) -> str:
-    """Return what is wrong with the four packages in this process; nothing where they are ours.
+    """Return the problem with the four packages in this process; an empty text if there is none.
 
-    asking: the installation of who asks. Where it is this one, it has looked for others itself.
+    asking: the installation of the client. If it is this one, the client has made the second check.
     """
     for name in PACKAGES:
         spec = find_spec(name)
         origin = Path(spec.origin).parent if spec is not None and spec.origin else None
         if origin is None or origin.resolve() != (_our_folder() / name).resolve():
             return (
-                f"takes the package {name!r} from {origin or 'a folder without code'}, not from "
-                "overtile: take that off its PYTHONPATH, start it in another folder, or with "
+                f"imports the package {name!r} from {origin or 'a folder without code'}, not from "
+                "overtile: remove that from its PYTHONPATH, start it in another folder, or set "
                 "PYTHONSAFEPATH=1"
             )
     return "" if installation() == asking else _other_owner()
@@ -128,21 +128,20 @@ def package_complaint(asking: tuple[str, ...] | None) -> str:
 
 @cache
 def _other_owner() -> str:
-    """Return which other distribution installed files into our packages."""
+    """Return the problem if another distribution has installed files into our packages."""
     for distribution in distributions():
-        if (name := _claimed(distribution)) and (other := distribution.name) != DISTRIBUTION:
+        if (name := _package_in(distribution)) and (other := distribution.name) != DISTRIBUTION:
             return (
-                f"has {name!r} from {other} as well as from overtile: pip uninstall {other}, then "
-                "reinstall overtile, or give overtile an environment of its own"
+                f"has {name!r} from {other} as well as from overtile: pip uninstall {other} and "
+                "reinstall overtile, or install overtile in a separate environment"
             )
     return ""
 
 
-def _claimed(distribution: Distribution) -> str | None:
-    """Return which of our packages a distribution says are its own.
+def _package_in(distribution: Distribution) -> str | None:
+    """Return which of our packages a distribution contains.
 
-    As ``importlib.metadata.packages_distributions``, which parses every list of files, and this
-    is asked of every worker.
+    Like ``importlib.metadata.packages_distributions``, but faster: that parses every file list.
     """
     if top_level := distribution.read_text("top_level.txt"):
         return next((name for name in top_level.split() if name in PACKAGES), None)
@@ -155,15 +154,17 @@ def _our_folder() -> Path:
 
 
 def package_findings(here: str, answers: Answers) -> Iterator[Finding]:
-    """Yield whose packages are not ours."""
-    said = {who: text for who, text in answers.items() if isinstance(text, str) and text}
-    said |= {who: f"cannot tell its packages ({why})" for who, why in failures(answers).items()}
+    """Yield the processes whose packages are not overtile's."""
+    problems = {who: text for who, text in answers.items() if isinstance(text, str) and text}
+    problems |= {
+        who: f"cannot report its packages ({why})" for who, why in failures(answers).items()
+    }
     if here:
-        said["this machine"] = here
-    for text, workers in grouped(said):
+        problems["this machine"] = here
+    for text, workers in grouped(problems):
         yield Finding(level="error", check="packages", text=f"{named(workers)} {text}")
-    if not said:
-        told = ", ".join(PACKAGES[:-1])
+    if not problems:
+        names = ", ".join(PACKAGES[:-1])
         yield Finding(
-            level="fine", check="packages", text=f"{told} and {PACKAGES[-1]} are overtile's"
+            level="fine", check="packages", text=f"{names} and {PACKAGES[-1]} are overtile's"
         )

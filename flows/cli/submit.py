@@ -123,7 +123,7 @@ def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Subm
 
     if options.workers is not None:
         raise ClusterError(
-            "--workers goes with --cluster local: set workers_per_job in the profile instead"
+            "--workers applies to --cluster local only: set workers_per_job in the profile instead"
         )
     spec = described_cluster(options.cluster)
     return Submission(

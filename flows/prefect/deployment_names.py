@@ -1,6 +1,6 @@
-"""A plugin of Prefect: ``prefect deployment run segment-volume``, as people type it.
+"""A Prefect plugin for short names: ``prefect deployment run segment-volume``.
 
-Prefect wants FLOW/DEPLOYMENT. This resolves a bare FLOW to what ``prefect.toml`` names for it:
+Prefect expects FLOW/DEPLOYMENT. The plugin resolves FLOW alone by ``prefect.toml``:
 
     [plugins]
     enabled = true
@@ -8,8 +8,8 @@ Prefect wants FLOW/DEPLOYMENT. This resolves a bare FLOW to what ``prefect.toml`
     [overtile.deployments]
     segment-volume = "segment-volume/slurm"
 
-Prefect ignores tables that it does not know. Where Prefect is no longer made as it must be for
-this, the plugin steps aside with a warning, and the full name works as ever.
+Prefect ignores unknown tables. If a release of Prefect lacks the method that the plugin wraps, the
+plugin disables itself with a warning, and full names still work.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SETTINGS = Path("prefect.toml")
 _warn = logging.getLogger("overtile").warning
 
 
-def teach_bare_names() -> None:
-    """Let the client of this process take bare names, or say that it cannot."""
+def resolve_short_names() -> None:
+    """Make the client in this process accept short names, or warn that it cannot."""
     try:
         from prefect.client.orchestration import PrefectClient
 
-        ask = PrefectClient.read_deployment_by_name
-        PrefectClient.read_deployment_by_name = _resolving(ask)  # type: ignore[assignment,method-assign]
+        read = PrefectClient.read_deployment_by_name
+        PrefectClient.read_deployment_by_name = _resolving(read)  # type: ignore[assignment,method-assign]
     except (ImportError, AttributeError) as error:
-        _step_aside(error)
+        _disable(error)
 
 
 def is_deployment_run(arguments: Sequence[str]) -> bool:
@@ -54,34 +54,34 @@ def is_deployment_run(arguments: Sequence[str]) -> bool:
 
 
 def full_name(name: str) -> str:
-    """Return what ``prefect.toml`` names for a flow; else warn, and return the name itself."""
+    """Return the full name in ``prefect.toml``; if there is none, warn and return the short one."""
     try:
         known = tomllib.loads(SETTINGS.read_text())["overtile"]["deployments"]
     except (OSError, KeyError, ValueError):
         known = {}
     if name not in known:
-        there = f"only {', '.join(known)}" if known else "none"
         _warn(
-            f"bare names of deployments that prefect.toml in this folder knows: {there}; "
-            f"say FLOW/DEPLOYMENT, like segment-volume/local, or name it there"
+            f"{name} is not a short name in prefect.toml of this folder (it lists "
+            f"{', '.join(known) or 'none'}): use FLOW/DEPLOYMENT, like segment-volume/local, or "
+            "add it there"
         )
         return name
     return str(known[name])
 
 
-def _resolving(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Return a client's method that takes bare names too."""
+def _resolving(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return a client's method that accepts short names too."""
 
-    @wraps(ask)
+    @wraps(read)
     async def read_deployment_by_name(self: Any, name: str, *more: Any, **named: Any) -> Any:
-        return await ask(self, name if "/" in name else full_name(name), *more, **named)
+        return await read(self, name if "/" in name else full_name(name), *more, **named)
 
     return read_deployment_by_name
 
 
-def _step_aside(error: Exception) -> None:
+def _disable(error: Exception) -> None:
     _warn(
-        "this Prefect takes no bare names from overtile: say FLOW/DEPLOYMENT, like "
+        "short names of deployments do not work with this Prefect: use FLOW/DEPLOYMENT, like "
         f"segment-volume/local ({error})"
     )
 
@@ -90,10 +90,10 @@ if is_deployment_run(sys.argv):
     try:
         from prefect.plugins import register_hook
     except ImportError as error:
-        _step_aside(error)
+        _disable(error)
     else:
 
         @register_hook
         def setup_environment(*, ctx: object) -> None:
-            """Be called by Prefect before its command runs."""
-            teach_bare_names()
+            """Install the short names; called by Prefect before its command runs."""
+            resolve_short_names()

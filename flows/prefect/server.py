@@ -1,4 +1,4 @@
-"""Where Prefect's server is, and whether it is one that this Prefect can work with."""
+"""The address of Prefect's server, and whether its version is compatible with ours."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CONNECT_S = 3.0
 
 
 def server_url() -> str:
-    """Return the API's URL by Prefect's settings: prefect.toml, PREFECT_API_URL, a profile."""
+    """Return the API's URL from Prefect's settings: prefect.toml, PREFECT_API_URL, a profile."""
     return get_current_settings().api.url or DEFAULT_URL
 
 
 def is_here(url: str) -> bool:
-    """Return whether a URL is of this machine only: such a server may be started here."""
+    """Return whether a URL is a loopback address: only such a server may be started here."""
     return urlsplit(url).hostname in LOOPBACK
 
 
@@ -35,16 +35,16 @@ def port_of(url: str) -> int:
 
 
 def open_client(url: str) -> SyncPrefectClient:
-    """Return a client of the server, with what the settings say of it."""
+    """Return a client of the server, configured by Prefect's settings."""
     if get_current_settings().api.url:
         return get_client(sync_client=True)
     return SyncPrefectClient(url)
 
 
 def find_server(url: str) -> str | None:
-    """Return the version of the server at a URL; None where nobody listens there.
+    """Return the version of the server at a URL; None if nothing listens there.
 
-    Raises ClusterError where somebody else listens, or a Prefect that is not ours.
+    Raises ClusterError if another program listens there, or an incompatible Prefect.
     """
     try:
         socket.create_connection((urlsplit(url).hostname, port_of(url)), CONNECT_S).close()
@@ -55,30 +55,30 @@ def find_server(url: str) -> str | None:
             version = client.api_version()
     except Exception as error:
         raise ClusterError(
-            f"{url} is taken by something that is no Prefect server ({_first_line(error)}): end "
-            "it, or choose another port as url under [api] in prefect.toml, or by PREFECT_API_URL"
+            f"{url} is in use by another program, not by Prefect ({_first_line(error)}): stop it, "
+            "or set another port, as url under [api] in prefect.toml or in PREFECT_API_URL"
         ) from error
     if version.split(".")[:2] != __version__.split(".")[:2]:
         raise ClusterError(
-            f"the server at {url} is Prefect {version}, and here is {__version__}: install the "
-            "same version on both sides, or choose another server by PREFECT_API_URL"
+            f"the server at {url} runs Prefect {version}, this machine {__version__}: install the "
+            "same version on both, or set PREFECT_API_URL to another server"
         )
     return version
 
 
 def environment_of(url: str) -> dict[str, str]:
-    """Return the environment of Prefect's commands for this server."""
+    """Return the environment for Prefect's commands with this server."""
     quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     return {**quiet, **os.environ, "PREFECT_API_URL": url}
 
 
 def settings_note(url: str) -> str | None:
-    """Return what to do where plain ``prefect`` commands would not find the server from here."""
+    """Return advice if ``prefect`` commands in this folder would not find the server; else None."""
     if get_current_settings().api.url:
         return None
     return (
-        f"no prefect.toml in {Path.cwd()}: for prefect commands to find this server from here, "
-        f"run: prefect config set PREFECT_API_URL={url}"
+        f"no prefect.toml in {Path.cwd()}: to use this server with prefect commands here, run: "
+        f"prefect config set PREFECT_API_URL={url}"
     )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from deploy.preflight.ask import look
+from deploy.preflight.ask import run_checks
 from deploy.preflight.findings import (
     Answers,
     Check,
@@ -58,9 +58,9 @@ def preflight(
 ) -> tuple[Finding, ...]:
     """Return what was found on a cluster, errors first; nothing is left anywhere."""
     if prepared is None:
-        return look(client, [device_check()])
+        return run_checks(client, [device_check()])
     with _segment_checks(prepared, weights) as checks:
-        return look(client, [*checks, device_check(prepared.budget.tile_memory_bytes)])
+        return run_checks(client, [*checks, device_check(prepared.budget.tile_memory_bytes)])
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def test_the_template_wants_input_and_output_first(given):
     ran = subprocess.run(
         ["bash", TEMPLATE, *given], env=environment, capture_output=True, text=True, check=False
     )
-    told = "overtile: give INPUT and OUTPUT first, then the options\n"
+    told = "overtile: expected INPUT and OUTPUT first, then the options\n"
     assert (ran.returncode, ran.stderr) == (2, told)
 
 
@@ -195,15 +195,15 @@ def test_the_last_job_waits_for_the_array_and_goes_with_it():
 
 BAD = {
     "another batch system": (
-        {"cluster": spec_of_toml('kind = "pbs"', source="x")}, "cluster pbs is no slurm"),
+        {"cluster": spec_of_toml('kind = "pbs"', source="x")}, "cluster pbs: expected"),
     "an address": (
-        {"cluster": spec_of_toml('kind = "tcp://a:1"', source="x")}, "cluster tcp://a:1 is no"),
-    "no node": ({"nodes": 0}, "--nodes 0: give at least 1"),
-    "one share": ({"shares": 1}, "--shard 1: give how many shares, 2 to 1000"),
+        {"cluster": spec_of_toml('kind = "tcp://a:1"', source="x")}, "cluster tcp://a:1: expected"),
+    "no node": ({"nodes": 0}, "--nodes 0: expected at least 1"),
+    "one share": ({"shares": 1}, "--shard 1: expected a number of shares, 2 to 1000"),
     "shares without end": ({"shares": 1001}, "--shard 1001"),
     "shares that delete each other": (
         {"shares": 2, "arguments": (*ARGUMENTS, "--overwrite")}, "each share would delete"),
-    "a line break": ({"arguments": ("in.zarr\nreboot", "out.zarr")}, "no control characters"),
+    "a line break": ({"arguments": ("in.zarr\nreboot", "out.zarr")}, "control characters"),
 }  # fmt: skip
 
 

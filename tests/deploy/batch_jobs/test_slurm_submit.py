@@ -118,7 +118,7 @@ def drain_and_hasten(name, *, when):
     """
     until(when, said=lambda: log_of(name))
     slurm_says("scancel", "--batch", "--signal=USR1", name)
-    until(lambda: "is requeued and goes on" in log_of(name), said=lambda: log_of(name))
+    until(lambda: "which resumes" in log_of(name), said=lambda: log_of(name))
     until(lambda: job(name)["JobState"] == "PENDING" or job(name)["Restarts"] == "1")
     if job(name)["JobState"] == "PENDING":
         time.sleep(2)  # credentials of the second in which the last ones ended count as those
@@ -200,7 +200,7 @@ def test_gpus_that_are_none_are_no_cpu_run():
         "submit", "segment", "in.zarr", "none.zarr", *OPTIONS, "--cluster", "gpu"
     ).strip()
     assert ended(job_id)["ExitCode"] == "1:0"
-    assert "every worker has ended" in log_of(job_id)
+    assert "all workers have ended" in log_of(job_id)
     assert not Path("none.zarr").exists()
 
 
@@ -268,7 +268,7 @@ def test_a_walltime_that_is_too_short_for_anything_does_not_begin_again_for_ever
     slurm_says("scancel", "--batch", "--signal=USR1", job_id)
     known = ended(job_id)
     assert (known["ExitCode"], known["Restarts"]) == ("1:0", "0"), log_of(job_id)
-    assert "nothing was finished within this walltime: ask for a longer one" in log_of(job_id)
+    assert "no block finished within the walltime: request a longer walltime" in log_of(job_id)
 
 
 def test_nothing_is_left_of_a_job_that_is_cancelled(slurm):

@@ -88,7 +88,7 @@ def test_no_gpu_fails_at_once_and_says_so(no_switch):
 def test_hidden_gpus_are_told(monkeypatch, no_switch):
     monkeypatch.setenv(VISIBLE, "")
     with (
-        pytest.raises(ClusterError, match=r"needs a GPU, and CUDA_VISIBLE_DEVICES hides all"),
+        pytest.raises(ClusterError, match=r"needs a GPU, but CUDA_VISIBLE_DEVICES hides all"),
         open_cluster("cuda"),
     ):
         pass

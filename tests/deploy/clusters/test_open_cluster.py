@@ -68,8 +68,8 @@ def test_a_scheduler_file_is_meant_wherever_the_run_goes_later(tmp_path, monkeyp
         ("10.0.0.1:8786", None, "like tcp://HOST:PORT"),
         ("tcp://10.0.0.1", None, "expected host and port"),
         ("tcp://:8786", None, "expected host and port"),
-        ("tcp://10.0.0.1:8786", 2, "--workers goes with"),
-        ("local", 0, "at least one"),
+        ("tcp://10.0.0.1:8786", 2, "--workers applies to"),
+        ("local", 0, "expected at least 1"),
     ],
 )
 def test_what_means_no_cluster_is_one_line(text, workers, says):

@@ -13,7 +13,7 @@ import cloudpickle
 import pytest
 from distributed import Client
 
-from deploy.preflight.ask import SILENCE_S, Reply, _clocks, _Heard, look
+from deploy.preflight.ask import SILENCE_S, Reply, _clocks, _Outcome, run_checks
 from deploy.preflight.findings import Check, Failure, Finding, refuse_errors
 from deploy.preflight.process_checks import installed_versions, version_findings
 from pipeline.base.errors import ClusterError
@@ -26,9 +26,9 @@ def levels(findings):
 
 
 def test_a_cluster_that_is_fine_says_so_within_five_seconds(three_workers):
-    look(three_workers)  # workers import what they are asked, once
+    run_checks(three_workers)  # workers import what they are asked, once
     start = time.monotonic()
-    findings = look(three_workers)
+    findings = run_checks(three_workers)
     assert time.monotonic() - start < 5
     assert levels(findings) == {"clocks": "fine", "versions": "fine", "packages": "fine"}
     refuse_errors(findings)
@@ -45,7 +45,7 @@ def test_a_frozen_worker_is_told_and_keeps_nobody_waiting(three_workers):
     os.kill(pids[address], signal.SIGSTOP)
     try:
         start = time.monotonic()
-        findings = look(three_workers, within_s=2.0)
+        findings = run_checks(three_workers, within_s=2.0)
         assert time.monotonic() - start < 2 + SILENCE_S + 3
     finally:
         os.kill(pids[address], signal.SIGCONT)
@@ -67,17 +67,17 @@ def test_a_question_that_fails_or_hangs_on_a_worker_is_an_answer_too(one_worker)
 
     fails = Check(name="fails", ask=lambda: 1 / 0, judge=judge)
     hangs = Check(name="disk", ask=hang, judge=judge)
-    findings = look(one_worker, [fails, hangs], within_s=2.0)
+    findings = run_checks(one_worker, [fails, hangs], within_s=2.0)
     assert heard == [Failure("ZeroDivisionError: division by zero")]
     (slow,) = [finding for finding in findings if finding.check == "disk"]
     assert slow.level == "warning", "a busy worker does not keep a run from starting"
-    assert "could not tell its disk within 2 s" in slow.text
+    assert "did not report its disk within 2 s" in slow.text
 
 
 ODD = {
     "old dask": (
         {"dask-2025.1.0.dist-info/METADATA": "Name: dask\nVersion: 2025.1.0"},
-        "versions", r"has dask 2025\.1\.0, this machine 2026.*: install the same there",
+        "versions", r"has dask 2025\.1\.0, this machine 2026.*: install the same version",
     ),
     "second owner": (
         {"thief-1.0.dist-info/METADATA": "Name: thief\nVersion: 1.0",
@@ -85,7 +85,7 @@ ODD = {
         "packages", r"has 'flows' from thief as well as from overtile: pip uninstall thief",
     ),
     "folder in the way": (
-        {"unet/__init__.py": ""}, "packages", r"takes the package 'unet' from .*/unet, not from",
+        {"unet/__init__.py": ""}, "packages", r"imports the package 'unet' from .*/unet, not from",
     ),
     "no overtile": (
         {"deploy.py": ""}, "packages",
@@ -130,7 +130,7 @@ def odd_cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def odd_findings(odd_cluster):
-    return look(odd_cluster)
+    return run_checks(odd_cluster)
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -188,8 +188,8 @@ def test_a_scheduler_needs_no_torch():
 )
 def test_a_clock_is_off_only_by_what_the_way_of_the_message_does_not_explain(came_at, said):
     reply = Reply(answers={}, executable="", came_at=came_at, left_at=came_at + 1)
-    heard = {"worker a on b": _Heard(reply, 100.0, 102.0)}
+    heard = {"worker a on b": _Outcome(reply, 100.0, 102.0)}
     (finding,) = _clocks(heard)
     assert finding.level == said
-    slow = {"worker a on b": _Heard(reply, 60.0, 142.0)}
+    slow = {"worker a on b": _Outcome(reply, 60.0, 142.0)}
     assert [finding.level for finding in _clocks(slow)] == ["fine"]

@@ -111,7 +111,7 @@ SEGMENT = {
     "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere': expected local"),
     "an address without a port": ({"--cluster": "tcp://host"}, r"expected host and port"),
     "workers of a cluster elsewhere": (
-        {"--cluster": "tcp://host:1", "--workers": "2"}, r"--workers goes with --cluster local"),
+        {"--cluster": "tcp://host:1", "--workers": "2"}, r"--workers applies to --cluster local"),
     "output = input": (
         {"OUTPUT": "in.zarr", "--overwrite": None}, r"output and input are the same"),
     "output = input, by another name": (

@@ -120,7 +120,7 @@ def parameters():
     return {"input": "in.zarr", "output": "out.zarr", "weights": "demo"}
 
 
-def test_a_bare_name_is_the_deployment_that_prefect_toml_names(shared_front, parameters):
+def test_a_short_name_is_the_deployment_that_prefect_toml_names(shared_front, parameters):
     flow_run = shared_front.run("segment-volume", *LATER, **parameters)
     assert deployment_of(shared_front, flow_run) == "segment-volume/local"
     settings = shared_front.project / "prefect.toml"
@@ -133,11 +133,11 @@ def test_a_bare_name_is_the_deployment_that_prefect_toml_names(shared_front, par
     assert deployment_of(shared_front, flow_run) == "segment-volume/slurm"
 
 
-def test_a_bare_name_that_nothing_names_says_what_to_do(shared_front):
+def test_an_unknown_short_name_is_answered_with_the_known_ones(shared_front):
     code, printed = shared_front.prefect("prefect deployment run segment-volumes")
     assert code == 1
-    assert "prefect.toml in this folder knows: only segment-volume, train-unet" in printed
-    assert "say FLOW/DEPLOYMENT, like segment-volume/local" in printed
+    assert "(it lists segment-volume, train-unet" in printed
+    assert "use FLOW/DEPLOYMENT, like segment-volume/local" in printed
 
 
 OTHER_PREFECT = '''
@@ -168,7 +168,7 @@ sys.meta_path.insert(0, Finder)
 '''
 
 
-def test_with_another_prefect_the_plugin_steps_aside_and_the_full_name_works(
+def test_with_another_prefect_the_plugin_disables_itself_and_the_full_name_works(
     shared_front, parameters, tmp_path
 ):
     (tmp_path / "sitecustomize.py").write_text(OTHER_PREFECT)
@@ -178,7 +178,7 @@ def test_with_another_prefect_the_plugin_steps_aside_and_the_full_name_works(
         "prefect deployment run segment-volume/local", *LATER, *pairs, **other
     )
     assert code == 0, printed
-    assert "takes no bare names from overtile: say FLOW/DEPLOYMENT" in printed
+    assert "short names of deployments do not work with this Prefect: use FLOW" in printed
     code, printed = shared_front.prefect(
         "prefect deployment run segment-volume", *LATER, *pairs, **other
     )
@@ -238,12 +238,12 @@ class Answer(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("what", "status", "says", "told"),
     [
-        ("up", 404, "", r"is taken by something that is no Prefect server .*choose another port"),
+        ("up", 404, "", r"is in use by another program, not by Prefect .*set another port"),
         (
             "status",
             200,
             "2.20.1",
-            r"is Prefect 2\.20\.1, and here is 3\..*install the same version",
+            r"runs Prefect 2\.20\.1, this machine 3\..*install the same version",
         ),
     ],
     ids=["another server", "another Prefect"],
