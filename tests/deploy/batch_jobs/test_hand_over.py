@@ -157,6 +157,22 @@ def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody
     assert workers.processes["leaves"].wait(timeout=5) == 0
 
 
+def test_a_worker_that_cannot_drain_leaves_and_its_blocks_are_computed_by_others(workers):
+    """As with a release of distributed whose workers lack what a drain uses."""
+
+    def forbid():
+        from deploy.batch_jobs import drain
+
+        drain.can_drain = lambda worker: False
+
+    workers.client.run(forbid, workers=[workers.address("leaves")])
+    workers.end_job("leaves", drain_in_s=1, close_in_s=30)
+    starts, done_by = workers.blocks(6, block_s=2)
+    assert set(starts) == set(done_by) == set(range(6))
+    assert "stays" in done_by.values()
+    assert workers.processes["leaves"].wait(timeout=15) == 0
+
+
 def test_the_last_workers_deliver_what_they_have_and_the_next_one_takes_what_waits(workers):
     for name in ("stays", "leaves"):
         workers.end_job(name, drain_in_s=2, close_in_s=8)
