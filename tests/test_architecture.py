@@ -68,7 +68,8 @@ PURE = (
     "pipeline.planning.blocks", "pipeline.planning.budget", "pipeline.planning.shares",
     "pipeline.planning.tile_choice",
     "unet.network.axis", "unet.network.config", "unet.network.cost",
-    "deploy.batch_jobs.directives", "deploy.batch_jobs.pool_policy", "deploy.batch_jobs.quoting",
+    "deploy.batch_jobs.departure", "deploy.batch_jobs.directives", "deploy.batch_jobs.pool_policy",
+    "deploy.batch_jobs.quoting",
     "deploy.clusters.spec", "deploy.clusters.units",
 )  # fmt: skip
 
