@@ -149,7 +149,7 @@ class JobPool(threading.Thread):
             for worker in scheduler.workers.values()
         ]  # fmt: skip
         tasks = sum(worker.tasks for worker in workers)
-        departures = [Departure(**event) for _, event in scheduler.get_events(TOPIC)]
+        departures = [Departure.from_event(event) for _, event in scheduler.get_events(TOPIC)]
         return workers, tasks + len(scheduler.queued) + len(scheduler.unrunnable), departures
 
     def _check_walltime(self, departures: Sequence[Departure]) -> None:

@@ -151,7 +151,7 @@ def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody
     starts, done_by = workers.blocks(4, block_s=4)
     assert set(done_by.values()) == {"stays"}
     assert sorted(starts.values()) == [1, 1, 2, 2]
-    left = Departure(**workers.client.get_events(TOPIC)[-1][1])
+    left = Departure.from_event(workers.client.get_events(TOPIC)[-1][1])
     assert (left.name, left.tasks_done) == ("leaves", 0)
     assert 1 < left.ran_s <= left.life_s < 4
     assert workers.processes["leaves"].wait(timeout=5) == 0
@@ -199,7 +199,7 @@ def test_a_worker_without_its_job_s_times_does_not_start(cluster, monkeypatch):
     ]  # fmt: skip
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode
-    assert "let the container pass the job's environment on" in said.stderr
+    assert "configure the container to pass the job's environment on" in said.stderr
 
 
 @pytest.fixture
