@@ -64,12 +64,12 @@ def joined(
     *,
     host: str,
     store: TCPStore | None,
-    is_called_off: Callable[[], bool],
+    is_cancelled: Callable[[], bool],
 ) -> Iterator[Callable[[], None]]:
     """Join the process group of all ranks; on leaving, nothing of it stays in this process.
 
     host: this worker's. store: on rank 0, the store that it opened; None on the others. Yields a
-    barrier without a timeout, which raises DistStoreError once ``is_called_off``.
+    barrier without a timeout, which raises DistStoreError once ``is_cancelled``.
     """
     timeout = timedelta(seconds=assignment.timeout_s)
     store = store or TCPStore(rendezvous.host, rendezvous.port, is_master=False, timeout=timeout)
@@ -79,7 +79,7 @@ def joined(
             rendezvous.backend, store=store, rank=assignment.rank, world_size=assignment.world_size,
             timeout=timeout, device_id=torch.device("cuda:0") if nccl else None,
         )  # fmt: skip
-        barrier = _Barrier(store, assignment, is_called_off)
+        barrier = _Barrier(store, assignment, is_cancelled)
         yield barrier
         barrier()
         barrier.leave()
@@ -103,9 +103,9 @@ class _Barrier:
     """Waits for all ranks through the store, without a timeout."""
 
     def __init__(
-        self, store: TCPStore, assignment: RankAssignment, is_called_off: Callable[[], bool]
+        self, store: TCPStore, assignment: RankAssignment, is_cancelled: Callable[[], bool]
     ) -> None:
-        self._store, self._assignment, self._is_called_off = store, assignment, is_called_off
+        self._store, self._assignment, self._is_cancelled = store, assignment, is_cancelled
         self._count = 0
 
     def __call__(self) -> None:
@@ -123,7 +123,7 @@ class _Barrier:
     def _wait_for_all(self, key: str) -> None:
         here = self._store.add(key, 1)
         while here < self._assignment.world_size:
-            if self._is_called_off():
+            if self._is_cancelled():
                 raise dist.DistStoreError(f"rank {self._assignment.rank}: cancelled at a barrier")
             time.sleep(0.02)
             here = self._store.add(key, 0)

@@ -96,7 +96,7 @@ def _forget_locals(error: BaseException | None) -> None:
 
 @contextmanager
 def _alone(channel: RankChannel) -> Iterator[bool]:
-    """Hold this process; yields False where the rank was called off before it could."""
+    """Hold this process; yields False if the ranks were asked to leave before."""
     while not (got := _ONE_RANK.acquire(timeout=START_EVERY_S)) and not channel.stop.is_set():
         pass
     try:
@@ -138,7 +138,7 @@ def _run(function: Callable[[Rank], Any], assignment: RankAssignment, channel: R
     try:
         with process_group.joined(
             assignment, rendezvous, host=channel.host, store=store,
-            is_called_off=channel.cancelled.is_set,
+            is_cancelled=channel.cancelled.is_set,
         ) as barrier:  # fmt: skip
             return call(barrier)
     except Exception as error:

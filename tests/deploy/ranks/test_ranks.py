@@ -1,4 +1,4 @@
-"""Ranks: all or none, nobody waits for ever, and whoever is lost is made up for."""
+"""Ranks: all or none, none waits for ever, and a lost rank is replaced."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Progress:
 
 
 class Events:
-    """Keeps the events of a run; calls something at each report."""
+    """Records the events of a run; calls functions at reports and resumptions."""
 
     def __init__(self, at_report=lambda: None, at_resume=lambda: None):
         self.reports, self.resumed = [], []
@@ -61,8 +61,8 @@ def client():
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(request):
-    """Hold every test here to it: whatever happened, nothing of the ranks stays anywhere."""
+def no_trace_is_left(request):
+    """Assert after every test that nothing of the ranks stays on workers, scheduler or client."""
     yield
     if "client" in request.fixturenames:
         client = request.getfixturevalue("client")
@@ -78,7 +78,7 @@ def eventually_left(client, *, within_s=5):
 
 
 def left_on(client):
-    """Return what of ranks is on the workers, in the scheduler and in the client; empty is none."""
+    """Return the traces of ranks on the workers, in the scheduler and in the client."""
     left = [state for state in client.run(rank_state).values() if state]
     left += client.run_on_scheduler(scheduler_state)
     return left + list(client.futures)
@@ -87,7 +87,7 @@ def left_on(client):
 def rank_state():
     threads = [t.name for t in threading.enumerate() if t.name.startswith("rank-")]
     listening = [c for c in psutil.Process().net_connections("inet") if c.status == "LISTEN"]
-    own = 2  # a worker's: for its peers, and its dashboard
+    own = 2  # every worker has these: for other workers, and its dashboard
     group = ["process group"] if dist.is_initialized() else []
     interface = ["interface"] if "GLOO_SOCKET_IFNAME" in os.environ else []
     return [*threads, *group, *interface, *listening[own:]]
@@ -103,7 +103,7 @@ def pids(client):
 
 
 def add_up(rank):
-    """Return the sum over ranks of (rank + 1), as all ranks agree on it."""
+    """Return the sum of (rank + 1) over all ranks, by an all_reduce."""
     value = torch.tensor([float(rank.rank + 1)])
     dist.all_reduce(value)
     return int(value)
@@ -116,7 +116,7 @@ def agree_to_stop(rank):
 
 
 def until_asked(rank, *, note=None):
-    """Work until the driver asks to leave; write a note as if to save something."""
+    """Work until the driver asks to leave; then write a file, as if to save state."""
     rank.report(Progress())
     while not agree_to_stop(rank):
         time.sleep(0.05)
@@ -126,8 +126,8 @@ def until_asked(rank, *, note=None):
     return YIELDED
 
 
-def test_all_ranks_meet_and_each_returns_its_result_twice_in_the_same_workers(client):
-    def meet(rank):
+def test_two_runs_in_the_same_workers_each_return_a_result_per_rank(client):
+    def describe(rank):
         listening = psutil.Process().net_connections("inet")
         return {
             "numbers": (rank.rank, rank.world_size, rank.attempt, add_up(rank)),
@@ -139,7 +139,7 @@ def test_all_ranks_meet_and_each_returns_its_result_twice_in_the_same_workers(cl
 
     before = pids(client)
     for _ in range(2):
-        results = run_ranks(meet, client=client, ranks=2)
+        results = run_ranks(describe, client=client, ranks=2)
         assert [result["numbers"] for result in results] == [(0, 2, 0, 3), (1, 2, 0, 3)]
         assert {result["pid"] for result in results} == before
         for result in results:
@@ -154,7 +154,7 @@ def test_one_rank_needs_no_process_group(client):
                      ranks=1) == [(1, False)]  # fmt: skip
 
 
-def test_by_default_there_is_a_rank_per_worker_and_their_messages_come_in_order(client):
+def test_the_default_is_a_rank_per_worker_and_reports_arrive_in_order(client):
     def chat(rank):
         for step in range(20):
             rank.report(Progress(step))
@@ -191,7 +191,7 @@ def test_a_report_that_cannot_be_sent_fails_on_its_rank_and_names_the_type(clien
                   message_types=[Progress])  # fmt: skip
 
 
-def test_fewer_workers_than_ranks_is_told_in_time_and_nothing_has_begun(client):
+def test_too_few_workers_are_an_error_in_time_and_no_rank_begins(client):
     start = time.monotonic()
     with pytest.raises(ClusterError, match=r"3 ranks need 3 workers, 2 run after 1 s"):
         run_ranks(add_up, client=client, ranks=3, limits=RankLimits(start_s=1))
@@ -199,12 +199,12 @@ def test_fewer_workers_than_ranks_is_told_in_time_and_nothing_has_begun(client):
 
 
 @pytest.mark.parametrize(("ranks", "least"), [(0, 1), (2, 3), (2, 0), (None, 0)])
-def test_a_number_of_ranks_that_cannot_be_is_one_line(client, ranks, least):
+def test_an_impossible_number_of_ranks_is_a_one_line_error(client, ranks, least):
     with pytest.raises(ClusterError, match="expected 1 or more, and min_ranks up to ranks"):
         run_ranks(add_up, client=client, ranks=ranks, min_ranks=least)
 
 
-def test_threads_of_one_process_are_no_ranks():
+def test_threads_of_one_process_cannot_be_several_ranks():
     with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None,
                 set_as_default=False) as threads:  # fmt: skip
         with pytest.raises(ClusterError, match="worker processes"):
@@ -213,7 +213,7 @@ def test_threads_of_one_process_are_no_ranks():
 
 
 @pytest.mark.parametrize("others", ["in a collective", "computing"])
-def test_an_error_of_the_callable_is_raised_once_as_it_is_and_the_others_end(
+def test_an_error_of_the_callable_is_raised_once_unchanged_and_the_other_ranks_end(
     client, tmp_path, others
 ):
     def fail(rank):
@@ -236,12 +236,12 @@ def test_an_error_of_the_callable_is_raised_once_as_it_is_and_the_others_end(
     assert pids(client) == before, "a worker was restarted"
 
 
-def test_a_callable_that_ends_its_process_politely_is_an_error_too(client):
+def test_sys_exit_in_the_callable_is_an_error(client):
     with pytest.raises(RuntimeError, match=r"rank 0 called sys.exit\(3\)"):
         run_ranks(lambda rank: sys.exit(3), client=client, ranks=1)
 
 
-def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path):
+def test_after_a_killed_worker_the_other_ranks_leave_and_all_start_again(client, tmp_path):
     def killed_once(rank):
         if rank.attempt:
             return add_up(rank)
@@ -252,7 +252,7 @@ def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path
             os.kill(os.getpid(), signal.SIGKILL)
         while not rank.should_stop():  # it does not talk to its peer at all
             time.sleep(0.05)
-        (tmp_path / "told_at").write_text(str(time.monotonic()))
+        (tmp_path / "stopped_at").write_text(str(time.monotonic()))
         return YIELDED
 
     events = Events()
@@ -260,15 +260,15 @@ def test_a_killed_worker_is_made_up_for_and_the_others_are_told(client, tmp_path
     (resumed,) = events.resumed
     assert (resumed.attempt, resumed.world_size) == (1, 2)
     assert "rank 1 was lost" in resumed.reason
-    told, killed = (float((tmp_path / n).read_text()) for n in ("told_at", "killed_at"))
-    assert told - killed < 15
+    stopped, killed = (float((tmp_path / n).read_text()) for n in ("stopped_at", "killed_at"))
+    assert stopped - killed < 15
 
 
 def channels_of(dask_scheduler):
     return list(dask_scheduler.extensions["variables"].variables)
 
 
-def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(client):
+def test_a_rank_that_leaves_deletes_neither_the_next_order_nor_the_events(client):
     def killed_once(rank):
         if rank.rank == 1 and not rank.attempt:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -295,10 +295,10 @@ def test_a_rank_that_leaves_takes_neither_the_orders_nor_the_driver_with_it(clie
     assert [len(channels) for channels in seen] == [1], "the next attempt's order was deleted"
 
 
-def test_no_worker_seems_lost_whatever_the_client_asks_the_scheduler_meanwhile(client):
+def test_no_worker_seems_lost_while_the_client_updates_its_scheduler_info(client):
     over = threading.Event()
 
-    def callback():  # every two seconds, of the client's own accord; here all the time
+    def callback():  # the client does so every two seconds; here all the time
         while not over.is_set():
             client.sync(client._update_scheduler_info)
 
@@ -312,7 +312,7 @@ def test_no_worker_seems_lost_whatever_the_client_asks_the_scheduler_meanwhile(c
     assert set(seen) == {2}
 
 
-def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client, monkeypatch):
+def test_a_frozen_worker_is_detected_at_the_timeout_and_restarted(client, monkeypatch):
     monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 1.0)
 
     def frozen_once(rank):
@@ -337,9 +337,9 @@ def test_a_frozen_worker_is_found_at_the_timeout_and_made_up_for(client, monkeyp
     assert 2 < resumed_at[0] - events.reports[0].payload.at < 30
 
 
-def test_a_rank_that_ends_its_worker_each_time_ends_in_one_line(client):
+def test_a_rank_that_always_kills_its_worker_ends_the_run_with_a_one_line_error(client):
     def die(rank):
-        time.sleep(1)  # a nanny does not restart what dies in its first moments
+        time.sleep(1)  # a nanny does not restart a worker that dies while it starts
         os.kill(os.getpid(), signal.SIGKILL)
 
     events = Events()
@@ -349,7 +349,7 @@ def test_a_rank_that_ends_its_worker_each_time_ends_in_one_line(client):
 
 
 @pytest.mark.slow
-def test_losses_with_progress_between_them_are_not_counted_together(client):
+def test_losses_with_progress_between_them_are_counted_separately(client):
     def die_on_the_way(rank):
         rank.report(Progress(step=rank.attempt))
         time.sleep(1)  # the message is on its way before the process ends
@@ -366,7 +366,7 @@ def test_losses_with_progress_between_them_are_not_counted_together(client):
 QUICK = RankLimits(collective_s=1.5)
 
 
-def test_what_takes_one_rank_longer_than_a_collective_may_take_is_waited_for_by_meeting(client):
+def test_a_barrier_waits_longer_than_the_timeout_of_a_collective(client):
     def validate(rank):
         if rank.rank == 0:
             time.sleep(3)
@@ -376,7 +376,7 @@ def test_what_takes_one_rank_longer_than_a_collective_may_take_is_waited_for_by_
     assert run_ranks(validate, client=client, ranks=2, limits=QUICK) == [(0, 3), (0, 3)]
 
 
-def test_a_rank_that_returns_early_keeps_what_the_others_still_need(client):
+def test_rank_0_serves_the_store_until_the_other_ranks_have_returned(client):
     def one_is_late(rank):
         time.sleep(3 * rank.rank)
         store = dist.distributed_c10d._get_default_store()  # rank 0 serves it
@@ -385,7 +385,7 @@ def test_a_rank_that_returns_early_keeps_what_the_others_still_need(client):
     assert run_ranks(one_is_late, client=client, ranks=2, limits=QUICK) == [(0, 1), (0, 2)]
 
 
-def test_a_process_holds_one_rank_at_a_time():
+def test_a_process_runs_one_rank_at_a_time():
     def stay(rank):
         start = time.monotonic()
         time.sleep(0.5)
@@ -409,11 +409,11 @@ def test_an_error_in_the_driver_ends_the_ranks(client):
     assert pids(client) == before
 
 
-def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path, monkeypatch):
+def test_ctrl_c_lets_the_ranks_save_and_leaves_none_running(client, tmp_path, monkeypatch):
     def interrupt(event):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 0.5)  # less than they take to save
+    monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 0.5)  # shorter than they take to save
 
     before = pids(client)
     with pytest.raises(KeyboardInterrupt):
@@ -423,7 +423,7 @@ def test_ctrl_c_lets_the_ranks_save_and_leaves_nobody_inside(client, tmp_path, m
     assert pids(client) == before
 
 
-def test_a_stop_is_asked_for_and_the_ranks_yield(client):
+def test_ranks_yield_when_the_stop_is_set(client):
     stop = threading.Event()
     results = run_ranks(until_asked, client=client, ranks=2, stop=stop,
                         message_types=[Progress], on_event=lambda event: stop.set())  # fmt: skip
@@ -431,7 +431,7 @@ def test_a_stop_is_asked_for_and_the_ranks_yield(client):
     assert run_ranks(until_asked, client=client, ranks=2, stop=stop) == [YIELDED, YIELDED]
 
 
-def test_who_does_not_leave_when_asked_loses_its_worker(client, monkeypatch):
+def test_the_worker_of_a_rank_that_does_not_leave_is_restarted(client, monkeypatch):
     monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 1.0)
 
     def deaf(rank):
@@ -448,14 +448,14 @@ def test_who_does_not_leave_when_asked_loses_its_worker(client, monkeypatch):
     assert len(pids(client) - before) == 1
 
 
-def test_ranks_that_yield_unasked_or_not_together_are_told_so(client):
+def test_yielding_unasked_or_not_together_is_an_error(client):
     with pytest.raises(RuntimeError, match="YIELDED before should_stop"):
         run_ranks(lambda rank: YIELDED, client=client, ranks=2)
     with pytest.raises(RuntimeError, match=r"ranks \[1\] returned YIELDED and the others did not"):
         run_ranks(lambda rank: YIELDED if rank.rank else 0, client=client, ranks=2)
 
 
-def test_two_runs_that_want_the_same_workers_at_once_both_come_to_their_end(client):
+def test_two_runs_on_the_same_workers_at_once_both_finish(client):
     with Client(client.scheduler.address, set_as_default=False) as other, ThreadPoolExecutor() as p:
         runs = [
             p.submit(run_ranks, add_up, client=one, ranks=2, limits=RankLimits(device_s=60))
@@ -464,8 +464,8 @@ def test_two_runs_that_want_the_same_workers_at_once_both_come_to_their_end(clie
         assert [run.result(timeout=90) for run in runs] == [[3, 3], [3, 3]]
 
 
-def test_ranks_let_go_of_a_worker_that_a_gang_before_them_needs(client, tmp_path):
-    def arrive(number):  # as a rank does that holds its worker until the others have theirs
+def test_ranks_release_a_worker_that_an_earlier_channel_needs(client, tmp_path):
+    def arrive(number):  # like a rank that holds its worker until the others have theirs
         (tmp_path / str(number)).touch()
         until = time.monotonic() + 60
         while time.monotonic() < until and len(list(tmp_path.iterdir())) < 2:
@@ -479,19 +479,17 @@ def test_ranks_let_go_of_a_worker_that_a_gang_before_them_needs(client, tmp_path
         )  # fmt: skip
 
     addresses = sorted(workers_of(client))
-    second = submit(1)  # it has the worker of our second rank
+    second = submit(1)  # holds the worker of the second rank of `run`
     while not (tmp_path / "1").exists():
         time.sleep(0.05)
     with ThreadPoolExecutor() as pool:
-        ours = pool.submit(
-            run_ranks, add_up, client=client, ranks=2, limits=RankLimits(device_s=40)
-        )
+        run = pool.submit(run_ranks, add_up, client=client, ranks=2, limits=RankLimits(device_s=40))
         while not client.processing([addresses[0]])[addresses[0]]:
             time.sleep(0.05)
-        time.sleep(0.5)  # our first rank has the other one
+        time.sleep(0.5)  # the first rank of `run` has the other worker
         first = submit(0)
         assert [first.result(timeout=60), second.result(timeout=60)] == [2, 2]
-        assert ours.result(timeout=60) == [3, 3]
+        assert run.result(timeout=60) == [3, 3]
 
 
 DRIVER = """
@@ -528,7 +526,7 @@ def test_ranks_leave_when_their_driver_is_killed(client):
     assert not eventually_left(client, within_s=15)
 
 
-def test_a_cluster_whose_nannies_give_up_is_ended_all_the_same(monkeypatch, capfd):
+def test_a_cluster_ends_even_if_its_nannies_cannot_kill_their_workers(monkeypatch, capfd):
     async def give_up(*_, **__):  # as on a machine that is too busy to end a process within 5 s
         raise TimeoutError
 
@@ -540,9 +538,9 @@ def test_a_cluster_whose_nannies_give_up_is_ended_all_the_same(monkeypatch, capf
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_lost_again_when_the_cluster_looks_for_it_comes_back(client):
+def test_a_worker_lost_again_when_the_cluster_checks_the_first_loss_is_restarted(client):
     lost_at = time.monotonic()
-    for after_s in (0, 14.6):  # distributed looks 15 s after the first loss
+    for after_s in (0, 14.6):  # distributed checks 15 s after the first loss
         client.wait_for_workers(2, timeout=60)
         time.sleep(max(0, lost_at + after_s - time.monotonic()))
         (name,) = (a for a, w in client.scheduler_info()["workers"].items() if w["name"] == 0)
@@ -555,7 +553,7 @@ def test_a_worker_that_is_lost_again_when_the_cluster_looks_for_it_comes_back(cl
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(tmp_path):
+def test_a_lost_scheduler_ends_the_run_with_a_one_line_error(tmp_path):
     def until_stopped(rank):
         rank.report(Progress())
         while not rank.should_stop():
@@ -593,15 +591,15 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_one_line(tmp_path):
         (VolumeError("no such volume"), False),
     ],
 )  # fmt: skip
-def test_the_loss_of_a_peer_is_told_from_an_error_of_ones_own(error, expected):
+def test_a_lost_peer_is_distinguished_from_an_error_of_the_callable(error, expected):
     assert peer_failed(error) is expected
-    made_of_it = ValueError("made of it")
-    made_of_it.__cause__ = error
-    assert peer_failed(made_of_it) is expected
+    wrapped = ValueError("wrapped")
+    wrapped.__cause__ = error
+    assert peer_failed(wrapped) is expected
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("[/__w/pytorch/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 30000ms for "
          "recv operation to complete", "another rank did not answer in time"),
@@ -609,8 +607,8 @@ def test_the_loss_of_a_peer_is_told_from_an_error_of_ones_own(error, expected):
          "the connection to another rank broke"),
     ],
 )  # fmt: skip
-def test_what_gloo_says_is_told_in_words_of_ours(text, said):
-    assert describe_failure(RuntimeError(text)) == said
+def test_gloo_s_messages_are_translated(text, expected):
+    assert describe_failure(RuntimeError(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -622,7 +620,7 @@ def test_what_gloo_says_is_told_in_words_of_ours(text, said):
         ([("a", None, False), ("b", None, False)], "gloo"),
     ],
 )
-def test_nccl_is_spoken_where_each_rank_has_a_gpu_of_its_own(gpus, backend):
+def test_the_backend_is_nccl_if_each_rank_has_its_own_gpu(gpus, backend):
     arrived = [
         Arrived(attempt=0, rank=rank, host=host, port=1, gpu=gpu, nccl=nccl)
         for rank, (host, gpu, nccl) in enumerate(gpus)
@@ -630,7 +628,7 @@ def test_nccl_is_spoken_where_each_rank_has_a_gpu_of_its_own(gpus, backend):
     assert choose_rendezvous(arrived).backend == backend
 
 
-def test_gloo_is_told_the_interface_of_the_workers_address():
+def test_gloo_uses_the_interface_of_the_worker_s_address():
     interface = interface_of("127.0.0.1")
     assert "127.0.0.1" in {address.address for address in psutil.net_if_addrs()[interface]}
     assert interface_of("192.0.2.1") is None

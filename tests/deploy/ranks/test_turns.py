@@ -1,4 +1,4 @@
-"""Turns: ranks and blocks share workers, and neither starves; on ours and on other clusters."""
+"""Turns: ranks and blocks share workers, and neither starves, on our and on other clusters."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Ran:
 
 
 class Training:
-    """Some steps on every rank, saved where it yields: what training looks like from here."""
+    """Steps on every rank, saved when it yields, like a training."""
 
     def __init__(self, folder, *, steps, step_s=0.05):
         self.folder, self.steps, self.step_s = folder, steps, step_s
@@ -103,7 +103,7 @@ def block(number):
 
 
 class Segmentation(threading.Thread):
-    """A stream of blocks that ends when it is told to: what a segmentation looks like from here."""
+    """A stream of blocks that ends when requested, like a segmentation."""
 
     def __init__(self, client):
         super().__init__(name="segmentation")
@@ -170,7 +170,7 @@ def test_a_segmentation_and_a_training_on_the_same_workers_take_turns(whose, req
         assert rank.pid != one["pid"] or apart, "a block ran while a rank had the device"
 
 
-def test_ranks_keep_the_device_while_nobody_waits_for_it(ours, tmp_path):
+def test_ranks_keep_the_device_while_no_task_waits_for_it(ours, tmp_path):
     events = []
     training = Training(tmp_path, steps=60)
     results = run_ranks(
@@ -181,7 +181,7 @@ def test_ranks_keep_the_device_while_nobody_waits_for_it(ours, tmp_path):
     assert not [event for event in events if isinstance(event, TurnChanged)]
 
 
-def test_the_turn_of_others_ends_when_they_have_nothing_to_do(ours):
+def test_the_turn_of_other_tasks_ends_when_the_workers_are_idle(ours):
     futures = [ours.submit(block, number, pure=False) for number in range(3)]
     start = time.monotonic()
     let_others_run(ours, list(ours.nthreads()), turn_s=60, stop=threading.Event())
@@ -189,14 +189,14 @@ def test_the_turn_of_others_ends_when_they_have_nothing_to_do(ours):
     assert time.monotonic() - start < 20
 
 
-def test_a_block_asks_for_the_device_only_where_every_worker_offers_it(ours, theirs):
+def test_a_block_requests_the_device_only_if_every_worker_offers_it(ours, theirs):
     assert device_share(ours) == {DEVICE_RESOURCE: 1}
     offered = [w["resources"][DEVICE_RESOURCE] for w in ours.scheduler_info()["workers"].values()]
     assert offered == list(ours.nthreads().values()), "as many blocks at once as there are threads"
     assert device_share(theirs) == {}
 
 
-def test_ranks_that_cannot_get_their_workers_say_so_in_time(theirs):
+def test_ranks_that_cannot_get_their_workers_are_an_error_in_time(theirs):
     (first, *_) = theirs.nthreads()
     busy = theirs.submit(time.sleep, 6, workers=[first], pure=False)
     while not theirs.processing()[first]:
@@ -209,7 +209,7 @@ def test_ranks_that_cannot_get_their_workers_say_so_in_time(theirs):
     busy.result(timeout=30)
 
 
-def test_a_worker_that_does_not_come_back_is_done_without(theirs):
+def test_the_run_continues_without_a_worker_that_does_not_come_back(theirs):
     def killed_once(rank):
         if rank.rank == 1:
             os._exit(1)
