@@ -1,16 +1,16 @@
-"""The few kinds of error that a user can cause, and the one that a run ends with.
+"""The errors that a user can cause, and those that end a run.
 
-Each is also the standard library's kind, so that ``except ValueError`` works as anywhere. The
-message is one line: what came, what was wanted, what to do. The shell prints it and exits with 2.
+Each also derives from the matching built-in, so that ``except ValueError`` works. The message is
+one line: the problem, the expected value, the remedy. The shell prints it and exits with 2.
 """
 
 
 class OvertileError(Exception):
-    """Base of every error that a user can cause; its message is one line for a person."""
+    """Base of every error that a user can cause; its message is one line."""
 
 
 class GeometryError(OvertileError, ValueError):
-    """A box, a halo or a shape that cannot be."""
+    """An invalid box, halo or shape."""
 
 
 class PlanError(OvertileError, ValueError):
@@ -18,48 +18,48 @@ class PlanError(OvertileError, ValueError):
 
 
 class VolumeError(OvertileError, ValueError):
-    """A volume that is not there, is no image, or cannot be read as asked."""
+    """A volume that does not exist, is not an image, or cannot be read as requested."""
 
 
 class OutputError(OvertileError, ValueError):
-    """An output that is there already, belongs to another job, or cannot be written."""
+    """An output that already exists, belongs to another job, or cannot be written."""
 
 
 class IntensityError(OvertileError, ValueError):
-    """A normalisation that is not defined, or not for this volume."""
+    """A normalisation that is invalid, or does not apply to this volume."""
 
 
 class ConfigError(OvertileError, ValueError):
-    """A network configuration that cannot be built."""
+    """An invalid configuration of a network, a predictor or a training."""
 
 
 class LabelError(OvertileError, ValueError):
-    """Labels that are no class or object ids, or not those that the network was made for."""
+    """Labels that are not class or object ids, or do not match the network's classes."""
 
 
 class WeightsError(OvertileError, ValueError):
-    """A file that holds no weights of ours, or not the ones that were meant."""
+    """A file that does not hold weights of overtile, or not the expected ones."""
 
 
 class TrainingError(OvertileError, RuntimeError):
-    """A training that cannot start, go on or be resumed as asked."""
+    """A training that cannot start or resume as requested."""
 
 
 class ClusterError(OvertileError, RuntimeError):
-    """A cluster that cannot be opened, or does not answer."""
+    """A cluster that cannot be opened or does not answer."""
 
 
 class RunError(RuntimeError):
-    """A run that started and did not end well; its message says how to resume. No user error."""
+    """A run that started and failed; its message states how to resume. Not a user error."""
 
 
 class RunStoppedError(RunError):
-    """A run that somebody stopped, by Ctrl-C or by cancelling it: nothing is wrong with it."""
+    """A run that the user stopped, by Ctrl-C or by cancelling it. Not a failure."""
 
 
 class TrainingFailedError(RunError):
-    """A training that had begun and failed; its checkpoints stay, to go on from with --resume."""
+    """A training that started and failed; its checkpoints are kept for --resume."""
 
 
 class RunDrainedError(RunStoppedError):
-    """A run that was asked to end early and did, its blocks in flight done: it wants to go on."""
+    """A run that drained on request: the blocks in flight are done, the rest can be resumed."""

@@ -30,9 +30,11 @@ class Box:
 
     def __post_init__(self) -> None:
         if len(self.start) != len(self.stop):
-            raise GeometryError(f"box of {len(self.start)} and of {len(self.stop)} axes")
+            raise GeometryError(
+                f"box start {self.start} and stop {self.stop} differ in their number of axes"
+            )
         if any(a > b for a, b in zip(self.start, self.stop, strict=True)):
-            raise GeometryError(f"box ends before it starts: {self.start} to {self.stop}")
+            raise GeometryError(f"box {self.start} to {self.stop} ends before it starts")
 
     @classmethod
     def of_shape(cls, shape: Sequence[int]) -> Box:
@@ -53,7 +55,7 @@ class Box:
     def slices(self) -> tuple[slice, ...]:
         """Slices that cut this box out of an array. The box must not start below zero."""
         if any(a < 0 for a in self.start):
-            raise GeometryError(f"box {self.start} to {self.stop} starts outside of the array")
+            raise GeometryError(f"box {self.start} to {self.stop} starts outside the array")
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
     def shifted(self, offset: Sequence[int]) -> Box:
@@ -68,7 +70,7 @@ class Box:
         return self.shifted(tuple(-o for o in origin))
 
     def clipped_to(self, other: Box) -> Box:
-        """Return the part of this box inside ``other``; empty where they do not meet."""
+        """Return the part of this box inside ``other``; empty where they do not overlap."""
         start = tuple(
             min(max(a, low), high)
             for a, low, high in zip(self.start, other.start, other.stop, strict=True)
@@ -79,7 +81,7 @@ class Box:
         return Box(start, stop)
 
     def contains(self, other: Box) -> bool:
-        """Return whether no voxel of ``other`` lies outside of this box."""
+        """Return whether every voxel of ``other`` lies inside this box."""
         return all(a <= oa for a, oa in zip(self.start, other.start, strict=True)) and all(
             b >= ob for b, ob in zip(self.stop, other.stop, strict=True)
         )
@@ -99,9 +101,11 @@ class Halo:
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high):
-            raise GeometryError(f"halo of {len(self.low)} and of {len(self.high)} axes")
+            raise GeometryError(f"halo {self.low} and {self.high} differ in their number of axes")
         if any(size < 0 for size in (*self.low, *self.high)):
-            raise GeometryError(f"halo below zero: {self.low}, {self.high}")
+            raise GeometryError(
+                f"halo {self.low}, {self.high} is negative: expected 0 or more per side"
+            )
 
     @classmethod
     def same_on_both_sides(cls, sizes: Sequence[int]) -> Halo:

@@ -1,7 +1,7 @@
-"""Tasks onto a Dask client: bounded in flight, retried, gathered in batches, drained or cancelled.
+"""Runs tasks on a Dask cluster: limited in flight, retried, gathered in batches, cancelled.
 
-The number of futures that exist at once follows the cluster's threads, not the volume: the
-scheduler and the driver hold no more for a million blocks than for a hundred.
+The number of futures in flight follows the cluster's threads, not the volume: the scheduler and the
+driver hold as many for a million blocks as for a hundred.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 IN_FLIGHT_PER_THREAD = 2
-"""One task runs while the next one waits on the worker: no thread waits for the driver."""
+"""One task runs while the next waits on the worker, so that no thread waits for the driver."""
 AHEAD_S = 0.5
-"""Tasks of milliseconds would wait for the driver: of these, as many as end in so long are more."""
+"""Seconds of work to keep in flight where tasks take milliseconds and would wait for the driver."""
 DEVICE_RESOURCE = "device"
 """Workers offer one unit per thread, so that blocks and training ranks take turns."""
 LOST_SCHEDULER = "the connection to the Dask scheduler was lost: start the run again to resume"
@@ -33,7 +33,7 @@ LOST_SCHEDULER = "the connection to the Dask scheduler was lost: start the run a
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Item]):
-    """How one item ended: with a result, or with the error of its last attempt."""
+    """The result of one item, or the error of its last attempt."""
 
     item: Item
     result: Any = None
@@ -41,41 +41,41 @@ class Outcome(Generic[Item]):
 
 
 class InFlightLimit:
-    """How many futures may exist at once, asked of the cluster every few seconds: it may grow.
+    """How many futures may be in flight, updated every few seconds, since a cluster may grow.
 
-    It follows the threads that there are, and the tasks that end in half a second, where these are
-    more. Any thread may call it.
+    It follows the cluster's threads, or the tasks that end in half a second if these are more.
+    Thread-safe.
     """
 
     def __init__(self, client: Client, *, every_s: float = 2.0) -> None:
         self._client = client
         self._every_s = every_s
-        self._asked_at: float | None = None
+        self._updated_at: float | None = None
         self._limit = 1
         self._ended = 0
         self._lock = threading.Lock()
         self._drained = threading.Event()
 
     def drain(self) -> None:
-        """Be 0 from now on: nothing new is submitted."""
+        """Set the limit to 0 for good: nothing new is submitted."""
         self._drained.set()
 
     @property
     def is_drained(self) -> bool:
-        """Return whether nothing new is to be submitted."""
+        """Return whether the limit is 0 for good."""
         return self._drained.is_set()
 
     def __call__(self) -> int:
-        """Return the limit of now."""
+        """Return the current limit."""
         if self.is_drained:
             return 0
         with self._lock:
             now = time.monotonic()
-            if self._asked_at is None or now - self._asked_at >= self._every_s:
+            if self._updated_at is None or now - self._updated_at >= self._every_s:
                 threads = sum(self._client.nthreads().values())
-                per_s = self._ended / (now - self._asked_at) if self._asked_at else 0.0
+                per_s = self._ended / (now - self._updated_at) if self._updated_at else 0.0
                 self._limit = max(2, IN_FLIGHT_PER_THREAD * threads, round(per_s * AHEAD_S))
-                self._asked_at, self._ended = now, 0
+                self._updated_at, self._ended = now, 0
             return self._limit
 
     def ended(self, count: int) -> None:
@@ -99,9 +99,9 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
 
 
 def device_share(client: Client) -> dict[str, float]:
-    """Return the resources that a block asks of its worker: one unit of the device.
+    """Return the Dask resources that a block requests: one unit of the device.
 
-    Nothing where any worker has no such resource: a task would wait for it for ever.
+    Empty if any worker lacks the resource: a task that requests it could wait forever.
     """
     workers = workers_of(client).values()
     offered = bool(workers) and all(worker["resources"].get(DEVICE_RESOURCE) for worker in workers)
@@ -116,13 +116,13 @@ def drive(
     limit: Callable[[], int],
     stop: threading.Event,
 ) -> Iterator[list[Outcome[Item]]]:
-    """Yield outcomes in batches, as they come, until every item has one.
+    """Yield outcomes in batches, in order of completion, until every item has one.
 
-    submit makes the futures of some items, in their order (with keys and retries): one message to
-    the scheduler for many small tasks. An error is an outcome, no exception. Once ``limit`` is 0
-    nothing new is submitted, and what is in flight comes to its end. Once ``stop`` is set nothing
-    new is submitted, and what is in flight is cancelled. Every future is released as its outcome is
-    yielded.
+    submit: makes the futures of some items, in their order, with keys and retries; one message to
+    the scheduler for many small tasks. A task's error is an outcome, not an exception. Once
+    ``limit`` is 0, nothing new is submitted and the futures in flight complete. Once ``stop`` is
+    set, nothing new is submitted and the futures in flight are cancelled. Each future is released
+    when its outcome is yielded. Raises RunError if the scheduler is lost.
     """
     done: queue.SimpleQueue[Future] = queue.SimpleQueue()
     waiting: dict[Any, tuple[Future, Item]] = {}
@@ -147,7 +147,7 @@ def drive(
                 if future.key in outcomes:
                     waiting.pop(future.key)
                     future.release()
-                else:  # its worker left with the result: it is computed again
+                else:  # its worker left with the result: Dask computes it again
                     future.add_done_callback(done.put)
             if outcomes:
                 yield list(outcomes.values())
@@ -159,12 +159,12 @@ def drive(
 
 
 def one_by_one(submit: Callable[[Item], Future]) -> Callable[[list[Item]], list[Future]]:
-    """Return what submits some items, from what submits one: for tasks that take their time."""
+    """Return a function that submits several items, from one that submits one item."""
     return lambda items: [submit(item) for item in items]
 
 
 def _finished(done: queue.SimpleQueue[Future], *, wait_s: float) -> list[Future]:
-    """Return all futures that have finished by now; wait a moment where there is none."""
+    """Return all futures that have finished; wait up to ``wait_s`` for the first."""
     finished = []
     with suppress(queue.Empty):
         finished.append(done.get(timeout=wait_s))
@@ -174,13 +174,13 @@ def _finished(done: queue.SimpleQueue[Future], *, wait_s: float) -> list[Future]
 
 
 def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> dict[Any, Outcome[Item]]:
-    """Return, by key, the outcomes of those futures that have one; results come in one message.
+    """Return the outcomes of the futures that have one, by key; results come in one message.
 
-    Each status is read once: it may change at any moment. A future whose worker has left is not
-    in what is returned.
+    Each status is read once, since it may change at any moment. A future whose worker has left has
+    no outcome.
     """
     status = {future.key: future.status for future, _ in ended}
-    if "cancelled" in status.values():  # not by us: `stop` is not set
+    if "cancelled" in status.values():  # by the cluster: `stop` is not set
         raise _lost()
     outcomes: dict[Any, Outcome[Item]] = {
         future.key: Outcome(item, error=future.exception())
@@ -211,7 +211,7 @@ def _lost() -> RunError:
 
 
 def _cancel(client: Client, futures: list[Future]) -> None:
-    """Cancel what is in flight, also where the cluster is going away itself."""
+    """Cancel the futures in flight, also if the cluster is shutting down."""
     with suppress(Exception):
         client.cancel(futures, force=True)
     for future in futures:
@@ -222,10 +222,10 @@ def run_all(
     client: Client, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]], *,
     key: str, token: str, stop: threading.Event, retries: int = 2,
 ) -> list[Any]:  # fmt: skip
-    """Run a handful of calls on the cluster and return their results in order.
+    """Run a few calls on the cluster and return their results in order.
 
-    Raises what a user can mend as it is, any other error of a call as RunError; RunError too where
-    ``stop`` was set before the end.
+    Raises an OvertileError of a call unchanged, any other error as RunError; also RunError if
+    ``stop`` is set before the end.
     """
     results: dict[int, Any] = {}
 
@@ -242,8 +242,8 @@ def run_all(
             if isinstance(outcome.error, OvertileError):
                 raise outcome.error
             if outcome.error is not None:
-                raise RunError(f"{key}: {reason(outcome)}; start the run again to go on")
+                raise RunError(f"{key}: {reason(outcome)}; start the run again to resume")
             results[outcome.item] = outcome.result
     if len(results) < len(calls):
-        raise RunError("stopped before the end: start the run again to go on")
+        raise RunError("stopped before the end: start the run again to resume")
     return [results[number] for number in range(len(calls))]

@@ -1,6 +1,6 @@
-"""Turns what a store raises into one line that says what is wrong, where, and what to do.
+"""Turns the errors of stores into one line: the location, the problem, the remedy.
 
-Errors are told by class name, so that botocore and aiohttp are not imported for it.
+Errors are recognised by class name, so that botocore and aiohttp need not be imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .errors import OvertileError
 from .location import Location
 
 ANSWER_WITHIN_S: Final = 30.0
-"""A store that is silent for this long counts as out of reach."""
+"""A store that does not answer for this long counts as unreachable."""
 
 _USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*")
@@ -32,7 +32,7 @@ def redacted(text: str) -> str:
 
 @contextlib.contextmanager
 def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
-    """Turn whatever a store raises into one line of ``kind``, without credentials."""
+    """Turn any error of a store into a ``kind`` whose message is one line without credentials."""
     try:
         yield
     except OvertileError:
@@ -42,32 +42,32 @@ def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
 
 
 def _reason(error: Exception, location: Location) -> str:
-    """Return what went wrong and what to do, as one line."""
+    """Return the problem and the remedy as one line."""
     name, text = type(error).__name__, one_line(str(error))
-    look = "AWS_ENDPOINT_URL" if location.scheme.startswith("s3") else "the address"
+    checked = "AWS_ENDPOINT_URL" if location.scheme.startswith("s3") else "the address"
     status = getattr(error, "status", None)
     if "bucket does not exist" in text:
-        return "there is no such bucket; check its name and AWS_ENDPOINT_URL"
+        return "no such bucket; check its name and AWS_ENDPOINT_URL"
     if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
         return (
-            "S3 has no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "no S3 credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=1 for a public bucket"
         )
     if isinstance(error, PermissionError) or status in (401, 403):
-        return f"access is denied ({text}); check rights and credentials"
+        return f"access is denied ({text}); check permissions and credentials"
     if isinstance(error, TimeoutError) or "Timeout" in name:
-        return f"no answer within {ANSWER_WITHIN_S:g} s; check {look} and the network"
+        return f"no answer within {ANSWER_WITHIN_S:g} s; check {checked} and the network"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "no space is left on the device"
+        return "no space left on the device"
     if name in ("EndpointConnectionError", "ConnectionError") or "Connector" in name:
-        return f"cannot be reached ({text}); check {look} and the network"
+        return f"cannot be reached ({text}); check {checked} and the network"
     if isinstance(error, ImportError) or "Protocol not known" in text:
-        return f"this kind of address needs a package that is not installed ({text})"
+        return f"this kind of URI needs a package that is not installed ({text})"
     return f"{name}: {text}" if text else name
 
 
 def one_line(text: str, *, limit: int = 300) -> str:
-    """Return ``text`` on one line without credentials, shortened where it is long.
+    """Return ``text`` on one line without credentials, cut at ``limit`` characters.
 
     >>> one_line("first\\n   second")
     'first second'

@@ -1,7 +1,7 @@
-"""Opens Zarr stores, and reads the few small documents that describe a node.
+"""Opens Zarr stores and reads the metadata of their nodes.
 
-Local paths, ``s3://``, ``http(s)://``, ``memory://`` (this process only) and whatever else fsspec
-knows. Options come from the environment, as the tools of each store read them:
+Local paths, ``s3://``, ``http(s)://``, ``memory://`` (this process only) and all others that fsspec
+supports. Options come from the environment variables of each store's own tools:
 ``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``AWS_ACCESS_KEY_ID`` … for S3; ``FSSPEC_S3_ANON=1`` for a
 public bucket without credentials; fsspec's configuration files for everything else.
 """
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """An array or a group: its metadata document, and its attributes apart from it."""
+    """An array or a group: its metadata document and its attributes."""
 
     kind: Literal["array", "group"]
     zarr_format: Literal[2, 3]
@@ -45,7 +45,7 @@ class Node:
 
 
 def open_store(location: Location, *, read_only: bool = True) -> Store:
-    """Return the Zarr store at a location; opened once per process. Touches nothing yet."""
+    """Return the Zarr store at a location; opened once per process. Reads and writes nothing."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     with _lock:
         return _store(location, read_only, endpoint if location.scheme in _S3 else None)
@@ -60,7 +60,7 @@ def _store(location: Location, read_only: bool, s3_endpoint: str | None) -> Stor
 
 
 def _s3_options(endpoint: str | None) -> dict[str, Any]:
-    """Give up in seconds on an S3 that does not answer; the user's own settings win."""
+    """Return options with timeouts of seconds; the user's own fsspec settings override them."""
     import fsspec.config
 
     options: dict[str, Any] = {
@@ -80,18 +80,18 @@ def _s3_options(endpoint: str | None) -> dict[str, Any]:
 def open_array(store: Location, path: str, *, token: str = "") -> zarr.Array[Any]:
     """Return an array for reading and writing.
 
-    token: what the output was made under, e.g. the run's id. With one, the opened array is kept for
-    this process; another token opens anew, so that a worker never writes with what it remembers of
-    an output that was replaced. Raises OutputError.
+    token: the run's token. With one, the opened array is cached in this process. Another token
+    opens the array again, so that a worker never writes with stale metadata of a replaced output.
+    Raises OutputError.
     """
     if not token:
         return _writable_array(store, path)
     with _lock:
-        return _kept_array(store, path, token)
+        return _cached_array(store, path, token)
 
 
 @functools.lru_cache(maxsize=64)
-def _kept_array(store: Location, path: str, token: str) -> zarr.Array[Any]:
+def _cached_array(store: Location, path: str, token: str) -> zarr.Array[Any]:
     return _writable_array(store, path)
 
 
@@ -101,28 +101,28 @@ def _writable_array(store: Location, path: str) -> zarr.Array[Any]:
 
 
 def forget_arrays() -> None:
-    """Close what ``open_array`` keeps in this process: an output was deleted."""
+    """Empty the cache of ``open_array`` in this process; call it after an output was deleted."""
     with _lock:
-        _kept_array.cache_clear()
+        _cached_array.cache_clear()
 
 
 def open_group(location: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
-    """Return the group at the root of a store; it must be there. Raises OutputError."""
+    """Return the group at the root of a store; it must exist. Raises OutputError."""
     with explained(OutputError, location):
         store = open_store(location, read_only=mode == "r")
         return zarr.open_group(store, mode=mode, use_consolidated=False)
 
 
-def wait_for(answer: Coroutine[Any, Any, T], *, timeout_s: float | None) -> T:
+def wait_for(request: Coroutine[Any, Any, T], *, timeout_s: float | None) -> T:
     """Run a store's coroutine on Zarr's own event loop, where its connections live."""
-    return sync(answer, timeout=timeout_s)
+    return sync(request, timeout=timeout_s)
 
 
 def read_node(store: Location, *, path: str = "") -> Node | None:
-    """Return the array or group at ``path`` in the store, or None where there is none.
+    """Return the array or group at ``path`` in the store, or None if there is none.
 
-    Consolidated metadata and listing are not needed. Raises VolumeError where the store is out of
-    reach, closed to us, or holds documents that are no Zarr metadata.
+    Needs neither consolidated metadata nor listing. Raises VolumeError if the store cannot be
+    reached, denies access, or holds invalid Zarr metadata.
     """
     node = store / path
     with explained(VolumeError, node):
@@ -133,7 +133,7 @@ def read_node(store: Location, *, path: str = "") -> Node | None:
 
 
 async def _read_documents(store: Store, prefix: str) -> dict[str, bytes]:
-    """Return the documents that are there. Denied counts as missing where another one is there."""
+    """Return the documents found. A denied one counts as missing if another one was found."""
     answers = await asyncio.gather(
         *(_read_bytes(store, prefix + name) for name in DOCUMENTS), return_exceptions=True
     )
@@ -150,7 +150,7 @@ async def _read_documents(store: Store, prefix: str) -> dict[str, bytes]:
 
 async def _read_bytes(store: Store, key: str) -> bytes | None:
     try:
-        if isinstance(store, FsspecStore):  # its own `get` hides that a whole bucket is missing
+        if isinstance(store, FsspecStore):  # its own `get` hides that the bucket does not exist
             content: bytes = await store.fs._cat_file(f"{store.path.rstrip('/')}/{key}")
             return content
         buffer = await store.get(key, prototype=default_buffer_prototype())
@@ -167,7 +167,7 @@ def _parsed(text: bytes, where: Location) -> Mapping[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise VolumeError(f"{where} is no Zarr metadata: it is not a JSON object")
+        raise VolumeError(f"{where} is not Zarr metadata: expected a JSON object")
     return document
 
 
@@ -175,7 +175,7 @@ def _node(documents: Mapping[str, Mapping[str, Any]], where: Location) -> Node |
     if (document := documents.get("zarr.json")) is not None:
         kind = document.get("node_type")
         if kind not in ("array", "group") or document.get("zarr_format") != 3:
-            raise VolumeError(f"{where / 'zarr.json'} describes neither an array nor a group")
+            raise VolumeError(f"{where / 'zarr.json'} is neither a Zarr v3 array nor a group")
         attributes = document.get("attributes") or {}
         return Node(kind=kind, zarr_format=3, document=document, attributes=attributes)
     attributes = documents.get(".zattrs", {})
@@ -188,13 +188,13 @@ def _node(documents: Mapping[str, Mapping[str, Any]], where: Location) -> Node |
 
 
 def list_names(location: Location) -> tuple[str, ...] | None:
-    """Return the names directly inside a folder, sorted, or None where it cannot be listed."""
+    """Return the names directly inside a folder, sorted, or None if it cannot be listed."""
 
     async def names() -> list[str]:
         return [name async for name in open_store(location).list_dir("")]
 
     try:
         found = wait_for(names(), timeout_s=10)
-    except Exception:  # many HTTP servers cannot list: this serves messages only
+    except Exception:  # many HTTP servers cannot list
         return None
     return tuple(sorted({name.strip("/") for name in found} - {""}))

@@ -1,6 +1,6 @@
-"""Proves that a model of somebody else is what it says: its halo, its divisor, its input sizes.
+"""Verifies a model's stated halo, divisor and input sizes.
 
-On one small image, in one process: cut into tiles, the scores must be those of the whole.
+On one small image, in one process: tiled scores must equal those of the whole image.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..volume.mirror import read_mirrored
 from .protocol import Predictor
 
 LEAST_SPREAD = 0.02
-"""Scores with a smaller standard deviation would hide what this looks for."""
+"""Scores with a smaller standard deviation would hide seams."""
 SMALLEST_SIDE = 13
 
 
 def check_predictor(
     predictor: Predictor, *, image: NDArray[np.float32] | None = None, tolerance: float = 1e-5
 ) -> float:
-    """Return by how much tiled scores differ from the whole's; at most ``tolerance``.
+    """Return the largest difference of tiled and whole scores; at most ``tolerance``.
 
-    image: (c, z, y, x), normalised as the network wants it, larger than the divisor in y and x (and
-    z of a 3-D network); by default smooth noise from 0 to 1. The whole is predicted at once, so a
-    few hundred voxels a side are enough. Raises ConfigError that says which statement is not true,
-    also where the scores hardly vary, so that nothing would be proved.
+    image: (c, z, y, x), normalised for the network, larger than the divisor in y and x (and in z
+    for a 3-D network); by default smooth noise from 0 to 1. The whole image is predicted at once,
+    so a few hundred voxels per side are enough. Raises ConfigError that names the wrong statement,
+    also if the scores hardly vary, which would prove nothing.
     """
     _check_members(predictor)
-    predictor = _travelled(predictor).settled()
+    predictor = _pickled(predictor).settled()
     _check_statements(predictor)
     x_czyx = _noise(predictor) if image is None else _checked_image(image, predictor)
     shape = x_czyx.shape[1:]
@@ -50,10 +50,10 @@ def check_predictor(
     if worst > tolerance:
         place = ", ".join(map(str, np.unravel_index(difference.argmax(), difference.shape)))
         raise ConfigError(
-            f"tiled scores differ from the whole's by {worst:.3g} (tolerance {tolerance:g}), most "
-            f"at z, y, x = {place}, tiles of {shape_text(core)}: halo "
+            f"tiled scores differ from whole ones by {worst:.3g} (tolerance {tolerance:g}), most "
+            f"at z, y, x = {place}, in tiles of {shape_text(core)}: halo "
             f"{shape_text(predictor.halo)} is too small, divisor {shape_text(predictor.divisor)} "
-            "is not the product of the poolings, or a layer looks at the whole tile"
+            "is not the product of the poolings, or a layer uses the whole tile"
         )
     return worst
 
@@ -63,48 +63,51 @@ def _check_members(predictor: object) -> None:
     missing = [name for name in (*named, "__call__") if not hasattr(predictor, name)]
     if missing:
         raise ConfigError(
-            f"{type(predictor).__name__} is no Predictor: it has no {', '.join(missing)}; "
-            "pipeline/models/protocol.py says what they are"
+            f"{type(predictor).__name__} is not a Predictor: it lacks {', '.join(missing)}; "
+            "see pipeline/models/protocol.py"
         )
 
 
-def _travelled(predictor: Predictor) -> Predictor:
-    """Return the predictor as it arrives on a worker."""
+def _pickled(predictor: Predictor) -> Predictor:
+    """Return the predictor as a worker receives it."""
     from distributed.protocol.pickle import dumps, loads
 
     try:
-        arrived: Predictor = loads(dumps(predictor))
+        received: Predictor = loads(dumps(predictor))
     except Exception as error:
         raise ConfigError(
-            f"the predictor cannot travel to a worker ({type(error).__name__}: {error}): keep "
-            "paths and numbers in it, and load the model where it is first called"
+            f"the predictor cannot be pickled for a worker ({type(error).__name__}: {error}): "
+            "store paths and numbers in it, and load the model on the first call"
         ) from error
-    return arrived
+    return received
 
 
 def _check_statements(predictor: Predictor) -> None:
-    """Raise ConfigError for statements that cannot be, whatever the scores."""
+    """Raise ConfigError for statements that are invalid whatever the scores."""
     for name, least in (("halo", 0), ("divisor", 1)):
         sizes = getattr(predictor, name)
         if len(sizes) != 3 or any(not isinstance(n, int) or n < least for n in sizes):
-            raise ConfigError(f"{name} {sizes!r}: give three whole numbers (z, y, x) from {least}")
+            raise ConfigError(
+                f"{name} {sizes!r}: expected three integers (z, y, x) of at least {least}"
+            )
     if predictor.tile_dependent_layers:
         raise ConfigError(
-            f"layers look at statistics of the whole tile "
-            f"({', '.join(predictor.tile_dependent_layers)}): tiled is not whole, whatever the halo"
+            f"layers use statistics of the whole tile "
+            f"({', '.join(predictor.tile_dependent_layers)}): tiled scores differ from whole ones, "
+            "whatever the halo"
         )
     if not isinstance(predictor.settings(), Mapping):
-        raise ConfigError("settings() gives no mapping of names to JSON values")
+        raise ConfigError("settings() does not return a mapping of names to JSON values")
     for out in _some_outputs(predictor.divisor):
         size = predictor.input_shape(out)
         least_size = tuple(n + 2 * h for n, h in zip(out, predictor.halo, strict=True))
         if len(size) != 3 or any(n < m for n, m in zip(size, least_size, strict=True)):
             raise ConfigError(
-                f"input_shape({out}) is {size}: output + 2 halo is {least_size}, at least"
+                f"input_shape({out}) is {size}: expected at least output + 2 halo, {least_size}"
             )
         for name in ("flops", "memory_bytes"):
             if getattr(predictor, name)(out) <= 0:
-                raise ConfigError(f"{name}({out}) is not above 0: tiles are chosen by it")
+                raise ConfigError(f"{name}({out}) is not above 0: the planner compares tiles by it")
 
 
 def _some_outputs(divisor: Shape) -> list[tuple[int, int, int]]:
@@ -115,19 +118,19 @@ def _some_outputs(divisor: Shape) -> list[tuple[int, int, int]]:
 def _checked_image(image: NDArray[np.float32], predictor: Predictor) -> NDArray[np.float32]:
     channels, sizes = predictor.in_channels, predictor.divisor
     if image.ndim != 4 or len(image) != channels:
-        raise ConfigError(f"image of shape {image.shape}: give ({channels}, z, y, x)")
+        raise ConfigError(f"image of shape {image.shape}: expected ({channels}, z, y, x)")
     planar = predictor.halo[0] == 0 and predictor.divisor[0] == 1
     cut = [n > d for n, d in zip(image.shape[1:], sizes, strict=True)]
     if not all(cut[planar:]):
         raise ConfigError(
-            f"image of shape {image.shape}: it cannot be cut into tiles, which takes more than "
-            f"the divisor {shape_text(sizes)} in {'y and x' if planar else 'z, y and x'}"
+            f"image of shape {image.shape} is too small for tiles: expected more than the divisor "
+            f"{shape_text(sizes)} in {'y and x' if planar else 'z, y and x'}"
         )
     return np.asarray(image, np.float32)
 
 
 def _noise(predictor: Predictor) -> NDArray[np.float32]:
-    """Return noise of many scales between 0 and 1, large enough to be cut."""
+    """Return noise of many scales between 0 and 1, large enough for several tiles."""
     planar = predictor.halo[0] == 0 and predictor.divisor[0] == 1
     sides = [max(SMALLEST_SIDE, d + d // 2 + 1) for d in predictor.divisor]
     shape = (predictor.in_channels, 2 if planar else sides[0], *sides[1:])
@@ -142,7 +145,7 @@ def _noise(predictor: Predictor) -> NDArray[np.float32]:
 
 
 def _odd_multiple(least: int, divisor: int) -> int:
-    """Return the smallest odd multiple from ``least`` on: it lies on no coarser grid of factor 2.
+    """Return the smallest odd multiple of at least ``least``: not a multiple of ``2 * divisor``.
 
     >>> _odd_multiple(7, 4), _odd_multiple(8, 8)
     (12, 8)
@@ -168,7 +171,7 @@ class _Array:
 
 
 def _scores(x_czyx: NDArray[np.float32], predictor: Predictor, *, core: Shape) -> NDArray[Any]:
-    """Return the scores of all tiles, each read mirrored, as in a run."""
+    """Return the scores of all tiles, read with mirrored edges as in a run."""
     plan = BlockPlan(
         shape=x_czyx.shape[1:], core=core, halo=Halo.same_on_both_sides(predictor.halo),
         divisor=predictor.divisor,
@@ -180,7 +183,7 @@ def _scores(x_czyx: NDArray[np.float32], predictor: Predictor, *, core: Shape) -
         if any(n < c for n, c in zip(tile.shape[1:], block.core.shape, strict=True)):
             raise ConfigError(
                 f"an input of {shape_text(box.shape)} gave scores of {shape_text(tile.shape[1:])}: "
-                f"input_shape stated it for {shape_text(block.core.shape)}"
+                f"expected at least {shape_text(block.core.shape)}, as input_shape states"
             )
         scores[(slice(None), *block.core.slices)] = tile[
             (slice(None), *Box.of_shape(block.core.shape).slices)
@@ -196,14 +199,14 @@ def _of_tile(predictor: Predictor, x_czyx: NDArray[np.float32]) -> NDArray[np.fl
         raise
     except Exception as error:
         raise ConfigError(
-            f"the predictor does not take {shape_text(x_czyx.shape)}, a size of its own "
-            f"input_shape ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            f"the predictor failed for {shape_text(x_czyx.shape)}, a size of its own input_shape "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error
     classes = len(predictor.class_names)
     if scores.ndim != 5 or scores.shape[:2] != (1, classes):
         raise ConfigError(
-            f"the predictor gave {scores.shape}: one tile of {classes} classes is "
-            f"(1, {classes}, z, y, x)"
+            f"the predictor returned {scores.shape}: expected (1, {classes}, z, y, x) for one tile "
+            f"of {classes} classes"
         )
     return scores[0]
 
@@ -212,11 +215,11 @@ def _check_scores(whole: NDArray[Any]) -> None:
     low, high = float(whole.min()), float(whole.max())
     if not (math.isfinite(low) and math.isfinite(high) and low >= -1e-6 and high <= 1 + 1e-6):
         raise ConfigError(
-            f"scores from {low:g} to {high:g} are no probabilities: end with softmax or sigmoid"
+            f"scores from {low:g} to {high:g} are not probabilities: end with softmax or sigmoid"
         )
     spread = float(whole.std(axis=(1, 2, 3)).max())
     if spread < LEAST_SPREAD:
         raise ConfigError(
             f"the scores hardly vary (standard deviation {spread:.2g}), which would hide seams: "
-            "give image= with grey values like those that the network was trained on"
+            "pass image= with grey values like those of the training"
         )

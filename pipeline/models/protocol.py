@@ -1,7 +1,7 @@
-"""What the pipeline asks of a model: tiles in, scores out, and a statement of its own geometry.
+"""The interface of a model: tiles in, scores out, and its geometry.
 
-Any model that can state these can be run. ``unet.UNetPredictor`` does; so can a class of yours. It
-travels to the workers by pickle, so it should be small and load its weights where it lands.
+Any model with these members can be run, such as ``unet.UNetPredictor`` or a class of your own. It
+is pickled and sent to the workers, so it should be small and load its weights there.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 class Predictor(Protocol):
     """A callable from tiles to scores. All shapes are (z, y, x), also of a 2-D network.
 
-    A 2-D network states halo 0 and divisor 1 in z, and treats z as more images.
+    A 2-D network has halo 0 and divisor 1 in z, and treats each z as an image.
     """
 
     @property
     def digest(self) -> str:
-        """What identifies the weights: it changes when the scores would."""
+        """Identifies the weights; differs where the scores would differ."""
 
     @property
     def in_channels(self) -> int:
-        """Channels of the volume that go in at once."""
+        """Input channels."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -36,10 +36,10 @@ class Predictor(Protocol):
     def halo(self) -> tuple[int, int, int]:
         """Context per side in voxels, of a core that starts at a multiple of the divisor.
 
-        A score elsewhere on the pooling grid may reach up to a divisor further to one side; the
-        input that :meth:`input_shape` states holds that too. A padded ("same") network states a
-        multiple of the divisor, takes output + 2 halo, and crops the halo itself:
-        ``pipeline.SamePadded`` does so. ``pipeline.check_predictor`` proves what is stated.
+        A score elsewhere on the pooling grid may see up to a divisor further to one side; the input
+        of :meth:`input_shape` includes that. A padded ("same") network has a halo that is a
+        multiple of the divisor, takes output + 2 halo, and crops the halo itself; see
+        ``pipeline.SamePadded``. ``pipeline.check_predictor`` verifies the values.
         """
 
     @property
@@ -48,36 +48,36 @@ class Predictor(Protocol):
 
     @property
     def normalisation(self) -> Mapping[str, Any] | None:
-        """The record of grey values that the weights were trained with, if they say so."""
+        """The normalisation record that the weights were trained with, if stated."""
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:
-        """Layers that look at statistics of the whole tile; with any, tiled is not whole."""
+        """Layers that use statistics of the whole tile: tiled scores differ from whole ones."""
 
     def input_shape(self, output_shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the smallest valid input whose scores cover at least ``output_shape``.
 
-        It starts one halo before the output; what it has beyond output + 2 halo lies at its end.
+        It starts one halo before the output; any excess over output + 2 halo lies at its end.
         """
 
     def flops(self, output_shape: Sequence[int]) -> int:
         """Return the floating-point operations of one tile with at least this output.
 
-        Of its whole input, halo included: the planner weighs tiles by it.
+        Of the whole input, halo included: the planner compares tiles by it.
         """
 
     def memory_bytes(self, output_shape: Sequence[int]) -> int:
-        """Return the peak memory of one tile with at least this output, weights left out."""
+        """Return the peak memory of one tile with at least this output, without the weights."""
 
     def settled(self) -> Predictor:
-        """Return the same predictor with nothing left to ``auto``; called once, on a worker."""
+        """Return the same predictor with every ``auto`` resolved; called once, on a worker."""
 
     def settings(self) -> Mapping[str, Any]:
-        """Return what else changes the scores (such as the precision); part of the job digest."""
+        """Return other settings that change the scores (e.g. precision); part of the job digest."""
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities (n, classes, z, y, x) for normalised tiles (n, channels, z, y, x).
 
-        The scores' first voxel lies one halo inside the input's first. Raises MemoryError where
+        The scores' first voxel lies one halo inside the input's first. Raises MemoryError if
         the tile does not fit the device; the caller then halves it.
         """

@@ -1,10 +1,10 @@
-"""A padded ("same") network as a predictor: most networks that others trained are of this kind.
+"""A padded ("same") network as a predictor. Most published networks are of this kind.
 
-Where a tile ends such a network sees zeros (or a border of its own), so scores near a tile's ends
-are not the whole volume's. The tile is therefore read wider than its core, and the rest cut off::
+Past a tile's edge such a network sees zeros (or another padding), so scores near the edge differ
+from those of the whole volume. So the tile is read with a halo, and the halo's scores are cropped::
 
-    |hhhhhh|cccccccccccc|hhhhhh|     the network gives as many scores as it took voxels: the core's
-    ^ a multiple of the divisor      are right, those of the halo h are thrown away
+    |hhhhhh|cccccccccccc|hhhhhh|     the network returns a score for every input voxel: those of
+    ^ a multiple of the divisor      the core c are kept, those of the halo h are discarded
 """
 
 from __future__ import annotations
@@ -26,47 +26,48 @@ ZYX: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class SamePadded:
-    """A padded network, 2-D or 3-D, as ``pipeline.Predictor``. ``docs/your-own-model.md`` has one.
+    """A padded network, 2-D or 3-D, as ``pipeline.Predictor``. See ``docs/your-own-model.md``.
 
-    Raises ConfigError where context and divisor are not both of two axes, or of three.
+    Raises ConfigError unless context and divisor both have two axes, or both three.
     """
 
     network: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """From images (n, channels, y, x), or volumes (n, channels, z, y, x), to probabilities
-    (n, classes, …) of the same size. It travels to the workers: a function of a module, or a small
-    object that loads its weights where it is first called. Where memory runs out, it raises
-    MemoryError."""
+    (n, classes, …) of the same size. It is pickled and sent to the workers: use a function of a
+    module, or a small object that loads its weights on the first call. It raises MemoryError if
+    memory runs out."""
     digest: str
-    """What identifies the weights, such as the SHA-256 of their file."""
+    """Identifies the weights, e.g. the SHA-256 of their file."""
     in_channels: int
     class_names: tuple[str, ...]
     context: tuple[int, ...]
-    """How far any score looks to either side, (y, x) or (z, y, x) voxels: half the receptive field,
-    rounded up. ``check_predictor`` tells where it is too small."""
+    """Half the receptive field, rounded up, as (y, x) or (z, y, x) voxels. ``check_predictor``
+    finds values that are too small."""
     own_divisor: tuple[int, ...]
     """Product of the pooling factors, (y, x) or (z, y, x)."""
     flops_per_voxel: float
-    """Operations per voxel of the input; tiles are weighed by it."""
+    """Operations per voxel of the input; the planner compares tiles by it."""
     bytes_per_voxel: float
-    """Peak memory per voxel of the input, weights left out. Where it is stated too low, tiles that
-    do not fit are halved; where it is too high, tiles are smaller than they need be."""
+    """Peak memory per voxel of the input, without the weights. If it is too low, tiles that do not
+    fit are halved; if it is too high, tiles are smaller than necessary."""
     normalisation: Mapping[str, Any] | None = None
     tile_dependent_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.context) != len(self.own_divisor) or len(self.context) not in (2, 3):
             raise ConfigError(
-                f"context {self.context} and divisor {self.own_divisor}: give both as (y, x) for a "
-                "2-D network, or both as (z, y, x)"
+                f"context {self.context} and divisor {self.own_divisor}: expected both as (y, x) "
+                "for a 2-D network, or both as (z, y, x)"
             )
         if min(self.context) < 0 or min(self.own_divisor) < 1:
             raise ConfigError(
-                f"context {self.context} is below 0 or divisor {self.own_divisor} below 1"
+                f"context {self.context} or divisor {self.own_divisor} is too small: expected a "
+                "context of at least 0 and a divisor of at least 1"
             )
 
     @property
     def halo(self) -> ZYX:
-        """The context in whole divisors, so that what is read starts on the pooling grid."""
+        """The context rounded up to divisors, so that reads start on the pooling grid."""
         planar = (0,) * (3 - len(self.context))
         z, y, x = (
             round_up(c, d) for c, d in zip((*planar, *self.context), self.divisor, strict=True)
@@ -80,7 +81,7 @@ class SamePadded:
         return z, y, x
 
     def input_shape(self, output_shape: Sequence[int]) -> ZYX:
-        """Return the output in whole divisors, and the halo around it."""
+        """Return the output rounded up to divisors, plus the halo on both sides."""
         z, y, x = (
             round_up(n, d) + 2 * h
             for n, d, h in zip(output_shape, self.divisor, self.halo, strict=True)
@@ -96,17 +97,17 @@ class SamePadded:
         return math.ceil(self.bytes_per_voxel * math.prod(self.input_shape(output_shape)))
 
     def settled(self) -> SamePadded:
-        """Return itself: nothing is left to ``auto``."""
+        """Return itself: nothing is ``auto``."""
         return self
 
     def settings(self) -> Mapping[str, Any]:
-        """Return nothing: what changes the scores belongs in the digest."""
+        """Return no settings: all that changes the scores belongs in the digest."""
         return {}
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (n, classes, z, y, x), the halo cut off.
+        """Return probabilities (n, classes, z, y, x) without the halo.
 
-        Raises ConfigError where the network's result is not of its input's size.
+        Raises ConfigError if the network's output size differs from its input size.
         """
         n, channels, z, y, x = x_nczyx.shape
         flat = len(self.context) == 2
@@ -116,11 +117,12 @@ class SamePadded:
             else x_nczyx
         )
         scores = self.network(images)
-        wanted = (len(images), len(self.class_names), *images.shape[2:])
-        if scores.shape != wanted:
+        expected = (len(images), len(self.class_names), *images.shape[2:])
+        if scores.shape != expected:
             raise ConfigError(
-                f"the network made {shape_text(scores.shape)} from {shape_text(images.shape)}: a "
-                f"padded network of {len(self.class_names)} classes makes {shape_text(wanted)}"
+                f"the network returned {shape_text(scores.shape)} for {shape_text(images.shape)}: "
+                f"expected {shape_text(expected)} from a padded network of "
+                f"{len(self.class_names)} classes"
             )
         if flat:
             scores = np.moveaxis(scores.reshape(n, z, *scores.shape[1:]), 1, 2)

@@ -1,12 +1,12 @@
-"""Test-time augmentation: every tile is predicted in several orientations, and these are averaged.
+"""Test-time augmentation: averages the scores of every tile over several orientations.
 
 The paper averages "over 7 rotated versions of the input data" (Ronneberger et al. 2015, section 4)
-and does not say which. Here they are those that map voxels onto voxels: the four quarter turns in
-the y x plane (``rotations``), and these with mirrors (``full``: 8 of a 2-D network, 16 of a 3-D
-one, which z is mirrored for too). Any other angle would interpolate grey values and scores, and
-turn the pooling grid between the voxels, so that tiled would no longer equal whole.
+without naming them. Here they are those that map voxels onto voxels: the four quarter turns in the
+y x plane (``rotations``), and these with mirrors (``full``: 8 for a 2-D network, 16 for a 3-D one,
+which is mirrored in z too). Any other angle would interpolate grey values and scores, and rotate
+the pooling grid off the voxels, so that tiled scores would no longer equal whole ones.
 
-Mirrored, a network pools from the other end of the tile::
+In a mirrored tile, a network pools from the other end::
 
     |hhhh|cccccccccccc..|hhhh|     a tile as it is read: h halo, c core, . what a valid size adds
     ^ its grid starts here: at a multiple of the divisor, less one halo
@@ -14,7 +14,7 @@ Mirrored, a network pools from the other end of the tile::
 
 Both starts lie on one grid for all tiles, and for the whole volume, as long as the sizes of all
 inputs differ by multiples of the divisor. So it is the whole valid output that is mirrored, not the
-core, and outputs are asked for in whole multiples of the divisor.
+core, and requested outputs are multiples of the divisor.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def with_tta(predictor: Predictor, tta: Tta) -> Predictor:
     """Return a predictor that averages over orientations of its tiles; itself for ``none``.
 
     tta: ``none``, ``rotations`` (4 passes) or ``full`` (8 passes, 16 of a 3-D network). Raises
-    ConfigError for a network that is not alike in y and x: its tiles cannot be turned.
+    ConfigError for a network that differs in y and x: its tiles cannot be turned.
     """
     if tta not in get_args(Tta):
         raise ConfigError(f"tta {tta!r} is unknown: choose {', '.join(get_args(Tta))}")
     if isinstance(predictor, TtaPredictor):
-        raise ConfigError(f"the predictor averages over {predictor.tta} already: wrap it once")
+        raise ConfigError(f"the predictor already averages over {predictor.tta}: wrap it once")
     return predictor if tta == "none" else TtaPredictor(predictor, tta)
 
 
@@ -66,7 +66,7 @@ class Orientation:
         return np.rot90(np.flip(x_nczyx, self._mirrored_axes), self.turns, axes=_PLANE)
 
     def undone(self, turned_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the array of which this is the orientation."""
+        """Return the array in its original orientation."""
         return np.flip(np.rot90(turned_nczyx, -self.turns, axes=_PLANE), self._mirrored_axes)
 
     @property
@@ -82,12 +82,12 @@ class TtaPredictor:
     tta: Literal["rotations", "full"]
 
     def __post_init__(self) -> None:
-        _check_alike(self.predictor, self.tta)
-        _check_congruent(self.predictor, self.tta)
+        _check_same_in_yx(self.predictor, self.tta)
+        _check_one_grid(self.predictor, self.tta)
 
     @property
     def orientations(self) -> tuple[Orientation, ...]:
-        """All orientations, the tile as it is first. A 2-D network's planes have no z to mirror."""
+        """All orientations, the unchanged tile first. A 2-D network has no z to mirror."""
         deep = self.predictor.halo[0] > 0 or self.predictor.divisor[0] > 1
         full = self.tta == "full"
         mirrored_z = (False, True) if full and deep else (False,)
@@ -98,12 +98,12 @@ class TtaPredictor:
 
     @property
     def digest(self) -> str:
-        """That of the weights; :meth:`settings` states the augmentation."""
+        """Identifies the weights; :meth:`settings` states the augmentation."""
         return self.predictor.digest
 
     @property
     def in_channels(self) -> int:
-        """Channels of the volume that go in at once."""
+        """Input channels."""
         return self.predictor.in_channels
 
     @property
@@ -123,26 +123,26 @@ class TtaPredictor:
 
     @property
     def normalisation(self) -> Mapping[str, Any] | None:
-        """The record of grey values that the weights were trained with, if they say so."""
+        """The normalisation record that the weights were trained with, if stated."""
         return self.predictor.normalisation
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:
-        """Layers that look at statistics of the whole tile."""
+        """Layers that use statistics of the whole tile."""
         return self.predictor.tile_dependent_layers
 
     def input_shape(self, output_shape: Sequence[int]) -> ZYX:
-        """Return the input for an output of whole multiples of the divisor, as the module says."""
+        """Return the input for this output, rounded up to multiples of the divisor."""
         return self.predictor.input_shape(self._whole(output_shape))
 
     def flops(self, output_shape: Sequence[int]) -> int:
-        """Return the floating-point operations of one tile, all its orientations together."""
+        """Return the floating-point operations of one tile, over all orientations."""
         whole = self._whole(output_shape)
         both = self.predictor.flops(whole) + self.predictor.flops(_turned(whole))
         return len(self.orientations) * both // 2
 
     def memory_bytes(self, output_shape: Sequence[int]) -> int:
-        """Return the network's memory, and a turned input and the sum of scores in float32."""
+        """Return the network's memory plus a turned input and the sum of scores, in float32."""
         whole = self._whole(output_shape)
         need = max(self.predictor.memory_bytes(shape) for shape in (whole, _turned(whole)))
         size = self.predictor.input_shape(whole)
@@ -150,18 +150,18 @@ class TtaPredictor:
         return need + 4 * (turned + len(self.class_names) * math.prod(_output(size, self.halo)))
 
     def settled(self) -> TtaPredictor:
-        """Return the same with nothing left to ``auto``."""
+        """Return the same predictor with every ``auto`` resolved."""
         return replace(self, predictor=self.predictor.settled())
 
     def settings(self) -> Mapping[str, Any]:
-        """Return what else changes the scores: the network's own settings, and ``tta``."""
+        """Return the network's settings and ``tta``: both change the scores."""
         return {**self.predictor.settings(), "tta": self.tta}
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mean probabilities (n, classes, z, y, x) over all orientations.
 
-        Raises ConfigError where the scores are not one halo smaller than their input on every
-        side: mirrored, they would lie elsewhere.
+        Raises ConfigError unless the scores are one halo smaller than their input on every side:
+        mirrored scores would be shifted.
         """
         expected = _output(x_nczyx.shape[2:], self.halo)
         total = np.zeros((len(x_nczyx), len(self.class_names), *expected), np.float32)
@@ -171,9 +171,9 @@ class TtaPredictor:
             )
             if scores.shape != total.shape:
                 raise ConfigError(
-                    f"the network made scores of {shape_text(scores.shape[2:])} from "
-                    f"{shape_text(x_nczyx.shape[2:])}, where halo {shape_text(self.halo)} leaves "
-                    f"{shape_text(expected)}: its tiles cannot be mirrored; take --tta none"
+                    f"the network returned scores of {shape_text(scores.shape[2:])} for "
+                    f"{shape_text(x_nczyx.shape[2:])}: expected {shape_text(expected)} (halo "
+                    f"{shape_text(self.halo)}) to mirror tiles; use --tta none"
                 )
             total += scores
         total /= len(self.orientations)
@@ -194,8 +194,8 @@ def _output(input_zyx: Sequence[int], halo: ZYX) -> ZYX:
     return z, y, x
 
 
-def _check_alike(predictor: Predictor, tta: Tta) -> None:
-    """Raise ConfigError unless a turned tile is a tile too."""
+def _check_same_in_yx(predictor: Predictor, tta: Tta) -> None:
+    """Raise ConfigError unless a turned tile is a valid tile."""
     halo, divisor = predictor.halo, predictor.divisor
     alike = halo == _turned(halo) and divisor == _turned(divisor)
     if not alike or any(
@@ -203,13 +203,13 @@ def _check_alike(predictor: Predictor, tta: Tta) -> None:
         for shape in _outputs(divisor)
     ):
         raise ConfigError(
-            f"tta {tta} turns tiles, and this network is not alike in y and x (halo "
-            f"{shape_text(halo)}, divisor {shape_text(divisor)}, z y x): take --tta none, or a "
-            "network with the same kernels and poolings in y and x"
+            f"tta {tta} turns tiles, but this network differs in y and x (halo {shape_text(halo)}, "
+            f"divisor {shape_text(divisor)}, z y x): use --tta none, or a network with the same "
+            "kernels and poolings in y and x"
         )
 
 
-def _check_congruent(predictor: Predictor, tta: Tta) -> None:
+def _check_one_grid(predictor: Predictor, tta: Tta) -> None:
     """Raise ConfigError unless all inputs end on one grid."""
     rests = {
         tuple(n % d for n, d in zip(predictor.input_shape(shape), predictor.divisor, strict=True))
@@ -217,13 +217,13 @@ def _check_congruent(predictor: Predictor, tta: Tta) -> None:
     }
     if len(rests) > 1:
         raise ConfigError(
-            f"tta {tta} mirrors tiles, and this network's inputs differ by other than multiples "
-            f"of its divisor {shape_text(predictor.divisor)}: mirrored tiles would pool on "
-            "different grids; take --tta none"
+            f"tta {tta} mirrors tiles, but the sizes of this network's inputs do not differ by "
+            f"multiples of its divisor {shape_text(predictor.divisor)}: mirrored tiles would pool "
+            "on different grids; use --tta none"
         )
 
 
 def _outputs(divisor: ZYX) -> list[ZYX]:
-    """Return some outputs of whole multiples of the divisor, no two alike in their sizes."""
+    """Return some outputs that are multiples of the divisor, of different sizes."""
     z, y, x = divisor
     return [(a * z, b * y, c * x) for a, b, c in ((1, 1, 2), (2, 3, 1), (3, 2, 5), (1, 4, 3))]

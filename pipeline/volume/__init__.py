@@ -1,1 +1,1 @@
-"""The image that is read: found, opened, normalised, mirrored past its edge."""
+"""Reading images: locate, open, normalise, and mirror past the edge."""

@@ -1,4 +1,4 @@
-"""The axes of a stored array: which letters, in which order, said by whom."""
+"""The axes of a stored array, from its metadata or from the user."""
 
 from __future__ import annotations
 
@@ -29,38 +29,42 @@ def spatial_axes(axes: str) -> str:
 
 
 def checked_axes(axes: str, *, ndim: int, where: str) -> str:
-    """Return ``axes`` where they fit an array of ``ndim`` axes; VolumeError says what does not."""
-    ask = _ask(ndim)
+    """Return ``axes`` if they fit an array of ``ndim`` axes; raise VolumeError otherwise."""
+    advice = _advice(ndim)
     if unknown := sorted(set(axes) - set(KNOWN_AXES)):
-        raise VolumeError(f"{where}: axis {unknown[0]!r} of {axes!r} is none of t c z y x; {ask}")
+        raise VolumeError(
+            f"{where}: axis {unknown[0]!r} of {axes!r} is not one of t c z y x; {advice}"
+        )
     if len(set(axes)) != len(axes):
-        raise VolumeError(f"{where}: axes {axes!r} name one axis twice; {ask}")
+        raise VolumeError(f"{where}: axes {axes!r} name one axis twice; {advice}")
     if len(axes) != ndim:
-        raise VolumeError(f"{where}: axes {axes!r} are {len(axes)}, the array has {ndim}; {ask}")
+        raise VolumeError(
+            f"{where}: axes {axes!r} are {len(axes)}, but the array has {ndim}; {advice}"
+        )
     if not {"y", "x"} <= set(axes):
         raise VolumeError(
-            f"{where}: axes {axes!r} lack y or x, so there is no plane to segment; {ask}"
+            f"{where}: axes {axes!r} lack y or x, so there is no plane to segment; {advice}"
         )
     return axes
 
 
 def unknown_axes(names: object, *, ndim: int, where: str) -> VolumeError:
-    """Return the error for axes that are stated in names that we do not know."""
+    """Return the error for axes whose stated names are unknown."""
     shown = [
         str(axis.get("name") if isinstance(axis, Mapping) else axis)
         for axis in (names if isinstance(names, Sequence) else [names])
     ]
-    return VolumeError(f"{where}: axes {' '.join(shown)} are not of t c z y x; {_ask(ndim)}")
+    return VolumeError(f"{where}: axes {' '.join(shown)} are not among t c z y x; {_advice(ndim)}")
 
 
-def _ask(ndim: int) -> str:
-    return f"name them with --axes, e.g. --axes {_BY_RANK.get(ndim, 'czyx')}"
+def _advice(ndim: int) -> str:
+    return f"pass them with --axes, e.g. --axes {_BY_RANK.get(ndim, 'czyx')}"
 
 
 def letters(names: object) -> str | None:
-    """Return axis names as letters, or None where they are not names of axes that we know.
+    """Return axis names as letters, or None if they are not names of known axes.
 
-    names: a text, a list of texts, or OME-Zarr's list of ``{"name": …, "type": …}``.
+    names: a str, a list of str, or OME-Zarr's list of ``{"name": …, "type": …}``.
 
     >>> letters([{"name": "c", "type": "channel"}, {"name": "y"}, {"name": "x"}])
     'cyx'
@@ -93,10 +97,10 @@ def stated_axes(
 ) -> str | None:
     """Return the axes that a plain array states, or None.
 
-    Looked for in the v3 document's ``dimension_names``, then as ``axes`` and xarray's
-    ``_ARRAY_DIMENSIONS`` in the attributes of the array, then of the group above it (there, only
-    where their number fits). Dimension names that are not ours (``dim_0``, ``lat``) are passed
-    over; ``axes`` that are not ours raise VolumeError.
+    Read from the v3 document's ``dimension_names``, then from ``axes`` and xarray's
+    ``_ARRAY_DIMENSIONS`` in the attributes of the array, then in those of the group above it (if
+    their number fits). Unknown dimension names (``dim_0``, ``lat``) are ignored; unknown ``axes``
+    raise VolumeError.
     """
     for key, names, own in (
         ("dimension_names", document.get("dimension_names"), True),
@@ -113,8 +117,8 @@ def stated_axes(
 
 
 def assumed_axes(ndim: int, *, where: str) -> tuple[str, str]:
-    """Return the axes taken for an array that states none, and the line that tells the user."""
+    """Return the axes assumed for an array that states none, and a note for the user."""
     if ndim not in _BY_RANK:
-        raise VolumeError(f"{where}: an array of {ndim} axes is no image; 2 to 5 axes are wanted")
+        raise VolumeError(f"{where}: an array of {ndim} axes is not an image: expected 2 to 5 axes")
     axes = _BY_RANK[ndim]
-    return axes, f"axes are not stated: taken as {' '.join(axes)}; say --axes otherwise"
+    return axes, f"axes are not stated: assumed {' '.join(axes)}; override with --axes"

@@ -1,6 +1,6 @@
-"""A few voxels of a volume: enough to see that its contents changed, or do not suit the weights.
+"""A small sample of a volume, to detect changed contents and unsuitable grey values.
 
-Nine small boxes, spread over the volume, are read wherever it lies; a chunk each, as a rule.
+Nine small boxes are read, spread over the volume; usually a chunk each.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .intensity import Intensity
 from .volume import VolumeSource, open_volume
 
 BOX = (1, 64, 64)
-PLACES = (0.5, 0.1, 0.9)
-"""Where along the axes a box lies: the middle, and all corners of an inner box."""
+POSITIONS = (0.5, 0.1, 0.9)
+"""Relative positions of the boxes along each axis: the centre, and the corners of an inner box."""
 FAR_OUTSIDE = 1.0
-"""Network input was 0..1 in training; this far beyond it, it is foreign to the network."""
+"""Network input was 0..1 in training; values further outside count as out of range."""
 UNREAD = "unread"
-"""Stands for the digest of a box that could not be read."""
+"""Replaces the digest of a box that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,20 @@ class Sample:
     values: NDArray[Any]
     digest: str
     unreadable: str = ""
-    """Why a box could not be read: a damaged chunk, as a rule."""
+    """Why a box could not be read; usually a damaged chunk."""
 
 
 def read_sample(source: VolumeSource) -> Sample:
     """Return the sample of a volume. Raises VolumeError where the volume cannot be opened.
 
-    A box that cannot be read is left out: its blocks will be set aside, and the rest is done.
+    A box that cannot be read is left out: its blocks will be set aside, and the rest is segmented.
     """
     volume = open_volume(source)
     parts, digests, why = [np.empty((source.channel_count, 0), source.dtype)], [], ""
     for box in sample_boxes(source.shape_zyx):
         try:
             part = volume.read(box)
-        except Exception as error:  # whatever a damaged chunk makes its codec say
+        except Exception as error:  # codecs raise errors of their own kinds
             why = " ".join(f"{type(error).__name__}: {error}".split())
             digests.append(UNREAD)
         else:
@@ -56,9 +56,9 @@ def read_sample(source: VolumeSource) -> Sample:
 
 
 def same_where_unread(digest: str, stored: str | None) -> str:
-    """Return a digest with its boxes as ``stored`` has them where one of the two was not read.
+    """Return a digest whose boxes are those of ``stored`` where one of the two was not read.
 
-    A damaged chunk that was mended is no other input: the run goes on.
+    So a run resumes after a damaged chunk was repaired.
     """
     new, old = digest.split(), (stored or "").split()
     if len(new) != len(old):
@@ -67,12 +67,12 @@ def same_where_unread(digest: str, stored: str | None) -> str:
 
 
 def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:
-    """Return the boxes, inside the volume; they may meet where it is small."""
-    corners = [(z, y, x) for z in PLACES[1:] for y in PLACES[1:] for x in PLACES[1:]]
+    """Return the boxes, all inside the volume; in a small volume they may overlap."""
+    corners = [(z, y, x) for z in POSITIONS[1:] for y in POSITIONS[1:] for x in POSITIONS[1:]]
     boxes = []
-    for place in ((PLACES[0],) * 3, *corners):
+    for position in ((POSITIONS[0],) * 3, *corners):
         size = tuple(min(n, s) for n, s in zip(shape, BOX, strict=True))
-        start = tuple(round((n - s) * p) for n, s, p in zip(shape, size, place, strict=True))
+        start = tuple(round((n - s) * p) for n, s, p in zip(shape, size, position, strict=True))
         boxes.append(Box(start, tuple(a + s for a, s in zip(start, size, strict=True))))
     return boxes
 
@@ -80,7 +80,7 @@ def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:
 def intensity_note(
     sample: Sample, intensity: Intensity | None, record: Mapping[str, Any]
 ) -> str | None:
-    """Return a warning where grey values lie far outside of what the weights expect, else None."""
+    """Return a warning if grey values are far outside the range of the weights, else None."""
     if intensity is None or record["kind"] not in ("range", "dtype") or not sample.values.size:
         return None
     x = intensity.apply(sample.values)
@@ -92,12 +92,12 @@ def intensity_note(
     expected = f"{intensity.offset[0]:g} to {intensity.offset[0] + 1 / intensity.scale[0]:g}"
     if far > 0.05:
         return (
-            f"grey values look foreign to the weights: a sample spans {least:g} to {largest:g}, "
-            f"{expected} is expected; see --normalisation"
+            f"grey values are outside the range of the weights: a sample spans {least:g} to "
+            f"{largest:g}, expected {expected}; set --normalisation"
         )
     if largest - least > 0 and (x.max() - x.min()) < 0.02:
         return (
-            f"grey values look almost flat to the weights: a sample spans {least:g} to "
-            f"{largest:g}, {expected} is expected; see --normalisation"
+            f"grey values are almost constant for the weights: a sample spans {least:g} to "
+            f"{largest:g}, expected {expected}; set --normalisation"
         )
     return None

@@ -1,6 +1,6 @@
-"""One normalisation for the whole volume: grey values to network input, the same in every tile.
+"""The normalisation of a volume: grey values to network input, the same for every tile.
 
-A record says what is wanted; it is small, travels as JSON, and is stored with weights and output:
+A record describes it. It is small JSON, stored with the weights and with the output:
 
     {"kind": "none"}
     {"kind": "dtype"}                                       the integer type's own range to 0..1
@@ -9,7 +9,7 @@ A record says what is wanted; it is small, travels as JSON, and is stored with w
     {"kind": "zscore"}                                      measured per channel: (x - mean) / std
 
 `percentile` and `zscore` may add ``"level": "s2"``: measured there instead of on the level that is
-segmented. What a record comes to for a volume is an :class:`Intensity`.
+segmented. Applied to a volume, a record gives an :class:`Intensity`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Intensity:
     scale: tuple[float, ...] = (1.0,)
 
     def apply(self, raw_czyx: NDArray[Any]) -> NDArray[np.float32]:
-        """Return float32 network input; values that are not finite become 0, not NaN."""
+        """Return float32 network input; NaN and infinite values become 0."""
         wide = raw_czyx.dtype.kind in "iu" and raw_czyx.dtype.itemsize > 2
         working: type[np.floating[Any]] = (
             np.float64 if wide or raw_czyx.dtype == np.float64 else np.float32
@@ -63,7 +63,7 @@ class Intensity:
 def check_record(record: Mapping[str, Any] | None, dtype: str) -> dict[str, Any]:
     """Return a complete record for a volume of this dtype, or raise IntensityError.
 
-    No record: the dtype's range for integers, nothing for floats.
+    Without a record: the dtype's range for integers, none for floats.
     """
     if record is None:
         return {"kind": "none" if np.dtype(dtype).kind == "f" else "dtype"}
@@ -74,7 +74,7 @@ def check_record(record: Mapping[str, Any] | None, dtype: str) -> dict[str, Any]
     if kind in ("range", "percentile"):
         allowed |= {"low", "high"}
     if unknown := sorted(set(record) - allowed):
-        raise IntensityError(f"normalisation {kind} knows no {', '.join(unknown)}")
+        raise IntensityError(f"normalisation {kind} does not take {', '.join(unknown)}")
     complete = dict(record)
     if kind == "percentile":
         complete = {"low": 1.0, "high": 99.8, **complete}
@@ -82,8 +82,8 @@ def check_record(record: Mapping[str, Any] | None, dtype: str) -> dict[str, Any]
         _check_order(complete)
     if kind == "dtype" and np.dtype(dtype).kind == "f":
         raise IntensityError(
-            f"normalisation dtype: {dtype} has no range of its own; "
-            "say range:LOW:HIGH, percentile or zscore"
+            f"normalisation dtype: {dtype} has no fixed range; "
+            "use range:LOW:HIGH, percentile or zscore"
         )
     return complete
 
@@ -92,18 +92,18 @@ def _check_order(record: Mapping[str, Any]) -> None:
     kind, low, high = record["kind"], record.get("low"), record.get("high")
     if missing := [bound for bound in ("low", "high") if record.get(bound) is None]:
         raise IntensityError(
-            f"normalisation {kind} without {' and '.join(missing)}: give both, as "
-            f"{kind}:LOW:HIGH, like range:0:255"
+            f"normalisation {kind} without {' and '.join(missing)}: expected both, as "
+            f"{kind}:LOW:HIGH, e.g. range:0:255"
         )
     numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high))
     if not numbers or low >= high:  # type: ignore[operator]
         raise IntensityError(f"normalisation {kind} from {low} to {high}: low must be below high")
     if kind == "percentile" and not 0 <= low < high <= 100:  # type: ignore[operator]
-        raise IntensityError(f"percentiles from {low} to {high} lie outside of 0 to 100")
+        raise IntensityError(f"percentiles from {low} to {high} lie outside 0 to 100")
 
 
 def parse_record(text: str) -> dict[str, Any]:
-    """Return the record for ``KIND[:LOW:HIGH][@LEVEL]``, the way the shell says it.
+    """Return the record for ``KIND[:LOW:HIGH][@LEVEL]``, the shell's notation.
 
     >>> parse_record("percentile:1:99@s2")
     {'kind': 'percentile', 'low': 1.0, 'high': 99.0, 'level': 's2'}
@@ -116,7 +116,9 @@ def parse_record(text: str) -> dict[str, Any]:
     except ValueError:
         bounds = [math.nan]
     if len(bounds) not in (0, 2) or any(map(math.isnan, bounds)):
-        raise IntensityError(f"normalisation {text!r}: say KIND or KIND:LOW:HIGH, like range:0:255")
+        raise IntensityError(
+            f"normalisation {text!r}: expected KIND or KIND:LOW:HIGH, e.g. range:0:255"
+        )
     if bounds:
         record |= {"low": bounds[0], "high": bounds[1]}
     if level:
@@ -125,7 +127,7 @@ def parse_record(text: str) -> dict[str, Any]:
 
 
 def stated_intensity(record: Mapping[str, Any], dtype: str) -> Intensity | None:
-    """Return what a complete record comes to, or None where the volume has to be measured."""
+    """Return the Intensity of a complete record, or None if the volume must be measured."""
     if record["kind"] == "none":
         return Intensity()
     if record["kind"] == "dtype":

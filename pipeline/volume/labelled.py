@@ -1,4 +1,4 @@
-"""Volumes with labels, for training: boxes of both, mirrored past the edge as in prediction."""
+"""Volumes with labels for training: boxes of both, mirrored past the edge as in prediction."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .volume import VolumeSource, find_volume, open_volume
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledBox:
-    """A box of a volume and of its labels, which ends where the box ends: mirrored from there.
+    """A box of a volume and of its labels, mirrored past the box's own edge.
 
-    So a box for training and its neighbour for validation share no label. Small, picklable.
+    So a training box and a neighbouring validation box share no voxel. Small, picklable.
     """
 
     raw: VolumeSource
@@ -35,14 +35,14 @@ class LabelledBox:
 
     @property
     def name(self) -> str:
-        """The volume's place, without passwords, and the slices if they are not all."""
+        """The volume's location, and the slices if the box is a part of it."""
         if self.box == Box.of_shape(self.raw.shape_zyx):
             return self.volume_name
         return f"{self.volume_name} slices {self.box.start[0]}:{self.box.stop[0]}"
 
     @property
     def volume_name(self) -> str:
-        """The volume's place, without passwords."""
+        """The volume's location, without passwords."""
         return str(self.raw.location)
 
     @property
@@ -71,8 +71,8 @@ class LabelledBox:
     ) -> tuple[int, int]:
         """Return how many grey values in some boxes are NaN or infinite, and how many there are.
 
-        boxes: start and stop of each, inside the box. :meth:`read_raw` gives 0 for them. Nothing
-        is read of integers, which are all numbers.
+        boxes: start and stop of each, inside the box. :meth:`read_raw` returns 0 for such values.
+        Integers are not read: they are always finite.
         """
 
         def count(box: tuple[Sequence[int], Sequence[int]]) -> tuple[int, int]:
@@ -88,7 +88,7 @@ class LabelledBox:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A box of a stored volume, as ``read_mirrored`` wants it."""
+    """A box of a stored volume as :class:`ReadsBoxes`."""
 
     source: VolumeSource
     box: Box
@@ -110,9 +110,9 @@ def find_labelled(
     channel: Any = None,
     level: int | str | None = None,
 ) -> tuple[VolumeSource, VolumeSource]:
-    """Return a volume and its labels. Raises VolumeError where they do not belong together.
+    """Return a volume and its labels. Raises VolumeError if they do not match.
 
-    level: of the volume; labels that are a pyramid too are taken at the same level.
+    level: of the volume; labels that are a pyramid too are read at the same level.
     """
     raw = find_volume(raw_location, channel=channel, level=level)
     pyramid = locate(labels_location).image
@@ -121,15 +121,16 @@ def find_labelled(
     )
     if labels.channel_count != 1:
         raise VolumeError(
-            f"labels {labels_location} have {labels.channel_count} channels: give one"
+            f"labels {labels_location} have {labels.channel_count} channels: expected one"
         )
     if np.dtype(labels.dtype).kind not in "iu":
         raise VolumeError(
-            f"labels {labels_location} are {labels.dtype}: classes and object ids are integers"
+            f"labels {labels_location} are {labels.dtype}: "
+            "expected integers (classes or object ids)"
         )
     if labels.shape_zyx != raw.shape_zyx:
         raise VolumeError(
-            f"labels {labels_location} are {shape_text(labels.shape_zyx)} voxels, the volume "
-            f"{raw_location} is {shape_text(raw.shape_zyx)}: give the labels of this volume"
+            f"labels {labels_location} are {shape_text(labels.shape_zyx)} voxels, but the volume "
+            f"{raw_location} is {shape_text(raw.shape_zyx)}: pass the labels of this volume"
         )
     return raw, labels

@@ -1,4 +1,4 @@
-"""From a URI to one array: through OME-Zarr groups, collections and plates, or straight to it."""
+"""Finds the array that a location names: directly, or in an OME-Zarr group, collection or plate."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..base.location import Location
 from ..base.stores import Node, list_names, read_node
 from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale
 
-_ABOVE: Final = 3  # a dataset's path rarely has more parts than this
+_ABOVE: Final = 3  # groups read above an array; a dataset's path rarely has more parts
 _SHOWN: Final = 12
-_LOOKED_AT: Final = 100  # names in a folder, when a message looks for what to advise
+_INSPECTED: Final = 100  # names in a folder that an error message inspects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
-    """An array that was found, and what the groups around it say."""
+    """An array, and the metadata of the groups around it."""
 
     store: Location
     path: str
@@ -30,22 +30,22 @@ class Located:
 
     @property
     def where(self) -> str:
-        """How messages name the array."""
+        """The array's location, for messages."""
         return str(self.store / self.path)
 
 
 def locate(location: Location, *, level: int | str | None = None) -> Located:
-    """Return the array at a location and level. Raises VolumeError where there is none."""
+    """Return the array at a location and level. Raises VolumeError if there is none."""
     node = read_node(location)
     if node is None:
-        raise VolumeError(_nothing_there(location))
+        raise VolumeError(_missing_text(location))
     if node.kind == "array":
         return _array(location, node, level)
     return _in_group(location, node, level)
 
 
 def _array(location: Location, node: Node, level: int | str | None) -> Located:
-    """Return an array named by its own URI, with what its group says of it."""
+    """Return an array that is named directly, with the metadata of its group."""
     above: Mapping[str, Any] = {}
     for store, path, attributes in _groups_above(location):
         above = above or attributes
@@ -55,8 +55,8 @@ def _array(location: Location, node: Node, level: int | str | None) -> Located:
             continue
         if level is not None and chosen_level(image, level, where=str(store)) != dataset:
             raise VolumeError(
-                f"{location} is one level already, and level {level} is asked for; "
-                f"give {store} to choose a level"
+                f"{location} is one level already, but level {level} was requested; "
+                f"pass {store} to select a level"
             )
         return Located(store=store, path=path, node=node, above={}, image=image, level=dataset)
     if level not in (None, 0, "0"):
@@ -65,7 +65,7 @@ def _array(location: Location, node: Node, level: int | str | None) -> Located:
 
 
 def _groups_above(location: Location) -> Iterator[tuple[Location, str, Mapping[str, Any]]]:
-    """Yield (group, path from it, attributes), nearest first, while there are groups."""
+    """Yield (group, path from it, attributes), nearest first, as long as folders are groups."""
     path = ""
     for _ in range(_ABOVE):
         parent = location.parent
@@ -74,7 +74,7 @@ def _groups_above(location: Location) -> Iterator[tuple[Location, str, Mapping[s
         location, path = parent, f"{location.name}/{path}".rstrip("/")
         try:
             node = read_node(location)
-        except VolumeError:  # what lies above a public array may be closed; the array is not
+        except VolumeError:  # the folder above a public array may be private
             return
         if node is None or node.kind != "group":
             return
@@ -90,14 +90,14 @@ def _in_group(store: Location, node: Node, level: int | str | None) -> Located:
     array = read_node(store, path=dataset.path)
     if array is None or array.kind != "array":
         raise VolumeError(
-            f"{where}: its metadata lists level {dataset.path!r}, but no array is there"
+            f"{where}: its metadata lists level {dataset.path!r}, but there is no such array"
         )
     return Located(store=store, path=dataset.path, node=array, above={}, image=image, level=dataset)
 
 
 def chosen_level(image: Multiscale, level: int | str | None, *, where: str) -> Level:
     """Return a level by its array's name (``"s0"``), else by its number; None is the finest."""
-    asked = level
+    requested = level
     by_name = {dataset.path: dataset for dataset in image.levels}
     if isinstance(level, str):
         if level in by_name:
@@ -106,30 +106,28 @@ def chosen_level(image: Multiscale, level: int | str | None, *, where: str) -> L
     number = 0 if level is None else level
     if not 0 <= number < len(image.levels):
         named = ", ".join(f"{index} ({name})" for index, name in enumerate(by_name))
-        raise VolumeError(f"{where} has no level {asked}; it has {named}")
+        raise VolumeError(f"{where} has no level {requested}; it has {named}")
     return image.levels[number]
 
 
 def _in_collection(group: Location, node: Node, level: int | str | None) -> Located:
-    """Return the image of a bioformats2raw collection of one; explain any other group."""
+    """Return the image of a bioformats2raw collection of one image; raise for any other group."""
     attributes = ome_attributes(node.attributes)
     if "plate" in attributes:
-        raise VolumeError(_about_plate(group, attributes["plate"]))
+        raise VolumeError(_plate_text(group, attributes["plate"]))
     if "well" in attributes:
-        raise VolumeError(f"{group} is a well of a plate: {_give(group, _fields(attributes))}")
+        raise VolumeError(f"{group} is a well of a plate: {_advice(group, _fields(attributes))}")
     if "bioformats2raw.layout" in attributes:
         series = _series(group)
         if len(series) != 1:
             raise VolumeError(
-                f"{group} is a collection of {len(series)} images: {_give(group, series)}"
+                f"{group} is a collection of {len(series)} images: {_advice(group, series)}"
             )
         inside = group / series[0]
         first = read_node(inside)
         if first is not None and first.kind == "group":
             return _in_group(inside, first, level)
-    raise VolumeError(
-        f"{group} is a group without an image of its own: {_give(group, arrays_in(group))}"
-    )
+    raise VolumeError(f"{group} is a group without an image: {_advice(group, arrays_in(group))}")
 
 
 def _series(group: Location) -> list[str]:
@@ -144,13 +142,13 @@ def _series(group: Location) -> list[str]:
     return found
 
 
-def _about_plate(group: Location, plate: object) -> str:
+def _plate_text(group: Location, plate: object) -> str:
     wells = plate.get("wells", ()) if isinstance(plate, Mapping) else ()
     paths = [str(well["path"]) for well in wells if isinstance(well, Mapping) and "path" in well]
     first = read_node(group, path=paths[0]) if paths else None
     fields = _fields(ome_attributes(first.attributes)) if first else []
     images = [f"{path}/{field}" for path in paths for field in fields or ["0"]]
-    return f"{group} is a plate of {len(paths)} wells: {_give(group, images)}"
+    return f"{group} is a plate of {len(paths)} wells: {_advice(group, images)}"
 
 
 def _fields(attributes: Mapping[str, Any]) -> list[str]:
@@ -161,28 +159,26 @@ def _fields(attributes: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _give(group: Location, paths: list[str]) -> str:
-    """Return the advice that names what to give instead."""
+def _advice(group: Location, paths: list[str]) -> str:
+    """Return advice: which paths inside the group to pass."""
     if not paths:
-        return (
-            "no array was found in it (some servers cannot list); give the path of an image inside"
-        )
+        return "no array was found in it (not every server can list); pass the path of an image"
     example = next((path for path in paths if "label" not in path), paths[0])
     more = f" … ({len(paths) - _SHOWN} more)" if len(paths) > _SHOWN else ""
-    return f"give one of {', '.join(paths[:_SHOWN])}{more}, e.g. {group / example}"
+    return f"pass one of {', '.join(paths[:_SHOWN])}{more}, e.g. {group / example}"
 
 
 def arrays_in(group: Location, *, deep: int = 3) -> list[str]:
-    """Return paths of images and arrays inside a group, a few at most; none if not listable."""
+    """Return paths of some images and arrays inside a group; empty if it cannot be listed."""
     found: list[str] = []
-    for name in (list_names(group) or ())[:_LOOKED_AT]:
+    for name in (list_names(group) or ())[:_INSPECTED]:
         if len(found) > _SHOWN:
             break
         if re.fullmatch(r"\.z\w+|zarr\.json", name):
             continue
         try:
             node = read_node(group, path=name)
-        except VolumeError:  # one unreadable neighbour must not hide the others from the message
+        except VolumeError:  # an unreadable node must not hide the others
             continue
         if node is None:
             continue
@@ -194,14 +190,14 @@ def arrays_in(group: Location, *, deep: int = 3) -> list[str]:
     return found
 
 
-def _nothing_there(location: Location) -> str:
-    """Return why no Zarr node is at ``location``, as helpfully as can be found out."""
+def _missing_text(location: Location) -> str:
+    """Return why there is no Zarr node at ``location``, and the remedy."""
     if location.is_local and location.path.is_file():
         return f"{location} is a file, not a Zarr folder; convert or unpack it to OME-Zarr first"
     for group, path, _ in _groups_above(location):
-        return f"{group} holds no {path!r}: {_give(group, arrays_in(group))}"
+        return f"{group} has no {path!r}: {_advice(group, arrays_in(group))}"
     if location.is_local and not location.path.exists():
         return f"{location} does not exist"
     inside = arrays_in(location, deep=2) if location.is_local else []
-    advice = f"; {_give(location, inside)}" if inside else "; check the path"
-    return f"{location} is not Zarr: no zarr.json, .zgroup or .zarray is there{advice}"
+    advice = f"; {_advice(location, inside)}" if inside else "; check the path"
+    return f"{location} is not Zarr: no zarr.json, .zgroup or .zarray found{advice}"

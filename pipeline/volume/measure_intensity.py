@@ -1,4 +1,4 @@
-"""Measure the normalisation of a volume once, on the cluster: each task takes a share of it."""
+"""Measures the normalisation of a volume on the cluster; each task reads a share of the volume."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def measure_intensity(
     token: str,
     stop: threading.Event | None = None,
 ) -> Intensity:
-    """Return what a complete normalisation record comes to for this volume.
+    """Return the Intensity of a complete normalisation record for this volume.
 
-    A volume is read at most twice (wide types need their range before their histogram), by as many
-    tasks as the cluster has threads.
+    The volume is read at most twice (wide dtypes need their range before their histogram), by two
+    tasks per thread of the cluster.
     """
     stated = stated_intensity(record, source.dtype)
     if stated is not None:

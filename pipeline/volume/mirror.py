@@ -1,11 +1,11 @@
-"""Mirror padding: a region is read from the store as if the volume went on, mirrored, for ever.
+"""Mirror padding: reads a box as if the volume continued, mirrored, without end.
 
 The border voxel is not repeated (numpy's ``reflect``), as in Ronneberger et al. 2015, fig. 2::
 
     volume        a b c d
     mirrored  c b a b c d c b a b c ...
 
-Only what the region touches is read. An axis of one voxel repeats it.
+Only voxels that the box touches are read. An axis of one voxel repeats it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..base.geometry import Box
 
 
 class ReadsBoxes(Protocol):
-    """Something that reads a box of (z, y, x) voxels inside a volume, as axes (c, z, y, x)."""
+    """Reads a box of (z, y, x) voxels inside a volume, as (c, z, y, x)."""
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
@@ -30,9 +30,9 @@ class ReadsBoxes(Protocol):
 
 
 def mirror_index(start: int, stop: int, size: int) -> NDArray[np.intp]:
-    """Return, for each position from ``start`` to ``stop``, the voxel of the axis that it shows.
+    """Return, for each position from ``start`` to ``stop``, the voxel that it mirrors.
 
-    Positions may lie any distance outside of ``0 .. size``: reflection repeats, as numpy's does.
+    Positions may lie at any distance outside ``0 .. size``: reflections repeat, as in numpy.
 
     >>> mirror_index(-2, 6, 4).tolist()
     [2, 1, 0, 1, 2, 3, 2, 1]

@@ -1,4 +1,4 @@
-"""What a group says of its multiscale image: OME-Zarr's metadata (0.1 to 0.5) as values."""
+"""Reads OME-Zarr metadata (0.1 to 0.5): the multiscale image of a group as a value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Multiscale:
-    """An image as its group states it. ``axes`` are as stored: texts or mappings, or None."""
+    """An image as its group states it. ``axes`` are as stored: str or mappings, or None."""
 
     name: str | None
     axes: tuple[Any, ...] | None
@@ -37,7 +37,7 @@ def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def parse_multiscale(attributes: Mapping[str, Any], *, where: str) -> Multiscale | None:
-    """Return the (first) multiscale image of a group, or None where it has none.
+    """Return the (first) multiscale image of a group, or None if it has none.
 
     Raises VolumeError for metadata that cannot be understood.
     """
@@ -49,16 +49,14 @@ def parse_multiscale(attributes: Mapping[str, Any], *, where: str) -> Multiscale
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise VolumeError(
             f"{where}: its OME-Zarr metadata is malformed ({type(error).__name__}: {error}); "
-            "name one array inside it instead, with --axes"
+            "pass one array inside it instead, with --axes"
         ) from error
 
 
 def _parse(ome: Mapping[str, Any]) -> Multiscale:
     images = ome["multiscales"]
     image = images[0]
-    notes = (
-        [] if len(images) == 1 else [f"the group holds {len(images)} images: the first is taken"]
-    )
+    notes = [] if len(images) == 1 else [f"the group holds {len(images)} images: using the first"]
     axes = tuple(image["axes"]) if image.get("axes") else None
     common = _transformations(image.get("coordinateTransformations"))
     levels = tuple(
@@ -85,7 +83,7 @@ _Pair = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
 
 def _transformations(entries: object) -> _Pair:
-    """Return scale and translation of a list of coordinate transformations (others are passed)."""
+    """Return scale and translation of a list of coordinate transformations (others are ignored)."""
     scale = translation = None
     for entry in entries if isinstance(entries, Sequence) else ():
         if "scale" in entry and entry.get("type") == "scale":

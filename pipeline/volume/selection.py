@@ -1,4 +1,4 @@
-"""What the user chose of an image, checked against what it has: channels and a time point."""
+"""The channels and the time point that a user selects, checked against the image."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ def chosen_channels(
     labels: Sequence[str],
     where: str,
 ) -> tuple[int, ...] | None:
-    """Return the channels' numbers, or None for all. count: channels there are, None without c.
+    """Return the channels' numbers, or None for all.
 
-    A text is a label first, then a number. Raises VolumeError for what is not there, or twice.
+    count: number of channels, None if there is no c.
+    A str is matched as a label first, then as a number. Raises VolumeError for a channel that does
+    not exist or is selected twice.
     """
     if channel is None:
         return None
     if count is None:
-        raise VolumeError(f"{where} has no channel axis: leave the channel out, or say --axes")
+        raise VolumeError(f"{where} has no channel axis: omit the channel, or pass --axes")
     wanted = [channel] if isinstance(channel, int | str) else list(channel)
     if not wanted:
-        raise VolumeError(f"{where}: no channel is chosen; it has {_named(count, labels)}")
+        raise VolumeError(f"{where}: no channel is selected; it has {_named(count, labels)}")
     numbers = tuple(_number(one, count, labels, where) for one in wanted)
     if len(set(numbers)) != len(numbers):
-        raise VolumeError(f"{where}: a channel is chosen twice: {', '.join(map(str, wanted))}")
+        raise VolumeError(f"{where}: a channel is selected twice: {', '.join(map(str, wanted))}")
     return numbers
 
 
@@ -36,7 +38,7 @@ def _number(channel: int | str, count: int, labels: Sequence[str], where: str) -
         if labels.count(channel) == 1:
             return labels.index(channel)
         if labels.count(channel) > 1:
-            raise VolumeError(f"{where}: several channels are named {channel!r}; give a number")
+            raise VolumeError(f"{where}: several channels are named {channel!r}; pass a number")
     text = str(channel).strip()
     if not text.isdecimal() or int(text) >= count:
         raise VolumeError(f"{where} has no channel {channel!r}; it has {_named(count, labels)}")
@@ -51,14 +53,14 @@ def _named(count: int, labels: Sequence[str]) -> str:
 
 
 def chosen_time(time: int | None, count: int | None, *, where: str) -> int | None:
-    """Return the time point, None where there is no such axis. The only one is taken unasked."""
+    """Return the time point, or None without a time axis. By default the only one is used."""
     if count is None:
         if time is not None:
-            raise VolumeError(f"{where} has no time axis: leave the time point out, or say --axes")
+            raise VolumeError(f"{where} has no time axis: omit the time point, or pass --axes")
         return None
     if time is None and count > 1:
         raise VolumeError(
-            f"{where} has {count} time points: choose one with --time 0 to {count - 1}"
+            f"{where} has {count} time points: select one with --time 0 to {count - 1}"
         )
     if time is not None and not 0 <= time < count:
         raise VolumeError(f"{where} has no time point {time}; it has 0 to {count - 1}")

@@ -1,8 +1,8 @@
-"""Grey-value statistics of a volume, summed over parts: exact sums, so parts may come in any order.
+"""Grey-value statistics of a volume, summed over its parts in any order.
 
 Moments merge by Chan, Golub and LeVeque (1979). Percentiles of 8- and 16-bit volumes come from a
-full histogram and are exact; of wider types from 65,536 bins between the least and the largest
-value, and are off by one bin's width at most.
+full histogram and are exact. Those of wider dtypes come from 65,536 bins between the least and the
+largest value; their error is at most one bin's width.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Moments:
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Standard deviation per channel, 0 where there is no voxel."""
+        """Standard deviation per channel, 0 if there is no voxel."""
         return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
 def moments_of(values_czyx: NDArray[Any]) -> Moments:
-    """Return the moments of each channel; values that are not finite do not count."""
+    """Return the moments of each channel; NaN and infinite values are ignored."""
     parts = [_channel_moments(channel) for channel in values_czyx]
     count, mean, squares, least, largest = zip(*parts, strict=True)
     return Moments(
@@ -69,7 +69,7 @@ def _channel_moments(channel: NDArray[Any]) -> tuple[int, float, float, float, f
 
 @dataclass(frozen=True, slots=True)
 class HistogramRange:
-    """Where a channel's bins lie: bin i holds values from ``low + i * width`` on."""
+    """The bins of a channel: bin i starts at ``low + i * width``."""
 
     low: float
     width: float
@@ -90,7 +90,7 @@ class HistogramRange:
 
 
 def histogram_of(values_czyx: NDArray[Any], ranges: Iterable[HistogramRange]) -> NDArray[np.int64]:
-    """Return counts (channel, bin); values that are not finite do not count."""
+    """Return counts (channel, bin); NaN and infinite values are ignored."""
     rows = []
     for channel, bins in zip(values_czyx, ranges, strict=True):
         values = channel.ravel()
@@ -102,7 +102,7 @@ def histogram_of(values_czyx: NDArray[Any], ranges: Iterable[HistogramRange]) ->
 
 
 def percentile_of(counts: NDArray[np.int64], bins: HistogramRange, percent: float) -> float:
-    """Return the least value at or below which ``percent`` of the voxels lie, 0 if none do.
+    """Return the least value at or below which ``percent`` of the voxels lie; 0 if there is none.
 
     This is numpy's ``inverted_cdf``.
     """

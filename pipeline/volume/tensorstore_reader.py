@@ -1,9 +1,9 @@
-"""Reading local arrays with tensorstore where it is installed: the same voxels in less time.
+"""Reads local arrays with tensorstore if it is installed: the same voxels in less time.
 
-It is optional (``pip install 'overtile[fast]'``), and zarr has the last word: what tensorstore does
-not open or read, zarr reads, or zarr says what is wrong with it. Left to zarr from the start are
-codecs whose damage tensorstore lets pass (gzip, zlib and bz2 without their end), chunks so large
-that it would end the process for want of memory, and processes forked from one that has used it.
+It is optional (``pip install 'overtile[fast]'``). zarr reads what tensorstore cannot, or raises the
+error. zarr also reads arrays of codecs whose damage tensorstore does not detect (gzip, zlib and bz2
+without their end), arrays of chunks so large that tensorstore would run out of memory and end the
+process, and all arrays in a process forked from one that has used tensorstore.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from numpy.typing import NDArray
 
 Selection: TypeAlias = tuple[slice | int, ...]
 
-
 CHUNK_BYTES = 2**28
-"""Larger chunks are left to zarr, which can say that there is no memory for one."""
+"""Larger chunks are read by zarr, which raises MemoryError if memory runs out."""
 CODECS = frozenset(("bytes", "transpose", "blosc", "zstd", "crc32c", "sharding_indexed"))
-"""Those of both formats whose damage tensorstore reports as zarr does."""
+"""Codecs of both formats whose damage tensorstore reports as zarr does."""
 
 _loaded_in: dict[str, int] = {}
-"""The process that loaded tensorstore first: it ends a child that was forked from it."""
+"""Id of the process that loaded tensorstore first. Using it in a forked child ends the child."""
 
 
 class Readable(Protocol):
-    """What gives the voxels of a selection: a ``zarr.Array``, or one that reads faster."""
+    """An array that returns the voxels of a selection: a ``zarr.Array`` or a ``FastArray``."""
 
     def __getitem__(self, selection: Selection) -> Any:
         """Return the voxels as an array."""
@@ -49,14 +48,14 @@ class FastArray:
             return np.asarray(self._array[selection])
         try:
             return np.asarray(self._store[selection].read().result())
-        except Exception:  # zarr reads it, or says what is wrong in words that are known
+        except Exception:  # zarr reads it, or raises a known error
             return np.asarray(self._array[selection])
 
 
-def readable(array: zarr.Array[Any], folder: str | None) -> Readable:
-    """Return what reads ``array`` fastest here.
+def fastest_reader(array: zarr.Array[Any], folder: str | None) -> Readable:
+    """Return the fastest reader of ``array``: tensorstore if it can read it, else zarr.
 
-    folder: where the array lies on a local disk; None where it does not.
+    folder: of the array on a local disk; None for a remote array.
     """
     if folder is None or not os.path.isdir(folder) or not is_installed():
         return array
@@ -66,18 +65,18 @@ def readable(array: zarr.Array[Any], folder: str | None) -> Readable:
 
     _loaded_in.setdefault("pid", os.getpid())
     driver = "zarr3" if array.metadata.zarr_format == 3 else "zarr"
-    place = {"driver": "file", "path": folder}
+    kvstore = {"driver": "file", "path": folder}
     try:
-        store = tensorstore.open({"driver": driver, "kvstore": place}, read=True).result()
-    except Exception:  # a codec, a filter or a dtype that it does not know
+        store = tensorstore.open({"driver": driver, "kvstore": kvstore}, read=True).result()
+    except Exception:  # a codec, a filter or a dtype that it does not support
         return array
-    dtype = array.dtype.newbyteorder("=")  # which byte order is stored is tensorstore's own matter
+    dtype = array.dtype.newbyteorder("=")  # tensorstore converts the stored byte order
     same = tuple(store.shape) == tuple(array.shape) and store.dtype.numpy_dtype == dtype
     return FastArray(array, store) if same else array
 
 
 def is_installed() -> bool:
-    """Return whether tensorstore is there, without loading it."""
+    """Return whether tensorstore is installed, without loading it."""
     return importlib.util.find_spec("tensorstore") is not None
 
 

@@ -1,7 +1,7 @@
-"""Volumes: one image array with named axes, wherever it is stored, read as (c, z, y, x).
+"""Volumes: one image array with named axes, local or remote, read as (c, z, y, x).
 
-``find_volume`` reads metadata only; the ``VolumeSource`` that it returns is small and travels to
-the workers; ``open_volume`` opens it there, once per process.
+``find_volume`` reads metadata only. The ``VolumeSource`` that it returns is small and is sent to
+the workers. ``open_volume`` opens it there, once per process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..base.text import shape_text
 from . import axes as axes_of
 from .locate import Located, locate
 from .selection import chosen_channels, chosen_time
-from .tensorstore_reader import Readable, readable
+from .tensorstore_reader import Readable, fastest_reader
 from .voxel_size import ZYX, Units, voxels_of
 
 _DTYPES: Final = frozenset(
@@ -38,7 +38,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSource:
-    """Where a volume is and which part of it is meant. Small, hashable, picklable.
+    """The location of a volume, and which part of it to read. Small, hashable, picklable.
 
     ``axes``, ``shape`` and ``dtype`` are the stored array's (byte order dropped), so ``shape`` may
     include t and c.
@@ -51,13 +51,13 @@ class VolumeSource:
     dtype: str
     channels: tuple[int, ...] | None  # None: all of c, or there is no c
     time: int | None
-    voxel_size: ZYX  # of this level, in `unit`; 1 where it is not stated
+    voxel_size: ZYX  # of this level, in `unit`; 1 if not stated
     unit: Units
     translation: ZYX
-    chunk_shape_zyx: tuple[int, int, int]  # the unit of a read: inner chunks where there are shards
-    metadata_digest: str  # identity of the input; contents are not hashed
+    chunk_shape_zyx: tuple[int, int, int]  # the unit of a read: inner chunks of shards
+    metadata_digest: str  # identifies the input; contents are not hashed
     name: str | None
-    notes: tuple[str, ...] = ()  # what was assumed, one line each, for the user
+    notes: tuple[str, ...] = ()  # assumptions, one line each, for the user
 
     @property
     def location(self) -> Location:
@@ -66,12 +66,12 @@ class VolumeSource:
 
     @property
     def spatial_axes(self) -> str:
-        """The spatial axes that are stored, of ``zyx``; outputs get the same."""
+        """The stored spatial axes, of ``zyx``; outputs have the same."""
         return axes_of.spatial_axes(self.axes)
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
-        """Voxels in z, y, x; z is 1 where there is no such axis."""
+        """Voxels in z, y, x; z is 1 if there is no such axis."""
         return self._sizes_zyx(self.shape)
 
     @property
@@ -87,7 +87,7 @@ class VolumeSource:
 
 
 class Volume:
-    """An opened volume. Threads may read from it at the same time."""
+    """An opened volume. Reading is thread-safe."""
 
     def __init__(self, source: VolumeSource, array: Readable) -> None:
         self.source = source
@@ -95,7 +95,7 @@ class Volume:
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
-        """Voxels in z, y, x; z is 1 where there is no such axis."""
+        """Voxels in z, y, x; z is 1 if there is no such axis."""
         return self.source.shape_zyx
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -105,15 +105,13 @@ class Volume:
         """
         whole = self.shape_zyx
         if not Box.of_shape(whole).contains(box):
-            raise GeometryError(
-                f"box {box.start} to {box.stop} is not inside of {shape_text(whole)}"
-            )
+            raise GeometryError(f"box {box.start} to {box.stop} is not inside {shape_text(whole)}")
         selections = self._channel_selections()
         parts = [self._read_czyx(box, selection) for selection in selections]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _channel_selections(self) -> list[slice]:
-        """Return the chosen channels as few slices of c; they keep the order of the choice."""
+        """Return the selected channels as few slices of c, in the order of selection."""
         channels = self.source.channels
         if channels is None:
             return [slice(None)]
@@ -144,10 +142,11 @@ def _opened(source: VolumeSource) -> Volume:
     if tuple(array.shape) != source.shape or array.dtype.name != source.dtype:
         raise VolumeError(
             f"{source.location} is {shape_text(array.shape)} "
-            f"{array.dtype.name} now, was {shape_text(source.shape)} {source.dtype}: start again"
+            f"{array.dtype.name} now, but was {shape_text(source.shape)} {source.dtype}: the input "
+            "changed; start again"
         )
     folder = str(source.location) if source.store.is_local else None
-    return Volume(source, readable(array, folder))
+    return Volume(source, fastest_reader(array, folder))
 
 
 def _open_array(store: Location, path: str, zarr_format: Any = None) -> zarr.Array[Any]:
@@ -163,14 +162,14 @@ def find_volume(
     time: int | None = None,
     axes: str | None = None,
 ) -> VolumeSource:
-    """Return the volume that is meant; reads metadata only.
+    """Return the volume at a location; reads metadata only.
 
     uri: an OME-Zarr image (0.1 to 0.5), one of its levels, or a plain Zarr array (v2, v3).
     level: number (0 is the finest) or name of the level's array.
-    channel: number(s) or name(s) of the image's channels; None takes all.
-    time: which time point, needed where there are several.
-    axes: what the stored axes are, e.g. ``"czyx"``, where the store does not say or errs.
-    Raises VolumeError, one line, for whatever cannot be read as asked.
+    channel: number(s) or name(s) of the image's channels; None reads all.
+    time: the time point, needed if there are several.
+    axes: the stored axes, e.g. ``"czyx"``, if the store does not state them or is wrong.
+    Raises VolumeError, one line, if the volume cannot be read as requested.
     """
     found = locate(Location.parse(uri), level=level)
     dtype = _checked_dtype(found)
@@ -200,7 +199,7 @@ def find_volume(
 
 
 def _checked_dtype(found: Located) -> str:
-    """Return the name of the stored dtype; VolumeError for what is no grey value."""
+    """Return the name of the stored dtype; VolumeError for dtypes that are not grey values."""
     stored = found.node.document.get("data_type" if found.node.zarr_format == 3 else "dtype")
     try:
         name = np.dtype(stored).newbyteorder("=").name if isinstance(stored, str) else ""
@@ -209,8 +208,8 @@ def _checked_dtype(found: Located) -> str:
     if name not in _DTYPES:
         shown = stored if isinstance(stored, str) else json.dumps(stored)[:60]
         raise VolumeError(
-            f"{found.where} holds {shown}, not grey values; integers of 8 to 64 bits and floats of "
-            "16 to 64 are read"
+            f"{found.where} holds {shown}, not grey values: expected integers of 8 to 64 bits "
+            "or floats of 16 to 64"
         )
     return name
 
@@ -218,21 +217,21 @@ def _checked_dtype(found: Located) -> str:
 def _checked_shape(found: Located) -> tuple[int, ...]:
     shape = found.node.document.get("shape")
     if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
-        raise VolumeError(f"{found.where}: its metadata states no shape")
+        raise VolumeError(f"{found.where}: its metadata does not state a shape")
     if 0 in shape:
         raise VolumeError(f"{found.where} is empty: its shape is {shape_text(shape)}")
     return tuple(shape)
 
 
 def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[str, ...]]:
-    """Return the axes of the stored array and what was assumed: the user's word goes first."""
+    """Return the axes of the stored array, and notes on assumptions. The user's axes come first."""
     if given is not None:
         return axes_of.checked_axes(given.strip().lower(), ndim=ndim, where=found.where), ()
     if found.image is not None:
         stated = axes_of.letters(found.image.axes)
         if found.image.axes and stated is None:
             raise axes_of.unknown_axes(found.image.axes, ndim=ndim, where=found.where)
-        if stated is None:  # 0.1 and 0.2 always meant t c z y x
+        if stated is None:  # 0.1 and 0.2 are always t c z y x
             stated = axes_of.KNOWN_AXES[-ndim:]
         return axes_of.checked_axes(stated, ndim=ndim, where=found.where), ()
     node = found.node
@@ -246,7 +245,7 @@ def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[s
 
 
 def _digest(found: Located) -> str:
-    """Identify the stored array by its place and its metadata; its contents are not hashed."""
+    """Return a digest of the array's location and metadata; its contents are not hashed."""
     described: Mapping[str, Any] = {
         key: value
         for key, value in found.node.document.items()

@@ -1,4 +1,4 @@
-"""How large a voxel is and where the first one lies, in z y x, as a store states it."""
+"""Voxel size, unit and origin in z y x, from a store's metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Units: TypeAlias = tuple[str | None, str | None, str | None]
 
 
 def voxels_of(found: Located, axes: str) -> tuple[ZYX, Units, ZYX, tuple[str, ...]]:
-    """Return voxel size, unit and origin in z y x, and a note where they cannot be used."""
+    """Return voxel size, unit and origin in z y x, and a note if they are unusable."""
     if found.image is None or found.level is None:
         return _plain_voxels(found, axes)
     size = _zyx(found.level.scale, axes, otherwise=1.0)
@@ -22,7 +22,7 @@ def voxels_of(found: Located, axes: str) -> tuple[ZYX, Units, ZYX, tuple[str, ..
     named = dict(zip(axes, units, strict=True)) if units else {}
     unit = (named.get("z"), named.get("y"), named.get("x"))
     if size is None or origin is None or not _usable(size):
-        note = f"the stated voxel size {found.level.scale} cannot be used: taken as 1"
+        note = f"the stated voxel size {found.level.scale} is unusable: assumed 1"
         return (1.0, 1.0, 1.0), (None, None, None), (0.0, 0.0, 0.0), (note,)
     return size, unit, origin, ()
 
@@ -46,7 +46,7 @@ def _plain_voxels(found: Located, axes: str) -> tuple[ZYX, Units, ZYX, tuple[str
             size = _plain_size(attributes[key], axes)
             if size is not None:
                 return size, (unit if "z" in axes else None, unit, unit), origin, ()
-            note = f"the stated {key} {attributes[key]} cannot be used: taken as 1"
+            note = f"the stated {key} {attributes[key]} is unusable: assumed 1"
             return (1.0, 1.0, 1.0), (None, None, None), origin, (note,)
     return (1.0, 1.0, 1.0), (None, None, None), origin, ()
 
@@ -54,7 +54,7 @@ def _plain_voxels(found: Located, axes: str) -> tuple[ZYX, Units, ZYX, tuple[str
 def _plain_size(stated: Any, axes: str) -> ZYX | None:
     spatial = [axis for axis in axes if axis in "zyx"]
     sizes = stated if isinstance(stated, list) else [stated] * len(spatial)
-    if len(sizes) == 3 and len(spatial) == 2:  # a slide that states z too
+    if len(sizes) == 3 and len(spatial) == 2:  # a 2-D image that states z too
         spatial = ["z", *spatial]
     if not all(isinstance(size, int | float) for size in sizes) or not _usable(sizes):
         return None
@@ -65,5 +65,5 @@ def _plain_size(stated: Any, axes: str) -> ZYX | None:
 
 
 def _usable(sizes: Sequence[float]) -> bool:
-    """Return whether these can be voxel sizes: finite and above zero."""
+    """Return whether all sizes are finite and above zero."""
     return all(math.isfinite(size) and size > 0 for size in sizes)

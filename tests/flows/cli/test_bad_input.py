@@ -61,7 +61,7 @@ SEGMENT = {
     "a file": ({"INPUT": "slide.svs"}, r"is a file.*convert"),
     "no path": ({"INPUT": ""}, r"the path is empty"),
     "a group with no image": ({"INPUT": "empty.zarr"}, r"group without an image"),
-    "an array of a group": ({"INPUT": "group.zarr"}, r"give one of raw"),
+    "an array of a group": ({"INPUT": "group.zarr"}, r"pass one of raw"),
     "http that is not there": ({"INPUT": "http://127.0.0.1:1/in.zarr"}, r"cannot be reached"),
     "no such protocol": ({"INPUT": "nope://a/in.zarr"}, r"package that is not installed"),
     "no such level": ({"--level": "s9"}, r"plain array: it has no level s9"),
@@ -90,7 +90,7 @@ SEGMENT = {
     "a block of nothing": ({"--block": "0,16,16"}, r"--block: '0,16,16'"),
     "a block below nothing": ({"--block": "-2,4,4"}, r"--block: '-2,4,4': expected three sizes"),
     "a range without bounds": (
-        {"--normalisation": "range"}, r"range without low and high: give both, as range:LOW:HIGH"),
+        {"--normalisation": "range"}, r"without low and high: expected both, as range:LOW:HIGH"),
     "a volume in memory": ({"INPUT": "memory://in.zarr"}, r"memory://in\.zarr.*within one process"),
     "an output in memory": ({"OUTPUT": "memory://out.zarr"}, r"memory://out.*use a path or s3"),
     "too little memory": ({"--tile-memory": "0.0001"}, r"smallest tile.*needs"),
@@ -105,7 +105,7 @@ SEGMENT = {
     "an unknown augmentation": ({"--tta": "some"}, r"--tta: invalid choice: 'some'"),
     "tiles that cannot be turned": (
         {"--weights": "flat.safetensors", "--tta": "full"},
-        r"not alike in y and x \(halo 8×4×8, divisor 2×2×2.*--tta none"),
+        r"differs in y and x \(halo 8×4×8, divisor 2×2×2.*--tta none"),
     "an unknown format": ({"--format": "0.6"}, r"--format: invalid choice: '0\.6'"),
     "an unknown engine": ({"--engine": "ray"}, r"--engine: invalid choice"),
     "no such cluster": ({"--cluster": "nowhere"}, r"cluster 'nowhere': expected local"),

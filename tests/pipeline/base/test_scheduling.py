@@ -1,4 +1,4 @@
-"""The schedule: every item ends once, few are in flight, whatever fails is an outcome."""
+"""Every item has one outcome, few are in flight, and a task's error is an outcome."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_item_has_exactly_one_outcome(count, client):
     assert all(o.error is None and o.result == 2 * o.item for o in outcomes)
 
 
-def test_an_error_is_an_outcome_and_stops_nobody(client):
+def test_an_error_is_an_outcome_and_stops_no_other_item(client):
     outcomes = ended(client, range(40), Submitter(client, moody))
     assert sorted(outcome.item for outcome in outcomes) == list(range(40))
     for outcome in outcomes:
@@ -71,7 +71,7 @@ def test_an_error_is_an_outcome_and_stops_nobody(client):
 
 
 @pytest.mark.parametrize("limit", [1, 4, 9])
-def test_never_more_is_in_flight_than_the_limit_and_items_are_drawn_as_they_go(limit, client):
+def test_no_more_items_are_in_flight_than_the_limit_and_items_are_drawn_lazily(limit, client):
     submit = Submitter(client, twice)
     drawn = iter(range(60))
     seen = 0
@@ -95,7 +95,7 @@ def test_a_limit_that_grows_is_followed(client):
     assert 1 < submit.most <= 8
 
 
-def test_no_future_is_kept_when_its_outcome_has_been_seen(client):
+def test_a_future_is_released_when_its_outcome_is_yielded(client):
     submit = Submitter(client, twice)
     ended(client, range(30), submit)
     deadline = time.monotonic() + 10
@@ -109,7 +109,7 @@ def hold(item, event):
     return item
 
 
-def test_stop_submits_nothing_more_and_cancels_what_is_in_flight(client):
+def test_stop_submits_nothing_more_and_cancels_the_futures_in_flight(client):
     event = Event(client=client)
     submit = Submitter(client, lambda item: hold(item, event))
     stop = threading.Event()
@@ -123,7 +123,7 @@ def test_stop_submits_nothing_more_and_cancels_what_is_in_flight(client):
     event.set()
 
 
-def test_leaving_early_cancels_what_is_in_flight(client):
+def test_leaving_early_cancels_the_futures_in_flight(client):
     submit = Submitter(client, twice)
     batches = drive(
         client, iter(range(100)), one_by_one(submit), limit=lambda: 4, stop=threading.Event()
@@ -134,7 +134,7 @@ def test_leaving_early_cancels_what_is_in_flight(client):
     assert not client.futures
 
 
-def test_more_are_in_flight_where_they_end_within_milliseconds(client):
+def test_more_items_are_in_flight_if_they_take_milliseconds(client):
     limit = InFlightLimit(client, every_s=0.1)
     assert limit() == 6
     limit.ended(1000)
@@ -159,7 +159,7 @@ def unreadable(item):
     raise VolumeError(f"volume {item} is gone")
 
 
-def test_an_error_of_a_handful_of_calls_is_raised_as_what_a_user_can_do_about_it(client):
+def test_run_all_raises_user_errors_unchanged_and_others_as_run_errors(client):
     calls = [(moody, (n,)) for n in (1, 10)]
     with pytest.raises(RunError, match=r"ValueError: item 10; start the run again"):
         run_all(client, calls, key="k", token="c", stop=threading.Event(), retries=0)
@@ -167,7 +167,7 @@ def test_an_error_of_a_handful_of_calls_is_raised_as_what_a_user_can_do_about_it
         run_all(client, [(unreadable, (3,))], key="k", token="e", stop=threading.Event(), retries=0)
 
 
-def test_a_handful_of_calls_that_was_stopped_says_how_to_go_on(client):
+def test_the_error_of_a_stopped_run_all_states_how_to_resume(client):
     stop = threading.Event()
     stop.set()
     with pytest.raises(RunError, match="start the run again"):
@@ -184,7 +184,7 @@ def at_last(item):
     return item
 
 
-def test_an_item_is_tried_again_before_it_counts_as_failed(client):
+def test_an_item_is_retried_before_it_counts_as_failed(client):
     attempts.clear()
     (outcome,) = ended(client, [7], Submitter(client, at_last, retries=2))
     assert (outcome.result, outcome.error) == (7, None)
@@ -194,7 +194,7 @@ def test_an_item_is_tried_again_before_it_counts_as_failed(client):
     assert attempts[8] == 2
 
 
-def test_a_cluster_that_goes_away_ends_the_run_and_says_how_to_go_on():
+def test_losing_the_cluster_ends_the_run_and_the_error_states_how_to_resume():
     with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None,
                 set_as_default=False) as client:  # fmt: skip
         batches = drive(
@@ -208,7 +208,7 @@ def test_a_cluster_that_goes_away_ends_the_run_and_says_how_to_go_on():
                 pass
 
 
-def test_what_the_cluster_gives_up_by_itself_ends_the_run_and_is_no_failure_of_an_item(client):
+def test_a_cancellation_by_the_cluster_ends_the_run_and_fails_no_item(client):
     event = Event(client=client)
     submit = Submitter(client, lambda item: hold(item, event))
     taken_away = threading.Timer(

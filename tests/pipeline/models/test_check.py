@@ -1,4 +1,4 @@
-"""Models of others: padded networks leave no seam, and what a model states of itself is proved."""
+"""Padded networks leave no seam, and a model's statements are verified."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -91,13 +91,13 @@ def test_a_padded_network_leaves_no_seam(dims, engine, textured, tmp_path):
 
 
 @pytest.mark.parametrize("network", ["2d", "2d-rgb", "3d", "3d-anisotropic"])
-def test_our_own_predictors_are_what_they_say(network, weights):
+def test_the_statements_of_our_own_predictors_are_true(network, weights):
     predictor = UNetPredictor(weights(network), precision="fp32", device="cpu")
     assert pipeline.check_predictor(predictor) <= 1e-5
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_padded_network_that_states_its_context_is_what_it_says(dims, textured):
+def test_the_statements_of_a_padded_network_are_true(dims, textured):
     assert pipeline.check_predictor(same_padded(dims)) <= 1e-5
     image = textured((1, 6, 14, 17)).astype(np.float32) / 255
     assert pipeline.check_predictor(same_padded(dims), image=image) <= 1e-5
@@ -111,7 +111,7 @@ def test_a_padded_network_that_states_its_context_is_what_it_says(dims, textured
     [{"context": 4}, {"context": 0}, {"pool": 4, "own_divisor": 2}, {"pool": 4, "own_divisor": 1}],
     ids=str,
 )
-def test_a_halo_or_divisor_that_is_not_true_is_found(dims, untrue):
+def test_a_wrong_halo_or_divisor_is_found(dims, untrue):
     sizes = {name: (n,) * dims for name, n in untrue.items() if name != "pool"}
     # The network takes any size, so that nothing but the scores can give it away.
     with pytest.raises(ConfigError, match=r"tiled scores differ.*halo .* is too small") as caught:
@@ -151,19 +151,22 @@ class LooksAtTheTile(Padded):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"network": Logits(2)}, r"scores from .* are no probabilities: end with softmax"),
-        ({"network": Flat(2)}, r"hardly vary .*give image="),
-        ({"network": OneClass(2)}, r"made 2×1×.*padded network of 3 classes makes 2×3×"),
-        ({"network": LooksAtTheTile(2)}, r"tiled scores differ.*looks at the whole tile"),
-        ({"own_divisor": (6, 6)}, r"does not take 1×2×\d+×\d+, a size of its own input_shape"),
-        ({"network": threading.Lock()}, r"cannot travel to a worker.*load the model where"),
-        ({"tile_dependent_layers": ("instance norm",)}, r"instance norm.*tiled is not whole"),
-        ({"context": (10, 10, 10)}, r"give both as \(y, x\)"),
-        ({"context": (-1, 10)}, r"below 0"),
+        ({"network": Logits(2)}, r"scores from .* are not probabilities: end with softmax"),
+        ({"network": Flat(2)}, r"hardly vary .*pass image="),
+        ({"network": OneClass(2)}, r"returned 2×1×.*expected 2×3×.*padded network of 3 classes"),
+        ({"network": LooksAtTheTile(2)}, r"tiled scores differ.*uses the whole tile"),
+        ({"own_divisor": (6, 6)}, r"failed for 1×2×\d+×\d+, a size of its own input_shape"),
+        ({"network": threading.Lock()}, r"cannot be pickled for a worker.*load the model on"),
+        (
+            {"tile_dependent_layers": ("instance norm",)},
+            r"instance norm.*tiled scores differ from whole",
+        ),
+        ({"context": (10, 10, 10)}, r"expected both as \(y, x\)"),
+        ({"context": (-1, 10)}, r"context of at least 0"),
         ({"flops_per_voxel": 0}, r"flops\(.* is not above 0"),
     ],
 )
-def test_what_is_wrong_with_a_model_is_one_line(changes, says):
+def test_every_error_of_a_model_is_one_line(changes, says):
     with pytest.raises(ConfigError, match=says) as caught:
         pipeline.check_predictor(same_padded(2, **changes))
     assert "\n" not in str(caught.value)
@@ -179,7 +182,7 @@ class Fixed(UNetPredictor):
         return tuple(n + 1 for n in super().input_shape(output_shape))
 
 
-def test_sizes_that_are_not_true_are_found(weights):
+def test_wrong_sizes_are_found(weights):
     stated = {name: getattr(same_padded(2), name) for name in same_padded(2).__dataclass_fields__}
     with pytest.raises(ConfigError, match=r"input_shape\(.*output \+ 2 halo is"):
         pipeline.check_predictor(TooSmall(**stated))
@@ -192,7 +195,7 @@ def test_sizes_that_are_not_true_are_found(weights):
             pipeline.check_predictor(same_padded(2), image=image)
 
 
-def test_layers_that_look_at_the_whole_tile_are_found_where_they_are_not_stated(tmp_path):
+def test_unstated_layers_that_use_the_whole_tile_are_found(tmp_path):
     torch.manual_seed(0)
     save_weights(
         UNet(UNetConfig(base_channels=4, levels=2, norm="instance")), tmp_path / "w.safetensors"
@@ -205,7 +208,7 @@ def test_layers_that_look_at_the_whole_tile_are_found_where_they_are_not_stated(
         pipeline.check_predictor(Silent(str(tmp_path / "w.safetensors"), precision="fp32"))
 
 
-def test_the_halo_of_a_padded_network_is_its_context_in_whole_divisors():
+def test_the_halo_of_a_padded_network_is_its_context_rounded_up_to_divisors():
     predictor = same_padded(3, context=(3, 9, 16), own_divisor=(1, 8, 8))
     assert (predictor.halo, predictor.divisor) == ((3, 16, 16), (1, 8, 8))
     assert predictor.input_shape((5, 9, 16)) == (11, 48, 48)

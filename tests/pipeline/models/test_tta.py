@@ -1,4 +1,4 @@
-"""The promise with test-time augmentation: the tiled mean over orientations equals the whole's."""
+"""With test-time augmentation, tiled scores equal those of the whole volume too."""
 
 import itertools
 import pickle
@@ -140,7 +140,7 @@ def tiled(raw, predictor, *, tiles=None, blocks=(1, 1, 1), intensity=RANGE):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_these_networks_see_another_thing_in_every_orientation(network, file_of, textured):
+def test_the_scores_of_these_networks_differ_in_every_orientation(network, file_of, textured):
     """Orientations that agree would prove nothing below."""
     scores = whole_scores_of_all(file_of(network), textured((1, 4, 26, 26)), "full")
     assert scores.std() > 0.15
@@ -156,7 +156,7 @@ def test_these_networks_see_another_thing_in_every_orientation(network, file_of,
     tiles=st.tuples(st.integers(1, 2), st.integers(3, 5), st.integers(3, 5)),
     blocks=st.tuples(*[st.integers(1, 2)] * 3),
 )
-def test_the_tiled_mean_equals_the_whole_volumes(
+def test_the_tiled_mean_equals_the_mean_of_the_whole_volume(
     network, tta, shape, tiles, blocks, file_of, textured
 ):
     path = file_of(network)
@@ -195,7 +195,7 @@ def test_both_engines_store_the_mean_of_the_whole_volume(
     assert kept["job"]["tta"] == kept["provenance"]["weights"]["tta"] == "full"
 
 
-def test_a_lazy_array_gets_the_mean_too(file_of, textured):
+def test_map_overlap_averages_too(file_of, textured):
     path = file_of("3-D, flat voxels")
     raw = textured((1, 5, 33, 38))
     lazy = pipeline.map_overlap(
@@ -206,7 +206,7 @@ def test_a_lazy_array_gets_the_mean_too(file_of, textured):
     np.testing.assert_allclose(scores, whole_mean(path, raw, "rotations"), atol=1e-5)
 
 
-def test_a_tile_that_is_halved_for_memory_keeps_its_mean(file_of, textured):
+def test_the_mean_of_a_tile_that_is_halved_for_memory_is_unchanged(file_of, textured):
     class SmallDevice(UNetPredictor):
         def __call__(self, x_nczyx):
             if x_nczyx[0, 0].size > 32**3:
@@ -221,7 +221,7 @@ def test_a_tile_that_is_halved_for_memory_keeps_its_mean(file_of, textured):
 
 
 @pytest.mark.parametrize("network", ["2-D, valid outputs never the core", "3-D"])
-def test_mirrors_about_the_core_would_be_caught(network, file_of, textured, monkeypatch):
+def test_mirroring_about_the_core_would_be_detected(network, file_of, textured, monkeypatch):
     """The tests above can see the mistake that they are there for."""
     path = file_of(network)
     predictor = pipeline.with_tta(predictor_of(path), "full")
@@ -303,7 +303,7 @@ class TooFew(Foreign):
         return self.inside(x_nczyx[:, 0])[..., :-1]
 
 
-def test_a_network_that_takes_any_size_stays_on_one_grid_only_in_whole_divisors(
+def test_a_network_of_any_input_size_needs_multiples_of_the_divisor_to_stay_on_one_grid(
     textured, monkeypatch
 ):
     foreign = pipeline.with_tta(PooledFromTheStart(), "full")
@@ -344,7 +344,9 @@ def test_a_turned_volume_gives_turned_scores(network, tta, file_of, textured):
 
 @pytest.mark.parametrize("network", ["2-D", "3-D"])
 @pytest.mark.parametrize("tta", ["rotations", "full"])
-def test_operations_multiply_and_memory_grows_by_one_input_and_one_sum(network, tta, file_of):
+def test_operations_multiply_and_memory_grows_by_one_input_and_one_sum_of_scores(
+    network, tta, file_of
+):
     plain = predictor_of(file_of(network))
     averaged = pipeline.with_tta(plain, tta)
     for out in ((6, 36, 48), (3, 12, 12)):
@@ -355,7 +357,7 @@ def test_operations_multiply_and_memory_grows_by_one_input_and_one_sum(network, 
         assert more == 4 * (np.prod(size) + len(plain.class_names) * scores)
 
 
-def test_none_is_the_predictor_itself_and_the_rest_changes_the_job(file_of):
+def test_none_is_the_predictor_itself_and_the_others_change_the_job(file_of):
     plain = predictor_of(file_of("2-D"))
     assert pipeline.with_tta(plain, "none") is plain
     averaged = pickle.loads(pickle.dumps(pipeline.with_tta(plain, "rotations").settled()))
@@ -381,18 +383,18 @@ def test_another_augmentation_is_another_job(file_of, textured, tmp_path):
         UNetConfig(base_channels=2, levels=3, pooling=((1, 2), (2, 2))),
     ],
 )
-def test_a_network_that_is_not_alike_in_y_and_x_is_refused(config, tta, tmp_path):
+def test_a_network_that_differs_in_y_and_x_is_rejected(config, tta, tmp_path):
     save_weights(UNet(config), tmp_path / "w.safetensors")
-    with pytest.raises(ConfigError, match=r"not alike in y and x.*take --tta none") as caught:
+    with pytest.raises(ConfigError, match=r"differs in y and x.*use --tta none") as caught:
         pipeline.with_tta(predictor_of(str(tmp_path / "w.safetensors")), tta)
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_averaged_is_refused_in_one_line(file_of):
+def test_predictors_that_cannot_be_averaged_are_rejected_in_one_line(file_of):
     plain = predictor_of(file_of("2-D"))
     with pytest.raises(ConfigError, match=r"tta 'all' is unknown: choose none, rotations, full"):
         pipeline.with_tta(plain, "all")
-    with pytest.raises(ConfigError, match="averages over full already"):
+    with pytest.raises(ConfigError, match="already averages over full"):
         pipeline.with_tta(pipeline.with_tta(plain, "full"), "rotations")
 
     class Odd(Foreign):
@@ -403,9 +405,11 @@ def test_what_cannot_be_averaged_is_refused_in_one_line(file_of):
         def input_shape(self, output_shape):
             return tuple(n + 16 + more for n, more in zip(output_shape, (-16, 0, 4), strict=True))
 
-    with pytest.raises(ConfigError, match="other than multiples of its divisor 1×4×4"):
+    with pytest.raises(ConfigError, match="do not differ by multiples of its divisor 1×4×4"):
         pipeline.with_tta(Odd(), "full")
-    with pytest.raises(ConfigError, match="not alike in y and x"):
+    with pytest.raises(ConfigError, match="differs in y and x"):
         pipeline.with_tta(Landscape(), "full")
-    with pytest.raises(ConfigError, match="scores of 2×16×15 from 2×32×32, where halo 0×8×8"):
+    with pytest.raises(
+        ConfigError, match=r"scores of 2×16×15 for 2×32×32: expected 2×16×16 \(halo 0×8×8"
+    ):
         pipeline.with_tta(TooFew(), "full")(np.zeros((1, 1, 2, 32, 32), np.float32))

@@ -25,17 +25,17 @@ def test_the_range_of_an_integer_type_becomes_0_to_1(dtype):
     np.testing.assert_allclose(intensity.apply(ends).ravel(), [0, 1], atol=1e-6)
 
 
-def test_no_record_means_the_dtypes_range_or_floats_as_they_are():
+def test_no_record_means_the_dtypes_range_or_unchanged_floats():
     assert check_record(None, "uint16") == {"kind": "dtype"}
     assert check_record(None, "float32") == {"kind": "none"}
 
 
-def test_values_that_are_not_finite_become_zero_and_spread_nowhere():
+def test_nan_and_infinite_values_become_zero_and_affect_no_other():
     raw = np.array([np.nan, np.inf, -np.inf, 3.0], np.float32).reshape(1, 1, 1, 4)
     np.testing.assert_array_equal(Intensity((1.0,), (2.0,)).apply(raw).ravel(), [0, 0, 0, 4])
 
 
-def test_each_channel_has_its_own_numbers():
+def test_each_channel_has_its_own_offset_and_scale():
     raw = np.array([[10, 20], [100, 300]], np.uint16).reshape(2, 1, 1, 2)
     x = range_intensity([(10, 20), (100, 300)]).apply(raw)
     np.testing.assert_array_equal(x[:, 0, 0], [[0, 1], [0, 1]])
@@ -48,7 +48,7 @@ def test_a_flat_channel_becomes_zero_not_infinity():
     assert not zscore_intensity([(7, 0)]).apply(raw).any()
 
 
-def test_numbers_survive_json():
+def test_an_intensity_survives_json():
     intensity = Intensity((1.5, 2.0), (0.1, 1 / 3))
     assert Intensity.from_json(intensity.to_json()) == intensity
 
@@ -58,14 +58,14 @@ def test_numbers_survive_json():
     [
         ({"kind": "magic"}, "unknown"),
         ({"kind": "range", "low": 5, "high": 5}, "below"),
-        ({"kind": "range", "low": 5}, "without high: give both"),
-        ({"kind": "range"}, "without low and high: give both, as range:LOW:HIGH"),
+        ({"kind": "range", "low": 5}, "without high: expected both"),
+        ({"kind": "range"}, "without low and high: expected both, as range:LOW:HIGH"),
         ({"kind": "range", "low": 0, "high": float("nan")}, "below"),
         ({"kind": "percentile", "low": -1, "high": 99}, "0 to 100"),
-        ({"kind": "zscore", "low": 1}, "knows no low"),
+        ({"kind": "zscore", "low": 1}, "does not take low"),
     ],
 )
-def test_a_record_that_is_not_defined_is_refused(record, words):
+def test_an_invalid_record_is_rejected(record, words):
     with pytest.raises(IntensityError, match=words):
         check_record(record, "uint8")
 
@@ -76,7 +76,7 @@ def test_floats_have_no_dtype_range():
 
 
 @pytest.mark.parametrize("text", ["range:0", "range:a:b", "percentile:1:2:3"])
-def test_a_text_that_is_no_record_is_refused(text):
+def test_an_invalid_record_text_is_rejected(text):
     with pytest.raises(IntensityError, match="range:0:255"):
         parse_record(text)
 
@@ -111,7 +111,7 @@ def test_percentiles_of_16_bits_are_exact(parts, percent):
         assert percentile_of(counts[channel], bins, percent) == expected
 
 
-def test_percentiles_of_floats_are_off_by_a_bin_at_most_and_skip_nan():
+def test_percentiles_of_floats_are_within_one_bin_and_ignore_nan():
     values = np.random.default_rng(0).normal(size=(1, 10, 10, 100))
     values[0, 0, 0, :5] = np.nan
     moments = moments_of(values)

@@ -1,4 +1,4 @@
-"""The laws of labelled volumes: mirrored as numpy mirrors, at the box's edge, and no further."""
+"""Labelled boxes are mirrored at their own edge, as numpy mirrors, and read nothing beyond it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_grey_values_are_normalised_per_channel_and_labels_are_not(stored):
     np.testing.assert_array_equal(box.read_labels((0, 0, 0), SHAPE), labels)
 
 
-def test_values_that_are_no_numbers_are_counted_inside_the_boxes_alone(tmp_path):
+def test_nan_and_infinite_values_are_counted_only_inside_the_boxes(tmp_path):
     raw = np.zeros((2, 6, 4, 4), "f2")
     raw[1, 3, 2, 1:3] = np.nan, np.inf
     zarr.create_array(tmp_path / "raw", data=raw, chunks=(1, 2, 4, 4),
@@ -134,7 +134,7 @@ def test_values_that_are_no_numbers_are_counted_inside_the_boxes_alone(tmp_path)
     assert not np.isnan(box.read_raw((-3, 0, 0), (7, 4, 4))).any()
 
 
-def test_a_box_travels_small_and_says_which_slices_it_is(stored):
+def test_a_pickled_box_is_small_and_its_name_states_its_slices(stored):
     *_, raw, labels = stored
     box = LabelledBox(raw=raw, labels=labels, box=Box((2, 0, 0), (5, *SHAPE[1:])))
     assert len(pickle.dumps(box)) < 2000
@@ -144,7 +144,7 @@ def test_a_box_travels_small_and_says_which_slices_it_is(stored):
     assert whole.name.endswith("raw.zarr")
 
 
-def test_labels_that_are_a_pyramid_are_taken_at_the_volumes_level(tmp_path):
+def test_labels_that_are_a_pyramid_are_read_at_the_volumes_level(tmp_path):
     def pyramid(name, dtype):
         group = zarr.create_group(tmp_path / name)
         for level, size in (("s0", 8), ("s1", 4)):
@@ -171,7 +171,7 @@ def test_labels_that_are_a_pyramid_are_taken_at_the_volumes_level(tmp_path):
     assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
 
 
-def test_a_chunk_that_cannot_be_read_is_one_line_that_names_the_array(tmp_path):
+def test_the_error_of_an_unreadable_chunk_is_one_line_that_names_the_array(tmp_path):
     for name in ("raw", "labels"):
         zarr.create_array(tmp_path / name, data=np.ones((4, 4, 4), "u1"), chunks=(4, 4, 4))
     (tmp_path / "labels/c/0/0/0").write_bytes(b"no zstd frame")

@@ -24,7 +24,7 @@ pads = st.tuples(*[st.tuples(st.integers(0, 15), st.integers(0, 15))] * 3)
 
 
 @given(small, pads)
-def test_mirror_is_numpys_reflect_also_beyond_the_axis(shape, pad):
+def test_mirroring_is_numpys_reflect_at_any_distance(shape, pad):
     array = np.arange(np.prod(shape)).reshape(shape)
     outer = Box(
         tuple(-low for low, _ in pad),
@@ -35,7 +35,7 @@ def test_mirror_is_numpys_reflect_also_beyond_the_axis(shape, pad):
 
 
 @given(small, pads, st.data())
-def test_a_blocks_mirrored_read_is_that_part_of_the_mirrored_whole(shape, pad, data):
+def test_a_mirrored_read_of_a_block_equals_that_part_of_the_mirrored_volume(shape, pad, data):
     array = np.arange(np.prod(shape)).reshape(shape)
     whole = np.pad(array, pad, mode="reflect")
     ranges = [
@@ -54,7 +54,7 @@ def test_an_axis_of_one_voxel_repeats_it():
     assert mirror_index(-3, 4, 1).tolist() == [0] * 7
 
 
-def test_a_read_within_the_volume_touches_nothing_else():
+def test_a_read_inside_the_volume_reads_only_its_box():
     volume = ArrayVolume(np.arange(1000).reshape(1, 10, 10, 10))
     box = Box((2, 3, 4), (5, 6, 7))
     np.testing.assert_array_equal(read_mirrored(volume, box), volume.read(box))

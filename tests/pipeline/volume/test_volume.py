@@ -1,4 +1,4 @@
-"""Laws of reading: whatever way an image is stored, the same voxels come out as (c, z, y, x).
+"""However an image is stored, the same voxels are read as (c, z, y, x).
 
 All of them hold with either reader: zarr, and tensorstore where it is installed.
 """
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pipeline.base.errors import GeometryError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.store_errors import redacted
-from pipeline.volume import tensorstore_reader as fast_read
+from pipeline.volume import tensorstore_reader
 from pipeline.volume.axes import checked_axes, letters
 from pipeline.volume.volume import VolumeSource, find_volume, open_volume
 
@@ -35,7 +35,7 @@ DTYPES += ["float16", "float32", "float64"]
 def reader(request):
     """The reader of all arrays that are opened."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_read, "is_installed", lambda: request.param == "tensorstore")
+        patch.setattr(tensorstore_reader, "is_installed", lambda: request.param == "tensorstore")
         yield request.param
 
 
@@ -111,7 +111,7 @@ def write_image(path: Path, *, version: str = "0.4", channels: Any = (), **multi
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_every_dtype_and_byte_order_reads_native_and_equal(tmp_path, zarr_format, order, dtype):
+def test_every_dtype_and_byte_order_is_read_in_native_order(tmp_path, zarr_format, order, dtype):
     values = grey_values("zyx", dtype)
     layout: dict[str, Any] = {"zarr_format": zarr_format}
     if zarr_format == 2:
@@ -130,7 +130,7 @@ def test_every_dtype_and_byte_order_reads_native_and_equal(tmp_path, zarr_format
 
 @pytest.mark.parametrize("axes", ["yx", "xy", "zyx", "xyz", "czyx", "yxc", "zyxc", "tczyx", "tyx"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_every_axis_order_reads_as_czyx(tmp_path, zarr_format, axes):
+def test_every_axis_order_is_read_as_czyx(tmp_path, zarr_format, axes):
     values = grey_values(axes)
     store(tmp_path / "in.zarr", values, zarr_format=zarr_format)
     source = find_volume(str(tmp_path / "in.zarr"), axes=axes, time=1 if "t" in axes else None)
@@ -141,7 +141,7 @@ def test_every_axis_order_reads_as_czyx(tmp_path, zarr_format, axes):
 
 
 @given(data=st.data(), axes=st.permutations("czyx").map("".join))
-def test_any_box_reads_what_numpy_cuts(tmp_path_factory, data, axes):
+def test_a_read_of_any_box_equals_numpys_slice(tmp_path_factory, data, axes):
     path = tmp_path_factory.getbasetemp() / f"box-{axes}.zarr"
     values = grey_values(axes)
     if not path.exists():
@@ -152,7 +152,7 @@ def test_any_box_reads_what_numpy_cuts(tmp_path_factory, data, axes):
     np.testing.assert_array_equal(read, as_czyx(values, axes)[(slice(None), *box.slices)])
 
 
-def test_a_sharded_array_reads_equal_and_states_its_inner_chunks(tmp_path):
+def test_a_sharded_array_is_read_exactly_and_states_its_inner_chunks(tmp_path):
     values = grey_values("zyx")
     store(tmp_path / "in.zarr", values, chunks=(1, 4, 4), shards=(2, 8, 8))
     source = find_volume(str(tmp_path / "in.zarr"))
@@ -178,7 +178,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_of_chunks_reads_equal_with_its_fill_value_where_none_was_written(
+def test_every_chunk_layout_is_read_exactly_with_the_fill_value_for_missing_chunks(
     reader, tmp_path, name
 ):
     layout = LAYOUTS[name]
@@ -188,32 +188,34 @@ def test_every_layout_of_chunks_reads_equal_with_its_fill_value_where_none_was_w
     np.testing.assert_array_equal(
         read_all(find_volume(str(tmp_path / "in.zarr"), axes="zyx"))[0], values
     )
-    fast = fast_read.readable(array, str(tmp_path / "in.zarr"))
+    fast = tensorstore_reader.fastest_reader(array, str(tmp_path / "in.zarr"))
     checked_to_the_end = "gzip" not in name and "zlib" not in name
-    assert isinstance(fast, fast_read.FastArray) == (reader == "tensorstore" and checked_to_the_end)
+    assert isinstance(fast, tensorstore_reader.FastArray) == (
+        reader == "tensorstore" and checked_to_the_end
+    )
 
 
-def test_a_chunk_that_no_memory_holds_is_left_to_zarr(tmp_path):
+def test_a_chunk_larger_than_memory_is_read_by_zarr(tmp_path):
     path = str(tmp_path / "in.zarr")
     array = zarr.create_array(path, shape=(20_000,) * 3, chunks=(20_000,) * 3, dtype="uint16")
-    assert fast_read.readable(array, path) is array
+    assert tensorstore_reader.fastest_reader(array, path) is array
 
 
-def test_a_process_that_was_forked_leaves_tensorstore_alone(tmp_path):
+def test_a_forked_process_does_not_use_tensorstore(tmp_path):
     path = str(tmp_path / "in.zarr")
     code = f"""
 import os, sys, zarr
-from pipeline.volume import tensorstore_reader as fast_read
+from pipeline.volume import tensorstore_reader
 array = zarr.create_array({path!r}, shape=(4, 4), dtype="uint8", fill_value=3)
-fast = fast_read.readable(array, {path!r})
-assert isinstance(fast, fast_read.FastArray) and fast[0:2, 0:2].sum() == 12
+fast = tensorstore_reader.fastest_reader(array, {path!r})
+assert isinstance(fast, tensorstore_reader.FastArray) and fast[0:2, 0:2].sum() == 12
 child = os.fork()
 if child == 0:
     class Fives:  # for zarr itself has threads that a fork does not have
         def __getitem__(self, selection):
             return 5
     fast._array = Fives()
-    again = fast_read.readable(array, {path!r})
+    again = tensorstore_reader.fastest_reader(array, {path!r})
     os._exit(0 if int(fast[0:2, 0:2]) == 5 and again is array else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -221,7 +223,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert done.returncode == 0, done.stderr
 
 
-def test_a_codec_that_only_zarr_knows_is_read_by_zarr(tmp_path):
+def test_a_codec_that_only_zarr_supports_is_read_by_zarr(tmp_path):
     values = grey_values("zyx")
     store(
         tmp_path / "in.zarr", values, zarr_format=2, filters=[numcodecs.Delta("u2")],
@@ -232,14 +234,14 @@ def test_a_codec_that_only_zarr_knows_is_read_by_zarr(tmp_path):
     )
 
 
-def test_a_damaged_chunk_is_told_in_the_same_words_by_every_reader(tmp_path):
+def test_every_reader_raises_the_same_error_for_a_damaged_chunk(tmp_path):
     store(tmp_path / "in.zarr", grey_values("zyx"))
     (tmp_path / "in.zarr/c/0/0/0").write_bytes(b"no zstd frame")
     with pytest.raises(RuntimeError, match="Zstd"):
         read_all(find_volume(str(tmp_path / "in.zarr"), axes="zyx"))
 
 
-def test_a_box_outside_of_the_volume_is_refused(tmp_path):
+def test_a_box_outside_the_volume_is_rejected(tmp_path):
     store(tmp_path / "in.zarr", grey_values("zyx"))
     volume = open_volume(find_volume(str(tmp_path / "in.zarr")))
     with pytest.raises(GeometryError, match="not inside"):
@@ -261,7 +263,7 @@ def test_a_level_is_found_by_number_by_name_and_by_its_own_uri(tmp_path, version
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_voxel_size_unit_and_origin_come_through(tmp_path, version):
+def test_voxel_size_unit_and_origin_are_read(tmp_path, version):
     write_image(tmp_path / "in.zarr", version=version)
     source = find_volume(str(tmp_path / "in.zarr"), level="s2")
     assert source.voxel_size == (2.0, 2.0, 2.0)
@@ -301,7 +303,7 @@ def test_older_versions_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_channels_are_chosen_by_name_and_number_in_the_order_asked(tmp_path, version):
+def test_channels_are_selected_by_name_or_number_in_the_requested_order(tmp_path, version):
     levels = write_image(tmp_path / "in.zarr", version=version, channels=("DNA", "actin", "ER"))
     for asked, numbers in [("actin", (1,)), (2, (2,)), (["ER", 0], (2, 0)), (["0", "1"], (0, 1))]:
         source = find_volume(str(tmp_path / "in.zarr"), channel=asked)
@@ -310,7 +312,7 @@ def test_channels_are_chosen_by_name_and_number_in_the_order_asked(tmp_path, ver
         np.testing.assert_array_equal(read_all(source), levels[0][list(numbers)])
 
 
-def test_an_only_time_point_is_taken_and_several_ask_for_one(tmp_path):
+def test_a_single_time_point_is_the_default_and_of_several_one_must_be_selected(tmp_path):
     values = grey_values("tczyx")
     store(tmp_path / "two.zarr", values)
     store(tmp_path / "one.zarr", values[:1])
@@ -321,7 +323,7 @@ def test_an_only_time_point_is_taken_and_several_ask_for_one(tmp_path):
     np.testing.assert_array_equal(read_all(source), values[1])
 
 
-def test_axes_of_a_plain_array_are_taken_from_whoever_says_them_first(tmp_path):
+def test_axes_of_a_plain_array_come_from_the_first_source_that_states_them(tmp_path):
     values = grey_values("zyx")
     group = zarr.create_group(str(tmp_path / "in.zarr"), zarr_format=2)
     store(tmp_path / "in.zarr/raw", values, zarr_format=2)
@@ -339,7 +341,7 @@ def test_axes_of_a_plain_array_are_taken_from_whoever_says_them_first(tmp_path):
     assert find_volume(uri, axes="zyx").axes == "zyx"
 
 
-def test_dimension_names_are_axes_where_they_are_ours(tmp_path):
+def test_dimension_names_are_used_if_they_are_known_axes(tmp_path):
     store(tmp_path / "ours.zarr", grey_values("zyx"), dimension_names=("c", "y", "x"))
     store(tmp_path / "others.zarr", grey_values("zyx"), dimension_names=("dim_0", "lat", "lon"))
     assert find_volume(str(tmp_path / "ours.zarr")).axes == "cyx"
@@ -358,7 +360,7 @@ def test_voxel_size_attributes_of_a_plain_group_are_read(tmp_path, key, unit):
     assert source.unit == (unit,) * 3
 
 
-def test_a_collection_of_one_image_opens_it(tmp_path):
+def test_a_collection_of_one_image_is_opened_as_that_image(tmp_path):
     zarr.create_group(
         str(tmp_path / "in.zarr"), zarr_format=2, attributes={"bioformats2raw.layout": 3}
     )
@@ -390,7 +392,7 @@ def test_the_digest_changes_with_the_stored_array(tmp_path):
     assert find_volume(str(tmp_path / "in.zarr")).metadata_digest != before
 
 
-def test_a_source_travels_and_is_opened_once_per_process(tmp_path):
+def test_a_source_survives_pickling_and_is_opened_once_per_process(tmp_path):
     store(tmp_path / "in.zarr", grey_values("zyx"))
     source = find_volume(str(tmp_path / "in.zarr"))
     travelled = pickle.loads(pickle.dumps(source))
@@ -401,7 +403,7 @@ def test_a_source_travels_and_is_opened_once_per_process(tmp_path):
     assert len(opened) == 1
 
 
-def test_threads_read_the_same_voxels_as_one(tmp_path):
+def test_threads_read_the_same_voxels_as_one_thread(tmp_path):
     values = grey_values("zyx")
     store(tmp_path / "in.zarr", values)
     volume = open_volume(find_volume(str(tmp_path / "in.zarr")))
@@ -412,7 +414,7 @@ def test_threads_read_the_same_voxels_as_one(tmp_path):
         np.testing.assert_array_equal(read[0, 0], values[box.start[0]])
 
 
-def test_an_array_that_was_replaced_is_not_read_as_the_old_one(tmp_path):
+def test_a_replaced_array_is_rejected(tmp_path):
     store(tmp_path / "in.zarr", grey_values("zyx"))
     source = find_volume(str(tmp_path / "in.zarr"))
     store(tmp_path / "in.zarr", grey_values("zyx")[:3], overwrite=True)
@@ -420,7 +422,7 @@ def test_an_array_that_was_replaced_is_not_read_as_the_old_one(tmp_path):
         open_volume(source)
 
 
-def test_credentials_never_show(tmp_path):
+def test_redacted_texts_show_no_credentials(tmp_path):
     for uri in ("https://me:pa:ss@host/a.zarr", "s3://key:secret@bucket/a", "ftp://u@h/x?sig=9"):
         shown = redacted(f"before {uri} after")
         assert not any(secret in shown for secret in ("pa:ss", "secret", "sig=9"))

@@ -1,4 +1,4 @@
-"""Laws of bad input: one line that says what, where and what to do; nothing is written."""
+"""Errors of bad input are one line with location, problem and remedy; nothing is written."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("folder", {}, "is not Zarr"),
     ("slide.svs", {}, "is a file"),
     ("", {}, "the path is empty"),
-    ("broken.zarr", {}, "not a JSON object"),
-    ("strange.zarr", {}, "neither an array nor a group"),
+    ("broken.zarr", {}, "expected a JSON object"),
+    ("strange.zarr", {}, "neither a Zarr v3 array nor a group"),
     ("codec.zarr", {}, "codec"),
     ("image.zarr", {"level": 7}, r"no level 7; it has 0 \(s0\), 1 \(s1\)"),
     ("image.zarr", {"level": -1}, "no level -1"),
     ("image.zarr", {"level": "s9"}, "no level s9"),
-    ("image.zarr", {"level": 2}, "'gone', but no array"),
+    ("image.zarr", {"level": 2}, "'gone', but there is no such array"),
     ("image.zarr/s1", {"level": 0}, "one level already"),
-    ("image.zarr/s7", {}, "holds no 's7'.*s0, s1"),
+    ("image.zarr/s7", {}, "has no 's7'.*s0, s1"),
     ("image.zarr", {"channel": 0}, "no channel axis"),
     ("image.zarr", {"time": 0}, "no time axis"),
     ("image.zarr", {"axes": "zy"}, "axes 'zy'.*2.*3"),
@@ -89,27 +89,27 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("image.zarr", {"axes": "cyx", "channel": -1}, "no channel -1"),
     ("image.zarr", {"axes": "cyx", "channel": "DNA"}, "no channel 'DNA'"),
     ("image.zarr", {"axes": "cyx", "channel": [1, 1]}, "twice"),
-    ("image.zarr", {"axes": "cyx", "channel": []}, "no channel is chosen"),
+    ("image.zarr", {"axes": "cyx", "channel": []}, "no channel is selected"),
     ("image.zarr", {"axes": "tyx", "time": 3}, "no time point 3; it has 0 to 2"),
-    ("plain.zarr", {}, "give one of deep/labels, raw"),
+    ("plain.zarr", {}, "pass one of deep/labels, raw"),
     ("plain.zarr/raw", {"level": 1}, "plain array"),
     ("empty.zarr", {}, "no array was found"),
     ("odd.zarr", {}, "axes q y x.*--axes"),
     ("twice.zarr", {}, "twice"),
-    ("few.zarr", {}, "axes 'yx' are 2, the array has 3"),
+    ("few.zarr", {}, "axes 'yx' are 2, but the array has 3"),
     ("bad.zarr", {}, "malformed"),
     ("attr.zarr/raw", {}, "axes angle y x"),
-    ("series.zarr", {}, "collection of 2 images: give one of 0, 1"),
-    ("plate.zarr", {}, "plate of 2 wells: give one of A/1/0, A/1/1, B/2/0, B/2/1"),
-    ("plate.zarr/A/1", {}, "well of a plate: give one of 0, 1"),
+    ("series.zarr", {}, "collection of 2 images: pass one of 0, 1"),
+    ("plate.zarr", {}, "plate of 2 wells: pass one of A/1/0, A/1/1, B/2/0, B/2/1"),
+    ("plate.zarr/A/1", {}, "well of a plate: pass one of 0, 1"),
     ("bool.zarr", {}, "not grey values"),
     ("bool3.zarr", {}, "not grey values"),
     ("complex.zarr", {}, "not grey values"),
     ("text.zarr", {}, "not grey values"),
     ("records.zarr", {}, "not grey values"),
     ("flat.zarr", {}, "is empty.*4×0"),
-    ("line.zarr", {}, "1 axes is no image"),
-    ("six.zarr", {}, "6 axes is no image"),
+    ("line.zarr", {}, "1 axes is not an image"),
+    ("six.zarr", {}, "6 axes is not an image"),
 ]
 
 
@@ -127,7 +127,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(images, name, choice, says
     assert listing(images) == before
 
 
-def test_channel_errors_list_the_names_there_are(tmp_path):
+def test_channel_errors_list_the_existing_channels(tmp_path):
     attributes = image("s0", axes="cyx") | {
         "omero": {"channels": [{"label": "DNA"}, {"label": "actin"}, {"label": "actin"}]}
     }
@@ -138,7 +138,7 @@ def test_channel_errors_list_the_names_there_are(tmp_path):
         find_volume(str(tmp_path / "in.zarr"), channel="actin")
 
 
-def test_a_denied_file_is_told_as_denied(images, monkeypatch):
+def test_a_file_without_read_permission_is_reported_as_denied(images, monkeypatch):
     def denied(*_: Any) -> None:
         raise PermissionError(13, "Permission denied\nby the server")
 
@@ -149,7 +149,7 @@ def test_a_denied_file_is_told_as_denied(images, monkeypatch):
 
 
 @pytest.mark.parametrize("uri", ["nope://a/b.zarr", "https://me:secret@host/in.zarr?signature=1"])
-def test_addresses_that_cannot_be_opened_are_refused_without_secrets(uri):
+def test_the_error_of_a_uri_that_cannot_be_opened_shows_no_secret(uri):
     with pytest.raises(VolumeError) as caught:
         find_volume(uri)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Laws of remote stores: S3, HTTP and memory give the voxels that a local store gives.
+"""S3, HTTP and memory stores return the same voxels as a local store.
 
 S3 is a real server of the protocol on loopback; HTTP a server with ranges and without listings.
 """
@@ -114,7 +114,7 @@ def http(tmp_path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_s3_gives_back_what_was_written(s3, version):
+def test_s3_returns_the_voxels_that_were_written(s3, version):
     uri = f"{s3}/{version}/out.zarr"
     write(uri, version)
     source = find_volume(f"{uri}/labels/cells")
@@ -122,7 +122,7 @@ def test_s3_gives_back_what_was_written(s3, version):
     np.testing.assert_array_equal(read_all(source)[0], VALUES)
 
 
-def test_threads_read_from_s3_at_once(s3):
+def test_threads_read_from_s3_concurrently(s3):
     write(f"{s3}/threads.zarr", "0.5")
     volume = open_volume(find_volume(f"{s3}/threads.zarr/labels/cells"))
     boxes = [Box((z, 0, 0), (z + 1, 20, 24)) for z in range(6)] * 4
@@ -132,7 +132,7 @@ def test_threads_read_from_s3_at_once(s3):
         np.testing.assert_array_equal(read[0, 0], VALUES[box.start[0]])
 
 
-def test_an_output_on_s3_is_known_and_deleted(s3):
+def test_an_output_on_s3_is_recognised_and_deleted(s3):
     output, source = (Location.parse(f"{s3}/{path}") for path in ("guard/out.zarr", "in.zarr"))
     assert check_output(output, source=source, overwrite=False) == "absent"
     write(output.uri, "0.5")
@@ -163,13 +163,13 @@ def test_nothing_but_zarr_is_deleted_on_s3(s3):
         ("s3://overtile-nobody/in.zarr", "no such bucket"),
     ],
 )
-def test_what_is_not_on_s3_is_told_in_one_line(s3, uri, says):
+def test_the_error_of_a_missing_s3_volume_is_one_line(s3, uri, says):
     with pytest.raises(VolumeError, match=says) as caught:
         find_volume(uri)
     assert "\n" not in str(caught.value)
 
 
-def test_s3_without_credentials_says_what_to_set(monkeypatch, tmp_path):
+def test_the_error_of_missing_s3_credentials_names_the_variables_to_set(monkeypatch, tmp_path):
     for name in AWS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -180,7 +180,7 @@ def test_s3_without_credentials_says_what_to_set(monkeypatch, tmp_path):
         find_volume("s3://overtile-anonymous/in.zarr")
 
 
-def test_an_s3_out_of_reach_is_told_in_seconds(monkeypatch):
+def test_an_unreachable_s3_is_reported_within_seconds(monkeypatch):
     for name, value in {**AWS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
     started = time.monotonic()
@@ -189,7 +189,7 @@ def test_an_s3_out_of_reach_is_told_in_seconds(monkeypatch):
     assert time.monotonic() - started < 20
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch):
+def test_a_server_that_never_answers_times_out(monkeypatch):
     monkeypatch.setattr(explain, "ANSWER_WITHIN_S", 1.0)
     monkeypatch.setattr("pipeline.base.stores.ANSWER_WITHIN_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -199,7 +199,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_http_gives_the_same_voxels_without_listing(http, tmp_path, version):
+def test_http_returns_the_same_voxels_without_listing(http, tmp_path, version):
     write(str(tmp_path / "in.zarr"), version)
     source = find_volume(f"{http}/in.zarr/labels/cells")
     local = find_volume(str(tmp_path / "in.zarr/labels/cells"))
@@ -214,16 +214,16 @@ def test_http_gives_the_same_voxels_without_listing(http, tmp_path, version):
     ("path", "says"),
     [("none.zarr", "is not Zarr"), ("closed/in.zarr", "access is denied"), ("", "is not Zarr")],
 )
-def test_http_that_is_missing_or_closed_is_told_in_one_line(http, path, says):
+def test_the_error_of_a_missing_or_denied_http_volume_is_one_line(http, path, says):
     with pytest.raises(VolumeError, match=says) as caught:
         find_volume(f"{http.replace('//', '//me:secret@')}/{path}")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_a_group_over_http_says_that_it_cannot_be_listed(http, tmp_path):
+def test_the_error_of_a_group_over_http_states_that_it_cannot_be_listed(http, tmp_path):
     write(str(tmp_path / "in.zarr"), "0.5")
-    with pytest.raises(VolumeError, match=r"no array was found.*cannot list"):
+    with pytest.raises(VolumeError, match=r"no array was found.*every server can list"):
         find_volume(f"{http}/in.zarr")
 
 
@@ -234,7 +234,7 @@ def test_http_is_never_an_output(http):
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_memory_gives_back_what_was_written_to_every_thread(version):
+def test_memory_returns_the_written_voxels_to_every_thread(version):
     uri = f"memory://overtile/{version}/out.zarr"
     write(uri, version)
     volume = open_volume(find_volume(f"{uri}/labels/cells"))
