@@ -20,6 +20,7 @@ from .parser import Parser
 
 if TYPE_CHECKING:
     from deploy.batch_jobs.render_segment import Submission
+    from pipeline.base.location import Location
 
 EXAMPLE = "overtile submit segment raw.zarr segmented.zarr --weights demo --cluster hpc"
 RECENT_S = 120.0
@@ -59,14 +60,14 @@ def run(options: argparse.Namespace) -> None:
 
     parameters = read_options(SegmentOptions, options)
     submission = _submission(options, parameters)
-    _check(options, parameters)
+    output = _checked_output(options, parameters)
     if options.dry_run:
         print(render_segment(submission), end="")
         if submission.shares:
             print(render_finish(submission, after="ID-OF-THE-ARRAY"), end="")
             say("two scripts: an array of shares, and the job that finishes; submit each alone")
         return
-    warn_of_other_run(options.output)
+    warn_of_other_run(output)
     submitted = submit(submission)
     print(submitted.job_id)
     if submitted.finish_id:
@@ -76,28 +77,27 @@ def run(options: argparse.Namespace) -> None:
     else:
         say(f"job {submitted.job_id}")
     say(f"logs: {submission.folder}")
-    output = shlex.quote(_absolute(options.output))
-    say(f"progress, once the job has started: overtile status {output}")
+    quoted = shlex.quote(str(output))
+    say(f"progress, once the job has started: overtile status {quoted}")
 
 
-def _check(options: argparse.Namespace, parameters: SegmentOptions) -> None:
-    """Raise the kind of OvertileError that segment would."""
+def _checked_output(options: argparse.Namespace, parameters: SegmentOptions) -> Location:
+    """Return the output, or raise the kind of OvertileError that segment would."""
     from pipeline.segmentation.prepare import prepare
 
     share = f"1/{options.shares}" if options.shares else None  # all shares take the same arguments
     one = parameters.model_copy(update={"shard": share})
     request = one.request(input=options.input, output=options.output)
     prepare(request, one.predictor(options.weights))
+    return request.output
 
 
-def warn_of_other_run(output: str) -> None:
+def warn_of_other_run(output: Location) -> None:
     """Warn of a run that seems to write the output: the job would take the output over."""
-    from pipeline.base.errors import OutputError
-    from pipeline.base.location import Location
     from pipeline.ledger.status import read_status
 
     with suppress(OvertileError):
-        status = read_status(Location.parse(output, kind=OutputError))
+        status = read_status(output)
         if status.pyramid or status.written is None:
             return
         ago = (datetime.now(UTC) - status.written).total_seconds()
@@ -106,13 +106,6 @@ def warn_of_other_run(output: str) -> None:
                 f"warning: {output} was written {ago:.0f} s ago; if another run is writing it, "
                 "this job takes the output over and that run ends"
             )
-
-
-def _absolute(output: str) -> str:
-    from pipeline.base.errors import OutputError
-    from pipeline.base.location import Location
-
-    return str(Location.parse(output, kind=OutputError))
 
 
 def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Submission:

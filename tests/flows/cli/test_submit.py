@@ -18,6 +18,7 @@ from deploy.batch_jobs.render_segment import MARK
 from flows.cli import segment as cli_segment
 from flows.cli.main import main
 from flows.cli.submit import warn_of_other_run
+from pipeline.base.location import Location
 
 
 @pytest.fixture
@@ -175,5 +176,5 @@ def test_an_output_that_a_run_seems_to_be_at_work_on_is_told(
     written = datetime.now(UTC) - timedelta(seconds=ago_s)
     status = SimpleNamespace(pyramid=pyramid, written=written)
     monkeypatch.setattr("pipeline.ledger.status.read_status", lambda output: status)
-    warn_of_other_run("out.zarr")
+    warn_of_other_run(Location.parse("out.zarr"))
     assert ("this job takes the output over" in capsys.readouterr().err) == warned
