@@ -70,7 +70,7 @@ SEGMENT = {
     "no channel axis": ({"--channel": "0"}, r"no channel axis.*--axes"),
     "no such channel": ({"INPUT": "rgb.zarr", "--channel": "GFP"}, r"no channel 'GFP'; it has 0"),
     "a channel too many": ({"INPUT": "rgb.zarr", "--channel": "3"}, r"no channel 3; it has 0 to 2"),
-    "channels for others": ({"INPUT": "rgb.zarr"}, r"3 channel.*weights take 1.*--channel"),
+    "channels for others": ({"INPUT": "rgb.zarr"}, r"3 channel.*weights expect 1.*--channel"),
     "no such time": ({"--time": "2"}, r"no time axis"),
     "yes or no is no grey value": ({"INPUT": "bool.zarr"}, r"bool, not grey values"),
     "complex": ({"INPUT": "complex.zarr"}, r"complex64, not grey values"),
