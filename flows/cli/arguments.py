@@ -1,4 +1,4 @@
-"""From declared options to argparse, and from what argparse read back to the models."""
+"""Declared options as argparse arguments, and parsed arguments as models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``overtile demo``: a first picture."""
+"""``overtile demo``: segments a synthetic volume."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--directory",
         default="overtile-demo",
         metavar="DIR",
-        help="where volume and result go (default: overtile-demo)",
+        help="folder of volume and result (default: overtile-demo)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes of a local cluster")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes of a local cluster",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make a volume, segment it, score it."""
+    """Make a volume, segment it and score the result."""
     from ..demo.run import run_demo
 
     run_demo(options.directory, workers=options.workers)

@@ -1,4 +1,4 @@
-"""``overtile evaluate``: its arguments, and what it does."""
+"""``overtile evaluate``: scores a prediction against the truth."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..text.terminal import say
 from .arguments import add_options, read_options
 
 EXAMPLE = "overtile evaluate segmented.zarr truth.zarr --scores membrane"
-SAY_EVERY_S = 5.0
+PROGRESS_EVERY_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile evaluate``."""
     add_options(parser, EvaluateFiles, EvaluateOptions, ClusterOptions)
-    parser.add_argument("--json", metavar="FILE", help="file for every figure and setting")
+    parser.add_argument("--json", metavar="FILE", help="JSON file for every figure and setting")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,13 +48,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _progress() -> Callable[[str, int, int], None]:
-    """Return a function that says how far it is, every few seconds."""
-    said = time.monotonic()
+    """Return a function that prints the progress every few seconds."""
+    last = time.monotonic()
 
     def watch(what: str, done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= SAY_EVERY_S:
-            said = time.monotonic()
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_EVERY_S:
+            last = time.monotonic()
             say(f"{what}: {done}/{total}")
 
     return watch

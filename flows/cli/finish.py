@@ -20,7 +20,7 @@ MOST_COMMANDS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``overtile finish``: those of segment that say which job it is."""
+    """Add the arguments of ``overtile finish``: those of segment that identify the job."""
     parser.description = (
         "Complete an output that runs of overtile segment --shard i/N made: check that all blocks "
         "are done, build the pyramid, write the report. Takes the arguments of segment; --cluster "
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Finish an output. Raises RunError where shares lack blocks."""
+    """Complete an output. Raises RunError if blocks of a share are missing."""
     with drain_on_signal() as drain:
         from pipeline.base.errors import RunError
         from pipeline.ledger.shares import incomplete_shares
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
 def advice(lacking: Sequence[Progress], *, arguments: Sequence[str]) -> str:
     """Return, in one line, which blocks are missing and the commands that compute them.
 
-    arguments: those that finish was given.
+    arguments: those of ``overtile finish``.
     """
     from pipeline.ledger.shares import shares_text
 

@@ -1,6 +1,7 @@
-"""The console script ``overtile``. Exit 0: done; 1: failed, says how to resume; 2: bad input.
+"""The console script ``overtile``.
 
-75 (EX_TEMPFAIL): segment or finish got SIGUSR1, ended early, and wants to go on.
+Exit codes: 0 done; 1 failed, resumable; 2 bad input; 75 (EX_TEMPFAIL) drained: SIGUSR1 ended
+segment or finish early, and the same command resumes it.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ EXIT_DRAINED = 75
 EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights demo"
 COMMANDS = {
     "segment": "segment a volume: Zarr in, OME-Zarr out",
-    "finish": "end an output that segment --shard made: its pyramid and report",
-    "plan": "print what segment would do and cost; runs nothing",
-    "train": "train a U-Net on labelled volumes, on the same cluster",
+    "finish": "complete an output of segment --shard: pyramid and report",
+    "plan": "show what segment would do and cost, without running it",
+    "train": "train a U-Net on labelled volumes",
     "evaluate": "score a prediction against the truth",
-    "weights": "print what a weights file is",
-    "submit": "segment in a Slurm job of its own, that goes on until it is done",
-    "status": "tell how far an output is, from any machine",
-    "cluster": "start, look at or stop one that outlives a run",
-    "preflight": "look whether a run could start: versions, files, room, devices",
-    "prefect": "start, look at or stop Prefect with overtile's deployments",
-    "demo": "segment a volume that it makes itself, and score it",
+    "weights": "show the contents of a weights file",
+    "submit": "segment in a separate Slurm job, requeued until done",
+    "status": "show the progress of an output, from any machine",
+    "cluster": "start, inspect or stop a cluster that outlives a run",
+    "preflight": "check whether a run could start: versions, files, space, devices",
+    "prefect": "start, inspect or stop Prefect with overtile's deployments",
+    "demo": "segment a synthetic volume and score the result",
 }
-"""Each is a module ``flows.cli.NAME`` with ``add_arguments(parser)``, ``run(options)``, EXAMPLE."""
+"""Each is a module ``flows.cli.NAME`` with add_arguments(parser), run(options) and EXAMPLE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,9 +67,9 @@ def _exit_code(error: OvertileError | RunError) -> int:
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with a value that starts like ``-2,4`` tied to its option by ``=``.
+    """Return the arguments with every value like ``-2,4`` joined to its option by ``=``.
 
-    argparse would take it for an option, and complain of a missing value instead of a bad one.
+    argparse would take it for an option, and report a missing value instead of a wrong one.
     """
     joined: list[str] = []
     for argument in arguments:
@@ -80,13 +81,14 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 def make_parser(commands: Iterable[str] = COMMANDS) -> Parser:
-    """Return the parser, with the arguments of these commands: to load all takes its time."""
+    """Return the parser; only these commands get arguments, because loading all takes time."""
     parser = Parser(
         prog="overtile",
-        description="Segment microscopy volumes that fit on no single machine. Tiled equals whole.",
+        description="Segment microscopy volumes that are too large for one machine. The tiled "
+        "result equals that of the whole volume.",
         epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input; "
-        "75 drained: SIGUSR1 lets segment and finish end early, blocks in flight done; start the "
-        "same command again to resume.",
+        "75 drained: SIGUSR1 lets segment and finish complete the blocks in flight and end; start "
+        "the same command again to resume.",
     )
     parser.example = EXAMPLE
     parser.add_argument("--version", action="version", version=_version())

@@ -1,4 +1,4 @@
-"""``overtile plan``: what segment would do and cost."""
+"""``overtile plan``: shows what segment would do and cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``overtile preflight``: whether a run could start, and what is in its way."""
+"""``overtile preflight``: checks whether a run could start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the findings. Raises ClusterError where a run could not start."""
+    """Print the findings. Raises ClusterError if a run could not start."""
     from deploy import open_cluster
     from deploy.preflight.findings import refuse_errors
 
@@ -69,8 +69,8 @@ def _prepared(options: argparse.Namespace) -> Prepared | None:
         return None
     if not all(given):
         raise PlanError(
-            "preflight checks a run with INPUT, OUTPUT and --weights, or the cluster alone with "
-            "none of them: give all three, or none"
+            "preflight checks a run if INPUT, OUTPUT and --weights are given, else the cluster "
+            "alone: give all three, or none"
         )
     from pipeline.segmentation.prepare import prepare
 

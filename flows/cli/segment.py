@@ -1,4 +1,4 @@
-"""``overtile segment``: a volume in, an OME-Zarr out."""
+"""``overtile segment``: segments a volume."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Segment a volume, and show a person its progress."""
-    with drain_on_signal() as drain:  # before the imports, which take their time
+    """Segment a volume and show the progress."""
+    with drain_on_signal() as drain:  # before the imports, which are slow
         from ..segmentation.run import run_segmentation
 
         run_segmentation(

@@ -1,4 +1,4 @@
-"""``overtile status``: how far an output is."""
+"""``overtile status``: shows the progress of an output."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from pipeline.ledger.status import RunStatus
 
 MOST_NAMED = 8
-
 EXAMPLE = "overtile status segmented.zarr"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile status``."""
-    parser.add_argument("output", metavar="OUTPUT", help="of a run: a path, s3://…, https://…")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument(
+        "output", metavar="OUTPUT", help="output of segment: a path, s3://… or https://…"
+    )
+    parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Tell how far an output is."""
+    """Print the progress of an output."""
     from pipeline.base.errors import OutputError
     from pipeline.base.location import Location
     from pipeline.ledger.status import read_status
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def status_text(status: RunStatus, *, now: datetime) -> str:
-    """Return how far an output is, for a person."""
+    """Return the progress of an output as aligned lines."""
     return aligned_rows([("", str(status.output)), *_rows(status, now)])
 
 
@@ -64,7 +65,7 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
     if made:
         rows += [
             ("input", f"{made['input']} {made['input_path']}".rstrip()),
-            ("made by", f"overtile {made['overtile']}, begun {made['created']}"),
+            ("made by", f"overtile {made['overtile']}, started {made['created']}"),
             ("weights", made["weights"]["digest"][:12]),
         ]
     return rows
@@ -76,21 +77,21 @@ def _share_row(share: Progress) -> tuple[str, str]:
 
 
 def stage_text(status: RunStatus) -> str:
-    """Return what the output is at, and what a person does about it."""
+    """Return the stage of a run, and what to do about it."""
     if status.pyramid:
         return "complete"
     if not status.created:
-        return "being made, or its making was ended: start the run again"
+        return "being created, or its creation was interrupted: start the run again"
     if status.total.set_aside and not status.total.missing:
-        return "blocks failed: start the run again to try them once more"
+        return "blocks failed: start the run again to retry them"
     if not status.total.left:
-        how = "overtile finish builds it" if len(status.shares) > 1 else "the run builds it"
-        return f"all blocks are done, the pyramid is not there yet: {how}"
-    return "not complete: it is being worked on, or waits for the run to be started again"
+        how = "run overtile finish" if len(status.shares) > 1 else "the run builds it"
+        return f"all blocks are done, the pyramid is missing: {how}"
+    return "not complete: a run is writing it, or must be started again"
 
 
 def share_text(total: Progress) -> str:
-    """Return the share of blocks that are done; 100 % only where it is all of them.
+    """Return the percentage of blocks that are done; 100 % only if all are.
 
     Rounded down: 999 of 1,000 are 99.9 %, and 9,999 of 10,000 too.
     """
@@ -107,13 +108,13 @@ def _set_aside_text(total: Progress) -> str:
 
 def _ago_text(written: datetime | None, now: datetime) -> str:
     if written is None:
-        return "the store does not tell"
+        return "unknown (the store has no times)"
     ago = max(0.0, (now - written).total_seconds())
     return f"{written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {duration_text(ago)} ago"
 
 
 def status_json(status: RunStatus) -> dict[str, Any]:
-    """Return how far an output is as JSON values."""
+    """Return the progress of an output as JSON values."""
     total = status.total
     return {
         "output": str(status.output),

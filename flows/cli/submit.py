@@ -1,4 +1,4 @@
-"""``overtile submit segment``: the run as a Slurm job of its own, or as an array of shares."""
+"""``overtile submit segment``: runs segment as a separate Slurm job, or as an array of shares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "overtile submit segment raw.zarr segmented.zarr --weights demo --cluster hpc"
 RECENT_S = 120.0
-"""An output that was written to this recently is taken for one that a run still writes."""
+"""A run is assumed to be writing an output that changed within this time."""
 _ABOUT = (
     "Segment a volume in a separate Slurm job: scheduler, workers and run in one allocation. "
     "Before its walltime the job drains, requeues itself and resumes."
@@ -54,7 +54,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check what segment would refuse, then submit it, or print its script."""
+    """Check the run as segment would, then submit it or print its script."""
     from deploy.batch_jobs.render_segment import render_finish, render_segment
     from deploy.batch_jobs.submit import submit
 
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         print(render_segment(submission), end="")
         if submission.shares:
             print(render_finish(submission, after="ID-OF-THE-ARRAY"), end="")
-            say("two scripts: an array of shares, and the job that finishes; submit each alone")
+            say("two scripts: the array of shares, and the job that completes the output")
         return
     warn_of_other_run(output)
     submitted = submit(submission)
@@ -85,7 +85,7 @@ def _checked_output(options: argparse.Namespace, parameters: SegmentOptions) -> 
     """Return the output, or raise the kind of OvertileError that segment would."""
     from pipeline.segmentation.prepare import prepare
 
-    share = f"1/{options.shares}" if options.shares else None  # all shares take the same arguments
+    share = f"1/{options.shares}" if options.shares else None  # what one share accepts, all accept
     one = parameters.model_copy(update={"shard": share})
     request = one.request(input=options.input, output=options.output)
     prepare(request, one.predictor(options.weights))
@@ -93,7 +93,7 @@ def _checked_output(options: argparse.Namespace, parameters: SegmentOptions) -> 
 
 
 def warn_of_other_run(output: Location) -> None:
-    """Warn of a run that seems to write the output: the job would take the output over."""
+    """Warn if another run seems to be writing the output, which the job would take over."""
     from pipeline.ledger.status import read_status
 
     with suppress(OvertileError):

@@ -1,4 +1,4 @@
-"""``overtile train``: its arguments, and what it does."""
+"""``overtile train``: trains a U-Net."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, and tell a person about it."""
+    """Train and show the progress."""
     try:
         _run(options)
-    except KeyboardInterrupt:  # or SIGTERM: the ranks have saved what they had
+    except KeyboardInterrupt:  # or SIGTERM; the ranks have saved a checkpoint
         from ..training.checks import places
         from ..training.run import stopped_text
 
@@ -69,11 +69,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _paired(volumes: list[str], labels: list[str], kind: str) -> list[LabelledVolume]:
-    """Return volumes with their labels, in the order in which both were given."""
+    """Return volumes with their labels, paired in the order given. Raises TrainingError."""
     if len(volumes) != len(labels):
         raise TrainingError(
-            f"{counted(len(volumes), f'--{kind}volume')} and {len(labels)} --{kind}labels: give "
-            "labels for each volume"
+            f"{counted(len(volumes), f'--{kind}volume')} and {len(labels)} --{kind}labels: "
+            f"expected one --{kind}labels for each --{kind}volume"
         )
     pairs = zip(volumes, labels, strict=True)
     return [LabelledVolume(volume=volume, labels=label) for volume, label in pairs]

@@ -1,4 +1,4 @@
-"""``overtile weights``: what a weights file is."""
+"""``overtile weights``: shows the contents of a weights file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ EXAMPLE = "overtile weights demo"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile weights``."""
     parser.add_argument(
-        "weights", metavar="FILE", help="a weights file, or the name of bundled ones"
+        "weights", metavar="FILE", help="weights file, or the name of bundled weights"
     )
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("--json", action="store_true", help="print the contents as JSON")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print what a weights file is."""
+    """Print network, classes, normalisation and provenance of a weights file."""
     from unet import read_weights_info
 
     from ..text.weights import weights_json, weights_text

@@ -1,4 +1,4 @@
-"""``overtile demo``: the main job on a volume that it makes itself, with known truth."""
+"""``overtile demo``: segments a synthetic volume whose truth is known."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ BLOCK = (32, 128, 128)
 
 
 def run_demo(directory: str, *, workers: int | None = None) -> ConfusionMatrix:
-    """Make a volume, segment it and score it against its truth; print what a person wants to see.
+    """Make a volume, segment it, print and return its score against the truth.
 
-    directory: where everything goes; made if it is not there. Returns the score.
+    directory: folder of volume and result; created if it does not exist.
     """
     folder = Path(directory).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,12 +39,12 @@ def run_demo(directory: str, *, workers: int | None = None) -> ConfusionMatrix:
     )
     score = score_classes(f"{output}/{CLASSES.path}", volume.truth_uri)
     print(score_text(score, volume.class_names))
-    print(f"open this in a browser: {output}/run/report.html")
+    print(f"report, to open in a browser: {output}/run/report.html")
     return score
 
 
 def score_classes(prediction: str, truth: str) -> ConfusionMatrix:
-    """Return how classes compare with their truth, read box by box."""
+    """Return the confusion of classes with their truth, read box by box."""
     found, known = find_volume(prediction), find_volume(truth)
     predicted, true = open_volume(found), open_volume(known)
 

@@ -1,7 +1,7 @@
-"""The tissue that the demo volume shows: drawn from a seed, rendered box by box.
+"""The tissue of the demo volume: drawn from a seed, rendered box by box.
 
-A ``Scene`` is small: centres of cells, beads that stand for organelles, knots of smooth noise. From
-it any box of voxels can be rendered on its own, and boxes meet without a seam.
+A ``Scene`` is small: centres of cells, beads that represent organelles, knots of smooth noise. Any
+box of voxels can be rendered from it independently, and boxes join without a seam.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Sizes3: TypeAlias = tuple[float, float, float]
 
 VOXEL_SIZE_UM: Sizes3 = (0.2, 0.1, 0.1)
 RECIPE = 1
-"""Goes up when the same seed would give other voxels."""
+"""Raised when the same seed would give other voxels."""
 
 _CELL_UM: Sizes3 = (4.5, 4.0, 4.0)
 _PSF_SIGMA_UM: Sizes3 = (0.25, 0.11, 0.11)
@@ -32,11 +32,11 @@ _MARGIN_UM = 6.0  # of cells beyond the volume, so that its edge cuts through ti
 
 
 def render(box: Box, *, scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return raw and truth of ``box`` (z, y, x); the photons' noise is drawn anew for each box.
+    """Return raw and truth of ``box`` (z, y, x); photon noise is drawn separately for each box.
 
     ::
 
-        |hhhh|cccccccccccc|hhhh|     blurred with its halo, so that boxes meet without a seam
+        |hhhh|cccccccccccc|hhhh|     blurred with its halo, so that boxes join without a seam
     """
     outer = _BLUR_HALO.around(box)
     core = box.relative_to(outer.start).slices
@@ -53,7 +53,7 @@ def render(box: Box, *, scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 @dataclass(frozen=True)
 class Scene:
-    """What a volume of ``shape`` shows, in µm from its first voxel. Drawn once from the seed."""
+    """Contents of a volume of ``shape``, in µm from its first voxel. Drawn once from the seed."""
 
     shape: Shape3
     seed: int
@@ -65,7 +65,7 @@ class Scene:
 
     @cached_property
     def cells(self) -> cKDTree:
-        """Centres of the cells: a staggered grid, shaken."""
+        """Centres of the cells: a staggered grid with random shifts."""
         axes = [
             np.arange(-_MARGIN_UM, e + _MARGIN_UM, c)
             for e, c in zip(self.extent_um, _CELL_UM, strict=True)
@@ -74,8 +74,8 @@ class Scene:
         centres = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         centres[..., 1] += 0.5 * _CELL_UM[1] * (index[..., 0] % 2)
         centres[..., 2] += 0.5 * _CELL_UM[2] * (index[..., 1] % 2)
-        shaken = self._rng(1).uniform(-0.32, 0.32, centres.shape) * _CELL_UM
-        return cKDTree((centres + shaken).reshape(-1, 3))
+        shifts = self._rng(1).uniform(-0.32, 0.32, centres.shape) * _CELL_UM
+        return cKDTree((centres + shifts).reshape(-1, 3))
 
     @cached_property
     def organelles(self) -> Floats:
@@ -90,7 +90,7 @@ class Scene:
 
     @cached_property
     def fields(self) -> dict[str, SmoothField]:
-        """Smooth noise that bends, thickens and dims things."""
+        """Smooth noise that bends, thickens and dims membranes."""
         spacing_um = {
             "bend_z": 1.7,
             "bend_y": 1.7,
@@ -127,7 +127,7 @@ class Scene:
         return wall_um, thickness_um.astype(np.float32), signal.astype(np.float32)
 
     def light(self, box: Box) -> Floats:
-        """Return how much light falls on the voxels of ``box``: less in corners and deep down."""
+        """Return the illumination of the voxels of ``box``: less in corners and at depth."""
         z, y, x = np.meshgrid(*_positions_um(box), indexing="ij", sparse=True)
         off_axis = np.hypot(y / self.extent_um[1] - 0.5, x / self.extent_um[2] - 0.5)
         fall_off = (1 - 0.75 * off_axis**2) * np.exp(-z / 40)
@@ -144,7 +144,7 @@ class Scene:
     def _beads(
         self, rng: np.random.Generator, *, count: int, beads: int, radius_um: tuple[float, float]
     ) -> Floats:
-        """Return ``count`` strings of ``beads``: each a walk that keeps about its direction."""
+        """Return ``count`` strings of ``beads``: random walks of nearly constant direction."""
         start = rng.uniform(-0.5, self.extent_um + 0.5, (count, 1, 3))
         heading = rng.normal(size=(count, 1, 3)) + 0.35 * rng.normal(size=(count, beads, 3))
         heading /= np.linalg.norm(heading, axis=-1, keepdims=True)
@@ -200,7 +200,7 @@ def _spline_rows(position: Floats) -> tuple[int, Floats]:
 
 
 def _positions_um(box: Box) -> list[Floats]:
-    """Return the middles of the voxels along each axis."""
+    """Return the centres of the voxels along each axis."""
     return [
         ((np.arange(a, b) + 0.5) * size).astype(np.float32)
         for a, b, size in zip(box.start, box.stop, VOXEL_SIZE_UM, strict=True)
@@ -245,7 +245,7 @@ def _paint_beads(signal: Floats, beads: Floats, *, box: Box) -> None:
 
 
 def _detected(light: Floats, *, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return grey values of a camera: photons are counted, read with noise, and digitised."""
+    """Return grey values of a camera: photon counts with read noise, digitised."""
     photons = rng.poisson(50 * light.clip(0, None)).astype(np.float32)
     grey = 6 + 6.0 * photons + rng.normal(0, 4, light.shape)
     return np.rint(grey).clip(0, 255).astype(np.uint8)

@@ -1,12 +1,12 @@
-"""A made-up volume of cells, and the truth about it: something to segment where no data is at hand.
+"""A synthetic volume of cells with its truth, for trying overtile without data.
 
-It looks like stained tissue under a confocal microscope: cells side by side with thin, uneven,
-wavy membranes; in them a nucleus with a faint rim, bright vesicles and short rods; a blur that is
-longer in z, uneven light, few photons. Rods, vesicles and light make sure that no threshold finds
-the membranes. Whatever decides the picture is drawn from ``seed``; nothing is downloaded.
+It looks like stained tissue under a confocal microscope: adjacent cells with thin, uneven, wavy
+membranes; in them a nucleus with a faint rim, bright vesicles and short rods; a blur that is longer
+in z, uneven light, few photons. Because of rods, vesicles and light, no threshold finds the
+membranes. Everything is drawn from ``seed``; nothing is downloaded.
 
-Every chunk is rendered on its own from a small ``Scene`` and is written once, so a volume of any
-size takes the memory of a few chunks, and no chunk border can be seen in it.
+Every chunk is rendered independently from a small ``Scene`` and written once, so a volume of any
+size takes the memory of a few chunks, and chunk borders are invisible.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHUNK: Shape3 = (32, 128, 128)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoVolume:
-    """Where the two volumes lie, and what is known about them. Axes are z, y, x."""
+    """The two volumes and their properties. Axes are z, y, x."""
 
     raw_uri: str
     truth_uri: str
@@ -46,14 +46,14 @@ def make_demo_volume(
     """Write ``raw.zarr`` and ``truth.zarr`` into ``directory``, both OME-Zarr 0.5 with one level.
 
     raw: uint8 grey values. truth: uint8, 0 = inside a cell, 1 = membrane. Axes z y x, voxels of
-    0.2 × 0.1 × 0.1 µm. A volume of the same shape and seed that is there already is left as it is.
-    Raises GeometryError for an empty shape, VolumeError for a negative seed, OutputError where
-    something else is in the way.
+    0.2 × 0.1 × 0.1 µm. An existing volume of the same shape and seed is left unchanged. Raises
+    GeometryError for an empty shape, VolumeError for a negative seed, OutputError if another file
+    has this name.
     """
     if len(shape) != 3 or min(shape) < 1:
-        raise GeometryError(f"a demo volume has three axes of at least one voxel, not {shape}")
+        raise GeometryError(f"shape {shape}: expected three axes of at least one voxel")
     if seed < 0:
-        raise VolumeError(f"seed is {seed}: give 0 or more")
+        raise VolumeError(f"seed {seed}: expected 0 or more")
     root = os.fspath(directory).rstrip("/")
     demo = DemoVolume(
         raw_uri=f"{root}/raw.zarr", truth_uri=f"{root}/truth.zarr", shape=shape, seed=seed
@@ -76,7 +76,7 @@ def _write(demo: DemoVolume, missing: list[str], *, recipe: dict[str, Any]) -> N
             assert isinstance(level, zarr.Array)
             level[box.slices] = raw if uri == demo.raw_uri else truth
     for group in groups.values():
-        group.attrs["overtile_demo"] = recipe  # last: it says that nothing is missing
+        group.attrs["overtile_demo"] = recipe  # last: marks the volume as complete
 
 
 def _chunks(shape: Shape3) -> Iterator[Box]:
@@ -87,7 +87,7 @@ def _chunks(shape: Shape3) -> Iterator[Box]:
 
 
 def _is_made(uri: str, *, recipe: dict[str, Any]) -> bool:
-    """Return whether the volume is there and whole; raise OutputError if another thing is."""
+    """Return whether the volume is complete. Raises OutputError if another file has its name."""
     try:
         found = zarr.open_group(uri, mode="r").attrs.get("overtile_demo")
     except (FileNotFoundError, ValueError):
@@ -95,12 +95,14 @@ def _is_made(uri: str, *, recipe: dict[str, Any]) -> bool:
         if not os.path.exists(uri):
             return False
     if found != recipe:
-        raise OutputError(f"{uri} is there and is not this demo volume: remove it, or go elsewhere")
+        raise OutputError(
+            f"{uri} exists and is not this demo volume: remove it, or choose another --directory"
+        )
     return True
 
 
 def _create(uri: str, *, shape: Shape3) -> zarr.Group:
-    """Create an OME-Zarr 0.5 image of one level (uint8, axes z y x) that holds no voxel yet."""
+    """Create an empty OME-Zarr 0.5 image of one level (uint8, axes z y x)."""
     group = zarr.open_group(uri, mode="w-", zarr_format=3)
     group.create_array(
         "0", shape=shape, dtype="uint8", chunks=CHUNK, fill_value=0, dimension_names=list("zyx")

@@ -1,1 +1,1 @@
-"""What a run asks of every worker before it starts."""
+"""Checks of every worker before a run starts."""

@@ -1,9 +1,7 @@
-"""What a run asks of every worker before it starts.
+"""Checks of every worker before a run starts.
 
-That it sees the same input and output, that there is room for these, that the weights are the
-planned ones; and what it computes on.
-
-This module is imported by workers: it is light until a question is asked.
+Each worker must see the same input, output and weights as this process, with space for the output;
+its device is reported. Workers import this module, so it imports nothing heavy at the top.
 """
 
 from __future__ import annotations
@@ -41,10 +39,10 @@ def check_before_start(
     weights: str | None = None,
     tell: Callable[[str], None],
 ) -> None:
-    """Look at the cluster for a run that is about to start; tell warnings.
+    """Check the cluster for a run that is about to start, and report warnings.
 
-    prepared, weights: of a segmentation; without them only what every run needs is looked at.
-    Raises ClusterError with the first thing that cannot be left as it is.
+    prepared, weights: of a segmentation; without them only the checks for every run are made.
+    Raises ClusterError for the first error.
     """
     findings = preflight(client, prepared, weights=weights)
     refuse_errors(findings)
@@ -56,7 +54,7 @@ def check_before_start(
 def preflight(
     client: Client, prepared: Prepared | None = None, *, weights: str | None = None
 ) -> tuple[Finding, ...]:
-    """Return what was found on a cluster, errors first; nothing is left anywhere."""
+    """Return the findings on a cluster, errors first. Leaves no files behind."""
     if prepared is None:
         return run_checks(client, [device_check()])
     with _segment_checks(prepared, weights) as checks:
@@ -73,7 +71,7 @@ def _segment_checks(prepared: Prepared, weights: str | None) -> Iterator[list[Ch
     checks = [Check(name="input", ask=partial(first_sample, source), judge=read)]
     if weights is not None:
         same = partial(weights_findings, prepared.predictor.digest)
-        uri = settle_uri(weights)  # a worker's own folder is another one
+        uri = settle_uri(weights)  # relative paths mean another folder on a worker
         checks.append(Check(name="weights", ask=partial(weights_digest, uri), judge=same))
     checks.append(room_check(prepared))
     with output_check(output, token=f".overtile-preflight-{uuid4().hex[:12]}") as check:
@@ -81,7 +79,7 @@ def _segment_checks(prepared: Prepared, weights: str | None) -> Iterator[list[Ch
 
 
 def first_sample(source: VolumeSource) -> str:
-    """Return the digest of the volume's middle, as the plan's sample has it first."""
+    """Return the digest of the volume's middle, the first box of the plan's sample."""
     from hashlib import sha256
 
     from pipeline.volume.fingerprint import UNREAD, sample_boxes
@@ -90,47 +88,51 @@ def first_sample(source: VolumeSource) -> str:
     volume = open_volume(source)
     try:
         part = volume.read(sample_boxes(source.shape_zyx)[0])
-    except Exception:  # a damaged chunk, as a rule, which the plan has noted
+    except Exception:  # usually a damaged chunk, which the plan has noted
         return UNREAD
     return sha256(part.tobytes()).hexdigest()[:8]
 
 
 def input_findings(uri: str, expected: str, answers: Answers) -> Iterator[Finding]:
-    """Yield which workers do not read the voxels that were read here."""
+    """Yield which workers do not read the same voxels as this process."""
     from pipeline.volume.fingerprint import UNREAD
 
-    said = {}
+    problems = {}
     for who, digest in answers.items():
         if who in (failed := failures(answers)):
-            said[who] = f"cannot read the input ({failed[who]}): put it where every worker sees it"
+            problems[who] = (
+                f"cannot read the input ({failed[who]}): use a path that every worker sees"
+            )
         elif digest != expected and expected != UNREAD:
             why = "cannot read" if digest == UNREAD else "reads other voxels in"
-            said[who] = f"{why} {uri}: is it the same disk there as here?"
-    for text, workers in grouped(said):
+            problems[who] = f"{why} {uri}: use a path that is the same disk on every machine"
+    for text, workers in grouped(problems):
         yield Finding(level="error", check="input", text=f"{named(workers)} {text}")
-    if not said:
+    if not problems:
         yield Finding(level="fine", check="input", text=f"every worker reads {uri}")
 
 
 def weights_digest(uri: str) -> str:
-    """Return the digest of a weights file as this process reads it."""
+    """Return the digest of a weights file, read by this process."""
     from unet import read_weights_info
 
     return read_weights_info(uri).digest
 
 
 def weights_findings(expected: str, answers: Answers) -> Iterator[Finding]:
-    """Yield which workers have other weights, or none."""
-    said = {}
+    """Yield which workers have no weights, or different ones."""
+    problems = {}
     for who, digest in answers.items():
         if who in (failed := failures(answers)):
-            said[who] = f"cannot read the weights ({failed[who]}): put them where it sees them"
+            problems[who] = f"cannot read the weights ({failed[who]}): use a path that it sees"
         elif digest != expected:
-            said[who] = (
-                f"has other weights at this place ({digest[:12]}, here {expected[:12]}): copy this "
-                "machine's there"
+            problems[who] = (
+                f"has different weights at this path ({digest[:12]}, expected {expected[:12]}): "
+                "copy them from this machine"
             )
-    for text, workers in grouped(said):
+    for text, workers in grouped(problems):
         yield Finding(level="error", check="weights", text=f"{named(workers)} {text}")
-    if not said:
-        yield Finding(level="fine", check="weights", text=f"weights {expected[:12]} everywhere")
+    if not problems:
+        yield Finding(
+            level="fine", check="weights", text=f"every worker has weights {expected[:12]}"
+        )

@@ -1,6 +1,6 @@
-"""What workers compute on: GPU, driver, torch's build, and memory against a tile.
+"""The devices of workers: GPU, driver, torch's build, and memory compared with a tile.
 
-This module is imported by workers: torch is imported only where there is a driver.
+Workers import this module; torch is imported only if there is a driver.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def device_check(tile_bytes: int = 0) -> Check:
 
 
 def describe_device() -> dict[str, Any] | None:
-    """Return what this process's GPU is and has; None where there is no driver for one.
+    """Return name, driver and memory of this process's GPU; None without a driver.
 
-    torch is imported only where there is a driver: elsewhere the answer is known without it.
+    torch is imported only if there is a driver: otherwise the answer is known without it.
     """
-    if (smi := shutil.which("nvidia-smi")) is None or (told := _told_by(smi)) is None:
+    if (smi := shutil.which("nvidia-smi")) is None or (values := _query(smi)) is None:
         return None
     from unet.predict.runtime import device_memory_bytes
 
-    name, driver, total_mib, used_mib = told
+    name, driver, total_mib, used_mib = values
     return {
         "name": name, "driver": driver, "memory_bytes": int(total_mib) * 2**20,
         "free_bytes": (int(total_mib) - int(used_mib)) * 2**20, "torch": version("torch"),
@@ -46,26 +46,26 @@ def describe_device() -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _told_by(smi: str) -> list[str] | None:
-    """Return name, driver, memory and used memory (MiB) of the first GPU that we may use."""
+def _query(smi: str) -> list[str] | None:
+    """Return name, driver, memory and used memory (MiB) of the first visible GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     command = [
         smi, f"--id={visible}", "--query-gpu=name,driver_version,memory.total,memory.used",
         "--format=csv,noheader,nounits",
     ]  # fmt: skip
     try:
-        said = subprocess.run(  # noqa: S603  the driver's own command
+        ran = subprocess.run(  # noqa: S603  the driver's own command
             command, capture_output=True, text=True, timeout=SMI_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    values = [value.strip() for value in said.stdout.partition("\n")[0].split(",")]
-    is_told = said.returncode == 0 and len(values) == 4 and all(map(str.isdigit, values[2:]))
-    return values if is_told else None
+    values = [value.strip() for value in ran.stdout.partition("\n")[0].split(",")]
+    is_complete = ran.returncode == 0 and len(values) == 4 and all(map(str.isdigit, values[2:]))
+    return values if is_complete else None
 
 
 def _cuda_of_torch() -> str | None:
-    """Return the CUDA that torch was built for, from the file that says so; None for the CPU."""
+    """Return the CUDA version that torch was built for, from its version file; None for the CPU."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -76,19 +76,19 @@ def _cuda_of_torch() -> str | None:
 
 
 def device_findings(tile_bytes: int, answers: Answers) -> Iterator[Finding]:
-    """Yield what the workers compute on, and what is in the way of their GPUs."""
+    """Yield the devices of the workers, and the problems with their GPUs."""
     gpus = {who: gpu for who, gpu in answers.items() if isinstance(gpu, dict)}
     warnings = {
-        who: f"cannot tell its device ({why}): look at nvidia-smi there"
+        who: f"cannot determine its device ({why}): check nvidia-smi there"
         for who, why in failures(answers).items()
     }
     for who, gpu in gpus.items():
-        if complaint := _gpu_complaint(gpu, tile_bytes):
-            warnings[who] = complaint
+        if problem := _gpu_problem(gpu, tile_bytes):
+            warnings[who] = problem
     without = [who for who, gpu in answers.items() if gpu is None]
     if gpus and without:
-        told = "has no GPU, others have one: it slows the run down; leave it out"
-        warnings |= dict.fromkeys(without, told)
+        text = "has no GPU, unlike others, and slows the run down: exclude it"
+        warnings |= dict.fromkeys(without, text)
     for text, workers in grouped(warnings):
         yield Finding(level="warning", check="device", text=f"{named(workers)} {text}")
     good = {who: _gpu_text(gpu) for who, gpu in gpus.items() if who not in warnings}
@@ -98,8 +98,8 @@ def device_findings(tile_bytes: int, answers: Answers) -> Iterator[Finding]:
         yield Finding(level="fine", check="device", text=f"{named(without)} computes on the CPU")
 
 
-def _gpu_complaint(gpu: dict[str, Any], tile_bytes: int) -> str:
-    """Return what is in the way of a worker's GPU; nothing where nothing is."""
+def _gpu_problem(gpu: dict[str, Any], tile_bytes: int) -> str:
+    """Return the problem with a worker's GPU, or an empty text."""
     if gpu["cuda"] is None:
         return f"has {gpu['name']} and torch {gpu['torch']} for the CPU: pip install {_CUDA}"
     if not gpu["used_by_torch"]:
@@ -110,8 +110,8 @@ def _gpu_complaint(gpu: dict[str, Any], tile_bytes: int) -> str:
     if tile_bytes > gpu["free_bytes"]:
         return (
             f"has {size_text(gpu['free_bytes'])} of {size_text(gpu['memory_bytes'])} free on its "
-            f"GPU, a tile takes {size_text(tile_bytes)}: end what else is there, or take smaller "
-            "tiles (--tile-memory)"
+            f"GPU, but a tile takes {size_text(tile_bytes)}: stop other processes on it, or use "
+            "smaller tiles (--tile-memory)"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""Whether workers write where we look, and whether there is room for what is planned."""
+"""Whether workers write to the same output as this process, and whether it has space."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 STORE_S = 5.0
 SMALLEST = 50
-"""Labels shrink by compression, seldom by more than this."""
+"""Compression factor of labels that is seldom exceeded."""
 RUN_GROUP = "run"
 EMPTY = 10
-"""Chunks that are all background make no file; seldom are fewer than this part of them full."""
+"""Chunks of background alone have no file; seldom is less than one chunk in this many full."""
 
 
 @contextmanager
 def output_check(output: Location, *, token: str) -> Iterator[Check]:
-    """Yield a check that workers see a mark of ours beside the output, and write one of theirs.
+    """Yield a check that workers see this process's marker beside the output, and write their own.
 
-    token: the mark's name. All marks are gone on leaving.
+    token: name of the marker. All markers are deleted on leaving.
     """
     from pipeline.base.store_errors import explained
 
@@ -38,19 +38,19 @@ def output_check(output: Location, *, token: str) -> Iterator[Check]:
     if output.scheme == "memory":
         yield Check(name="output", ask=_nothing, judge=findings)
     elif output.is_local:
-        mark = folder_of_marks(output.path) / token
+        marker = folder_of_markers(output.path) / token
         with explained(OutputError, output):
-            mark.touch()
+            marker.touch()
         try:
-            yield Check(name="output", ask=partial(write_beside, str(mark)), judge=findings)
+            yield Check(name="output", ask=partial(write_beside, str(marker)), judge=findings)
         finally:
-            mark.unlink(missing_ok=True)
+            marker.unlink(missing_ok=True)
     else:
         above = output.parent or output
         try:
             _put(above, token)
             ask: Callable[[], str] = partial(put_beside, above, token)
-        except OutputError:  # the right to write may begin at the output; creating it will tell
+        except OutputError:  # perhaps only the output itself is writable; creating it will show
             ask = _nothing
         try:
             yield Check(name="output", ask=ask, judge=findings)
@@ -62,23 +62,23 @@ def _nothing() -> str:
     return ""
 
 
-def folder_of_marks(output: Path) -> Path:
-    """Return where marks go: beside the output, into its run's folder where there is one."""
+def folder_of_markers(output: Path) -> Path:
+    """Return the folder of markers: the output's run folder if it exists, else its parent."""
     run = output / RUN_GROUP
     return run if run.is_dir() else nearest_folder(output.parent)
 
 
 def nearest_folder(path: Path) -> Path:
-    """Return a path that is a folder, or the one nearest above it that is there."""
+    """Return the path if it is a folder, else its nearest parent that exists."""
     return next(one for one in (path, *path.parents) if one.is_dir())
 
 
-def write_beside(mark: str) -> str:
-    """Return what is wrong with writing beside a mark on a disk; nothing where nothing is."""
-    own = Path(f"{mark}-{uuid4().hex[:8]}")
+def write_beside(marker: str) -> str:
+    """Return the problem with writing beside a marker on a disk, or an empty text."""
+    own = Path(f"{marker}-{uuid4().hex[:8]}")
     if not own.parent.is_dir():
         return f"does not see the folder {own.parent}"
-    if not Path(mark).exists():
+    if not Path(marker).exists():
         return f"has another disk at {own.parent} than this machine"
     try:
         own.touch()
@@ -89,7 +89,7 @@ def write_beside(mark: str) -> str:
 
 
 def put_beside(folder: Location, token: str) -> str:
-    """Return what is wrong with writing beside a mark in a remote store; nothing where fine."""
+    """Return the problem with writing beside a marker in a remote store, or an empty text."""
     from pipeline.base.stores import open_store, wait_for
 
     if not wait_for(open_store(folder).exists(token), timeout_s=STORE_S):
@@ -114,25 +114,25 @@ def _put(output: Location, name: str) -> None:
 def _delete(output: Location, name: str) -> None:
     from pipeline.base.stores import open_store, wait_for
 
-    with suppress(Exception):  # who may write may not always delete; the mark is empty
+    with suppress(Exception):  # who may write may not always delete; it is empty
         wait_for(open_store(output, read_only=False).delete(name), timeout_s=STORE_S)
 
 
 def output_findings(uri: str, answers: Answers) -> Iterator[Finding]:
-    """Yield which workers cannot write the output, or write another one."""
-    said = {who: text for who, text in answers.items() if isinstance(text, str) and text}
-    said |= {who: f"cannot write the output ({why})" for who, why in failures(answers).items()}
-    for text, workers in grouped(said):
+    """Yield which workers cannot write the output, or see another one."""
+    problems = {who: text for who, text in answers.items() if isinstance(text, str) and text}
+    problems |= {who: f"cannot write the output ({why})" for who, why in failures(answers).items()}
+    for text, workers in grouped(problems):
         yield Finding(
             level="error", check="output",
             text=f"{named(workers)} {text}: choose an output that every worker can write",
         )  # fmt: skip
-    if not said:
+    if not problems:
         yield Finding(level="fine", check="output", text=f"every worker can write {uri}")
 
 
 def room_check(prepared: Prepared) -> Check:
-    """Return a check of free space and free file numbers (inodes) against the plan."""
+    """Return a check of free space and inodes against the plan."""
     bytes_planned, files_planned = planned(prepared)
     return Check(
         name="room", ask=partial(free_room, prepared.request.output),
@@ -141,7 +141,7 @@ def room_check(prepared: Prepared) -> Check:
 
 
 def planned(prepared: Prepared) -> tuple[int, int]:
-    """Return bytes before compression and files of what is not done yet, with the pyramid."""
+    """Return bytes before compression and number of files still to write, with the pyramid."""
     from numpy import dtype
 
     from pipeline.ledger.progress import blocks_done
@@ -155,16 +155,16 @@ def planned(prepared: Prepared) -> tuple[int, int]:
 
 
 def free_room(output: Location) -> dict[str, int | None] | None:
-    """Return free bytes and inodes where the output goes; None for a store that tells none."""
+    """Return free bytes and inodes at the output; None for a store that does not report them."""
     if not output.is_local:
         return None
-    told = os.statvfs(nearest_folder(output.path))
-    free_files = told.f_favail if told.f_files else None  # btrfs and others count none
-    return {"bytes": told.f_bavail * told.f_frsize, "files": free_files}
+    free = os.statvfs(nearest_folder(output.path))
+    free_files = free.f_favail if free.f_files else None  # btrfs and others have no inodes
+    return {"bytes": free.f_bavail * free.f_frsize, "files": free_files}
 
 
 def room_findings(bytes_planned: int, files_planned: int, answers: Answers) -> Iterator[Finding]:
-    """Yield where there is too little room; the least that any worker sees counts."""
+    """Yield whether there is too little space; the worker that sees least counts."""
     from pipeline.base.text import size_text
 
     rooms: list[dict[str, Any]] = [room for room in answers.values() if isinstance(room, dict)]
@@ -172,20 +172,20 @@ def room_findings(bytes_planned: int, files_planned: int, answers: Answers) -> I
         return
     free = min(room["bytes"] for room in rooms)
     files = min((room["files"] for room in rooms if room["files"] is not None), default=None)
-    told = f"{size_text(free)} free" + ("" if files is None else f", {files:,} files")
+    text = f"{size_text(free)} free" + ("" if files is None else f", {files:,} files")
     lacks_bytes = free < bytes_planned
     lacks_files = files is not None and files < files_planned
     if not lacks_bytes and not lacks_files:
-        yield Finding(level="fine", check="room", text=f"{told} where the output goes")
+        yield Finding(level="fine", check="room", text=f"{text} at the output")
     if lacks_bytes:
         yield Finding(
             level="error" if free * SMALLEST < bytes_planned else "warning", check="room",
-            text=f"{size_text(free)} are free where the output goes, {size_text(bytes_planned)} "
-            "are planned before compression: make room, or choose another output",
+            text=f"{size_text(free)} free at the output, {size_text(bytes_planned)} planned before "
+            "compression: free some space, or choose another output",
         )  # fmt: skip
     if files is not None and lacks_files:
         yield Finding(
             level="error" if files * EMPTY < files_planned else "warning", check="room",
-            text=f"{files:,} more files fit where the output goes, {files_planned:,} are planned: "
-            "take larger blocks (--block) or --format 0.5, or another file system",
+            text=f"{files:,} more files fit at the output, {files_planned:,} planned: use larger "
+            "blocks (--block), --format 0.5 or another file system",
         )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Signals: a drain, and a stop."""
+"""Signals: SIGUSR1 drains a run, SIGTERM and SIGINT stop a command."""

@@ -1,8 +1,7 @@
-"""SIGUSR1: the run ends early, its blocks in flight done. Batch systems send it before a walltime.
+"""SIGUSR1 ends a run after the blocks in flight. Batch systems send it before the walltime.
 
-The signal is blocked in every thread, and taken by one that waits for it. So it interrupts nothing,
-and worker processes, which inherit the blocking, are not killed by a signal that Slurm sends to all
-processes of a step.
+The signal is blocked in every thread, and one thread waits for it. So it interrupts nothing, and
+worker processes, which inherit the mask, are not killed when Slurm signals all processes of a step.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Drain:
         self._run: SegmentRun | None = None
 
     def begin(self, run: SegmentRun) -> None:
-        """Drain this run on request from now on; at once where the request came before."""
+        """Drain this run on request from now on; at once if the request came earlier."""
         with self._lock:
             self._run = run
             if drain_requested.is_set():
@@ -51,9 +50,9 @@ class Drain:
 
 @contextmanager
 def drain_on_signal() -> Iterator[Drain]:
-    """Take SIGUSR1 while inside. Enter it before anything starts threads or processes.
+    """Handle SIGUSR1 while inside. Enter it before any thread or process starts.
 
-    Where it comes before a run has begun, DrainedBeforeRun is raised in the main thread.
+    If it arrives before a run has begun, DrainedBeforeRun is raised in the main thread.
     """
     drain, over = Drain(), threading.Event()
     drain_requested.clear()

@@ -1,59 +1,66 @@
-"""SIGINT and SIGTERM end a command; a stop that meets an import is held back until its end.
+"""SIGINT and SIGTERM stop a command; during an import, the stop waits until the import is complete.
 
-An interrupted import leaves half a package behind, and a compiled module that is interrupted raises
-an error of its own. So the handler raises only where no import is on the stack, and tries again
-soon where one is. The signals are not masked for this: threads and processes that start during an
-import (OpenMP's, torch's) would inherit the mask, and a worker could then not be ended.
+An interrupted import leaves a package half loaded, and compiled modules turn the interruption into
+errors of any kind. So the handler raises only if no import is on the stack; otherwise it runs again
+after a few milliseconds. The signals are not masked instead, because threads and processes that
+start during an import would inherit the mask, and workers could not be stopped.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import warnings
 from types import FrameType
 
 RETRY_S = 0.02
 drain_requested = threading.Event()
-"""Whether the stop to come is a drain before the first block."""
+"""Set if the next stop is a drain before the first block."""
 
 
 class Stopped(KeyboardInterrupt):
     """A stop by a signal.
 
-    A subclass, because a plain KeyboardInterrupt that passes through C code makes Python itself end
-    by SIGINT, whatever the exit code is.
+    A subclass, because Python ends by SIGINT, whatever the exit code, if a plain KeyboardInterrupt
+    passes through C code.
     """
 
 
 class DrainedBeforeRun(Stopped):
-    """A stop by SIGUSR1, before a run had begun that could drain."""
+    """A stop by SIGUSR1 before a run had begun."""
 
 
 def handle_stops() -> None:
-    """Let SIGTERM and, where it is not ignored, SIGINT end the command."""
+    """Let SIGTERM and, unless it is ignored, SIGINT stop the command."""
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, stop)
 
 
 def stop(signum: int, frame: FrameType | None) -> None:
-    """Raise Stopped or DrainedBeforeRun; where an import is running, after it."""
+    """Raise Stopped or DrainedBeforeRun, after the import if one is running."""
     if _is_importing(frame):
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, RETRY_S)
         return
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    _silence_finalisers()
     raise DrainedBeforeRun if drain_requested.is_set() else Stopped
 
 
+def _silence_finalisers() -> None:
+    """Hide the complaints of objects and coroutines that the stop leaves half made."""
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = lambda unraisable: None
+
+
 def drop_pending_stop() -> None:
-    """Forget a stop that is held back."""
+    """Cancel a stop that waits for an import."""
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """Return whether an import is on the stack of the main thread, to which signals go."""
+    """Return whether an import is on the stack of the main thread, where handlers run."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
             return True

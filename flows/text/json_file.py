@@ -1,4 +1,4 @@
-"""Figures as a JSON file: checked before anything is computed, written all or nothing."""
+"""Figures as a JSON file: the path is checked first, the file is written atomically."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pipeline.base.errors import OutputError
 
 
 def check_json_place(file: str | None) -> None:
-    """Raise OutputError where a file cannot be written, before anything is computed."""
+    """Raise OutputError if a file cannot be written."""
     if file is None:
         return
     if not file:
-        raise OutputError("--json names no file: say one, like scores.json")
+        raise OutputError("--json '': expected a file, such as scores.json")
     path = Path(file)
     try:
-        can_be = not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
+        is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)
     except OSError:  # a name that is too long
-        can_be = False
-    if not can_be:
-        raise OutputError(f"{file[:200]} cannot be written: name a file in a folder that is yours")
+        is_writable = False
+    if not is_writable:
+        raise OutputError(f"{file[:200]} cannot be written: choose a file in a writable folder")
 
 
 def write_json(file: str | None, values: dict[str, Any]) -> None:
-    """Write figures to a file, all or nothing; nothing where no file is named."""
+    """Write figures to a file atomically; do nothing if no file is given. Raises OutputError."""
     if file is None:
         return
     path = Path(file)

@@ -1,4 +1,4 @@
-"""A plan as text for a person: what would be read, computed and written."""
+"""A plan as text: what would be read, computed and written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNITS = {
     "meter": "m", "centimeter": "cm", "millimeter": "mm", "micrometer": "µm", "um": "µm",
     "nanometer": "nm", "angstrom": "Å",
 }  # fmt: skip
-"""Units of length that OME-Zarr names, as they are written."""
+"""Symbols of the units of length that OME-Zarr names."""
 
 
 def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
@@ -49,20 +49,20 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("written", f"{size_text(budget.bytes_written)} before compression"),
         ("files", f"{budget.files:,} at full resolution"),
         ("memory per worker", size_text(budget.worker_memory_bytes)),
-        ("", f"{tile} for a tile, {block} for each of three blocks in hand"),
+        ("", f"{tile} for a tile, {block} for each of three blocks"),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
 
 
 def output_action_text(prepared: Prepared) -> str:
-    """Return what a run would do with the output that is there, or is not."""
+    """Return what a run would do with the output."""
     where = prepared.request.output
     if prepared.output_action == "created":
-        return f"to be made at {where}"
+        return f"to be created at {where}"
     if prepared.output_action == "replaced":
-        return f"what is at {where} would be deleted first"
+        return f"existing data at {where} would be deleted first"
     done = blocks_done(prepared.request.output)
-    return f"to be gone on with at {where}: {done:,} of {len(prepared.plan):,} blocks are done"
+    return f"to be resumed at {where}: {done:,} of {len(prepared.plan):,} blocks are done"
 
 
 def channels_text(prepared: Prepared) -> str:
@@ -74,7 +74,7 @@ def channels_text(prepared: Prepared) -> str:
 
 
 def record_text(record: Mapping[str, Any]) -> str:
-    """Return a normalisation as the shell says it.
+    """Return a normalisation in words.
 
     >>> record_text({"kind": "range", "low": 0, "high": 255})
     'range 0 to 255'
@@ -94,7 +94,7 @@ def voxel_size_text(prepared: Prepared) -> str:
 
 
 def unit_text(unit: str) -> str:
-    """Return a unit of length as a person writes it.
+    """Return the symbol of a unit of length; unknown units unchanged.
 
     >>> unit_text("micrometer"), unit_text("um"), unit_text("parsec")
     ('µm', 'µm', 'parsec')

@@ -1,4 +1,4 @@
-"""An evaluation as tables for a person: aligned lines for a terminal, markdown for Prefect's UI."""
+"""An evaluation as tables: aligned lines for a terminal, Markdown for Prefect's UI."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
 
 
 def summary(evaluation: Evaluation) -> str:
-    """Return one line: how much of what was compared."""
+    """Return the compared box and the number of voxels in one line."""
     box = evaluation.box
     where = "" if not any(box.start) else f" from {','.join(map(str, box.start))}"
-    return f"{shape_text(box.shape)} voxels{where}, of which {evaluation.voxels:,} count"
+    return f"{shape_text(box.shape)} voxels{where}, {evaluation.voxels:,} of them counted"
 
 
 def figure_tables(evaluation: Evaluation) -> Iterator[FigureTable]:
-    """Yield the tables of those figures that there are, the most wanted last."""
+    """Yield the tables of all available figures, the most important last."""
     if len(evaluation.layers) > 1:
         yield _thresholds(evaluation)
     if evaluation.classes is not None:
@@ -154,7 +154,7 @@ def _matches(layer: Layer) -> FigureTable:
     assert layer.objects is not None
     matches = layer.objects.matches
     return FigureTable(
-        title="objects found, by the least IoU that counts",
+        title="objects found, by minimum IoU",
         header=("IoU", *(f"{match.iou:.2f}" for match in matches)),
         rows=(
             ("precision", *(f"{match.precision:.3f}" for match in matches)),
@@ -165,7 +165,7 @@ def _matches(layer: Layer) -> FigureTable:
 
 
 def _thresholds(evaluation: Evaluation) -> FigureTable:
-    """Return one row per threshold, of what there is."""
+    """Return one row per threshold, with the available figures."""
     columns = []
     if evaluation.pixels is not None:
         columns.append("pixel error")

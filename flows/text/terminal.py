@@ -1,4 +1,4 @@
-"""Progress of a run for a person at a terminal, and plain lines where there is none."""
+"""Progress of a run: a bar at a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 BAR_EVERY_S = 0.25
 BAR_COLUMNS = 16
-"""Of a terminal's 80, the numbers need the rest."""
+"""The numbers need the rest of a terminal's 80."""
 PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
-"""Plain lines come quickly at first and once a minute later: a log of a long run stays short."""
+"""Pause between plain lines: short at first, a minute later on, so that logs stay short."""
 
 
 def say(text: str) -> None:
-    """Print one line for a person, at once; standard output stays for results."""
+    """Print one line to standard error at once; standard output is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -40,7 +40,7 @@ def progress_text(progress: Progress) -> str:
         return f"{line}, building the pyramid"
     speed, left, figures = progress.blocks_per_s, progress.seconds_left, progress.figures
     if speed is None or left is None:
-        return line + ", waiting for the first one"
+        return line + ", waiting for the first block"
     return line + (
         f", {rate_text(speed)} blocks/s, "
         f"{voxel_rate_text(figures.voxels / figures.seconds)}, "
@@ -50,7 +50,7 @@ def progress_text(progress: Progress) -> str:
 
 @contextmanager
 def shown(run: SegmentRun) -> Iterator[None]:
-    """Show the run's progress while inside; asks the run, never holds it up."""
+    """Show the run's progress while inside. The run never waits for this."""
     if run.resumed_blocks:
         say(f"resuming: {run.resumed_blocks} of {run.blocks} blocks are done already")
     with _bar(run) if sys.stderr.isatty() else _lines(run):
@@ -95,7 +95,7 @@ def _bar(run: SegmentRun) -> Iterator[None]:
 
 @contextmanager
 def _repeating(pause_s: Callable[[], float], call: Callable[[], None]) -> Iterator[None]:
-    """Call something every so often from a side thread while inside."""
+    """Call a function repeatedly from a thread while inside."""
     over = threading.Event()
 
     def loop() -> None:

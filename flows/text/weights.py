@@ -1,4 +1,4 @@
-"""A weights file as text for a person: what it is, and what it needs."""
+"""The contents of a weights file as text and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unet import WeightsInfo
 
 
 def weights_json(info: WeightsInfo) -> dict[str, Any]:
-    """Return what a weights file says, as JSON values."""
+    """Return the contents of a weights file as JSON values."""
     config = info.config
     return {
         "digest": info.digest,
@@ -28,7 +28,7 @@ def weights_json(info: WeightsInfo) -> dict[str, Any]:
 
 
 def weights_text(info: WeightsInfo) -> str:
-    """Return what a weights file says, as aligned lines."""
+    """Return the contents of a weights file as aligned lines."""
     config = info.config
     record = info.normalisation
     rows = [
@@ -45,7 +45,8 @@ def weights_text(info: WeightsInfo) -> str:
         ("digest", f"sha256 {info.digest}"),
     ]  # fmt: skip
     if config.tile_dependent_layers:
-        rows.append(("seams", f"{', '.join(config.tile_dependent_layers)}: tiled is not whole"))
+        layers = ", ".join(config.tile_dependent_layers)
+        rows.append(("seams", f"{layers}: the tiled result differs from the whole"))
     rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
     return aligned_rows(rows)
 

@@ -84,7 +84,7 @@ def test_weights_says_where_tiled_would_not_be_whole(tmp_path, shell):
     model = UNet(UNetConfig(dims=3, base_channels=4, levels=2, norm="instance"))
     save_weights(model, tmp_path / "w.safetensors")
     _, text, _ = shell("weights", str(tmp_path / "w.safetensors"))
-    assert "tiled is not whole" in text
+    assert "the tiled result differs" in text
 
 
 def test_the_bundled_weights_have_a_name_and_say_how_they_were_made(shell):

@@ -62,7 +62,7 @@ def shell(place, monkeypatch, capsys, one_worker):
 def test_two_arrays_alone_compare_classes_with_classes(shell):
     code, out, err = shell("classes.zarr", "membrane.zarr")
     assert (code, err) == (0, "")
-    assert out.startswith("6×32×36 voxels, of which 6,912 count\n")
+    assert out.startswith("6×32×36 voxels, 6,912 of them counted\n")
     expected = evaluate_volume("classes.zarr", "membrane.zarr").classes
     assert f"classes: pixel error {expected.pixel_error:.4f}" in out
     row = next(line for line in out.splitlines() if line.startswith("  1 "))
@@ -117,7 +117,7 @@ def test_the_watershed_against_ids_is_one_command(shell, place):
 def test_ids_against_ids_in_a_box(shell):
     code, out, _ = shell("cells.zarr", "cells.zarr", "--objects", "ids", "--box", "0:3,0:16,9:36")
     assert code == 0
-    assert "3×16×27 voxels from 0,0,9, of which 1,296 count" in out
+    assert "3×16×27 voxels from 0,0,9, 1,296 of them counted" in out
     assert re.search(r"adapted Rand error +0\.0000 +precision 1\.0000 +recall 1\.0000", out)
     assert "threshold" not in out
 
@@ -167,7 +167,7 @@ BAD = {
     "a seed outside": ((*GOOD, "--seed-distance", "-1"), r"--seed-distance -1"),
     "a file in no folder": ((*GOOD, "--json", "gone/out.json"), r"gone/out\.json cannot be writ"),
     "a folder for a file": ((*GOOD, "--json", "folder"), r"folder cannot be written"),
-    "no file": ((*GOOD, "--json", ""), r"--json names no file"),
+    "no file": ((*GOOD, "--json", ""), r"--json '': expected a file"),
     "a file with a long name": ((*GOOD, "--json", "a" * 300), r"aaa cannot be written"),
     "no worker": ((*GOOD, "--workers", "0"), r"--workers 0"),
     "no cluster": ((*GOOD, "--cluster", "nowhere"), r"cluster 'nowhere': expected local"),

@@ -78,7 +78,7 @@ def test_half_a_run_is_refused(given, capsys):
 def test_weights_that_changed_since_they_were_planned_with_are_an_error(one_worker, place, weights):
     prepared, path = prepared_in(place)
     Path(path).write_bytes(Path(weights("2d")).read_bytes())
-    with pytest.raises(ClusterError, match=r"has other weights at this place"):
+    with pytest.raises(ClusterError, match=r"has different weights at this path"):
         check_before_start(one_worker, prepared, weights=path, tell=print)
     Path(path).unlink()
     with pytest.raises(ClusterError, match=r"cannot read the weights \(WeightsError"):
@@ -120,7 +120,7 @@ def test_a_path_that_means_another_disk_on_the_worker_is_an_error(elsewhere, pla
     before = names(place)
     unseen = errors(own / "in.zarr", place / "out.zarr")
     assert list(unseen) == ["input"]
-    assert "put it where every worker sees it" in unseen["input"]
+    assert "use a path that every worker sees" in unseen["input"]
     output = errors(place / "in.zarr", own / "out.zarr")
     assert list(output) == ["output"]
     assert "has another disk at /proc/self/cwd than this machine" in output["output"]

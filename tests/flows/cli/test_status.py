@@ -129,7 +129,7 @@ def test_each_share_is_told_by_its_part_of_the_ledger(tmp_path, weights, texture
     told = json.loads(status(places[1], "--json")[1])
     assert (told["done"], told["figures"]["blocks"]) == (16, 16)
     _, text, _ = status(places[1])
-    assert "all blocks are done, the pyramid is not there yet: overtile finish builds it" in text
+    assert "all blocks are done, the pyramid is missing: run overtile finish" in text
 
 
 def test_only_what_is_done_is_100_percent(finished):

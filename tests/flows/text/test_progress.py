@@ -37,10 +37,10 @@ def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"done": 20, "figures": FIRST_SECONDS}, "20/200 blocks, waiting for the first one"),
+        ({"done": 20, "figures": FIRST_SECONDS}, "20/200 blocks, waiting for the first block"),
         (
             {"set_aside": ((0, 0, 1),) * 3, "done": 20, "figures": FIRST_SECONDS},
-            "20/200 blocks, 3 set aside, waiting for the first one",
+            "20/200 blocks, 3 set aside, waiting for the first block",
         ),
         ({"done": 200, "stage": "pyramid"}, "200/200 blocks, building the pyramid"),
         ({"done": 200, "stage": "done"}, "200/200 blocks, done"),
@@ -53,7 +53,7 @@ def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
         ({"workers": 0, "stage": "done", "done": 200}, "200/200 blocks, done"),
         (
             {"blocks": 1, "done": 0, "figures": FIRST_SECONDS},
-            "0/1 block, waiting for the first one",
+            "0/1 block, waiting for the first block",
         ),
     ],
 )

@@ -91,7 +91,7 @@ def config(text):
 CASES = {
     # what is wrong: (arguments that replace the good ones, what the line says)
     "no volume": ({"--volume": None, "--labels": None}, r"no volume to train on"),
-    "no labels": ({"--labels": None}, r"1 --volume and 0 --labels: give labels for each volume"),
+    "no labels": ({"--labels": None}, r"1 --volume and 0 --labels: expected one --labels for"),
     "labels without a volume": ({"--volume": None}, r"0 --volumes and 1 --labels"),
     "labels for one of two": (
         {"--validation-volume": "raw.zarr"}, r"1 --validation-volume and 0 --validation-labels"),
