@@ -49,7 +49,10 @@ def stop(signum: int, frame: FrameType | None) -> None:
 
 
 def _silence_finalisers() -> None:
-    """Hide the complaints of objects and coroutines that the stop leaves half made."""
+    """Hide the errors of objects and coroutines that the stop leaves half made."""
+    import logging
+
+    logging.getLogger("asyncio").disabled = True
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.unraisablehook = lambda unraisable: None
 

@@ -222,7 +222,7 @@ GPU = {
         (
             {"free_bytes": 2**29},
             "warning",
-            r"512\.0 MiB of 80\.0 GiB free on its GPU",
+            r"512 MiB of 80\.0 GiB free on its GPU",
         ),
     ],
 )

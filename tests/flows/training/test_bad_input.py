@@ -137,7 +137,7 @@ CASES = {
     "slices the wrong way": ({"--validation-slices": "4:2"}, r"A below B, inside 0:6"),
     "slices before the first": ({"--validation-slices": "-2:2"}, r"-2:2 of .*inside 0:6"),
     "all slices": ({"--validation-slices": "0:6"}, r"leave nothing to train on"),
-    "slices that are none": ({"--validation-slices": "last"}, r"'last': say .*A:B"),
+    "slices that are none": ({"--validation-slices": "last"}, r"'last': expected .*A:B"),
     "a patch beyond the volume": (
         config("[training]\npatch = [64, 64]"), r"larger than a volume of \(40, 44\)"),
     "a patch of other axes": (
