@@ -14,12 +14,13 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeAlias, cast, get_args, get_type_hints
+from typing import Any, TypeAlias, cast, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.base.checked import one_line, unknown_setting
 from pipeline.base.errors import ClusterError
 
 from .existing import ADDRESS_SCHEMES, checked_address
@@ -140,9 +141,7 @@ def _unknown_text(key: str, spec: ClusterSpec) -> str:
     words = {name: toml for toml, (name, _) in _TEXTS.items()}
     words |= {name: word for word, name in _OTHER_WORDS.items() if word == "partition"}
     known = sorted(words.get(name, name) for name in _known(spec))
-    near = get_close_matches(key, known, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
-    return f"{key}: unknown setting of cluster {spec.kind}; {meant}expected {', '.join(known)}"
+    return f"cluster {spec.kind}: {unknown_setting(key, known=known)}"
 
 
 @cache
@@ -151,23 +150,12 @@ def _hints(owner: type) -> dict[str, Any]:
 
 
 def _typed(key: str, value: Any, hint: Any) -> Any:
-    """Return a value of TOML as the field's type; ClusterError where it is another one."""
-    kinds = get_args(hint) or (hint,)
-    if value is None and NoneType in kinds:
-        return None
+    """Return a value of TOML as the field's type. Raises ClusterError for a wrong type."""
     if hint == tuple[str, ...]:
-        texts = (value,) if isinstance(value, str) else value
-        if isinstance(texts, (list, tuple)) and all(isinstance(text, str) for text in texts):
-            return tuple(texts)
-        raise ClusterError(f"{key} is {value!r}: give a list of texts")
-    wanted, accepted = _ACCEPTED[kinds[0]]
-    if isinstance(value, bool) or not isinstance(value, accepted):
-        raise ClusterError(f"{key} is {value!r}: give {wanted}")
-    return kinds[0](value)
-
-
-_ACCEPTED: dict[Any, tuple[str, tuple[type, ...]]] = {
-    str: ("a text", (str,)),
-    int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
-}
+        value = (value,) if isinstance(value, str) else value
+        value = tuple(value) if isinstance(value, list) else value
+    adapter = TypeAdapter(dict[str, hint])
+    try:
+        return adapter.validate_python({key: value}, strict=True)[key]
+    except ValidationError as error:
+        raise ClusterError(one_line(error)) from error

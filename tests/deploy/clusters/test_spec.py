@@ -96,14 +96,18 @@ BAD_TOML = {
     "a slip": ('kind = "slurm"\nparition = "a"', r"parition: unknown setting.*did you mean part"),
     "of another kind": (
         'kind = "local"\nqos = "a"',
-        r"qos: unknown setting of cluster local; exp",
+        r"cluster local: qos: unknown setting; exp",
     ),
-    "Slurm's alone": ('kind = "pbs"\nqos = "a"', r"qos: unknown setting of cluster pbs"),
-    "a table": ('kind = "slurm"\n[jobs]\na = 1', r"jobs is \{'a': 1\}: give a whole number"),
-    "text for number": ('kind = "slurm"\njobs = "4"', r"jobs is '4': give a whole number"),
-    "yes for number": ('kind = "slurm"\njobs = true', r"jobs is True: give a whole number"),
-    "number for text": ('kind = "slurm"\npartition = 4', r"partition is 4: give a text"),
-    "number for list": ('kind = "slurm"\nmodules = 4', r"modules is 4: give a list of texts"),
+    "Slurm's alone": ('kind = "pbs"\nqos = "a"', r"cluster pbs: qos: unknown setting"),
+    "a table": ('kind = "slurm"\n[jobs]\na = 1', r"jobs \(\{'a': 1\}\): expected an integer"),
+    "text for number": ('kind = "slurm"\njobs = "4"', r"jobs \('4'\): expected an integer"),
+    "yes for number": ('kind = "slurm"\njobs = true', r"jobs \(True\): expected an integer"),
+    "number for text": ('kind = "slurm"\npartition = 4', r"partition \(4\): expected a string"),
+    "number for list": ('kind = "slurm"\nmodules = 4', r"modules \(4\): expected a list"),
+    "number in list": (
+        'kind = "slurm"\nmodules = ["a", 4]',
+        r"modules\.1 \(4\): expected a string",
+    ),
     "no jobs": ('kind = "slurm"\njobs = 0', r"jobs 0: expected at least 1"),
     "both numbers": ('kind = "slurm"\njobs = 2\nmaximum_jobs = 4', r"for a fixed number, or mini"),
     "upside down": ('kind = "slurm"\nminimum_jobs = 4\nmaximum_jobs = 2', r"swap them"),
@@ -116,7 +120,7 @@ BAD_TOML = {
     ),
     "several lines": ('kind = "slurm"\npartition = "a\\nrm -rf"', r"partition|queue.*one line"),
     "GPUs shared": ('kind = "slurm"\ngpus_per_job = 2\nworkers_per_job = 4', r"each GPU has one"),
-    "not ours": ('kind = "tcp://h:1"\njobs = 4', r"jobs: unknown setting of cluster address"),
+    "not ours": ('kind = "tcp://h:1"\njobs = 4', r"cluster address: jobs: unknown setting"),
 }
 
 
@@ -143,7 +147,7 @@ def test_an_unknown_key_is_answered_with_all_that_are_known():
 def test_a_form_knows_no_field_that_is_none():
     with pytest.raises(ValidationError):
         ClusterOptions(cluster="slurm", paritition="gpu")
-    with pytest.raises(ClusterError, match="partition: unknown setting of cluster local"):
+    with pytest.raises(ClusterError, match="cluster local: partition: unknown setting"):
         ClusterOptions(partition="gpu").spec()
 
 
