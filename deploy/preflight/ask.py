@@ -97,17 +97,19 @@ def run_checks(
     all_checks = (*process_checks(), *checks)
     workers = {name_of(worker): address for address, worker in workers_of(client).items()}
     outcomes = client.sync(_ask, client, workers, all_checks, within_s)
-    replies = {who: one.reply for who, one in outcomes.items() if isinstance(one.reply, Reply)}
+    replies = {
+        process: one.reply for process, one in outcomes.items() if isinstance(one.reply, Reply)
+    }
     findings = [*_missing(outcomes), *_clocks(outcomes)]
     for check in all_checks:
         answers = {
-            who: reply.answers[check.name] for who, reply in replies.items()
+            process: reply.answers[check.name] for process, reply in replies.items()
             if check.name in reply.answers
         }  # fmt: skip
-        silent = [who for who, answer in answers.items() if isinstance(answer, Silence)]
+        silent = [process for process, answer in answers.items() if isinstance(answer, Silence)]
         if silent:
             findings.append(_timed_out(check.name, silent, within_s))
-        given = {who: answer for who, answer in answers.items() if who not in silent}
+        given = {process: answer for process, answer in answers.items() if process not in silent}
         findings += check.judge(given) if given else ()
     order = ("error", "warning", "fine")
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
@@ -154,20 +156,22 @@ def _missing(outcomes: Mapping[str, _Outcome]) -> Iterator[Finding]:
     """Yield findings for processes that did not reply."""
     silent: list[str] = []
     unable: dict[str, str] = {}
-    for who, one in outcomes.items():
+    for process, one in outcomes.items():
         if isinstance(one.reply, (OSError, KeyError)):  # TimeoutError is an OSError
-            silent.append(who)
+            silent.append(process)
         elif isinstance(one.reply, BaseException):  # distributed puts its kind into the text
-            unable[who] = " ".join(str(one.reply).split())[:200]
-    for why, who_cannot in grouped(unable):
+            unable[process] = " ".join(str(one.reply).split())[:200]
+    for why, affected in grouped(unable):
         yield Finding(
             level="error", check="packages",
-            text=f"{named(who_cannot)} cannot run this overtile ({why}): install it in the Python "
+            text=f"{named(affected)} cannot run this overtile ({why}): install it in the Python "
             "that starts it there",
         )  # fmt: skip
     if silent:
         none_left = not any(
-            isinstance(outcomes[who].reply, Reply) for who in outcomes if who != SCHEDULER
+            isinstance(outcomes[process].reply, Reply)
+            for process in outcomes
+            if process != SCHEDULER
         )
         yield Finding(
             level="error" if none_left else "warning", check="answers",
@@ -176,29 +180,29 @@ def _missing(outcomes: Mapping[str, _Outcome]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _timed_out(check: str, who: Sequence[str], within_s: float) -> Finding:
+def _timed_out(check: str, processes: Sequence[str], within_s: float) -> Finding:
     """Return the finding for processes that did not answer one question."""
     return Finding(
         level="warning", check=check,
-        text=f"{named(who)} did not report its {check} within {within_s:.0f} s: it is busy, or a "
-        "disk does not respond; try again",
+        text=f"{named(processes)} did not report its {check} within {within_s:.0f} s: it is busy, "
+        "or a disk does not respond; try again",
     )  # fmt: skip
 
 
 def _clocks(outcomes: Mapping[str, _Outcome]) -> Iterator[Finding]:
     """Yield the differences from our clock that exceed the travel time of the message."""
     off = {}
-    for who, one in outcomes.items():
+    for process, one in outcomes.items():
         if isinstance(one.reply, Reply):
             reply = one.reply
             ahead_s = ((reply.came_at - one.asked_at) + (reply.left_at - one.received_at)) / 2
             travel_s = ((one.received_at - one.asked_at) - (reply.left_at - reply.came_at)) / 2
             if abs(ahead_s) - abs(travel_s) > CLOCK_S:
-                off[who] = ahead_s
-    for who, ahead_s in off.items():
+                off[process] = ahead_s
+    for process, ahead_s in off.items():
         yield Finding(
             level="warning", check="clocks",
-            text=f"the clock of {who} is {abs(ahead_s):.0f} s "
+            text=f"the clock of {process} is {abs(ahead_s):.0f} s "
             f"{'ahead' if ahead_s > 0 else 'behind'}: synchronise it by NTP; times in logs and on "
             "the dashboard are wrong until then",
         )  # fmt: skip

@@ -63,12 +63,12 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
 def grouped(texts: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     """Return each distinct text once, with the processes that it applies to."""
     groups: dict[str, list[str]] = {}
-    for who, text in texts.items():
-        groups.setdefault(text, []).append(who)
+    for name, text in texts.items():
+        groups.setdefault(text, []).append(name)
     return list(groups.items())
 
 
-def named(who: Sequence[str]) -> str:
+def named(processes: Sequence[str]) -> str:
     """Return processes as the subject of a sentence in the singular.
 
     >>> named(["worker a"]), named(["worker a", "worker b"])
@@ -76,12 +76,16 @@ def named(who: Sequence[str]) -> str:
     >>> named([f"worker {n}" for n in range(100)])
     'each of worker 0, worker 1, worker 2 and 97 more'
     """
-    if len(who) == 1:
-        return who[0]
-    listed = [*who[:NAMED], f"{len(who) - NAMED} more"] if len(who) > NAMED else list(who)
+    if len(processes) == 1:
+        return processes[0]
+    listed = (
+        [*processes[:NAMED], f"{len(processes) - NAMED} more"]
+        if len(processes) > NAMED
+        else list(processes)
+    )
     return f"each of {', '.join(listed[:-1])} and {listed[-1]}"
 
 
 def failures(answers: Answers) -> dict[str, str]:
     """Return the texts of the failures among the answers."""
-    return {who: value.text for who, value in answers.items() if isinstance(value, Failure)}
+    return {name: value.text for name, value in answers.items() if isinstance(value, Failure)}

@@ -56,16 +56,16 @@ def version_findings(here: Mapping[str, str], answers: Answers) -> Iterator[Find
     """Yield differences from our versions: an error if a run could fail because of them."""
     errors: dict[str, str] = {}
     warnings: dict[str, str] = {}
-    for who, versions in answers.items():
-        if who in failures(answers):
-            errors[who] = f"cannot report its versions ({versions.text})"
+    for process, versions in answers.items():
+        if process in failures(answers):
+            errors[process] = f"cannot report its versions ({versions.text})"
             continue
         for name, ours in here.items():
             theirs = versions.get(name, ABSENT)
-            if not _matters(name, ours, theirs, of_scheduler=not who.startswith("worker")):
+            if not _matters(name, ours, theirs, of_scheduler=not process.startswith("worker")):
                 continue
             text = f"has {name} {theirs}, this machine {ours}"
-            (errors if _is_other(name, ours, theirs) else warnings).setdefault(who, text)
+            (errors if _is_other(name, ours, theirs) else warnings).setdefault(process, text)
     for difference, workers in grouped(errors):
         yield Finding(
             level="error", check="versions",
@@ -155,9 +155,11 @@ def _our_folder() -> Path:
 
 def package_findings(here: str, answers: Answers) -> Iterator[Finding]:
     """Yield the processes whose packages are not overtile's."""
-    problems = {who: text for who, text in answers.items() if isinstance(text, str) and text}
+    problems = {
+        process: text for process, text in answers.items() if isinstance(text, str) and text
+    }
     problems |= {
-        who: f"cannot report its packages ({why})" for who, why in failures(answers).items()
+        process: f"cannot report its packages ({why})" for process, why in failures(answers).items()
     }
     if here:
         problems["this machine"] = here

@@ -1,4 +1,4 @@
-"""Workers leave before their walltime without losing a block, and jobs end when nobody is left."""
+"""Workers leave before their walltime without losing a block; the watchdog ends orphaned jobs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot im
 
 
 class Workers:
-    """Worker processes as jobs have them, on a scheduler of this process."""
+    """Worker processes like those in jobs, with a scheduler in this process."""
 
     def __init__(self, client, folder):
         self.client, self.folder, self.processes = client, folder, {}
 
     def start(self, name):
-        """Start a worker whose job has no end yet; one of its name from before is to be gone."""
+        """Start a worker whose job has no end yet, after an earlier one of its name has ended."""
         if name in self.processes:
             self.processes[name].wait(timeout=30)
         self.wait_until(lambda: name not in self.names())
@@ -55,7 +55,7 @@ class Workers:
         return address
 
     def end_job(self, name, *, drain_in_s, close_in_s):
-        """Let a worker's walltime be near."""
+        """Make a worker leave soon, as near its walltime."""
 
         async def near(dask_worker):
             from deploy.batch_jobs.drain import leave_in_time
@@ -70,7 +70,7 @@ class Workers:
         return {worker["name"] for worker in workers}
 
     def blocks(self, count, *, block_s):
-        """Compute blocks as a run does; return starts per block, and the worker that did it."""
+        """Compute blocks as a run does; return the starts and the worker of each block."""
         file = self.folder / f"starts-{time.time()}"
         file.touch()
 
@@ -110,14 +110,14 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def workers(cluster):
-    """Return a cluster in which the worker ``stays`` does, and each test starts its ``leaves``."""
+    """Return a cluster with a worker ``stays``, and another one, ``leaves``, for each test."""
     if "stays" not in cluster.names():
         cluster.start("stays")
     cluster.start("leaves")
     return cluster
 
 
-def test_a_worker_leaves_before_its_walltime_and_no_block_is_begun_twice(workers):
+def test_a_worker_leaves_before_its_walltime_and_no_block_starts_twice(workers):
     workers.end_job("leaves", drain_in_s=2, close_in_s=8)
     ends_at = time.time() + 8
     starts, done_by = workers.blocks(16, block_s=1.2)
@@ -128,7 +128,7 @@ def test_a_worker_leaves_before_its_walltime_and_no_block_is_begun_twice(workers
     assert workers.names() == {"stays"}
 
 
-def test_what_waits_at_a_worker_that_leaves_goes_to_others_at_once(workers):
+def test_waiting_tasks_of_a_leaving_worker_move_to_others_at_once(workers):
     address = workers.address("leaves")
 
     def block(number):
@@ -146,7 +146,7 @@ def test_what_waits_at_a_worker_that_leaves_goes_to_others_at_once(workers):
     assert max(start for start, _ in times) < min(end for _, end in times)
 
 
-def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody(workers):
+def test_a_block_longer_than_the_drain_is_computed_again_and_not_counted_as_a_failure(workers):
     workers.end_job("leaves", drain_in_s=0.5, close_in_s=2)
     starts, done_by = workers.blocks(4, block_s=4)
     assert set(done_by.values()) == {"stays"}
@@ -158,7 +158,7 @@ def test_a_block_longer_than_the_drain_is_computed_again_and_held_against_nobody
 
 
 def test_a_worker_that_cannot_drain_leaves_and_its_blocks_are_computed_by_others(workers):
-    """As with a release of distributed whose workers lack what a drain uses."""
+    """As with a release of distributed without the parts that a drain uses."""
 
     def forbid():
         from deploy.batch_jobs import drain
@@ -173,7 +173,7 @@ def test_a_worker_that_cannot_drain_leaves_and_its_blocks_are_computed_by_others
     assert workers.processes["leaves"].wait(timeout=15) == 0
 
 
-def test_the_last_workers_deliver_what_they_have_and_the_next_one_takes_what_waits(workers):
+def test_the_last_workers_deliver_their_results_and_the_next_one_takes_the_waiting_blocks(workers):
     for name in ("stays", "leaves"):
         workers.end_job(name, drain_in_s=2, close_in_s=8)
 
@@ -190,7 +190,7 @@ def test_the_last_workers_deliver_what_they_have_and_the_next_one_takes_what_wai
     assert set(done_by.values()) == {"stays", "leaves", "next"}
 
 
-def test_a_worker_without_its_job_s_times_does_not_start(cluster, monkeypatch):
+def test_a_worker_without_the_times_of_its_job_does_not_start(cluster, monkeypatch):
     for name in ("OVERTILE_JOB_ENDS_AT", "OVERTILE_DRAIN_S", "OVERTILE_CLOSE_S"):
         monkeypatch.delenv(name, raising=False)
     command = [
@@ -204,7 +204,7 @@ def test_a_worker_without_its_job_s_times_does_not_start(cluster, monkeypatch):
 
 @pytest.fixture
 def cancel(tmp_path):
-    """Return a command that notes what it is asked to cancel; it fails the first time."""
+    """Return a command that writes down the jobs to cancel; its first call fails."""
     command, noted = tmp_path / "cancel", tmp_path / "noted"
     command.write_text(
         f"#!/bin/bash\nif [ ! -e {noted}.tried ]; then touch {noted}.tried; exit 1; fi\n"

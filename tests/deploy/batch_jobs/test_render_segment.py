@@ -1,4 +1,4 @@
-"""A run as a batch script: recorded, sound to a shell, and every value arrives as it is."""
+"""A run as a batch script: equal to the recorded one, valid shell, every value unchanged."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_is_the_recorded_one_and_the_common_part(name):
+def test_a_script_consists_of_the_recorded_head_and_the_common_part(name):
     head, mark, body = SCRIPTS[name]().partition(MARK)
     assert mark + body == TEMPLATE.read_text()[TEMPLATE.read_text().index(MARK) :]
     if os.environ.get("OVERTILE_RECORD"):
@@ -76,7 +76,7 @@ def test_a_script_is_the_recorded_one_and_the_common_part(name):
 
 @pytest.fixture(scope="module", params=[*SCRIPTS, "slurm/segment.sbatch"])
 def script(request, tmp_path_factory):
-    """Return the file of each script, that which users copy too."""
+    """Return the file of each script, including the template."""
     if request.param not in SCRIPTS:
         return TEMPLATE
     path = tmp_path_factory.mktemp("script") / f"{request.param}.sh"
@@ -84,17 +84,17 @@ def script(request, tmp_path_factory):
     return path
 
 
-def test_bash_reads_every_script(script):
+def test_bash_accepts_every_script(script):
     subprocess.run(["bash", "-n", script], check=True)
 
 
-def test_shellcheck_has_nothing_to_say(script):
+def test_shellcheck_reports_nothing(script):
     said = subprocess.run([SHELLCHECK, script], capture_output=True, text=True, check=False)
     assert said.stdout + said.stderr == ""
 
 
 @pytest.mark.parametrize("given", [(), ("in",), ("--weights", "w", "in", "out"), ("in", "--tta")])
-def test_the_template_wants_input_and_output_first(given):
+def test_the_template_requires_input_and_output_first(given):
     environment = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": "/nowhere"}
     ran = subprocess.run(
         ["bash", TEMPLATE, *given], env=environment, capture_output=True, text=True, check=False
@@ -104,7 +104,7 @@ def test_the_template_wants_input_and_output_first(given):
 
 
 def test_the_template_and_the_rendered_heads_set_the_same_names():
-    """What the common part reads is set in each."""
+    """Both set all variables of the common part."""
 
     def names(text):
         lines = text.partition(MARK)[0].splitlines()
@@ -114,7 +114,7 @@ def test_the_template_and_the_rendered_heads_set_the_same_names():
 
 
 def settings_in_bash(script, *, names=(), arrays=(), environment=None):
-    """Return what bash makes of the settings in a script's head."""
+    """Return the values of settings after bash has read a script's head."""
     head = script.partition(MARK)[0]
     shown = [f'"${{{name}}}"' for name in names] + [f'"${{{name}[@]}}"' for name in arrays]
     ran = subprocess.run(
@@ -125,7 +125,7 @@ def settings_in_bash(script, *, names=(), arrays=(), environment=None):
 
 
 def directives(script):
-    """Return the options of Slurm, read as Slurm reads them: quotes as in a shell."""
+    """Return Slurm's options, parsed like Slurm: quotes as in a shell."""
     lines = [line for line in script.splitlines() if line.startswith("#SBATCH ")]
     words = [shlex.split(line.removeprefix("#SBATCH ")) for line in lines]
     assert all(len(one) == 1 for one in words), "a directive fell apart"
@@ -140,7 +140,7 @@ any_text = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size
 @given(text=any_text)
 @example(text="ada's \\100 %j\" $HOME `x` #y, z")
 @settings(max_examples=30, deadline=None)
-def test_every_value_arrives_as_it_is(text):
+def test_every_value_arrives_unchanged(text):
     spec = with_settings(
         EVERYTHING,
         {
@@ -164,7 +164,7 @@ def test_every_value_arrives_as_it_is(text):
     assert asked["output"] == text.replace("%", "%%") + "/%x-%A_%a.log"
 
 
-def test_what_the_profile_says_of_the_workers_reaches_them():
+def test_the_settings_of_workers_in_a_profile_reach_the_script():
     script = render_segment(submission(EVERYTHING))
     said = settings_in_bash(
         script.replace("module load", ": "),
@@ -174,7 +174,7 @@ def test_what_the_profile_says_of_the_workers_reaches_them():
     assert said == ["4", "4", "4", "8786", "/scratch/a b/dask", "30", "1800", "/scratch/a b/cache"]
 
 
-def test_what_the_profile_says_of_the_job_reaches_slurm():
+def test_the_settings_of_a_job_in_a_profile_reach_slurm():
     asked = directives(render_segment(submission(EVERYTHING, nodes=8)))
     assert asked == {
         "job-name": "fly brain", "partition": "gpu", "account": "p123", "qos": "long",
@@ -185,7 +185,7 @@ def test_what_the_profile_says_of_the_job_reaches_slurm():
     }  # fmt: skip
 
 
-def test_the_last_job_waits_for_the_array_and_goes_with_it():
+def test_the_last_job_waits_for_the_array_and_is_cancelled_if_it_fails():
     asked = directives(render_finish(submission(shares=3, nodes=4), after="4711"))
     assert asked["dependency"] == "afterok:4711"
     assert asked["kill-on-invalid-dep"] == "yes"
@@ -208,7 +208,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "says"), BAD.values(), ids=BAD)
-def test_what_cannot_be_submitted_is_one_line(changes, says):
+def test_an_invalid_submission_is_reported_in_one_line(changes, says):
     with pytest.raises(ClusterError, match=says) as caught:
         submission(**changes)
     assert "\n" not in str(caught.value)

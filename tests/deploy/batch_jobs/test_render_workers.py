@@ -1,4 +1,4 @@
-"""Jobs as text, and how many there are: scripts are recorded, values quoted, numbers decided."""
+"""Scripts of jobs equal the recorded ones, values are quoted; the policy of the job pool."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ def test_the_script_of_a_job_is_the_recorded_one(script):
     assert text == file.read_text()
 
 
-def test_the_script_of_a_job_is_a_shell_s(script, tmp_path):
+def test_the_script_of_a_job_is_valid_shell(script, tmp_path):
     (tmp_path / "job.sh").write_text(script[1])
     subprocess.run(["bash", "-n", tmp_path / "job.sh"], check=True)
     subprocess.run([SHELLCHECK, tmp_path / "job.sh"], check=True)
 
 
-def test_a_per_cent_in_the_folder_of_logs_is_no_pattern_of_slurm():
+def test_a_percent_sign_in_the_log_folder_is_escaped_for_slurm():
     spec = spec_of_toml(PYTHON + PROFILES["slurm-cpu"], source="test")
     assert "#SBATCH --output=/logs/90%%/%x-%j.log\n" in rendered(spec, logs=Path("/logs/90%"))
 
 
-def test_rendering_leaves_ctrl_c_alone_and_works_in_any_thread():
+def test_rendering_does_not_change_the_handler_of_ctrl_c_and_works_in_any_thread():
     """dask-jobqueue replaced the handler of Ctrl-C on import, and needed the main thread."""
     code = (
         "import signal, sys, threading\n"
@@ -115,7 +115,7 @@ ONE_LINE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max
 
 @settings(max_examples=15, deadline=None)
 @given(word=ONE_LINE.filter(lambda word: "$" not in word))  # variables of a folder are meant
-def test_every_value_that_reaches_the_shell_arrives_there_as_it_is(word, tmp_path_factory):
+def test_every_value_reaches_the_worker_command_unchanged(word, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quoting")
     python = folder / "a python's"
     python.write_text('#!/bin/bash\nprintf "%s\\n" "$@" > "$OVERTILE_SAID"\n')
@@ -139,7 +139,7 @@ def test_every_value_that_reaches_the_shell_arrives_there_as_it_is(word, tmp_pat
 
 
 @given(texts=st.lists(ONE_LINE, min_size=1, max_size=4))
-def test_a_directive_is_one_word_to_the_batch_system(texts):
+def test_a_directive_is_a_single_shell_word(texts):
     value = " ".join(texts)
     script = rendered(ClusterSpec(kind="slurm", job=JobSpec(queue=value, qos=value)))
     heads = [shlex.split(line[8:]) for line in script.splitlines() if line.startswith("#SBATCH")]
@@ -155,7 +155,7 @@ def record(name="a"):
     return JobRecord(name=name, job_id=name, submitted_at=0.0)
 
 
-def test_a_worker_belongs_to_the_job_whose_name_it_has_alone_or_numbered():
+def test_a_worker_belongs_to_the_job_of_its_name_alone_or_numbered():
     job = record("overtile-ab-1")
     assert job.owns("overtile-ab-1")
     assert job.owns("overtile-ab-1-0")
@@ -163,7 +163,7 @@ def test_a_worker_belongs_to_the_job_whose_name_it_has_alone_or_numbered():
     assert not job.owns("overtile-ab-10-1")
 
 
-def test_a_job_goes_from_the_queue_to_work_to_its_end_and_never_back():
+def test_the_state_of_a_job_only_moves_forward():
     job = record()
     assert job.state(0.0) == "waiting"
     job = job.updated([worker("a", tasks=2)], is_queued=True, now=20.0)
@@ -181,7 +181,7 @@ def test_a_job_goes_from_the_queue_to_work_to_its_end_and_never_back():
     ("is_queued", "now", "state"),
     [(False, LISTED_S + 1, "failed"), (False, LISTED_S - 1, "waiting"), (None, 1e6, "waiting")],
 )
-def test_a_job_that_left_the_queue_without_a_worker_has_failed(is_queued, now, state):
+def test_a_job_that_leaves_the_queue_without_a_worker_has_failed(is_queued, now, state):
     assert record().updated([], is_queued=is_queued, now=now).state(now) == state
 
 
@@ -189,7 +189,7 @@ def test_a_job_that_left_the_queue_without_a_worker_has_failed(is_queued, now, s
     tasks=st.integers(0, 10_000), slots=st.integers(1, 12), least=st.integers(0, 5),
     more=st.integers(0, 20), had_worker=st.booleans(),
 )  # fmt: skip
-def test_there_are_as_many_jobs_as_there_is_work_for_within_the_bounds(
+def test_the_number_of_jobs_follows_the_work_within_the_bounds(
     tasks, slots, least, more, had_worker
 ):
     job = JobSpec(minimum_jobs=least, maximum_jobs=max(1, least + more))
@@ -201,14 +201,14 @@ def test_there_are_as_many_jobs_as_there_is_work_for_within_the_bounds(
     assert wanted_jobs(JobSpec(jobs=3), tasks=tasks, slots=slots, had_worker=had_worker) == 3
 
 
-def test_another_job_takes_the_place_of_one_that_leaves_while_that_one_still_finishes():
+def test_a_leaving_job_is_replaced_while_it_still_finishes():
     working = record("a").updated([worker("a", tasks=1)], is_queued=True, now=5.0)
     leaving = record("b").updated([worker("b", is_running=False)], is_queued=True, now=5.0)
     steps = next_steps([working, leaving], wanted=2, job=JobSpec(jobs=2), idle_since=None, now=5.0)
     assert (steps.submit, steps.end) == (1, ())
 
 
-def test_jobs_without_work_end_after_a_while_those_in_the_queue_first():
+def test_idle_jobs_end_after_a_while_those_in_the_queue_first():
     job = JobSpec(minimum_jobs=0, maximum_jobs=4, idle_s=10)
     idle = record("idle").updated([worker("idle")], is_queued=True, now=1.0)
     busy = record("busy").updated([worker("busy", tasks=1)], is_queued=True, now=30.0)
@@ -223,7 +223,7 @@ def test_jobs_without_work_end_after_a_while_those_in_the_queue_first():
     assert not next_steps([busy], wanted=0, job=job, idle_since=5.0, now=30.0).end, "it works"
 
 
-def test_a_batch_system_that_is_not_here_or_refuses_is_one_line(monkeypatch, tmp_path):
+def test_a_missing_or_failing_batch_system_is_reported_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="sbatch not found: run this on a login node"):
         BatchSystem("slurm").submit("#!/bin/bash\n")
@@ -236,7 +236,7 @@ def test_a_batch_system_that_is_not_here_or_refuses_is_one_line(monkeypatch, tmp
     assert BatchSystem("lsf").submit("#!/bin/bash\n") == "71"
 
 
-def test_the_log_of_a_job_that_failed_says_why(tmp_path):
+def test_the_log_of_a_failed_job_is_quoted(tmp_path):
     assert last_error(tmp_path, "7") == f"no log in {tmp_path}"
     log = tmp_path / "overtile-7.log"
     log.write_text("one\nModuleNotFoundError: No module named 'deploy'\n\n")

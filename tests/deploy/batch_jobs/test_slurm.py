@@ -1,4 +1,4 @@
-"""On a real one-node Slurm: the same voxels, jobs that end with their driver, jobs that hand over.
+"""On a real one-node Slurm: the same voxels, jobs that end with their driver, and hand-overs.
 
 Minutes long: make test-slurm.
 """
@@ -59,7 +59,7 @@ def _no_job_is_left(slurm):
 
 @pytest.fixture(scope="module")
 def volume(profiles, textured):
-    """Return a function to a command that segments a volume, and one to the classes it writes."""
+    """Return two functions: the command that segments a volume, and the classes that it writes."""
     folder = profiles.parent
     zarr.create_array(
         folder / "in.zarr", data=textured((32, 128, 128)), dimension_names=("z", "y", "x")
@@ -84,7 +84,7 @@ def volume(profiles, textured):
 
 
 @pytest.mark.parametrize("profile", ["hpc", "elastic", "gpu", "pairs"])
-def test_a_volume_from_slurm_jobs_is_the_local_volume(profile, volume, slurm, monkeypatch):
+def test_a_volume_from_slurm_jobs_equals_the_local_volume(profile, volume, slurm, monkeypatch):
     if profile == "gpu":
         monkeypatch.setenv(PRETEND, "1")
     command, classes = volume
@@ -95,7 +95,7 @@ def test_a_volume_from_slurm_jobs_is_the_local_volume(profile, volume, slurm, mo
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_jobs_end_when_their_driver_is_ended(how, volume, slurm):
+def test_jobs_end_when_their_driver_ends(how, volume, slurm):
     command, _ = volume
     driver = subprocess.Popen(
         command(how, "hpc", "--tta", "full"), stderr=subprocess.PIPE, text=True,
@@ -111,8 +111,8 @@ def test_jobs_end_when_their_driver_is_ended(how, volume, slurm):
 
 
 @pytest.mark.slow
-def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed(slurm):
-    """As when the driver's machine is gone: nobody cancels, one job works, one is not begun."""
+def test_jobs_end_by_themselves_within_a_minute_when_driver_and_watchdog_are_killed(slurm):
+    """As when the driver's machine is down: one job is working, one has not started."""
     code = (
         "import sys, time\nfrom deploy import open_cluster\n"
         "with open_cluster('hpc', cpus_per_job=3) as client:\n"
@@ -147,14 +147,14 @@ def test_jobs_end_by_themselves_within_a_minute_when_driver_and_guard_are_killed
 
 
 def block(number):
-    """Stand for a block: four seconds, and the job that did it."""
+    """Simulate a block of four seconds; return its job and times."""
     start = time.time()
     time.sleep(4)
     return {"number": number, "job": os.environ["SLURM_JOB_ID"], "start": start,
             "end": time.time()}  # fmt: skip
 
 
-def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_begun_twice(tmp_path):
+def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_path):
     starts = tmp_path / "starts"
     starts.touch()
 
@@ -202,7 +202,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_jobs_that_cannot_be_had_are_one_line_and_none_is_left(case, slurm):
+def test_jobs_that_cannot_start_are_reported_in_one_line_and_none_is_left(case, slurm):
     settings, says = BAD[case]
     with pytest.raises(ClusterError, match=says) as caught, open_cluster("hpc", **settings):
         pass
@@ -210,7 +210,7 @@ def test_jobs_that_cannot_be_had_are_one_line_and_none_is_left(case, slurm):
     slurm.wait_until_empty(timeout_s=5)
 
 
-def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_is_written(
+def test_a_segmentation_on_an_unknown_partition_exits_with_2_and_writes_nothing(
     volume, profiles, slurm
 ):
     command, _ = volume
@@ -224,7 +224,7 @@ def test_a_segmentation_on_a_partition_that_is_not_there_is_exit_2_and_nothing_i
 
 
 @pytest.mark.slow
-def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for_ever(slurm):
+def test_a_walltime_shorter_than_one_block_is_an_error_and_not_an_endless_loop(slurm):
     with (
         pytest.raises(
             ClusterError, match=r"a block did not finish within \d+ s, .* walltime 00:01:00"
@@ -235,7 +235,7 @@ def test_a_walltime_shorter_than_one_block_is_told_instead_of_computed_again_for
     slurm.wait_until_empty(timeout_s=15)
 
 
-def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
+def test_a_gpu_job_without_a_gpu_fails_instead_of_using_the_cpu():
     with (
         pytest.raises(ClusterError, match=r"ended before its worker joined: .*(NVML|finds no GPU)"),
         open_cluster("gpu"),
@@ -244,7 +244,7 @@ def test_a_gpu_job_without_a_gpu_is_no_cpu_job():
 
 
 @pytest.mark.slow
-def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path):
+def test_a_run_whose_later_jobs_fail_ends_with_the_reason(tmp_path):
     gate = tmp_path / "gate"
     gate.touch()
     told = []
@@ -266,7 +266,7 @@ def test_a_run_whose_jobs_fail_from_then_on_ends_and_says_why(tmp_path):
     assert any("next attempt in" in line for line in told)
 
 
-def test_an_elastic_cluster_that_was_started_sleeps_and_wakes_for_each_run(slurm):
+def test_a_started_elastic_cluster_releases_its_jobs_when_idle_and_grows_for_each_run(slurm):
     start_cluster("elastic")
     try:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""On a real one-node Slurm: runs in allocations of their own give the local volume, and end.
+"""On a real one-node Slurm: submitted runs give the local volume, and end.
 
 Minutes long: make test-slurm.
 """
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).parents[3]
 TEMPLATE = ROOT / "deploy/slurm/segment.sbatch"
 PATIENCE_S = 400.0
-"""For one thing to happen, on a machine that is busy with others."""
+"""Timeout of a single event on a busy machine."""
 BLOCKS = 64
 LOGS = "logs of 100 %j"
 OPTIONS = (
     "--weights", "demo", "--block", "16,16,32", "--tile", "16,16,32", "--tta", "rotations"
 )  # fmt: skip
-"""More blocks than are in flight at once, each long enough to be met while it is computed."""
+"""More blocks than are in flight at once, each long enough to be interrupted."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,7 +63,7 @@ def place(slurm, tmp_path_factory, textured):
 
 
 def overtile(*words, code=0):
-    """Run a command of the shell; return its output, or its error where it is to fail."""
+    """Run a shell command; return its output, or its error if it should fail."""
     ran = subprocess.run(
         [sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True, check=False
     )
@@ -76,7 +76,7 @@ def slurm_says(*words):
 
 
 def until(what, said=lambda: ""):
-    """Wait for something to be true, and return it."""
+    """Wait until a function returns a true value, and return that."""
     start = time.monotonic()
     while not (found := what()):
         assert time.monotonic() - start < PATIENCE_S, said()
@@ -85,13 +85,13 @@ def until(what, said=lambda: ""):
 
 
 def job(name):
-    """Return what Slurm knows of a job, or of a task of an array."""
+    """Return Slurm's record of a job, or of a task of an array."""
     said = slurm_says("scontrol", "show", "job", "--oneliner", name)
     return dict(re.findall(r"(\w+)=(\S*)", said))
 
 
 def ended(name):
-    """Wait for a job's end and return what Slurm knows of it then."""
+    """Wait for a job's end and return Slurm's record of it."""
 
     def at_its_end():
         known = job(name)
@@ -106,13 +106,13 @@ def log_of(name):
 
 
 def is_begun(output, share=""):
-    """Return whether blocks are done, by a share where one is named."""
+    """Return whether blocks are done, optionally by one share."""
     path = Path(output) / "run" / share / "done"
     return (path / "c").exists() and np.any(zarr.open_array(path)[:])
 
 
 def drain_and_hasten(name, *, when):
-    """Send what Slurm sends before a walltime, once blocks are done; then shorten the wait.
+    """Send the signal before a walltime once blocks are done; then shorten the wait.
 
     A job that is requeued begins two minutes later: the lifetime of Slurm's credentials.
     """
@@ -126,7 +126,7 @@ def drain_and_hasten(name, *, when):
 
 
 def files(name):
-    """Return every file of an output but the ledger's, which tells of time."""
+    """Return every file of an output except the ledger's, which contains times."""
     root = Path(name)
     inside = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return {str(path): (root / path).read_bytes() for path in inside if path.parts[0] != "run"}
@@ -142,7 +142,7 @@ def is_the_local_volume(name):
 
 
 def processes_of(job_id):
-    """Return the processes of a job, by what Slurm gave them."""
+    """Return the processes of a job, found by their environment."""
     mark = f"SLURM_JOB_ID={job_id}\0".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*"):
@@ -155,7 +155,7 @@ def processes_of(job_id):
 
 
 def threads_of_workers(job_id):
-    """Return what decides of torch's threads in the processes that compute."""
+    """Return the variables that set torch's threads in the workers."""
     mark, said = f"SLURM_JOB_ID={job_id}\0".encode(), set()
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -173,7 +173,7 @@ def _no_job_is_left(slurm):
     slurm.wait_until_empty(timeout_s=PATIENCE_S)
 
 
-def test_the_script_as_it_is_gives_the_local_volume():
+def test_the_unchanged_script_gives_the_local_volume():
     said = slurm_says(
         "sbatch", "--parsable", "--cpus-per-task=2", "--mem=4G", "--output=as-it-is.log",
         str(TEMPLATE), "in.zarr", "as it is.zarr", *OPTIONS,
@@ -187,7 +187,7 @@ def test_the_script_as_it_is_gives_the_local_volume():
     assert list(Path.cwd().glob("overtile-*")) == [], "its private folder is left"
 
 
-def test_pretended_gpus_give_the_local_volume(monkeypatch):
+def test_simulated_gpus_give_the_local_volume(monkeypatch):
     monkeypatch.setenv(PRETEND, "1")
     job_id = overtile("submit", "segment", "in.zarr", "gpu.zarr", *OPTIONS, "--cluster", "gpu")
     known = ended(job_id.strip())
@@ -195,7 +195,7 @@ def test_pretended_gpus_give_the_local_volume(monkeypatch):
     assert is_the_local_volume("gpu.zarr")
 
 
-def test_gpus_that_are_none_are_no_cpu_run():
+def test_missing_gpus_fail_instead_of_using_the_cpu():
     job_id = overtile(
         "submit", "segment", "in.zarr", "none.zarr", *OPTIONS, "--cluster", "gpu"
     ).strip()
@@ -204,7 +204,7 @@ def test_gpus_that_are_none_are_no_cpu_run():
     assert not Path("none.zarr").exists()
 
 
-def test_a_job_that_drained_requeued_itself_and_went_on_gives_the_local_volume():
+def test_a_job_that_drained_and_was_requeued_gives_the_local_volume():
     job_id = overtile(
         "submit", "segment", "in.zarr", "requeued.zarr", *OPTIONS, "--cluster", "hpc",
         "--overwrite",
@@ -218,7 +218,7 @@ def test_a_job_that_drained_requeued_itself_and_went_on_gives_the_local_volume()
     assert is_the_local_volume("requeued.zarr")
 
 
-def test_shares_in_an_array_and_their_last_job_give_the_local_volume_one_requeued_meanwhile():
+def test_an_array_of_shares_with_one_requeued_and_its_last_job_give_the_local_volume():
     array, finish = overtile(
         "submit", "segment", "in.zarr", "shares.zarr", *OPTIONS, "--cluster", "hpc", "--shard", "3"
     ).split()
@@ -239,7 +239,7 @@ def test_shares_in_an_array_and_their_last_job_give_the_local_volume_one_requeue
     assert sum(share["done"] for share in told["shares"]) == told["blocks"] == BLOCKS
 
 
-def test_the_last_job_goes_where_a_share_fails():
+def test_the_last_job_is_cancelled_if_a_share_fails():
     shutil.copytree("in.zarr", "short.zarr")
     array, finish = overtile(
         "submit", "segment", "short.zarr", "failed.zarr", *OPTIONS, "--cluster", "hpc", "--shard",
@@ -259,7 +259,7 @@ def test_the_runs_exit_code_is_the_jobs():
     assert "gone.zarr does not exist" in Path("bad.log").read_text()
 
 
-def test_a_walltime_that_is_too_short_for_anything_does_not_begin_again_for_ever():
+def test_a_walltime_that_is_too_short_for_a_block_is_not_requeued_forever():
     job_id = overtile(
         "submit", "segment", "in.zarr", "never.zarr", *OPTIONS, "--cluster", "hpc"
     ).strip()
@@ -271,7 +271,7 @@ def test_a_walltime_that_is_too_short_for_anything_does_not_begin_again_for_ever
     assert "no block finished within the walltime: request a longer walltime" in log_of(job_id)
 
 
-def test_nothing_is_left_of_a_job_that_is_cancelled(slurm):
+def test_a_cancelled_job_leaves_no_process(slurm):
     job_id = overtile(
         "submit", "segment", "in.zarr", "cancelled.zarr", *OPTIONS, "--cluster", "hpc"
     ).strip()
@@ -284,7 +284,7 @@ def test_nothing_is_left_of_a_job_that_is_cancelled(slurm):
     assert json.loads(overtile("status", "cancelled.zarr", "--json"))["done"] > 0
 
 
-def test_a_partition_that_there_is_not_is_one_line_and_no_job(slurm):
+def test_an_unknown_partition_is_reported_in_one_line_and_no_job_is_left(slurm):
     error = overtile(
         "submit", "segment", "in.zarr", "nope.zarr", *OPTIONS, "--cluster", "nope", code=2
     )

@@ -1,4 +1,4 @@
-"""Clusters that cannot be had, through the shell: exit 2, one line, in time, and no trace.
+"""Clusters that cannot be opened, through the shell: exit 2, one line, in time, and no trace.
 
 Those of a batch system are in test_slurm.py; workers that cannot import us, or have other versions,
 in test_preflight.py; workers that do not see the files, in tests/flows/cli/test_preflight.py.
@@ -18,14 +18,14 @@ from flows.cli.main import main
 
 SLURM = 'kind = "slurm"\n'
 IN_TIME_S = 10
-"""An address that does not answer is given up after so long, not for ever."""
+"""Limit for giving up an address that does not answer."""
 SPARE_S = 20
-"""For a machine that is busy with other things."""
+"""Additional time on a busy machine."""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, textured):
-    """Return a folder with a volume and with what the rows below name."""
+    """Return a folder with a volume and the files of the cases below."""
     folder = tmp_path_factory.mktemp("bad")
     zarr.create_array(
         folder / "in.zarr", data=textured((16, 32, 32)), dimension_names=("z", "y", "x")
@@ -84,7 +84,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_cluster_that_cannot_be_had_is_one_line_exit_2_and_no_trace(
+def test_a_cluster_that_cannot_be_opened_is_one_line_exit_2_and_no_trace(
     row, place, capsys, monkeypatch
 ):
     where, says = ROWS[row]

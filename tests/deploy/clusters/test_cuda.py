@@ -1,4 +1,4 @@
-"""A worker per GPU by dask-cuda, which runs here by its own switch for machines without one."""
+"""One dask-cuda worker per GPU; its own test switch makes it run without GPUs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytest.importorskip("dask_cuda")
 
 @pytest.fixture
 def no_switch(monkeypatch):
-    """Look for GPUs as any user's run does; skip where there is one."""
+    """Check for GPUs as a user's run does; skip if there is one."""
     monkeypatch.delenv(PRETEND, raising=False)
     monkeypatch.delenv(VISIBLE, raising=False)
     from dask_cuda.utils import get_gpu_count
@@ -39,7 +39,7 @@ def environment(name):
     return os.environ[name]
 
 
-def test_each_pretended_gpu_has_a_worker_that_sees_it_first(monkeypatch):
+def test_each_simulated_gpu_has_a_worker_that_lists_it_first(monkeypatch):
     monkeypatch.setenv(PRETEND, "1")
     monkeypatch.delenv(VISIBLE, raising=False)
     with open_cluster("cuda", devices=["3", "5"], dashboard=":0") as client:
@@ -51,7 +51,7 @@ def test_each_pretended_gpu_has_a_worker_that_sees_it_first(monkeypatch):
         assert client.dashboard_link.startswith("http://127.0.0.1:")
 
 
-def test_a_volume_from_gpu_workers_is_the_volume_from_others(
+def test_a_volume_from_gpu_workers_equals_that_from_cpu_workers(
     monkeypatch, tmp_path, textured, weights, one_worker
 ):
     source = textured((12, 40, 40))
@@ -73,7 +73,7 @@ def test_a_volume_from_gpu_workers_is_the_volume_from_others(
     assert len(np.unique(local)) > 1
 
 
-def test_no_gpu_fails_at_once_and_says_so(no_switch):
+def test_a_missing_gpu_fails_at_once_with_the_reason(no_switch):
     start = time.monotonic()
     with (
         pytest.raises(
@@ -85,7 +85,7 @@ def test_no_gpu_fails_at_once_and_says_so(no_switch):
     assert time.monotonic() - start < 5
 
 
-def test_hidden_gpus_are_told(monkeypatch, no_switch):
+def test_hidden_gpus_are_reported(monkeypatch, no_switch):
     monkeypatch.setenv(VISIBLE, "")
     with (
         pytest.raises(ClusterError, match=r"needs a GPU, but CUDA_VISIBLE_DEVICES hides all"),
@@ -94,8 +94,8 @@ def test_hidden_gpus_are_told(monkeypatch, no_switch):
         pass
 
 
-def test_a_gpu_that_torch_cannot_use_is_no_cpu_in_silence(monkeypatch):
-    """The driver's word is pretended; that the workers' torch computes on the CPU is not."""
+def test_a_gpu_that_torch_cannot_use_is_an_error_and_not_a_silent_cpu_run(monkeypatch):
+    """The driver is simulated; the workers' torch really uses the CPU."""
     import torch
 
     from deploy.clusters import cuda

@@ -1,4 +1,4 @@
-"""Clusters: what is started here ends here, what others started goes on, and silence is told."""
+"""Clusters: local ones end with the run, existing ones keep running, timeouts are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.base.errors import ClusterError
 
 
 def worker_processes(client):
-    """Return the processes of all workers, and what each says of itself."""
+    """Return the processes of all workers."""
     return [psutil.Process(pid) for pid in client.run(os.getpid).values()]
 
 
@@ -50,11 +50,11 @@ def is_running(process):
         ("tls://node-3:80", ClusterSpec(kind="address", where="tls://node-3:80")),
     ],
 )
-def test_a_word_an_address_or_a_file_means_a_cluster(text, spec):
+def test_a_name_an_address_or_a_file_specifies_a_cluster(text, spec):
     assert parse_cluster(text) == spec
 
 
-def test_a_scheduler_file_is_meant_wherever_the_run_goes_later(tmp_path, monkeypatch):
+def test_a_scheduler_file_is_resolved_to_an_absolute_path(tmp_path, monkeypatch):
     (tmp_path / "s.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     assert parse_cluster("s.json").where == str(tmp_path / "s.json")
@@ -72,14 +72,14 @@ def test_a_scheduler_file_is_meant_wherever_the_run_goes_later(tmp_path, monkeyp
         ("local", 0, "expected at least 1"),
     ],
 )
-def test_what_means_no_cluster_is_one_line(text, workers, says):
+def test_an_invalid_cluster_is_reported_in_one_line(text, workers, says):
     with pytest.raises(ClusterError, match=says) as caught:
         parse_cluster(text, workers=workers)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 1000])
-def test_workers_share_the_cores_and_each_has_one_at_least(workers):
+def test_workers_share_the_cores_and_each_has_at_least_one(workers):
     processes, threads = local_workers(ClusterSpec(workers=workers))
     assert processes == workers
     assert threads >= 1
@@ -99,7 +99,7 @@ def test_workers_share_the_cores_and_each_has_one_at_least(workers):
         (1, 9, 1),
     ],
 )
-def test_by_default_workers_are_up_to_eight_and_to_what_memory_there_is_and_leave_few_cores_over(
+def test_default_workers_are_limited_to_eight_and_by_memory_and_leave_few_cores_unused(
     cores, gib, workers, monkeypatch
 ):
     monkeypatch.setattr(local, "cores", lambda: cores)
@@ -124,7 +124,7 @@ def test_local_workers_are_processes_with_their_share_of_cores_and_end_with_the_
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_torch_computes_with_all_cores_in_the_workers_together(workers, monkeypatch):
+def test_torch_uses_all_cores_over_all_workers(workers, monkeypatch):
     for name in torch_threads(1):
         monkeypatch.delenv(name, raising=False)
     with open_cluster("local", workers=workers, dashboard=":0") as client:
@@ -132,7 +132,7 @@ def test_torch_computes_with_all_cores_in_the_workers_together(workers, monkeypa
     assert threads == max(1, cores() // workers)
 
 
-def test_a_cluster_leaves_what_its_process_was_told_of_threads_and_memory(monkeypatch):
+def test_a_cluster_does_not_change_the_environment_of_its_process(monkeypatch):
     names = {*torch_threads(1), *KEPT_MEMORY, "OPENBLAS_NUM_THREADS"}
     for name in names:
         monkeypatch.delenv(name, raising=False)
@@ -147,7 +147,7 @@ def test_a_cluster_leaves_what_its_process_was_told_of_threads_and_memory(monkey
     assert names.isdisjoint(os.environ)
 
 
-def test_torch_obeys_what_the_environment_says_of_threads(monkeypatch):
+def test_torch_uses_the_number_of_threads_in_the_environment(monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with open_cluster("local", workers=1, dashboard=":0") as client:
@@ -175,7 +175,7 @@ def test_local_workers_and_their_scheduler_leave_the_cores_to_the_network():
         assert tick == 500
 
 
-def test_ctrl_c_in_the_terminal_is_for_the_driver_alone_also_after_a_worker_came_again():
+def test_ctrl_c_in_the_terminal_reaches_the_driver_alone_even_after_a_worker_restarted():
     with open_cluster("local", workers=1, dashboard=":0") as client:
         (first,) = worker_processes(client)
         (first_address,) = client.nthreads()
@@ -195,7 +195,7 @@ def test_ctrl_c_in_the_terminal_is_for_the_driver_alone_also_after_a_worker_came
         assert client.submit(lambda: 7, pure=False).result(timeout=30) == 7
 
 
-def test_an_error_inside_ends_busy_workers_at_once():
+def test_an_error_in_the_run_ends_busy_workers_at_once():
     started = {}
 
     def interrupted(client):
@@ -229,7 +229,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_cluster_that_does_not_close_in_time_is_ended_by_force_and_so_is_its_program(tmp_path):
+def test_a_cluster_that_does_not_close_in_time_is_killed_and_its_program_exits(tmp_path):
     (tmp_path / "program.py").write_text(SLOW_TO_CLOSE)
     ran = subprocess.run(
         [sys.executable, "-P", tmp_path / "program.py"], capture_output=True, text=True, timeout=60,
@@ -240,7 +240,7 @@ def test_a_cluster_that_does_not_close_in_time_is_ended_by_force_and_so_is_its_p
     assert ended([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], within_s=5)
 
 
-def test_a_taken_dashboard_port_moves_silently(recwarn):
+def test_a_dashboard_port_in_use_is_replaced_silently(recwarn):
     with (
         open_cluster("local", workers=1, dashboard="127.0.0.1:0") as one,
         open_cluster("local", workers=1, dashboard=one.dashboard_link[7:].split("/")[0]) as two,
@@ -249,18 +249,18 @@ def test_a_taken_dashboard_port_moves_silently(recwarn):
     assert [w for w in recwarn if "Port" in str(w.message)] == []
 
 
-def test_a_cluster_opens_where_an_event_loop_runs_already(elsewhere):
+def test_a_cluster_opens_inside_a_running_event_loop(existing):
     import asyncio
 
     async def in_a_notebook():
-        with open_cluster(elsewhere.address) as client:
+        with open_cluster(existing.address) as client:
             return client.scheduler_info(n_workers=-1)["address"]
 
-    assert asyncio.run(in_a_notebook()) == elsewhere.address
+    assert asyncio.run(in_a_notebook()) == existing.address
 
 
-class Elsewhere:
-    """A scheduler and a worker that somebody else started."""
+class Existing:
+    """An existing cluster of a scheduler and workers."""
 
     def __init__(self, folder, *, workers):
         self.file = folder / "scheduler.json"
@@ -297,25 +297,25 @@ class Elsewhere:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    cluster = Elsewhere(tmp_path_factory.mktemp("elsewhere"), workers=1)
+def existing(tmp_path_factory):
+    cluster = Existing(tmp_path_factory.mktemp("existing"), workers=1)
     yield cluster
     cluster.close()
 
 
 @pytest.mark.parametrize("how", ["address", "file"])
-def test_a_cluster_of_somebody_else_goes_on_when_we_leave(how, elsewhere):
-    where = elsewhere.address if how == "address" else str(elsewhere.file)
+def test_an_existing_cluster_keeps_running_after_a_run(how, existing):
+    where = existing.address if how == "address" else str(existing.file)
     for _ in range(2):
         with open_cluster(where, timeout_s=30) as client:
             assert client.submit(lambda: 7, pure=False).result(timeout=30) == 7
     with pytest.raises(RuntimeError, match="ours"), open_cluster(where, timeout_s=30):
         raise RuntimeError("ours")
-    assert [process.poll() for process in elsewhere.processes] == [None, None]
+    assert [process.poll() for process in existing.processes] == [None, None]
 
 
-def test_a_scheduler_without_workers_is_told(tmp_path):
-    empty = Elsewhere(tmp_path, workers=0)
+def test_a_scheduler_without_workers_is_an_error(tmp_path):
+    empty = Existing(tmp_path, workers=0)
     try:
         with (
             pytest.raises(ClusterError, match="has no workers"),
@@ -326,7 +326,7 @@ def test_a_scheduler_without_workers_is_told(tmp_path):
         empty.close()
 
 
-def test_silence_is_told_in_time_and_leaves_nothing_behind():
+def test_a_scheduler_that_does_not_answer_is_reported_in_time_and_leaves_no_thread():
     threads = threading.active_count()
     start = time.monotonic()
     with (
@@ -340,7 +340,7 @@ def test_silence_is_told_in_time_and_leaves_nothing_behind():
     assert threading.active_count() <= threads + 1  # distributed's offload thread stays
 
 
-def test_the_log_of_distributed_is_kept_off_the_terminal_to_the_very_end_and_then_let_go():
+def test_the_log_of_distributed_is_silenced_until_the_cluster_has_closed():
     handler = logging.StreamHandler(io.StringIO())
     log = logging.getLogger("distributed")
     log.addHandler(handler)

@@ -1,4 +1,4 @@
-"""What a cluster is asked to be: words, TOML and forms mean the same, and nonsense is one line."""
+"""Specifications of clusters: names, TOML and forms agree; errors are one line."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ GPU_SPEC = ClusterSpec(
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Return the folder of the profiles of a user who has none yet."""
+    """Return the empty folder of a user's profiles."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "config/overtile").mkdir(parents=True)
     return tmp_path / "config/overtile"
 
 
-def test_a_file_a_profile_and_a_form_mean_the_same_cluster(home, tmp_path):
+def test_a_file_a_profile_and_a_form_specify_the_same_cluster(home, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(GPU_TOML)
     (home / "a100.toml").write_text(GPU_TOML)
@@ -61,7 +61,7 @@ def test_a_file_a_profile_and_a_form_mean_the_same_cluster(home, tmp_path):
     assert form.spec() == GPU_SPEC
 
 
-def test_a_form_changes_a_profile_and_python_does_by_either_name(home):
+def test_a_form_overrides_a_profile_and_so_does_python_by_either_name(home):
     (home / "a100.toml").write_text(GPU_TOML)
     changed = ClusterOptions(cluster="a100", jobs=3, walltime="2 h").spec()
     assert changed.job.jobs == 3
@@ -73,7 +73,7 @@ def test_a_form_changes_a_profile_and_python_does_by_either_name(home):
     assert by_field == by_word
 
 
-def test_a_word_is_a_whole_cluster_and_a_profile_goes_before_the_word_but_local_stays(home):
+def test_a_kind_alone_is_a_cluster_and_a_profile_of_its_name_takes_precedence_except_local(home):
     assert parse_cluster("slurm") == ClusterSpec(kind="slurm", job=JobSpec())
     assert parse_cluster("cuda") == ClusterSpec(kind="cuda")
     for name in ("slurm", "local"):
@@ -82,7 +82,7 @@ def test_a_word_is_a_whole_cluster_and_a_profile_goes_before_the_word_but_local_
     assert parse_cluster("local") == ClusterSpec()
 
 
-def test_a_profile_may_name_a_cluster_of_somebody_else(home):
+def test_a_profile_may_contain_the_address_of_an_existing_cluster(home):
     (home / "lab.toml").write_text('kind = "tcp://10.0.0.1:8786"\ntimeout_s = 30\n')
     assert parse_cluster("lab") == ClusterSpec(
         kind="address", where="tcp://10.0.0.1:8786", timeout_s=30.0
@@ -125,7 +125,7 @@ BAD_TOML = {
 
 
 @pytest.mark.parametrize("case", BAD_TOML)
-def test_a_profile_that_cannot_be_is_told_in_one_line_that_names_the_file(case, tmp_path):
+def test_an_invalid_profile_is_reported_in_one_line_that_names_the_file(case, tmp_path):
     text, says = BAD_TOML[case]
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(ClusterError, match=says) as caught:
@@ -134,7 +134,7 @@ def test_a_profile_that_cannot_be_is_told_in_one_line_that_names_the_file(case, 
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_key_is_answered_with_all_that_are_known():
+def test_the_error_for_an_unknown_key_lists_the_valid_ones():
     with pytest.raises(ClusterError) as caught:
         spec_of_toml('kind = "slurm"\nx = 1', source="f")
     told = set(re.findall(r"\w+", str(caught.value)))
@@ -144,7 +144,7 @@ def test_an_unknown_key_is_answered_with_all_that_are_known():
     assert not {"devices", "workers", "kind", "where"} & told
 
 
-def test_a_form_knows_no_field_that_is_none():
+def test_a_form_rejects_unknown_fields():
     with pytest.raises(ValidationError):
         ClusterOptions(cluster="slurm", paritition="gpu")
     with pytest.raises(ClusterError, match="cluster local: partition: unknown setting"):
@@ -178,6 +178,6 @@ def test_a_specification_needs_neither_dask_nor_torch():
         (None, 2, None),
     ],
 )
-def test_gpus_that_slurm_would_hold_and_nobody_use_are_refused(gres, gpus, refused):
+def test_gpus_that_slurm_would_reserve_and_no_worker_use_are_rejected(gres, gpus, refused):
     with pytest.raises(ClusterError, match=refused) if refused else nullcontext():
         JobSpec(gres=gres, gpus_per_job=gpus)

@@ -1,4 +1,4 @@
-"""The Kubernetes examples and the image: what can be held to without Kubernetes and Docker.
+"""The Kubernetes examples and the image, checked without Kubernetes and Docker.
 
 The fields are those that the operator of dask-kubernetes reads (kubernetes.dask.org/v1: its
 documentation of DaskCluster and DaskAutoscaler) and those of Kubernetes' own batch/v1 and core/v1.
@@ -43,7 +43,7 @@ def pods(objects):
             objects["Job"]["spec"]["template"]["spec"]]  # fmt: skip
 
 
-def test_every_object_has_only_fields_that_are_known(objects):
+def test_every_object_has_valid_fields_only(objects):
     assert set(objects) == set(SPECS)
     for kind, known in SPECS.items():
         version = "batch/v1" if kind == "Job" else "kubernetes.dask.org/v1"
@@ -59,7 +59,7 @@ def test_every_object_has_only_fields_that_are_known(objects):
             assert all(isinstance(word, str) for word in container["args"]), "YAML reads numbers"
 
 
-def test_volumes_and_ports_that_are_used_are_there(objects):
+def test_used_volumes_and_ports_are_defined(objects):
     for pod in pods(objects):
         there = {volume["name"] for volume in pod.get("volumes", ())}
         for container in pod["containers"]:
@@ -95,7 +95,7 @@ def test_workers_compute_with_their_cores_and_keep_their_memory(objects):
     assert told == {**torch_threads(worker["resources"]["limits"]["cpu"]), **KEPT_MEMORY}
 
 
-def test_the_image_holds_what_is_installed_and_runs_as_nobody_special():
+def test_the_image_contains_the_installed_files_and_runs_as_an_ordinary_user():
     text = (ROOT / "Dockerfile").read_text()
     copied = set(re.findall(r"^COPY (.+) \S+$", text, re.M))
     assert copied == {"pyproject.toml README.md LICENSE", "pipeline", "unet", "flows", "deploy"}
@@ -106,5 +106,5 @@ def test_the_image_holds_what_is_installed_and_runs_as_nobody_special():
 
 
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="no hadolint here")
-def test_hadolint_has_nothing_to_say_of_the_image():
+def test_hadolint_reports_nothing_about_the_image():
     subprocess.run(["hadolint", "--ignore", "DL3042", ROOT / "Dockerfile"], check=True)

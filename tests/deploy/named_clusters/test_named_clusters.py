@@ -1,4 +1,4 @@
-"""A cluster that outlives a run: started, shared, looked at and stopped by name."""
+"""A cluster that outlives a run: started, shared, inspected and stopped by name."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def small(home):
-    """Return the cluster ``small``, which runs."""
+    """Return the running cluster ``small``."""
     if not process_of("small").is_running():
         start_cluster("small")
     return find_started("small")
 
 
 def family(started):
-    """Return the process of a cluster and its workers'."""
+    """Return the processes of a cluster and its workers."""
     process = psutil.Process(started.pid)
     return [process, *process.children(recursive=True)]
 
@@ -83,7 +83,7 @@ def test_runs_find_a_started_cluster_by_its_name_and_leave_it_running(small):
     assert process_of("small").is_running()
 
 
-def test_status_tells_the_workers_and_what_they_do(small, capsys):
+def test_status_shows_the_workers_and_their_tasks(small, capsys):
     with open_cluster("small") as client:
         busy = [client.submit(time.sleep, 60, key=("segment-block", n)) for n in range(3)]
         while not any(client.processing().values()):
@@ -99,14 +99,14 @@ def test_status_tells_the_workers_and_what_they_do(small, capsys):
     assert [worker["threads"] for worker in told["workers"]] == [3]
 
 
-def test_a_name_is_started_once(small, capsys):
+def test_a_running_cluster_is_not_started_again(small, capsys):
     code, _, text = shell(capsys, "cluster", "start", "small")
     assert code == 2
     assert "cluster small is already running" in text
     assert find_started("small") == small
 
 
-def test_stop_ends_what_start_started_and_nothing_else(small, capsys):
+def test_stop_ends_the_processes_of_start_and_nothing_else(small, capsys):
     processes = family(small)
     assert len(processes) >= 2
     bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -121,7 +121,7 @@ def test_stop_ends_what_start_started_and_nothing_else(small, capsys):
     assert (code, "no cluster small was started; started clusters: none" in text) == (2, True)
 
 
-def test_a_cluster_that_was_killed_leaves_no_worker_and_is_told_not_replaced(small, capsys):
+def test_a_killed_cluster_leaves_no_worker_and_is_reported_not_replaced(small, capsys):
     processes = family(small)
     os.kill(small.pid, signal.SIGKILL)
     assert all_ended(processes, within_s=20)
@@ -153,7 +153,7 @@ def test_a_cluster_that_was_killed_leaves_no_worker_and_is_told_not_replaced(sma
         (["status", "a"], "no cluster a was started"),
     ],
 )
-def test_what_cannot_be_started_or_stopped_is_one_line(arguments, says, home, capsys, monkeypatch):
+def test_a_failed_start_or_stop_is_reported_in_one_line(arguments, says, home, capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     code, _, text = shell(capsys, "cluster", *arguments)
     assert code == 2

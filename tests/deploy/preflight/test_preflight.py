@@ -1,4 +1,4 @@
-"""What a cluster says of itself before a run: real workers, each of which differs in one thing."""
+"""Checks of a cluster before a run: real workers, each with one difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def levels(findings):
     return {finding.check: finding.level for finding in findings}
 
 
-def test_a_cluster_that_is_fine_says_so_within_five_seconds(three_workers):
+def test_a_sound_cluster_passes_within_five_seconds(three_workers):
     run_checks(three_workers)  # workers import what they are asked, once
     start = time.monotonic()
     findings = run_checks(three_workers)
@@ -35,7 +35,7 @@ def test_a_cluster_that_is_fine_says_so_within_five_seconds(three_workers):
     assert all("\n" not in finding.text for finding in findings)
 
 
-def test_a_frozen_worker_is_told_and_keeps_nobody_waiting(three_workers):
+def test_a_frozen_worker_is_reported_and_delays_no_other(three_workers):
     pids = three_workers.run(os.getpid)
     name = next(iter(three_workers.scheduler_info(n_workers=-1)["workers"].values()))["name"]
     (address,) = (
@@ -55,7 +55,7 @@ def test_a_frozen_worker_is_told_and_keeps_nobody_waiting(three_workers):
     assert levels(findings)["versions"] == "fine", "the others were heard"
 
 
-def test_a_question_that_fails_or_hangs_on_a_worker_is_an_answer_too(one_worker):
+def test_a_question_that_fails_or_hangs_on_a_worker_is_reported(one_worker):
     def hang():
         time.sleep(9)
 
@@ -134,7 +134,7 @@ def odd_findings(odd_cluster):
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_worker_that_differs_is_an_error_that_says_who_and_what_to_do(name, odd_findings):
+def test_a_differing_worker_is_an_error_that_names_it_and_the_remedy(name, odd_findings):
     _, check, says = ODD[name]
     (text,) = (
         finding.text for finding in odd_findings
@@ -149,7 +149,7 @@ def test_a_sound_worker_beside_others_is_not_named(odd_findings):
     assert not [finding for finding in odd_findings if "worker sound on" in finding.text]
 
 
-def test_errors_are_refused_in_one_line_with_the_others_counted(odd_findings):
+def test_errors_are_raised_in_one_line_that_counts_the_others(odd_findings):
     with pytest.raises(ClusterError, match=r"\(and 3 more: overtile preflight\)$") as caught:
         refuse_errors(odd_findings)
     assert "\n" not in str(caught.value)
@@ -175,7 +175,7 @@ def version_levels(changed, *, who="worker a on b"):
         ({"torch": "not installed"}, "error"),
     ],
 )  # fmt: skip
-def test_versions_that_differ_are_errors_third_numbers_warnings_builds_nothing(changed, level):
+def test_different_versions_are_errors_third_numbers_warnings_builds_nothing(changed, level):
     assert version_levels(changed) == [level]
 
 
@@ -186,7 +186,7 @@ def test_a_scheduler_needs_no_torch():
 @pytest.mark.parametrize(
     ("came_at", "said"), [(100.5, "fine"), (109.0, "warning"), (91.0, "warning")]
 )
-def test_a_clock_is_off_only_by_what_the_way_of_the_message_does_not_explain(came_at, said):
+def test_a_clock_difference_counts_only_beyond_the_travel_time_of_the_message(came_at, said):
     reply = Reply(answers={}, executable="", came_at=came_at, left_at=came_at + 1)
     heard = {"worker a on b": _Outcome(reply, 100.0, 102.0)}
     (finding,) = _clocks(heard)

@@ -1,4 +1,4 @@
-"""The example deploy/examples/new-volumes.yaml: a schedule looks, an event starts a run."""
+"""The example deploy/examples/new-volumes.yaml: a schedule checks, an event starts a run."""
 
 import os
 import time
@@ -27,7 +27,7 @@ def make(uri, raw, **storage_options):
 
 
 def aged(volume, *, by_s):
-    """Let a volume look as if it had been written some time ago."""
+    """Set the times of a volume's files to some time ago."""
     then = time.time() - by_s
     for path in [volume, *volume.rglob("*")]:
         os.utime(path, (then, then))
@@ -38,7 +38,7 @@ def raw(textured):
     return textured((1, 8, 64, 64))[0]
 
 
-def test_a_volume_is_finished_when_nothing_in_it_has_changed_for_a_while(tmp_path, raw):
+def test_a_volume_is_finished_when_none_of_its_files_has_changed_for_a_while(tmp_path, raw):
     make(tmp_path / "a.zarr", raw)
     volume = Location.parse(tmp_path / "a.zarr")
     assert not is_finished(volume, settle_s=60, marker=None)
@@ -48,7 +48,7 @@ def test_a_volume_is_finished_when_nothing_in_it_has_changed_for_a_while(tmp_pat
     assert not is_finished(volume, settle_s=60, marker=None), "one chunk was written again"
 
 
-def test_with_a_marker_a_volume_is_finished_when_the_marker_lies_in_it(tmp_path, raw):
+def test_with_a_marker_a_volume_is_finished_when_it_contains_the_marker(tmp_path, raw):
     make(tmp_path / "a.zarr", raw)
     aged(tmp_path / "a.zarr", by_s=90)
     volume = Location.parse(tmp_path / "a.zarr")
@@ -57,7 +57,7 @@ def test_with_a_marker_a_volume_is_finished_when_the_marker_lies_in_it(tmp_path,
     assert is_finished(volume, settle_s=60, marker="finished")
 
 
-def test_only_volumes_are_announced_and_never_what_overtile_wrote(tmp_path, raw):
+def test_only_volumes_are_announced_and_never_outputs_of_overtile(tmp_path, raw):
     make(tmp_path / "a.zarr", raw)
     (tmp_path / "notes.txt").write_text("no volume")
     (tmp_path / "empty").mkdir()
@@ -65,7 +65,7 @@ def test_only_volumes_are_announced_and_never_what_overtile_wrote(tmp_path, raw)
     assert volumes_in(Location.parse(tmp_path)) == [Location.parse(tmp_path / "a.zarr")]
 
 
-def test_what_was_announced_is_remembered_per_folder(tmp_path, monkeypatch):
+def test_announced_volumes_are_recorded_per_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     data = Location("/data")
     note_announced(data, data / "a.zarr")
@@ -74,7 +74,7 @@ def test_what_was_announced_is_remembered_per_folder(tmp_path, monkeypatch):
     assert announced_in(Location("/other")) == set()
 
 
-def test_a_prefix_of_an_object_store_is_looked_at_alike(raw, bucket):
+def test_a_prefix_of_an_object_store_is_checked_like_a_folder(raw, bucket):
     uri, options = bucket
     make(f"{uri}/a.zarr", raw, **options)
     volume = Location.parse(f"{uri}/a.zarr")
@@ -87,7 +87,7 @@ def test_a_prefix_of_an_object_store_is_looked_at_alike(raw, bucket):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """Return a prefix on a real server of the S3 protocol, and how to write to it."""
+    """Return a prefix on a real server of the S3 protocol, and a file system to write to it."""
     import fsspec
     from moto.server import ThreadedMotoServer
 

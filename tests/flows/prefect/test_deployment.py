@@ -36,8 +36,8 @@ TRAIN = "prefect deployment run train-unet/local"
 PATIENCE_S = 180
 
 
-class Door:
-    """A Prefect server of its own, with a worker, that knows our deployment."""
+class Deployment:
+    """A separate Prefect server with a worker and our deployment."""
 
     def __init__(self, home):
         self.home = home
@@ -66,7 +66,7 @@ class Door:
 
     @contextmanager
     def started(self, command):
-        """Keep a command running in the background while inside, and end all that it started."""
+        """Run a command in the background while inside; then end its processes."""
         log = self.home / f"{command.split()[1]}.log"
         with log.open("w") as out:
             process = subprocess.Popen(
@@ -106,7 +106,7 @@ def free_port():
 
 
 def end(process):
-    """End a process and whatever it started, by their ids."""
+    """End a process and its descendants, by their ids."""
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(SIGTERM)
@@ -134,16 +134,16 @@ def answers(url):
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory):
-    door = Door(tmp_path_factory.mktemp("home"))
-    with door.started(SERVER):
-        wait_until(lambda: answers(f"{door.api}/health"), what="the server")
+def deployment(tmp_path_factory):
+    deployment = Deployment(tmp_path_factory.mktemp("home"))
+    with deployment.started(SERVER):
+        wait_until(lambda: answers(f"{deployment.api}/health"), what="the server")
         for command in RECIPE:
-            code, printed = door.prefect(command)
+            code, printed = deployment.prefect(command)
             assert code == 0, printed
-        with door.started(WORKER) as worker:
-            door.worker = psutil.Process(worker.pid)
-            yield door
+        with deployment.started(WORKER) as worker:
+            deployment.worker = psutil.Process(worker.pid)
+            yield deployment
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(
     assert zarr.open_array(output / "0", mode="r").shape == (2, 24, 32, 200)
 
 
-def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(shared_front, tmp_path):
+def test_a_failed_run_fails_its_watcher_and_writes_nothing(shared_front, tmp_path):
     output = tmp_path / "out.zarr"
     code, printed, flow_run = run(
         shared_front, input=str(tmp_path / "nothing.zarr"), output=str(output), weights="demo"
@@ -199,7 +199,7 @@ def test_a_run_that_fails_fails_its_watcher_and_writes_nothing(shared_front, tmp
     ],
     ids=["choice", "two sizes", "name"],
 )
-def test_wrong_parameters_are_refused_before_anything_is_scheduled(
+def test_wrong_parameters_are_rejected_before_anything_is_scheduled(
     shared_front, wrong, named, tmp_path
 ):
     with shared_front.client() as client:
@@ -212,7 +212,7 @@ def test_wrong_parameters_are_refused_before_anything_is_scheduled(
         assert len(client.read_flow_runs()) == before
 
 
-def test_the_deployment_holds_the_form_and_the_server_is_on_loopback_in_its_home(shared_front):
+def test_the_deployment_contains_the_form_and_the_server_is_on_loopback_in_its_home(shared_front):
     with shared_front.client() as client:
         deployment = client.read_deployment_by_name("segment-volume/local")
     schema = deployment.parameter_openapi_schema
@@ -252,9 +252,9 @@ def training(tmp_path, textured):
 
 
 @pytest.mark.slow
-def test_a_training_of_the_deployment_completes(door, training):
+def test_a_training_of_the_deployment_completes(deployment, training):
     parameters, directory = training
-    code, printed, _ = door.run(**parameters)
+    code, printed, _ = deployment.run(**parameters)
     assert code == 0, printed
     assert Path(parameters["out"]).is_file()
     assert (directory / "log.csv").is_file()
@@ -266,16 +266,16 @@ def kept_step(directory):
 
 
 @pytest.mark.slow
-def test_cancelling_a_training_lets_it_save_a_checkpoint_and_a_new_run_goes_on(door, training):
+def test_cancelling_a_training_saves_a_checkpoint_and_a_new_run_resumes(deployment, training):
     parameters, directory = training
     parameters["options"]["steps"] = 1_000_000
-    *_, flow_run = door.run(**parameters, watch=False)
+    *_, flow_run = deployment.run(**parameters, watch=False)
     wait_until(lambda: kept_step(directory), what="the first checkpoint")
-    at_work = door.worker.children(recursive=True)
+    at_work = deployment.worker.children(recursive=True)
     assert len(at_work) >= 2, "the flow run, and a Dask worker"
-    code, printed = door.prefect("prefect flow-run cancel", flow_run)
+    code, printed = deployment.prefect("prefect flow-run cancel", flow_run)
     assert code == 0, printed
-    with door.client() as client:
+    with deployment.client() as client:
         wait_until(lambda: client.read_flow_run(flow_run).state.is_final(), what="the end")
         assert client.read_flow_run(flow_run).state.is_cancelled()
     _, alive = psutil.wait_procs(at_work, timeout=10)
@@ -283,18 +283,18 @@ def test_cancelling_a_training_lets_it_save_a_checkpoint_and_a_new_run_goes_on(d
     log = (directory / "log.csv").read_text().splitlines()
     step = kept_step(directory)
     assert log[-1].startswith(f"{step},"), "the ranks were asked, and saved the step they were at"
-    *_, flow_run = door.run(**parameters, watch=False)
+    *_, flow_run = deployment.run(**parameters, watch=False)
     wait_until(lambda: kept_step(directory) > step, what="a checkpoint of the new run")
-    door.prefect("prefect flow-run cancel", flow_run)
+    deployment.prefect("prefect flow-run cancel", flow_run)
 
 
 HELD = (6, 7, 14, 15)
-"""Slices at the end of the first two regions: they hold all three threads of the one worker."""
+"""Slices at the end of the first two regions: they block all three threads of the one worker."""
 
 
 @contextmanager
 def held_back(volume, slices):
-    """Let whoever reads the first chunk of these slices wait for ever while inside.
+    """Block every reader of the first chunk of these slices while inside.
 
     The first chunk, because the sample that a run takes of its input lies further inside.
     """
@@ -319,7 +319,7 @@ def done_in(output):
 
 
 @pytest.mark.slow
-def test_cancelling_stops_the_blocks_and_a_new_run_goes_on(door, stored, weights, tmp_path):
+def test_cancelling_stops_the_blocks_and_a_new_run_resumes(deployment, stored, weights, tmp_path):
     output = tmp_path / "out.zarr"
     parameters = {
         "input": str(stored), "output": str(output), "weights": weights("2d"),
@@ -327,14 +327,14 @@ def test_cancelling_stops_the_blocks_and_a_new_run_goes_on(door, stored, weights
     }  # fmt: skip
     begun = [z for z in range(16) if z not in HELD]
     with held_back(stored, HELD):
-        *_, flow_run = door.run(**parameters, watch=False)
+        *_, flow_run = deployment.run(**parameters, watch=False)
         wait_until(lambda: done_in(output) == begun, what="all blocks that can be done")
-        at_work = door.worker.children(recursive=True)
+        at_work = deployment.worker.children(recursive=True)
         assert len(at_work) >= 2, "the flow run, and a Dask worker"
         written = {path: path.stat().st_mtime_ns for path in shards(output)}
-        code, printed = door.prefect("prefect flow-run cancel", flow_run)
+        code, printed = deployment.prefect("prefect flow-run cancel", flow_run)
         assert code == 0, printed
-        with door.client() as client:
+        with deployment.client() as client:
             wait_until(lambda: client.read_flow_run(flow_run).state.is_final(), what="the end")
             assert client.read_flow_run(flow_run).state.is_cancelled()
             of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
@@ -343,7 +343,7 @@ def test_cancelling_stops_the_blocks_and_a_new_run_goes_on(door, stored, weights
         _, alive = psutil.wait_procs(at_work, timeout=10)
         assert alive == []
     assert done_in(output) == begun
-    code, printed, _ = door.run(**parameters)
+    code, printed, _ = deployment.run(**parameters)
     assert code == 0, printed
     assert done_in(output) == list(range(24))
     kept = {path: path.stat().st_mtime_ns for path in written}

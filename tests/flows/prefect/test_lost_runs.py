@@ -33,7 +33,7 @@ def job(tmp_path, textured, weights):
 
 
 class Held:
-    """A slice that nobody can read to its end, until it is let go."""
+    """A slice whose reading blocks until it is released."""
 
     def __init__(self, volume, z):
         (self.chunk,) = Path(volume).glob(f"c/{z}/0/0")
@@ -62,14 +62,14 @@ def written(output):
 
 
 def broken(volume, z):
-    """Let a slice be unreadable; return how to mend it."""
+    """Make a slice unreadable; return the function that repairs it."""
     (chunk,) = Path(volume).glob(f"c/{z}/0/0")
     stored = chunk.read_bytes()
     chunk.write_bytes(b"no chunk")
     return lambda: chunk.write_bytes(stored)
 
 
-def test_retrying_a_failed_run_does_what_is_missing_and_nothing_else(front, waiting, job):
+def test_retrying_a_failed_run_computes_the_missing_blocks_only(front, waiting, job):
     parameters, output = job
     mend = broken(parameters["input"], 7)
     flow_run = front.run("segment-volume", **parameters)
@@ -84,7 +84,7 @@ def test_retrying_a_failed_run_does_what_is_missing_and_nothing_else(front, wait
     assert before.items() < written(output).items(), "what was done is not done again"
 
 
-def test_a_new_run_of_the_same_parameters_goes_on_where_a_cancelled_one_was(front, waiting, job):
+def test_a_new_run_with_the_same_parameters_resumes_a_cancelled_one(front, waiting, job):
     parameters, output = job
     held = Held(parameters["input"], BLOCKS - 1)
     flow_run = front.run("segment-volume", **parameters)
@@ -102,9 +102,7 @@ def test_a_new_run_of_the_same_parameters_goes_on_where_a_cancelled_one_was(fron
     assert before.items() < written(output).items(), "what was done is not done again"
 
 
-def test_a_run_that_is_lost_with_its_worker_is_marked_crashed_and_a_new_one_goes_on(
-    front, waiting, job
-):
+def test_a_run_lost_with_its_worker_is_marked_crashed_and_a_new_one_resumes(front, waiting, job):
     parameters, output = job
     text = AUTOMATION.read_text()
     assert "within: 180" in text

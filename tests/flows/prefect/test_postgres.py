@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def postgres_commands():
-    """Return the folder of PostgreSQL's own commands, which Debian keeps off the path."""
+    """Return the folder of PostgreSQL's own commands, which Debian does not put on the path."""
     found = shutil.which("initdb")
     kept = (
         [Path(found).resolve()]
@@ -25,7 +25,7 @@ def postgres_commands():
 
 @pytest.fixture(scope="module")
 def postgres(free_port):
-    """Start a PostgreSQL with an empty database; return its URL and a function that asks it."""
+    """Start a PostgreSQL with an empty database; return its URL and a function that queries it."""
     commands = postgres_commands()
     if commands is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
@@ -57,7 +57,7 @@ def postgres(free_port):
 
 @pytest.fixture
 def front(postgres, new_front, tmp_path):
-    """Bring Prefect up on this database, for those who know the password."""
+    """Bring Prefect up on this database, with a password."""
     front = new_front(
         tmp_path, PREFECT_SERVER_DATABASE_CONNECTION_URL=postgres[0],
         PREFECT_SERVER_API_AUTH_STRING="team:secret", PREFECT_API_AUTH_STRING="team:secret",
@@ -70,9 +70,7 @@ def front(postgres, new_front, tmp_path):
         assert front.overtile("prefect", "down", "--cancel")[0] == 0
 
 
-def test_a_run_completes_and_all_that_is_known_of_it_is_in_postgresql(
-    front, postgres, textured, tmp_path
-):
+def test_a_run_completes_and_its_records_are_in_postgresql(front, postgres, textured, tmp_path):
     _, query = postgres
     raw = textured((8, 64, 64))
     zarr.create_array(tmp_path / "in.zarr", data=raw, dimension_names=["z", "y", "x"])

@@ -22,7 +22,7 @@ def login_node(slurm, front):
 
 @pytest.fixture
 def parameters(tmp_path, textured):
-    """Return what a run is asked for, by the name of its output."""
+    """Return the parameters of a run, by the name of its output."""
     raw = textured((32, 128, 128))
     zarr.create_array(tmp_path / "in.zarr", data=raw, dimension_names=["z", "y", "x"])
     return lambda name, **options: {
@@ -39,7 +39,9 @@ def files_under(folder):
     }
 
 
-def test_a_volume_from_slurm_is_the_local_one_to_the_byte(login_node, slurm, parameters, tmp_path):
+def test_a_volume_from_slurm_equals_the_local_one_byte_for_byte(
+    login_node, slurm, parameters, tmp_path
+):
     flow_run = login_node.run("segment-volume/slurm", **parameters("slurm.zarr"))
     segment_volume(
         str(tmp_path / "in.zarr"), str(tmp_path / "local.zarr"), UNetPredictor("demo"),

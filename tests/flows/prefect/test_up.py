@@ -23,7 +23,7 @@ def commands(told):
     return [shlex.split(line)[1:] for line in told.splitlines() if line.startswith("  $ ")]
 
 
-def test_up_makes_everything_in_order_and_prints_the_plain_command_of_each_step(shared_front):
+def test_up_creates_everything_in_order_and_prints_the_command_of_each_step(shared_front):
     assert [words[1:3] for words in commands(shared_front.told)] == [
         ["server", "start"], ["work-pool", "create"], ["--no-prompt", "deploy"],
         *[["work-queue", "set-concurrency-limit"]] * 3,
@@ -55,7 +55,7 @@ def test_the_docs_list_the_commands_that_up_prints(shared_front):
         assert f"\n    {typed.replace(f'{ROOT}/', '')}" in docs
 
 
-def test_what_up_reads_is_in_the_installed_package():
+def test_the_files_of_up_are_in_the_installed_package():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["deploy"]
     shipped = {path for pattern in patterns for path in (ROOT / "deploy").glob(pattern)}
@@ -67,7 +67,7 @@ def test_what_up_reads_is_in_the_installed_package():
 
 
 @pytest.mark.slow
-def test_up_again_starts_nothing_twice_and_keeps_what_a_person_has_changed(front):
+def test_up_again_starts_nothing_twice_and_keeps_changes_by_the_user(front):
     before = {part: front.kept(part) for part in ("server", "worker")}
     front.done("prefect work-queue set-concurrency-limit slurm 3 --pool overtile")
     code, told = front.overtile("prefect", "up")
@@ -84,7 +84,7 @@ def test_up_again_starts_nothing_twice_and_keeps_what_a_person_has_changed(front
         assert len(client.read_automations()) == 1
 
 
-def test_status_tells_what_runs(shared_front):
+def test_status_shows_server_worker_and_deployments(shared_front):
     code, printed = shared_front.overtile("prefect", "status")
     assert code == 0
     assert f"server: {shared_front.api}, Prefect" in printed
@@ -141,7 +141,7 @@ def test_an_unknown_short_name_is_answered_with_the_known_ones(shared_front):
 
 
 OTHER_PREFECT = '''
-"""A Prefect whose client and commands call one of their methods otherwise."""
+"""A Prefect whose client and commands have renamed one of their methods."""
 import sys
 from importlib.machinery import PathFinder, SourceFileLoader
 
@@ -187,7 +187,7 @@ def test_with_another_prefect_the_plugin_disables_itself_and_the_full_name_works
 
 
 @pytest.mark.slow
-def test_two_runs_of_a_cluster_come_one_after_the_other(front, parameters):
+def test_two_runs_of_a_cluster_run_one_after_the_other(front, parameters):
     runs = [front.run("segment-volume/cuda", **parameters) for _ in range(2)]
     assert not any(front.ended(run).is_completed() for run in runs), "there is no such input"
     first, second = sorted((front.flow_run(run) for run in runs), key=lambda run: run.start_time)
@@ -195,9 +195,7 @@ def test_two_runs_of_a_cluster_come_one_after_the_other(front, parameters):
 
 
 @pytest.mark.slow
-def test_down_waits_for_runs_at_work_unless_they_may_be_cancelled(
-    front, waiting, textured, tmp_path
-):
+def test_down_refuses_active_runs_unless_they_may_be_cancelled(front, waiting, textured, tmp_path):
     raw = textured((64, 256, 256))
     zarr.create_array(tmp_path / "in.zarr", data=raw, dimension_names=["z", "y", "x"])
     flow_run = front.run(
@@ -222,7 +220,7 @@ def test_down_waits_for_runs_at_work_unless_they_may_be_cancelled(
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Whatever is asked, one answer."""
+    """Answers every request with the same text."""
 
     says, status = "", 200
 
@@ -248,7 +246,7 @@ class Answer(BaseHTTPRequestHandler):
     ],
     ids=["another server", "another Prefect"],
 )
-def test_who_else_answers_at_the_port_is_one_clear_line(
+def test_another_server_at_the_port_is_reported_in_one_line(
     tmp_path, new_front, what, status, says, told
 ):
     front = new_front(tmp_path)
@@ -264,7 +262,7 @@ def test_who_else_answers_at_the_port_is_one_clear_line(
     assert not (front.home / ".local/state/overtile/prefect/server.json").exists()
 
 
-def test_a_server_elsewhere_that_does_not_answer_is_one_clear_line(tmp_path, new_front):
+def test_a_remote_server_that_does_not_answer_is_reported_in_one_line(tmp_path, new_front):
     front = new_front(tmp_path, PREFECT_API_URL="http://192.0.2.1:4200/api")
     code, printed = front.overtile("prefect", "up")
     assert (code, printed.count("\n")) == (2, 1)
