@@ -50,8 +50,8 @@ def segment_volume(
 ) -> str:
     """Segment a volume: Zarr in, OME-Zarr out.
 
-    A path that is relative starts at the folder in which the flow runs. For a deployment that is
-    the project's folder on the Prefect worker's machine, wherever the run was asked for.
+    Relative paths start at the folder in which the flow runs. For a deployment, this is the
+    project's folder on the Prefect worker's machine, wherever the run was requested.
 
     Args:
         input: OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…

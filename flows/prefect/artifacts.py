@@ -1,6 +1,6 @@
-"""What Prefect's UI shows of a run: its progress, the Dask dashboard, the report.
+"""Prefect artifacts of a run: its progress, the Dask dashboard, the report.
 
-Artifacts are sent from a side thread: a server that is slow or away never holds up the blocks.
+A side thread sends the progress, so that a slow or unreachable server does not delay the blocks.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _log = logging.getLogger(__name__)
 
 
 def link_dashboard(link: str) -> None:
-    """Make the Dask dashboard a link artifact."""
+    """Create a link artifact for the Dask dashboard."""
     create_link_artifact(
         link, link_text="Dask dashboard", key="dask-dashboard",
-        description="Live while the run lasts: task stream, memory, fine performance metrics",
+        description="Live during the run: task stream, memory, fine performance metrics",
     )  # fmt: skip
 
 
 @contextmanager
 def progress_shown(run: SegmentRun) -> Iterator[None]:
-    """Keep a progress artifact up to date while inside."""
+    """Create a progress artifact and keep it up to date while inside."""
     over = threading.Event()
     context = copy_context()
 
@@ -71,7 +71,7 @@ def progress_shown(run: SegmentRun) -> Iterator[None]:
 
 
 def show_report(report: Report) -> None:
-    """Make the report a markdown artifact, with its pictures inside."""
+    """Create a markdown artifact of the report, with its pictures embedded."""
     create_markdown_artifact(
-        to_markdown(report), key="segment-report", description="What the run came to"
+        to_markdown(report), key="segment-report", description="Figures and pictures of the run"
     )

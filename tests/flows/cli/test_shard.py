@@ -151,7 +151,7 @@ def takes_the_signal(run):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
 @pytest.mark.parametrize("moment", ["imports", "cluster"])
-def test_sigusr1_before_a_run_has_begun_ends_with_75_and_leaves_nothing(moment, command, tmp_path):
+def test_sigusr1_before_the_run_starts_exits_75_and_leaves_nothing(moment, command, tmp_path):
     out = tmp_path / "out.zarr"
     run = start(command("segment", out, "--shard", "1/3"))
     wait_until(lambda: takes_the_signal(run), run)
@@ -168,7 +168,7 @@ def test_sigusr1_before_a_run_has_begun_ends_with_75_and_leaves_nothing(moment, 
     assert not out.exists()
 
 
-def test_the_manual_tells_of_75_of_shards_and_of_finish(shell):
+def test_the_help_describes_exit_code_75_shards_and_finish(shell):
     _, everything, _ = shell("--help")
     assert "75 drained: SIGUSR1" in " ".join(everything.split())
     assert "finish" in everything
@@ -189,7 +189,7 @@ def test_the_manual_tells_of_75_of_shards_and_of_finish(shell):
         (["finish"], r"has nothing to finish: first run its shares"),
     ],
 )
-def test_what_cannot_be_is_one_line_exit_2_and_nothing_written(
+def test_an_invalid_share_is_one_line_exit_2_and_nothing_written(
     more, line, shell, source, weights, tmp_path
 ):
     out = tmp_path / "out.zarr"
@@ -203,7 +203,7 @@ def test_what_cannot_be_is_one_line_exit_2_and_nothing_written(
     assert not out.exists()
 
 
-def test_a_plan_says_what_a_shard_does(shell, source, weights, tmp_path):
+def test_a_plan_states_the_blocks_of_a_share(shell, source, weights, tmp_path):
     base = ["plan", str(source), str(tmp_path / "o.zarr"), "--weights", weights("3d"),
             "--block", "4,16,16", "--shard", "2/3"]  # fmt: skip
     assert "shard 2/3 computes 36 of these blocks" in shell(*base)[1]

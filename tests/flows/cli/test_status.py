@@ -46,7 +46,7 @@ def finished(tmp_path_factory, weights, textured):
     return folder / "out.zarr"
 
 
-def test_a_run_that_is_over_is_complete_and_its_figures_are_the_ledgers(finished, status):
+def test_a_finished_run_is_complete_with_the_ledgers_figures(finished, status):
     code, out, err = status(finished, "--json")
     told = json.loads(out)
     run = zarr.open_group(finished / "run")
@@ -69,9 +69,7 @@ def test_a_run_that_is_over_is_complete_and_its_figures_are_the_ledgers(finished
     assert "set aside" not in values
 
 
-def test_a_run_that_did_not_end_names_what_is_missing_and_what_was_set_aside(
-    tmp_path, weights, textured, status
-):
+def test_an_incomplete_run_lists_missing_and_set_aside_blocks(tmp_path, weights, textured, status):
     raw = zarr.create_array(tmp_path / "in.zarr", data=textured((16, 32, 32)), chunks=(8, 16, 16))
     (tmp_path / "in.zarr/c/1/0/1").write_bytes(b"no chunk")
     output = tmp_path / "out.zarr"
@@ -111,7 +109,7 @@ def test_speed_and_time_left_follow_from_the_figures(finished):
     assert "speed" not in status_text(fresh, now=status.written)
 
 
-def test_each_share_is_told_by_its_part_of_the_ledger(tmp_path, weights, textured, status):
+def test_each_share_is_reported_from_its_part_of_the_ledger(tmp_path, weights, textured, status):
     zarr.create_array(tmp_path / "in.zarr", data=textured((32, 32, 32)))
     places = str(tmp_path / "in.zarr"), str(tmp_path / "out.zarr")
     predictor = UNetPredictor(weights("2d"), precision="fp32")
@@ -138,7 +136,7 @@ def test_only_what_is_done_is_100_percent(finished):
     assert share_text(replace(status, shares=(share,)).total) == "99.9 %"
 
 
-def test_it_is_read_through_every_store(finished, status):
+def test_the_status_is_read_through_every_store(finished, status):
     import http.server
     import threading
 
@@ -158,7 +156,7 @@ def test_it_is_read_through_every_store(finished, status):
         assert json.loads(out)[name] == local[name]
 
 
-def test_it_starts_no_dask_and_no_torch_and_leaves_the_output_as_it_is(finished):
+def test_status_imports_no_dask_and_no_torch_and_leaves_the_output_unchanged(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     code = (
         "import sys; from flows.cli.main import main; main(sys.argv[1:]); "
@@ -196,7 +194,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
-def test_what_is_no_output_is_one_line_and_exit_2(name, form, wrong, status):
+def test_anything_but_an_output_is_one_line_and_exit_2(name, form, wrong, status):
     code, out, err = status(wrong / name, *form)
     assert (code, out) == (2, "")
     expected = rf"{WRONG[name]}.*expected the output of a run"
@@ -204,7 +202,7 @@ def test_what_is_no_output_is_one_line_and_exit_2(name, form, wrong, status):
 
 
 @pytest.mark.parametrize("uri", ["", "http://127.0.0.1:{port}/out.zarr", "nope://a/out.zarr"])
-def test_a_place_that_cannot_be_read_is_one_line_and_exit_2(uri, status):
+def test_an_unreadable_location_is_one_line_and_exit_2(uri, status):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         code, out, err = status(uri.format(port=closed.getsockname()[1]))
@@ -214,7 +212,7 @@ def test_a_place_that_cannot_be_read_is_one_line_and_exit_2(uri, status):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_output_of_somebody_else_that_is_closed_to_us_is_one_line(finished, status):
+def test_an_output_without_read_permission_is_one_line(finished, status):
     (finished / "run").chmod(0)
     try:
         code, _, err = status(finished)

@@ -62,7 +62,7 @@ def run(one_worker, weights, stored, tmp_path_factory):
     return before, one_worker.run_on_scheduler(seen_by), figures, regions, stream.data
 
 
-def test_the_task_stream_reads_segment_block(run):
+def test_the_task_stream_shows_segment_block(run):
     _, _, figures, _, stream = run
     names = Counter(key_split(task["key"]) for task in stream)
     assert names["segment-block"] == figures.blocks
@@ -77,7 +77,7 @@ def test_every_region_is_one_span_that_holds_its_blocks(run):
     assert of_regions == sorted(((f"region-{r.number}",), ["segment-block"]) for r in regions)
 
 
-def test_fine_performance_metrics_tell_read_wait_device_and_write_apart(run):
+def test_fine_performance_metrics_separate_read_wait_device_and_write(run):
     before, after, figures, _, _ = run
     for stage in STAGES:
         key = ("execute", "segment-block", stage, "seconds")

@@ -113,9 +113,7 @@ def test_the_flow_writes_what_python_writes_to_the_byte(completed, one_worker, t
         assert written == files_under(tmp_path / "out.zarr" / part)
 
 
-def test_the_flow_does_one_share_where_it_is_told_to(
-    server, cluster, stored, weights, completed, tmp_path
-):
+def test_the_flow_does_one_share_on_request(server, cluster, stored, weights, completed, tmp_path):
     output = tmp_path / "out.zarr"
     seen = run_flow(
         input=stored[1], output=str(output), weights=weights("3d"),
@@ -193,7 +191,7 @@ def test_the_report_artifact_holds_figures_and_raw_scores_and_overlay(completed,
     assert coloured == [False, True, True], "raw is grey, scores and overlay have colours"
 
 
-def test_the_report_is_kept_beside_the_ledger_too(completed):
+def test_the_report_is_written_beside_the_ledger_too(completed):
     page = (completed[1] / "run/report.html").read_text()
     assert "45 of 45" in page
 
@@ -245,7 +243,7 @@ def damaged(tmp_path, textured):
 
 
 @pytest.mark.parametrize("slice_z", [5, 2], ids=["the last slice", "the slice of the picture"])
-def test_a_block_that_keeps_failing_fails_the_run_at_its_end_with_the_rest_done(
+def test_a_failing_block_fails_the_run_at_its_end_with_the_rest_done(
     slice_z, server, cluster, damaged, weights, tmp_path
 ):
     path, repair = damaged(slice_z)
@@ -274,7 +272,7 @@ def test_a_block_that_keeps_failing_fails_the_run_at_its_end_with_the_rest_done(
     assert "| of these by an earlier run | 10 |" in again.artifacts["segment-report"].data
 
 
-def test_a_run_whose_blocks_all_fail_ends_early_and_says_why(
+def test_a_run_whose_blocks_all_fail_ends_early_with_the_reason(
     server, cluster, damaged, weights, tmp_path
 ):
     path, _ = damaged("*")
@@ -337,7 +335,9 @@ def test_outputs_are_chosen_from_a_list(schema):
     assert field["default"] == ["classes"]
 
 
-def test_the_flow_looks_before_it_starts(server, cluster, stored, weights, tmp_path, refusing):
+def test_the_flow_runs_the_preflight_checks_first(
+    server, cluster, stored, weights, tmp_path, refusing
+):
     seen = run_flow(
         input=stored[1], output=str(tmp_path / "out.zarr"), weights=weights("3d"), cluster=cluster
     )

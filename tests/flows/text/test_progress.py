@@ -24,11 +24,11 @@ HALFWAY = Progress(
 )
 
 
-def test_a_line_says_how_far_how_fast_and_how_long_still():
+def test_a_line_shows_blocks_done_speed_and_time_left():
     assert progress_text(HALFWAY) == "100/200 blocks, 2.00 blocks/s, 20.00 Mvoxel/s, 50 s left"
 
 
-def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
+def test_blocks_of_an_earlier_run_do_not_count_for_the_speed():
     figures = Figures(blocks=10, voxels=10**6, seconds=100.0)
     resumed = replace(HALFWAY, done=190, figures=figures)
     assert progress_text(resumed) == "190/200 blocks, 0.10 blocks/s, 0.01 Mvoxel/s, 1 min 40 s left"
@@ -57,7 +57,7 @@ def test_blocks_of_an_earlier_run_do_not_make_this_one_look_fast():
         ),
     ],
 )
-def test_a_line_says_what_the_run_is_at(change, line):
+def test_a_line_shows_the_stage_of_the_run(change, line):
     assert progress_text(replace(HALFWAY, **change)) == line
 
 
@@ -79,7 +79,7 @@ class SlowRun:
         return replace(HALFWAY, done=done, figures=figures)
 
 
-def test_plain_lines_come_soon_and_then_seldom(capsys, monkeypatch):
+def test_plain_lines_come_quickly_at_first_and_rarely_later(capsys, monkeypatch):
     monkeypatch.setattr(terminal, "PLAIN_SHORTEST_S", 0.05)
     monkeypatch.setattr(terminal, "PLAIN_LONGEST_S", 0.2)
     run = SlowRun()
@@ -91,7 +91,7 @@ def test_plain_lines_come_soon_and_then_seldom(capsys, monkeypatch):
     assert run.asked_by == {"progress"}, "a display that holds up the driving loop"
 
 
-def test_a_resumed_run_says_so_first(capsys):
+def test_a_resumed_run_reports_it_first(capsys):
     run = SlowRun()
     run.resumed_blocks = 150
     with terminal.shown(run):
@@ -110,7 +110,7 @@ def command(weights, textured, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_out(command):
+def test_without_a_terminal_every_line_is_plain_and_the_last_ones_show_the_result(command):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0
     assert ended.stdout == ""
@@ -129,7 +129,7 @@ def test_without_a_terminal_every_line_is_plain_and_the_last_ones_say_what_came_
     assert os.path.isfile(report.removeprefix("report: "))
 
 
-def test_on_a_terminal_a_bar_moves_with_speed_and_time_left_beside_it(command, on_a_terminal):
+def test_on_a_terminal_a_bar_moves_beside_speed_and_time_left(command, on_a_terminal):
     said = on_a_terminal(command, columns=80)
     assert "\x1b[" in said
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)

@@ -257,7 +257,7 @@ def test_the_form_asks_for_volumes_and_out_and_describes_every_option(schema):
         assert len(field.get("description", "")) > 5, name
 
 
-def test_the_flow_looks_before_it_starts(server, parameters, tmp_path, refusing):
+def test_the_flow_runs_the_preflight_checks_first(server, parameters, tmp_path, refusing):
     out = tmp_path / "w.safetensors"
     state = train_unet(**parameters, out=str(out), return_state=True)
     assert state.is_failed()

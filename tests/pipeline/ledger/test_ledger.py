@@ -42,7 +42,7 @@ def made(tmp_path):
 
 
 @pytest.mark.parametrize("grid", [(1, 1, 1), (3, 5, 40), (33, 1, 70)])
-def test_what_was_recorded_is_there_for_the_next_run(grid, made):
+def test_the_next_run_reads_what_was_recorded(grid, made):
     out, ledger = made(grid)
     random = np.random.default_rng(1)
     chosen = random.random(grid) < 0.4
@@ -105,12 +105,12 @@ def test_two_jobs_have_one_digest_exactly_when_they_do_not_differ(one, other):
     assert (Job(one).digest == Job(other).digest) == (one == other)
 
 
-def test_the_digest_knows_no_order_and_no_tuples():
+def test_the_digest_ignores_order_and_tuples():
     turned = Job(dict(reversed(JOB.parts.items())) | {"block": (4, 16, 16)})
     assert turned.digest == JOB.digest
 
 
-def test_another_job_is_refused_by_name_of_what_differs(made):
+def test_another_job_is_refused_and_the_differences_are_named(made):
     out, _ = made((1, 1, 1))
     other = Job({**JOB.parts, "block": [8, 16, 16], "weights": "b" * 64})
     for refuse in (
@@ -125,7 +125,7 @@ def test_another_job_is_refused_by_name_of_what_differs(made):
         assert "\n" not in str(caught.value)
 
 
-def test_what_a_worker_has_yet_to_decide_differs_from_nothing_yet(made):
+def test_an_undecided_setting_does_not_differ_from_the_stored_one(made):
     out, _ = made((1, 1, 1))
     check_job(out, Job({**JOB.parts, "precision": "auto"}), stored_job(out))
     with pytest.raises(OutputError, match="precision was fp32, now bf16"):
@@ -143,7 +143,7 @@ def test_notes_are_kept_beside_the_job(made):
     assert dict(stored_job(out)) == dict(JOB.parts)
 
 
-def test_a_run_that_another_one_has_taken_over_from_writes_nothing_more(made):
+def test_a_run_that_was_taken_over_stops_writing(made):
     out, first = made((1, 1, 3))
     first.record([(0, 0, 0)], BlockState.DONE)
     second = Ledger.resume(out, JOB, owner="second")
@@ -156,7 +156,7 @@ def test_a_run_that_another_one_has_taken_over_from_writes_nothing_more(made):
     assert blocks_done(out) == 2
 
 
-def test_a_ledger_that_lost_what_was_recorded_is_noticed(made):
+def test_a_ledger_that_lost_blocks_is_detected(made):
     out, ledger = made((1, 1, 3))
     ledger.record([(0, 0, 0)], BlockState.DONE)
     zarr.open_array(f"{out}/run/done", mode="r+")[...] = 0

@@ -151,7 +151,7 @@ def test_shares_are_contiguous_cover_every_region_once_and_are_near_equal(sizes,
 
 
 @pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/3/3", "-1/3", "1.5/3"])
-def test_a_share_that_cannot_be_is_one_line(text, source):
+def test_an_invalid_share_is_refused_in_one_line(text, source):
     with pytest.raises(PlanError, match=r"expected i/N, from 1/N to N/N") as caught:
         SegmentRequest(input=source, output="out.zarr", shard=text)
     assert "\n" not in str(caught.value)
@@ -186,7 +186,7 @@ def together(segment, out, of, **options):
         return [future.result() for future in futures]
 
 
-def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
+def test_concurrent_shares_equal_one_run_and_measure_once(
     segment, whole, source, predictor, clients, measured, tmp_path
 ):
     out = tmp_path / "out.zarr"
@@ -209,7 +209,7 @@ def test_shares_at_the_same_time_make_what_one_run_makes_and_measure_once(
 
 
 @pytest.mark.slow
-def test_on_s3_shares_race_for_one_output_too_and_their_ledgers_become_one(
+def test_concurrent_shares_on_s3_create_one_output_and_merge_their_ledgers(
     segment, whole, s3, measured
 ):
     out = Location.parse(f"{s3}/together.zarr")
@@ -223,7 +223,7 @@ def test_on_s3_shares_race_for_one_output_too_and_their_ledgers_become_one(
     assert (figures.blocks, figures.voxels) == (BLOCKS, np.prod(SHAPE))
 
 
-def test_after_finish_the_whole_run_has_nothing_to_do_and_figures_count_once(
+def test_after_finish_nothing_is_left_and_figures_count_once(
     segment, source, predictor, clients, tmp_path
 ):
     out = tmp_path / "out.zarr"
@@ -238,7 +238,7 @@ def test_after_finish_the_whole_run_has_nothing_to_do_and_figures_count_once(
     assert (out / "run/shards/3/report.html").exists()
 
 
-def test_a_share_has_a_ledger_of_its_own_and_resumes_alone(segment, tmp_path):
+def test_a_share_has_its_own_ledger_and_resumes_alone(segment, tmp_path):
     out = tmp_path / "out.zarr"
     segment(out, "1/3")
     segment(out, "3/3")
@@ -281,7 +281,7 @@ def test_a_share_that_is_started_twice_is_taken_over_and_its_neighbours_are_not(
 # ---- what is refused ---------------------------------------------------------------------------
 
 
-def test_what_a_share_cannot_go_on_with_is_refused_in_one_line(
+def test_a_share_of_an_unsuitable_output_is_refused_in_one_line(
     segment, source, predictor, clients, tmp_path
 ):
     shared, plain = tmp_path / "shared.zarr", tmp_path / "plain.zarr"
@@ -320,7 +320,7 @@ def test_overwrite_without_a_share_replaces_what_shares_began(segment, whole, tm
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_what_another_share_began_a_moment_ago_is_no_foreign_output(
+def test_an_output_that_another_share_just_started_counts_as_ours(
     version, segment, source, predictor, tmp_path
 ):
     out = tmp_path / "out.zarr"
@@ -374,7 +374,7 @@ except BaseException:
 """.replace("RACERS", str(RACERS))
 
 
-def test_of_several_that_race_for_an_output_exactly_one_creates_it(s3, tmp_path):
+def test_exactly_one_of_several_racing_shares_creates_the_output(s3, tmp_path):
     uris = [str(tmp_path / f"{n}.zarr") for n in range(12)] + [f"{s3}/{n}.zarr" for n in range(3)]
     (tmp_path / "meet").mkdir()
     racers = [
@@ -449,7 +449,7 @@ def test_a_creator_that_was_taken_for_dead_finds_out_before_it_writes(begun):
     assert not read_node(begun, path="run").attributes.get("created")
 
 
-def test_who_waits_says_so_once_and_not_for_ever(begun):
+def test_a_waiting_share_reports_it_once_and_gives_up_in_the_end(begun):
     assert put_new(begun, "run/claims/1", dead_claim("other"))
     said = []
     with pytest.raises(RunError, match=r"another share has been creating .* look at what it does"):
@@ -463,6 +463,6 @@ def test_who_waits_says_so_once_and_not_for_ever(begun):
         create_once(begun, mark_created, token="waits", tell=said.append)
 
 
-def test_a_run_that_finds_the_ledger_made_in_the_same_moment_ends(begun):
+def test_a_run_ends_when_another_creates_the_ledger_at_the_same_moment(begun):
     with pytest.raises(OutputError, match="another run is creating"):
         Ledger.create(begun, Job({}), grid=(1, 1, 1), version="1", owner="second")

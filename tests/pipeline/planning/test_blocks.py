@@ -64,7 +64,7 @@ def test_the_outer_box_holds_the_core_and_its_halo(plan):
         assert plan.outer(block.core, input_shape).contains(plan.halo.around(block.core))
 
 
-def test_a_plan_of_a_million_blocks_holds_none_of_them():
+def test_a_plan_of_a_million_blocks_stores_none_of_them():
     plan = BlockPlan(
         shape=(6400, 6400, 6400), core=(64,) * 3, halo=Halo((8,) * 3, (8,) * 3), divisor=(4,) * 3
     )

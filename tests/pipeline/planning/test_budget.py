@@ -47,7 +47,7 @@ def layout(chunk=(2, 8, 8)):
     tiles=st.tuples(*[st.integers(1, 3)] * 3),
     blocks=st.tuples(*[st.integers(1, 3)] * 3),
 )
-def test_the_reckoning_is_what_counting_every_block_gives(shape, tiles, blocks):
+def test_the_budget_equals_a_count_over_every_block(shape, tiles, blocks):
     network = Network()
     tile = tuple(d * n for d, n in zip(network.divisor, tiles, strict=True))
     core = tuple(t * n for t, n in zip(tile, blocks, strict=True))
@@ -98,7 +98,7 @@ def test_more_memory_never_costs_more_operations():
 
 
 @pytest.mark.parametrize("side", [2048, 5000, 10000])
-def test_no_cube_that_fits_does_less_work_in_a_large_volume(side):
+def test_no_cubic_tile_that_fits_costs_less_in_a_large_volume(side):
     network = Network(halo=(44, 44, 44), divisor=(8, 8, 8))
     memory = network.memory_bytes((128,) * 3)
 
@@ -115,7 +115,7 @@ def test_no_cube_that_fits_does_less_work_in_a_large_volume(side):
     shape=st.tuples(st.integers(16, 200), st.integers(200, 600), st.integers(200, 600)),
     mebibytes=st.sampled_from([64, 256, 4096]),
 )
-def test_no_number_of_workers_waits_much_longer_than_for_the_best_tile_of_its_own(shape, mebibytes):
+def test_no_number_of_workers_needs_twice_the_time_of_its_best_tile(shape, mebibytes):
     network = Network(halo=(8, 20, 20))
 
     def seconds(tile, workers):
@@ -131,7 +131,7 @@ def test_no_number_of_workers_waits_much_longer_than_for_the_best_tile_of_its_ow
 
 @settings(max_examples=30, deadline=None)
 @given(shape=st.tuples(st.integers(1, 40), st.integers(1, 400), st.integers(1, 400)))
-def test_more_memory_never_means_more_work_for_any_number_of_workers_taken_together(shape):
+def test_more_memory_never_costs_more_work_averaged_over_numbers_of_workers(shape):
     network = Network(halo=(3, 20, 20), divisor=(1, 16, 16))
     work = []
     for mebibytes in (1, 4, 16, 64, 1024):
@@ -143,18 +143,18 @@ def test_more_memory_never_means_more_work_for_any_number_of_workers_taken_toget
     assert all(later <= before * 1.001 for before, later in itertools.pairwise(work))
 
 
-def test_a_volume_of_next_to_no_work_is_one_tile():
+def test_a_tiny_volume_is_one_tile():
     network = Network()
     network.flops = lambda output_shape: math.prod(network.input_shape(output_shape))
     assert len(make_plan((6, 20, 20), network)) == 1
 
 
-def test_a_block_of_ones_own_is_one_workers_and_is_not_cut_for_several():
+def test_a_requested_block_is_one_tile_where_it_fits():
     plan = make_plan((64, 256, 256), Network(), block=(64, 256, 256))
     assert plan.tile == (64, 256, 256)
 
 
-def test_a_tile_that_cannot_fit_is_refused_with_what_it_needs():
+def test_too_little_tile_memory_is_refused_with_the_memory_needed():
     with pytest.raises(PlanError, match=r"tile memory .*needs .*; raise --tile-memory"):
         choose_tile((100, 100, 100), Network(), memory_bytes=100)
 
@@ -166,24 +166,24 @@ def test_a_chunk_divides_its_shard(core):
     assert math.prod(chunk) <= 2**20
 
 
-def test_blocks_stay_many_and_hold_whole_tiles():
+def test_blocks_remain_many_and_consist_of_whole_tiles():
     block = choose_block((2048, 2048, 2048), (64, 64, 64))
     assert block == (256, 256, 256)
     assert choose_block((24, 512, 512), (1, 512, 512)) == (1, 512, 512)
 
 
-def test_a_block_beyond_the_volume_is_cut_down_to_it():
+def test_a_block_larger_than_the_volume_is_clipped():
     plan = make_plan((10, 50, 50), Network(), block=(64, 256, 256))
     assert plan.core == (10, 52, 52)
 
 
 @pytest.mark.parametrize(("block", "words"), [((64, 100, 102), "try"), ((64, 64), "three")])
-def test_a_block_that_cannot_be_is_refused_with_advice(block, words):
+def test_an_invalid_block_is_refused_with_advice(block, words):
     with pytest.raises(PlanError, match=words):
         make_plan((100, 500, 500), Network(), block=block)
 
 
-def test_a_million_blocks_are_reckoned_without_being_made():
+def test_a_million_blocks_are_priced_without_being_created():
     network = Network(halo=(8, 8, 8), divisor=(4, 4, 4))
     tracemalloc.start()
     start = time.process_time()

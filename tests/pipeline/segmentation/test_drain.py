@@ -96,7 +96,7 @@ def written(out):
     return {tuple(map(int, path.parts)) for path in files if path.suffix != ".partial"}
 
 
-def test_a_drained_run_loses_no_block_and_begins_none_twice(opened, begun, tmp_path):
+def test_a_drained_run_loses_no_block_and_starts_none_twice(opened, begun, tmp_path):
     run = opened()
     thread, over = drained_after(run, blocks=5)
     with pytest.raises(RunDrainedError, match=r"drained: \d+ of 33 blocks .* same run again") as e:
@@ -125,14 +125,14 @@ def test_a_run_that_is_drained_before_its_first_block_submits_nothing(opened, be
     assert not begun
 
 
-def test_a_run_that_is_drained_with_nothing_left_ends_well(opened, tmp_path):
+def test_a_run_that_is_drained_with_no_block_left_completes(opened, tmp_path):
     complete(opened())
     run = opened()
     run.drain()
     assert complete(run).figures.blocks == BLOCKS
 
 
-def test_a_pyramid_goes_on_where_it_was_drained(opened, tmp_path):
+def test_a_drained_pyramid_is_resumed_at_the_next_level(opened, tmp_path):
     run = opened(outputs=("classes", "scores"))
     for region in run.regions:
         run.segment_region(region)
@@ -148,7 +148,7 @@ def test_a_pyramid_goes_on_where_it_was_drained(opened, tmp_path):
 
 
 @pytest.mark.parametrize("after", [0, 1, 7, 20])
-def test_every_item_that_was_submitted_has_an_outcome_and_no_other_is_submitted(client, after):
+def test_a_drain_gives_every_submitted_item_an_outcome_and_submits_no_other(client, after):
     limit = InFlightLimit(client)
     submitted, ended = [], []
 

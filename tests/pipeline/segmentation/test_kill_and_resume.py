@@ -175,7 +175,7 @@ def test_a_killed_worker_costs_no_voxel(command, undisturbed, tmp_path):
     ],
     ids=["SIGTERM", "SIGINT", "Ctrl-C in a terminal"],
 )
-def test_a_stopped_run_says_one_line_leaves_no_process_and_resumes(
+def test_a_stopped_run_prints_one_line_leaves_no_process_and_resumes(
     how, whom, command, undisturbed, tmp_path
 ):
     out = tmp_path / "out.zarr"
@@ -193,7 +193,7 @@ def test_a_stopped_run_says_one_line_leaves_no_process_and_resumes(
 
 
 @pytest.mark.parametrize("after_s", [0.2, 1.0, 2.0])
-def test_ctrl_c_while_the_workers_start_says_one_line_and_leaves_no_process(
+def test_ctrl_c_while_workers_start_prints_one_line_and_leaves_no_process(
     after_s, command, tmp_path
 ):
     out = tmp_path / "out.zarr"

@@ -62,7 +62,7 @@ def test_channels_come_first(weights, whole_scores, textured):
     low=st.tuples(*[st.integers(0, 14)] * 3),
     high=st.tuples(*[st.integers(0, 14)] * 3),
 )
-def test_a_lazy_mirror_is_numpys_reflect(shape, low, high):
+def test_a_lazy_mirror_equals_numpys_reflect(shape, low, high):
     array = np.arange(np.prod(shape)).reshape(1, *shape)
     box = Box(tuple(-n for n in low), tuple(n + h for n, h in zip(shape, high, strict=True)))
     expected = np.pad(array, [(0, 0), *zip(low, high, strict=True)], mode="reflect")
@@ -78,7 +78,7 @@ def test_a_lazy_mirror_is_numpys_reflect(shape, low, high):
         (da.zeros((3, 40, 40), dtype="uint8"), {"block": (1, 30, 32)}, "divisor"),
     ],
 )
-def test_an_array_that_does_not_fit_is_refused_in_one_line(x, options, words, weights):
+def test_an_unsuitable_array_is_refused_in_one_line(x, options, words, weights):
     with pytest.raises(OvertileError, match=words) as caught:
         map_overlap(predictor_of(weights("2d")), x, **options)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from pipeline import SegmentRequest, SegmentRun
 from unet import UNetPredictor
 
 
-def test_a_run_whose_cluster_lost_its_workers_knows_it(weights, textured, tmp_path):
+def test_progress_reports_that_the_cluster_lost_its_workers(weights, textured, tmp_path):
     zarr.create_array(tmp_path / "in.zarr", data=textured((1, 8, 20, 20))[0])
     request = SegmentRequest(
         input=str(tmp_path / "in.zarr"), output=str(tmp_path / "out.zarr"), block=(4, 8, 8)

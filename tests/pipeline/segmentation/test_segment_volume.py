@@ -145,7 +145,7 @@ def test_the_store_engine_submits_one_task_per_block_plus_a_constant(
     assert count <= blocks_per_axis**2 + 20
 
 
-def test_a_second_run_of_the_same_job_does_nothing_again(weights, volume, tmp_path, one_worker):
+def test_a_second_run_of_the_same_job_computes_nothing(weights, volume, tmp_path, one_worker):
     _, path = volume((1, 9, 20, 20))
     out = tmp_path / "out.zarr"
     first = segment_volume(path, str(out), predictor_of(weights("3d")), client=one_worker)
@@ -173,7 +173,7 @@ def test_another_jobs_output_is_refused_and_overwrite_is_explicit(
     assert not (tmp_path / "out.zarr/labels").exists()
 
 
-def test_block_and_tile_left_open_are_taken_from_the_job_that_is_there(
+def test_unspecified_block_and_tile_come_from_the_existing_job(
     weights, volume, tmp_path, one_worker
 ):
     _, path = volume((1, 9, 20, 20))
@@ -305,9 +305,7 @@ def before_tile():
     """Replaced by a test."""
 
 
-def test_an_output_that_vanishes_while_it_is_written_is_no_success(
-    weights, volume, tmp_path, monkeypatch
-):
+def test_a_run_whose_output_vanishes_fails(weights, volume, tmp_path, monkeypatch):
     _, path = volume((1, 8, 40, 40))
     out = tmp_path / "out.zarr"
 
@@ -350,7 +348,7 @@ def test_an_input_whose_contents_changed_is_another_job(weights, volume, tmp_pat
 
 
 @pytest.mark.parametrize(("factor", "noted"), [(1, False), (200, True), (0.001, True)])
-def test_grey_values_that_are_foreign_to_the_weights_are_told(
+def test_grey_values_outside_the_weights_range_are_reported(
     factor, noted, weights, textured, tmp_path
 ):
     dtype = "float32" if factor < 1 else "uint16"

@@ -75,7 +75,7 @@ def test_tiled_scores_equal_whole_volume_scores(
     assert (scores.argmax(0) == expected.argmax(0))[sure].all()
 
 
-def test_blocks_off_the_pooling_grid_would_be_caught(weights, whole_scores, textured, monkeypatch):
+def test_blocks_off_the_pooling_grid_are_detected(weights, whole_scores, textured, monkeypatch):
     """The test above can see the mistake that it is there for."""
     predictor = UNetPredictor(weights("2d"), precision="fp32", device="cpu")
     raw = textured((1, 2, 60, 60))
@@ -107,7 +107,7 @@ def test_halves_of_a_tile_cover_it_and_stay_on_the_grid(start, sizes, divisor):
         assert all(a % d == 0 for a, d in zip(half.start, divisor, strict=True))
 
 
-def test_a_tile_that_does_not_fit_the_device_is_halved_and_the_scores_stay(
+def test_a_tile_too_large_for_the_device_is_halved_with_equal_scores(
     weights, whole_scores, textured
 ):
     class SmallDevice(UNetPredictor):
