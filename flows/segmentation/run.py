@@ -101,6 +101,6 @@ def say_result(run: RunSummary) -> None:
     if bad := run.figures.bad_voxels:
         say(f"warning: {bad:,} voxels of the input are NaN or infinite: read as 0")
     if run.prepared.request.share:
-        say("when all shards are done: overtile finish, with these arguments")
+        say("once all shards are done, run overtile finish with the same arguments")
     say(f"segmentation: {output}")
     say(f"report: {output / report_path(run)}")

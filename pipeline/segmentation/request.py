@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, get_args
+from typing import Any, TypedDict, get_args
 
 from ..base.choices import Engine, OmeVersion, OutputName, ScoresDtype
 from ..base.errors import OutputError, PlanError
@@ -12,9 +12,7 @@ from ..base.geometry import Shape
 from ..base.location import Location
 from ..output.kinds import OUTPUT_KINDS, SCORES
 from ..planning.shares import Share
-
-if TYPE_CHECKING:
-    from ..volume.volume import VolumeSource
+from ..volume.volume import VolumeSource, find_volume
 
 
 class SegmentSettings(TypedDict, total=False):
@@ -100,8 +98,6 @@ class SegmentRequest:
 
     def find_source(self, *, level: int | str | None) -> VolumeSource:
         """Return the input volume at a level. Raises VolumeError."""
-        from ..volume.volume import find_volume  # here: options import this module, without zarr
-
         return find_volume(
             self.input, level=level, channel=self.channel, time=self.time, axes=self.axes
         )

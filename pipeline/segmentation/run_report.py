@@ -126,7 +126,8 @@ def _class_table(run: RunSummary) -> Table:
         for number, (name, count) in enumerate(zip(names, counts, strict=False))
     )
     if sum(counts) < run.prepared.voxels:
-        rows += (("counted", f"{sum(counts):,} voxels; a run that was killed counted the others"),)
+        lost = "the counts of the others were lost with a killed run"
+        rows += (("counted", f"{sum(counts):,} voxels; {lost}"),)
     return Table(title="Classes", rows=rows)
 
 
