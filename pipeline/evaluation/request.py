@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from ..base.choices import DEFAULT_THRESHOLDS, Objects
 from ..base.errors import PlanError
 from ..base.geometry import Box
 from ..base.location import Location
+
+
+class EvaluateSettings(TypedDict, total=False):
+    """The optional fields of EvaluateRequest, as keyword arguments of ``evaluate_volume``."""
+
+    scores: int | str | None
+    objects: Objects | None
+    truth_objects: Literal["ids"] | int
+    per_slice: bool
+    slices: tuple[int, int] | None
+    box: Box | None
+    ignore: int | None
+    thresholds: tuple[float, ...]
+    seed_distance: float
+    seed_voxels: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, Unpack
 
 from distributed import Client
 
@@ -23,7 +23,7 @@ from .grid import Index
 from .merge_components import ComponentMerger
 from .object_metrics import ObjectFigures, mean_figures, object_figures
 from .plan import EvaluatePlan, plan_evaluation
-from .request import EvaluateRequest
+from .request import EvaluateRequest, EvaluateSettings
 from .result import Evaluation, Layer
 from .tasks import (
     SliceResult,
@@ -47,17 +47,17 @@ def evaluate_volume(
     *,
     client: Client | None = None,
     watch: Watch | None = None,
-    **options: Any,
+    **settings: Unpack[EvaluateSettings],
 ) -> Evaluation:
     """Score a prediction against the truth, and return every figure.
 
-    prediction, truth: local paths or URIs. client: a Dask client; without one, threads of this
-    process do the work. options: the fields of EvaluateRequest. Raises kinds of OvertileError for
-    what the user can mend, RunError for a run that did not end well.
+    prediction, truth: local paths or URIs. client: a Dask client; by default, threads of this
+    process do the work. settings: fields of EvaluateRequest. Raises kinds of OvertileError for what
+    the user can fix, RunError for a run that did not complete.
     """
     plan = plan_evaluation(
         EvaluateRequest(
-            prediction=Location.parse(prediction), truth=Location.parse(truth), **options
+            prediction=Location.parse(prediction), truth=Location.parse(truth), **settings
         )
     )
     with local_client() if client is None else nullcontext(client) as active:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Unpack, get_type_hints
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from pipeline.evaluation.confusion import confusion
 from pipeline.evaluation.contingency import count_pairs
 from pipeline.evaluation.object_metrics import mean_figures, object_figures
 from pipeline.evaluation.objects import seeded_watershed
+from pipeline.evaluation.request import EvaluateSettings
 from unet import UNetPredictor
 
 SHAPE = (13, 40, 44)
@@ -489,3 +491,9 @@ def test_every_setting_of_a_request_that_shapes_a_figure_is_told():
     told = request.settings()
     apart = {"prediction", "truth", "slices", "box"}  # these are told beside the settings
     assert set(EvaluateRequest.__dataclass_fields__) - apart == set(told)
+
+
+def test_keyword_arguments_of_evaluate_volume_are_the_optional_fields_of_the_request():
+    settings, fields = get_type_hints(EvaluateSettings), get_type_hints(EvaluateRequest)
+    assert settings == {n: kind for n, kind in fields.items() if n not in ("prediction", "truth")}
+    assert get_type_hints(evaluate_volume)["settings"] == Unpack[EvaluateSettings]
