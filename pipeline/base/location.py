@@ -18,8 +18,8 @@ _HIDDEN: Final = "***"
 class Location:
     """A folder or file, local or remote. Hashable and picklable; made by :meth:`parse`.
 
-    ``uri`` may hold a password, so only code that opens a store reads it. ``str``, ``repr`` and
-    ``format`` replace user info and queries by ``***``.
+    ``uri`` may hold a password: read it only to open a store. ``str``, ``repr`` and ``format``
+    replace user info and queries by ``***``.
 
     >>> print(Location.parse("S3://me:secret@bucket/in.zarr/") / "labels/cells")
     s3://***@bucket/in.zarr/labels/cells
@@ -49,7 +49,9 @@ class Location:
             )
         rest = _SCHEME.sub("", uri)
         if "://" in rest:  # collapsing its slashes would show the inner URI's password
-            raise kind("the path holds a URI inside another one, which cannot be opened")
+            raise kind(
+                f"the {_scheme(uri)} path holds a URI inside another: expected a single path or URI"
+            )
         if _is_local(uri):
             return cls(str(Path(os.path.abspath(os.path.expanduser(rest)))))
         scheme = _scheme(uri)
@@ -93,7 +95,7 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """What identifies it in stored metadata: symbolic links resolved where local, no secret."""
+        """Identity in stored metadata: a local path without links, or a URI without secrets."""
         return os.path.realpath(self.uri) if self.is_local else str(self)
 
     def __truediv__(self, path: str) -> Location:

@@ -1,1 +1,1 @@
-"""What the pipeline asks of a model, and adapters that meet it."""
+"""The interface of a model, and adapters for it."""

@@ -48,10 +48,10 @@ def check_predictor(
     difference = np.abs(tiled - whole).max(axis=0)
     worst = float(difference.max())
     if worst > tolerance:
-        place = ", ".join(map(str, np.unravel_index(difference.argmax(), difference.shape)))
+        worst_zyx = ", ".join(map(str, np.unravel_index(difference.argmax(), difference.shape)))
         raise ConfigError(
             f"tiled scores differ from whole ones by {worst:.3g} (tolerance {tolerance:g}), most "
-            f"at z, y, x = {place}, in tiles of {shape_text(core)}: halo "
+            f"at z, y, x = {worst_zyx}, in tiles of {shape_text(core)}: halo "
             f"{shape_text(predictor.halo)} is too small, divisor {shape_text(predictor.divisor)} "
             "is not the product of the poolings, or a layer uses the whole tile"
         )

@@ -24,12 +24,12 @@ def chosen_channels(
         return None
     if count is None:
         raise VolumeError(f"{where} has no channel axis: omit the channel, or pass --axes")
-    wanted = [channel] if isinstance(channel, int | str) else list(channel)
-    if not wanted:
+    selected = [channel] if isinstance(channel, int | str) else list(channel)
+    if not selected:
         raise VolumeError(f"{where}: no channel is selected; it has {_named(count, labels)}")
-    numbers = tuple(_number(one, count, labels, where) for one in wanted)
+    numbers = tuple(_number(one, count, labels, where) for one in selected)
     if len(set(numbers)) != len(numbers):
-        raise VolumeError(f"{where}: a channel is selected twice: {', '.join(map(str, wanted))}")
+        raise VolumeError(f"{where}: a channel is selected twice: {', '.join(map(str, selected))}")
     return numbers
 
 

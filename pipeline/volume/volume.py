@@ -123,9 +123,9 @@ class Volume:
         where: dict[str, slice | int] = dict(zip("zyx", box.slices, strict=True))
         where |= {"c": channels, "t": self.source.time or 0}
         stored = np.asarray(self._array[tuple(where[axis] for axis in self.source.axes)])
-        kept = self.source.axes.replace("t", "")
-        present = stored.transpose([kept.index(axis) for axis in "czyx" if axis in kept])
-        missing = [index for index, axis in enumerate("czyx") if axis not in kept]
+        axes = self.source.axes.replace("t", "")
+        present = stored.transpose([axes.index(axis) for axis in "czyx" if axis in axes])
+        missing = [index for index, axis in enumerate("czyx") if axis not in axes]
         czyx = np.expand_dims(present, missing)
         return np.ascontiguousarray(czyx, dtype=czyx.dtype.newbyteorder("="))
 

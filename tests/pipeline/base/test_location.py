@@ -1,4 +1,4 @@
-"""A location is normalised once, and no text made of it or of what holds it shows a secret."""
+"""A location is normalised once, and no text of it, or of a value that holds it, shows a secret."""
 
 import io
 import logging
@@ -72,7 +72,7 @@ def holders(location):
 
 
 @given(secret_uris())
-def test_no_text_of_a_location_or_of_what_holds_it_shows_a_secret(uri):
+def test_no_text_of_a_location_or_of_a_value_that_holds_it_shows_a_secret(uri):
     for value in holders(Location.parse(uri)):
         for text in (str(value), repr(value), f"{value}", f"{value!r}", f"{value}"):
             assert SECRET not in text
@@ -93,14 +93,14 @@ def test_neither_an_error_nor_a_log_line_shows_the_secret_of_a_location(uri):
 
 
 @given(secret_uris())
-def test_a_uri_that_is_refused_is_refused_without_its_secret(uri):
+def test_the_error_of_a_rejected_uri_shows_no_secret(uri):
     with pytest.raises(OvertileError) as caught:
         Location.parse(f"https:{uri.partition(':')[2]}?sig={SECRET}")
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["zip://in.zip::s3://me:5ecret@b/x", "a::https://me:5ecret@b/x"])
-def test_a_uri_inside_another_is_refused_since_its_secret_would_be_taken_for_a_path(uri):
+def test_a_uri_inside_another_is_rejected_without_showing_its_secret(uri):
     with pytest.raises(OutputError, match="holds a URI inside another") as caught:
         Location.parse(uri, kind=OutputError)
     assert SECRET not in str(caught.value)
@@ -118,7 +118,7 @@ def test_a_uri_inside_another_is_refused_since_its_secret_would_be_taken_for_a_p
         ("/data/me@home/in.zarr?x", "/data/me@home/in.zarr?x"),
     ],
 )
-def test_user_info_and_queries_are_hidden_and_nothing_else_is(uri, shown):
+def test_only_user_info_and_queries_are_hidden(uri, shown):
     assert str(Location.parse(uri)) == shown
 
 
@@ -129,7 +129,7 @@ def test_parsing_again_changes_nothing(text):
     except VolumeError:
         return
     assert Location.parse(location) is location
-    if location.uri == location.uri.strip():  # "a /" names a folder that ends in a space
+    if location.uri == location.uri.strip():  # not for "a /": its name ends in a space
         assert Location.parse(location.uri) == location
 
 
@@ -145,7 +145,7 @@ def test_parsing_again_changes_nothing(text):
         ("memory://a/b", "memory://a/b"),
     ],
 )
-def test_every_spelling_of_a_place_gives_one_location(text, uri, tmp_path, monkeypatch):
+def test_every_spelling_of_a_path_gives_the_same_location(text, uri, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     location = Location.parse(text)
@@ -155,13 +155,13 @@ def test_every_spelling_of_a_place_gives_one_location(text, uri, tmp_path, monke
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a\0b"])
-def test_a_path_that_names_nothing_is_refused(text):
+def test_an_empty_path_is_rejected(text):
     with pytest.raises(OutputError, match="the path is empty"):
         Location.parse(text, kind=OutputError)
 
 
 @given(secret_uris())
-def test_a_location_survives_pickling_with_what_opens_its_store(uri):
+def test_a_location_survives_pickling_with_its_full_uri(uri):
     location = Location.parse(uri)
     for value in holders(location):
         assert pickle.loads(pickle.dumps(value)) == value
@@ -169,7 +169,7 @@ def test_a_location_survives_pickling_with_what_opens_its_store(uri):
 
 
 @given(st.sampled_from(["s3://bucket/a", "/data", "https://h/x"]), PATHS.filter(bool))
-def test_the_parent_of_what_lies_inside_is_the_location_itself(uri, path):
+def test_going_up_from_a_path_inside_a_location_leads_back_to_it(uri, path):
     location = Location.parse(uri)
     inside = location / path
     assert inside.name == path.rpartition("/")[2]

@@ -20,7 +20,7 @@ def client():
 
 
 class Submitter:
-    """Submits a function for each item, and remembers how many futures there were at once."""
+    """Submits a function for each item, and records how many futures were in flight."""
 
     def __init__(self, client, function, *, retries=0):
         self.client, self.function, self.retries = client, function, retries

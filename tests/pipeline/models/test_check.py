@@ -40,7 +40,7 @@ def padded_network(dims, pool):
 
 @dataclass(frozen=True)
 class Padded:
-    """What travels to the workers: small, and loaded where it is called."""
+    """Sent to the workers: small, and loads its model on the first call."""
 
     dims: int
     pool: int = 4
@@ -50,8 +50,8 @@ class Padded:
             return padded_network(self.dims, self.pool)(torch.from_numpy(x)).numpy()
 
 
-# A score looks 2 voxels far through the last two convolutions, from there to a cell of `pool`
-# and one to each side, and 1 through the first convolution: 3 + 2 * pool - 1 at most.
+# A score depends on 2 voxels through the last two convolutions, from there on a cell of `pool` and
+# one to each side, and on 1 through the first convolution: 3 + 2 * pool - 1 at most.
 def same_padded(dims, *, pool=4, **changes):
     stated = {
         "network": Padded(dims, pool), "digest": "0", "in_channels": 1,
@@ -113,14 +113,14 @@ def test_the_statements_of_a_padded_network_are_true(dims, textured):
 )
 def test_a_wrong_halo_or_divisor_is_found(dims, untrue):
     sizes = {name: (n,) * dims for name, n in untrue.items() if name != "pool"}
-    # The network takes any size, so that nothing but the scores can give it away.
+    # The network takes any size, so that only the scores can reveal the error.
     with pytest.raises(ConfigError, match=r"tiled scores differ.*halo .* is too small") as caught:
         pipeline.check_predictor(same_padded(dims, network=AnySize(dims), **sizes))
     assert "\n" not in str(caught.value)
 
 
 class AnySize(Padded):
-    """Pads what does not fit the pooling, at its end, with zeros."""
+    """Pads inputs with zeros at the end to a multiple of the pooling."""
 
     def __call__(self, x):
         sizes = x.shape[2:]
@@ -149,7 +149,7 @@ class LooksAtTheTile(Padded):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"network": Logits(2)}, r"scores from .* are not probabilities: end with softmax"),
         ({"network": Flat(2)}, r"hardly vary .*pass image="),
@@ -166,8 +166,8 @@ class LooksAtTheTile(Padded):
         ({"flops_per_voxel": 0}, r"flops\(.* is not above 0"),
     ],
 )
-def test_every_error_of_a_model_is_one_line(changes, says):
-    with pytest.raises(ConfigError, match=says) as caught:
+def test_every_error_of_a_model_is_one_line(changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         pipeline.check_predictor(same_padded(2, **changes))
     assert "\n" not in str(caught.value)
 

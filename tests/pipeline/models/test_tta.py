@@ -66,13 +66,13 @@ def predictor_of(path):
 
 
 def turned_by_numpy(array, turns, flips):
-    """Turn the last two axes, after mirroring some; and the way back."""
+    """Mirror some axes, then turn the last two; and the inverse."""
     there = np.rot90(np.flip(array, flips), turns, axes=(-2, -1))
     return there, lambda scores: np.flip(np.rot90(scores, -turns, axes=(-2, -1)), flips)
 
 
 def whole_scores_of_all(path, raw_czyx, tta):
-    """The reference: the whole mirrored volume through torch in every orientation, by numpy."""
+    """The reference: torch on the whole mirrored volume in every orientation made by numpy."""
     model, info = load_weights(path)
     model.eval()
     config = info.config
@@ -112,7 +112,7 @@ class ArrayVolume:
 
 
 def tiled(raw, predictor, *, tiles=None, blocks=(1, 1, 1), intensity=RANGE):
-    """Return scores of all tiles, each read mirrored as on a worker; without tiles, of one."""
+    """Return the scores of all tiles, read mirrored as on a worker; by default of one tile."""
     shape = raw.shape[1:]
     tile = tuple(
         d * (n if tiles else -(-size // d))
@@ -141,7 +141,7 @@ def tiled(raw, predictor, *, tiles=None, blocks=(1, 1, 1), intensity=RANGE):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_scores_of_these_networks_differ_in_every_orientation(network, file_of, textured):
-    """Orientations that agree would prove nothing below."""
+    """If orientations agreed, the tests below would prove nothing."""
     scores = whole_scores_of_all(file_of(network), textured((1, 4, 26, 26)), "full")
     assert scores.std() > 0.15
     for one, other in itertools.combinations(scores, 2):
@@ -222,14 +222,14 @@ def test_the_mean_of_a_tile_that_is_halved_for_memory_is_unchanged(file_of, text
 
 @pytest.mark.parametrize("network", ["2-D, valid outputs never the core", "3-D"])
 def test_mirroring_about_the_core_would_be_detected(network, file_of, textured, monkeypatch):
-    """The tests above can see the mistake that they are there for."""
+    """The tests above detect the mistake that they guard against."""
     path = file_of(network)
     predictor = pipeline.with_tta(predictor_of(path), "full")
     raw = textured((1, 4, 31, 34))
     undone = pipeline.models.tta.Orientation.undone
 
     def about_the_core(orientation, turned):
-        """As if core and valid output were one: off by what a valid size adds."""
+        """Mirrors about the core instead of the valid output: shifted by their difference."""
         whole = undone(orientation, turned)
         return np.roll(whole, -2, axis=4) if orientation.mirrored_x else whole
 
@@ -241,7 +241,7 @@ def test_mirroring_about_the_core_would_be_detected(network, file_of, textured, 
 
 @dataclass(frozen=True)
 class Foreign:
-    """What the predictors below have in common: two classes of one channel, in numpy."""
+    """Base of the predictors below: two classes from one channel, in numpy."""
 
     halo: tuple = (0, 8, 8)
     divisor: tuple = (1, 4, 4)
@@ -276,7 +276,7 @@ class Foreign:
 
 
 class PooledFromTheStart(Foreign):
-    """Takes any size: means of 4×4 cells from its first voxel on, the last ones cut off."""
+    """Takes any size: means of 4×4 cells from the first voxel on, without incomplete cells."""
 
     def __call__(self, x_nczyx):
         x = x_nczyx[:, 0]
@@ -290,14 +290,14 @@ class PooledFromTheStart(Foreign):
 
 
 class Smooth(Foreign):
-    """A network that is the same in every orientation."""
+    """A network whose scores are the same in every orientation."""
 
     def __call__(self, x_nczyx):
         return self.inside(uniform_filter(x_nczyx[:, 0], size=(1, 1, 5, 5)))
 
 
 class TooFew(Foreign):
-    """Gives fewer scores than its halo leaves."""
+    """Returns fewer scores than its halo leaves."""
 
     def __call__(self, x_nczyx):
         return self.inside(x_nczyx[:, 0])[..., :-1]

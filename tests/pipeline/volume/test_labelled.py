@@ -38,7 +38,7 @@ def stored(tmp_path_factory):
 
 
 def boxes():
-    """Boxes inside of SHAPE, and the start and stop of a read around them."""
+    """Boxes inside SHAPE, and the start and stop of a read around them."""
     axes = [
         st.tuples(
             st.integers(0, n - 1), st.integers(1, n), st.integers(-30, 30), st.integers(1, 50)
@@ -62,7 +62,7 @@ def mirrored(array, start, stop):
         before, after = max(0, -a), max(0, b - size)
         pads = [(0, 0)] * array.ndim
         pads[axis] = (before, after)
-        # numpy takes an axis of one voxel for one that it cannot reflect, and repeats it.
+        # numpy cannot reflect an axis of one voxel; it repeats the voxel.
         padded = np.pad(array, pads, mode="reflect" if size > 1 else "edge")
         array = np.take(padded, range(a + before, b + before), axis=axis)
     return array

@@ -8,7 +8,7 @@ from pipeline.volume.mirror import mirror_index, read_mirrored
 
 
 class ArrayVolume:
-    """A volume in memory that refuses to read outside of itself."""
+    """A volume in memory that raises for reads outside it."""
 
     def __init__(self, czyx):
         self.czyx = czyx

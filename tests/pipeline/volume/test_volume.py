@@ -1,6 +1,6 @@
 """However an image is stored, the same voxels are read as (c, z, y, x).
 
-All of them hold with either reader: zarr, and tensorstore where it is installed.
+All tests run with both readers: zarr, and tensorstore if it is installed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def grey_values(axes: str, dtype: str = "uint16") -> np.ndarray:
 
 
 def store(path: Path, values: np.ndarray, **kwargs: Any) -> zarr.Array[Any]:
-    """Write an array whose chunks divide nothing evenly."""
+    """Write an array whose shape is not a multiple of its chunks."""
     kwargs = {"chunks": tuple(min(4, n) for n in values.shape), "zarr_format": 3} | kwargs
     array = zarr.create_array(
         str(path), shape=values.shape, dtype=kwargs.pop("dtype", values.dtype), **kwargs
@@ -56,7 +56,7 @@ def store(path: Path, values: np.ndarray, **kwargs: Any) -> zarr.Array[Any]:
 
 
 def as_czyx(values: np.ndarray, axes: str, *, time: int = 0) -> np.ndarray:
-    """What a read must return, said in another way than the reader does it."""
+    """The expected result of a read, computed independently of the reader."""
     if "t" in axes:
         values, axes = values.take(time, axis=axes.index("t")), axes.replace("t", "")
     for axis in "czyx":
@@ -211,7 +211,7 @@ fast = tensorstore_reader.fastest_reader(array, {path!r})
 assert isinstance(fast, tensorstore_reader.FastArray) and fast[0:2, 0:2].sum() == 12
 child = os.fork()
 if child == 0:
-    class Fives:  # for zarr itself has threads that a fork does not have
+    class Fives:  # zarr's threads do not exist in a fork
         def __getitem__(self, selection):
             return 5
     fast._array = Fives()
@@ -305,8 +305,13 @@ def test_older_versions_are_read(tmp_path):
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_channels_are_selected_by_name_or_number_in_the_requested_order(tmp_path, version):
     levels = write_image(tmp_path / "in.zarr", version=version, channels=("DNA", "actin", "ER"))
-    for asked, numbers in [("actin", (1,)), (2, (2,)), (["ER", 0], (2, 0)), (["0", "1"], (0, 1))]:
-        source = find_volume(str(tmp_path / "in.zarr"), channel=asked)
+    for requested, numbers in [
+        ("actin", (1,)),
+        (2, (2,)),
+        (["ER", 0], (2, 0)),
+        (["0", "1"], (0, 1)),
+    ]:
+        source = find_volume(str(tmp_path / "in.zarr"), channel=requested)
         assert source.channels == numbers
         assert source.channel_count == len(numbers)
         np.testing.assert_array_equal(read_all(source), levels[0][list(numbers)])
@@ -342,9 +347,9 @@ def test_axes_of_a_plain_array_come_from_the_first_source_that_states_them(tmp_p
 
 
 def test_dimension_names_are_used_if_they_are_known_axes(tmp_path):
-    store(tmp_path / "ours.zarr", grey_values("zyx"), dimension_names=("c", "y", "x"))
+    store(tmp_path / "known.zarr", grey_values("zyx"), dimension_names=("c", "y", "x"))
     store(tmp_path / "others.zarr", grey_values("zyx"), dimension_names=("dim_0", "lat", "lon"))
-    assert find_volume(str(tmp_path / "ours.zarr")).axes == "cyx"
+    assert find_volume(str(tmp_path / "known.zarr")).axes == "cyx"
     others = find_volume(str(tmp_path / "others.zarr"))
     assert (others.axes, len(others.notes)) == ("zyx", 1)
 

@@ -117,10 +117,10 @@ def listing(folder: Path) -> dict[Path, float]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize(("name", "choice", "says"), CASES)
-def test_bad_input_is_one_line_and_nothing_is_written(images, name, choice, says):
+@pytest.mark.parametrize(("name", "choice", "message"), CASES)
+def test_bad_input_is_one_line_and_nothing_is_written(images, name, choice, message):
     before = listing(images)
-    with pytest.raises(VolumeError, match=says) as caught:
+    with pytest.raises(VolumeError, match=message) as caught:
         find_volume(str(images / name) if name else "  ", **choice)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500

@@ -75,7 +75,7 @@ def s3() -> Iterator[str]:
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
-    """Serves files, whole or in ranges; lists nothing; closes what lies under ``closed``."""
+    """Serves files, whole or in ranges; lists nothing; denies paths under ``closed``."""
 
     def send_head(self) -> Any:
         path = Path(self.translate_path(self.path))
@@ -84,13 +84,13 @@ class RangeHandler(SimpleHTTPRequestHandler):
         if not path.is_file():
             return self.send_error(404)
         content = path.read_bytes()
-        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if asked:
-            first, last = asked.groups()
+        range_header = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if range_header:
+            first, last = range_header.groups()
             content = content[int(first) : int(last or -2) + 1 or None] if first else (
                 content[-int(last) :]
             )  # fmt: skip
-        self.send_response(206 if asked else 200)
+        self.send_response(206 if range_header else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -157,14 +157,14 @@ def test_nothing_but_zarr_is_deleted_on_s3(s3):
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("s3://overtile-test/nothing.zarr", "is not Zarr"),
         ("s3://overtile-nobody/in.zarr", "no such bucket"),
     ],
 )
-def test_the_error_of_a_missing_s3_volume_is_one_line(s3, uri, says):
-    with pytest.raises(VolumeError, match=says) as caught:
+def test_the_error_of_a_missing_s3_volume_is_one_line(s3, uri, message):
+    with pytest.raises(VolumeError, match=message) as caught:
         find_volume(uri)
     assert "\n" not in str(caught.value)
 
@@ -211,11 +211,11 @@ def test_http_returns_the_same_voxels_without_listing(http, tmp_path, version):
 
 
 @pytest.mark.parametrize(
-    ("path", "says"),
+    ("path", "message"),
     [("none.zarr", "is not Zarr"), ("closed/in.zarr", "access is denied"), ("", "is not Zarr")],
 )
-def test_the_error_of_a_missing_or_denied_http_volume_is_one_line(http, path, says):
-    with pytest.raises(VolumeError, match=says) as caught:
+def test_the_error_of_a_missing_or_denied_http_volume_is_one_line(http, path, message):
+    with pytest.raises(VolumeError, match=message) as caught:
         find_volume(f"{http.replace('//', '//me:secret@')}/{path}")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
