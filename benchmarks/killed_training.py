@@ -19,13 +19,14 @@ from typing import Any
 import torch
 from distributed import Client
 
-from deploy import open_cluster
+from deploy import RanksResumed, open_cluster
 from flows.demo.volume import make_demo_volume
 from flows.options.train import LabelledVolume, TrainOptions
+from flows.text.training import message_text
 from flows.training.prepare import prepare_training
-from flows.training.progress import message_text
-from flows.training.run import run_training
+from flows.training.run import train_on_cluster
 from unet import load_weights
+from unet.training.messages import StepsDone
 
 CONFIG = """
 [network]
@@ -47,12 +48,12 @@ class Killer:
     def __init__(self, client: Client, steps: list[int]) -> None:
         self._client, self._steps, self._kills, self.resumed = client, steps, 0, 0
 
-    def hear(self, message: dict[str, Any]) -> None:
+    def hear(self, message: object) -> None:
         print(message_text(message), flush=True)
-        self.resumed += message["kind"] == "resumed"
-        if message["kind"] != "step" or not self._steps or self.resumed < self._kills:
-            return  # two kills at once count as one loss: wait for the report of the last one
-        if message["step"] >= self._steps[0]:
+        self.resumed += isinstance(message, RanksResumed)
+        if not isinstance(message, StepsDone) or not self._steps or self.resumed < self._kills:
+            return  # kills that fall together are one loss: wait until the last one was reported
+        if message.step >= self._steps[0]:
             self._steps.pop(0)
             self._kills += 1
             pid = random.choice(list(self._client.run(os.getpid).values()))
@@ -74,7 +75,7 @@ def main() -> None:
         def run(out: Path, listeners: list[Any]) -> dict[str, torch.Tensor]:
             train = TrainOptions(config=str(config), steps=options.steps, ranks=2)
             pair = LabelledVolume(volume=demo.raw_uri, labels=demo.truth_uri)
-            run_training(prepare_training([pair], str(out), train), client, listeners=listeners)
+            train_on_cluster(prepare_training([pair], str(out), train), client, listeners=listeners)
             return load_weights(out)[0].state_dict()
 
         at = sorted(random.sample(range(1, options.steps - 20), options.kills))

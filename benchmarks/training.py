@@ -16,7 +16,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,11 +24,12 @@ from deploy.clusters.local import KEPT_MEMORY, cores
 from flows.demo.volume import make_demo_volume
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
-from flows.training.run import run_training
+from flows.training.run import train_on_cluster
 from unet import UNetConfig
 from unet.recipe.training_config import preset
 from unet.samples.maker import Batch
 from unet.training.learner import Learner
+from unet.training.messages import StepsDone
 
 from .bare_loop import environment_variables
 from .measuring import at_least, at_least_one, in_turn, keep, ratios, spread
@@ -58,9 +58,9 @@ class Speeds:
     def __init__(self) -> None:
         self.patches_per_s: list[float] = []
 
-    def hear(self, message: dict[str, Any]) -> None:
-        if message["kind"] == "step":
-            self.patches_per_s.append(message["patches_per_s"])
+    def hear(self, message: object) -> None:
+        if isinstance(message, StepsDone):
+            self.patches_per_s.append(message.patches_per_s)
 
 
 def ours(config: str, *, steps: int) -> float:
@@ -75,7 +75,7 @@ def ours(config: str, *, steps: int) -> float:
             str(Path(name, "w.safetensors")),
             TrainOptions(config=str(path), steps=steps, object_class=0),
         )
-        run_training(prepared, client, listeners=[heard])
+        train_on_cluster(prepared, client, listeners=[heard])
     return 1 / statistics.fmean(heard.patches_per_s[1:])  # each of as many seconds
 
 

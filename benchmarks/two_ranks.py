@@ -30,8 +30,9 @@ from deploy import open_cluster
 from flows.demo.volume import make_demo_volume
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
-from flows.training.run import run_training
+from flows.training.run import train_on_cluster
 from pipeline.base.scheduling import workers_of
+from unet.training.messages import StepsDone
 
 from .measuring import at_least_one
 
@@ -55,10 +56,10 @@ class Losses:
         self.losses: list[float] = []
         self.patches_per_s: list[float] = []
 
-    def hear(self, message: dict[str, Any]) -> None:
-        if message["kind"] == "step":
-            self.losses += message["losses"]
-            self.patches_per_s.append(message["patches_per_s"])
+    def hear(self, message: object) -> None:
+        if isinstance(message, StepsDone):
+            self.losses += message.losses
+            self.patches_per_s.append(message.patches_per_s)
 
     @property
     def speed(self) -> float:
@@ -79,7 +80,7 @@ def trained(
     # Two workers either way: a LocalCluster shares the cores out among its workers' threads.
     with open_cluster("local", workers=2) as client:
         pin_workers(client, [core] * 2 if ranks == 1 else [0, 1])
-        run_training(prepared, client, listeners=[heard])
+        train_on_cluster(prepared, client, listeners=[heard])
     return heard
 
 

@@ -13,9 +13,9 @@ from .options.train import LabelledVolume, TrainOptions, training_cluster
 from .prefect.artifacts import link_dashboard
 from .prefect.training_artifacts import training_in_prefect
 from .preflight.checks import check_before_start
+from .text.training import TerminalLines, done_text, start_lines
 from .training.prepare import prepare_training
-from .training.progress import TerminalLines, done_text, start_lines
-from .training.run import run_interruptibly
+from .training.run import train_interruptibly
 
 LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved theirs by then."""
@@ -55,5 +55,5 @@ def train_unet(
         check_before_start(client, tell=logger.warning)
         with training_in_prefect(prepared.recipe.class_names or ()) as artifacts:
             lines = TerminalLines(logger.info)
-            run_interruptibly(prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S)
+            train_interruptibly(prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S)
     return str(prepared.out)

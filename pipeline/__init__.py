@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .segmentation.overlap import map_overlap
     from .segmentation.request import SegmentRequest
     from .segmentation.run import SegmentRun
+    from .volume.labelled_volumes import LabelledVolumes, open_labelled
     from .volume.measure_intensity import measure_intensity
     from .volume.volume import find_volume, open_volume
 
@@ -35,6 +36,7 @@ _HOME = {
     "EvaluateRequest": "evaluation.request",
     "Evaluation": "evaluation.result",
     "Halo": "base.geometry",
+    "LabelledVolumes": "volume.labelled_volumes",
     "Location": "base.location",
     "OvertileError": "base.errors",
     "Predictor": "models.protocol",
@@ -48,6 +50,7 @@ _HOME = {
     "find_volume": "volume.volume",
     "map_overlap": "segmentation.overlap",
     "measure_intensity": "volume.measure_intensity",
+    "open_labelled": "volume.labelled_volumes",
     "open_volume": "volume.volume",
     "segment_volume": "segment",
     "with_tta": "models.tta",
@@ -59,6 +62,7 @@ __all__ = [
     "EvaluateRequest",
     "Evaluation",
     "Halo",
+    "LabelledVolumes",
     "Location",
     "OvertileError",
     "Predictor",
@@ -72,6 +76,7 @@ __all__ = [
     "find_volume",
     "map_overlap",
     "measure_intensity",
+    "open_labelled",
     "open_volume",
     "segment_volume",
     "with_tta",

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from .network.config import UNetConfig
     from .network.model import UNet
     from .predict.predictor import UNetPredictor
+    from .recipe.config_file import read_config
     from .recipe.training_config import Recipe, TrainingConfig
+    from .training.run import train_unet
     from .weights.file import WeightsInfo, load_weights, read_weights_info, save_weights
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "UNetPredictor",
     "WeightsInfo",
     "load_weights",
+    "read_config",
     "read_weights_info",
     "save_weights",
+    "train_unet",
 ]
 
 _HOME = {
@@ -35,8 +39,10 @@ _HOME = {
     "UNetPredictor": "predict.predictor",
     "WeightsInfo": "weights.file",
     "load_weights": "weights.file",
+    "read_config": "recipe.config_file",
     "read_weights_info": "weights.file",
     "save_weights": "weights.file",
+    "train_unet": "training.run",
 }
 
 

@@ -48,6 +48,11 @@ class Rank:
         """
         return self._channel.stop.is_set()
 
+    @property
+    def yielded(self) -> Yielded:
+        """What to return after leaving because ``should_stop()`` was true: YIELDED."""
+        return YIELDED
+
     def report(self, payload: object) -> None:
         """Send a small message to the driver, without waiting for it.
 

@@ -33,10 +33,10 @@ def run(options: argparse.Namespace) -> None:
     try:
         _run(options)
     except KeyboardInterrupt:  # or SIGTERM; the ranks have saved a checkpoint
-        from ..training.checks import places
-        from ..training.run import stopped_text
+        from unet.training.checks import output_paths
+        from unet.training.run import stopped_text
 
-        _, directory = places(options.out)
+        _, directory = output_paths(options.out)
         raise RunStoppedError(stopped_text(directory)) from None
 
 
@@ -44,9 +44,9 @@ def _run(options: argparse.Namespace) -> None:
     from deploy import open_cluster
 
     from ..preflight.checks import check_before_start
+    from ..text.training import done_text, shown_on_terminal, start_lines
     from ..training.prepare import prepare_training
-    from ..training.progress import done_text, shown_on_terminal, start_lines
-    from ..training.run import run_interruptibly
+    from ..training.run import train_interruptibly
 
     volumes = _paired(options.volume, options.labels, "")
     held_out = _paired(options.validation_volume, options.validation_labels, "validation-")
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> None:
         say(f"dashboard: {client.dashboard_link}")
         check_before_start(client, tell=say)
         with shown_on_terminal() as listener:
-            end = run_interruptibly(prepared, client, listeners=[listener])
+            end = train_interruptibly(prepared, client, listeners=[listener])
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")
     say(f"log, checkpoints and pictures: {prepared.directory}")
 

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -24,10 +24,12 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from deploy import RanksResumed, TurnChanged
 from pipeline.base.text import duration_text, markdown_table, rate_text
 from pipeline.report.pictures import png_bytes, read_picture, smaller
+from unet.training.messages import StepsDone, Validated
 
-from ..training.progress import Pace, message_text
+from ..text.training import Pace, message_text
 from .artifacts import UPDATE_EVERY_S
 
 PICTURE_WIDTH = 640
@@ -36,46 +38,71 @@ PICTURE_WIDTH = 640
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastFigures:
+    """The last message of each kind, and what follows from all before."""
+
+    steps: StepsDone | None = None
+    seconds_left: float | None = None
+    validation: Validated | None = None
+    resumptions: int = 0
+    resumed: RanksResumed | None = None
+    turn: TurnChanged | None = None
+
+
 class TrainingArtifacts:
-    """Remembers what was heard last, until :meth:`send` sends it."""
+    """Keeps the last messages, until :meth:`send` sends them."""
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._names = list(class_names)
         self._pace = Pace()
-        self._last: dict[str, dict[str, Any]] = {}
-        """The last message of each kind."""
-        self._seconds_left: float | None = None
-        self._resumptions = 0
-        self._validations: deque[dict[str, Any]] = deque()
+        self._last = LastFigures()
+        self._validations: deque[Validated] = deque()
         """Those whose picture has not been sent yet."""
         self._progress: UUID | None = None
         self._figures: UUID | None = None
 
-    def hear(self, message: dict[str, Any]) -> None:
-        """Take a message; waits for nobody."""
-        self._last[message["kind"]] = message
-        if message["kind"] == "step":
-            self._seconds_left = self._pace.seconds_left(message)
-        elif message["kind"] == "validation":
-            self._validations.append(message)
-        elif message["kind"] == "resumed":
-            self._resumptions += 1
+    def hear(self, message: object) -> None:
+        """Take a message, without waiting for the server."""
+        match message:
+            case StepsDone():
+                left = self._pace.seconds_left(message)
+                self._last = replace(self._last, steps=message, seconds_left=left)
+            case Validated():
+                self._validations.append(message)
+                self._last = replace(self._last, validation=message)
+            case RanksResumed():
+                count = self._last.resumptions + 1
+                self._last = replace(self._last, resumed=message, resumptions=count)
+            case TurnChanged():
+                self._last = replace(self._last, turn=message)
 
     def send(self) -> None:
-        """Bring the artifacts up to date; what could not be sent is sent the next time."""
-        step = self._last.get("step", {"step": 0, "steps": 1})
-        percent = 100 * step["step"] / step["steps"]
-        line = message_text(step, seconds_left=self._seconds_left) if "loss" in step else "starting"
+        """Bring the artifacts up to date; what cannot be sent is sent the next time."""
+        last = self._last
+        self._send_progress(last)
+        self._send_figures(figures_markdown(last, names=self._names))
+        while self._validations:
+            message = self._validations[0]
+            create_markdown_artifact(
+                validation_markdown(message, names=self._names), key="train-validation",
+                description=f"After {message.step} steps: raw, truth and prediction of a slice",
+            )  # fmt: skip
+            self._validations.popleft()
+
+    def _send_progress(self, last: LastFigures) -> None:
+        percent, line = 0.0, "starting"
+        if last.steps is not None:
+            percent = 100 * last.steps.step / last.steps.steps
+            line = message_text(last.steps, seconds_left=last.seconds_left)
         if self._progress is None:
             self._progress = _id(
                 create_progress_artifact(percent, key="train-progress", description=line)
             )
         else:
             update_progress_artifact(self._progress, percent, description=line)
-        text = figures_markdown(
-            self._last, names=self._names, seconds_left=self._seconds_left,
-            resumptions=self._resumptions,
-        )  # fmt: skip
+
+    def _send_figures(self, text: str) -> None:
         if self._figures is None:
             self._figures = _id(
                 create_markdown_artifact(
@@ -85,13 +112,6 @@ class TrainingArtifacts:
         else:
             with get_client(sync_client=True) as client:
                 client.update_artifact(self._figures, ArtifactUpdate(data=text))
-        while self._validations:
-            message = self._validations[0]
-            create_markdown_artifact(
-                validation_markdown(message, names=self._names), key="train-validation",
-                description=f"After {message['step']} steps: raw, truth and prediction of a slice",
-            )  # fmt: skip
-            self._validations.popleft()
 
 
 @contextmanager
@@ -125,51 +145,44 @@ def training_in_prefect(class_names: Sequence[str]) -> Iterator[TrainingArtifact
         thread.join(timeout=2 * UPDATE_EVERY_S)
 
 
-def figures_markdown(
-    last: dict[str, dict[str, Any]],
-    *,
-    names: Sequence[str],
-    seconds_left: float | None = None,
-    resumptions: int = 0,
-) -> str:
-    """Return the last figures as a table. last: the last message of each kind."""
+def figures_markdown(last: LastFigures, *, names: Sequence[str]) -> str:
+    """Return the last figures as a table."""
     rows: list[tuple[str, str]] = []
-    if step := last.get("step"):
+    if steps := last.steps:
         rows += [
-            ("step", f"{step['step']} of {step['steps']}"),
-            ("loss", f"{step['loss']:.4f}"),
-            ("learning rate", f"{step['learning_rate']:.2g}"),
-            ("patches/s", rate_text(step["patches_per_s"])),
-            ("waiting for patches", f"{step['wait_share']:.0%}"),
+            ("step", f"{steps.step} of {steps.steps}"),
+            ("loss", f"{steps.loss:.4f}"),
+            ("learning rate", f"{steps.learning_rate:.2g}"),
+            ("patches/s", rate_text(steps.patches_per_s)),
+            ("waiting for patches", f"{steps.wait_share:.0%}"),
         ]
-    if seconds_left is not None:
-        rows.append(("time left", duration_text(seconds_left)))
-    if validation := last.get("validation"):
-        rows.append(("validated at step", str(validation["step"])))
-        rows += _scores(validation, names)
-    if resumptions:
-        rows.append(("resumptions", f"{resumptions}; the last: {last['resumed']['why']}"))
-    if turn := last.get("turn"):
-        rows.append(("turns", message_text(turn)))
+    if last.seconds_left is not None:
+        rows.append(("time left", duration_text(last.seconds_left)))
+    if last.validation:
+        rows.append(("validated at step", str(last.validation.step)))
+        rows += _scores(last.validation, names)
+    if last.resumed:
+        rows.append(("resumptions", f"{last.resumptions}; the last: {last.resumed.reason}"))
+    if last.turn:
+        rows.append(("turns", message_text(last.turn)))
     return markdown_table(rows or [("state", "waiting for the workers")])
 
 
-def validation_markdown(message: dict[str, Any], *, names: Sequence[str]) -> str:
-    """Return a validation's picture and scores; without the picture where it is not to be had."""
-    title = f"### Validation at step {message['step']}"
-    table = markdown_table(_scores(message, names))
+def validation_markdown(message: Validated, *, names: Sequence[str]) -> str:
+    """Return a validation's picture and scores; only the scores if the picture cannot be read."""
+    title, table = f"### Validation at step {message.step}", markdown_table(_scores(message, names))
     try:
-        picture = smaller(read_picture(Path(message["picture"])), width=PICTURE_WIDTH)
+        picture = smaller(read_picture(Path(message.picture)), width=PICTURE_WIDTH)
     except OSError as error:
         return f"{title}\n\nNo picture: {error}\n\n{table}"
     png = base64.b64encode(png_bytes(picture)).decode()
     return f"{title}\n\n![raw, truth, prediction](data:image/png;base64,{png})\n\n{table}"
 
 
-def _scores(message: dict[str, Any], names: Sequence[str]) -> list[tuple[str, str]]:
-    rows = [("validation loss", f"{message['loss']:.4f}")]
-    rows.append(("pixel error", f"{message['pixel_error']:.4f}"))
-    for name, iou, dice in zip(names, message["iou"], message["dice"], strict=True):
+def _scores(message: Validated, names: Sequence[str]) -> list[tuple[str, str]]:
+    rows = [("validation loss", f"{message.loss:.4f}")]
+    rows.append(("pixel error", f"{message.pixel_error:.4f}"))
+    for name, iou, dice in zip(names, message.iou, message.dice, strict=True):
         rows.append((f"IoU, Dice of {name}", f"{iou:.3f}, {dice:.3f}"))
     return rows
 

@@ -46,6 +46,16 @@ class LabelledBox:
         return str(self.raw.location)
 
     @property
+    def volume_shape_zyx(self) -> tuple[int, int, int]:
+        """Size of the whole volume in voxels."""
+        return self.raw.shape_zyx
+
+    @property
+    def channel_count(self) -> int:
+        """Channels of the grey values."""
+        return self.raw.channel_count
+
+    @property
     def shape_zyx(self) -> tuple[int, int, int]:
         """Size of the box in voxels."""
         z, y, x = self.box.shape

@@ -140,19 +140,19 @@ def _checkpoint(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> C
 
 
 def load_newest(
-    directory: Path, *, tell: Callable[[str], None] = lambda line: None
+    directory: Path, *, note: Callable[[str], None] = lambda line: None
 ) -> Checkpoint | None:
     """Return the last checkpoint that is whole, None where there is none.
 
-    A file that was damaged after it was written costs the steps since the one before it; ``tell``
-    is given a line about it. Raises TrainingError where all are damaged.
+    A file that was damaged after it was written costs the steps since the one before it; ``note``
+    is called with a line about it. Raises TrainingError where all are damaged.
     """
     found = _checkpoints(directory)
     for path in reversed(found):
         try:
             return load_checkpoint(path)
         except TrainingError as error:
-            tell(str(error))
+            note(str(error))
     if found:
         raise TrainingError(
             f"no checkpoint in {str(directory)!r} is whole, {found[-1].name} is the last one: "

@@ -8,71 +8,27 @@ training that was stopped, killed, or lost a rank goes on from its last checkpoi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pipeline.base.errors import ConfigError, TrainingError
+from pipeline.base.errors import TrainingError
 
 from ..network.model import UNet
-from ..recipe.training_config import Recipe, recipe_from_dict
+from ..recipe.training_config import Recipe
 from ..samples.maker import SampleMaker, made_ahead
 from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from ..samples.weight_map import class_weights
 from .checkpoint import load_newest, save_checkpoint, what_is_kept
 from .clock import StepClock
 from .learner import Learner, sum_over_ranks
-from .messages import StepsDone, Validated
-from .validation import Picture, validate
-
-
-class RankLike(Protocol):
-    """Which of the training's processes this one is; ``deploy.ranks.run.Rank`` is one."""
-
-    @property
-    def rank(self) -> int:
-        """Its number, from 0; rank 0 writes files."""
-
-    @property
-    def world_size(self) -> int:
-        """How many there are."""
-
-    @property
-    def device(self) -> str:
-        """As torch wants it: ``cpu`` or ``cuda:0``."""
-
-    def should_stop(self) -> bool:
-        """Whether somebody asked this rank to leave."""
-
-    def report(self, payload: StepsDone | Validated) -> None:
-        """Send a message to the process that started the ranks."""
-
-    def barrier(self) -> None:
-        """Wait for all ranks, however long one of them takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """The only rank, in this process."""
-
-    device: str = "cpu"
-    rank: int = 0
-    world_size: int = 1
-    listener: Callable[[StepsDone | Validated], None] = field(default=lambda message: None)
-    stop: Callable[[], bool] = field(default=lambda: False)
-
-    def should_stop(self) -> bool:
-        """Whether ``stop`` says so."""
-        return self.stop()
-
-    def report(self, payload: StepsDone | Validated) -> None:
-        """Call the listener."""
-        self.listener(payload)
-
-    def barrier(self) -> None:
-        """Return at once: there are no other ranks."""
+from .messages import Message, Validated
+from .ownership import check_owner
+from .picture import draw_validation
+from .ranks import Alone, RankLike
+from .same_training import check_same_training
+from .validation import validate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +46,8 @@ class TrainingJob:
     """Where checkpoints, log and pictures are; every rank sees it."""
     data_sets: Mapping[str, Any] = field(default_factory=dict)
     """What the volumes are, as JSON: a training is resumed with the same ones only."""
-    draw: Callable[[Picture, Path], None] | None = None
-    """Draws a validation picture into a file."""
+    owner: str = ""
+    """Token of the start that may write into the directory; empty: not checked."""
 
     @property
     def class_weights(self) -> tuple[float, ...]:
@@ -145,7 +101,7 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
         clock.stepped(total)
         if rank.rank == 0 and (validates or saves or clock.is_time_to_tell()):
             rate = training.learning_rate_at(step - 1)
-            rank.report(clock.message(step=step, steps=training.steps, rate=rate))
+            _report(job, rank, clock.message(step=step, steps=training.steps, rate=rate))
         if validates:
             scores = _validated(job, learner, rank, step=step)
             clock.restart()
@@ -167,23 +123,6 @@ def trained_model(job: TrainingJob) -> tuple[UNet, int]:
     model = UNet(job.recipe.network)
     model.load_state_dict(checkpoint.ema or checkpoint.model)
     return model.eval(), checkpoint.step
-
-
-def check_same_training(
-    before: Mapping[str, Any], recipe: Recipe, data_sets: Mapping[str, Any]
-) -> None:
-    """Raise TrainingError that names the first setting in which a checkpoint's record differs."""
-    recorded = before.get("recipe", {})
-    with suppress(ConfigError):  # a setting that is newer than the checkpoint has its default
-        recorded = recipe_from_dict(recorded).to_dict()
-    old = _flat({"data": before.get("data_sets", {}), **recorded})
-    new = _flat({"data": data_sets, **recipe.to_dict()})
-    for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
-            raise TrainingError(
-                f"the checkpoint was made with {name} = {old.get(name)}, now it is "
-                f"{new.get(name)}: resume with the same config and data, or give another --out"
-            )
 
 
 def _record(job: TrainingJob, scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,18 +152,6 @@ def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]
             )
     learner.restore(checkpoint)
     return checkpoint.step, checkpoint.record.get("scores", {})
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
-            flat |= _flat({name: dict(enumerate(value))}, prefix)
-        elif isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
@@ -257,10 +184,17 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int)
     record = {"step": step, **asdict(scores)}
     if rank.rank == 0:
         path = job.directory / f"validation-{step:08d}.png"
-        if picture is not None and job.draw is not None:
-            job.draw(picture, path)
-        rank.report(Validated(**record, picture=str(path)))
+        if picture is not None:
+            draw_validation(picture, path)
+        _report(job, rank, Validated(**record, picture=str(path)))
     return record
+
+
+def _report(job: TrainingJob, rank: RankLike, message: Message) -> None:
+    """Report, if this start still owns the directory. Comes before every checkpoint."""
+    if job.owner:
+        check_owner(job.directory, job.owner)
+    rank.report(message)
 
 
 def _no_number(job: TrainingJob, step: int, loss: float) -> TrainingError:

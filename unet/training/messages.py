@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,4 +39,20 @@ class Validated:
     """Path of the file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to know about the training, from the driver; one line."""
+
+    text: str
+
+
+Message: TypeAlias = StepsDone | Validated
 TRAINING_MESSAGES = (StepsDone, Validated)
+"""What ranks report."""
+
+
+class Listener(Protocol):
+    """Receives, in the driver, what happens in a training."""
+
+    def hear(self, message: object) -> None:
+        """Take a StepsDone, a Validated, a Note, or an event of whatever runs the ranks."""

@@ -115,7 +115,7 @@ CASES = {
         {"--labels": "ids.zarr"}, r"have class 8, the network has 2 classes .*foreground"),
     "a class beyond it in validation": (
         {"--validation-volume": "raw.zarr", "--validation-labels": "ids.zarr"}, r"have class 8"),
-    "an object class beyond it": ({"--object-class": "2"}, r"object_class is 2, .* 0 to 1"),
+    "an object class beyond it": ({"--object-class": "2"}, r"object_class \(2\): .* 0 to 1"),
     "an object class of ids": (
         {"--labels": "ids.zarr", "--rule": "boundary", "--object-class": "1"},
         r"object_class goes with rule classes"),

@@ -14,14 +14,16 @@ from itertools import count
 import pytest
 import zarr
 
+from deploy import RanksResumed, TurnChanged
 from flows.cli.main import main
 from flows.options.train import LabelledVolume, TrainOptions
-from flows.training.logs import CsvLog, TensorBoardLog
+from flows.text.training import TerminalBar, TerminalLines, message_text
 from flows.training.prepare import prepare_training
-from flows.training.progress import TerminalBar, TerminalLines, message_text
-from flows.training.run import as_dict
 from pipeline.base.errors import TrainingFailedError
-from unet.training.loop import Alone, train
+from unet.training.logs import CsvLog, TensorBoardLog
+from unet.training.loop import train
+from unet.training.messages import Note, StepsDone, Validated
+from unet.training.ranks import Alone
 
 CONFIG = """
 [network]
@@ -109,8 +111,8 @@ def test_ctrl_c_and_sigterm_are_one_line_that_says_how_to_go_on_and_no_step_is_l
         lines = stopped(argv, by=by)
         assert (f"resuming: {done} of 100000 steps are done already" in lines) == (done > 0)
         said = re.fullmatch(
-            r"overtile: stopped; checkpoint-(\d+)\.safetensors is kept: go on with the same "
-            r"command and --resume",
+            r"overtile: stopped; checkpoint-(\d+)\.safetensors was saved: resume with the "
+            r"same command and --resume",
             lines[-1],
         )
         assert said, lines
@@ -130,12 +132,11 @@ def test_a_stopped_and_resumed_training_logs_what_an_uninterrupted_one_does(plac
     def losses(name, *, stops):
         options = TrainOptions(config=str(place / "config.toml"), steps=50, resume=True)
         prepared = prepare_training([pair], str(tmp_path / name), options)
-        job = prepared.job(None, batch=1)  # its normalisation is stated: nothing to measure
+        job = prepared.job(batch=1)  # its normalisation is stated: nothing to measure
         for after in stops:
             asked = count(1)
-            log = CsvLog(job.directory / "log.csv")
             rank = Alone(
-                listener=lambda payload, log=log: log.hear(as_dict(payload)),
+                listener=CsvLog(job.directory / "log.csv").hear,
                 stop=lambda asked=asked, after=after: next(asked) >= after,
             )
             train(job, rank)
@@ -147,18 +148,18 @@ def test_a_stopped_and_resumed_training_logs_what_an_uninterrupted_one_does(plac
     assert losses("parts.safetensors", stops=[7, 25, 1000]) == whole
 
 
-def step_message(step, losses, **more):
-    return {
-        "kind": "step", "step": step, "steps": 100, "loss": sum(losses) / len(losses),
-        "losses": losses, "learning_rate": 1e-3, "patches_per_s": 2.0, "wait_share": 0.25, **more,
-    }  # fmt: skip
+def step_message(step, losses):
+    return StepsDone(
+        step=step, steps=100, loss=sum(losses) / len(losses), losses=tuple(losses),
+        learning_rate=1e-3, patches_per_s=2.0, wait_share=0.25,
+    )  # fmt: skip
 
 
-def validation_message(step, **more):
-    return {
-        "kind": "validation", "step": step, "loss": 0.7, "pixel_error": 0.1, "iou": [0.9, 0.5],
-        "dice": [0.95, 0.6], "mean_iou": 0.7, "picture": "", **more,
-    }  # fmt: skip
+def validation_message(step, picture=""):
+    return Validated(
+        step=step, loss=0.7, pixel_error=0.1, iou=(0.9, 0.5), dice=(0.95, 0.6), mean_iou=0.7,
+        picture=picture,
+    )  # fmt: skip
 
 
 def test_the_log_has_a_row_per_step_and_drops_those_that_are_done_again(tmp_path):
@@ -166,7 +167,7 @@ def test_the_log_has_a_row_per_step_and_drops_those_that_are_done_again(tmp_path
     log = CsvLog(path)
     for message in (
         step_message(2, [0.9, 0.8]), validation_message(2), step_message(4, [0.7, 0.6]),
-        validation_message(4), {"kind": "turn", "whose": "others"},
+        validation_message(4), TurnChanged(holder="others"),
     ):  # fmt: skip
         log.hear(message)
     again = CsvLog(path)  # the process was killed; the last checkpoint is that of step 3
@@ -189,11 +190,11 @@ def test_a_damaged_log_is_put_aside_and_a_new_one_begun(damage, tmp_path):
     for aside in ("log.csv.damaged", "log.csv.damaged-2"):
         path.write_bytes(damage)
         said = []
-        CsvLog(path, tell=said.append).hear(step_message(6, [0.5]))
+        CsvLog(path, note=said.append).hear(step_message(6, [0.5]))
         assert [row["step"] for row in rows_of(path)] == ["6"]
         assert (tmp_path / aside).read_bytes() == damage
         assert len(said) == 1
-        assert said[0].endswith(f"it is {aside} now")
+        assert said[0].endswith(f"it was renamed to {aside}")
         assert "\n" not in said[0]
 
 
@@ -213,7 +214,7 @@ def test_ctrl_c_before_anything_was_kept_says_so(place, tmp_path, monkeypatch, c
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
     argv = command(place, tmp_path / "w.safetensors", steps=3)
     assert main(argv[3:]) == 1
-    said = "overtile: stopped before the first checkpoint, so nothing is kept yet: start the same"
+    said = "overtile: stopped before the first checkpoint, so nothing was saved: start the"
     assert capsys.readouterr().err == f"{said} command again\n"
 
 
@@ -229,7 +230,7 @@ def test_tensorboard_shows_scalars_and_the_validation_picture(tmp_path):
 
     Image.new("RGB", (30, 20), "red").save(tmp_path / "v.png")
     log = TensorBoardLog(tmp_path / "tensorboard")
-    log.hear({"kind": "turn", "whose": "others"})
+    log.hear(TurnChanged(holder="others"))
     assert not (tmp_path / "tensorboard").exists(), "nothing before the first step"
     log.hear(step_message(3, [0.5]))
     log.hear(validation_message(3, picture=str(tmp_path / "v.png")))
@@ -273,12 +274,13 @@ def test_a_bar_never_shows_more_time_left_after_steps_that_are_done_again(monkey
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        ({"kind": "turn", "whose": "others"}, "others use the workers now"),
-        ({"kind": "turn", "whose": "ranks"}, "the workers train again"),
-        ({"kind": "note", "text": "1 of 2 workers train"}, "note: 1 of 2 workers train"),
+        (TurnChanged(holder="others"), "others use the workers now"),
+        (TurnChanged(holder="others"), "other tasks use the workers now"),
+        (TurnChanged(holder="ranks"), "the workers train again"),
+        (Note("1 of 2 workers train"), "note: 1 of 2 workers train"),
         (
-            {"kind": "resumed", "attempt": 1, "ranks": 1, "why": "rank 1 was lost"},
-            "rank 1 was lost: going on with 1 rank from the last checkpoint",
+            RanksResumed(attempt=1, world_size=1, reason="rank 1 was lost"),
+            "rank 1 was lost: resuming from the last checkpoint with 1 rank",
         ),
         (
             validation_message(4, picture="v.png"),

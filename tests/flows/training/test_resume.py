@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -12,12 +13,13 @@ import zarr
 
 from flows.cli.main import main
 from flows.options.train import LabelledVolume, TrainOptions
-from flows.training.ownership import OwningRank, take_over
+from flows.text.training import start_lines
 from flows.training.prepare import prepare_training
-from flows.training.progress import start_lines
-from flows.training.run import write_weights
 from pipeline.base.errors import TrainingError, TrainingFailedError
-from unet.training.loop import Alone, train
+from unet.training.loop import train
+from unet.training.ownership import take_over
+from unet.training.ranks import Alone
+from unet.training.run import write_weights
 
 CONFIG = """
 network = { dims = 2, base_channels = 2, levels = 2 }
@@ -57,7 +59,7 @@ def prepared(place, out, *, raw="raw", **options):
 
 def trained(training):
     """Train to the end, in this process, and write the weights."""
-    job = training.job(None, batch=1)  # its normalisation is stated: nothing to measure
+    job = training.job(batch=1)  # its normalisation is stated: nothing to measure
     write_weights(training, job, train(job, Alone()))
 
 
@@ -138,7 +140,7 @@ def test_a_checkpoint_that_is_damaged_is_told_and_the_one_before_is_used(place, 
 
 def test_another_patch_than_before_is_refused_before_anything_starts(place, again, monkeypatch):
     again.unlink()
-    monkeypatch.setattr("flows.training.prepare.settled_core", lambda *_: (1, 20, 20))
+    monkeypatch.setattr("unet.training.prepare.settled_core", lambda *_: (1, 20, 20))
     with pytest.raises(TrainingError, match=r"patches of \[1, 16, 16\], now they are \[1, 20, 20"):
         prepared(place, again)
 
@@ -154,7 +156,7 @@ def test_values_that_are_no_numbers_are_told_once_per_volume(place, tmp_path):
 
 
 def test_of_two_trainings_into_one_place_the_older_one_ends_and_saves_no_more(place, tmp_path):
-    job = prepared(place, tmp_path / "w.safetensors", steps=40).job(None, batch=1)
+    job = prepared(place, tmp_path / "w.safetensors", steps=40).job(batch=1)
     older = take_over(job.directory)
     steps = count(1)
 
@@ -164,16 +166,16 @@ def test_of_two_trainings_into_one_place_the_older_one_ends_and_saves_no_more(pl
         return False
 
     with pytest.raises(TrainingFailedError, match=r"another training has taken over .*w\.training"):
-        train(job, OwningRank(Alone(stop=newer_one_comes), job.directory, older))
+        train(replace(job, owner=older), Alone(stop=newer_one_comes))
     assert sorted(path.stem for path in job.directory.glob("checkpoint-*")) == [
         "checkpoint-00000004", "checkpoint-00000006"
     ]  # fmt: skip
 
 
 def test_what_a_killed_training_left_is_taken_over_at_once(place, tmp_path):
-    job = prepared(place, tmp_path / "w.safetensors").job(None, batch=1)
+    job = prepared(place, tmp_path / "w.safetensors").job(batch=1)
     take_over(job.directory)  # and is never heard of again
-    end = train(job, OwningRank(Alone(), job.directory, take_over(job.directory)))
+    end = train(replace(job, owner=take_over(job.directory)))
     assert end.finished
 
 

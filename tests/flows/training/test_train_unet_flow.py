@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,18 +21,21 @@ from prefect.client.schemas.filters import (
 )
 from prefect.utilities.callables import parameter_schema
 
+from deploy import RanksResumed
 from flows.options.cluster import ClusterOptions
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.prefect import training_artifacts
 from flows.prefect.training_artifacts import (
+    LastFigures,
     TrainingArtifacts,
     figures_markdown,
     training_in_prefect,
 )
 from flows.train_unet import train_unet
 from flows.training.prepare import prepare_training
-from flows.training.run import run_training
+from flows.training.run import train_on_cluster
 from unet import load_weights, read_weights_info
+from unet.training.messages import StepsDone
 
 CONFIG = """
 class_names = ["cell", "membrane"]
@@ -115,7 +119,7 @@ def test_the_flow_trains_the_weights_that_python_trains(
     prepared = prepare_training(
         parameters["volumes"], str(tmp_path / "w.safetensors"), parameters["options"]
     )
-    run_training(prepared, one_worker)
+    train_on_cluster(prepared, one_worker)
     one, other = (load_weights(path)[0].state_dict() for path in (out, prepared.out))
     assert all((one[name] == other[name]).all() for name in one)
     assert read_weights_info(out).class_names == ("cell", "membrane")
@@ -204,10 +208,10 @@ def test_a_run_with_resume_begins_where_there_is_no_checkpoint_and_goes_on_where
     assert out.exists()
 
 
-STEP = {
-    "kind": "step", "step": 4, "steps": 10, "loss": 0.5, "losses": [0.5], "learning_rate": 1e-3,
-    "patches_per_s": 2.0, "wait_share": 0.25,
-}  # fmt: skip
+STEP = StepsDone(
+    step=4, steps=10, loss=0.5, losses=(0.5,), learning_rate=1e-3, patches_per_s=2.0,
+    wait_share=0.25,
+)  # fmt: skip
 
 
 def test_a_server_that_is_away_holds_up_no_step_and_gets_everything_when_it_is_back(monkeypatch):
@@ -220,24 +224,25 @@ def test_a_server_that_is_away_holds_up_no_step_and_gets_everything_when_it_is_b
         if away.is_set():
             time.sleep(0.2)
             raise ConnectionError("no server")
-        sent.append(dict(self._last))
+        sent.append(self._last)
 
     monkeypatch.setattr(TrainingArtifacts, "send", send)
     with training_in_prefect(["a", "b"]) as artifacts:
         began = time.monotonic()
         for step in range(1000):
-            artifacts.hear({**STEP, "step": step})
+            artifacts.hear(replace(STEP, step=step))
         assert time.monotonic() - began < 1.0
         away.clear()
-        artifacts.hear({**STEP, "step": 1000})
-    assert sent[-1]["step"]["step"] == 1000
+        artifacts.hear(replace(STEP, step=1000))
+    assert sent[-1].steps.step == 1000
 
 
 def test_figures_before_the_first_step_and_after_a_loss_say_so():
-    assert "waiting for the workers" in figures_markdown({}, names=[])
+    assert "waiting for the workers" in figures_markdown(LastFigures(), names=[])
     why = "rank 1 was lost: its worker tcp://a|b ended"
-    lost = {"step": STEP, "resumed": {"kind": "resumed", "why": why, "ranks": 1, "attempt": 1}}
-    text = figures_markdown(lost, names=[], resumptions=2, seconds_left=61)
+    resumed = RanksResumed(attempt=1, world_size=1, reason=why)
+    last = LastFigures(steps=STEP, resumed=resumed, resumptions=2, seconds_left=61)
+    text = figures_markdown(last, names=[])
     assert "| resumptions | 2; the last: rank 1 was lost" in text
     assert "| time left | 1 min 01 s |" in text
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in text.splitlines())

@@ -12,13 +12,14 @@ import pytest
 import torch
 import zarr
 
-from deploy import open_cluster
+from deploy import RankLimits, RanksResumed, TurnChanged, open_cluster
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
-from flows.training.run import run_training
+from flows.training.run import train_on_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
 from unet import UNetPredictor, load_weights
+from unet.training.messages import StepsDone, Validated
 
 STEPS = 80
 """Seconds of work: time enough to kill or to stop it in the middle."""
@@ -75,7 +76,7 @@ def prepared(volume, out, **options):
 def alone(volume, two_workers, tmp_path_factory):
     """Return the weights that one rank trains."""
     out = tmp_path_factory.mktemp("alone") / "w.safetensors"
-    run_training(prepared(volume, out, ranks=1), two_workers)
+    train_on_cluster(prepared(volume, out, ranks=1), two_workers)
     return load_weights(out)[0].state_dict()
 
 
@@ -87,31 +88,31 @@ def assert_same_weights(out, expected):
 
 
 class Heard:
-    """Keeps what the ranks tell; calls something at a step."""
+    """Keeps the messages; calls something at a step."""
 
     def __init__(self, at=None, do=None):
         self.messages, self._at, self._do = [], at, do
 
     def hear(self, message):
         self.messages.append(message)
-        if self._do and message["kind"] == "step" and message["step"] >= self._at:
+        if self._do and isinstance(message, StepsDone) and message.step >= self._at:
             do, self._do = self._do, None
             do()
 
     def of(self, kind):
-        return [message for message in self.messages if message["kind"] == kind]
+        return [message for message in self.messages if isinstance(message, kind)]
 
 
 def test_two_ranks_train_the_weights_that_one_rank_trains_with_the_same_batch(
     volume, two_workers, alone, tmp_path
 ):
     heard = Heard()
-    end = run_training(
+    end = train_on_cluster(
         prepared(volume, tmp_path / "w.safetensors", ranks=2), two_workers, listeners=[heard]
     )
     assert end.finished
-    assert heard.messages[-1]["step"] == STEPS
-    assert len(heard.of("validation")) == 2
+    assert heard.messages[-1].step == STEPS
+    assert len(heard.of(Validated)) == 2
     assert_same_weights(tmp_path / "w.safetensors", alone)
 
 
@@ -121,11 +122,11 @@ def test_a_killed_worker_costs_time_and_no_step(volume, two_workers, alone, tmp_
         os.kill(next(iter(pids.values())), signal.SIGKILL)
 
     heard = Heard(at=1, do=kill)
-    end = run_training(
+    end = train_on_cluster(
         prepared(volume, tmp_path / "w.safetensors", ranks=2), two_workers, listeners=[heard]
     )
     assert end.finished
-    assert len(heard.of("resumed")) == 1
+    assert len(heard.of(RanksResumed)) == 1
     assert_same_weights(tmp_path / "w.safetensors", alone)
 
 
@@ -135,7 +136,7 @@ def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
     out = tmp_path / "w.safetensors"
     stop = threading.Event()
     with pytest.raises(RunStoppedError, match="--resume"):
-        run_training(
+        train_on_cluster(
             prepared(volume, out, ranks=2), two_workers, listeners=[Heard(at=1, do=stop.set)],
             stop=stop,
         )  # fmt: skip
@@ -144,7 +145,7 @@ def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
         prepared(volume, out, ranks=2)
     again = prepared(volume, out, ranks=1, resume=True)
     assert 1 <= again.done_steps < STEPS
-    run_training(again, two_workers)
+    train_on_cluster(again, two_workers)
     assert_same_weights(out, alone)
 
 
@@ -154,9 +155,11 @@ def test_of_two_trainings_into_one_place_the_newer_one_comes_to_its_end(
     older, newer = (prepared(volume, tmp_path / "w.safetensors", ranks=1) for _ in range(2))
     with ThreadPoolExecutor() as pool:
         runs = []
-        heard = Heard(at=1, do=lambda: runs.append(pool.submit(run_training, newer, two_workers)))
+        heard = Heard(
+            at=1, do=lambda: runs.append(pool.submit(train_on_cluster, newer, two_workers))
+        )
         with pytest.raises(TrainingFailedError, match="another training has taken over"):
-            run_training(older, two_workers, listeners=[heard])
+            train_on_cluster(older, two_workers, listeners=[heard])
         assert runs[0].result(timeout=120).finished
     assert_same_weights(tmp_path / "w.safetensors", alone)
 
@@ -180,13 +183,13 @@ def test_a_training_and_a_segmentation_share_the_workers_and_both_come_to_their_
     side = threading.Thread(target=segment)
     side.start()
     try:
-        end = run_training(
+        end = train_on_cluster(
             prepared(volume, tmp_path / "w.safetensors", ranks=2, steps=150), two_workers,
-            listeners=[heard], turn_s=0.5,
+            listeners=[heard], limits=RankLimits(turn_s=0.5),
         )  # fmt: skip
     finally:
         over.set()
         side.join(timeout=60)
     assert end.finished
     assert segmented, "the segmentation starved"
-    assert heard.of("turn"), "the training never gave the workers away"
+    assert heard.of(TurnChanged), "the training never gave the workers away"

@@ -180,3 +180,20 @@ def test_classes_have_names_of_their_own(names):
 
 def test_an_object_class_may_be_the_background():
     assert LabelConfig(object_class=0).object_class == 0
+
+
+OF_VERSION_0_1 = """{"network": {"dims": 3, "in_channels": 1, "classes": 2, "base_channels": 64,
+"levels": 3, "kernels": [[3, 3, 3], [3, 3, 3], [3, 3, 3]], "pooling": [[2, 2, 2], [2, 2, 2]],
+"norm": "none", "dropout": 0.5}, "training": {"preset": "unet-2015", "steps": 7, "batch": 1,
+"patch": [8, 8, 8], "optimiser": "sgd", "learning_rate": 1, "momentum": 0.99, "weight_decay": 0.0,
+"gradient_norm": null, "schedule": "constant", "warmup": 0.0, "ema": 0.0, "precision": "auto",
+"class_balance": true, "border_weight": 10.0, "border_sigma": 5.0, "rare_share": 0.0, "augment":
+{"elastic_sigma": 10.0, "elastic_knots": 3, "rotation": "free", "mirror": false, "isotropic": false,
+"shift": 0.0, "contrast": 0.2, "brightness": 0.1, "gamma": 0.2, "noise": 0.0}, "validate_every":
+200, "checkpoint_every": 100, "seed": 0}, "labels": {"rule": "classes", "ignore": null,
+"object_class": 0}, "class_names": ["u", "v"], "attribution": null}"""
+
+
+def test_a_recipe_that_version_0_1_stored_comes_back_as_it_was():
+    record = json.loads(OF_VERSION_0_1)
+    assert recipe_from_dict(record).to_dict() == record

@@ -208,7 +208,7 @@ def test_a_whole_file_with_wrong_contents_costs_the_steps_since_the_one_before(c
     change(tensors, metadata)
     save_file(tensors, path, metadata=metadata)
     said = []
-    assert load_newest(tmp_path, tell=said.append).step == 5
+    assert load_newest(tmp_path, note=said.append).step == 5
     (line,) = said
     assert "00000008.safetensors' is no whole checkpoint of ours" in line
     assert "\n" not in line

@@ -16,14 +16,9 @@ from unet.recipe.training_config import LabelConfig, Recipe, TrainingConfig
 from unet.samples.sampling import survey
 from unet.training.checkpoint import load_newest
 from unet.training.learner import Learner
-from unet.training.loop import (
-    Alone,
-    TrainingJob,
-    check_same_training,
-    sample_maker,
-    train,
-    trained_model,
-)
+from unet.training.loop import TrainingJob, sample_maker, train, trained_model
+from unet.training.ranks import Alone
+from unet.training.same_training import check_same_training
 from unet.training.validation import validate
 
 NETWORKS = {

@@ -7,13 +7,12 @@ prints a trace where the disk is full.
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-from pipeline.report.pictures import Rgb, png_bytes
 
 
 def tensorboard_is_installed() -> bool:
@@ -34,15 +33,17 @@ class EventFile:
         self._write(file_version="brain.Event:2")
         self._write(step=first_step, session_log=SessionLog(status=SessionLog.START))
 
-    def add(self, step: int, *, numbers: Mapping[str, float], pictures: Mapping[str, Rgb]) -> None:
-        """Add the numbers and pictures of one step. Raises OSError."""
+    def add(
+        self, step: int, *, numbers: Mapping[str, float], pngs: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Add the numbers and pictures of one step, by their tags. Raises OSError."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
-        for name, picture in pictures.items():
-            height, width = picture.shape[:2]
+        for name, png in (pngs or {}).items():
+            width, height = struct.unpack(">II", png[16:24])  # the PNG's first chunk
             image = Summary.Image(
-                height=height, width=width, colorspace=3, encoded_image_string=png_bytes(picture)
+                height=height, width=width, colorspace=3, encoded_image_string=png
             )
             values.append(Summary.Value(tag=name, image=image))
         self._write(step=step, summary=Summary(value=values))

@@ -1,4 +1,4 @@
-"""The picture of a validation: a slice's grey values, its truth, and what the network says."""
+"""The picture of a validation: a slice's grey values, its true classes, and the prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pipeline.report.pictures import (
     png_bytes,
     scores_picture,
 )
-from unet.training.validation import Picture
+
+from .validation import Picture
 
 
 def validation_picture(picture: Picture) -> bytes:
@@ -38,5 +39,5 @@ def draw_validation(picture: Picture, path: Path) -> None:
         path.write_bytes(validation_picture(picture))
     except OSError as error:
         raise TrainingFailedError(
-            f"{str(path)!r} cannot be written ({error}): make room, then go on with --resume"
+            f"{str(path)!r} cannot be written ({error}): free some space, then resume with --resume"
         ) from error

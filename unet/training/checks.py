@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +11,21 @@ from typing import Any
 
 from pipeline.base.errors import LabelError, TrainingError, VolumeError, WeightsError
 from pipeline.base.geometry import Box
-from pipeline.volume.labelled import LabelledBox
-from unet import UNetConfig
-from unet.recipe.training_config import Recipe
-from unet.samples.sampling import Survey, survey
-from unet.training.checkpoint import newest_checkpoint
-from unet.training.loop import check_same_training
-from unet.weights.file import read_weights_info
+
+from ..network.config import UNetConfig
+from ..recipe.training_config import Recipe
+from ..samples.sampling import Survey, survey
+from ..weights.file import read_weights_info
+from .checkpoint import newest_checkpoint
+from .same_training import check_same_training
+from .volumes import TrainingVolume
 
 MOST_NAME_BYTES = 180
 """Of 255 that file systems take: what is written aside gets a longer name."""
 MOST_SHOWN = 200
 
 
-def places(out: str) -> tuple[Path, Path]:
+def output_paths(out: str) -> tuple[Path, Path]:
     """Return the weights file to be made, and the directory of what is kept beside it."""
     shown = out if len(out) < MOST_SHOWN else f"{out[:MOST_SHOWN]}…"
     if "://" in out or not out.strip():
@@ -74,7 +76,7 @@ def are_weights_of(path: Path, recipe: Recipe, data: Mapping[str, Any], *, dtype
     return info.dtype == dtype and info.provenance.get("steps") == recipe.training.steps
 
 
-def check_labels(box: LabelledBox, recipe: Recipe) -> Survey:
+def survey_labels(box: TrainingVolume, recipe: Recipe) -> Survey:
     """Return what the labels of a box hold. Raises LabelError that names the volume."""
     network = recipe.network
     try:
@@ -85,7 +87,7 @@ def check_labels(box: LabelledBox, recipe: Recipe) -> Survey:
         raise LabelError(f"labels of {box.name}: {error}") from error
 
 
-def grey_values_noted(looked: Sequence[tuple[LabelledBox, Survey]]) -> list[str]:
+def bad_value_notes(looked: Sequence[tuple[TrainingVolume, Survey]]) -> list[str]:
     """Return a line for each volume with values that are NaN or infinite, which are learnt as 0.
 
     looked: boxes, and where their labels were looked through; grey values are, in the same places.
@@ -111,19 +113,19 @@ def grey_values_noted(looked: Sequence[tuple[LabelledBox, Survey]]) -> list[str]
     ]
 
 
-def check_channels(boxes: Sequence[LabelledBox], network: UNetConfig) -> None:
+def check_channels(boxes: Sequence[TrainingVolume], network: UNetConfig) -> None:
     """Refuse volumes that do not have the channels that the network takes."""
     for box in boxes:
-        if box.raw.channel_count != network.in_channels:
+        if box.channel_count != network.in_channels:
             raise TrainingError(
-                f"{box.name} has {box.raw.channel_count} channels, the network takes "
+                f"{box.name} has {box.channel_count} channels, the network takes "
                 f"{network.in_channels}: name a channel, or change in_channels"
             )
 
 
-def check_several_classes(boxes: Sequence[LabelledBox], surveys: Sequence[Survey]) -> None:
+def check_several_classes(boxes: Sequence[TrainingVolume], surveys: Sequence[Survey]) -> None:
     """Refuse labels that were all looked at, and are all of one class."""
-    voxels = sum(box.box.voxels for box in boxes)
+    voxels = sum(math.prod(box.shape_zyx) for box in boxes)
     seen = sum(Box(cell.start, cell.stop).voxels for one in surveys for cell in one.cells)
     counts = [sum(of_class) for of_class in zip(*(one.counts for one in surveys), strict=True)]
     present = [number for number, count in enumerate(counts) if count]

@@ -1,0 +1,169 @@
+"""The labelled volumes of one training: what is trained on, what is held out, the normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+from ..base.errors import IntensityError, TrainingError
+from ..base.geometry import Box
+from ..base.location import Location
+from .fingerprint import read_sample
+from .intensity import Intensity, check_record, parse_record, stated_intensity
+from .labelled import LabelledBox, find_labelled
+from .volume import VolumeSource
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Pair: TypeAlias = tuple[Location | str, Location | str]
+"""Where a volume and its labels are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledVolumes:
+    """Boxes of volumes with their labels, for training and for validation."""
+
+    training: tuple[LabelledBox, ...]
+    validation: tuple[LabelledBox, ...]
+    normalisation: Mapping[str, Any]
+    """The complete record, as the weights will state it."""
+    is_measured: bool = False
+    """Whether the boxes return normalised grey values."""
+
+    def measured(self, client: Client | None = None) -> LabelledVolumes:
+        """Return the volumes with their grey values measured, where the normalisation needs it.
+
+        client: of the cluster that measures. Raises IntensityError if one is needed and missing.
+        """
+        if self.is_measured:
+            return self
+        known: dict[str, Intensity] = {}
+
+        def ready(box: LabelledBox) -> LabelledBox:
+            key = box.raw.metadata_digest
+            if key not in known:
+                known[key] = self._intensity(box.raw, client)
+            return replace(box, intensity=known[key])
+
+        return replace(
+            self,
+            training=tuple(map(ready, self.training)),
+            validation=tuple(map(ready, self.validation)),
+            is_measured=True,
+        )
+
+    def description(self) -> dict[str, Any]:
+        """Return what the volumes are, for the provenance and to compare on resume. Reads samples.
+
+        The same volumes have the same description, wherever they lie.
+        """
+        return {
+            "training": [_described(box) for box in self.training],
+            "validation": [_described(box) for box in self.validation],
+            "normalisation": dict(self.normalisation),
+        }
+
+    def _intensity(self, source: VolumeSource, client: Client | None) -> Intensity:
+        stated = stated_intensity(self.normalisation, source.dtype)
+        if stated is not None:
+            return stated
+        if client is None:
+            raise IntensityError(
+                f"normalisation {self.normalisation['kind']}: it is measured on a cluster; pass "
+                "the client of one"
+            )
+        from .measure_intensity import measure_intensity  # loads distributed
+
+        return measure_intensity(source, self.normalisation, client, token=uuid4().hex[:12])
+
+
+def open_labelled(
+    pairs: Sequence[Pair],
+    *,
+    validation: Sequence[Pair] = (),
+    validation_slices: tuple[int, int] | None = None,
+    channel: int | str | None = None,
+    level: int | str | None = None,
+    normalisation: str | None = None,
+) -> LabelledVolumes:
+    """Return volumes with their labels, for a training.
+
+    pairs: the path or URI of each volume and of its labels. validation: pairs for validation only.
+    validation_slices: the first slice and the one after the last; held out of every volume.
+    normalisation: as in the shell, ``range:0:255``; by default dtype for uint8, else zscore.
+
+    Raises VolumeError, IntensityError, or TrainingError if nothing is left to train on.
+    """
+
+    def found(pair: Pair) -> tuple[VolumeSource, VolumeSource]:
+        return find_labelled(*map(Location.parse, pair), channel=channel, level=level)
+
+    if not pairs:
+        raise TrainingError("no volume to train on: pass --volume and --labels")
+    training, held_out = _split(list(map(found, pairs)), validation_slices)
+    held_out += [_whole(*found(pair)) for pair in validation]
+    stated = parse_record(normalisation) if normalisation else _suited(training)
+    record = check_record(stated, training[0].raw.dtype)
+    for box in [*training, *held_out]:
+        check_record(record, box.raw.dtype)
+    volumes = LabelledVolumes(
+        training=tuple(training), validation=tuple(held_out), normalisation=record
+    )
+    needs_no_measuring = stated_intensity(record, training[0].raw.dtype) is not None
+    return volumes.measured() if needs_no_measuring else volumes
+
+
+def public_name(source: VolumeSource) -> str:
+    """Return a volume's location for publication: the last three parts of a local path."""
+    location = source.location
+    return "/".join(location.path.parts[-3:]) if location.is_local else str(location)
+
+
+def _described(box: LabelledBox) -> dict[str, Any]:
+    return {
+        "volume": public_name(box.raw),
+        "labels": public_name(box.labels),
+        "slices": [box.box.start[0], box.box.stop[0]],
+        "shape_zyx": list(box.shape_zyx),
+        "volume_sample": read_sample(box.raw).digest,
+        "labels_sample": read_sample(box.labels).digest,
+    }
+
+
+def _whole(raw: VolumeSource, labels: VolumeSource) -> LabelledBox:
+    return LabelledBox(raw=raw, labels=labels, box=Box.of_shape(raw.shape_zyx))
+
+
+def _split(
+    pairs: Sequence[tuple[VolumeSource, VolumeSource]], slices: tuple[int, int] | None
+) -> tuple[list[LabelledBox], list[LabelledBox]]:
+    """Return the boxes to train on, and the held-out slices."""
+    if slices is None:
+        return [_whole(*pair) for pair in pairs], []
+    first, last = slices
+    training: list[LabelledBox] = []
+    validation: list[LabelledBox] = []
+    for raw, labels in pairs:
+        depth, *plane = raw.shape_zyx
+        if not 0 <= first < last <= depth:
+            raise TrainingError(
+                f"validation slices {first}:{last} of {raw.store}, which has {depth}: "
+                f"expected A:B with A below B, inside 0:{depth}"
+            )
+        parts = ((0, first, training), (first, last, validation), (last, depth, training))
+        for a, b, part in parts:
+            if a < b:
+                box = Box((a, 0, 0), (b, *plane))
+                part.append(LabelledBox(raw=raw, labels=labels, box=box))
+    if not training:
+        raise TrainingError(f"validation slices {first}:{last} leave nothing to train on")
+    return training, validation
+
+
+def _suited(boxes: Sequence[LabelledBox]) -> dict[str, Any]:
+    """Return the dtype's range if all volumes are uint8, else mean and standard deviation."""
+    dtypes = {box.raw.dtype for box in boxes}
+    return {"kind": "dtype"} if dtypes == {"uint8"} else {"kind": "zscore"}

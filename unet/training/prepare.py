@@ -1,0 +1,135 @@
+"""From volumes and a config to a training that can begin; bad input is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.errors import TrainingError
+
+from ..recipe.training_config import Recipe
+from ..samples.sampling import Shape, Survey
+from . import checks
+from .checkpoint import load_newest, newest_checkpoint
+from .complete_recipe import complete_recipe
+from .loop import TrainingJob
+from .same_training import check_same_training
+from .suggest import settled_core
+from .volumes import TrainingVolumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedTraining:
+    """A training in which everything is decided but the batch, which may depend on the devices."""
+
+    volumes: TrainingVolumes
+    recipe: Recipe
+    surveys: tuple[Survey, ...]
+    core: Shape
+    data_sets: Mapping[str, Any]
+    """What the volumes are, as JSON."""
+    out: Path
+    """The weights file to create."""
+    directory: Path
+    """For checkpoints, log and pictures."""
+    dtype: Any
+    ranks: int | None
+    """As requested; None: as many as there are workers."""
+    batch: int | None
+    """Patches per step, of the config or of the checkpoint."""
+    done_steps: int = 0
+    """Steps of the checkpoint that this training resumes from."""
+    scores: Mapping[str, Any]
+    """Scores of that checkpoint."""
+    is_done: bool = False
+    """The weights of this training exist, and nothing is left to do."""
+    notes: tuple[str, ...] = ()
+    """What the user should know before it begins, a line each."""
+
+    def job(self, *, batch: int) -> TrainingJob:
+        """Return what every rank needs. Raises TrainingError for volumes that are not measured."""
+        if not self.volumes.is_measured:
+            raise TrainingError(
+                "the grey values are not measured yet: pass volumes.measured(client)"
+            )
+        return TrainingJob(
+            recipe=self.recipe,
+            volumes=tuple(self.volumes.training),
+            surveys=self.surveys,
+            validation=tuple(self.volumes.validation),
+            core=self.core,
+            batch=batch,
+            directory=self.directory,
+            data_sets=self.data_sets,
+        )
+
+
+def prepare_training(
+    volumes: TrainingVolumes,
+    out: str | Path,
+    *,
+    config: Mapping[str, Any],
+    ranks: int | None = None,
+    resume: bool = False,
+    dtype: str = "float32",
+) -> PreparedTraining:
+    """Return a training that can begin. Nothing is written. Raises kinds of OvertileError.
+
+    config: tables as in a config file; see :func:`unet.train_unet` for the others.
+    """
+    path, directory = checks.output_paths(str(out))
+    checks.check_nothing_is_lost(path, directory, resume=resume)
+    recipe = complete_recipe(config, volumes.training)
+    everything = [*volumes.training, *volumes.validation]
+    checks.check_channels(everything, recipe.network)
+    shapes = [volume.shape_zyx for volume in volumes.training]
+    core = settled_core(recipe.network, recipe.training.patch, shapes)
+    surveyed = [(volume, checks.survey_labels(volume, recipe)) for volume in everything]
+    surveys = tuple(labels for _, labels in surveyed[: len(volumes.training)])
+    checks.check_several_classes(volumes.training, surveys)
+    prepared = PreparedTraining(
+        volumes=volumes,
+        recipe=recipe,
+        surveys=surveys,
+        core=core,
+        data_sets=volumes.description(),
+        out=path,
+        directory=directory,
+        dtype=dtype,
+        ranks=ranks,
+        batch=recipe.training.batch,
+        scores={},
+        notes=tuple(checks.bad_value_notes(surveyed)),
+    )
+    if newest_checkpoint(directory):
+        prepared = _resumed(prepared)
+    checks.check_ranks(ranks, batch=prepared.batch)
+    return prepared
+
+
+def _resumed(prepared: PreparedTraining) -> PreparedTraining:
+    """Return the training as it resumes from its last checkpoint. Raises TrainingError."""
+    notes = list(prepared.notes)
+    checkpoint = load_newest(prepared.directory, note=notes.append)
+    assert checkpoint is not None
+    recipe, data_sets, record = prepared.recipe, prepared.data_sets, checkpoint.record
+    check_same_training(record, recipe, data_sets)
+    core = list(prepared.core)
+    if (patch := record.get("patch", core)) != core:
+        raise TrainingError(
+            f"the checkpoint was made with patches of {patch}, now they are {core}: resume with "
+            "the same config and data, or choose another --out"
+        )
+    weights_exist = prepared.out.exists() and checks.are_weights_of(
+        prepared.out, recipe, data_sets, dtype=prepared.dtype
+    )
+    return replace(
+        prepared,
+        batch=prepared.batch or record.get("batch"),
+        done_steps=checkpoint.step,
+        scores=record.get("scores", {}),
+        is_done=weights_exist and checkpoint.step == recipe.training.steps,
+        notes=tuple(notes),
+    )

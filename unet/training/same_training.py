@@ -1,0 +1,40 @@
+"""Whether a checkpoint belongs to the training that would resume from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from pipeline.base.errors import ConfigError, TrainingError
+
+from ..recipe.training_config import Recipe, recipe_from_dict
+
+
+def check_same_training(
+    before: Mapping[str, Any], recipe: Recipe, data_sets: Mapping[str, Any]
+) -> None:
+    """Raise TrainingError that names the first setting in which a checkpoint's record differs."""
+    recorded = before.get("recipe", {})
+    with suppress(ConfigError):  # a setting that is newer than the checkpoint has its default
+        recorded = recipe_from_dict(recorded).to_dict()
+    old = _flat({"data": before.get("data_sets", {}), **recorded})
+    new = _flat({"data": data_sets, **recipe.to_dict()})
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            raise TrainingError(
+                f"the checkpoint was made with {name} = {old.get(name)}, now it is "
+                f"{new.get(name)}: resume with the same config and data, or give another --out"
+            )
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+            flat |= _flat({name: dict(enumerate(value))}, prefix)
+        elif isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat

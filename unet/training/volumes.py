@@ -1,0 +1,55 @@
+"""What a training needs of its volumes; those of ``pipeline.open_labelled`` have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ..samples.sampling import LabelledVolume, Shape
+
+
+class TrainingVolume(LabelledVolume, Protocol):
+    """Grey values and labels of a volume, or of some slices of it."""
+
+    @property
+    def volume_name(self) -> str:
+        """Name of the whole volume, for messages."""
+
+    @property
+    def volume_shape_zyx(self) -> Shape:
+        """Size of the whole volume in voxels."""
+
+    @property
+    def channel_count(self) -> int:
+        """Channels of the grey values."""
+
+    def count_bad_values(
+        self, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> tuple[int, int]:
+        """Return how many grey values in some boxes are NaN or infinite, and how many there are."""
+
+
+class TrainingVolumes(Protocol):
+    """The volumes of one training; ``pipeline.LabelledVolumes`` is one."""
+
+    @property
+    def training(self) -> Sequence[TrainingVolume]:
+        """What is trained on."""
+
+    @property
+    def validation(self) -> Sequence[TrainingVolume]:
+        """What is held out, to validate on."""
+
+    @property
+    def normalisation(self) -> Mapping[str, Any]:
+        """The record that the weights will state."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the volumes return normalised grey values."""
+
+    def measured(self, client: Any = None) -> TrainingVolumes:
+        """Return the volumes with their grey values measured, by the workers of a cluster."""
+
+    def description(self) -> Mapping[str, Any]:
+        """Return what the volumes are, as JSON: the same ones have the same description."""
