@@ -1,4 +1,4 @@
-"""The Prefect flow ``train-unet``: the same training as in the shell, live in Prefect's UI."""
+"""The Prefect flow ``train-unet``: the same training as in the shell, shown in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from .training.prepare import prepare_training
 from .training.run import train_interruptibly
 
 LEAVE_S = 15.0
-"""Prefect kills a cancelled flow run after 30 s: the ranks must have saved theirs by then."""
+"""Prefect kills a cancelled flow run after 30 s: the ranks must have saved by then."""
 
 
 @flow(name="train-unet")
 def train_unet(
     volumes: list[LabelledVolume],
     out: str,
-    options: TrainOptions = TrainOptions(),  # noqa: B008  frozen by use: pydantic copies it
+    options: TrainOptions = TrainOptions(),  # noqa: B008  never changed: pydantic copies it
     cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
 ) -> str:
-    """Train a U-Net on labelled volumes; return where its weights are.
+    """Train a U-Net on labelled volumes; return the path of its weights.
 
-    A path that is relative starts at the folder in which the flow runs. For a deployment that is
-    the project's folder on the Prefect worker's machine, wherever the run was asked for.
+    A relative path starts at the folder in which the flow runs. For a deployment that is the
+    project's folder on the machine of the Prefect worker, not where the run was requested.
 
     Args:
         volumes: Training volumes with their labels
         out: Weights file to create; checkpoints, log and pictures go beside it, into
             WEIGHTS-without-suffix.training
         options: How to train
-        cluster: Where the Dask workers are
+        cluster: Cluster to train on
     """
     spec = training_cluster(cluster, ranks=options.ranks)
     prepared = prepare_training(volumes, out, options)
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints all logs
     logger = get_run_logger()
     if prepared.is_done:
         logger.info(done_text(prepared))

@@ -1,6 +1,6 @@
-"""What Prefect's UI shows of a training: its progress, its figures, and each validation's picture.
+"""A training in Prefect's UI: its progress, its figures, and each validation's picture.
 
-A side thread sends it: a server that is slow or away never holds up the training.
+A separate thread sends them, so a slow or unreachable server never delays the training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..text.training import Pace, message_text
 from .artifacts import UPDATE_EVERY_S
 
 PICTURE_WIDTH = 640
-"""Pictures travel through Prefect's database, one for each validation."""
+"""Pictures are stored in Prefect's database, one per validation."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,22 +116,22 @@ class TrainingArtifacts:
 
 @contextmanager
 def training_in_prefect(class_names: Sequence[str]) -> Iterator[TrainingArtifacts]:
-    """Yield a listener that keeps the artifacts of this flow run up to date while inside."""
+    """Yield a listener that keeps the artifacts of this flow run up to date."""
     artifacts = TrainingArtifacts(class_names)
     over = threading.Event()
     context = copy_context()
 
     def loop() -> None:
-        is_away = False
+        is_unreachable = False
         while True:
             ended = over.is_set()
             try:
                 artifacts.send()
-                is_away = False
+                is_unreachable = False
             except Exception as error:
-                if not is_away:
-                    _log.warning("artifacts could not be sent, to be tried again: %s", error)
-                is_away = True
+                if not is_unreachable:
+                    _log.warning("artifacts could not be sent, trying again: %s", error)
+                is_unreachable = True
             if ended:
                 return
             over.wait(UPDATE_EVERY_S)

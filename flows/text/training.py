@@ -1,4 +1,4 @@
-"""What a person sees of a training while it runs: a live line on a terminal, else plain lines."""
+"""A training on the terminal while it runs: a live line, or plain lines in a file."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def start_lines(prepared: PreparedTraining) -> list[str]:
         lines += [f"{part} on {box.name}, {shape_text(box.shape_zyx)} voxels" for box in boxes]
     lines += [f"note: {note}" for note in prepared.notes]
     if prepared.done_steps:
-        lines.append(f"resuming: {prepared.done_steps} of {training.steps} steps are done already")
+        lines.append(f"resuming: {prepared.done_steps} of {training.steps} steps are done")
     if not tensorboard_is_installed():
-        lines.append("no files for TensorBoard: they need pip install 'overtile[tensorboard]'")
+        lines.append("no files for TensorBoard; to get them, pip install 'overtile[tensorboard]'")
     return lines
 
 

@@ -1,1 +1,1 @@
-"""A training as every front end runs it."""
+"""A training as the shell and the flow run it."""

@@ -1,1 +1,1 @@
-"""How to train, as checked values."""
+"""The settings of a training, checked."""

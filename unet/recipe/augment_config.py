@@ -1,4 +1,4 @@
-"""How much training patches vary, and how much more must be read for it. No torch."""
+"""How much training patches vary, and the margin to read around them. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_ANISOTROPIC = 1.1
 """Ratio of a voxel's sides up to which axes may be swapped."""
 
 MAX_VOXELS = 1000.0
-"""More is read around a patch, the further its voxels move."""
+"""The further voxels move, the more is read around a patch."""
 MAX_GREY = 1000.0
 """Normalised grey values are of the order of 1."""
 
@@ -53,10 +53,10 @@ class AugmentConfig:
     """In the (y, x) plane: by quarter turns, or by any angle."""
 
     mirror: bool = True
-    """Mirror each axis, or not, with even chances."""
+    """Mirror each axis with a probability of one half."""
 
     isotropic: bool = False
-    """In 3-D: no axis is special, so swap them too."""
+    """In 3-D: swap axes too; for voxels that are cubes."""
 
     shift: Voxels = 0.0
     """Largest shift per axis, in voxels of the finest axis (patches lie at random anyway)."""
@@ -106,7 +106,7 @@ def margin(
     """Return the voxels to read around the network's input, per axis and per side.
 
     Enough for any angle and any swap of axes, the full shift, and displacements of three standard
-    deviations; the rare voxel beyond is mirrored. A free rotation costs (sqrt(2) - 1) / 2 of a
+    deviations; the few voxels beyond are mirrored. A free rotation costs (sqrt(2) - 1) / 2 of a
     square's side: 119 for 572. spacing: size of a voxel per axis, in any unit (None: a cube).
     """
     steps = voxel_steps(config, dims=dims, spacing=spacing)
@@ -135,6 +135,6 @@ def voxel_steps(
     if config.isotropic and dims == 3 and max(steps) > MOST_ANISOTROPIC:
         raise ConfigError(
             f"isotropic augmentation swaps axes, but a voxel is {tuple(spacing)}: "
-            "give isotropic = false"
+            "set isotropic = false"
         )
     return steps

@@ -1,7 +1,7 @@
-"""How to train: every choice in one record, with two presets to start from.
+"""The recipe of a training: every setting in one record, with two presets.
 
-``unet-2015`` is the paper's recipe (Ronneberger et al. 2015, section 3); ``default`` is what was
-measured to learn more from the same compute. A TOML file changes either::
+``unet-2015`` is the paper's recipe (Ronneberger et al. 2015, section 3); ``default`` learnt more
+from the same compute when both were measured. A TOML file overrides settings of either::
 
     [network]
     base_channels = 32
@@ -49,14 +49,14 @@ Voxels: TypeAlias = Annotated[int, Field(ge=1, le=2**20)]
 @checked(ConfigError, name="labels")
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LabelConfig:
-    """What the stored labels mean."""
+    """The meaning of the stored labels."""
 
     rule: Rule = "classes"
     ignore: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     """The label of voxels whose class is unknown."""
     object_class: Annotated[int, Field(ge=0, le=255)] | None = None
     """With rule ``classes``: the connected components of this class are the objects that the
-    weight map keeps apart (a cell's inside); None: no border weights."""
+    weight map separates (the inside of cells); None: no border weights."""
 
     @model_validator(mode="after")
     def _rule_has_objects(self) -> LabelConfig:
@@ -97,14 +97,14 @@ class TrainingConfig:
     border_sigma: Annotated[float, Field(ge=1e-3, le=1e4)] = 5.0
     """The paper's sigma, in voxels of the finest axis."""
     rare_share: Share = 0.0
-    """Share of the patches that are centred on a class drawn evenly, however rare it is."""
+    """Share of the patches that are centred on a class drawn evenly, even if it is rare."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     validate_every: Steps = 200
     checkpoint_every: Steps = 100
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, from 0: a pure function, so nothing to save.
+        """Return the learning rate of a step, counted from 0; a pure function, so nothing is saved.
 
         ``cosine``: half a cosine from the peak to 0. ``one-cycle``: half a cosine up from 1/25 of
         the peak during the warm-up, then half a cosine down to 1/10,000 (Smith and Topin 2019).
@@ -125,7 +125,7 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> TrainingConfig:
-        """Return the config of a record: fields that differ from its preset's."""
+        """Return the config of a record, whose absent fields take the values of its preset."""
         given = dict(record)
         base = preset(given.pop("preset", "default"))
         augment = given.pop("augment", {})
@@ -145,7 +145,7 @@ ClassNames: TypeAlias = Annotated[tuple[str, ...], Field(strict=False), AfterVal
 @checked(ConfigError)
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Recipe:
-    """What a config file states: network, training and labels."""
+    """Everything that decides a training but its volumes; a config file states parts of it."""
 
     network: InstanceOf[UNetConfig] = field(default_factory=UNetConfig)
     training: InstanceOf[TrainingConfig] = field(default_factory=TrainingConfig)
@@ -155,7 +155,7 @@ class Recipe:
     """Who made the data, and its licence: stored in the weights' provenance."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as JSON can hold it, and as :func:`recipe_from_dict` takes it."""
+        """Return the recipe as JSON can hold it; :func:`recipe_from_dict` reads it."""
         return {
             "network": self.network.to_dict(),
             "training": self.training.to_dict(),

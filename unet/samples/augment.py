@@ -41,11 +41,11 @@ def augment(
 
     image: (n, c, *outer) float32, interpolated linearly; labels: (n, *outer) of any integer dtype,
     taken from the nearest voxel of the same place, so that every id survives. outer is the input
-    with ``margin`` on each side (more or less is fine); what a voxel seeks outside of it is
+    with ``margin`` on each side (more or less is fine); beyond it, values are
     mirrored. The output lies in the centre of the input, hence is smaller by an even number.
 
-    A sample depends on its own seed only, not on its batch. On another kind of device only the
-    noise differs. Nothing is interpolated where whole voxels move: by quarter turns and mirrors.
+    A sample depends only on its seed, not on its batch. On another kind of device only the noise
+    differs. Quarter turns and mirrors move whole voxels: nothing is interpolated.
     """
     shape = tuple(input_shape)
     steps = voxel_steps(config, dims=len(shape), spacing=spacing)
@@ -62,7 +62,7 @@ def augment(
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """What one seed decides. Coordinates are (z,) y, x; float64 on the CPU."""
+    """The parameters drawn from one seed. Coordinates are (z,) y, x; float64 on the CPU."""
 
     matrix: Tensor
     """(dims, dims): voxels from the input's centre to voxels from the outer box's centre."""
@@ -78,7 +78,7 @@ class _Draw:
 
 
 def _draw(config: AugmentConfig, seed: int, *, channels: int, steps: Sequence[float]) -> _Draw:
-    """Draw all parameters of a sample, whichever are in use: turning one off moves no other."""
+    """Draw all parameters of a sample, used or not: so turning one off changes no other."""
     dims = len(steps)
     step = torch.tensor(steps, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
@@ -125,12 +125,12 @@ def _rotation(rotation: Rotation, turn: float, *, dims: int) -> Tensor:
 
 
 def _fits_whole_voxels(draws: Sequence[_Draw], outer: Sequence[int], shape: Shape) -> bool:
-    """Return whether every sample takes whole voxels inside of the outer box."""
+    """Return whether every sample takes whole voxels inside the outer box."""
     for draw in draws:
         for axis, row in enumerate(draw.matrix.tolist()):
             source = [i for i, value in enumerate(row) if value]
             if len(source) != 1 or abs(row[source[0]]) != 1:
-                return False  # a quarter turn of voxels that are no squares
+                return False  # a quarter turn of voxels that are not square
             spare = outer[axis] - shape[source[0]]
             if spare < 0 or spare % 2:
                 return False
@@ -169,7 +169,7 @@ def _warp(
 ) -> tuple[Tensor, Tensor]:
     """Return image and labels at the coordinates of each sample's field."""
     outer = image.shape[2:]
-    # grid_sample wants x first, and the first and last voxel at -1 and 1.
+    # grid_sample takes x first, and the first and last voxel at -1 and 1.
     half = torch.tensor([(size - 1) / 2 for size in reversed(outer)], dtype=torch.float64)
     scale = torch.where(half > 0, 1 / half.clamp(min=0.5), 0.0)
     matrix = torch.stack([draw.matrix.flip(0) * scale[:, None] for draw in draws])

@@ -1,8 +1,8 @@
-"""Where each voxel of a deformed patch comes from: one smooth field of coordinates per sample.
+"""The source of each voxel of a deformed patch: one smooth field of coordinates per sample.
 
 The field is a sum of products of one function per axis: bicubic (tricubic) interpolation between
 random displacements on a coarse grid is such a sum, and so is every rotation, mirror and shift. So
-the whole field is a few products of small matrices, whatever it is composed of.
+the whole field is a few products of small matrices.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def coordinate_field(
     displacement: (n, k, knots, ..., knots) at knots spread over the patch (None: nothing is
     displaced), all float64 on the CPU; k coordinates. Returns (n, *shape, k) float32 on ``device``.
 
-    Computed in float64: a device may be told to multiply float32 with ten bits of precision.
+    Computed in float64: a device may be set to multiply float32 with ten bits of precision.
     """
     samples, coordinates = offset.shape
     dims = len(shape)

@@ -1,6 +1,6 @@
-"""What stored labels mean to a network: a named rule makes classes, and the objects between them.
+"""From stored labels to the classes that a network learns, and to objects, by a named rule.
 
-Objects are what the weight map keeps apart: ids, 0 where there is none.
+Objects are what the weight map separates: ids, 0 for none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..recipe.training_config import RULES, Rule
 Integers: TypeAlias = NDArray[np.int64]
 
 IGNORED = -100
-"""The class of voxels that no loss looks at; torch's own default for ``ignore_index``."""
+"""The class of voxels that the loss ignores; torch's default for ``ignore_index``."""
 
 
 def apply_rule(
@@ -29,25 +29,25 @@ def apply_rule(
     ignore: int | None = None,
     object_class: int | None = None,
 ) -> tuple[Integers, Integers | None]:
-    """Return the classes that a network learns, and the objects that its weight map keeps apart.
+    """Return the classes that a network learns, and the objects that its weight map separates.
 
     labels: (z, y, x) classes or instance ids as stored, of any integer dtype; ``ignore`` is the
-    label that means "not known". dims: 2 looks at each slice on its own. Rules:
+    label of unknown voxels. dims: 2 treats each slice separately. Rules:
 
     classes     labels are the classes. Objects are the face-connected components of
                 ``object_class``, or None without one. (ISBI 2012: 1 membrane, 0 cell; 0.)
-    foreground  1 where there is an object (id > 0), else 0.
+    foreground  1 inside any object (id > 0), else 0.
     boundary    1 where a face neighbour has another id (both sides are marked, so that a boundary
                 is two voxels wide) or where the id is 0; else 0. Objects are what is left of them.
                 The array's edge and ignored voxels are no boundary: pass a box that is one voxel
                 larger per side, and cut the result, where neighbours outside of it count.
 
-    Returns int64 arrays of the same shape: classes, IGNORED where nothing is known; objects, 0
-    there and where there is none. Raises LabelError for labels that are not integers, for
+    Returns int64 arrays of the same shape: classes, IGNORED where unknown; objects, 0 there and
+    outside objects. Raises LabelError for labels that are not integers, for
     negative ones other than ``ignore`` and for ids from 2**63 on.
     """
     if rule not in RULES:
-        raise LabelError(f"label rule is {rule!r}: give one of {', '.join(RULES)}")
+        raise LabelError(f"label rule ({rule!r}): expected one of {', '.join(RULES)}")
     ids, ignored = _checked_ids(labels, ignore=ignore)
     objects: Integers | None
     if rule == "classes":
@@ -68,10 +68,10 @@ def apply_rule(
 def _checked_ids(
     labels: NDArray[Any], *, ignore: int | None
 ) -> tuple[Integers, NDArray[np.bool_] | None]:
-    """Return the labels as int64, 0 where they are ignored, and where that is (None: nowhere)."""
+    """Return the labels as int64, 0 where ignored, and the mask of ignored voxels or None."""
     if labels.dtype.kind not in "iub":
         raise LabelError(
-            f"labels are {labels.dtype}: give integers, classes or object ids (0 is background)"
+            f"labels are {labels.dtype}: expected integers, classes or object ids (0: background)"
         )
     ignored = None
     if ignore is not None:
@@ -80,11 +80,11 @@ def _checked_ids(
             ignored, labels = where, np.where(where, np.zeros((), labels.dtype), labels)
     if labels.size and labels.dtype.kind == "i" and (least := int(labels.min())) < 0:
         raise LabelError(
-            f"labels have the negative id {least}: give ids from 0 on, or name it as ignore"
+            f"labels have the negative id {least}: expected ids from 0 on; set ignore to it"
         )
     if labels.size and labels.dtype == np.uint64 and (most := int(labels.max())) >= 2**63:
         raise LabelError(
-            f"labels have the id {most}: give ids below 2**63 = {2**63}, or name it as ignore"
+            f"labels have the id {most}: expected ids below 2**63 = {2**63}; set ignore to it"
         )
     return labels.astype(np.int64), ignored
 
@@ -92,7 +92,7 @@ def _checked_ids(
 def _differs_from_a_neighbour(
     ids: Integers, *, ignored: NDArray[np.bool_] | None, dims: int
 ) -> NDArray[np.bool_]:
-    """Return where a face neighbour that is known has another id; in-plane for ``dims`` 2."""
+    """Return where a known face neighbour has another id; in-plane for ``dims`` 2."""
     differs = np.zeros(ids.shape, dtype=bool)
     for axis in range(ids.ndim - dims, ids.ndim):
         before = (slice(None),) * axis + (slice(None, -1),)
@@ -106,7 +106,7 @@ def _differs_from_a_neighbour(
 
 
 def _components(mask: NDArray[np.bool_], *, dims: int) -> Integers:
-    """Number the face-connected components from 1 on; those of a slice are its own for 2."""
+    """Number the face-connected components from 1 on; for ``dims`` 2 of each slice separately."""
     faces = ndimage.generate_binary_structure(mask.ndim, 1)
     if dims < mask.ndim:
         faces[[0, 2]] = False

@@ -1,6 +1,6 @@
-"""From a place to a training sample on the device: read, deform, label, weigh.
+"""From the place of a patch to a sample on the device: read, deform, label, weight.
 
-What is drawn follows from seed, step and number alone: any rank, at any time, makes the same.
+All random numbers follow from seed, step and number: every rank makes the same sample.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .sampling import LabelledVolume, PatchSampler, Place, seed_of
 from .weight_map import weight_map
 
 SEEN_BORDER = 3.0
-"""Multiple of sigma up to which border weights see objects beyond a patch's core: a gap that is
-wider weighs at most exp(-4.5), 1 % of w0, less than it would in the whole volume."""
+"""Multiple of sigma up to which border weights include objects beyond a patch's core: for a wider
+gap the weight is at most exp(-4.5), 1 % of w0, less than in the whole volume."""
 UNKNOWN = -(2**63)
-"""Stands for the label that means "not known", which may be any of uint64: torch has none."""
+"""Replaces the ignored label, which may be any uint64: torch has no such dtype."""
 AHEAD = 1
-"""Batches that wait for the network, beside those that are being made."""
+"""Batches that wait for the network, besides those that are being made."""
 GPU_THREADS = 4
 
 
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleMaker:
-    """Makes batches. All volumes have the same number of channels and the same axes' order."""
+    """Makes batches. All volumes have the same number of channels and order of axes."""
 
     volumes: tuple[LabelledVolume, ...]
     network: UNetConfig
@@ -57,26 +57,26 @@ class SampleMaker:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Voxels of a sample whose classes are learnt, in the network's own axes."""
+        """Voxels of a sample whose classes are learnt, in the network's axes."""
         return self.sampler.core[3 - self.network.dims :]
 
     def label_margin(self, spacing: Sequence[float]) -> tuple[int, ...]:
         """Return the voxels of labels that are made around a core, per axis of the network.
 
-        A boundary has two sides, so one voxel more; border weights look for objects beyond the
-        core. Not more than the halo, for labels end where the network's input does: along an axis
-        without any, nothing beyond the core counts.
+        One voxel for a boundary, which has two sides; more for border weights, which depend on
+        objects beyond the core. At most the halo, as labels end where the network's input does:
+        along an axis without a halo, nothing beyond the core counts.
         """
         training = self.training
         finest = min(spacing)
-        sees = SEEN_BORDER * training.border_sigma if training.border_weight else 0.0
+        reach = SEEN_BORDER * training.border_sigma if training.border_weight else 0.0
         return tuple(
-            min(halo, max(1, math.ceil(sees * finest / step)))
+            min(halo, max(1, math.ceil(reach * finest / step)))
             for halo, step in zip(self.network.halo, spacing, strict=True)
         )
 
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:
-        """Return the samples of a step with these numbers."""
+        """Return the samples of a step that have these numbers."""
         samples = [self.sample(step, number) for number in numbers]
         x, classes, weights = (torch.cat(parts) for parts in zip(*samples, strict=True))
         return Batch(x, classes, weights)
@@ -150,10 +150,10 @@ class SampleMaker:
         )
 
 
-def made_ahead(maker: SampleMaker, steps: range, numbers: Sequence[int]) -> Iterator[Batch]:
-    """Yield the batches of these steps; threads make them while the network works.
+def batches_ahead(maker: SampleMaker, steps: range, numbers: Sequence[int]) -> Iterator[Batch]:
+    """Yield the batches of these steps; threads make them while the network computes.
 
-    On a GPU several at once, for what they do on the CPU takes longer than a step there.
+    On a GPU several threads, because a batch takes longer on the CPU than a step on the GPU.
     """
     threads = 1 if maker.device == "cpu" else GPU_THREADS
     left = iter(steps)

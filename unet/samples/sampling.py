@@ -1,7 +1,7 @@
-"""Where training patches lie: a pure function of seed, step and number, whoever asks for them.
+"""Where training patches lie: a pure function of seed, step and number.
 
-A patch's core is what its classes are learnt from. Cores lie anywhere in a volume, and up to a
-quarter of their size beyond its edge, mirrored; else voxels at the edge would hardly be seen::
+A patch's core holds the voxels whose classes are learnt. Cores lie anywhere in a volume, and up to
+a quarter of their size beyond its edge, mirrored; otherwise voxels at the edge would be rare::
 
     |----------------------|          volume
       |--core--|
@@ -27,9 +27,9 @@ Shape: TypeAlias = tuple[int, int, int]
 
 CELL: Shape = (16, 256, 256)
 CELLS_PER_VOLUME = 256
-"""Labels are looked through in cells; of a larger volume in this many, spread evenly."""
+"""Labels are surveyed in cells; in a larger volume, in this many, spread evenly."""
 MORE_CELLS = 64 * CELLS_PER_VOLUME
-"""So many others at most, where all of these are to be ignored."""
+"""Further cells at most, if all voxels of the first ones are ignored."""
 BEYOND_EDGE = 0.25
 
 
@@ -41,7 +41,7 @@ class LabelledVolume(Protocol):
 
     @property
     def name(self) -> str:
-        """What a person calls it."""
+        """Its name in messages."""
 
     @property
     def shape_zyx(self) -> Shape:
@@ -69,20 +69,20 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the labels of one volume hold, cell by cell."""
+    """The classes in the labels of one volume, by cell."""
 
     cells: tuple[Cell, ...]
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Voxels of each class in the cells that were looked at."""
+        """Voxels of each class in the surveyed cells."""
         return tuple(map(sum, zip(*(cell.counts for cell in self.cells), strict=True)))
 
 
 def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: int) -> Survey:
     """Count the classes of a volume. Raises LabelError for a class that the network does not have.
 
-    Cells are read four at a time; a volume of more than CELLS_PER_VOLUME is looked through in part.
+    Cells are read four at a time; of a volume with more than CELLS_PER_VOLUME, only a part is.
     """
     boxes = list(_cells(volume.shape_zyx))
 
@@ -93,28 +93,28 @@ def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: i
         if known.size and known.max() >= classes:
             raise LabelError(
                 f"labels of {volume.name} have class {known.max()}, the network has {classes} "
-                f"classes (0 to {classes - 1}): give it more classes, or the labels a rule "
-                "(foreground or boundary, where they are object ids), or name it with --ignore"
+                f"classes (0 to {classes - 1}): set more classes, or --rule foreground or boundary "
+                "if labels are object ids, or --ignore"
             )
         return Cell(start, stop, tuple(np.bincount(known, minlength=classes).tolist()))
 
     cells: list[Cell] = []
     with ThreadPoolExecutor(4) as pool:
-        for chosen in _looks(len(boxes)):
+        for chosen in _rounds(len(boxes)):
             cells += pool.map(count, chosen)
             if any(any(cell.counts) for cell in cells):
                 return Survey(tuple(cells))
-    part = "" if len(cells) == len(boxes) else f", in the {len(cells)} boxes looked at"
+    part = "" if len(cells) == len(boxes) else f", in the {len(cells)} boxes surveyed"
     raise LabelError(
-        f"labels of {volume.name} are all {labels.ignore}, which is to be ignored{part}: "
-        "there is nothing to learn"
+        f"all labels of {volume.name} are {labels.ignore}, the ignored label{part}: there is "
+        "nothing to learn"
     )
 
 
-def _looks(cells: int) -> Iterator[list[int]]:
-    """Yield which cells to look through: spread evenly, then as many others, while none is known.
+def _rounds(cells: int) -> Iterator[list[int]]:
+    """Yield the cells to survey: spread evenly, then as many others, until a label is found.
 
-    Where little of a huge volume is labelled, the first look may miss it.
+    If only a small part of a huge volume is labelled, the first round may miss it.
     """
     first = sorted({round(i) for i in np.linspace(0, cells - 1, CELLS_PER_VOLUME)})
     yield first
@@ -132,7 +132,7 @@ def classes_of(
     *,
     dims: int,
 ) -> NDArray[np.int64]:
-    """Return the classes (z, y, x) of a box, IGNORED where nobody knows."""
+    """Return the classes (z, y, x) of a box, IGNORED where they are unknown."""
     grown = tuple(a - 1 for a in start), tuple(b + 1 for b in stop)  # a boundary has two sides
     stored = volume.read_labels(*grown)
     found, _ = apply_rule(stored, rule=labels.rule, dims=dims, ignore=labels.ignore)
@@ -157,7 +157,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchSampler:
-    """Chooses where patches lie, evenly over the voxels of all volumes, or after rare classes."""
+    """Chooses where patches lie: evenly over the voxels of all volumes, or at rare classes."""
 
     shapes: tuple[Shape, ...]
     surveys: tuple[Survey, ...]
@@ -166,7 +166,7 @@ class PatchSampler:
     rare_share: float = 0.0
 
     def place(self, step: int, number: int) -> Place:
-        """Return where patch ``number`` of a step lies; the same for every rank that asks."""
+        """Return where patch ``number`` of a step lies; the same on every rank."""
         rng = np.random.default_rng([self.seed, step, number, 1])
         if rng.random() < self.rare_share:
             return self._around_a_class(rng)
@@ -182,7 +182,7 @@ class PatchSampler:
         return tuple(start)  # type: ignore[return-value]
 
     def _around_a_class(self, rng: np.random.Generator) -> Place:
-        """Return a core whose centre lies in a cell that holds a class, drawn by its voxels."""
+        """Return a core centred in a cell with a class; cells are drawn by their voxels of it."""
         counts = np.array([c.counts for s in self.surveys for c in s.cells], float)
         owners = [(volume, cell) for volume, s in enumerate(self.surveys) for cell in s.cells]
         present = np.flatnonzero(counts.sum(axis=0))
@@ -194,10 +194,10 @@ class PatchSampler:
 
 
 def seed_of(seed: int, step: int, number: int) -> int:
-    """Return the seed of a patch's augmentation, below 2**63: a function of these three only."""
+    """Return the seed of a patch's augmentation, below 2**63; it depends on these three only."""
     return int(np.random.SeedSequence([seed, step, number, 2]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def shares(batch: int, *, rank: int, world_size: int) -> Sequence[int]:
-    """Return the numbers of those patches of a batch that a rank takes: every world_size-th."""
+    """Return the numbers of the patches of a batch that a rank takes: every world_size-th."""
     return range(rank, batch, world_size)

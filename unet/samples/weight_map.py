@@ -1,11 +1,11 @@
-"""How much each voxel counts in the loss: classes balanced, gaps between touching objects raised.
+"""The weight of each voxel in the loss: classes balanced, gaps between close objects raised.
 
 ``w(x) = w_c(x) + w0 * exp(-(d1(x) + d2(x))**2 / (2 * sigma**2))`` (Ronneberger et al. 2015, eq. 2),
 d1 and d2 the distances to the nearest and the second nearest object.
 
-Both are found exactly, axis by axis. Where two objects are nearer to a voxel than a third one along
-some line, that part of the third one decides neither d1 nor d2. So it is enough to keep, per voxel,
-the two nearest objects along x; from these follow the two nearest in the plane, and so on.
+Both are exact, computed axis by axis. If two objects are nearer to a voxel than a third one along a
+line, that part of the third one decides neither d1 nor d2. So it is enough to keep, per voxel, the
+two nearest objects along x; these give the two nearest in the plane, and so on.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def border_weights(
     Raises LabelError for negative ids.
     """
     if objects.size and objects.min() < 0:
-        raise LabelError(f"objects have the negative id {objects.min()}: give ids from 0 on")
+        raise LabelError(f"objects have the negative id {objects.min()}: expected ids from 0 on")
     finest = min(spacing) if spacing is not None else 1.0
     steps = [size / finest for size in spacing or (1.0,) * objects.ndim]
     reach = REACH * sigma
@@ -85,14 +85,14 @@ def weight_map(
     """Return ``w_c + border weight`` per voxel, float32; 0 where the class is IGNORED.
 
     classes: (y, x) or (z, y, x); objects: ids of the same shape, or None for no border weights.
-    dims: 2 takes each slice of (z, y, x) on its own. Others as in ``border_weights``; spacing has
-    ``dims`` entries. Raises LabelError for a class that has no weight.
+    dims: 2 treats each slice of (z, y, x) separately. Others as in ``border_weights``; spacing has
+    ``dims`` entries. Raises LabelError for a class without a weight.
     """
     known = classes != IGNORED
     if classes.size and classes.max() >= len(class_weights):
         raise LabelError(
             f"labels have class {classes.max()}, the network has {len(class_weights)} classes: "
-            "give the network more classes, or labels a rule"
+            "set more classes, or a rule"
         )
     weights = np.asarray(class_weights, dtype=np.float32)[np.where(known, classes, 0)]
     if objects is not None and w0 > 0:
@@ -121,7 +121,7 @@ def _narrow(objects: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _along_last_axis(ids: NDArray[np.int32], *, step: float) -> _Nearest:
-    """Return, per voxel, the two nearest objects of its own line."""
+    """Return, per voxel, the two nearest objects on its line."""
     left, left_id, left_other = _to_the_left(ids, step=step)
     right, right_id, right_other = (
         array[..., ::-1] for array in _to_the_left(ids[..., ::-1], step=step)
@@ -166,7 +166,7 @@ def _distance(place: NDArray[np.int32], to: NDArray[np.int32], *, step: float) -
 
 
 def _along(axis: int, near: _Nearest, *, step: float, reach: float, first_reach: float) -> _Nearest:
-    """Return the two nearest objects with one axis more, looking as far as ``reach`` along it."""
+    """Return the two nearest objects with one more axis, up to ``reach`` along it."""
     first = np.full_like(near.first, np.inf)
     first_id = np.zeros_like(near.first_id)
     for here, there, square in _shifts(first.shape, axis, step=step, reach=first_reach):

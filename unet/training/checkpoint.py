@@ -1,4 +1,4 @@
-"""Checkpoints: enough to go on training as if nothing had happened. Nothing is ever unpickled.
+"""Checkpoints: all that is needed to resume a training exactly. Nothing is ever unpickled.
 
 A checkpoint is a safetensors file, ``checkpoint-00001200.safetensors`` after 1,200 steps: weights,
 their running mean, the optimiser's tensors; as JSON in its metadata the step, the recipe, what was
@@ -36,16 +36,16 @@ class Checkpoint:
     model: Mapping[str, Tensor]
     ema: Mapping[str, Tensor] | None
     optimiser: Mapping[str, Any]
-    """As ``torch.optim.Optimizer.state_dict`` gives it."""
+    """As ``torch.optim.Optimizer.state_dict`` returns it."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What else must be remembered, as JSON: the recipe, the last scores."""
+    """Everything else to remember, as JSON: the recipe, the last scores."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
-    """Write a checkpoint at once and remove all but the last two; return where it is.
+    """Write a checkpoint atomically, remove all but the last two, and return its path.
 
-    A full disk leaves the previous one as it was, and so do weights that are no numbers any more:
-    they would be learnt from for ever. Raises TrainingFailedError.
+    The previous one stays intact if the disk is full, or if weights are NaN or infinite, from
+    which no training recovers: then TrainingFailedError is raised.
     """
     from safetensors.torch import save_file
 
@@ -62,7 +62,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     aside = directory / f".{path.name}.{uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # Of who was killed while writing; safetensors has a file of its own meanwhile.
+        # Left by a process that was killed while writing; .tmp* are by safetensors.
         for left in chain(directory.glob(".checkpoint-*"), directory.glob(".tmp*")):
             left.unlink(missing_ok=True)
         try:
@@ -70,16 +70,16 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
             mode = aside.stat().st_mode
             save_file(tensors, aside, metadata=metadata)
             _to_disk(aside)
-            aside.chmod(mode)  # safetensors leaves its file to the owner alone
+            aside.chmod(mode)  # safetensors allows only the owner to read its file
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
-    except Exception as error:  # safetensors has an error of its own for a full disk
+    except Exception as error:  # safetensors raises its own error for a full disk
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
             raise
         raise TrainingFailedError(
             f"checkpoint of step {checkpoint.step} cannot be written to {str(directory)!r} "
-            f"({error}); {what_is_kept(directory)}: make room, then go on with --resume"
+            f"({error}); {what_is_kept(directory)}: free some space, then resume with --resume"
         ) from error
     for old in _checkpoints(directory)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -87,19 +87,19 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
-    """Return the last checkpoint in a directory, None where there is none."""
+    """Return the last checkpoint in a directory, None if there is none."""
     found = _checkpoints(directory)
     return found[-1] if found else None
 
 
 def what_is_kept(directory: Path) -> str:
-    """Return for a message which checkpoint is there to go on from."""
+    """Return for a message which checkpoint a training can resume from."""
     kept = newest_checkpoint(directory)
     return f"{kept.name} is kept" if kept else "there was no checkpoint yet"
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Return a checkpoint. Raises TrainingError for a file that is none, or was changed."""
+    """Return a checkpoint. Raises TrainingError for a file that is not one, or is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -109,22 +109,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return _checkpoint(metadata, tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise TrainingError(
-            f"{str(path)!r} is no whole checkpoint of ours ({type(error).__name__} {error}): "
-            "remove it to go on from the one before"
+            f"{str(path)!r} is not a checkpoint, or is damaged ({type(error).__name__} {error}): "
+            "remove it to resume from the one before"
         ) from error
 
 
 def _checkpoint(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Checkpoint:
-    """Return what a file holds. Raises KeyError or ValueError where that is no checkpoint."""
+    """Return what a file holds. Raises KeyError or ValueError if it is not a checkpoint."""
     if metadata["overtile_checkpoint"] != FORMAT:
         raise KeyError("overtile_checkpoint")
     if "tensors" in metadata and json.loads(metadata["tensors"]) != _shapes(tensors):
-        raise ValueError("other tensors than were written")
+        raise ValueError("its tensors are not those that were written")
     step = int(metadata["step"])
     record, groups = json.loads(metadata["record"]), json.loads(metadata["optimiser"])
     are_groups = isinstance(groups, list) and all(isinstance(group, dict) for group in groups)
     if step < 0 or not isinstance(record, dict) or not are_groups:
-        raise ValueError("a step, a record or settings of the optimiser that cannot be")
+        raise ValueError("its step, record or optimiser settings are not valid")
     named = _grouped(tensors)
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in named.get("optimiser", {}).items():
@@ -142,10 +142,10 @@ def _checkpoint(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> C
 def load_newest(
     directory: Path, *, note: Callable[[str], None] = lambda line: None
 ) -> Checkpoint | None:
-    """Return the last checkpoint that is whole, None where there is none.
+    """Return the last checkpoint that is intact, None if there are no checkpoints.
 
     A file that was damaged after it was written costs the steps since the one before it; ``note``
-    is called with a line about it. Raises TrainingError where all are damaged.
+    is called with a line about it. Raises TrainingError if all are damaged.
     """
     found = _checkpoints(directory)
     for path in reversed(found):
@@ -155,8 +155,8 @@ def load_newest(
             note(str(error))
     if found:
         raise TrainingError(
-            f"no checkpoint in {str(directory)!r} is whole, {found[-1].name} is the last one: "
-            "remove them to begin again"
+            f"all checkpoints in {str(directory)!r} are damaged, {found[-1].name} is the last "
+            "one: remove them to start again"
         )
     return None
 
@@ -165,8 +165,8 @@ def _check_finite(checkpoint: Checkpoint, directory: Path) -> None:
     for name, tensor in chain(checkpoint.model.items(), (checkpoint.ema or {}).items()):
         if not bool(tensor.isfinite().all()):
             raise TrainingFailedError(
-                f"step {checkpoint.step} made weights that are no numbers ({name}): the training "
-                f"stops, {what_is_kept(directory)}; take a lower learning_rate"
+                f"step {checkpoint.step} made weights that are NaN or infinite ({name}): the "
+                f"training stops, {what_is_kept(directory)}; use a lower learning_rate"
             )
 
 
@@ -204,6 +204,6 @@ def _checkpoints(directory: Path) -> list[Path]:
 
 
 def _to_disk(path: Path) -> None:
-    """Have the system write what it holds back: the name must not be there before the contents."""
+    """Flush a file to disk: its name must not exist before its contents."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

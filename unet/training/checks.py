@@ -1,4 +1,4 @@
-"""What must hold before a training begins; each raises one line for a person."""
+"""Checks before a training begins; each raises an error of one line."""
 
 from __future__ import annotations
 
@@ -20,48 +20,51 @@ from .checkpoint import newest_checkpoint
 from .same_training import check_same_training
 from .volumes import TrainingVolume
 
-MOST_NAME_BYTES = 180
-"""Of 255 that file systems take: what is written aside gets a longer name."""
-MOST_SHOWN = 200
+MAX_NAME_BYTES = 180
+"""Of the 255 that file systems allow: temporary files get a longer name."""
+MAX_SHOWN = 200
 
 
 def output_paths(out: str) -> tuple[Path, Path]:
-    """Return the weights file to be made, and the directory of what is kept beside it."""
-    shown = out if len(out) < MOST_SHOWN else f"{out[:MOST_SHOWN]}…"
+    """Return the weights file to create, and the directory for checkpoints, log and pictures."""
+    shown = out if len(out) < MAX_SHOWN else f"{out[:MAX_SHOWN]}…"
     if "://" in out or not out.strip():
-        raise TrainingError(f"--out {shown!r}: give a path here; every worker must see it")
+        raise TrainingError(f"--out {shown!r}: expected a path that every worker can write to")
     path = Path(out).resolve()
-    if not 0 < len(os.fsencode(path.name)) <= MOST_NAME_BYTES:
+    if not 0 < len(os.fsencode(path.name)) <= MAX_NAME_BYTES:
         raise TrainingError(
-            f"--out {shown!r}: give the path of a file, its name of {MOST_NAME_BYTES} bytes at most"
+            f"--out {shown!r}: expected the path of a file, with a name of at most "
+            f"{MAX_NAME_BYTES} bytes"
         )
     try:
-        above = next(place for place in path.parents if place.exists())
-        with TemporaryFile(dir=above):  # of a file system that takes no files, nobody else tells
+        above = next(folder for folder in path.parents if folder.exists())
+        with TemporaryFile(
+            dir=above
+        ):  # some file systems, like /proc, refuse files only when one is created
             pass
     except OSError as error:
         raise TrainingError(
-            f"--out {shown!r}: there is no folder that can be written to ({error.strerror})"
+            f"--out {shown!r}: the folder cannot be written to ({error.strerror}); choose another"
         ) from error
     return path, path.with_name(f"{path.stem}.training")
 
 
 def check_nothing_is_lost(path: Path, directory: Path, *, resume: bool) -> None:
-    """Refuse a place where weights or checkpoints are already, unless they are gone on with."""
+    """Refuse a path where weights or checkpoints exist, unless the training is resumed."""
     found = newest_checkpoint(directory)
     if found is not None and not resume:
         raise TrainingError(
-            f"{str(directory)!r} holds a training already ({found.name}): add --resume "
-            "to go on with it, or give another --out"
+            f"{str(directory)!r} already holds a training ({found.name}): add --resume to "
+            "continue it, or choose another --out"
         )
     if path.is_dir() or (found is None and path.exists()):
-        raise TrainingError(f"{str(path)!r} is there already: give another --out")
+        raise TrainingError(f"{str(path)!r} exists already: choose another --out")
 
 
 def are_weights_of(path: Path, recipe: Recipe, data: Mapping[str, Any], *, dtype: str) -> bool:
     """Return whether a file holds the weights that this training ends with.
 
-    False where it holds those of fewer steps, or stored as another dtype: these are made anew.
+    False if it holds those of fewer steps, or in another dtype: these are written again.
     Raises TrainingError for any other file, which would be lost.
     """
     try:
@@ -70,14 +73,14 @@ def are_weights_of(path: Path, recipe: Recipe, data: Mapping[str, Any], *, dtype
         check_same_training(made, recipe, data)
     except (WeightsError, KeyError, TrainingError) as error:
         raise TrainingError(
-            f"{str(path)!r} is there already and is not what this training made: move it, or give "
+            f"{str(path)!r} exists already and was not made by this training: move it, or choose "
             "another --out"
         ) from error
     return info.dtype == dtype and info.provenance.get("steps") == recipe.training.steps
 
 
 def survey_labels(box: TrainingVolume, recipe: Recipe) -> Survey:
-    """Return what the labels of a box hold. Raises LabelError that names the volume."""
+    """Return the classes in the labels of a box. Raises LabelError that names the volume."""
     network = recipe.network
     try:
         return survey(box, recipe.labels, classes=network.classes, dims=network.dims)
@@ -87,14 +90,14 @@ def survey_labels(box: TrainingVolume, recipe: Recipe) -> Survey:
         raise LabelError(f"labels of {box.name}: {error}") from error
 
 
-def bad_value_notes(looked: Sequence[tuple[TrainingVolume, Survey]]) -> list[str]:
-    """Return a line for each volume with values that are NaN or infinite, which are learnt as 0.
+def bad_value_notes(surveyed: Sequence[tuple[TrainingVolume, Survey]]) -> list[str]:
+    """Return a line for each volume with values that are NaN or infinite; training reads 0 there.
 
-    looked: boxes, and where their labels were looked through; grey values are, in the same places.
-    Raises VolumeError for a volume without any other value.
+    surveyed: boxes with the surveys of their labels; grey values are checked in the same cells.
+    Raises VolumeError for a volume that has no other values.
     """
     counts: dict[str, list[int]] = {}
-    for box, labels in looked:
+    for box, labels in surveyed:
         cells = [(cell.start, cell.stop) for cell in labels.cells]
         bad, values = box.count_bad_values(cells)
         of_volume = counts.setdefault(box.volume_name, [0, 0])
@@ -103,43 +106,43 @@ def bad_value_notes(looked: Sequence[tuple[TrainingVolume, Survey]]) -> list[str
     for name, (bad, values) in counts.items():
         if bad and bad == values:
             raise VolumeError(
-                f"{name}: all {values:,} values looked at are NaN or infinite: there is nothing to "
+                f"{name}: all {values:,} values checked are NaN or infinite: there is nothing to "
                 "learn from"
             )
     return [
-        f"{name}: {bad:,} of {values:,} values looked at are NaN or infinite: they are learnt as 0"
+        f"{name}: {bad:,} of {values:,} values checked are NaN or infinite: they are read as 0"
         for name, (bad, values) in counts.items()
         if bad
     ]
 
 
 def check_channels(boxes: Sequence[TrainingVolume], network: UNetConfig) -> None:
-    """Refuse volumes that do not have the channels that the network takes."""
+    """Refuse volumes with another number of channels than the network takes."""
     for box in boxes:
         if box.channel_count != network.in_channels:
             raise TrainingError(
                 f"{box.name} has {box.channel_count} channels, the network takes "
-                f"{network.in_channels}: name a channel, or change in_channels"
+                f"{network.in_channels}: choose a channel, or change in_channels"
             )
 
 
 def check_several_classes(boxes: Sequence[TrainingVolume], surveys: Sequence[Survey]) -> None:
-    """Refuse labels that were all looked at, and are all of one class."""
+    """Refuse labels that were surveyed completely and are all of one class."""
     voxels = sum(math.prod(box.shape_zyx) for box in boxes)
     seen = sum(Box(cell.start, cell.stop).voxels for one in surveys for cell in one.cells)
     counts = [sum(of_class) for of_class in zip(*(one.counts for one in surveys), strict=True)]
     present = [number for number, count in enumerate(counts) if count]
     if seen == voxels and len(present) == 1:
         raise LabelError(
-            f"labels are all of class {present[0]}: there is nothing to tell apart; are they the "
-            "right ones, and does --rule fit them?"
+            f"all labels are of class {present[0]}: expected at least two classes; check the "
+            "labels and --rule"
         )
 
 
 def check_ranks(ranks: int | None, *, batch: int | None) -> None:
-    """Refuse more ranks than there are patches in a step."""
+    """Refuse more ranks than a step has patches."""
     if ranks and batch and ranks > batch:
         raise TrainingError(
-            f"{ranks} ranks for a batch of {batch}, but each needs a patch of every step: give at "
-            f"most --ranks {batch}, or begin a training with a larger --batch"
+            f"{ranks} ranks for a batch of {batch}, but each needs a patch in every step: use at "
+            f"most --ranks {batch}, or start a training with a larger --batch"
         )

@@ -1,4 +1,4 @@
-"""When to tell what a training is doing, and how fast it is."""
+"""When a training reports, and how fast it is."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ class StepClock:
 
     def __init__(self, *, batch: int) -> None:
         self._batch = batch
-        self._told_at = 0.0
+        self._reported_at = 0.0
         self._losses: list[float] = []
         self.restart()
 
     def restart(self) -> None:
-        """Forget what went before: validation is no training time."""
+        """Start to measure again, so that validation does not count as training time."""
         self._since = self._mark = time.perf_counter()
         self._waited = 0.0
         self._steps = 0
 
     def waited(self) -> None:
-        """Say that a batch came."""
+        """Record that a batch arrived."""
         self._waited += time.perf_counter() - self._mark
 
     def stepped(self, loss: float) -> None:
-        """Say that a step is done, and what its loss was."""
+        """Record that a step is done, with its loss."""
         self._losses.append(loss)
         self._steps += 1
         self._mark = time.perf_counter()
 
-    def is_time_to_tell(self) -> bool:
-        """Return whether the last message is a second old."""
-        return time.perf_counter() - self._told_at >= LOG_EVERY_S
+    def is_report_due(self) -> bool:
+        """Return whether the last report is a second old."""
+        return time.perf_counter() - self._reported_at >= LOG_EVERY_S
 
     def message(self, *, step: int, steps: int, rate: float) -> StepsDone:
         """Return the figures of the steps since the last message, and start to measure again."""
@@ -44,7 +44,7 @@ class StepClock:
         patches = self._batch * self._steps / seconds
         share = min(1.0, self._waited / seconds)
         self.restart()
-        self._told_at = self._mark
+        self._reported_at = self._mark
         losses, self._losses = self._losses, []
         return StepsDone(
             step=step, steps=steps, loss=sum(losses) / len(losses), losses=tuple(losses),

@@ -1,7 +1,7 @@
-"""Files for TensorBoard, which is an optional package: numbers and pictures per step.
+"""Files for TensorBoard, an optional package: numbers and pictures per step.
 
-Written here and now, with TensorBoard's own records: its writers and torch's have a thread that
-prints a trace where the disk is full.
+Written synchronously, with TensorBoard's own records: its writers and torch's use a thread that
+prints a traceback when the disk is full.
 """
 
 from __future__ import annotations

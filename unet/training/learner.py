@@ -1,4 +1,4 @@
-"""What learns: the network, its optimiser, the running mean of its weights; one step of it."""
+"""The network in training: its optimiser, the running mean of its weights, one step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Learner:
             self._replica = DistributedDataParallel(self.model)
 
     def step(self, batch: Batch, *, step: int, rank: int, batch_size: int) -> Tensor:
-        """Learn from this rank's part of a batch; return the whole batch's share of the loss.
+        """Compute gradients from this rank's part of a batch; return its share of the loss.
 
         The losses of all ranks add up to the batch's. Their gradients are averaged by
         DistributedDataParallel, hence the factor ``world_size``.
@@ -62,7 +62,7 @@ class Learner:
         return loss.detach()
 
     def update(self, step: int) -> None:
-        """Take the step that the gradients ask for; done only once the loss was seen to be good."""
+        """Apply the gradients; called only after the loss was checked to be finite."""
         self.optimiser.step()
         if self.ema is None:
             return
@@ -100,7 +100,7 @@ class Learner:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the state of a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.model.load_state_dict(checkpoint.model)
         if self.ema is not None and checkpoint.ema is not None:
             for name, value in checkpoint.ema.items():

@@ -1,8 +1,8 @@
-"""The training loop, top to bottom. One process is the plain case of many ranks.
+"""The training loop, top to bottom, for one process or many ranks.
 
-Every rank runs the same :func:`train` with the same job; gradients are averaged between them, and
-what must be decided together (to stop, that a loss is bad) goes through one small sum per step. A
-training that was stopped, killed, or lost a rank goes on from its last checkpoint.
+Every rank runs the same :func:`train` with the same job; gradients are averaged between the ranks,
+and common decisions (to stop, that a loss is bad) are made by one small sum per step. A training
+that was stopped, killed, or lost a rank resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.base.errors import TrainingError
 
 from ..network.model import UNet
 from ..recipe.training_config import Recipe
-from ..samples.maker import SampleMaker, made_ahead
+from ..samples.maker import SampleMaker, batches_ahead
 from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from ..samples.weight_map import class_weights
 from .checkpoint import load_newest, save_checkpoint, what_is_kept
@@ -33,7 +33,7 @@ from .validation import validate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """All that a rank must know; small, picklable, the same for all ranks."""
+    """All that a rank needs; small, picklable, the same for all ranks."""
 
     recipe: Recipe
     volumes: tuple[LabelledVolume, ...]
@@ -43,9 +43,9 @@ class TrainingJob:
     """Voxels (z, y, x) that a patch learns; z is 1 for a 2-D network."""
     batch: int
     directory: Path
-    """Where checkpoints, log and pictures are; every rank sees it."""
+    """For checkpoints, log and pictures; every rank can write to it."""
     data_sets: Mapping[str, Any] = field(default_factory=dict)
-    """What the volumes are, as JSON: a training is resumed with the same ones only."""
+    """What the volumes are, as JSON: a training resumes only with the same ones."""
     owner: str = ""
     """Token of the start that may write into the directory; empty: not checked."""
 
@@ -61,19 +61,19 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainingEnd:
-    """How a training, or its turn, ended."""
+    """How a training ended, or a part of it."""
 
     step: int
     finished: bool
     scores: Mapping[str, Any]
-    """The last validation's; empty without one."""
+    """Those of the last validation; empty without one."""
 
 
 def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
-    """Train from the last checkpoint on, to the end or until somebody asks to stop.
+    """Train from the last checkpoint on, to the end or until the ranks are asked to stop.
 
-    Either way the last state is in a checkpoint. Raises TrainingError for a loss that is no
-    number, and for a checkpoint that cannot be read or written; checkpoints before it stay.
+    Either way the last state is in a checkpoint. Raises TrainingError for a loss that is NaN or
+    infinite, and for a checkpoint that cannot be read or written; earlier checkpoints stay.
     """
     rank = rank or Alone()
     training = job.recipe.training
@@ -83,7 +83,7 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     numbers = shares(job.batch, rank=rank.rank, world_size=rank.world_size)
     clock = StepClock(batch=job.batch)
     step = first
-    for batch in made_ahead(maker, range(first, training.steps), numbers):
+    for batch in batches_ahead(maker, range(first, training.steps), numbers):
         clock.waited()
         loss = learner.step(batch, step=step, rank=rank.rank, batch_size=job.batch)
         total, stops = sum_over_ranks(
@@ -92,14 +92,14 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
             world_size=rank.world_size,
         )
         if not math.isfinite(total):
-            raise _no_number(job, step, total)
+            raise _not_finite(job, step, total)
         learner.update(step)
         step += 1
         last = step == training.steps
         validates = bool(job.validation) and (last or step % training.validate_every == 0)
         saves = last or bool(stops) or step % training.checkpoint_every == 0
         clock.stepped(total)
-        if rank.rank == 0 and (validates or saves or clock.is_time_to_tell()):
+        if rank.rank == 0 and (validates or saves or clock.is_report_due()):
             rate = training.learning_rate_at(step - 1)
             _report(job, rank, clock.message(step=step, steps=training.steps, rate=rate))
         if validates:
@@ -119,7 +119,7 @@ def trained_model(job: TrainingJob) -> tuple[UNet, int]:
     """Return the network of the last checkpoint, as it is saved, and its step."""
     checkpoint = load_newest(job.directory)
     if checkpoint is None:
-        raise TrainingError(f"there is no checkpoint in {str(job.directory)!r}: train first")
+        raise TrainingError(f"no checkpoint in {str(job.directory)!r}: train first")
     model = UNet(job.recipe.network)
     model.load_state_dict(checkpoint.ema or checkpoint.model)
     return model.eval(), checkpoint.step
@@ -139,7 +139,7 @@ def _sizes(job: TrainingJob) -> dict[str, Any]:
 
 
 def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]:
-    """Restore the last checkpoint, if there is one; return its step and scores."""
+    """Restore the last checkpoint, if there is one. Return its step and scores."""
     checkpoint = load_newest(job.directory)
     if checkpoint is None:
         return 0, {}
@@ -148,14 +148,14 @@ def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]
         if (before := checkpoint.record.get(name, size)) != size:
             raise TrainingError(
                 f"the checkpoint was made with a {name} of {before}, now it is {size}: resume with "
-                "the same one, or give another --out"
+                "the same one, or choose another --out"
             )
     learner.restore(checkpoint)
     return checkpoint.step, checkpoint.record.get("scores", {})
 
 
 def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
-    """Return what makes the training's samples, the same on every rank."""
+    """Return the maker of the training's samples; it makes the same ones on every rank."""
     recipe = job.recipe
     sampler = PatchSampler(
         shapes=tuple(volume.shape_zyx for volume in job.volumes),
@@ -176,7 +176,7 @@ def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
 
 
 def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int) -> dict[str, Any]:
-    """Validate, tell the scores and draw the picture; return the scores."""
+    """Validate, draw the picture, report the scores and return them."""
     scores, picture = validate(
         learner, job.validation, labels=job.recipe.labels, core=job.core, rank=rank.rank,
         barrier=rank.barrier,
@@ -197,9 +197,9 @@ def _report(job: TrainingJob, rank: RankLike, message: Message) -> None:
     rank.report(message)
 
 
-def _no_number(job: TrainingJob, step: int, loss: float) -> TrainingError:
+def _not_finite(job: TrainingJob, step: int, loss: float) -> TrainingError:
     kept = what_is_kept(job.directory)
     return TrainingError(
         f"the loss of step {step + 1} is {loss}: the training stops, {kept}; "
-        "take a lower learning_rate or a smaller gradient_norm, and look at the volume's values"
+        "use a lower learning_rate or a smaller gradient_norm, and check the volume's values"
     )

@@ -16,7 +16,7 @@ def check_same_training(
 ) -> None:
     """Raise TrainingError that names the first setting in which a checkpoint's record differs."""
     recorded = before.get("recipe", {})
-    with suppress(ConfigError):  # a setting that is newer than the checkpoint has its default
+    with suppress(ConfigError):  # settings that are newer than the checkpoint get their defaults
         recorded = recipe_from_dict(recorded).to_dict()
     old = _flat({"data": before.get("data_sets", {}), **recorded})
     new = _flat({"data": data_sets, **recipe.to_dict()})
@@ -24,7 +24,7 @@ def check_same_training(
         if old.get(name) != new.get(name):
             raise TrainingError(
                 f"the checkpoint was made with {name} = {old.get(name)}, now it is "
-                f"{new.get(name)}: resume with the same config and data, or give another --out"
+                f"{new.get(name)}: resume with the same config and data, or choose another --out"
             )
 
 

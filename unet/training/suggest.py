@@ -1,4 +1,4 @@
-"""A network and a patch that suit the volumes, where nobody said which."""
+"""A network and a patch that suit the volumes, used unless the config states them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..network.config import UNetConfig
 from ..samples.sampling import Shape
 
 THIN = 16
-"""Fewer slices than this are learnt one by one, by a 2-D network."""
+"""Stacks of fewer slices are learnt slice by slice, by a 2-D network."""
 ANISOTROPIC = 3.0
-"""As are slices that are this much further apart than pixels."""
+"""So are stacks whose slices are this many times further apart than their pixels."""
 PATCH_VOXELS = {2: 400**2, 3: 72**3}
 GPU_BATCH = 8
 TRAINING_COPIES = 4.0
-"""Activations of a training step, in units of the most that are alive in prediction."""
+"""Activations of a training step, relative to the peak of a prediction."""
 
 
 def suited_network(
@@ -51,10 +51,10 @@ def suited_network(
 def settled_core(
     network: UNetConfig, patch: Sequence[int] | None, shapes: Sequence[Shape]
 ) -> Shape:
-    """Return the core (z, y, x) of a patch: one that the network gives, and every volume holds.
+    """Return the core (z, y, x) of a patch: an output of the network that fits every volume.
 
-    patch: voxels per axis of the network as asked for, rounded up to what it gives; None: as large
-    as the volumes allow, up to PATCH_VOXELS. Raises TrainingError for a patch beyond a volume.
+    patch: voxels per axis of the network, rounded up to a valid output; None: as large as the
+    volumes allow, up to PATCH_VOXELS. Raises TrainingError for a patch larger than a volume.
     """
     dims = network.dims
     least = tuple(min(shape[axis] for shape in shapes) for axis in range(3 - dims, 3))
@@ -62,7 +62,7 @@ def settled_core(
     if any(size > most for size, most in zip(smallest, least, strict=True)):
         raise TrainingError(
             f"the smallest patch of this network is {smallest}, a volume has {least}: "
-            "take fewer levels, or a larger volume"
+            "use fewer levels, or a larger volume"
         )
     if patch is not None:
         if len(patch) != dims:
@@ -73,7 +73,7 @@ def settled_core(
         if any(size > most for size, most in zip(own, least, strict=True)):
             raise TrainingError(
                 f"patch {tuple(patch)} is {own} for this network, larger than a volume of {least}: "
-                "give a smaller one"
+                "choose a smaller one"
             )
     else:
         own = _largest(network, least)
@@ -81,7 +81,7 @@ def settled_core(
 
 
 def _largest(network: UNetConfig, least: Sequence[int]) -> tuple[int, ...]:
-    """Return the largest output within a volume and PATCH_VOXELS, as nearly a cube as can be."""
+    """Return the largest output within a volume and PATCH_VOXELS, nearly a cube."""
     wanted = [float(size) for size in least]
     while math.prod(wanted) > PATCH_VOXELS[network.dims]:
         longest = max(wanted)
@@ -96,7 +96,7 @@ def _largest(network: UNetConfig, least: Sequence[int]) -> tuple[int, ...]:
 
 
 def fitting_batch(network: UNetConfig, core: Shape, *, memory_bytes: int, ranks: int) -> int:
-    """Return how many patches a step takes on so many GPUs of this memory: 1 to 8 on each."""
+    """Return the patches per step that fit GPUs with this memory: 1 to 8 on each rank."""
     shape = network.input_shape(core[3 - network.dims :])
     elements = network.peak_activation_elements(shape) * network.levels * TRAINING_COPIES
     each = max(1, min(GPU_BATCH, int(0.7 * memory_bytes / (2 * elements))))

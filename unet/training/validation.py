@@ -1,7 +1,7 @@
-"""How good a network in training is: confusion counts over held-out volumes, and a picture.
+"""Validation of a network in training: confusion counts over held-out volumes, and a picture.
 
-Tiles are laid side by side from the volume's first voxel on, and shared out over the ranks; what
-they count is summed, so every rank learns the same scores.
+Tiles lie side by side from the volume's first voxel on and are divided among the ranks. Their
+counts are summed, so every rank has the same scores.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..samples.label_rules import IGNORED
 from ..samples.sampling import LabelledVolume, Shape, classes_of
 from .learner import Learner, sum_over_ranks
 
-MOST_TILES, MOST_VOXELS = 64, 2**23
-"""Of larger volumes so many tiles are looked at, or tiles of so many voxels, whichever are more,
-spread evenly: always the same ones."""
+MAX_TILES, MAX_VOXELS = 64, 2**23
+"""Of larger volumes so many tiles, or tiles of so many voxels in all, whichever are more, are
+validated: spread evenly, always the same ones."""
 PICTURE_SIDE, PICTURE_TILES = 512, {2: 64, 3: 3}
-"""A picture's side is so many voxels at most, and so many tiles; one tile at least."""
+"""A picture's side has at most so many voxels and so many tiles, but at least one tile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What validation came to."""
+    """The scores of a validation."""
 
     loss: float
     """Mean cross-entropy per voxel, without weights."""
@@ -39,12 +39,12 @@ class Scores:
     iou: tuple[float, ...]
     dice: tuple[float, ...]
     mean_iou: float
-    """Over those classes that are in truth or prediction."""
+    """Over the classes that occur in truth or prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The middle of a slice, (y, x): raw (c, y, x), true classes, scores (c, y, x)."""
+    """The middle of a slice: raw (c, y, x), true classes (y, x), scores (c, y, x)."""
 
     raw_cyx: NDArray[np.float32]
     truth_yx: NDArray[np.int64]
@@ -60,23 +60,23 @@ def validate(
     rank: int = 0,
     barrier: Callable[[], None] = lambda: None,
 ) -> tuple[Scores, Picture | None]:
-    """Return scores over all volumes, and on rank 0 the picture of a slice in the middle.
+    """Return the scores over all volumes, and on rank 0 a picture of a middle slice.
 
-    barrier: waits for all ranks, which have tiles of different number and cost.
+    barrier: waits for all ranks, whose tiles differ in number and cost.
     """
     network = learner.model.config
     tiles = _tiles(volumes, core)
-    look = _Look(learner, learner.best(), labels, core)
+    predict = _TilePredictor(learner, learner.best(), labels, core)
     counts = np.zeros((network.classes, network.classes), np.int64)
     entropy = 0.0
     for number in range(rank, len(tiles), learner.world_size):
-        _, truth, scores_czyx = look(*tiles[number])
+        _, truth, scores_czyx = predict(*tiles[number])
         known = truth != IGNORED
         right = np.take_along_axis(scores_czyx, np.where(known, truth, 0)[None], axis=0)[0]
         entropy -= float(np.log(np.maximum(right[known], 1e-12)).sum())
         pairs = truth[known] * network.classes + scores_czyx.argmax(axis=0)[known]
         counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
-    picture = _picture(look, *tiles[len(tiles) // 2]) if rank == 0 else None
+    picture = _picture(predict, *tiles[len(tiles) // 2]) if rank == 0 else None
     barrier()
     totals = sum_over_ranks(
         [entropy, *counts.ravel().astype(float)],
@@ -87,7 +87,7 @@ def validate(
 
 
 def _tiles(volumes: Sequence[LabelledVolume], core: Shape) -> list[tuple[LabelledVolume, Shape]]:
-    """Return the tiles to look at."""
+    """Return the tiles to validate."""
     tiles = [
         (volume, start)
         for volume in volumes
@@ -95,13 +95,13 @@ def _tiles(volumes: Sequence[LabelledVolume], core: Shape) -> list[tuple[Labelle
             *(range(0, size, step) for size, step in zip(volume.shape_zyx, core, strict=True))
         )
     ]
-    most = max(MOST_TILES, MOST_VOXELS // math.prod(core))
+    most = max(MAX_TILES, MAX_VOXELS // math.prod(core))
     return [tiles[i] for i in sorted({round(i) for i in np.linspace(0, len(tiles) - 1, most)})]
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """Looks at a tile of a volume: what is there, and what the network says."""
+class _TilePredictor:
+    """Reads a tile of a volume and predicts it."""
 
     learner: Learner
     model: UNet
@@ -113,7 +113,7 @@ class _Look:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
         """Return grey values (c, z, y, x), classes (z, y, x) and scores of a tile's core.
 
-        It ends where the volume does.
+        The core is cut at the volume's edge.
         """
         network = self.model.config
         ends = zip(start, self.core, volume.shape_zyx, strict=True)
@@ -144,16 +144,16 @@ def _raw(
     return raw[None] if dims == 3 else np.ascontiguousarray(np.moveaxis(raw, 1, 0))
 
 
-def _picture(look: _Look, volume: LabelledVolume, start: Shape) -> Picture:
-    """Return the middle slice of a tile, and of those beside it, around the volume's middle."""
-    dims = look.model.config.dims
+def _picture(predict: _TilePredictor, volume: LabelledVolume, start: Shape) -> Picture:
+    """Return the middle slice of a tile and of its neighbours around the volume's middle."""
+    dims = predict.model.config.dims
     rows, columns = (
         _around_the_middle(size, step, most=PICTURE_TILES[dims])
-        for size, step in zip(volume.shape_zyx[1:], look.core[1:], strict=True)
+        for size, step in zip(volume.shape_zyx[1:], predict.core[1:], strict=True)
     )
     parts = []
     for y in rows:
-        tiles = [look(volume, (start[0], y, x)) for x in columns]
+        tiles = [predict(volume, (start[0], y, x)) for x in columns]
         z = tiles[0][1].shape[0] // 2
         slices = [(raw[:, z], truth[z], scores[:, z]) for raw, truth, scores in tiles]
         parts.append([np.concatenate(part, axis=-1) for part in zip(*slices, strict=True)])
@@ -162,7 +162,7 @@ def _picture(look: _Look, volume: LabelledVolume, start: Shape) -> Picture:
 
 
 def _around_the_middle(size: int, step: int, *, most: int) -> list[int]:
-    """Return the first voxels of neighbouring tiles along an axis, so many as make a picture."""
+    """Return the first voxels of as many neighbouring tiles along an axis as a picture holds."""
     starts = list(range(0, size, step))
     count = min(max(1, PICTURE_SIDE // step), most, len(starts))
     first = (len(starts) - count) // 2

@@ -109,7 +109,7 @@ def test_ctrl_c_and_sigterm_are_one_line_that_says_how_to_go_on_and_no_step_is_l
     for by in ways.values():
         argv = command(place, out, "--resume", steps=100_000)
         lines = stopped(argv, by=by)
-        assert (f"resuming: {done} of 100000 steps are done already" in lines) == (done > 0)
+        assert (f"resuming: {done} of 100000 steps are done" in lines) == (done > 0)
         said = re.fullmatch(
             r"overtile: stopped; checkpoint-(\d+)\.safetensors was saved: resume with the "
             r"same command and --resume",

@@ -124,7 +124,7 @@ def test_a_file_that_this_training_did_not_make_is_never_written_over(
     before = listing(tmp_path)
     assert shell(place, again, monkeypatch) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "w.safetensors' is there already and is not what this training made: move it" in line
+    assert "w.safetensors' exists already and was not made by this training: move it" in line
     assert listing(tmp_path) == before
 
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_that_is_damaged_is_told_and_the_one_before_is_used(place, 
     training = prepared(place, again)
     assert training.done_steps == 2
     (line,) = [line for line in start_lines(training) if line.startswith("note: ")]
-    assert "checkpoint-00000004.safetensors' is no whole checkpoint" in line
+    assert "checkpoint-00000004.safetensors' is not a checkpoint, or is damaged" in line
 
 
 def test_another_patch_than_before_is_refused_before_anything_starts(place, again, monkeypatch):
@@ -149,7 +149,7 @@ def test_values_that_are_no_numbers_are_told_once_per_volume(place, tmp_path):
     out = tmp_path / "w.safetensors"
     assert prepared(place, out).notes == ()
     (note,) = prepared(place, out, raw="holes", validation_slices=(1, 2)).notes
-    said = "3 of 5,280 values looked at are NaN or infinite: they are learnt as 0"
+    said = "3 of 5,280 values checked are NaN or infinite: they are read as 0"
     assert note == f"{place / 'holes.zarr'}: {said}"
     (note,) = prepared(place, out, raw="hidden", validation_slices=(2, 3)).notes
     assert "1,760 of 5,280" in note

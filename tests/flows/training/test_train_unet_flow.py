@@ -204,7 +204,7 @@ def test_a_run_with_resume_begins_where_there_is_no_checkpoint_and_goes_on_where
 
     assert f"done already: 6 steps; weights: {out}" in logs()
     out.unlink()
-    assert "resuming: 6 of 6 steps are done already" in logs()
+    assert "resuming: 6 of 6 steps are done" in logs()
     assert out.exists()
 
 

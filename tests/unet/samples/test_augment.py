@@ -533,5 +533,5 @@ def test_a_config_that_cannot_be_is_refused_in_one_line(
 
 
 def test_axes_of_unequal_voxels_are_not_swapped() -> None:
-    with pytest.raises(ConfigError, match=r"swaps axes, but a voxel is .*: give isotropic = false"):
+    with pytest.raises(ConfigError, match=r"swaps axes, but a voxel is .*: set isotropic = false"):
         margin(AugmentConfig(isotropic=True), dims=3, input_shape=(9, 9, 9), spacing=(3, 1, 1))

@@ -135,11 +135,16 @@ def test_what_comes_back_may_be_changed_without_changing_the_labels(
 @pytest.mark.parametrize(
     ("labels", "rule", "ignore", "says"),
     [
-        (np.ones((1, 2, 2), np.float32), "classes", None, "labels are float32: give integers"),
-        (np.full((1, 2, 2), -3), "foreground", -1, "negative id -3: give ids from 0 on, or name"),
+        (np.ones((1, 2, 2), np.float32), "classes", None, "labels are float32: expected integers"),
+        (np.full((1, 2, 2), -3), "foreground", -1, "negative id -3: expected ids from 0 on; set"),
         (np.full((1, 2, 2), -100), "classes", None, "negative id -100"),
         (np.full((1, 1, 1), 2**63, np.uint64), "foreground", None, "the id 9223372036854775808"),
-        (np.ones((1, 2, 2), int), "border", None, "'border': give one of classes, foreground, bou"),
+        (
+            np.ones((1, 2, 2), int),
+            "border",
+            None,
+            "('border'): expected one of classes, foreground",
+        ),
     ],
 )
 def test_labels_that_cannot_be_meant_end_in_one_line(

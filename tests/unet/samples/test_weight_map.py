@@ -80,7 +80,7 @@ def test_objects_are_told_apart_by_their_whole_id(ids: tuple[int, int]) -> None:
 
 
 def test_border_weights_refuse_negative_ids() -> None:
-    with pytest.raises(LabelError, match="negative id -1: give ids from 0 on"):
+    with pytest.raises(LabelError, match="negative id -1: expected ids from 0 on"):
         border_weights(np.array([[-1, 0]]))
 
 

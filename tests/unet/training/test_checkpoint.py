@@ -125,10 +125,10 @@ def test_a_pickle_under_a_checkpoints_name_is_never_opened(tmp_path, monkeypatch
     path = tmp_path / "checkpoint-00000003.safetensors"
     for content in (pickle.dumps(Bomb()), b"", b"text"):
         path.write_bytes(content)
-        with pytest.raises(TrainingError, match="no whole checkpoint of ours"):
+        with pytest.raises(TrainingError, match="is not a checkpoint, or is damaged"):
             load_checkpoint(path)
     torch.save({"bomb": Bomb()}, path)
-    with pytest.raises(TrainingError, match="no whole checkpoint of ours"):
+    with pytest.raises(TrainingError, match="is not a checkpoint, or is damaged"):
         load_checkpoint(path)
     assert not (tmp_path / "opened").exists()
 
@@ -165,7 +165,7 @@ def test_a_damaged_file_costs_the_steps_since_the_one_before_it(damage, tmp_path
     }[damage])  # fmt: skip
     assert load_newest(tmp_path).step == 5
     (tmp_path / "checkpoint-00000005.safetensors").write_bytes(b"")
-    with pytest.raises(TrainingError, match=r"no checkpoint in .* is whole, .*00000008"):
+    with pytest.raises(TrainingError, match=r"all checkpoints in .* are damaged, .*00000008"):
         load_newest(tmp_path)
 
 
@@ -210,7 +210,7 @@ def test_a_whole_file_with_wrong_contents_costs_the_steps_since_the_one_before(c
     said = []
     assert load_newest(tmp_path, note=said.append).step == 5
     (line,) = said
-    assert "00000008.safetensors' is no whole checkpoint of ours" in line
+    assert "00000008.safetensors' is not a checkpoint, or is damaged" in line
     assert "\n" not in line
 
 
@@ -220,7 +220,7 @@ def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(value, where, 
     save_checkpoint(checkpoint_of(5), tmp_path)
     bad = checkpoint_of(6)
     getattr(bad, where)["conv.weight"].view(-1)[0] = value
-    said = r"step 6 made weights that are no numbers \(conv.weight\): .*00000005.* is kept"
+    said = r"step 6 made weights that are NaN or infinite \(conv.weight\): .*00000005.* is kept"
     with pytest.raises(TrainingFailedError, match=said):
         save_checkpoint(bad, tmp_path)
     assert names(tmp_path) == ["checkpoint-00000005.safetensors"]
@@ -261,7 +261,7 @@ for step, size in ((2, 4000), (3, 10**6)):
     assert len(said) == 2
     for step, line in zip((2, 3), said, strict=True):
         assert line.startswith(f"TrainingFailedError checkpoint of step {step} cannot be written")
-        assert "checkpoint-00000001.safetensors is kept: make room" in line
+        assert "checkpoint-00000001.safetensors is kept: free some space" in line
     assert names(tmp_path) == ["checkpoint-00000001.safetensors"]
     assert float(load_newest(tmp_path).model["w"][0]) == 1
 
