@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline.base.errors import TrainingError
-
 from .messages import Message
 
 
@@ -91,14 +89,10 @@ def run_in_this_process(
     on_event: Callable[[Any], None] | None = None,
     stop: threading.Event | None = None,
 ) -> list[Any]:
-    """Run a callable as the only rank. Raises TrainingError for more ranks than one."""
+    """Run a callable as the only rank."""
     from ..predict.runtime import settle_device
 
-    if ranks != 1:
-        raise TrainingError(
-            f"ranks ({ranks}): expected 1 without a cluster; pass "
-            "run_ranks=partial(deploy.run_ranks, client=client)"
-        )
+    assert ranks == 1
     rank = Alone(
         device=str(settle_device("auto")),
         listener=on_event or (lambda message: None),

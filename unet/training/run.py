@@ -53,6 +53,11 @@ def train_unet(
     Raises kinds of OvertileError for bad input, before anything is written; RunError for a
     training that was stopped or failed: its checkpoints stay.
     """
+    if ranks != 1 and run_ranks is run_in_this_process:
+        raise TrainingError(
+            f"ranks ({ranks}): expected 1 without a cluster; pass "
+            "run_ranks=partial(deploy.run_ranks, client=client)"
+        )
     prepared = prepare_training(
         volumes, out, config=config or {}, ranks=ranks, resume=resume, dtype=dtype
     )

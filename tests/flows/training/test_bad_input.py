@@ -320,7 +320,7 @@ def weights_are_numbers(folder):
     return all(bool(tensor.isfinite().all()) for tensor in state.model.values())
 
 
-def test_a_loss_that_is_no_number_stops_at_once_says_the_step_and_keeps_the_last_good_checkpoint(
+def test_a_nan_loss_stops_at_once_names_the_step_and_keeps_the_last_good_checkpoint(
     shell, one_worker, tmp_path
 ):
     changes = config(
@@ -371,7 +371,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize(("changes", "says"), OTHER.values(), ids=OTHER)
-def test_a_training_that_is_there_is_not_gone_on_with_as_another_one(changes, says, shell, begun):
+def test_a_training_is_not_resumed_as_a_different_one(changes, says, shell, begun):
     before = listing(begun)
     code, out, err = shell({**changes, "--out": str(begun / "w.safetensors")})
     assert (code, out, err.count("\n")) == (2, "", 1), err
@@ -380,7 +380,7 @@ def test_a_training_that_is_there_is_not_gone_on_with_as_another_one(changes, sa
     assert listing(begun) == before
 
 
-def test_a_disk_that_is_full_costs_the_steps_since_the_last_checkpoint_only(begun, place, tmp_path):
+def test_a_full_disk_costs_only_the_steps_since_the_last_checkpoint(begun, place, tmp_path):
     shutil.copytree(begun / "w.training", tmp_path / "w.training")
     last = tmp_path / "w.training/checkpoint-00000004.safetensors"
     size = last.stat().st_size

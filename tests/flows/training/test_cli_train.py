@@ -63,7 +63,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_on_a_terminal_one_line_moves_and_the_validations_scroll_by_above_it(
+def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     place, tmp_path, on_a_terminal
 ):
     out = tmp_path / "w.safetensors"
@@ -97,9 +97,7 @@ def stopped(argv, *, by):
     return lines
 
 
-def test_ctrl_c_and_sigterm_are_one_line_that_says_how_to_go_on_and_no_step_is_lost(
-    place, tmp_path
-):
+def test_ctrl_c_and_sigterm_print_one_line_on_how_to_resume_and_lose_no_step(place, tmp_path):
     out = tmp_path / "w.safetensors"
     ways = {
         "Ctrl-C to all of the terminal": lambda run: os.killpg(run.pid, signal.SIGINT),
@@ -162,7 +160,7 @@ def validation_message(step, picture=""):
     )  # fmt: skip
 
 
-def test_the_log_has_a_row_per_step_and_drops_those_that_are_done_again(tmp_path):
+def test_the_log_has_a_row_per_step_and_drops_rows_of_repeated_steps(tmp_path):
     path = tmp_path / "w.training/log.csv"
     log = CsvLog(path)
     for message in (
@@ -185,7 +183,7 @@ def test_the_log_has_a_row_per_step_and_drops_those_that_are_done_again(tmp_path
 @pytest.mark.parametrize("damage", [
     b"step,loss\n1,\xff\xfe\n", b"foo,bar\n1,2\n", b"", b'step,loss\n1,"' + b"x" * 200_000 + b'"\n',
 ], ids=["no text", "other columns", "empty", "a huge field"])  # fmt: skip
-def test_a_damaged_log_is_put_aside_and_a_new_one_begun(damage, tmp_path):
+def test_a_damaged_log_is_renamed_and_a_new_one_begun(damage, tmp_path):
     path = tmp_path / "log.csv"
     for aside in ("log.csv.damaged", "log.csv.damaged-2"):
         path.write_bytes(damage)
@@ -198,7 +196,7 @@ def test_a_damaged_log_is_put_aside_and_a_new_one_begun(damage, tmp_path):
         assert "\n" not in said[0]
 
 
-def test_half_a_row_that_a_full_disk_left_is_dropped(tmp_path):
+def test_half_a_row_left_by_a_full_disk_is_dropped(tmp_path):
     path = tmp_path / "log.csv"
     CsvLog(path).hear(step_message(12, [0.5, 0.4]))
     path.write_bytes(path.read_bytes()[:-3])
@@ -206,7 +204,9 @@ def test_half_a_row_that_a_full_disk_left_is_dropped(tmp_path):
     assert [(row["step"], row["loss"]) for row in rows_of(path)] == [("11", "0.5"), ("13", "0.3")]
 
 
-def test_ctrl_c_before_anything_was_kept_says_so(place, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_before_the_first_checkpoint_states_that_nothing_was_saved(
+    place, tmp_path, monkeypatch, capsys
+):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -258,7 +258,7 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
     assert said[1].endswith("learning rate 0.001, 2.00 patches/s, 1 min 29 s left")
 
 
-def test_a_bar_never_shows_more_time_left_after_steps_that_are_done_again(monkeypatch):
+def test_a_bar_never_shows_more_time_left_after_repeated_steps(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     shown = []
@@ -288,5 +288,5 @@ def test_a_bar_never_shows_more_time_left_after_steps_that_are_done_again(monkey
         ),
     ],
 )
-def test_whatever_happens_is_one_line(message, line):
+def test_every_message_is_one_line(message, line):
     assert message_text(message) == line

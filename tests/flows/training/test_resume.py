@@ -91,7 +91,7 @@ def shell(place, out, monkeypatch, *more):
     ])  # fmt: skip
 
 
-def test_a_finished_training_that_is_resumed_says_so_and_leaves_every_byte(
+def test_resuming_a_finished_training_reports_it_and_changes_no_byte(
     place, again, monkeypatch, capsys
 ):
     before = listing(again.parent)
@@ -100,9 +100,7 @@ def test_a_finished_training_that_is_resumed_says_so_and_leaves_every_byte(
     assert listing(again.parent) == before
 
 
-def test_weights_that_are_missing_or_stored_otherwise_are_made_from_the_last_checkpoint(
-    place, again
-):
+def test_missing_weights_or_those_of_another_dtype_are_made_from_the_last_checkpoint(place, again):
     assert not prepared(place, again, dtype="float16").is_done
     again.unlink()
     assert not prepared(place, again).is_done
@@ -110,7 +108,7 @@ def test_weights_that_are_missing_or_stored_otherwise_are_made_from_the_last_che
 
 
 @pytest.mark.parametrize("kind", ["text", "others' weights", "half of the weights"])
-def test_a_file_that_this_training_did_not_make_is_never_written_over(
+def test_a_file_not_made_by_this_training_is_never_overwritten(
     kind, place, again, tmp_path, monkeypatch, capsys
 ):
     if kind == "text":
@@ -128,7 +126,7 @@ def test_a_file_that_this_training_did_not_make_is_never_written_over(
     assert listing(tmp_path) == before
 
 
-def test_a_checkpoint_that_is_damaged_is_told_and_the_one_before_is_used(place, again):
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(place, again):
     again.unlink()
     newest = again.parent / "w.training/checkpoint-00000004.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -145,7 +143,7 @@ def test_another_patch_than_before_is_refused_before_anything_starts(place, agai
         prepared(place, again)
 
 
-def test_values_that_are_no_numbers_are_told_once_per_volume(place, tmp_path):
+def test_nan_and_infinite_values_are_reported_once_per_volume(place, tmp_path):
     out = tmp_path / "w.safetensors"
     assert prepared(place, out).notes == ()
     (note,) = prepared(place, out, raw="holes", validation_slices=(1, 2)).notes
@@ -155,7 +153,7 @@ def test_values_that_are_no_numbers_are_told_once_per_volume(place, tmp_path):
     assert "1,760 of 5,280" in note
 
 
-def test_of_two_trainings_into_one_place_the_older_one_ends_and_saves_no_more(place, tmp_path):
+def test_of_two_trainings_with_one_out_the_older_one_stops_and_saves_no_more(place, tmp_path):
     job = prepared(place, tmp_path / "w.safetensors", steps=40).job(batch=1)
     older = take_over(job.directory)
     steps = count(1)
@@ -172,14 +170,14 @@ def test_of_two_trainings_into_one_place_the_older_one_ends_and_saves_no_more(pl
     ]  # fmt: skip
 
 
-def test_what_a_killed_training_left_is_taken_over_at_once(place, tmp_path):
+def test_a_killed_training_is_resumed_at_once(place, tmp_path):
     job = prepared(place, tmp_path / "w.safetensors").job(batch=1)
     take_over(job.directory)  # and is never heard of again
     end = train(replace(job, owner=take_over(job.directory)))
     assert end.finished
 
 
-def test_a_place_that_cannot_be_taken_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_taken_over_is_one_line(tmp_path):
     (tmp_path / "w.training").write_text("in the way")
     with pytest.raises(TrainingFailedError, match=r"w\.training' cannot be written"):
         take_over(tmp_path / "w.training")

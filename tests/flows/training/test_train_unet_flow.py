@@ -143,7 +143,7 @@ def test_the_figures_are_one_artifact_with_the_last_validation_of_each_class(com
     assert {"IoU, Dice of cell", "IoU, Dice of membrane"} <= set(rows)
 
 
-def test_every_validation_is_an_artifact_with_its_picture_small(completed):
+def test_every_validation_is_an_artifact_with_a_small_picture(completed):
     artifacts = completed[0].of("train-validation")
     assert sorted(re.findall(r"\d+", a.description)[0] for a in artifacts) == ["3", "6"]
     for artifact in artifacts:
@@ -156,7 +156,7 @@ def test_every_validation_is_an_artifact_with_its_picture_small(completed):
         assert coloured == [False, True, True], "raw is grey, truth and prediction have colours"
 
 
-def test_what_is_trained_on_the_dashboard_and_the_figures_are_logged(completed, one_worker):
+def test_volumes_dashboard_and_figures_are_logged(completed, one_worker):
     logs = completed[0].logs
     assert f"Dask dashboard: {one_worker.dashboard_link}" in logs
     assert [line for line in logs if re.match(r"train on .*raw\.zarr slices 0:4, 4×32×36", line)]
@@ -191,7 +191,7 @@ def test_bad_input_fails_with_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_with_resume_begins_where_there_is_no_checkpoint_and_goes_on_where_there_is_one(
+def test_a_run_with_resume_starts_without_a_checkpoint_and_continues_from_one(
     completed, parameters, server
 ):
     _, out = completed
@@ -214,7 +214,7 @@ STEP = StepsDone(
 )  # fmt: skip
 
 
-def test_a_server_that_is_away_holds_up_no_step_and_gets_everything_when_it_is_back(monkeypatch):
+def test_an_unreachable_server_delays_no_step_and_gets_everything_later(monkeypatch):
     sent = []
     away = threading.Event()
     away.set()
@@ -237,7 +237,7 @@ def test_a_server_that_is_away_holds_up_no_step_and_gets_everything_when_it_is_b
     assert sent[-1].steps.step == 1000
 
 
-def test_figures_before_the_first_step_and_after_a_loss_say_so():
+def test_figures_show_that_no_step_is_done_and_that_a_rank_was_lost():
     assert "waiting for the workers" in figures_markdown(LastFigures(), names=[])
     why = "rank 1 was lost: its worker tcp://a|b ended"
     resumed = RanksResumed(attempt=1, world_size=1, reason=why)

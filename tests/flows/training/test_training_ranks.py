@@ -149,9 +149,7 @@ def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
     assert_same_weights(out, alone)
 
 
-def test_of_two_trainings_into_one_place_the_newer_one_comes_to_its_end(
-    volume, two_workers, alone, tmp_path
-):
+def test_of_two_trainings_with_one_out_the_newer_one_finishes(volume, two_workers, alone, tmp_path):
     older, newer = (prepared(volume, tmp_path / "w.safetensors", ranks=1) for _ in range(2))
     with ThreadPoolExecutor() as pool:
         runs = []
@@ -164,7 +162,7 @@ def test_of_two_trainings_into_one_place_the_newer_one_comes_to_its_end(
     assert_same_weights(tmp_path / "w.safetensors", alone)
 
 
-def test_a_training_and_a_segmentation_share_the_workers_and_both_come_to_their_end(
+def test_a_training_and_a_segmentation_share_the_workers_and_both_finish(
     volume, two_workers, weights, tmp_path
 ):
     out = tmp_path / "out.zarr"

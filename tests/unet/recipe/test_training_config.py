@@ -115,7 +115,7 @@ def configs():
 
 
 @given(training=configs(), ignore=st.none() | st.integers(-(2**63), 2**64 - 1))
-def test_a_recipe_comes_back_from_json_as_it_was(training, ignore):
+def test_a_recipe_survives_json(training, ignore):
     recipe = Recipe(
         network=UNetConfig(dims=3, levels=3, kernels=((1, 3, 3), 3, 3)),
         training=training,
@@ -137,7 +137,7 @@ def as_toml(record, table=""):
 
 
 @given(training=configs())
-def test_a_recipe_comes_back_from_toml_as_it_was(training):
+def test_a_recipe_survives_toml(training):
     record = Recipe(training=training).to_dict()
     absent = preset(training.preset)
     for name in ("batch", "gradient_norm"):
@@ -167,13 +167,13 @@ def test_a_file_states_only_what_differs_from_its_preset():
         ("labels", "object_class", 10**12),
     ],
 )  # fmt: skip
-def test_every_number_has_an_end(table, setting, value):
+def test_every_number_has_an_upper_limit(table, setting, value):
     with pytest.raises(ConfigError, match=rf"{table}\.{setting}.* \(.*\): expected .* or less"):
         recipe_from_dict({table: {setting: value}})
 
 
 @pytest.mark.parametrize("names", [["a", ""], [" ", "b"], ["a", "b", "a"]])
-def test_classes_have_names_of_their_own(names):
+def test_class_names_are_distinct_and_not_empty(names):
     with pytest.raises(ConfigError, match="expected names that are distinct"):
         recipe_from_dict({"class_names": names})
 
@@ -194,6 +194,6 @@ OF_VERSION_0_1 = """{"network": {"dims": 3, "in_channels": 1, "classes": 2, "bas
 "object_class": 0}, "class_names": ["u", "v"], "attribution": null}"""
 
 
-def test_a_recipe_that_version_0_1_stored_comes_back_as_it_was():
+def test_a_recipe_stored_by_version_0_1_is_read_unchanged():
     record = json.loads(OF_VERSION_0_1)
     assert recipe_from_dict(record).to_dict() == record

@@ -122,7 +122,7 @@ def test_displacements_at_the_knots_have_a_standard_deviation_of_ten_voxels_of_t
 
 
 @pytest.mark.parametrize("spacing", [None, (2.0, 1.0)])
-def test_a_shift_is_uniform_along_each_axis_and_says_nothing_about_mirrors(
+def test_a_shift_is_uniform_along_each_axis_and_independent_of_mirrors(
     spacing: tuple[float, float] | None,
 ) -> None:
     config = replace(NONE, shift=2.0, mirror=True)
@@ -142,7 +142,7 @@ def test_a_shift_is_uniform_along_each_axis_and_says_nothing_about_mirrors(
     ("shape", "spacing"),
     [((40, 24), None), ((30, 30), (2.0, 1.0)), ((7, 20, 20), (30.0, 10.0, 10.0))],
 )
-def test_a_free_rotation_keeps_physical_distances_and_seeks_no_voxel_outside_of_the_margin(
+def test_a_free_rotation_keeps_physical_distances_and_stays_within_the_margin(
     shape: tuple[int, ...], spacing: tuple[float, ...] | None, seed: int
 ) -> None:
     """A mirrored voxel would be nearer to the centre than its image."""
@@ -189,7 +189,7 @@ def test_the_margin_holds_turns_swaps_shift_and_three_standard_deviations() -> N
         replace(NONE, rotation="free"),
     ],
 )
-def test_what_lies_outside_is_mirrored_as_numpy_reflects(
+def test_values_outside_are_mirrored_as_numpy_reflects(
     config: AugmentConfig, shape: tuple[int, ...], seed: int
 ) -> None:
     image, labels = patches(shape, n=1)
@@ -266,7 +266,7 @@ def test_image_and_labels_move_together(
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
-def test_every_label_is_one_that_was_there_however_large(dtype: torch.dtype) -> None:
+def test_every_label_is_one_of_the_input_even_if_large(dtype: torch.dtype) -> None:
     most = min(2**53, torch.iinfo(dtype).max)
     ids = torch.tensor([0, 1, most - 1, most], dtype=dtype)
     labels = ids[torch.randint(4, (1, 60, 60), generator=torch.Generator().manual_seed(0))]
@@ -523,9 +523,7 @@ def test_a_config_survives_its_dictionary() -> None:
         ({"mirror": 1}, "mirror (1): expected true or false"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused_in_one_line(
-    record: dict[str, object], says: str
-) -> None:
+def test_an_invalid_config_is_refused_in_one_line(record: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         AugmentConfig(**record)
     assert says in str(caught.value)

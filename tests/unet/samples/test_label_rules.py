@@ -53,7 +53,7 @@ def test_components_of_a_class_are_numbered_per_slice_in_2d_and_through_slices_i
     np.testing.assert_array_equal(classes, labels)
 
 
-def test_foreground_is_every_object_whatever_its_id() -> None:
+def test_foreground_is_every_object() -> None:
     labels = np.array([[[0, 1, 7, 2**53]]])
     classes, objects = apply_rule(labels, rule="foreground", dims=2)
     assert classes.tolist() == [[[0, 1, 1, 1]]]
@@ -122,7 +122,7 @@ def test_ignored_voxels_have_no_class_and_belong_to_no_object(
 
 @pytest.mark.parametrize("ignore", [None, 1])
 @pytest.mark.parametrize("rule", RULES)
-def test_what_comes_back_may_be_changed_without_changing_the_labels(
+def test_the_result_can_be_changed_without_changing_the_labels(
     rule: str, ignore: int | None
 ) -> None:
     labels = cells((2, 6, 6), seed=4)
@@ -147,7 +147,7 @@ def test_what_comes_back_may_be_changed_without_changing_the_labels(
         ),
     ],
 )
-def test_labels_that_cannot_be_meant_end_in_one_line(
+def test_invalid_labels_are_refused_in_one_line(
     labels: np.ndarray, rule: str, ignore: int | None, says: str
 ) -> None:
     with pytest.raises(LabelError) as caught:

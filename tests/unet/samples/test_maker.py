@@ -66,7 +66,7 @@ def stripes(*, width):
 
 @pytest.mark.parametrize("width", [2, 6, 10])
 @pytest.mark.parametrize("start", [62, 64, 65])
-def test_a_gap_weighs_as_in_the_whole_volume_also_where_the_core_ends_in_it(width, start):
+def test_a_gap_has_its_weight_of_the_whole_volume_even_if_the_core_ends_in_it(width, start):
     ids = stripes(width=width)
     network = UNetConfig(dims=2, base_channels=2, levels=3)
     core = (1, 16, 4)
@@ -79,7 +79,7 @@ def test_a_gap_weighs_as_in_the_whole_volume_also_where_the_core_ends_in_it(widt
     assert float(whole[place].max()) > 1.5
 
 
-def test_a_boundary_has_both_its_sides_where_no_border_is_weighed():
+def test_a_boundary_has_both_sides_even_without_border_weights():
     network = UNetConfig(dims=2, base_channels=2, levels=2)
     made = maker(
         Stored(stripes(width=0)), network, (1, 16, 4), labels=LabelConfig(rule="boundary"),
@@ -90,7 +90,7 @@ def test_a_boundary_has_both_its_sides_where_no_border_is_weighed():
         assert classes[0].float().mean(dim=0)[:4].tolist() == [float(c == column) for c in range(4)]
 
 
-def test_an_axis_without_any_halo_is_learnt_from_too():
+def test_an_axis_without_a_halo_is_trained_on_too():
     network = UNetConfig(
         dims=3, base_channels=2, levels=2, kernels=((1, 3, 3), (1, 3, 3)), pooling=((1, 2, 2),)
     )
@@ -103,7 +103,7 @@ def test_an_axis_without_any_halo_is_learnt_from_too():
 
 
 @pytest.mark.parametrize("ignore", [2**64 - 1, 2**63, 7])
-def test_what_is_not_known_may_have_any_label(ignore):
+def test_unknown_voxels_may_have_any_label(ignore):
     ids = stripes(width=4).astype(np.uint64)
     ids[:, 20:24] = ignore
     network = UNetConfig(dims=2, base_channels=2, levels=2)

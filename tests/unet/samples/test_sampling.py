@@ -76,7 +76,7 @@ def test_every_voxel_is_learnt_and_those_of_an_edge_at_least_a_quarter_as_often(
         assert faces == pytest.approx(faces.mean(), rel=0.15), "slices are equals"
 
 
-def test_places_are_even_over_all_places_that_there_are():
+def test_places_are_uniform_over_all_possible_places():
     sampler = sampler_of((3, 12, 9), core=(1, 8, 4))
     starts = np.array([sampler.place(step, 0).start for step in range(6000)])
     for axis, (least, most) in enumerate([(0, 2), (-2, 6), (-1, 6)]):
@@ -95,9 +95,7 @@ def test_volumes_are_drawn_by_their_voxels():
 @given(seed=st.integers(0, 2**32 - 1), step=st.integers(0, 10**6), batch=st.integers(1, 12),
        ranks=st.integers(1, 5))  # fmt: skip
 @settings(max_examples=40)
-def test_ranks_share_out_the_patches_of_one_rank_and_each_is_the_same_for_all(
-    seed, step, batch, ranks
-):
+def test_ranks_divide_the_patches_of_one_rank_and_agree_on_each(seed, step, batch, ranks):
     sampler, twin = (sampler_of((9, 50, 50), core=(2, 8, 8), seed=seed) for _ in range(2))
     numbers = [n for rank in range(ranks) for n in shares(batch, rank=rank, world_size=ranks)]
     assert sorted(numbers) == list(range(batch))
@@ -116,7 +114,7 @@ def test_another_seed_step_or_number_is_another_place(other):
     assert seed_of(*other) != seed_of(0, 7, 3)
 
 
-def test_a_share_of_the_patches_is_centred_where_a_class_is_drawn_evenly_however_rare():
+def test_a_share_of_the_patches_is_centred_on_classes_drawn_evenly_even_if_rare():
     cells = (
         Cell((0, 0, 0), (1, 50, 50), (2500, 0, 0)),
         Cell((0, 50, 0), (1, 100, 50), (2490, 0, 10)),
@@ -160,7 +158,7 @@ def test_a_boundary_is_counted_once_where_two_cells_of_the_survey_meet():
     assert [cell.counts[1] for cell in found.cells] == [20, 20]
 
 
-def test_a_large_volume_is_looked_through_in_part_and_evenly():
+def test_a_large_volume_is_surveyed_in_part_and_evenly():
     class Large(Labels):
         shape_zyx = (16 * 300, 256, 256)
 
@@ -175,7 +173,7 @@ def test_a_large_volume_is_looked_through_in_part_and_evenly():
     assert set(np.diff(starts)) == {16, 32}
 
 
-def test_labels_that_a_first_look_misses_are_found():
+def test_labels_that_the_first_round_misses_are_found():
     class Sparse(Labels):
         shape_zyx = (16 * 1000, 16, 16)
 
@@ -189,7 +187,7 @@ def test_labels_that_a_first_look_misses_are_found():
     assert sum(found.counts) == 12 * 16 * 16
 
 
-def test_labels_that_tell_nothing_or_too_much_are_refused():
+def test_labels_without_information_or_with_too_many_classes_are_refused():
     ids = np.full((2, 20, 20), 3, np.uint8)
     with pytest.raises(LabelError, match="class 3, the network has 3 classes"):
         survey(Labels(ids), LabelConfig(), classes=3, dims=2)

@@ -64,7 +64,7 @@ def test_border_weights_are_the_formula_with_the_two_nearest_objects(
 
 
 @pytest.mark.parametrize("gap", [1, 2, 5])
-def test_the_gap_between_two_cells_weighs_what_the_paper_says(gap: int) -> None:
+def test_the_gap_between_two_cells_has_the_weight_of_the_paper(gap: int) -> None:
     objects = np.zeros((9, 20 + gap), int)
     objects[:, :10], objects[:, 10 + gap :] = 1, 2
     weights = border_weights(objects)
@@ -73,7 +73,7 @@ def test_the_gap_between_two_cells_weighs_what_the_paper_says(gap: int) -> None:
 
 
 @pytest.mark.parametrize("ids", [(7, 7), (2**40, 2**40 + 2**32), (2**31 - 1, 2**31)])
-def test_objects_are_told_apart_by_their_whole_id(ids: tuple[int, int]) -> None:
+def test_objects_are_distinguished_by_their_whole_id(ids: tuple[int, int]) -> None:
     """One object in two pieces; ids that differ in their high bits only."""
     objects = np.array([[ids[0], 0, ids[1]]])
     assert (border_weights(objects)[0, 1] > 0) == (ids[0] != ids[1])
@@ -98,7 +98,7 @@ def test_class_weights_are_inverse_frequencies_of_the_classes_that_occur() -> No
     assert class_weights((0, 3, 9)) == pytest.approx((1, 2, 2 / 3))
 
 
-def test_the_weight_map_adds_class_and_border_weights_and_forgets_what_is_ignored() -> None:
+def test_the_weight_map_adds_class_and_border_weights_and_is_zero_where_ignored() -> None:
     objects = scattered((3, 12, 14), ids=4, share=0.2, seed=0)
     classes = (objects > 0).astype(int)
     classes[:, 3:6, 2:9] = IGNORED
@@ -109,7 +109,7 @@ def test_the_weight_map_adds_class_and_border_weights_and_forgets_what_is_ignore
     assert found.dtype == np.float32
 
 
-def test_in_2d_the_slices_of_a_stack_do_not_see_each_other() -> None:
+def test_in_2d_the_slices_of_a_stack_are_independent() -> None:
     objects = scattered((4, 12, 14), ids=4, share=0.1, seed=1)
     classes = (objects > 0).astype(int)
     kind = {"class_weights": (1.0, 1.0), "sigma": 3.0, "spacing": (2.0, 1.0), "dims": 2}
@@ -119,7 +119,7 @@ def test_in_2d_the_slices_of_a_stack_do_not_see_each_other() -> None:
     assert found.max() > 1
 
 
-def test_without_objects_only_classes_weigh() -> None:
+def test_without_objects_only_class_weights_count() -> None:
     classes = np.array([[[0, 1, IGNORED]]])
     found = weight_map(classes, None, class_weights=(0.25, 4.0), dims=3)
     assert found.tolist() == [[[0.25, 4.0, 0.0]]]

@@ -51,7 +51,7 @@ def names(folder):
     lambda parameters: torch.optim.SGD(parameters, lr=0.1),
 ], ids=["adamw", "sgd with momentum", "sgd"])  # fmt: skip
 @pytest.mark.parametrize("steps", [0, 3])
-def test_an_optimiser_goes_on_from_a_checkpoint_bit_for_bit(make, steps, tmp_path):
+def test_an_optimiser_resumes_from_a_checkpoint_bit_for_bit(make, steps, tmp_path):
     def learn(model, optimiser, seeds):
         for seed in seeds:
             torch.manual_seed(seed)
@@ -90,7 +90,7 @@ def test_an_optimiser_goes_on_from_a_checkpoint_bit_for_bit(make, steps, tmp_pat
     record=st.dictionaries(st.text(), st.none() | st.integers() | st.lists(st.text())),
 )  # fmt: skip
 @settings(max_examples=30, deadline=None)
-def test_whatever_is_saved_comes_back_as_it_was(tensors, step, record, tmp_path_factory):
+def test_every_checkpoint_is_loaded_as_it_was_saved(tensors, step, record, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint")
     model = {name: (10 * torch.randn(shape)).to(kind) for name, (kind, shape) in tensors.items()}
     saved = Checkpoint(
@@ -144,7 +144,7 @@ def test_the_last_two_are_kept_and_the_newest_is_the_one_of_most_steps(tmp_path)
     assert load_newest(tmp_path).step == 100_000_000
 
 
-def test_other_files_are_no_checkpoints_and_stay(tmp_path):
+def test_other_files_are_not_checkpoints_and_stay(tmp_path):
     others = ["log.csv", "checkpoint-1.safetensors", "checkpoint-00000009.pt", "validation.png"]
     for name in others:
         (tmp_path / name).write_text("mine")
@@ -193,7 +193,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_whole_file_with_wrong_contents_costs_the_steps_since_the_one_before(change, tmp_path):
+def test_an_intact_file_with_wrong_contents_costs_the_steps_since_the_one_before(change, tmp_path):
     save_checkpoint(checkpoint_of(5), tmp_path)
     parameters = [nn.Parameter(torch.ones(3, 5))]
     optimiser = torch.optim.AdamW(parameters)
@@ -216,7 +216,7 @@ def test_a_whole_file_with_wrong_contents_costs_the_steps_since_the_one_before(c
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["model", "ema"])
-def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(value, where, tmp_path):
+def test_nan_and_infinite_weights_do_not_replace_good_ones(value, where, tmp_path):
     save_checkpoint(checkpoint_of(5), tmp_path)
     bad = checkpoint_of(6)
     getattr(bad, where)["conv.weight"].view(-1)[0] = value
@@ -245,7 +245,7 @@ def writer(code, *arguments):
     )  # fmt: skip
 
 
-def test_a_disk_that_is_full_leaves_the_checkpoint_before_as_it_was(tmp_path):
+def test_a_full_disk_leaves_the_previous_checkpoint_unchanged(tmp_path):
     code = """
 folder = Path(sys.argv[1])
 save_checkpoint(checkpoint(1, 1000), folder)
@@ -266,7 +266,7 @@ for step, size in ((2, 4000), (3, 10**6)):
     assert float(load_newest(tmp_path).model["w"][0]) == 1
 
 
-def test_whoever_is_killed_while_writing_leaves_whole_checkpoints_only(tmp_path):
+def test_a_process_killed_while_writing_leaves_only_intact_checkpoints(tmp_path):
     code = """
 folder, step = Path(sys.argv[1]), 0
 while True:
@@ -295,7 +295,7 @@ while True:
     assert load_newest(tmp_path).step == newest + 1
 
 
-def test_whoever_may_read_a_new_file_here_may_read_a_checkpoint(tmp_path):
+def test_a_checkpoint_has_the_permissions_of_other_new_files(tmp_path):
     (tmp_path / "other").touch()
     path = save_checkpoint(checkpoint_of(1), tmp_path)
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -41,7 +41,7 @@ def stepped(training):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_sgd_is_its_formula_and_decays_no_bias(nesterov):
+def test_sgd_follows_its_formula_and_decays_no_bias(nesterov):
     rate, momentum, decay = 0.1, 0.7, 0.05
     training = TrainingConfig(
         optimiser="nesterov" if nesterov else "sgd", learning_rate=rate, momentum=momentum,
@@ -57,7 +57,7 @@ def test_sgd_is_its_formula_and_decays_no_bias(nesterov):
         torch.testing.assert_close(stepped(training)[number], expected)
 
 
-def test_adamw_is_its_formula_and_decays_no_bias():
+def test_adamw_follows_its_formula_and_decays_no_bias():
     rate, beta, decay = 0.1, 0.6, 0.05
     training = TrainingConfig(
         optimiser="adamw", learning_rate=rate, momentum=beta, weight_decay=decay
@@ -93,7 +93,7 @@ def test_every_step_has_the_schedule_s_learning_rate(schedule):
         assert rates == {training.learning_rate_at(step)}
 
 
-def test_the_mean_of_the_weights_is_its_formula():
+def test_the_mean_of_the_weights_follows_its_formula():
     training = TrainingConfig(
         steps=30, ema=0.8, precision="fp32", learning_rate=0.05, schedule="constant"
     )
@@ -110,7 +110,7 @@ def test_the_mean_of_the_weights_is_its_formula():
     assert float((expected - learner.model.state_dict()[name]).abs().max()) > 1e-3
 
 
-def test_gradients_are_shortened_to_the_norm_and_no_shorter():
+def test_gradients_are_clipped_to_the_norm_and_no_shorter():
     def norm(limit):
         training = replace(TrainingConfig(precision="fp32"), gradient_norm=limit)
         learner = Learner(NETWORK, training, device="cpu")

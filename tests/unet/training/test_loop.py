@@ -145,7 +145,7 @@ def test_gradients_of_the_parts_of_a_batch_add_up_to_those_of_the_batch(tmp_path
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
-def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_checkpoint(tmp_path):
+def test_a_nan_loss_stops_the_training_and_keeps_the_last_checkpoint(tmp_path):
     volume = Poisoned((2, 48, 48))
     job = job_of(tmp_path, steps=40, volume=Discs((2, 48, 48)))
     train(job, StoppedAfter(1))

@@ -41,7 +41,7 @@ def test_the_loss_is_the_papers_sum_over_all_voxels_divided_by_their_number(
     assert float(loss) == pytest.approx(total / classes.numel(), rel=1e-5)
 
 
-def test_without_weights_every_voxel_weighs_one() -> None:
+def test_without_weights_every_voxel_has_weight_one() -> None:
     logits, classes, weights = batch(6, 6)
     plain = weighted_cross_entropy(logits, classes)
     assert plain == weighted_cross_entropy(logits, classes, torch.ones_like(weights))
@@ -64,9 +64,7 @@ def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch_however_many_voxels_
     torch.testing.assert_close(mean_gradient, gradient, rtol=1e-6, atol=1e-9)
 
 
-def test_an_ignored_voxel_teaches_nothing_and_nothing_but_ignored_voxels_is_a_loss_of_zero() -> (
-    None
-):
+def test_an_ignored_voxel_has_no_gradient_and_only_ignored_voxels_have_a_loss_of_zero() -> None:
     logits, classes, weights = batch(6, 6)
     logits.requires_grad_()
     loss = weighted_cross_entropy(logits, classes, weights)

@@ -36,7 +36,7 @@ def own_axes(network, core):
 
 
 @given(network=networks(), shapes=SHAPES)
-def test_a_patch_is_one_that_the_network_gives_and_every_volume_holds(network, shapes):
+def test_a_patch_is_a_valid_output_that_fits_every_volume(network, shapes):
     try:
         core = settled_core(network, None, shapes)
     except TrainingError:
@@ -52,16 +52,14 @@ def test_a_patch_is_one_that_the_network_gives_and_every_volume_holds(network, s
 
 
 @given(network=networks(), size=st.integers(40, 400))
-def test_a_patch_that_nobody_named_is_as_large_as_it_may_be(network, size):
+def test_the_default_patch_is_as_large_as_allowed(network, size):
     core = own_axes(network, settled_core(network, None, [(size,) * 3]))
     larger = [n + step for n, step in zip(core, network.divisor, strict=True)]
     assert max(larger) > size or math.prod(larger) > 0.9 * PATCH_VOXELS[network.dims]
 
 
 @given(network=networks(), sizes=st.lists(st.integers(1, 300), min_size=3, max_size=3))
-def test_a_patch_that_was_asked_for_is_rounded_up_to_the_next_that_the_network_gives(
-    network, sizes
-):
+def test_a_requested_patch_is_rounded_up_to_the_next_valid_output(network, sizes):
     asked = tuple(sizes[: network.dims])
     core = own_axes(network, settled_core(network, asked, [(1000,) * 3]))
     for size, wanted, step in zip(core, asked, network.divisor, strict=True):
@@ -70,7 +68,7 @@ def test_a_patch_that_was_asked_for_is_rounded_up_to_the_next_that_the_network_g
 
 
 @given(network=networks(), beyond=st.integers(1, 50))
-def test_a_patch_beyond_the_smallest_volume_is_refused(network, beyond):
+def test_a_patch_larger_than_the_smallest_volume_is_refused(network, beyond):
     shapes = [(600, 600, 600), (600, 100, 600)]
     with pytest.raises(TrainingError, match="give a smaller one"):
         settled_core(network, (16,) * (network.dims - 2) + (100 + beyond, 16), shapes)
