@@ -30,8 +30,8 @@ class EventFile:
         directory.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}"
         self._path = directory / name
-        self._write(file_version="brain.Event:2")
-        self._write(step=first_step, session_log=SessionLog(status=SessionLog.START))
+        self._write({"file_version": "brain.Event:2"})
+        self._write({"step": first_step, "session_log": SessionLog(status=SessionLog.START)})
 
     def add(
         self, step: int, *, numbers: Mapping[str, float], pngs: Mapping[str, bytes] | None = None
@@ -46,9 +46,9 @@ class EventFile:
                 height=height, width=width, colorspace=3, encoded_image_string=png
             )
             values.append(Summary.Value(tag=name, image=image))
-        self._write(step=step, summary=Summary(value=values))
+        self._write({"step": step, "summary": Summary(value=values)})
 
-    def _write(self, **fields: Any) -> None:
+    def _write(self, fields: Mapping[str, Any]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
