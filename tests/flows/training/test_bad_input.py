@@ -123,9 +123,9 @@ CASES = {
         {"--labels": "ids.zarr", "--rule": "boundary", **config("[network]\nclasses = 3")},
         r"makes 2 classes, the network has 3"),
     "names for other classes": ({"--class-names": "a,b,c"}, r"3 class names for 2 classes"),
-    "names that are empty": ({"--class-names": ","}, r"class_names \(.'', ''.\): .*distinct"),
+    "names that are empty": ({"--class-names": ","}, r"class_names \(\['', ''\]\): .*distinct"),
     "a name for two classes": (
-        {"--class-names": "a,a"}, r"\('a', 'a'\)\): expected names that are distinct"),
+        {"--class-names": "a,a"}, r"\['a', 'a'\]\): expected names that are distinct"),
     "an unknown rule": ({"--rule": "edges"}, r"--rule: invalid choice: 'edges'"),
     "channels for others": ({"--volume": "rgb.zarr"}, r"3 channels, the network takes 1"),
     "no such channel": ({"--volume": "rgb.zarr", "--channel": "7"}, r"no channel 7"),

@@ -274,7 +274,6 @@ def test_a_bar_never_shows_more_time_left_after_repeated_steps(monkeypatch):
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        (TurnChanged(holder="others"), "others use the workers now"),
         (TurnChanged(holder="others"), "other tasks use the workers now"),
         (TurnChanged(holder="ranks"), "the workers train again"),
         (Note("1 of 2 workers train"), "note: 1 of 2 workers train"),
