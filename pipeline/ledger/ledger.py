@@ -8,7 +8,6 @@ has its own part of the ledger, ``run/shards/2``, with its blocks, owner and fig
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,13 +23,11 @@ from ..base.errors import OutputError, RunError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..base.store_errors import explained
-from ..base.stores import open_group
+from ..base.stores import open_group, read_node
 from ..output.guard import RUN_GROUP as GROUP
-from .creation import CREATED, put_new
+from .creation import CHUNK, CREATED, states_layout
 from .identity import Job, check_digest
 from .ownership import OWNER, check_owner, owned_path
-
-_CHUNK = 32
 
 
 class BlockState(IntEnum):
@@ -62,22 +59,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, output: Location, job: Job, *, grid: Shape, version: str, owner: str) -> Ledger:
-        """Create an empty ledger in an output without one. It identifies the job from the start.
-
-        Raises OutputError if another run creates one at the same moment.
-        """
-        if not begin_run_group(output, job, **{"overtile": version, OWNER: owner}):
-            raise OutputError(
-                f"another run is creating {output} at this moment: "
-                "wait for it, or choose another output"
-            )
-        group = run_group(output, mode="r+")
-        make_states(group, grid)
-        return cls(output, owner, np.zeros(grid, np.uint8), group=group, run=group)
-
-    @classmethod
-    def resume(cls, output: Location, job: Job, *, owner: str) -> Ledger:
+    def open(cls, output: Location, job: Job, *, owner: str) -> Ledger:
         """Take over the ledger of an output of the same job. Raises OutputError for another job.
 
         owner: the run's token; the token of a share (see ownership.py) takes over its part.
@@ -116,9 +98,9 @@ class Ledger:
             touched = set()
             for index in indices:
                 self._states[index] = state
-                touched.add(tuple(i // _CHUNK for i in index))
+                touched.add(tuple(i // CHUNK for i in index))
             for chunk in touched:
-                place = tuple(slice(c * _CHUNK, (c + 1) * _CHUNK) for c in chunk)
+                place = tuple(slice(c * CHUNK, (c + 1) * CHUNK) for c in chunk)
                 self._array[place] = self._states[place]
 
     def note(self, **attributes: Any) -> None:
@@ -155,32 +137,6 @@ class Ledger:
         return self._run.attrs.get(name)
 
 
-def begin_run_group(output: Location, job: Job, **attributes: Any) -> bool:
-    """Create the run group with the job unless it exists; return whether it is this one.
-
-    If several runs create different ones at the same moment, one gets True. Raises OutputError.
-    """
-    root = open_group(output)
-    content = {"job": dict(job.parts), "job_digest": job.digest, **attributes}
-    if root.metadata.zarr_format == 3:
-        document = {"zarr_format": 3, "node_type": "group", "attributes": content}
-        return put_new(output, f"{GROUP}/zarr.json", _json(document))
-    ours = put_new(output, f"{GROUP}/.zattrs", _json(content))
-    put_new(output, f"{GROUP}/.zgroup", _json({"zarr_format": 2}))
-    return ours
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2).encode()
-
-
-def make_states(group: zarr.Group, grid: Shape) -> None:
-    """Create the array of block states in a group unless it exists."""
-    chunks = tuple(min(g, _CHUNK) for g in grid)
-    with suppress(ContainsArrayError):
-        group.create_array("done", shape=grid, chunks=chunks, dtype="uint8", fill_value=0)
-
-
 def _part(output: Location, run: zarr.Group, owner: str) -> zarr.Group:
     """Return a share's part of the ledger, created if missing, owned by ``owner``."""
     path = owned_path(owner).removeprefix(f"{GROUP}/")
@@ -188,20 +144,25 @@ def _part(output: Location, run: zarr.Group, owner: str) -> zarr.Group:
         part = run.require_group(path)
         part.attrs[OWNER] = owner
         whole: Any = run["done"]
-        make_states(part, whole.shape)
+        with suppress(ContainsArrayError):
+            part.create_array("done", **states_layout(whole.shape))
     return part
 
 
 def run_group(output: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     """Open the run group of an output that has a ledger."""
-    group = open_group(output, mode=mode)[GROUP]
-    assert isinstance(group, zarr.Group)
-    return group
+    return open_group(output / GROUP, mode=mode)
 
 
 def run_attributes(output: Location) -> Mapping[str, Any]:
-    """Return the attributes of the run group of an output that has a ledger."""
-    return run_group(output).attrs.asdict()
+    """Return the attributes of the run group, which may be all that exists of an output yet.
+
+    Raises OutputError if the output has no ledger.
+    """
+    run = read_node(output, path=GROUP)
+    if run is None:
+        raise OutputError(f"{output} has no ledger: expected the output of a run")
+    return run.attributes
 
 
 def stored_job(output: Location) -> Mapping[str, Any]:

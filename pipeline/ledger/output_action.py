@@ -6,9 +6,8 @@ from typing import Literal, TypeAlias
 
 from ..base.errors import OutputError
 from ..base.location import Location
-from ..output.guard import Found, check_output
+from ..output.guard import check_output
 from ..planning.shares import Share
-from .creation import is_begun
 from .ledger import was_created
 from .shares import check_kind
 
@@ -23,7 +22,7 @@ def choose_output_action(
     share: the run's share of the volume, if any. finishing: the run finishes an output that was
     made in shares. Raises OutputError if the run may neither resume nor replace the output.
     """
-    found = _found(output, source=source, share=share, overwrite=overwrite)
+    found = check_output(output, source=source, overwrite=overwrite)
     if finishing and found != "ours":
         raise OutputError(
             f"{output} has nothing to finish: first run its shares with "
@@ -36,17 +35,9 @@ def choose_output_action(
     check_kind(output, share, finishing=finishing)
     if was_created(output):
         return "resumed"
-    # An incomplete creation has no voxels: repeat it, or another share is at it.
-    return "created" if share else "replaced"
-
-
-def _found(output: Location, *, source: Location, share: Share | None, overwrite: bool) -> Found:
-    """Return what exists at the output; one that another share is creating counts as absent."""
-    try:
-        return check_output(output, source=source, overwrite=overwrite)
-    except OutputError:
-        if share is None:
-            raise
-        if is_begun(output):
-            return "absent"
-        return check_output(output, source=source, overwrite=False)
+    if share:
+        raise OutputError(
+            f"{output} was not created completely by an older version of overtile: "
+            "delete it, then start the shares again"
+        )
+    return "replaced"  # an incomplete creation of an older version; it has no voxels

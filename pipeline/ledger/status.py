@@ -14,7 +14,7 @@ from ..base.errors import OutputError, VolumeError
 from ..base.location import Location
 from ..base.store_errors import ANSWER_WITHIN_S
 from ..base.stores import open_store, read_node, wait_for
-from ..output.guard import RUN_GROUP
+from ..output.guard import RUN_GROUP, is_begun
 from .creation import CREATED
 from .figures import Figures
 from .ownership import SHARDS
@@ -88,9 +88,11 @@ def _run_attributes(output: Location) -> Mapping[str, Any]:
             f"{output} {problem}: expected the output of a run, a folder like out.zarr; the output "
             "of a submitted run exists once its job has started"
         )
-    if read_node(output) is None:
-        raise OutputError(f"{output} is not a Zarr group: expected the output of a run")
     run = read_node(output, path=RUN_GROUP)
+    if run is None and is_begun(output):
+        raise OutputError(f"{output} is being created: its run measures the normalisation")
+    if run is None and read_node(output) is None:
+        raise OutputError(f"{output} is not a Zarr group: expected the output of a run")
     if run is None or "job" not in run.attributes:
         raise OutputError(
             f"{output} has no ledger, overtile did not make it: expected the output of a run"

@@ -27,6 +27,8 @@ from ..base.stores import (
 Found: TypeAlias = Literal["absent", "ours", "foreign"]
 
 RUN_GROUP: Final = "run"
+MEASURING: Final = "measuring"
+"""File in the run group while the run that creates an output measures the normalisation."""
 _METADATA: Final = frozenset({*DOCUMENTS, ".zmetadata"})
 _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 
@@ -87,17 +89,31 @@ def _delete(output: Location, name: str) -> None:
 
 
 def _found(output: Location) -> Found:
-    node = _node(output)
-    if node is None:
-        names = list_names(output)
-        if names:
-            raise OutputError(
-                f"{output} holds other things and is no Zarr: choose another output, "
-                f"e.g. {output / 'out.zarr'}"
-            )
+    root = _node(output)  # read before the run group, which is the first to be created
+    if _has_ledger(output):
+        return "ours"
+    if root is not None:
+        return "foreign"
+    if not list_names(output) or is_begun(output):
         return "absent"
-    run = _node(output, RUN_GROUP) if node.kind == "group" else None
-    return "ours" if run is not None and "job" in run.attributes else "foreign"
+    if _has_ledger(output):  # another run has created it since
+        return "ours"
+    raise OutputError(
+        f"{output} contains other files and is not a Zarr group: choose another output, "
+        f"e.g. {output / 'out.zarr'}"
+    )
+
+
+def _has_ledger(output: Location) -> bool:
+    run = _node(output, RUN_GROUP)
+    return run is not None and "job" in run.attributes
+
+
+def is_begun(output: Location) -> bool:
+    """Return whether an output has nothing but the first files of a run that creates it."""
+    names = list_names(output) or ()
+    inside = set(list_names(output / RUN_GROUP) or ()) - {MEASURING}
+    return names == (RUN_GROUP,) and all(name.endswith(".partial") for name in inside)
 
 
 def _node(output: Location, path: str = "") -> Node | None:

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 from distributed import Client
 
 from ..base.errors import ClusterError, OutputError, PlanError, RunError, VolumeError
-from ..base.location import Location
 from ..base.scheduling import run_all, workers_of
-from ..base.stores import open_group
 from ..base.text import size_text
 from ..base.versions import VERSION
-from ..ledger.creation import CREATED, create_once, make_root
+from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
 from ..ledger.identity import Job, check_digest
-from ..ledger.ledger import Ledger, begin_run_group, make_states, run_attributes
-from ..ledger.ownership import SHARDS, new_token
+from ..ledger.ledger import BlockState, Ledger, run_attributes
+from ..ledger.ownership import OWNER, SHARDS, new_token
 from ..ledger.shares import check_kind
 from ..models.protocol import Predictor
-from ..output.guard import RUN_GROUP, delete_output
-from ..output.ome_write import create_image, create_root
-from ..volume.intensity import Intensity
+from ..output.guard import delete_output
+from ..output.ome_write import create_images
+from ..volume.intensity import Intensity, stated_intensity
 from ..volume.measure_intensity import measure_intensity
 from ..volume.volume import VolumeSource, open_volume
 from .block import BlockJob
@@ -48,23 +46,21 @@ def start_run(
     prepared = with_settled(prepared, settled)
     _check_memory(prepared, client)
     job = prepared.job(settled)
-    if request.share and prepared.output_action == "created":
-        _create_shared(prepared, job, client, token, tell)
-    if request.share or prepared.output_action == "resumed":
-        ledger = Ledger.resume(request.output, job, owner=token)
-        intensity = Intensity.from_json(ledger.noted_of_output("intensity"))
-    else:
-        intensity = _measure(prepared, client, token)
-        if prepared.output_action == "replaced":
-            delete_output(request.output)
-        ledger = _create(prepared, job, intensity, client, token)
+    try:
+        if prepared.output_action != "resumed":
+            _begin(prepared, job, client, token, tell)
+        ledger = _open_ledger(prepared, job, token)
+    except OSError as error:
+        raise OutputError(
+            f"{request.output} cannot be written ({error.strerror or error}): choose another output"
+        ) from error
     block_job = BlockJob(
         source=prepared.source,
         output=request.output,
         run_token=token,
         plan=prepared.plan,
         predictor=settled,
-        intensity=intensity,
+        intensity=Intensity.from_json(ledger.noted_of_output("intensity")),
         outputs=prepared.outputs,
     )
     return prepared, block_job, ledger
@@ -126,62 +122,54 @@ def _measure(prepared: Prepared, client: Client, token: str) -> Intensity:
     return measure_intensity(source, prepared.record, client, token=token)
 
 
-def _create(
-    prepared: Prepared, job: Job, intensity: Intensity, client: Client, token: str
-) -> Ledger:
-    """Create the output; the ledger first, so that an interrupted creation can be recognised."""
+def _begin(
+    prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
+) -> None:
+    """Create the run group with the measured grey values, unless another share has created it."""
+    request, share = prepared.request, prepared.request.share
+    is_stated = stated_intensity(prepared.record, prepared.source.dtype) is not None
+    turn: AbstractContextManager[bool] = nullcontext(True)
+    if share and not is_stated:
+        turn = turn_to_measure(request.output, token=token, tell=tell)
+    with turn as is_mine:
+        is_created = is_mine and _create_run_group(prepared, job, client, token)
+    if share:
+        check_kind(request.output, share, finishing=False)
+    elif not is_created:
+        raise OutputError(
+            f"another run is creating {request.output} at this moment: "
+            "wait for it, or choose another output"
+        )
+
+
+def _create_run_group(prepared: Prepared, job: Job, client: Client, token: str) -> bool:
     request = prepared.request
-    try:
-        create_root(request.output, version=request.format)
-        ledger = Ledger.create(
-            request.output, job, grid=prepared.plan.grid, version=VERSION, owner=token
-        )
-        ledger.note(
-            intensity=intensity.to_json(),
-            provenance=provenance(prepared, workers=len(client.nthreads())),
-        )
-        for image in prepared.images:
-            create_image(request.output, image, version=request.format)
-        ledger.note(**{CREATED: True})
-    except OSError as error:
-        raise _unwritable(request.output, error) from error
-    return ledger
-
-
-def _unwritable(output: Location, error: OSError) -> OutputError:
-    return OutputError(
-        f"{output} cannot be written ({error.strerror or error}): choose another output"
+    intensity = _measure(prepared, client, token)
+    if prepared.output_action == "replaced":
+        delete_output(request.output)
+    held = {SHARDS: list(prepared.share_blocks)} if request.share else {OWNER: token}
+    return begin_run_group(
+        request.output,
+        job,
+        version=request.format,
+        overtile=VERSION,
+        **held,
+        intensity=intensity.to_json(),
+        provenance=provenance(prepared, workers=len(client.nthreads())),
     )
 
 
-def _create_shared(
-    prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
-) -> None:
-    """Create the output, or wait until another share has created it; all check its job first.
-
-    The creating share measures the normalisation, the others read it.
-    """
+def _open_ledger(prepared: Prepared, job: Job, token: str) -> Ledger:
+    """Open the ledger; complete an output that has no block yet, for its creator may have died."""
     request = prepared.request
-
-    def create(check: Callable[[], None]) -> None:
-        intensity = _measure(prepared, client, token)
-        check()
-        run: Any = open_group(request.output, mode="r+")[RUN_GROUP]
-        make_states(run, prepared.plan.grid)
-        run.require_group(SHARDS)
-        for image in prepared.images:
-            create_image(request.output, image, version=request.format)
-        made = provenance(prepared, workers=len(client.nthreads()))
-        check()
-        run.attrs.update({"intensity": intensity.to_json(), "provenance": made, CREATED: True})
-
-    try:
-        make_root(request.output, version=request.format)
-        begin_run_group(
-            request.output, job, **{"overtile": VERSION, SHARDS: list(prepared.share_blocks)}
-        )
-        check_kind(request.output, request.share, finishing=False)
-        check_digest(request.output, job, run_attributes(request.output))
-        create_once(request.output, create, token=token, tell=tell)
-    except OSError as error:
-        raise _unwritable(request.output, error) from error
+    check_digest(request.output, job, run_attributes(request.output))
+    complete_run_group(
+        request.output,
+        grid=prepared.plan.grid,
+        version=request.format,
+        in_shares=request.share is not None,
+    )
+    ledger = Ledger.open(request.output, job, owner=token)
+    if not ledger.count(BlockState.DONE):
+        create_images(request.output, prepared.images, version=request.format)
+    return ledger

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.base.errors import OutputError, RunError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
+from pipeline.ledger.creation import begin_run_group, complete_run_group
 from pipeline.ledger.identity import Job, check_job
 from pipeline.ledger.ledger import (
     BlockState,
@@ -23,7 +24,7 @@ from pipeline.ledger.ledger import (
     was_created,
 )
 from pipeline.ledger.progress import blocks_done, read_progress
-from pipeline.output.ome_write import create_root
+from pipeline.output.ome_write import create_images
 from pipeline.planning.blocks import Region
 
 JOB = Job({"weights": "a" * 64, "block": [4, 16, 16], "precision": "fp32", "time": None})
@@ -35,8 +36,10 @@ def made(tmp_path):
 
     def make(grid, job=JOB):
         out = Location.parse(tmp_path / "out.zarr")
-        create_root(out, version="0.5")
-        return out, Ledger.create(out, job, grid=grid, version="1", owner="first")
+        create_images(out, (), version="0.5")
+        assert begin_run_group(out, job, version="0.5", owner="first")
+        complete_run_group(out, grid=grid, version="0.5", in_shares=False)
+        return out, Ledger.open(out, job, owner="first")
 
     return make
 
@@ -48,7 +51,7 @@ def test_the_next_run_reads_what_was_recorded(grid, made):
     chosen = random.random(grid) < 0.4
     for index in np.argwhere(chosen):
         ledger.record([tuple(map(int, index))], BlockState.DONE)
-    again = Ledger.resume(out, JOB, owner="second")
+    again = Ledger.open(out, JOB, owner="second")
     assert again.count(BlockState.DONE) == chosen.sum() == blocks_done(out)
     np.testing.assert_array_equal(again.states == BlockState.DONE, chosen)
     np.testing.assert_array_equal(zarr.open_array(f"{out}/run/done", mode="r")[...] == 1, chosen)
@@ -68,7 +71,7 @@ def test_blocks_that_were_set_aside_are_tried_again_by_the_next_run(made):
     ledger.record([(0, 1, 1)], BlockState.SET_ASIDE)
     (share,) = read_progress(out)
     assert (share.done, share.set_aside, share.left) == (2, ((0, 1, 1),), 4)
-    again = Ledger.resume(out, JOB, owner="second")
+    again = Ledger.open(out, JOB, owner="second")
     assert again.count(BlockState.SET_ASIDE) == 0
     region = Region(0, Box((0, 0, 0), (1, 2, 3)))
     assert blocks_left(again, region.indices) == [(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)]
@@ -114,7 +117,7 @@ def test_another_job_is_refused_and_the_differences_are_named(made):
     out, _ = made((1, 1, 1))
     other = Job({**JOB.parts, "block": [8, 16, 16], "weights": "b" * 64})
     for refuse in (
-        lambda: Ledger.resume(out, other, owner="second"),
+        lambda: Ledger.open(out, other, owner="second"),
         lambda: check_job(out, other, stored_job(out)),
     ):
         with pytest.raises(OutputError, match=r"--overwrite") as caught:
@@ -129,15 +132,15 @@ def test_an_undecided_setting_does_not_differ_from_the_stored_one(made):
     out, _ = made((1, 1, 1))
     check_job(out, Job({**JOB.parts, "precision": "auto"}), stored_job(out))
     with pytest.raises(OutputError, match="precision was fp32, now bf16"):
-        Ledger.resume(out, Job({**JOB.parts, "precision": "bf16"}), owner="second")
+        Ledger.open(out, Job({**JOB.parts, "precision": "bf16"}), owner="second")
 
 
 def test_notes_are_kept_beside_the_job(made):
     out, ledger = made((1, 1, 1))
-    assert not was_created(out)
-    ledger.note(created=True, figures={"blocks": 3})
     assert was_created(out)
-    again = Ledger.resume(out, JOB, owner="second")
+    ledger.note(figures={"blocks": 3})
+    assert was_created(out)
+    again = Ledger.open(out, JOB, owner="second")
     assert again.noted("figures") == {"blocks": 3}
     assert again.noted("nothing") is None
     assert dict(stored_job(out)) == dict(JOB.parts)
@@ -146,7 +149,7 @@ def test_notes_are_kept_beside_the_job(made):
 def test_a_run_that_was_taken_over_stops_writing(made):
     out, first = made((1, 1, 3))
     first.record([(0, 0, 0)], BlockState.DONE)
-    second = Ledger.resume(out, JOB, owner="second")
+    second = Ledger.open(out, JOB, owner="second")
     for late in (lambda: first.record([(0, 0, 1)], BlockState.DONE), lambda: first.note(pyramid=1)):
         with pytest.raises(RunError, match="another run has taken over"):
             late()

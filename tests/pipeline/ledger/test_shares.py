@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-import boto3
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from pipeline import SegmentRequest, segment_volume
 from pipeline.base.errors import OutputError, PlanError, RunError
 from pipeline.base.geometry import Box
 from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
-from pipeline.base.stores import open_group, read_node
-from pipeline.ledger import creation as claim
-from pipeline.ledger.creation import create_once, put_new
+from pipeline.base.stores import open_group
+from pipeline.ledger import creation
 from pipeline.ledger.figures import Figures
-from pipeline.ledger.identity import Job
 from pipeline.ledger.ledger import (
     BlockState,
-    Ledger,
-    begin_run_group,
     run_attributes,
 )
 from pipeline.ledger.progress import blocks_done, read_progress
 from pipeline.ledger.shares import MERGED, incomplete_shares, merge_shares
-from pipeline.output.guard import delete_output
-from pipeline.output.ome_write import create_root
 from pipeline.planning.blocks import Region
 from pipeline.planning.shares import Share, cut
 from pipeline.segmentation import start
@@ -60,25 +48,6 @@ def source(textured, tmp_path_factory):
     path = tmp_path_factory.mktemp("shards") / "in.zarr"
     zarr.create_array(path, data=textured(SHAPE), chunks=(8, 16, 64))
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """Return the URI of a bucket on a real server of the protocol."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "s3cret",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="shards")
-        yield "s3://shards"
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -321,148 +290,69 @@ def test_overwrite_without_a_share_replaces_what_shares_began(segment, whole, tm
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
 def test_an_output_that_another_share_just_started_counts_as_ours(
-    version, segment, source, predictor, tmp_path
+    version, segment, monkeypatch, tmp_path
 ):
     out = tmp_path / "out.zarr"
-    create_root(Location.parse(out), version=version)
-    (out / "run").mkdir()
+    (out / "run").mkdir(parents=True)
+    (out / "run/zarr.0f1e.partial").touch()
+    (out / "run/measuring").write_text("{}")
+    monkeypatch.setattr(creation, "SILENT_AFTER_S", 0.5)
     segment(out, "2/3", format=version)
     assert [s.done for s in read_progress(Location.parse(out))] == [0, 12, 0]
-    zarr.create_array(tmp_path / "foreign.zarr/there", shape=(3,), dtype="u1")
-    with pytest.raises(OutputError, match=r"holds other things|not made by overtile"):
-        segment(tmp_path / "foreign.zarr", "1/3")
+    assert not (out / "run/measuring").exists()
+    for name in ("there", "run"):
+        zarr.create_array(tmp_path / f"{name}.zarr/{name}", shape=(3,), dtype="u1")
+        with pytest.raises(OutputError, match=r"other files|not made by overtile"):
+            segment(tmp_path / f"{name}.zarr", "1/3")
 
 
-# ---- who creates -------------------------------------------------------------------------------
-
-RACERS = 3
-RACER = """
-import json, pathlib, sys, time
-from pipeline.base.location import Location
-from pipeline.base.stores import open_group
-from pipeline.ledger import creation as claim
-
-claim.SETTLE_S = 0.1
-number, meet, *uris = sys.argv[1:]
-
-def race(place, uri):
-    def create(check):
-        time.sleep(0.02)
-        check()
-        print(uri, flush=True)
-        open_group(uri, mode="r+")["run"].attrs["created"] = True
-
-    root = pathlib.Path(meet, str(place))
-    root.mkdir(exist_ok=True)
-    (root / number).touch()
-    while len(list(root.iterdir())) < RACERS:
-        time.sleep(0.002)
-        if broken.exists():
-            raise SystemExit("another one failed")
-    claim.make_root(uri, version="0.5")
-    document = {"zarr_format": 3, "node_type": "group", "attributes": {"job": {}}}
-    claim.put_new(uri, "run/zarr.json", json.dumps(document).encode())
-    claim.create_once(uri, create, token=number, tell=lambda text: None)
-
-broken = pathlib.Path(meet, "broken")
-try:
-    for place, uri in enumerate(uris):
-        race(place, Location.parse(uri))
-except BaseException:
-    broken.touch()
-    raise
-""".replace("RACERS", str(RACERS))
+# ---- creations that meet, or end early ---------------------------------------------------------
 
 
-def test_exactly_one_of_several_racing_shares_creates_the_output(s3, tmp_path):
-    uris = [str(tmp_path / f"{n}.zarr") for n in range(12)] + [f"{s3}/{n}.zarr" for n in range(3)]
-    (tmp_path / "meet").mkdir()
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(number), str(tmp_path / "meet"), *uris],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for number in range(RACERS)
-    ]  # fmt: skip
-    try:
-        said = [racer.communicate(timeout=200) for racer in racers]
-    finally:
-        for racer in racers:
-            racer.kill()
-    assert [racer.returncode for racer in racers] == [0] * RACERS, said
-    created = [line for out, _ in said for line in out.splitlines()]
-    assert sorted(created) == sorted(uris)
-    assert not list(tmp_path.rglob("claims")), "whoever creates removes the claims"
+def test_a_run_that_finds_the_output_created_in_the_same_moment_ends(
+    segment, monkeypatch, tmp_path
+):
+    out, measure = tmp_path / "out.zarr", start.measure_intensity
+
+    def late(*arguments, **options):
+        monkeypatch.setattr(start, "measure_intensity", measure)
+        segment(out)
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(start, "measure_intensity", late)
+    with pytest.raises(OutputError, match=r"another run is creating .* choose another output"):
+        segment(out)
+    assert blocks_done(Location.parse(out)) == BLOCKS
 
 
-@pytest.fixture
-def begun(tmp_path):
-    """Return an output that has a run group and nobody who creates it."""
-    out = Location.parse(tmp_path / "out.zarr")
-    create_root(out, version="0.5")
-    begin_run_group(out, Job({}), shards=[1, 1])
-    return out
+def test_the_same_run_completes_a_creation_that_was_cut_short(
+    segment, whole, monkeypatch, tmp_path
+):
+    out = tmp_path / "out.zarr"
+
+    def ends(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "create_images", ends)
+        with pytest.raises(KeyboardInterrupt):
+            segment(out)
+    assert not (out / "zarr.json").exists()
+    assert [(s.done, s.blocks) for s in read_progress(Location.parse(out))] == [(0, BLOCKS)]
+    with pytest.raises(OutputError, match="belongs to another job"):
+        segment(out, outputs=("classes",))
+    segment(out)
+    np.testing.assert_array_equal(voxels_of(out)["1"], whole["1"])
 
 
-def mark_created(out):
-    open_group(out, mode="r+")["run"].attrs["created"] = True
-
-
-def test_a_store_without_exclusive_creation_still_has_one_winner(begun, monkeypatch):
-    def blind(store, key, content):
-        raise NotImplementedError
-
-    monkeypatch.setattr(claim, "_put_exclusively", blind)
-    assert put_new(begun, "run/claims/1", b"first")
-    assert not put_new(begun, "run/claims/1", b"second")
-    assert put_new(begun, "run/claims/1", b"first"), "a lost answer to a write that came through"
-
-
-def test_a_creation_that_failed_or_whose_creator_is_dead_is_done_by_the_next(begun):
-    def fails(check):
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        create_once(begun, fails, token="fails", tell=print)
-    assert put_new(begun, "run/claims/2", dead_claim("dead"))  # it never beats
-    began = time.monotonic()
-    create_once(
-        begun, lambda check: mark_created(begun), token="next", tell=print, dead_after_s=0.5,
-        give_up_after_s=20,
-    )  # fmt: skip
-    assert time.monotonic() - began >= 0.5
-    assert read_node(begun, path="run").attributes["created"]
-
-
-def dead_claim(token):
-    return json.dumps({"token": token, "beat": 0, "withdrawn": False}).encode()
-
-
-def test_a_creator_that_was_taken_for_dead_finds_out_before_it_writes(begun):
-    def create(check):
-        check()
-        assert put_new(begun, "run/claims/2", dead_claim("other"))
-        check()
-
-    with pytest.raises(RunError, match="another share has taken over creating"):
-        create_once(begun, create, token="slow", tell=print)
-    assert not read_node(begun, path="run").attributes.get("created")
-
-
-def test_a_waiting_share_reports_it_once_and_gives_up_in_the_end(begun):
-    assert put_new(begun, "run/claims/1", dead_claim("other"))
-    said = []
-    with pytest.raises(RunError, match=r"another share has been creating .* look at what it does"):
-        create_once(
-            begun, mark_created, token="waits", tell=said.append, dead_after_s=1.0,
-            give_up_after_s=0.6,
-        )  # fmt: skip
-    assert said == ["another share creates the output: waiting for it"]
-    delete_output(begun)
-    with pytest.raises(RunError, match="vanished"):
-        create_once(begun, mark_created, token="waits", tell=said.append)
-
-
-def test_a_run_ends_when_another_creates_the_ledger_at_the_same_moment(begun):
-    with pytest.raises(OutputError, match="another run is creating"):
-        Ledger.create(begun, Job({}), grid=(1, 1, 1), version="1", owner="second")
+def test_what_an_older_version_did_not_create_completely_is_replaced_but_not_by_shares(
+    segment, tmp_path
+):
+    old = {"job": {}, "job_digest": "0", "overtile": "0.1.0"}
+    for name in ("plain.zarr", "shared.zarr"):
+        group = zarr.create_group(tmp_path / name).create_group("run")
+        group.attrs.update(old | ({"shards": [12, 12, 9]} if name == "shared.zarr" else {}))
+    with pytest.raises(OutputError, match=r"not created completely by an older version.* delete"):
+        segment(tmp_path / "shared.zarr", "1/3")
+    segment(tmp_path / "plain.zarr")
+    assert blocks_done(Location.parse(tmp_path / "plain.zarr")) == BLOCKS

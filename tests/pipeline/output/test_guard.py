@@ -13,7 +13,7 @@ from pipeline.base.errors import OutputError
 from pipeline.base.location import Location
 from pipeline.base.stores import open_group
 from pipeline.output.guard import check_output, delete_output
-from pipeline.output.ome_write import create_root
+from pipeline.output.ome_write import create_images
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def refused(place: Path, output: Any, says: str, **kwargs: Any) -> None:
 
 
 def make_ours(place: Path, name: str = "out.zarr", version: Any = "0.5") -> Path:
-    create_root(Location.parse(place / name), version=version)
+    create_images(Location.parse(place / name), (), version=version)
     open_group(Location.parse(place / name), mode="r+").create_group("run").attrs["job"] = {"a": 1}
     return place / name
 
@@ -63,7 +63,7 @@ def test_an_output_of_ours_is_told_from_another_zarr(place, version):
     make_ours(place, version=version)
     assert check(place, "out.zarr") == "ours"
     assert check(place, "out.zarr", overwrite=True) == "ours"
-    create_root(Location.parse(place / "other.zarr"), version=version)
+    create_images(Location.parse(place / "other.zarr"), (), version=version)
     refused(place, "other.zarr", "not made by overtile.*--overwrite")
     assert check(place, "other.zarr", overwrite=True) == "foreign"
 
@@ -103,7 +103,7 @@ def test_what_is_no_zarr_is_never_replaced(place, overwrite):
     (place / "thesis").mkdir()
     (place / "thesis/chapter.txt").write_text("years of work")
     (place / "file.zarr").write_text("a file")
-    refused(place, "thesis", "is no Zarr", overwrite=overwrite)
+    refused(place, "thesis", "is not a Zarr group", overwrite=overwrite)
     refused(place, "file.zarr", "is a file", overwrite=overwrite)
     refused(place, "file.zarr/out.zarr", "is not a folder", overwrite=overwrite)
     for name in ("thesis", "file.zarr"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.base.errors import OutputError
 from pipeline.base.location import Location
 from pipeline.base.stores import open_array
 from pipeline.output.image_spec import ImageSpec, colour
-from pipeline.output.ome_write import create_image, create_root
+from pipeline.output.ome_write import create_images
 from pipeline.planning.levels import level_grids
 from pipeline.volume.volume import find_volume
 
@@ -70,12 +71,10 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("is_flat", [False, True])
 def test_metadata_is_valid_for_others(tmp_path, version, is_flat):
     out = Location.parse(tmp_path / "out.zarr")
-    create_root(out, version=version)
-    for spec in (scores(), labels()):
-        create_image(
-            out, ImageSpec(**({f: getattr(spec, f) for f in spec.__slots__} | flat(spec)))
-            if is_flat else spec, version=version,
-        )  # fmt: skip
+    specs = [scores(), labels()]
+    if is_flat:
+        specs = [replace(spec, **flat(spec)) for spec in specs]
+    create_images(out, specs, version=version)
     models = MODELS[version]
     root = zarr.open_group(out.path, mode="r")
     image = models.Image.from_zarr(root)
@@ -94,7 +93,7 @@ def test_metadata_is_valid_for_others(tmp_path, version, is_flat):
 @VERSIONS
 def test_voxel_sizes_come_back_as_they_were_given(tmp_path, version):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version=version)
+    create_images(out, [labels()], version=version)
     for number, spec in enumerate([labels()] * 2):
         source = find_volume(f"{out}/labels/classes", level=number)
         assert source.voxel_size == spec.voxel_sizes[number]
@@ -107,7 +106,7 @@ def test_voxel_sizes_come_back_as_they_were_given(tmp_path, version):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64", "float16", "float32"])
 def test_tensorstore_reads_what_we_write(tmp_path, version, dtype):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, scores(dtype=dtype), version=version)
+    create_images(out, [scores(dtype=dtype)], version=version)
     values = np.random.default_rng(0).integers(0, 200, (3, 10, 40, 48)).astype(dtype)
     open_array(out, "0")[...] = values
     driver = "zarr3" if version == "0.5" else "zarr"
@@ -119,7 +118,7 @@ def test_tensorstore_reads_what_we_write(tmp_path, version, dtype):
 
 def test_a_full_shard_is_one_file_also_at_the_edge(tmp_path):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version="0.5")
+    create_images(out, [labels()], version="0.5")
     array = open_array(out, "labels/classes/0")
     array[0:4, 0:16, 0:32] = 1
     assert len(files(tmp_path)) == 1
@@ -130,7 +129,7 @@ def test_a_full_shard_is_one_file_also_at_the_edge(tmp_path):
 @VERSIONS
 def test_a_shard_that_is_written_again_holds_nothing_of_before(tmp_path, version):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version=version)
+    create_images(out, [labels()], version=version)
     array = open_array(out, "labels/classes/0")
     again = np.zeros((4, 16, 32), np.uint8)
     again[:, :8] = 2
@@ -141,7 +140,7 @@ def test_a_shard_that_is_written_again_holds_nothing_of_before(tmp_path, version
 
 def test_zarr_v2_stores_chunks_in_folders(tmp_path):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version="0.4")
+    create_images(out, [labels()], version="0.4")
     open_array(out, "labels/classes/0")[0:4, 0:16, 0:32] = 1
     stored = {os.path.relpath(path, f"{out}/labels/classes/0") for path in files(tmp_path)}
     assert stored == {f"{z}/{y}/{x}" for z in (0, 1) for y in (0, 1) for x in (0, 1)}
@@ -149,15 +148,15 @@ def test_zarr_v2_stores_chunks_in_folders(tmp_path):
 
 @VERSIONS
 def test_what_was_never_written_reads_as_background(tmp_path, version):
-    create_image(Location.parse(tmp_path / "out.zarr"), labels(), version=version)
+    create_images(Location.parse(tmp_path / "out.zarr"), [labels()], version=version)
     assert not np.any(open_array(Location.parse(tmp_path / "out.zarr"), "labels/classes/1")[...])
 
 
 @VERSIONS
-def test_a_second_label_image_is_added_to_the_listing(tmp_path, version):
+def test_all_label_images_are_listed(tmp_path, version):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version=version)
-    create_image(out, labels(path="labels/cells", class_names=(), dtype="uint64"), version=version)
+    cells = labels(path="labels/cells", class_names=(), dtype="uint64")
+    create_images(out, [labels(), cells], version=version)
     MODELS[version].Labels.from_zarr(zarr.open_group(out.path, mode="r")["labels"])
     attributes = zarr.open_group(f"{out}/labels", mode="r").attrs.asdict()
     assert attributes.get("ome", attributes)["labels"] == ["classes", "cells"]
@@ -166,31 +165,31 @@ def test_a_second_label_image_is_added_to_the_listing(tmp_path, version):
 @VERSIONS
 def test_creating_again_keeps_voxels_and_another_array_is_refused(tmp_path, version):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version=version)
+    create_images(out, [labels()], version=version)
     open_array(out, "labels/classes/0")[...] = 2
-    create_root(out, version=version)
-    create_image(out, labels(), version=version)
+    create_images(out, (), version=version)
+    create_images(out, [labels()], version=version)
     assert np.all(open_array(out, "labels/classes/0")[...] == 2)
     with pytest.raises(OutputError, match="is another array"):
-        create_image(out, labels(dtype="uint16"), version=version)
+        create_images(out, [labels(dtype="uint16")], version=version)
 
 
 def test_dimension_names_are_written_in_v3(tmp_path):
-    create_image(Location.parse(tmp_path / "out.zarr"), scores(), version="0.5")
+    create_images(Location.parse(tmp_path / "out.zarr"), [scores()], version="0.5")
     array: Any = open_array(Location.parse(tmp_path / "out.zarr"), "0")
     assert array.metadata.dimension_names == tuple("czyx")
 
 
 def test_an_array_is_kept_under_one_token_and_opened_anew_under_another(tmp_path):
     out = Location.parse(tmp_path / "out.zarr")
-    create_image(out, labels(), version="0.5")
+    create_images(out, [labels()], version="0.5")
     first = open_array(out, "labels/classes/0", token="run-1")
     assert open_array(out, "labels/classes/0", token="run-1") is first
     assert open_array(out, "labels/classes/0", token="run-2") is not first
 
 
 def test_an_array_that_is_not_there_is_an_output_error(tmp_path):
-    create_root(Location.parse(tmp_path / "out.zarr"), version="0.5")
+    create_images(Location.parse(tmp_path / "out.zarr"), (), version="0.5")
     with pytest.raises(OutputError) as caught:
         open_array(Location.parse(tmp_path / "out.zarr"), "labels/classes/0")
     assert "\n" not in str(caught.value)

@@ -28,7 +28,7 @@ from pipeline.base.location import Location
 from pipeline.base.stores import open_array, open_group
 from pipeline.output.guard import check_output, delete_output
 from pipeline.output.image_spec import ImageSpec
-from pipeline.output.ome_write import create_image, create_root
+from pipeline.output.ome_write import create_images
 from pipeline.volume.volume import VolumeSource, find_volume, open_volume
 
 VALUES = np.random.default_rng(3).integers(1, 60000, (6, 20, 24)).astype(np.uint16)
@@ -52,8 +52,8 @@ def spec(**changes: Any) -> ImageSpec:
 
 def write(uri: str, version: Any) -> None:
     output = Location.parse(uri)
-    create_root(output, version=version)
-    create_image(output, spec(), version=version)
+    create_images(output, (), version=version)
+    create_images(output, [spec()], version=version)
     open_array(output, "labels/cells/0")[...] = VALUES
 
 
