@@ -1,1 +1,1 @@
-"""How good a prediction is: classes and objects, block by block, exactly as for the whole."""
+"""Scores of a prediction: classes and objects, counted per block, exact for the whole volume."""

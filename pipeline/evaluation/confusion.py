@@ -1,10 +1,10 @@
-"""How well predicted classes agree with the truth, as sums of counts: blocks add up exactly.
+"""Agreement of predicted classes with the truth, as counts of voxels that add up over blocks.
 
 Every figure is a ratio of counts of voxels, so a volume of any size is measured block by block,
 ``sum(parts, start=ConfusionMatrix.empty(classes=2))`` in any order, to the last digit.
 
-A ratio 0 / 0 says that there was nothing to find and nothing was found: it is 1, as no voxel is
-wrong. A class that is in only one of truth and prediction has an IoU and a Dice of 0. No NaN.
+A ratio 0 / 0 means nothing to find and nothing found, and is 1. A class that occurs only in the
+truth or only in the prediction has IoU and Dice 0. No figure is NaN.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ from ..base.errors import GeometryError, VolumeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfusionMatrix:
-    """Voxels counted by class: ``counts[t][p]`` are of class t in truth and p in the prediction.
+    """Voxels per pair of classes: ``counts[t][p]`` have class t in the truth, p in the prediction.
 
     ::
 
                       predicted 0   predicted 1
-            truth 0 |     TN      |     FP          as class 1 sees it
+            truth 0 |     TN      |     FP          for class 1
             truth 1 |     FN      |     TP
 
-    Figures per class are tuples in the order of the classes. Counts are Python's integers and do
-    not overflow. Raises GeometryError for a matrix that is not square, or has counts below 0.
+    Figures per class are tuples in the order of the classes. Counts are Python integers and cannot
+    overflow. Raises GeometryError for a matrix that is not square, or has counts below 0.
     """
 
     counts: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
         if not self.counts or any(len(row) != len(self.counts) for row in self.counts):
-            raise GeometryError(f"a confusion matrix is square and not empty: {self.counts}")
+            raise GeometryError(
+                f"confusion matrix {self.counts}: expected a square matrix that is not empty"
+            )
         if any(count < 0 for row in self.counts for count in row):
-            raise GeometryError(f"a confusion matrix counts voxels, from 0: {self.counts}")
+            raise GeometryError(f"confusion matrix {self.counts}: expected counts of 0 or more")
 
     @classmethod
     def empty(cls, *, classes: int) -> ConfusionMatrix:
-        """Return the matrix of no voxel at all: where a sum over blocks starts."""
+        """Return a matrix of zeros, the start of a sum over blocks."""
         return cls(counts=((0,) * classes,) * classes)
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
@@ -51,7 +53,9 @@ class ConfusionMatrix:
         if not isinstance(other, ConfusionMatrix):
             return NotImplemented
         if self.classes != other.classes:
-            raise GeometryError(f"matrices of {self.classes} and of {other.classes} classes")
+            raise GeometryError(
+                f"cannot add matrices of {self.classes} and {other.classes} classes"
+            )
         return ConfusionMatrix(
             counts=tuple(
                 tuple(map(operator.add, a, b))
@@ -96,23 +100,23 @@ class ConfusionMatrix:
 
     @property
     def precision(self) -> tuple[float, ...]:
-        """Per class, the part of what was predicted that is true: TP / (TP + FP).
+        """Share of the predicted voxels that are right, per class: TP / (TP + FP).
 
-        Of a class that was never predicted: 1 where the truth has none either, else 0.
+        For a class that was never predicted: 1 if the truth does not have it either, else 0.
         """
         return tuple(_ratio(tp, p, if_none=float(t == 0)) for tp, t, p in self._margins())
 
     @property
     def recall(self) -> tuple[float, ...]:
-        """Per class, the part of what is true that was predicted: TP / (TP + FN).
+        """Share of the true voxels that were predicted, per class: TP / (TP + FN).
 
-        Of a class that the truth does not have: 1 where it was never predicted either, else 0.
+        For a class that the truth does not have: 1 if it was never predicted either, else 0.
         """
         return tuple(_ratio(tp, t, if_none=float(p == 0)) for tp, t, p in self._margins())
 
     @property
     def mean_iou(self) -> float:
-        """Mean of the IoU over those classes that are in truth or prediction; 1 if none is."""
+        """Mean IoU of the classes in truth or prediction; 1 without any."""
         present = [
             iou for iou, (_, t, p) in zip(self.iou, self._margins(), strict=True) if t + p > 0
         ]
@@ -120,12 +124,12 @@ class ConfusionMatrix:
 
     @property
     def accuracy(self) -> float:
-        """Part of all voxels whose class is right; 1 of no voxel."""
+        """Share of the voxels with the right class; 1 without voxels."""
         return _ratio(sum(self.true_positives), self.voxels)
 
     @property
     def pixel_error(self) -> float:
-        """Part of all voxels whose class is wrong; 0 of no voxel."""
+        """Share of the voxels with the wrong class; 0 without voxels."""
         return _ratio(self.voxels - sum(self.true_positives), self.voxels, if_none=0.0)
 
     def _margins(self) -> list[tuple[int, int, int]]:
@@ -138,15 +142,17 @@ def confusion(
 ) -> ConfusionMatrix:
     """Count the voxels of one block by their class in ``truth`` and in ``prediction``.
 
-    Both are integers (or bool) of one shape, with values from 0 to ``classes - 1``. Voxels that the
-    truth calls ``ignore``, which may be any integer, are left out, whatever is predicted there.
+    Both are integers (or bool) of one shape, with values from 0 to ``classes - 1``. Voxels with
+    the true label ``ignore``, which may be any integer, are left out.
     Raises GeometryError for different shapes, VolumeError for other values or types.
     """
     if truth.shape != prediction.shape:
-        raise GeometryError(f"truth of shape {truth.shape}, prediction of {prediction.shape}")
+        raise GeometryError(
+            f"truth has shape {truth.shape}, prediction {prediction.shape}: expected the same"
+        )
     for name, labels in (("truth", truth), ("prediction", prediction)):
         if labels.dtype.kind not in "biu":
-            raise VolumeError(f"{name} is {labels.dtype}: classes are integers")
+            raise VolumeError(f"{name} is {labels.dtype}: expected integers (classes)")
     if ignore is not None:
         kept = truth != ignore
         truth, prediction = truth[kept], prediction[kept]
@@ -158,11 +164,11 @@ def confusion(
 
 
 def _check_range(labels: NDArray[Any], *, name: str, classes: int) -> None:
-    """Raise VolumeError for a label that is no class."""
+    """Raise VolumeError for a label that is not a class."""
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise VolumeError(
-            f"{name} has classes {labels.min()} to {labels.max()}, of {classes} from 0 were meant: "
-            "name the right number, or the one to ignore"
+            f"{name} has classes {labels.min()} to {labels.max()}: expected 0 to {classes - 1}; "
+            "pass the right number of classes, or the label to ignore"
         )
 
 

@@ -1,7 +1,7 @@
-"""How two labellings overlap, as a sparse table of counts: blocks add up exactly, in any order.
+"""Overlap of two labellings, as a sparse table of counts that adds up exactly over blocks.
 
-Every figure about objects is a function of this table, so a volume of any size is measured block by
-block and only the table comes together: as many rows as there are pairs of ids that overlap.
+Every figure of objects is a function of this table, so a volume of any size is counted block by
+block, and only tables are combined: one row per pair of ids that overlap.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CLASSES_AT_MOST = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ContingencyTable:
-    """Row k says: ``counts[k]`` voxels are of id ``truth_ids[k]`` in truth and of
+    """Row k: ``counts[k]`` voxels have id ``truth_ids[k]`` in the truth and
     ``predicted_ids[k]`` in the prediction.
 
-    Rows are sorted by (truth, predicted), each pair is there once, and no count is 0: two tables of
-    the same voxels are equal, whatever parts they were summed from.
+    Rows are sorted by (truth, predicted), each pair occurs once, and no count is 0, so two tables
+    of the same voxels are equal, whichever parts they were summed from.
     """
 
     truth_ids: Ids
@@ -40,7 +40,7 @@ class ContingencyTable:
 
     @classmethod
     def empty(cls) -> ContingencyTable:
-        """Return the table of no voxel at all: where a sum over blocks starts."""
+        """Return an empty table, the start of a sum over blocks."""
         return cls(
             truth_ids=np.empty(0, np.uint64),
             predicted_ids=np.empty(0, np.uint64),
@@ -88,11 +88,11 @@ class ContingencyTable:
         return _sizes(self.predicted_ids, self.counts)
 
     def foreground(self) -> ContingencyTable:
-        """Return the part whose truth is not 0: the restriction to the truth's foreground."""
+        """Return the rows whose true id is not 0: the truth's foreground."""
         return self._rows(self.truth_ids != 0)
 
     def objects(self) -> ContingencyTable:
-        """Return the part that is an object in both: neither id is 0."""
+        """Return the rows in which neither id is 0: objects in both."""
         return self._rows((self.truth_ids != 0) & (self.predicted_ids != 0))
 
     def _rows(self, chosen: NDArray[np.bool_]) -> ContingencyTable:
@@ -112,16 +112,16 @@ class ContingencyTable:
         return csr_array((self.counts.astype(np.float64), places), (len(truth), len(predicted)))
 
     def confusion(self) -> ConfusionMatrix:
-        """Return the same counts by class, of as many classes as the largest id asks for.
+        """Return the counts as a matrix of classes, up to the largest id.
 
-        Raises LabelError where there are more than 256: ids of objects are no classes.
+        Raises LabelError for more than 256 classes: these are object ids.
         """
         largest = max((int(ids.max()) for ids in self._both() if ids.size), default=0)
         if largest >= CLASSES_AT_MOST:
             raise LabelError(
-                f"label {largest} is no class (0 to {CLASSES_AT_MOST - 1}): if prediction and "
-                "truth are ids of objects, say so with --objects ids; if only the truth is, make "
-                "objects of the prediction's scores with --scores CLASS --objects watershed"
+                f"label {largest} is not a class (0 to {CLASSES_AT_MOST - 1}): if prediction and "
+                "truth are object ids, pass --objects ids; if only the truth is, make objects from "
+                "the prediction's scores with --scores CLASS --objects watershed"
             )
         counts = np.zeros((largest + 1, largest + 1), np.int64)
         counts[self.truth_ids.astype(np.intp), self.predicted_ids.astype(np.intp)] = self.counts
@@ -132,7 +132,7 @@ class ContingencyTable:
 
 
 class RunningTotal:
-    """A sum of many tables: each is merged with others of its size, so none is sorted too often."""
+    """A sum of many tables, merged in batches so that no table is sorted too often."""
 
     def __init__(self) -> None:
         self._total = ContingencyTable.empty()
@@ -140,14 +140,14 @@ class RunningTotal:
         self._rows = 0
 
     def add(self, table: ContingencyTable) -> None:
-        """Take one more table in."""
+        """Add a table."""
         self._waiting.append(table)
         self._rows += len(table.counts)
         if self._rows > max(len(self._total.counts), 4096):
             self.table()
 
     def table(self) -> ContingencyTable:
-        """Return the sum of all until now."""
+        """Return the sum of all tables so far."""
         self._total = ContingencyTable.total((self._total, *self._waiting))
         self._waiting, self._rows = [], 0
         return self._total
@@ -158,9 +158,9 @@ def count_pairs(
 ) -> ContingencyTable:
     """Count the voxels of one block by their id in ``truth`` and in ``prediction``.
 
-    Both are integers (or bool) of one shape, from 0. Voxels that the truth calls ``ignore``, which
-    may be any integer, are left out, whatever is predicted there. Neighbours along the last axis
-    mostly have the same ids, so runs are counted first and sorted afterwards.
+    Both are integers (or bool) of one shape, from 0. Voxels with the true label ``ignore``, which
+    may be any integer, are left out. Neighbours along the last axis mostly have the same ids, so
+    runs are counted first and sorted afterwards.
     Raises GeometryError for different shapes, LabelError for other values or types.
     """
     if truth.shape != prediction.shape:
@@ -183,16 +183,16 @@ def count_pairs(
 
 
 def check_integers(dtype: np.dtype[Any], *, name: str) -> None:
-    """Raise LabelError for a type that holds no classes and no ids."""
+    """Raise LabelError for a type that cannot hold classes or ids."""
     if dtype.kind not in "biu":
-        raise LabelError(f"{name} is {dtype}: classes and ids are integers")
+        raise LabelError(f"{name} is {dtype}: expected integers (classes or ids)")
 
 
 def _ids(labels: NDArray[Any], *, name: str) -> Ids:
     if labels.dtype.kind == "i" and (least := int(labels.min())) < 0:
         raise LabelError(
-            f"{name} has the label {least}: classes and ids begin at 0; if it marks what nobody "
-            f"labelled, say --ignore {least}"
+            f"{name} has the label {least}: classes and ids start at 0; if it marks unlabelled "
+            f"voxels, pass --ignore {least}"
         )
     return labels.astype(np.uint64)
 

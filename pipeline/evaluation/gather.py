@@ -1,4 +1,4 @@
-"""Results of many tasks, one by one as they come: what is summed need never be there at once."""
+"""Results of many tasks, one by one as they finish, so that sums need not hold all of them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def results_of(
     token: str,
     retries: int = 2,
 ) -> Iterator[tuple[Item, Any]]:
-    """Yield (item, result) of every item, in the order in which they end.
+    """Yield (item, result) of every item, in the order in which they finish.
 
-    call: the function and its arguments. Raises what a user can mend as it is, any other error of a
-    task, after its retries, as RunError. Whoever stops early, stops what is in flight.
+    call: returns the function and its arguments. A user error of a task is raised unchanged, any
+    other error as RunError after its retries. Closing the iterator cancels the tasks in flight.
     """
     numbered = enumerate(items)
 

@@ -1,4 +1,4 @@
-"""Blocks that a task reads when nothing is written: whole chunks, neighbours known by number."""
+"""Blocks for reading: whole chunks, numbered so that neighbours are known."""
 
 from __future__ import annotations
 

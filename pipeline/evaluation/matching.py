@@ -1,9 +1,9 @@
-"""Which predicted objects are found ones: precision and recall at a least intersection over union.
+"""Precision and recall of objects at a minimum intersection over union (IoU).
 
-An object is found where a predicted one covers it with an IoU of at least t, one to one. Above
-t = 0.5 no object can have two partners; at exactly 0.5 it can, and the largest matching counts
-(scipy's Hopcroft and Karp 1973). Sizes are those of the whole objects: also the voxels where the
-other labelling is background (id 0) count, except the ignored ones.
+An object is found if a predicted object has an IoU of at least t with it, one to one. Above t = 0.5
+no object can have two partners; at exactly 0.5 it can, and the largest matching is used (scipy's
+Hopcroft and Karp 1973). Sizes are those of whole objects: voxels where the other labelling is
+background (id 0) count too, except ignored ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 class Match:
     """Objects found at an IoU of at least ``iou``: TP / predicted, TP / true, and their F1.
 
-    ``2 TP / (true + predicted)`` is F1. A ratio 0 / 0 is 1: nothing to find, nothing found.
+    ``2 TP / (true + predicted)`` is F1. A ratio 0 / 0 is 1.
     """
 
     iou: float
@@ -37,7 +37,7 @@ class Match:
 def match_objects(
     table: ContingencyTable, *, thresholds: tuple[float, ...] = IOU_THRESHOLDS
 ) -> tuple[Match, ...]:
-    """Return the matches at every threshold (from 0.5 on); ids 0 are background, no objects."""
+    """Return the matches at every threshold (from 0.5 on); id 0 is background."""
     truth_ids, truth_sizes = table.truth_sizes
     predicted_ids, predicted_sizes = table.predicted_sizes
     both = table.objects()

@@ -1,8 +1,8 @@
 """Connected components of a volume from the components of its blocks, joined across faces.
 
-Each block is labelled for itself, twice: the first time only its faces and its number of components
-leave the worker; here components that touch across a face are joined; the second time the worker
-knows what its labels are called in the whole volume. Nobody ever holds the volume.
+Each block is labelled separately, in two passes. In the first, workers return only faces and
+numbers of components, and components that touch across a face are joined here. In the second,
+workers replace their labels by those of the whole volume. No process holds the volume.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class BlockFaces:
 class ComponentMerger:
     """Joins the components of blocks as their faces come in, in any order.
 
-    blocks: per axis. A face is kept only until its neighbour's has come.
+    blocks: per axis. A face is kept only until its neighbour arrives.
     """
 
     blocks: Index
     _counts: dict[Index, int] = field(default_factory=dict)
     _waiting: dict[tuple[Index, int], Labels] = field(default_factory=dict)
-    """Planes that touch block ``index`` at its low end along an axis, of whichever came first."""
+    """Planes at the low end of block ``index`` along an axis, from the block that arrived first."""
     _touching: list[tuple[Index, Index, NDArray[np.int64]]] = field(default_factory=list)
 
     def add(self, index: Index, faces: BlockFaces) -> None:
-        """Take one block in."""
+        """Add the faces of a block."""
         self._counts[index] = faces.count
         for axis, (first, last) in enumerate(zip(faces.first, faces.last, strict=True)):
             if index[axis] > 0:
@@ -67,7 +67,7 @@ class ComponentMerger:
                 self._meet(after, axis, last, is_first=False)
 
     def _meet(self, index: Index, axis: int, plane: Labels, *, is_first: bool) -> None:
-        """Join the two planes where block ``index`` begins along ``axis``, once both are there."""
+        """Join the planes where block ``index`` starts along ``axis``, once both have arrived."""
         other = self._waiting.pop((index, axis), None)
         if other is None:
             self._waiting[index, axis] = plane
@@ -80,7 +80,7 @@ class ComponentMerger:
             self._touching.append((neighbour, index, pairs.astype(np.int64)))
 
     def names(self) -> Mapping[Index, Names]:
-        """Return, per block, what its labels 0, 1, 2 … are called in the whole; 0 stays 0."""
+        """Return, per block, the labels in the whole volume of its labels 0, 1, 2 …; 0 stays 0."""
         offsets: dict[Index, int] = {}
         total = 0
         for index in sorted(self._counts):

@@ -1,10 +1,10 @@
-"""How well predicted objects agree with true ones: figures of a contingency table.
+"""Agreement of predicted and true objects: figures of a contingency table.
 
-Where scikit-image has the figure it computes it. All but the matches are restricted to the truth's
-foreground: voxels whose true id is 0 do not count. What a predicted id of 0 means differs:
+scikit-image computes the figures that it has. All but the matches are restricted to the truth's
+foreground: voxels whose true id is 0 do not count. A predicted id of 0 means:
 
 - adapted Rand error and variation of information (scikit-image): one segment like any other;
-- V-Rand and V-Info (ISBI 2012): no segment, so every such voxel is a segment of its own.
+- V-Rand and V-Info (ISBI 2012): no segment, so every such voxel is a separate segment.
 
 With n_ij voxels of true object i in predicted object j, t_i and s_j the sums of its rows and
 columns, n the sum of all.
@@ -33,13 +33,13 @@ class ObjectFigures:
     adapted_rand_error: float
     """``1 - F`` of the pairs of voxels in one object (SNEMI3D; Arganda-Carreras et al. 2015)."""
     rand_precision: float
-    """Part of the pairs that are in one predicted object which are in one true object too."""
+    """Share of the pairs in one predicted object that are also in one true object."""
     rand_recall: float
-    """Part of the pairs that are in one true object which are in one predicted object too."""
+    """Share of the pairs in one true object that are also in one predicted object."""
     voi_split: float
-    """H(prediction | truth) in bits: how far true objects are cut up (Meilă 2007)."""
+    """H(prediction | truth) in bits: how much true objects are split (Meilă 2007)."""
     voi_merge: float
-    """H(truth | prediction) in bits: how far true objects are run together."""
+    """H(truth | prediction) in bits: how much true objects are merged."""
     v_rand: float
     v_rand_split: float
     v_rand_merge: float
@@ -61,10 +61,10 @@ class ObjectFigures:
 
 
 def object_figures(table: ContingencyTable) -> ObjectFigures:
-    """Return the figures of a table. Raises LabelError where the truth has no object (id not 0)."""
+    """Return the figures of a table. Raises LabelError if the truth has no object."""
     foreground = table.foreground()
     if not foreground.voxels:
-        raise LabelError("the truth has no object here: every voxel is 0, or ignored")
+        raise LabelError("the truth has no object here: every voxel is 0 or ignored")
     error, precision, recall = _adapted_rand(foreground)
     split, merge = _variation_of_information(foreground)
     v_rand = _v_rand(foreground)
@@ -114,9 +114,9 @@ def _mean_match(parts: Sequence[Match]) -> Match:
 def _adapted_rand(foreground: ContingencyTable) -> tuple[float, float, float]:
     """Return error, precision and recall by scikit-image.
 
-    What it calls precision is divided by the pairs of its first argument, the truth: by its own
-    description that is the recall, so the two are exchanged here. 0 / 0 (objects of one voxel each
-    have no pairs) says that no pair is wrong.
+    Its precision is divided by the pairs of its first argument, the truth. By its own description
+    that is the recall, so the two are exchanged here. 0 / 0 (objects of one voxel each have no
+    pairs) means that no pair is wrong.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         error, of_truth, of_prediction = adapted_rand_error(table=foreground.matrix())
@@ -150,8 +150,8 @@ def _v_rand(foreground: ContingencyTable) -> tuple[float, float, float]:
 def _v_info(foreground: ContingencyTable) -> tuple[float, float, float]:
     """Return V-Info and its split and merge part (Arganda-Carreras et al. 2015).
 
-    ``I(S; T) / (H(S) / 2 + H(T) / 2)``, split ``I / H(S)``, merge ``I / H(T)``. Without anything
-    to tell apart (0 / 0) nothing is lost: 1.
+    ``I(S; T) / (H(S) / 2 + H(T) / 2)``, split ``I / H(S)``, merge ``I / H(T)``. 0 / 0 (a single
+    segment in both) is 1.
     """
     joint, truth, predicted, alone = _counts(foreground)
     voxels = foreground.voxels
@@ -170,7 +170,7 @@ def _v_info(foreground: ContingencyTable) -> tuple[float, float, float]:
 def _counts(
     foreground: ContingencyTable,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
-    """Return n_ij, t_i, s_j, and the voxels of no predicted object, which stand alone."""
+    """Return n_ij, t_i, s_j, and the number of voxels without a predicted object."""
     objects = foreground.objects()
     return (
         objects.counts.astype(np.float64),

@@ -1,4 +1,4 @@
-"""From scores of a boundary class, or from classes, to objects: arrays that fit in memory."""
+"""Objects from the scores of a boundary class, or from classes, for arrays that fit in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Return the connected components of ``mask``, numbered from 1 in the order of their voxels.
 
     Voxels connect through faces: 4 neighbours in 2-D (as the ISBI 2012 challenge counts), 6 in 3-D.
-    Returns the labels, 0 outside of ``mask``, and how many there are.
+    Returns the labels, 0 outside of ``mask``, and their number.
     """
     assert mask.size <= LABELS_AT_MOST
     labels: Any = np.empty(mask.shape, np.int32)
@@ -45,8 +45,8 @@ def seeded_watershed(
     further than ``seed_distance`` from any other voxel (Euclidean distance transform; ``spacing``
     is the voxel size per axis, 1 by default), and that have at least ``seed_voxels`` voxels. A
     larger distance separates cells whose boundary has holes. With 0 the objects are the components
-    of ``boundary < threshold``, their borders thinned as the ISBI challenge does since 2015
-    (Arganda-Carreras et al. 2015). Without any seed all is 0.
+    of ``boundary < threshold``, their borders thinned as in the ISBI challenge since 2015
+    (Arganda-Carreras et al. 2015). Without seeds all labels are 0.
     """
     inside = boundary < threshold
     if seed_distance > 0 and not inside.all():

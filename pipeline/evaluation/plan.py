@@ -1,4 +1,4 @@
-"""Decides an evaluation: which arrays, which voxels, cut how. Reads metadata only."""
+"""Plans an evaluation: which arrays, which voxels, which blocks. Reads metadata only."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from .request import EvaluateRequest
 CLASSES = "labels/classes"
 BLOCK_VOXELS = 2**22
 WHOLE_VOXELS_AT_MOST = 2**25
-"""Of a slice, or of a region for a watershed, which one task holds: about 2 GB."""
+"""Most voxels of a slice, or of a watershed's region, in one task: about 2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatePlan:
-    """All that a worker needs to know; small, and travels with every task."""
+    """All that a worker needs; small, because every task carries it."""
 
     request: EvaluateRequest
     truth: VolumeSource
     classes: VolumeSource | None
     """The prediction's stored integers: classes, or ids of objects."""
     scores: VolumeSource | None
-    """Scores of the one class that was named."""
+    """Scores of the chosen class."""
     grid: BoxGrid
     class_names: tuple[str, ...]
     made_by: dict[str, Any]
-    """What the prediction says of the run that wrote it."""
+    """The prediction's record of the run that wrote it."""
 
     @property
     def layers(self) -> tuple[float | None, ...]:
-        """The thresholds; one None where the prediction is not a score."""
+        """The thresholds; a single None if the prediction is not a score."""
         return self.request.thresholds if self.scores else (None,)
 
     @property
     def score_class(self) -> int:
-        """Number of the class whose scores are taken."""
+        """Number of the class whose scores are used."""
         assert self.scores is not None
         return self.scores.channels[0] if self.scores.channels else 0
 
     @property
     def score_name(self) -> str:
-        """Name of that class where one is stated, else what it is."""
+        """Name of that class if one is stated, else a description."""
         number = self.score_class
         stated = self.class_names[number] if number < len(self.class_names) else ""
         return stated or ("the boundary" if self.request.objects else f"class {number}")
@@ -67,16 +67,16 @@ class EvaluatePlan:
 
 
 def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
-    """Find everything and check that it fits together.
+    """Find all arrays and check that they fit together.
 
-    Raises VolumeError for what cannot be read as asked, LabelError for truth or classes that are no
-    integers, PlanError for what cannot be evaluated in the memory of one worker.
+    Raises VolumeError for arrays that cannot be read as requested, LabelError for truth or classes
+    that are not integers, PlanError if a task would not fit the memory of one worker.
     """
     truth = find_volume(_labels_in(request.truth))
     if truth.channel_count != 1:
         raise VolumeError(
-            f"{request.truth} has {truth.channel_count} channels: the truth is one array "
-            "of classes or ids"
+            f"{request.truth} has {truth.channel_count} channels: expected one array of "
+            "classes or ids"
         )
     check_integers(np.dtype(truth.dtype), name="the truth")
     classes, scores = _prediction(request)
@@ -84,7 +84,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
         if source is not None and source.shape_zyx != truth.shape_zyx:
             raise VolumeError(
                 f"the prediction is {shape_text(source.shape_zyx)} voxels, the truth "
-                f"{shape_text(truth.shape_zyx)}: give arrays of the same volume and level"
+                f"{shape_text(truth.shape_zyx)}: expected arrays of the same volume and level"
             )
     box = _box(request, truth)
     sources = [source for source in (truth, classes, scores) if source is not None]
@@ -100,7 +100,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
 
 
 def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
-    """Return the stored integers and the scores of what is predicted, as far as they are wanted."""
+    """Return the stored integers and the scores of the prediction, as far as they are needed."""
     prediction = request.prediction
     inside = _labels_in(prediction)
     if request.scores is not None:
@@ -109,12 +109,12 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
     classes = find_volume(inside)
     if classes.channel_count != 1:
         raise VolumeError(
-            f"{prediction} has {classes.channel_count} channels: name the class whose scores "
-            "are taken with --scores, or give an array of classes"
+            f"{prediction} has {classes.channel_count} channels: choose the class whose "
+            "scores are used with --scores, or pass an array of classes"
         )
     if np.dtype(classes.dtype).kind == "f":
         raise VolumeError(
-            f"{prediction} holds {classes.dtype}, not classes: if these are scores, say --scores 0"
+            f"{prediction} holds {classes.dtype}, not classes: if these are scores, pass --scores 0"
         )
     return classes, None
 
@@ -133,12 +133,12 @@ def _scores(prediction: Location, chosen: int | str) -> VolumeSource:
     if "c" in stored.axes:
         return find_volume(prediction, channel=chosen)
     if str(chosen) != "0":
-        raise VolumeError(f"{prediction} has the scores of one class only: say --scores 0")
+        raise VolumeError(f"{prediction} has the scores of one class only: pass --scores 0")
     return stored
 
 
 def _labels_in(location: Location) -> Location:
-    """Return where the classes are: inside an output of overtile, else the location itself."""
+    """Return the location of the classes: inside an output of overtile, else this location."""
     is_output = read_node(location, path=CLASSES) is not None
     return location / CLASSES if is_output else location
 
@@ -190,14 +190,14 @@ def _box(request: EvaluateRequest, truth: VolumeSource) -> Box:
         box = Box((first, 0, 0), (end, *whole.stop[1:]))
     if not whole.contains(box):
         asked = ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
-        raise PlanError(f"{asked} is not inside of the volume of {shape_text(whole.shape)} voxels")
+        raise PlanError(f"{asked} is not inside the volume of {shape_text(whole.shape)} voxels")
     return box
 
 
 def _step(request: EvaluateRequest, sources: list[VolumeSource], box: Box) -> tuple[int, ...]:
     """Return the size of the blocks: the whole box for a watershed, else whole chunks.
 
-    Where slices count one by one, as many as the chunks hold are read together.
+    For separate slices, as many as a chunk holds are read together.
     """
     shape = sources[0].shape_zyx
     chunks = [source.chunk_shape_zyx for source in sources]
@@ -207,8 +207,8 @@ def _step(request: EvaluateRequest, sources: list[VolumeSource], box: Box) -> tu
             what = "a slice" if request.per_slice else "a watershed's region"
             other = "" if request.per_slice else ", --per-slice or --objects components"
             raise PlanError(
-                f"{what} of {voxels:,} voxels is more than one task holds "
-                f"({WHOLE_VOXELS_AT_MOST:,}): take a part with --box{other}"
+                f"{what} of {voxels:,} voxels is too large for one task (at most "
+                f"{WHOLE_VOXELS_AT_MOST:,}): choose a part with --box{other}"
             )
         if not request.per_slice:
             return shape

@@ -22,15 +22,15 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class EvaluatedRegion:
-    """What the plan compares, inside a box; arrays are (z, y, x) and read when first used."""
+    """The compared arrays inside a box, (z, y, x); each is read when it is first used."""
 
     plan: EvaluatePlan
     box: Box
     slab: EvaluatedRegion | None = None
-    """Where this is a part of a region, whose arrays are read already."""
+    """The region of which this is a part, whose arrays have been read."""
 
     def slices(self) -> Iterator[EvaluatedRegion]:
-        """Yield every z as a region of its own, all of them read at once."""
+        """Yield every z as a separate region; all are read at once."""
         for z in range(self.box.start[0], self.box.stop[0]):
             start, stop = (z, *self.box.start[1:]), (z + 1, *self.box.stop[1:])
             yield EvaluatedRegion(self.plan, Box(start, stop), slab=self)
@@ -50,7 +50,7 @@ class EvaluatedRegion:
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
-        """The scores, 0..1, of the class that was named."""
+        """The scores, 0..1, of the chosen class."""
         assert self.plan.scores is not None
         if self.slab is not None:
             return self._cut(self.slab.scores)
@@ -65,9 +65,9 @@ class EvaluatedRegion:
 
     @property
     def positive(self) -> Mask:
-        """Where the truth has the class whose scores are taken.
+        """Where the truth has the class whose scores are used.
 
-        Where true objects are the components of a class, the boundary is all the rest.
+        If true objects are the components of a class, the boundary is everything else.
         """
         chosen = self.plan.request.truth_objects
         positive: Mask = (
@@ -77,7 +77,7 @@ class EvaluatedRegion:
 
     @cached_property
     def true_objects(self) -> NDArray[Any]:
-        """Ids as stored, or the components of a class; 0 is none."""
+        """Ids as stored, or the components of a class; 0 is background."""
         chosen = self.plan.request.truth_objects
         return self.truth if chosen == "ids" else components(self.truth == chosen)[0]
 
@@ -88,13 +88,13 @@ class EvaluatedRegion:
 
     @property
     def class_mask(self) -> Mask:
-        """Where predicted classes are objects: the true objects' class, or all but class 0."""
+        """Where predicted classes are objects: the true objects' class, or every class except 0."""
         chosen = self.plan.request.truth_objects
         mask: Mask = self.classes != 0 if chosen == "ids" else self.classes == chosen
         return mask
 
     def masks(self) -> Iterator[Mask]:
-        """Yield where objects are, unless they are ids: in the truth, then in every layer."""
+        """Yield the masks of objects that are not stored ids: the truth's, then each layer's."""
         request = self.plan.request
         if request.truth_objects != "ids":
             yield self.truth == request.truth_objects
@@ -102,7 +102,7 @@ class EvaluatedRegion:
             yield self.class_mask if layer is None else self.scores < layer
 
     def predicted_objects(self, threshold: float | None) -> NDArray[Any]:
-        """Return the objects of one layer, as those of an image that ends at the box."""
+        """Return the objects of one layer, as if the image ended at the box."""
         request, plan = self.plan.request, self.plan
         if request.objects == "ids":
             return self.classes
@@ -123,7 +123,7 @@ class EvaluatedRegion:
     def table(
         self, predicted: NDArray[Any], *, truth: NDArray[Any] | None = None
     ) -> ContingencyTable:
-        """Count predicted against true objects (of this region's own, unless given)."""
+        """Count predicted against true objects (by default those of this region)."""
         true = self.true_objects if truth is None else truth
         return count_pairs(true[self.kept], predicted[self.kept])
 

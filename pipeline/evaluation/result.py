@@ -1,4 +1,4 @@
-"""What an evaluation came to: every figure, the settings, and what was compared."""
+"""The result of an evaluation: all figures, the settings, and the compared arrays."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .plan import EvaluatePlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """Figures at one threshold; threshold is None where the prediction is not a score."""
+    """Figures at one threshold; threshold is None if the prediction is not a score."""
 
     threshold: float | None
     pixels: ConfusionMatrix | None
-    """Of the class whose scores are taken (1) and all others (0)."""
+    """Of the class whose scores are used (1) against all others (0)."""
     objects: ObjectFigures | None
-    """With ``per_slice`` the mean over those slices that have a true object."""
+    """With ``per_slice`` the mean over the slices that have a true object."""
     slices: tuple[tuple[int, ObjectFigures], ...] = ()
     """(z, figures) of each slice."""
 
@@ -34,16 +34,16 @@ class Evaluation:
 
     plan: EvaluatePlan
     classes: ConfusionMatrix | None
-    """Of the predicted classes, where truth and prediction have them."""
+    """Of the predicted classes, if truth and prediction have classes."""
     layers: tuple[Layer, ...]
-    """One per threshold, ascending; a single one where the prediction is not a score."""
+    """One per threshold, ascending; a single one if the prediction is not a score."""
     voxels: int
-    """Those that count: inside the box, and not ignored."""
+    """Compared voxels: inside the box, and not ignored."""
     seconds: float
 
     @property
     def box(self) -> Box:
-        """What was compared, in voxels of the whole volume."""
+        """The compared box, in voxels of the whole volume."""
         return self.plan.grid.box
 
     @property
@@ -68,7 +68,7 @@ class Evaluation:
         return (names[number] if number < len(names) else "") or f"class {number}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
+        """Return everything as JSON values."""
         plan = self.plan
         values: dict[str, Any] = {
             "prediction": _identity(plan.scores or plan.classes) | {"made_by": plan.made_by},
@@ -129,14 +129,14 @@ BEST_OF: dict[str, Callable[[ObjectFigures], float]] = {
     "v_rand": lambda figures: figures.v_rand,
     "v_info": lambda figures: figures.v_info,
 }
-"""Figures that have a best threshold of their own, each as the challenge takes it."""
+"""Figures with separate best thresholds, as in the challenge."""
 
 _COMPUTED_BY = ("overtile", "scikit-image", "scipy")
 _PER_CLASS = ("iou", "dice", "precision", "recall", "truth_voxels", "predicted_voxels")
 
 
 def present_classes(matrix: ConfusionMatrix) -> tuple[int, ...]:
-    """Return those classes that are in truth or prediction."""
+    """Return the classes in truth or prediction."""
     totals = zip(matrix.truth_voxels, matrix.predicted_voxels, strict=True)
     return tuple(number for number, both in enumerate(totals) if any(both))
 

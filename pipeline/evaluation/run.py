@@ -1,4 +1,4 @@
-"""Scores a prediction against the truth: block by block on a cluster, figures from exact sums."""
+"""Scores a prediction against the truth, block by block on a cluster, from exact sums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .tasks import (
 from .thresholds import confusion_at
 
 Watch = Callable[[str, int, int], Any]
-"""Called with what is being done, how many tasks of it are done, and how many there are."""
+"""Called with the current step, its finished tasks, and the number of its tasks."""
 
 
 def evaluate_volume(
@@ -65,7 +65,7 @@ def evaluate_volume(
 
 
 def evaluate(plan: EvaluatePlan, client: Client, *, watch: Watch | None = None) -> Evaluation:
-    """Do what was planned."""
+    """Evaluate a plan on a cluster."""
     started = time.monotonic()
     cluster = _Cluster(plan=plan, client=client, token=uuid.uuid4().hex[:12], watch=watch)
     if plan.request.per_slice:
@@ -85,7 +85,7 @@ def evaluate(plan: EvaluatePlan, client: Client, *, watch: Watch | None = None) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cluster:
-    """Where the tasks of one evaluation go."""
+    """Submits the tasks of one evaluation."""
 
     plan: EvaluatePlan
     client: Client
@@ -95,7 +95,7 @@ class _Cluster:
     def each(
         self, what: str, call: Callable[[Any], tuple[Any, ...]], items: list[Any]
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield (item, result) as they come."""
+        """Yield (item, result) in the order in which they finish."""
         found = results_of(self.client, items, call, key=f"evaluate-{what}", token=self.token)
         for number, pair in enumerate(found, start=1):
             if self.watch is not None:
@@ -114,7 +114,7 @@ class _Cluster:
 
 
 def _slices(cluster: _Cluster) -> tuple[VoxelCounts, tuple[Layer, ...]]:
-    """Return voxels, and the figures of objects as means over the slices that have any."""
+    """Return voxel counts, and figures of objects as means over the slices with objects."""
     plan = cluster.plan
     found = cluster.each("slices", lambda i: (score_slices, plan, plan.grid.block(i)), [*plan.grid])
     each: list[SliceResult] = [one for _, slab in found for one in slab]
@@ -132,7 +132,7 @@ def _slices(cluster: _Cluster) -> tuple[VoxelCounts, tuple[Layer, ...]]:
 
 
 def _figures(cluster: _Cluster) -> list[ObjectFigures] | None:
-    """Return the figures of objects of every layer, each from one table of the whole box."""
+    """Return the figures of objects per layer, from one table of the whole box each."""
     plan = cluster.plan
     if plan.request.objects is None:
         return None
@@ -161,7 +161,7 @@ def _watershed(cluster: _Cluster) -> list[ContingencyTable]:
 
 
 def _components(cluster: _Cluster) -> list[ContingencyTable]:
-    """Label every block, join what touches, and count with the joined names."""
+    """Label every block, join components that touch, and count with the joined labels."""
     plan, blocks = cluster.plan, [*cluster.plan.grid]
     mergers: list[ComponentMerger] = []
     for index, faces in cluster.each("labelling", lambda i: (label_faces, plan, i), blocks):
@@ -200,15 +200,17 @@ def _layers(
 
 
 def _check(plan: EvaluatePlan, voxels: VoxelCounts) -> None:
-    """Raise LabelError where the truth says nothing about what was asked."""
+    """Raise LabelError if the truth has no voxel or class to compare with."""
     if not voxels.voxels:
-        raise LabelError(f"no voxel counts: the truth is {plan.request.ignore} everywhere, ignored")
+        raise LabelError(
+            f"no voxel to compare: the truth is {plan.request.ignore} (ignored) everywhere"
+        )
     if voxels.scores is not None and not voxels.scores[1].any():
         chosen = plan.request.truth_objects
         label = str(plan.score_class) if chosen == "ids" else f"other than {chosen}"
         raise LabelError(
-            f"the truth has no voxel of {plan.score_name} there, none has a label {label}: choose "
-            "another class with --scores, or another place with --slices"
+            f"the truth has no voxel of {plan.score_name} there (label {label}): choose another "
+            "class with --scores, or another part with --slices"
         )
 
 

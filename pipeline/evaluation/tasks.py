@@ -1,4 +1,4 @@
-"""What workers do in an evaluation: read one block, and return counts and figures of it."""
+"""Tasks of an evaluation on the workers: read one block, return its counts and figures."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .thresholds import count_scores
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoxelCounts:
-    """Voxels that were compared: as classes, as scores against thresholds, or not at all."""
+    """Compared voxels: as classes, as scores at thresholds, or neither."""
 
     voxels: int
-    """Those that count: not ignored."""
+    """Without ignored ones."""
     classes: ContingencyTable | None = None
     scores: NDArray[np.int64] | None = None
     """See thresholds.count_scores."""
@@ -39,7 +39,7 @@ class VoxelCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceResult:
-    """One z: its voxels, and the figures of its objects per layer; None without a true object."""
+    """One z: voxel counts, and figures of its objects per layer (None without true objects)."""
 
     z: int
     voxels: VoxelCounts
@@ -59,7 +59,7 @@ def _voxel_counts(region: EvaluatedRegion) -> VoxelCounts:
     classes = scores = None
     if plan.classes is not None:
         classes = count_pairs(region.truth, region.classes, ignore=plan.request.ignore)
-        classes.confusion()  # refuses ids of objects before their table grows
+        classes.confusion()  # rejects object ids before their table grows
     if plan.scores is not None:
         scores = count_scores(
             region.positive[region.kept], region.scores[region.kept],
@@ -75,7 +75,7 @@ def count_ids(plan: EvaluatePlan, box: Box) -> ContingencyTable:
 
 
 def score_slices(plan: EvaluatePlan, box: Box) -> list[SliceResult]:
-    """Return everything about each slice of a box, which is an image of its own."""
+    """Return the result of each slice of a box; slices are separate images."""
     return [_score_slice(region) for region in EvaluatedRegion(plan, box).slices()]
 
 
@@ -103,7 +103,7 @@ def label_faces(plan: EvaluatePlan, index: Index) -> tuple[BlockFaces, ...]:
 def count_components(
     plan: EvaluatePlan, index: Index, names: tuple[Names, ...]
 ) -> tuple[ContingencyTable, ...]:
-    """Label one block again, call its components what they are called in the whole, and count.
+    """Label one block again, replace labels by those of the whole volume, and count.
 
     names: in the order of :func:`label_faces`. Returns a table per layer.
     """

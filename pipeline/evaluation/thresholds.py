@@ -1,4 +1,4 @@
-"""One score against many thresholds at once: counted in one pass, exact over blocks."""
+"""One score at many thresholds, counted in one pass, exact over blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def count_scores(
     """Count voxels by truth and by the highest threshold that their score reaches.
 
     thresholds: ascending. Returns (2, thresholds + 1): ``[t, k]`` voxels of truth t whose score
-    reaches k of the thresholds. Arrays of blocks are simply added.
+    reaches k of the thresholds. Arrays of blocks can be added.
     """
     reached = np.searchsorted(np.asarray(thresholds, scores.dtype), scores.ravel(), side="right")
     bins = len(thresholds) + 1
@@ -44,19 +44,19 @@ def confusion_at(counts: NDArray[np.int64]) -> tuple[ConfusionMatrix, ...]:
 def as_scores(stored: NDArray[Any], *, where: str) -> NDArray[np.float32]:
     """Return stored scores as probabilities 0..1; unsigned integers mean 0..their largest value.
 
-    Raises VolumeError for values that are none.
+    Raises VolumeError for values that are not scores.
     """
     if stored.dtype.kind == "u":
         return np.divide(stored, np.iinfo(stored.dtype).max, dtype=np.float32)
     scores = stored.astype(np.float32)
     if bad := scores.size - int(np.count_nonzero(np.isfinite(scores))):
         raise VolumeError(
-            f"{where} holds {stored.dtype} with {bad:,} of {scores.size:,} values looked at that "
-            "are NaN or infinite: scores are floats from 0 to 1"
+            f"{where} holds {stored.dtype}, and {bad:,} of {scores.size:,} values read are NaN or "
+            "infinite: expected scores as floats from 0 to 1"
         )
     if stored.dtype.kind != "f" or not (scores.min() >= 0 and scores.max() <= 1):
         raise VolumeError(
-            f"{where} holds {stored.dtype} from {stored.min()} to {stored.max()}: scores are "
-            "floats from 0 to 1, or unsigned integers that stand for them"
+            f"{where} holds {stored.dtype} from {stored.min()} to {stored.max()}: expected scores "
+            "as floats from 0 to 1, or as unsigned integers"
         )
     return scores

@@ -1,1 +1,1 @@
-"""Rendering only: tables and pictures as a page. Knows no run."""
+"""Rendering of reports: tables and pictures as a page. Independent of a run."""

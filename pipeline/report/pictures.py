@@ -1,8 +1,8 @@
-"""Pictures for a person: slices as grey, scores, classes and overlays, side by side with a legend.
+"""Pictures: slices as grey values, scores, classes and overlays, side by side with a legend.
 
 All pictures are uint8 arrays (y, x, 3) until ``png_bytes``. Slices of more than ``DISPLAY_PX`` are
-made smaller: grey values and scores by their mean, classes by the nearest voxel, so that no class
-appears that is not there. Text inside a picture is ASCII, as Pillow's own font has nothing else.
+reduced: grey values and scores by their mean, classes by the nearest voxel, so that no new class
+appears. Text inside a picture is ASCII, because Pillow's font has no other characters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Rgb: TypeAlias = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
 
 DISPLAY_PX = 1024
-CLASS_COLOURS: tuple[Colour, ...] = (  # Okabe and Ito (2008): told apart by colour-blind readers
+CLASS_COLOURS: tuple[Colour, ...] = (  # Okabe and Ito (2008): for colour-blind readers
     (30, 34, 42),
     (230, 159, 0),
     (86, 180, 233),
@@ -50,8 +50,8 @@ class Legend:
 def grey_picture(image: NDArray[Any]) -> Rgb:
     """Return a slice (y, x) or (c, y, x) as grey, stretched between its 0.5 and 99.5 percentile.
 
-    Three channels of uint8 are taken for red, green and blue, and shown as they are; of other
-    channels the mean is shown. A flat slice is mid-grey; NaN is black.
+    Three channels of uint8 are shown as red, green and blue; of other channels the mean is shown.
+    A flat slice is mid-grey; NaN is black.
     """
     if image.ndim == 3 and image.shape[0] == 3 and image.dtype == np.uint8:
         return fitted(np.ascontiguousarray(np.moveaxis(image, 0, -1)))
@@ -65,10 +65,10 @@ def grey_picture(image: NDArray[Any]) -> Rgb:
 def scores_picture(scores_cyx: NDArray[Any]) -> Rgb:
     """Return scores (classes, y, x) from 0 to 1 as a mix of the classes' colours.
 
-    What the network is sure of has a full colour; what it doubts lies between.
+    Certain voxels have a full colour, uncertain ones a mixed colour.
     """
     if scores_cyx.ndim != 3:
-        raise GeometryError(f"scores of a slice have axes c, y, x, not shape {scores_cyx.shape}")
+        raise GeometryError(f"scores of shape {scores_cyx.shape}: expected axes c, y, x")
     weights = np.nan_to_num(np.asarray(scores_cyx, np.float32)).clip(0, 1)
     mixed = np.tensordot(weights, _palette(len(weights)).astype(np.float32), axes=(0, 0))
     return fitted(np.rint(mixed).clip(0, 255).astype(np.uint8))
@@ -84,7 +84,9 @@ def overlay_picture(image: NDArray[Any], classes_yx: NDArray[Any]) -> Rgb:
     """Return the image, (y, x) or (c, y, x), under half-transparent classes; class 0 is clear."""
     _require_slice(classes_yx)
     if image.shape[-2:] != classes_yx.shape:
-        raise GeometryError(f"image of {image.shape[-2:]}, classes of {classes_yx.shape}")
+        raise GeometryError(
+            f"image {image.shape[-2:]} and classes {classes_yx.shape}: expected one shape"
+        )
     below = grey_picture(image)
     labels = _nearest(classes_yx, below.shape[:2])
     blended = np.rint(0.45 * below + 0.55 * _coloured(labels)).astype(np.uint8)
@@ -100,13 +102,16 @@ def panel(
 ) -> Rgb:
     """Return pictures side by side on white: titles above, a scale bar in each, the legend below.
 
-    titled: (title, picture) pairs, all of one shape. columns: how many in a row; all, or two rows
-    where there are more than three. um_per_px: width of a displayed pixel (see ``displayed_um``).
-    Raises GeometryError for no picture, or pictures of different shapes.
+    titled: (title, picture) pairs, all of one shape. columns: pictures per row; by default
+    all, or two rows for more than three. um_per_px: width of a displayed pixel (see
+    ``displayed_um``).
+    Raises GeometryError without pictures, or for pictures of different shapes.
     """
     shapes = {picture.shape for _, picture in titled}
     if len(shapes) != 1:
-        raise GeometryError(f"a panel shows one or more pictures of one shape, not {shapes or 0}")
+        raise GeometryError(
+            f"pictures of shapes {shapes or 0}: expected one or more pictures of one shape"
+        )
     zoom = max(1, round(420 / max(titled[0][1].shape[:2])))
     cells = [
         _titled(np.kron(p, np.ones((zoom, zoom, 1), np.uint8)), title, um_per_px, zoom=zoom)
@@ -181,7 +186,7 @@ def smaller(picture: Rgb, *, width: int) -> Rgb:
 
 
 def drawable(text: str) -> str:
-    """Return ``text`` as ASCII: signs of the field spelt out, accents dropped, the rest as ``?``.
+    """Return ``text`` as ASCII: common signs spelt out, accents dropped, the rest as ``?``.
 
     >>> drawable("0.2 µm × 3, Zellkörper")
     '0.2 um x 3, Zellkorper'
@@ -235,7 +240,7 @@ def _draw_scale_bar(
 
 
 def _shortened(text: str, *, width: int) -> tuple[str, Any]:
-    """Return the text and the font with which it fits; what is too long ends in dots."""
+    """Return the text and a font in which it fits; text that is too long ends in dots."""
     font = ImageFont.load_default(_TITLE_PX)
     if font.getlength(text) > width:
         font = ImageFont.load_default(_TITLE_PX - 5)
@@ -245,7 +250,7 @@ def _shortened(text: str, *, width: int) -> tuple[str, Any]:
 
 
 def _stretched(image_yx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return grey values from 0 to 1: 0.5 and 99.5 percentile of what is finite at the ends."""
+    """Return grey values from 0 to 1, the 0.5 and 99.5 percentiles of the finite ones."""
     finite = image_yx[np.isfinite(image_yx)]
     low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 0.0)
     if high <= low:
@@ -274,7 +279,7 @@ def _palette(classes: int) -> Rgb:
 
 
 def _display_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return (y, x) of a slice as it is shown: in proportion, at most ``DISPLAY_PX``."""
+    """Return the displayed (y, x) of a slice: same proportions, at most ``DISPLAY_PX``."""
     height, width = shape[:2]
     shrink = min(1.0, DISPLAY_PX / max(height, width))
     return max(1, round(height * shrink)), max(1, round(width * shrink))
@@ -292,4 +297,6 @@ def _nearest(classes_yx: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _require_slice(array_yx: NDArray[Any]) -> None:
     if array_yx.ndim != 2 or 0 in array_yx.shape:
-        raise GeometryError(f"a slice has axes y and x and some voxels, not shape {array_yx.shape}")
+        raise GeometryError(
+            f"slice of shape {array_yx.shape}: expected axes y, x and at least one voxel"
+        )

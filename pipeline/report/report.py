@@ -1,7 +1,7 @@
-"""What a person looks at after a run: figures, warnings, pictures, and whether seams show.
+"""The report of a run: figures, warnings, pictures, and a check for seams.
 
-A ``Report`` is a value; ``to_markdown`` (for Prefect's artifacts) and ``to_html`` (one file that
-needs no other) turn it into text. Nothing here reads or writes a file.
+A ``Report`` is a value; ``to_markdown`` (for Prefect's artifacts) and ``to_html`` (a
+self-contained file) turn it into text. This module neither reads nor writes files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A PNG file's bytes, its title, and what a reader should know about it."""
+    """A PNG file's bytes, its title and a caption."""
 
     title: str
     png: bytes
@@ -50,7 +50,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that is shown, top to bottom. Texts may hold anything: they are escaped when rendered."""
+    """Everything that is shown, top to bottom. Texts are escaped when rendered."""
 
     title: str
     summary: str = ""
@@ -61,12 +61,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
-    """What a run did and took. Times of phases are summed over all threads of all workers."""
+    """Figures of a run. Times of phases are summed over all threads of all workers."""
 
     shape: Shape
     """Of the volume, without channels."""
     voxels: int
-    """Written by this run; fewer than the volume's where a run was resumed."""
+    """Written by this run; fewer than the volume's if the run was resumed."""
     blocks: int
     blocks_done: int
     """By this run."""
@@ -76,7 +76,7 @@ class RunFigures:
     """From the first block's start to the last one's end."""
     read_s: float = 0.0
     wait_s: float = 0.0
-    """Blocks that were read, and waited for the device."""
+    """Time that blocks waited for the device after they were read."""
     device_s: float = 0.0
     write_s: float = 0.0
     bytes_read: int = 0
@@ -85,16 +85,16 @@ class RunFigures:
 
     @property
     def voxels_per_s(self) -> float:
-        """Voxels of output per second; 0 of a run that took no time."""
+        """Output voxels per second; 0 for a run that took no time."""
         return self.voxels / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def blocks_per_s(self) -> float:
-        """Blocks per second; 0 of a run that took no time."""
+        """Blocks per second; 0 for a run that took no time."""
         return self.blocks_done / self.seconds if self.seconds > 0 else 0.0
 
     def tables(self) -> tuple[Table, ...]:
-        """Return the figures as two tables: what was done, and where the time went."""
+        """Return the figures as two tables: the run, and the time per phase."""
         done = [
             ("volume", f"{shape_text(self.shape)} voxels"),
             ("voxels written", f"{self.voxels:,}"),
@@ -127,7 +127,7 @@ class RunFigures:
 
 
 def seam_table(seams: SeamStatistics) -> Table:
-    """Return what was found of seams as a table."""
+    """Return the seam statistics as a table."""
     if not seams.border_pairs:
         return Table(title="Seams", rows=(("borders between blocks", "none in the picture"),))
     rows = (
@@ -187,7 +187,7 @@ def _templates() -> Environment:
 
 
 def data_uri(picture: Picture) -> str:
-    """Return the picture itself as an address."""
+    """Return the picture as a data URI."""
     return "data:image/png;base64," + base64.b64encode(picture.png).decode()
 
 

@@ -1,4 +1,4 @@
-"""Whether a seam can be seen: the change across borders of blocks beside the change elsewhere."""
+"""A check for seams: the change across block borders, against the change between other voxels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..base.errors import GeometryError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeamStatistics:
-    """How much neighbours differ across the borders of blocks, and elsewhere. See the ``ratio``."""
+    """Mean difference of neighbours across block borders, and of all others. See ``ratio``."""
 
     across_borders: float
     elsewhere: float
     border_pairs: int
-    """Neighbours across borders that were compared; 0 where there was nothing to compare."""
+    """Compared pairs across borders; 0 if there was nothing to compare."""
     lines_like_worst: float = 1.0
-    """Share of lines elsewhere that change at least as much as the worst border does.
+    """Share of the other lines that change at least as much as the worst border.
 
-    Lines differ from each other by nature; a border that stands out of all of them is a seam.
+    Lines differ naturally; a border that changes more than all of them is a seam.
     """
 
     @property
     def ratio(self) -> float:
-        """``across_borders / elsewhere``: about 1 where no seam can be seen, more where one can.
+        """``across_borders / elsewhere``: about 1 without visible seams, more with seams.
 
-        1 where nothing changes anywhere or nothing was compared; infinite where only borders show.
+        1 if nothing changes or nothing was compared; infinite if only borders change.
         """
         if self.elsewhere > 0:
             return self.across_borders / self.elsewhere
@@ -41,18 +41,18 @@ class SeamStatistics:
 def seam_statistics(
     values: NDArray[Any], *, block_edges: Sequence[Sequence[int] | None]
 ) -> SeamStatistics:
-    """Compare the change between neighbours across borders of blocks with the change elsewhere.
+    """Compare the change between neighbours across block borders with that of other neighbours.
 
     ::
 
         | . . . . | . . . . |     block_edges 4: the pair (3, 4) lies across a border,
           0 1 2 3   4 5 6 7       the pairs (0, 1) … (6, 7) do not
 
-    values: classes (integers; change is the part of pairs that differ) or scores (floats; change
+    values: classes (integers; change is the share of pairs that differ) or scores (floats; change
     is the mean absolute difference). block_edges: per axis the first voxels of all blocks but the
-    first, or None for an axis that is not of space. ``elsewhere`` weighs the axes as ``across``
+    first, or None for an axis that is not spatial. ``elsewhere`` weights the axes as ``across``
     does, so that an axis along which a volume changes faster does not look like a seam; an axis
-    without border, or with nothing but borders, is left out.
+    without borders, or with borders only, is left out.
     Raises GeometryError for edges that are not inside the array, or not one entry per axis.
     """
     if len(block_edges) != values.ndim:
@@ -80,10 +80,10 @@ def seam_statistics(
 
 
 def _border_pairs(edges: Sequence[int], *, inner: int) -> NDArray[np.bool_]:
-    """Return which of the ``inner`` pairs of neighbours along an axis lie across a border."""
+    """Return which of the ``inner`` pairs of neighbours along an axis cross a border."""
     if any(not 0 < edge <= inner for edge in edges):
         raise GeometryError(
-            f"edges {list(edges)} of blocks: an axis of {inner + 1} has 1 to {inner}"
+            f"block edges {list(edges)}: expected 1 to {inner} on an axis of {inner + 1}"
         )
     border = np.zeros(max(inner, 0), bool)
     border[[edge - 1 for edge in edges]] = True

@@ -139,5 +139,5 @@ def test_a_matrix_that_cannot_be_is_refused(counts):
 
 
 def test_matrices_of_different_classes_do_not_add():
-    with pytest.raises(GeometryError, match="2 and of 3"):
+    with pytest.raises(GeometryError, match="2 and 3 classes"):
         ConfusionMatrix.empty(classes=2) + ConfusionMatrix.empty(classes=3)

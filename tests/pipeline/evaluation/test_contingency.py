@@ -115,7 +115,7 @@ def test_its_confusion_matrix_is_the_one_of_classes(pair):
 
 
 def test_ids_of_objects_are_no_classes():
-    with pytest.raises(LabelError, match=r"label 256 is no class.*--objects ids"):
+    with pytest.raises(LabelError, match=r"label 256 is not a class.*--objects ids"):
         count_pairs(np.array([0, 256]), np.array([0, 1])).confusion()
 
 

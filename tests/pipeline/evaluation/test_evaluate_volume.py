@@ -405,12 +405,12 @@ BAD = {
     "a truth of floats": (("classes", "float"), {}, LabelError, "truth is float32"),
     "floats for classes": (("float", "membrane"), {}, VolumeError, "float32, not classes.*--sco"),
     "channels for classes": (("scores", "membrane"), {}, VolumeError, "2 channels.*--scores"),
-    "channels for truth": (("classes", "scores"), {}, VolumeError, "2 channels: the truth is one"),
+    "channels for truth": (("classes", "scores"), {}, VolumeError, "2 channels: expected one"),
     "no such class": (("scores", "membrane"), {"scores": 2}, VolumeError, "no channel 2"),
     "no such name": (("scores", "membrane"), {"scores": "wall"}, VolumeError, "no channel 'wall'"),
-    "one score only": (("float", "membrane"), {"scores": 1}, VolumeError, "say --scores 0"),
-    "no scores": (("logits", "membrane"), {"scores": 0}, VolumeError, "from 3.5 to 3.5: scores ar"),
-    "ids for classes": (("ids", "membrane"), {}, LabelError, "is no class.*--objects ids"),
+    "one score only": (("float", "membrane"), {"scores": 1}, VolumeError, "pass --scores 0"),
+    "no scores": (("logits", "membrane"), {"scores": 0}, VolumeError, "to 3.5: expected scores"),
+    "ids for classes": (("ids", "membrane"), {}, LabelError, "is not a class.*--objects ids"),
     "negative ids": (("ids", "negative"), {"objects": "ids"}, LabelError, "label -1.*--ignore -1"),
     "no object": (("ids", "nothing"), {"objects": "ids"}, LabelError, "no object there: every"),
     "no object in a slice": (
@@ -418,35 +418,35 @@ BAD = {
     "no such true class": (
         ("scores", "nothing"), {**COMPONENTS, "truth_objects": 7}, LabelError, "is of class 7"),
     "nothing of the class": (
-        ("scores", "nothing"), {"scores": 1}, LabelError, "no voxel of class 1.*has a label 1"),
-    "all ignored": (("classes", "nothing"), {"ignore": 0}, LabelError, "truth is 0 everywhere"),
+        ("scores", "nothing"), {"scores": 1}, LabelError, "no voxel of class 1.*label 1"),
+    "all ignored": (("classes", "nothing"), {"ignore": 0}, LabelError, "truth is 0 .ignored. eve"),
     "a box outside": (
         ("classes", "membrane"), {"slices": (3, 14)}, PlanError, "3:14,0:40,0:44 is not inside"),
-    "no slice": (("classes", "membrane"), {"slices": (4, 4)}, PlanError, "4:4 holds no slice"),
+    "no slice": (("classes", "membrane"), {"slices": (4, 4)}, PlanError, "4:4 contains no slice"),
     "an empty box": (
-        ("classes", "membrane"), {"box": Box((1, 1, 1), (2, 1, 3))}, PlanError, "holds no voxel"),
+        ("classes", "membrane"), {"box": Box((1, 1, 1), (2, 1, 3))}, PlanError, "s no voxel"),
     "two places": (
         ("classes", "membrane"), {"slices": (0, 1), "box": Box((0, 0, 0), (1, 1, 1))}, PlanError,
-        "give one of them"),
+        "pass one of them"),
     "a watershed of classes": (
         ("classes", "ids"), {"objects": "watershed"}, PlanError, "--scores"),
     "ids of scores": (
         ("scores", "ids"), {"objects": "ids", "scores": 1}, PlanError, "ids are stored integers"),
     "slices of no objects": (
-        ("classes", "membrane"), {"per_slice": True}, PlanError, "--per-slice is about objects"),
+        ("classes", "membrane"), {"per_slice": True}, PlanError, "--per-slice needs objects"),
     "true objects only": (
-        ("classes", "membrane"), {"truth_objects": 0}, PlanError, "--truth-objects is about obj"),
+        ("classes", "membrane"), {"truth_objects": 0}, PlanError, "--truth-objects needs o"),
     "thresholds that fall": (
-        ("scores", "ids"), {**COMPONENTS, "thresholds": (0.5, 0.4)}, PlanError, "rise.*0.5, 0.4"),
+        ("scores", "ids"), {**COMPONENTS, "thresholds": (0.5, 0.4)}, PlanError, "0.4: expected"),
     "no threshold": (
-        ("scores", "ids"), {**COMPONENTS, "thresholds": ()}, PlanError, "these are none"),
+        ("scores", "ids"), {**COMPONENTS, "thresholds": ()}, PlanError, "none: expected"),
     "a threshold of 0": (
         ("scores", "ids"), {**COMPONENTS, "thresholds": (0.0,)}, PlanError, "above 0"),
     "a seed outside": (
         ("scores", "ids"), {**COMPONENTS, "seed_distance": -1.0}, PlanError, "0 or more"),
     "a region too large": (
         ("wide", "wide"), {"scores": 0, "objects": "watershed"}, PlanError,
-        r"400,000,000 voxels.*\(33,554,432\).*--box, --per-slice or --objects components"),
+        r"400,000,000 voxels.*\(at most 33,554,432\).*--box, --per-slice or --objects components"),
     "a slice too large": (
         ("wide", "wide"), {"objects": "ids", "per_slice": True}, PlanError, "a slice of 100,000"),
 }  # fmt: skip

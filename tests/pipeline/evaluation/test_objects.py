@@ -122,11 +122,11 @@ def test_scores_of_every_stored_type_are_from_0_to_1(dtype):
      np.array([0, 1], np.int16)],
 )  # fmt: skip
 def test_values_that_are_no_scores_are_refused(stored):
-    with pytest.raises(VolumeError, match=r"here holds .*scores are floats from 0 to 1"):
+    with pytest.raises(VolumeError, match=r"here holds .*expected scores as floats from 0 to 1"):
         as_scores(stored, where="here")
 
 
 def test_scores_that_are_no_numbers_are_counted():
     stored = np.array([0.5, np.nan, np.inf, np.nan], np.float32)
-    with pytest.raises(VolumeError, match=r"here holds float32 with 3 of 4 values .* are NaN or"):
+    with pytest.raises(VolumeError, match=r"here holds float32, and 3 of 4 values .* are NaN or"):
         as_scores(stored, where="here")
