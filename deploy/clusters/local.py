@@ -21,6 +21,7 @@ from .spec import ClusterSpec
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
+    from distributed.nanny import WorkerProcess
 
 Start: TypeAlias = "Callable[[ClusterSpec], LocalCluster]"
 CLOSE_S = 20.0
@@ -229,12 +230,14 @@ def _start_tracker() -> None:
 
 def _end(cluster: LocalCluster, *, at_once: bool) -> None:
     """End the worker processes; ``at_once``: without waiting for their running tasks."""
+    # Kept here: a nanny that gives up on its process forgets it (distributed 2026.8).
+    processes = [nanny.process for nanny in cluster.workers.values()]
     if at_once:
-        _kill_workers(cluster)
+        _kill_workers(cluster, processes)
     try:
         cluster.close(timeout=CLOSE_S)
     except TimeoutError:  # on a busy machine a nanny gives up on a process that was killed
-        _kill_workers(cluster)
+        _kill_workers(cluster, processes)
         cluster.shutdown_on_close = False  # closing again, at exit, would wait for that nanny
         for step in (partial(_nannies_finished, cluster), cluster.scheduler.close):
             with suppress(TimeoutError):
@@ -245,8 +248,10 @@ async def _nannies_finished(cluster: LocalCluster) -> None:
     await asyncio.gather(*(nanny.finished() for nanny in cluster.workers.values()))
 
 
-def _kill_workers(cluster: LocalCluster) -> None:
+def _kill_workers(cluster: LocalCluster, processes: list[WorkerProcess | None]) -> None:
     for nanny in cluster.workers.values():
         nanny.close_gracefully()  # it does not restart its worker
-        with suppress(ProcessLookupError, TypeError):  # the worker has ended already
-            os.kill(nanny.pid, signal.SIGKILL)
+    for process in processes:
+        if process is not None and process.pid is not None:  # it has not ended already
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
