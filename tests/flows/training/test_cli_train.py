@@ -1,4 +1,4 @@
-"""`overtile train` as a person meets it: a live line, Ctrl-C and --resume, files to look at."""
+"""`overtile train` in a terminal: the live line, Ctrl-C and --resume, log and TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies at --out stays: whose weights are there, whose training, and who writes it now."""
+"""An existing --out is not lost: foreign weights, another training, two trainings at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHAPE = (3, 40, 44)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Return a folder with a labelled volume, and others of floats that are not all numbers."""
+    """Return a folder with a labelled volume, and float volumes with NaN and infinite values."""
     folder = tmp_path_factory.mktemp("place")
     raw = np.random.default_rng(0).integers(0, 255, SHAPE, "u1")
     holes = raw.astype("f4")
@@ -59,7 +59,7 @@ def prepared(place, out, *, raw="raw", **options):
 
 def trained(training):
     """Train to the end, in this process, and write the weights."""
-    job = training.job(batch=1)  # its normalisation is stated: nothing to measure
+    job = training.job(batch=1)  # its normalisation needs no measuring
     write_weights(training, job, train(job, Alone()))
 
 
@@ -82,7 +82,7 @@ def listing(folder):
 
 
 def shell(place, out, monkeypatch, *more):
-    """Run `overtile train --resume` on a cluster that is not there."""
+    """Run `overtile train --resume` on a cluster that does not exist."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
     return main([
         "train", "--volume", str(place / "raw.zarr"), "--labels", str(place / "labels.zarr"),
@@ -159,7 +159,7 @@ def test_of_two_trainings_with_one_out_the_older_one_stops_and_saves_no_more(pla
     steps = count(1)
 
     def newer_one_comes():
-        if next(steps) == 7:  # asked after each step
+        if next(steps) == 7:  # called after each step
             take_over(job.directory)
         return False
 
@@ -172,7 +172,7 @@ def test_of_two_trainings_with_one_out_the_older_one_stops_and_saves_no_more(pla
 
 def test_a_killed_training_is_resumed_at_once(place, tmp_path):
     job = prepared(place, tmp_path / "w.safetensors").job(batch=1)
-    take_over(job.directory)  # and is never heard of again
+    take_over(job.directory)  # by a process that was killed
     end = train(replace(job, owner=take_over(job.directory)))
     assert end.finished
 

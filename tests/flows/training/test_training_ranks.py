@@ -1,4 +1,4 @@
-"""Training by real ranks on a real cluster: their number, and the loss of one, change nothing."""
+"""Training by ranks on a cluster: neither their number nor the loss of one changes the weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unet import UNetPredictor, load_weights
 from unet.training.messages import StepsDone, Validated
 
 STEPS = 80
-"""Seconds of work: time enough to kill or to stop it in the middle."""
+"""Some seconds of work: enough time to kill or to stop it in the middle."""
 
 CONFIG = """
 [network]

@@ -1,4 +1,4 @@
-"""The laws of a training's config: presets, schedules as formulas, and nothing lost on the way."""
+"""The laws of the training config: presets, schedules as formulas, lossless round trips."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_recipe_survives_json(training, ignore):
 
 
 def as_toml(record, table=""):
-    """Return a record as TOML, which has no word for None."""
+    """Return a record as TOML, which has no None."""
     plain = {k: v for k, v in record.items() if not isinstance(v, dict) and v is not None}
     lines = [f"[{table}]"] * bool(table) + [f"{k} = {json.dumps(v)}" for k, v in plain.items()]
     for name, value in record.items():

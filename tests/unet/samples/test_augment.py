@@ -499,7 +499,9 @@ def test_a_config_survives_its_dictionary() -> None:
     assert AugmentConfig(**config.to_dict()) == config
     assert AugmentConfig() == AugmentConfig()
     assert config.to_dict() == AugmentConfig(**config.to_dict()).to_dict()
-    assert type(config.to_dict()["elastic_sigma"]) is float  # as a digest must not tell 4 from 4.0
+    assert (
+        type(config.to_dict()["elastic_sigma"]) is float
+    )  # a digest must be the same for 4 and 4.0
 
 
 @pytest.mark.parametrize(

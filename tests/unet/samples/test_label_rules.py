@@ -1,4 +1,4 @@
-"""Laws of the label rules: what stored labels become."""
+"""Laws of the label rules: from stored labels to classes and objects."""
 
 from __future__ import annotations
 

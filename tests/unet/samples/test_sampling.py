@@ -1,4 +1,4 @@
-"""The laws of where patches lie: anywhere, evenly, and the same whoever asks."""
+"""The laws of where patches lie: anywhere, evenly, and the same on every rank."""
 
 from __future__ import annotations
 

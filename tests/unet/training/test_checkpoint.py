@@ -1,4 +1,4 @@
-"""The laws of checkpoints: whole or not there, never unpickled, the last whole one is found."""
+"""The laws of checkpoints: intact or absent, never unpickled, the last intact one is found."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ CHANGES = {
     "no running mean": lambda tensors, metadata: without(tensors, "ema/"),
     "another shape": lambda tensors, metadata: tensors.update(
         {"model/conv.weight": tensors["model/conv.weight"][:1].clone()}),
-    "a state of no number": lambda tensors, metadata: tensors.update(
+    "optimiser state without a number": lambda tensors, metadata: tensors.update(
         {"optimiser/x.y": torch.zeros(1)}),
     "the same of a file that lists no tensors": lambda tensors, metadata: (
         metadata.pop("tensors"), tensors.update({"optimiser/x.y": torch.zeros(1)})),

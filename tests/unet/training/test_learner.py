@@ -1,4 +1,4 @@
-"""The laws of one step of learning: the optimisers, their settings and the mean, by formula."""
+"""The laws of one training step: optimisers, their settings and the running mean, by formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of training: what it comes to does not depend on when, where or by how many."""
+"""The laws of training: the weights depend neither on interruptions nor on the ranks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Discs:
-    """Bright discs (balls) on noise; labels are their ids. A volume of a test's own."""
+    """A volume of bright discs (balls) on noise; labels are their ids."""
 
     shape_zyx: tuple[int, int, int]
     seed: int = 0
@@ -105,7 +105,7 @@ def test_a_training_that_was_stopped_and_resumed_equals_an_uninterrupted_one_bit
 
 
 class StoppedAfter(Alone):
-    """The only rank; it is asked to stop when so many steps are done."""
+    """The only rank; it is asked to stop after so many steps."""
 
     def __init__(self, steps):
         asked = iter(range(1, 1000))
@@ -158,7 +158,7 @@ def test_a_nan_loss_stops_the_training_and_keeps_the_last_checkpoint(tmp_path):
 
 
 class Poisoned(Discs):
-    """A volume with a NaN that no normalisation took out."""
+    """A volume whose normalised grey values are NaN."""
 
     def read_raw(self, start, stop):
         raw = super().read_raw(start, stop)

@@ -1,4 +1,4 @@
-"""The laws of what is chosen where nobody said: a network and a patch that the volumes can hold."""
+"""The laws of the default network and patch: they fit the volumes."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_the_default_patch_is_as_large_as_allowed(network, size):
 
 @given(network=networks(), sizes=st.lists(st.integers(1, 300), min_size=3, max_size=3))
 def test_a_requested_patch_is_rounded_up_to_the_next_valid_output(network, sizes):
-    asked = tuple(sizes[: network.dims])
-    core = own_axes(network, settled_core(network, asked, [(1000,) * 3]))
-    for size, wanted, step in zip(core, asked, network.divisor, strict=True):
+    requested = tuple(sizes[: network.dims])
+    core = own_axes(network, settled_core(network, requested, [(1000,) * 3]))
+    for size, wanted, step in zip(core, requested, network.divisor, strict=True):
         assert wanted <= size < wanted + step
     assert network.output_shape(network.input_shape(core)) == core
 
