@@ -99,8 +99,8 @@ CASES = {
     "labels that do not exist": ({"--labels": "gone.zarr"}, r"gone\.zarr does not exist"),
     "a volume in memory": ({"--volume": "memory://raw.zarr"}, r"workers are other processes"),
     "labels of another shape": (
-        {"--labels": "other.zarr"}, r"6×40×40 voxels, the volume .* is 6×40×44"),
-    "labels with channels": ({"--labels": "several-labels.zarr"}, r"have 3 channels: give one"),
+        {"--labels": "other.zarr"}, r"6×40×40 voxels, but the volume .* is 6×40×44"),
+    "labels with channels": ({"--labels": "several-labels.zarr"}, r"have 3 channels: expected one"),
     "labels that are floats": ({"--labels": "floats.zarr"}, r"are float64: .* integers"),
     "labels that are bools": ({"--labels": "bools.zarr"}, r"holds bool"),
     "labels that are negative": (
@@ -131,7 +131,7 @@ CASES = {
     "no such channel": ({"--volume": "rgb.zarr", "--channel": "7"}, r"no channel 7"),
     "no such level": ({"--level": "s9"}, r"no level s9"),
     "a dtype's range of floats": (
-        {"--volume": "wide.zarr", "--normalisation": "dtype"}, r"float32 has no range"),
+        {"--volume": "wide.zarr", "--normalisation": "dtype"}, r"float32 has no fixed range"),
     "an unknown normalisation": ({"--normalisation": "best"}, r"'best' is unknown"),
     "slices outside": ({"--validation-slices": "4:9"}, r"4:9 of .*raw\.zarr, which has 6"),
     "slices in the wrong order": ({"--validation-slices": "4:2"}, r"A below B, inside 0:6"),
