@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Start: TypeAlias = "Callable[[ClusterSpec], LocalCluster]"
 CLOSE_S = 20.0
 """How long a cluster may take to close before it is killed."""
+KILL_S = 5.0
+"""How long nannies, and then the scheduler, may take to notice that."""
 MOST_WORKERS = 8
 WORKER_MEMORY_BYTES = 4 * 2**30
 """Minimum memory of a worker if we choose their number: room for a tile and a few blocks."""
@@ -241,7 +243,7 @@ def _end(cluster: LocalCluster, *, at_once: bool) -> None:
         cluster.shutdown_on_close = False  # closing again, at exit, would wait for that nanny
         for step in (partial(_nannies_finished, cluster), cluster.scheduler.close):
             with suppress(TimeoutError):
-                cluster.sync(step, callback_timeout=CLOSE_S)
+                cluster.sync(step, callback_timeout=KILL_S)
 
 
 async def _nannies_finished(cluster: LocalCluster) -> None:
