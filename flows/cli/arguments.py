@@ -53,7 +53,8 @@ def checked(model: type[_Model], **values: Any) -> _Model:
 
 def help_text(option: Option) -> str:
     """Return description, example and default in one line."""
-    text, _, default = option.description.removesuffix(")").partition(" (default: ")
+    text, _, default = option.description.partition(" (default: ")
+    default = default.removesuffix(")")
     if text[1:2].islower():  # not OME-Zarr
         text = text[0].lower() + text[1:]
     if option.default is not None and option.default is not False:

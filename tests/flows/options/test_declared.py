@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from flows.cli.arguments import add_options, read_options
+from flows.cli.arguments import add_options, help_text, read_options
 from flows.cli.main import COMMANDS, make_parser
 from flows.options.cluster import ClusterOptions
 from flows.options.declared import options_of, words_of
@@ -88,6 +88,16 @@ def test_an_option_added_to_the_model_is_at_every_entry_point(tmp_path, weights)
 def test_an_option_has_a_description_that_starts_with_a_capital_and_has_no_full_stop(model, option):
     assert option.description[:1].isupper() or option.description.split(",")[0] in ("none", "local")
     assert not option.description.endswith(".")
+
+
+@pytest.mark.parametrize(("model", "option"), OPTIONS)
+def test_a_help_text_is_the_description_with_example_and_default(model, option):
+    text = help_text(option)
+    said, _, default = option.description.partition(" (default: ")
+    assert text.lower().startswith(said.lower())
+    has_default = option.default is not None and option.default is not False
+    assert text.count("default: ") == bool(default or has_default)
+    assert text.count("(") == text.count(")")
 
 
 @pytest.mark.parametrize(("model", "option"), OPTIONS)
