@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Plain `torch` would install the newest CUDA build; this version has a CPU wheel.
 TORCH ?= torch==2.13.0
 PYTEST_OPTIONS ?=
-STATIC_TESTS := tests/test_architecture.py tests/test_docs.py
+STATIC_TESTS := $(addprefix tests/test_,architecture.py sizes.py docs.py plain_english.py)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format help clean

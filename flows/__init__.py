@@ -1,1 +1,1 @@
-"""Prefect flows and the shell: the only place where everything meets. Nobody imports it."""
+"""Prefect flows and the shell, which use all other packages. No package imports it."""

@@ -4,7 +4,7 @@
     FOLDER/NAME.lock    locked as long as the process runs
     FOLDER/NAME.log     its output
 
-The lock, not the process id, tells whether it runs: a process id may have been given to another
+The lock, not the process id, shows whether it runs: a process id may have been given to another
 process since.
 """
 

@@ -143,7 +143,7 @@ class Attempt:
 
     def ask_to_leave_and_wait(self) -> None:
         """Let the ranks leave by themselves, for ``leave_s`` at most."""
-        with suppress(Exception):  # without a scheduler nobody can be asked
+        with suppress(Exception):  # the scheduler may be gone
             if self._began_at is None or self._client.status != "running":
                 return
             self._ask_to_leave()

@@ -190,7 +190,7 @@ class RankChannel:
 
 
 def choose_rendezvous(arrived: Sequence[Arrived]) -> Rendezvous:
-    """Return how ranks connect: by nccl where each has a GPU of its own, otherwise by gloo.
+    """Return how ranks connect: by nccl if each has its own GPU, otherwise by gloo.
 
     arrived: in the order of the ranks; rank 0 has the store.
     """

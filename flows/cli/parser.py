@@ -17,6 +17,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"overtile: {message}; see {self.prog} --help\n")
 
     def format_help(self) -> str:
-        """Return the help, and the example in a line of its own, which may be copied."""
+        """Return the help, with the example on a separate line, to copy."""
         example = f"\nexample:\n  {self.example}\n" if self.example else ""
         return super().format_help() + example

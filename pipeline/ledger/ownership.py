@@ -1,9 +1,9 @@
-"""Who may write: the run whose token stands in the group that it writes, and no other.
+"""Ownership: only the run whose token is stored in a group may write it.
 
-A run takes an output over when it opens it. Whoever held it before (a second start of the same
-command, tasks of a stopped run that a worker still computes) finds another token, and stops.
+A run takes an output over when it opens it. The previous owner (an earlier start of the same
+command, or tasks of a stopped run on a worker) finds another token, and stops.
 The run of a share owns its part of the ledger, ``run/shards/2``, and not the output. Its token
-ends with the share's number, so that workers, who know the token alone, look at the right group.
+ends with the share's number, so that workers, which know only the token, read the right group.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def _of_tile(predictor: Predictor, x_czyx: NDArray[np.float32]) -> NDArray[np.fl
         raise
     except Exception as error:
         raise ConfigError(
-            f"the predictor failed for {shape_text(x_czyx.shape)}, a size of its own input_shape "
+            f"the predictor failed for {shape_text(x_czyx.shape)}, a size from its input_shape "
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         ) from error
     classes = len(predictor.class_names)

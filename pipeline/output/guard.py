@@ -34,7 +34,7 @@ _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 
 
 def check_output(output: Location, *, source: Location, overwrite: bool) -> Found:
-    """Return what is at ``output``: nothing, an output of ours, or other Zarr that may be replaced.
+    """Return what is at ``output``: nothing, an overtile output, or other replaceable Zarr.
 
     Writes nothing. Raises OutputError where the output is the input, or one lies inside the other;
     where it cannot be written; where something is there that is not ours, unless ``overwrite``;
@@ -127,7 +127,7 @@ def _node(output: Location, path: str = "") -> Node | None:
 
 def _check_place(output: Location) -> None:
     if output.scheme in ("http", "https"):
-        raise OutputError(f"{output}: http cannot be written; give a path or s3://…")
+        raise OutputError(f"{output}: http cannot be written; pass a path or s3://…")
     if not output.is_local:
         return
     path = output.path
@@ -181,7 +181,7 @@ def _canonical(location: Location) -> str:
 
 
 def _check_deletable(output: Location) -> None:
-    """Raise OutputError unless everything in the folder is Zarr, and nobody lives in it."""
+    """Raise OutputError unless all of it is Zarr, without the home or the current folder."""
     if output.is_local:
         for place, what in ((Path.home(), "your home"), (Path.cwd(), "the current folder")):
             if _is_inside(Location.parse(place), output):
@@ -194,7 +194,7 @@ def _check_deletable(output: Location) -> None:
             continue
         if _node(output, name) is None:
             raise OutputError(
-                f"{output} holds {name!r}, which is no Zarr, so it is not deleted: "
+                f"{output} contains {name!r}, which is not Zarr, so it is not deleted: "
                 "choose another output, or delete it yourself"
             )
 

@@ -167,7 +167,7 @@ class UNetPredictor:
 
         The device is not replaced: ``auto`` means the GPU of the process that computes, if any.
         The weights are loaded, so that errors in them show before a run begins. Raises ConfigError
-        for a GPU that is not there or a precision that this processor does not compute in,
+        for a GPU that does not exist or a precision that this processor does not support,
         WeightsError for broken weights.
         """
         from . import runtime
@@ -222,6 +222,6 @@ class UNetPredictor:
 
 
 def _slices(x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return every slice as an image of its own: (n * z, c, y, x)."""
+    """Return every slice as a separate image: (n * z, c, y, x)."""
     n, channels, z, y, x = x_nczyx.shape
     return x_nczyx.swapaxes(1, 2).reshape(n * z, channels, y, x)

@@ -96,7 +96,7 @@ def _load(uri: str, digest: str, device: str, precision: str) -> UNet:
 def settle_device(device: str) -> torch.device:
     """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` is in this process.
 
-    Raises ConfigError for a GPU that is not there.
+    Raises ConfigError for a GPU that does not exist.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":

@@ -39,7 +39,7 @@ def apply_rule(
     foreground  1 inside any object (id > 0), else 0.
     boundary    1 where a face neighbour has another id (both sides are marked, so that a boundary
                 is two voxels wide) or where the id is 0; else 0. Objects are what is left of them.
-                The array's edge and ignored voxels are no boundary: pass a box that is one voxel
+                The array's edge and ignored voxels are not boundary: pass a box that is one voxel
                 larger per side, and cut the result, where neighbours outside of it count.
 
     Returns int64 arrays of the same shape: classes, IGNORED where unknown; objects, 0 there and

@@ -155,7 +155,7 @@ class LooksAtTheTile(Padded):
         ({"network": Flat(2)}, r"hardly vary .*pass image="),
         ({"network": OneClass(2)}, r"returned 2×1×.*expected 2×3×.*padded network of 3 classes"),
         ({"network": LooksAtTheTile(2)}, r"tiled scores differ.*uses the whole tile"),
-        ({"own_divisor": (6, 6)}, r"failed for 1×2×\d+×\d+, a size of its own input_shape"),
+        ({"own_divisor": (6, 6)}, r"failed for 1×2×\d+×\d+, a size from its input_shape"),
         ({"network": threading.Lock()}, r"cannot be pickled for a worker.*load the model on"),
         (
             {"tile_dependent_layers": ("instance norm",)},

@@ -116,7 +116,7 @@ def test_one_stranger_in_a_zarr_folder_keeps_it_from_being_deleted(place):
     out = make_ours(place)
     (out / "thesis").mkdir()
     (out / "thesis/chapter.txt").write_text("years of work")
-    refused(place, "out.zarr", "'thesis', which is no Zarr", overwrite=True)
+    refused(place, "out.zarr", "'thesis', which is not Zarr", overwrite=True)
     with pytest.raises(OutputError, match="thesis"):
         delete_output(Location.parse(out))
     assert (out / "run").exists()
@@ -183,4 +183,4 @@ def test_a_place_that_cannot_be_written_is_told_before(place, monkeypatch):
 def test_an_output_with_broken_metadata_is_refused(place):
     (place / "out.zarr").mkdir()
     (place / "out.zarr/zarr.json").write_text("{")
-    refused(place, "out.zarr", "not a JSON object", overwrite=True)
+    refused(place, "out.zarr", "expected a JSON object", overwrite=True)

@@ -1,0 +1,58 @@
+"""Plain English: phrases that must not come back, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PATTERNS = (
+    "README.md", "Makefile", "docs/**/*.md", "pipeline/**/*", "unet/**/*", "deploy/**/*",
+    "flows/**/*", "benchmarks/**/*",
+)  # fmt: skip
+SUFFIXES = {".md", ".py", ".sh", ".sbatch", ".yaml", ".toml", ".html", ""}
+FILES = [
+    path
+    for pattern in PATTERNS
+    for path in sorted(ROOT.glob(pattern))
+    if path.is_file() and path.suffix in SUFFIXES
+]
+LINES = [
+    (f"{path.relative_to(ROOT)}:{number}", line.strip())
+    for path in FILES
+    for number, line in enumerate(path.read_text().splitlines(), 1)
+]
+
+INSTEAD = {
+    r"(?<!there )\b(is|are|was|were) none\b": "is not a …; not found",
+    r"(?<![Tt]here )\b(is|are|was|were) no (?!longer\b|more\b|less\b)\w+": "is not a …",
+    r"\b(is|are) (not|no) there\b": "does not exist",
+    r"\b(go|goes|going|gone|went) on (with|where|as)\b": "resume, continue",
+    r"\b(run|job|training|command|it|rest)s? (goes|go|went) on\b": "resumes, continues",
+    r"\b(told|tells)\b": "reported, shows, states",
+    r"\bwho(ever)? (wants?|finds?|asks?|likes?)\b": "name the user or the process",
+    r"\b([Ww]hoever|[Ss]omebody|[Nn]obody)\b": "name the user or the process",
+    r"\bof (ours|theirs|yours)\b|\ban? \w+ of (its|their) own\b": "name the owner; separate",
+    r"\bwhat (came|comes? out|it comes to|came of it)\b": "name the thing",
+    r"\bas it is\b(?! (read|saved|validated|written))": "unchanged",
+    r"(: |; |, )(say|give) (a|an|it|at|the|one|how|both|three|two)\b": "expected …; pass …",
+    r"\b(say|give) --": "pass --",
+    r"\b(gangs?|keepers?|fates?|seats?|doors?|patience)\b":
+        "process group, pool, action, rank, entry point, timeout",
+}  # fmt: skip
+"""Regular expressions of lines, and the words to write instead."""
+
+
+@pytest.mark.parametrize("phrase", INSTEAD)
+def test_documents_and_code_are_in_plain_english(phrase):
+    pattern = re.compile(phrase)
+    found = [f"{place}: {line}" for place, line in LINES if pattern.search(line)]
+    assert not found, f"write {INSTEAD[phrase]!r} instead:\n" + "\n".join(found)
+
+
+def test_all_packages_and_documents_are_checked():
+    packages = {place.split(":")[0].split("/")[0] for place, _ in LINES}
+    assert {"README.md", "docs", "pipeline", "unet", "deploy", "flows", "benchmarks"} <= packages
+    assert len(LINES) > 20_000
