@@ -191,5 +191,5 @@ def test_labels_without_information_or_with_too_many_classes_are_refused():
     ids = np.full((2, 20, 20), 3, np.uint8)
     with pytest.raises(LabelError, match="class 3, the network has 3 classes"):
         survey(Labels(ids), LabelConfig(), classes=3, dims=2)
-    with pytest.raises(LabelError, match="labels of labels are all 3"):
+    with pytest.raises(LabelError, match="all labels of labels are 3"):
         survey(Labels(ids), LabelConfig(ignore=3), classes=2, dims=2)
