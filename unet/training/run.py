@@ -85,7 +85,7 @@ def run_training(
     job = replace(job, owner=take_over(job.directory))
     hear = _heard_by(listeners, job.directory)
     if batch < ranks:
-        hear(Note(f"{batch} of {ranks} workers train: a batch of {batch} has no more parts"))
+        hear(Note(f"{batch} of {ranks} workers train, one per patch of a step"))
     with _failures_explained():
         end = run_and_stop(
             partial(train_as_rank, job),
