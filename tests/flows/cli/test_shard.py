@@ -22,7 +22,7 @@ from unet import UNetPredictor
 SHAPE, BLOCK, BLOCKS = (8, 48, 300), (4, 16, 16), 114
 PARTS = (40, 36, 38)
 ENOUGH = 4
-"""Blocks that are done when a share is killed or drained."""
+"""Number of done blocks when a share is killed or drained."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def source(textured, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(weights, source):
-    """Return a function from a command and an output to the arguments of the shell."""
+    """Return a function that returns the shell's arguments for a command and an output."""
 
     def make(name, out, *more):
         return [
@@ -52,7 +52,7 @@ def start(arguments):
 
 
 def stored_bytes(out):
-    """Return the content of every file of every array; the ledger knows times, and is left out."""
+    """Return the content of every file of every array, without the ledger, which contains times."""
     files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".partial")
     named = {str(path.relative_to(out)): path for path in files}
     return {name: p.read_bytes() for name, p in named.items() if not name.startswith("run/")}
@@ -143,7 +143,7 @@ def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
 
 
 def takes_the_signal(run):
-    """Return whether a process has SIGUSR1 blocked, which is how it takes it."""
+    """Return whether a process has blocked SIGUSR1, so that it can wait for it."""
     with open(f"/proc/{run.pid}/status") as status:
         blocked = next(line for line in status if line.startswith("SigBlk"))
     return int(blocked.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1

@@ -1,4 +1,4 @@
-"""`overtile status`: what the ledger says, to a person and to a program, with nothing running."""
+"""`overtile status`: the state of an output as text and as JSON, read from its ledger alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Dask dashboard shows of a run, and that a person finds it."""
+"""What the Dask dashboard shows of a run, and where its link appears."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines where there is none."""
+"""How the shell shows a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_plain_lines_come_quickly_at_first_and_rarely_later(capsys, monkeypatch)
     lines = capsys.readouterr().err.splitlines()
     assert 4 <= len(lines) <= 15
     assert all(re.match(r"\d+/200 blocks, ", line) for line in lines)
-    assert run.asked_by == {"progress"}, "a display that holds up the driving loop"
+    assert run.asked_by == {"progress"}, "a display that blocks the driving loop"
 
 
 def test_a_resumed_run_reports_it_first(capsys):

@@ -1,4 +1,4 @@
-"""The ledger: what is written is what was done, whoever asks next; another job is another job."""
+"""The ledger holds what was done, for the next run too; another job is rejected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ JOB = Job({"weights": "a" * 64, "block": [4, 16, 16], "precision": "fp32", "time
 
 @pytest.fixture
 def made(tmp_path):
-    """Return a function that makes an output with an empty ledger."""
+    """Return a function that creates an output with an empty ledger."""
 
     def make(grid, job=JOB):
         out = Location.parse(tmp_path / "out.zarr")

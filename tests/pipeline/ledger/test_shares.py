@@ -1,4 +1,4 @@
-"""Shares of a volume: runs that know nothing of each other make what one run makes."""
+"""Shares of a volume: independent runs give the same output as one run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def source(textured, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clients():
-    """Return three clusters that have nothing in common, as three jobs would have."""
+    """Return three separate clusters, as of three jobs."""
     with ExitStack() as stack:
         yield [stack.enter_context(local_client()) for _ in range(SHARES)]
 
@@ -72,7 +72,7 @@ def segment(source, predictor, clients):
 
 
 def finish(out, source, predictor, client, **options):
-    """End an output as ``overtile finish`` does."""
+    """Finish an output as ``overtile finish`` does."""
     request = SegmentRequest(
         input=source, output=str(out), block=BLOCK, outputs=("classes", "scores"),
         normalisation={"kind": "percentile"}, **options,
@@ -86,7 +86,7 @@ def finish(out, source, predictor, client, **options):
 
 
 def voxels_of(out):
-    """Return every array of an output but the ledger."""
+    """Return every array of an output except the ledger."""
     group = open_group(Location.parse(out))
     paths = ["0", "1", "labels/classes/0", "labels/classes/1"]
     return {path: np.asarray(group[path][...]) for path in paths}

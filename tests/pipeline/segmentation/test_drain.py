@@ -1,4 +1,4 @@
-"""A drained run ends early and loses nothing: what was begun is done and recorded, nothing else."""
+"""A drained run ends early and loses nothing: it finishes and records the blocks in flight."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def begun(client):
 
 @pytest.fixture
 def opened(weights, textured, client, tmp_path):
-    """Return a function that opens the run, anew or again."""
+    """Return a function that opens the run, for the first time or again."""
     source = tmp_path / "in.zarr"
     zarr.create_array(source, data=textured(SHAPE), chunks=(4, 16, 64))
     predictor = UNetPredictor(weights("3d"), precision="fp32", device="cpu")
@@ -90,7 +90,7 @@ def recorded(out):
 
 
 def written(out):
-    """Return the blocks whose shard is there."""
+    """Return the blocks whose shard exists."""
     folder = out / "labels/classes/0/c"
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {tuple(map(int, path.parts)) for path in files if path.suffix != ".partial"}
@@ -141,7 +141,7 @@ def test_a_drained_pyramid_is_resumed_at_the_next_level(opened, tmp_path):
         run.finish()
     assert not zarr.open_array(tmp_path / "out.zarr/1", mode="r")[...].any()
     again = opened(outputs=("classes", "scores"))
-    again._ledger.note(levels=["1"])  # as if it had been drained after this one
+    again._ledger.note(levels=["1"])  # as if the drain had come after this level
     complete(again)
     assert not zarr.open_array(tmp_path / "out.zarr/1", mode="r")[...].any(), "built again"
     assert zarr.open_array(tmp_path / "out.zarr/labels/classes/1", mode="r")[...].any()

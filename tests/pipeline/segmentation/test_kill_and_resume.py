@@ -1,4 +1,4 @@
-"""Law 7: whatever ends a run, whenever, costs no voxel, and no finished block is computed again."""
+"""Law 7: a run that is killed at any time loses no voxel, and recomputes no finished block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHAPE, BLOCK = (8, 48, 300), (4, 16, 16)
 GRID = (2, 3, 19)
 BLOCKS = 2 * 3 * 19
 ENOUGH = 12
-"""Blocks that are done when a run is killed: some, and far from all."""
+"""Number of done blocks when a run is killed: some, and far from all."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def source(textured, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(weights, source):
-    """Return a function from an output to the shell command that makes it."""
+    """Return a function that returns the shell command for an output."""
 
     def make(out, *more):
         return [
@@ -62,14 +62,14 @@ def undisturbed(weights, source, one_worker, tmp_path_factory):
 
 
 def stored_bytes(out):
-    """Return the content of every file of every array; the ledger knows times, and is left out."""
+    """Return the content of every file of every array, without the ledger, which contains times."""
     files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".partial")
     named = {str(path.relative_to(out)): path for path in files}
     return {name: p.read_bytes() for name, p in named.items() if not name.startswith("run/")}
 
 
 def done(out):
-    """Return which blocks the ledger of an output has as done, none where there is no ledger."""
+    """Return the done blocks in the ledger of an output; none without a ledger."""
     try:
         return np.asarray(zarr.open_array(out / "run/done", mode="r")[...]) == 1
     except (FileNotFoundError, KeyError):
@@ -77,7 +77,7 @@ def done(out):
 
 
 def voxels(blocks):
-    """Return how many voxels some blocks have; those at the volume's end are smaller."""
+    """Return the number of voxels of some blocks; blocks at the volume's end are smaller."""
     return sum(4 * 16 * min(16, SHAPE[2] - 16 * x) for _, _, x in np.argwhere(blocks).tolist())
 
 
@@ -111,7 +111,7 @@ def workers(processes):
 
 
 def still_running(processes, *, within_s):
-    """Return those of the processes that have not ended in time; a zombie has ended."""
+    """Return the processes that have not ended in time; a zombie has ended."""
     deadline = time.monotonic() + within_s
     while running := [p for p in processes if is_running(p)]:
         if time.monotonic() > deadline:
@@ -128,7 +128,7 @@ def is_running(process):
 
 
 def finish(command, out, undisturbed):
-    """Run the command again, to its end: what was done stays as it is, the rest gets done."""
+    """Run the command again, to its end; finished blocks stay unchanged."""
     finished_before = done(out)
     assert ENOUGH <= finished_before.sum() < BLOCKS
     shards = shards_of(out, finished_before)

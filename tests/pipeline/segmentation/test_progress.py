@@ -1,4 +1,4 @@
-"""How far a run is, asked of real clusters."""
+"""The progress of runs on real clusters."""
 
 import time
 
@@ -25,4 +25,4 @@ def test_progress_reports_that_the_cluster_lost_its_workers(weights, textured, t
         while run.progress().workers and time.monotonic() < latest:
             time.sleep(0.1)
         assert run.progress().workers == 0
-    assert run.progress().workers == 0, "a cluster that is gone is not asked"
+    assert run.progress().workers == 0, "a closed client is not asked"

@@ -1,4 +1,4 @@
-"""The promise through the whole machine: Zarr in, a Dask cluster, OME-Zarr out."""
+"""Tiled equals whole, end to end: Zarr in, a Dask cluster, OME-Zarr out."""
 
 import shutil
 from dataclasses import replace
@@ -39,7 +39,7 @@ def predictor_of(path):
 
 @pytest.fixture
 def volume(tmp_path, textured):
-    """Return a function that stores a test volume as plain Zarr and gives array and path."""
+    """Return a function that stores a test volume as plain Zarr and returns array and path."""
 
     def make(shape_czyx, *, chunks=None):
         raw = textured(shape_czyx)

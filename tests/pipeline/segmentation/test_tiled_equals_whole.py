@@ -1,4 +1,4 @@
-"""The promise, without a cluster: tiled scores equal whole-volume scores."""
+"""Without a cluster: tiled scores equal whole-volume scores."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_tiled_scores_equal_whole_volume_scores(
 
 
 def test_blocks_off_the_pooling_grid_are_detected(weights, whole_scores, textured, monkeypatch):
-    """The test above can see the mistake that it is there for."""
+    """The test above detects the mistake that it is meant to detect."""
     predictor = UNetPredictor(weights("2d"), precision="fp32", device="cpu")
     raw = textured((1, 2, 60, 60))
     monkeypatch.setattr(pipeline.planning.blocks, "check_multiple", lambda *_: None)
