@@ -98,14 +98,14 @@ def input_findings(uri: str, expected: str, answers: Answers) -> Iterator[Findin
     from pipeline.volume.fingerprint import UNREAD
 
     problems = {}
-    for who, digest in answers.items():
-        if who in (failed := failures(answers)):
-            problems[who] = (
-                f"cannot read the input ({failed[who]}): use a path that every worker sees"
+    for worker, digest in answers.items():
+        if worker in (failed := failures(answers)):
+            problems[worker] = (
+                f"cannot read the input ({failed[worker]}): use a path that every worker sees"
             )
         elif digest != expected and expected != UNREAD:
             why = "cannot read" if digest == UNREAD else "reads other voxels in"
-            problems[who] = f"{why} {uri}: use a path that is the same disk on every machine"
+            problems[worker] = f"{why} {uri}: use a path that is the same disk on every machine"
     for text, workers in grouped(problems):
         yield Finding(level="error", check="input", text=f"{named(workers)} {text}")
     if not problems:
@@ -122,11 +122,13 @@ def weights_digest(uri: str) -> str:
 def weights_findings(expected: str, answers: Answers) -> Iterator[Finding]:
     """Yield which workers have no weights, or different ones."""
     problems = {}
-    for who, digest in answers.items():
-        if who in (failed := failures(answers)):
-            problems[who] = f"cannot read the weights ({failed[who]}): use a path that it sees"
+    for worker, digest in answers.items():
+        if worker in (failed := failures(answers)):
+            problems[worker] = (
+                f"cannot read the weights ({failed[worker]}): use a path that it sees"
+            )
         elif digest != expected:
-            problems[who] = (
+            problems[worker] = (
                 f"has different weights at this path ({digest[:12]}, expected {expected[:12]}): "
                 "copy them from this machine"
             )

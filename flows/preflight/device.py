@@ -77,21 +77,21 @@ def _cuda_of_torch() -> str | None:
 
 def device_findings(tile_bytes: int, answers: Answers) -> Iterator[Finding]:
     """Yield the devices of the workers, and the problems with their GPUs."""
-    gpus = {who: gpu for who, gpu in answers.items() if isinstance(gpu, dict)}
+    gpus = {worker: gpu for worker, gpu in answers.items() if isinstance(gpu, dict)}
     warnings = {
-        who: f"cannot determine its device ({why}): check nvidia-smi there"
-        for who, why in failures(answers).items()
+        worker: f"cannot determine its device ({why}): check nvidia-smi there"
+        for worker, why in failures(answers).items()
     }
-    for who, gpu in gpus.items():
+    for worker, gpu in gpus.items():
         if problem := _gpu_problem(gpu, tile_bytes):
-            warnings[who] = problem
-    without = [who for who, gpu in answers.items() if gpu is None]
+            warnings[worker] = problem
+    without = [worker for worker, gpu in answers.items() if gpu is None]
     if gpus and without:
         text = "has no GPU, unlike others, and slows the run down: exclude it"
         warnings |= dict.fromkeys(without, text)
     for text, workers in grouped(warnings):
         yield Finding(level="warning", check="device", text=f"{named(workers)} {text}")
-    good = {who: _gpu_text(gpu) for who, gpu in gpus.items() if who not in warnings}
+    good = {worker: _gpu_text(gpu) for worker, gpu in gpus.items() if worker not in warnings}
     for text, workers in grouped(good):
         yield Finding(level="fine", check="device", text=f"{named(workers)} computes on {text}")
     if without and not gpus:

@@ -114,14 +114,16 @@ def _put(output: Location, name: str) -> None:
 def _delete(output: Location, name: str) -> None:
     from pipeline.base.stores import open_store, wait_for
 
-    with suppress(Exception):  # who may write may not always delete; it is empty
+    with suppress(Exception):  # deleting may be forbidden; the marker is empty
         wait_for(open_store(output, read_only=False).delete(name), timeout_s=STORE_S)
 
 
 def output_findings(uri: str, answers: Answers) -> Iterator[Finding]:
     """Yield which workers cannot write the output, or see another one."""
-    problems = {who: text for who, text in answers.items() if isinstance(text, str) and text}
-    problems |= {who: f"cannot write the output ({why})" for who, why in failures(answers).items()}
+    problems = {worker: text for worker, text in answers.items() if isinstance(text, str) and text}
+    problems |= {
+        worker: f"cannot write the output ({why})" for worker, why in failures(answers).items()
+    }
     for text, workers in grouped(problems):
         yield Finding(
             level="error", check="output",

@@ -1,4 +1,4 @@
-"""Bad input through the shell: exit 2, one line that says what, where and what to do, no trace."""
+"""Bad input through the shell: exit 2, one line with problem, place and remedy, no traceback."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_written(command, changes, s
 
 @pytest.mark.parametrize("argv", [[], ["segmnt"], ["segment"], ["segment", "a", "b"], ["demo", "x"],
                                   ["plan", "a", "b", "--weights"], ["weights"]])  # fmt: skip
-def test_a_command_that_is_no_command_is_one_line_that_names_the_manual(argv, shell):
+def test_a_wrong_command_line_is_one_line_that_names_the_help(argv, shell):
     code, out, err = shell(*argv)
     assert code == 2
     assert out == ""
@@ -184,14 +184,14 @@ def test_a_command_that_is_no_command_is_one_line_that_names_the_manual(argv, sh
 
 
 @pytest.mark.parametrize("name", ["gone.safetensors", "short.safetensors", "w.pt", "in.zarr"])
-def test_weights_that_are_none_are_one_line(name, shell):
+def test_invalid_weights_are_reported_in_one_line(name, shell):
     code, out, err = shell("weights", name)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("overtile: ")
     assert name in err
 
 
-def test_another_jobs_output_is_refused_by_both_commands_and_stays(place, shell, one_worker):
+def test_both_commands_refuse_another_jobs_output_and_leave_it_unchanged(place, shell, one_worker):
     from pipeline import segment_volume
 
     out = place / "ours.zarr"

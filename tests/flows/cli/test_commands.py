@@ -1,4 +1,4 @@
-"""The shell's commands one by one: what they print for a person, and what for a program."""
+"""The shell's commands one by one: their text and JSON output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
-def test_help_is_the_manual_of_every_command(command, shell):
+def test_the_help_of_every_command_lists_its_options(command, shell):
     code, out, err = shell(*([command] if command else []), "--help")
     assert (code, err) == (0, "")
     assert out.startswith("usage: overtile")
@@ -52,7 +52,7 @@ def test_version_is_the_installed_one(shell):
     assert shell("--version") == (0, f"overtile {version('overtile')}\n", "")
 
 
-def test_weights_tells_all_that_a_weights_file_says(weights, shell):
+def test_weights_shows_the_contents_of_a_weights_file(weights, shell):
     file = weights(
         "3d-anisotropic", class_names=["background", "membrane", "vesicle"],
         provenance={"data": "made up", "steps": 3},
@@ -75,7 +75,7 @@ def test_weights_tells_all_that_a_weights_file_says(weights, shell):
     assert told["config"] == json.loads(json.dumps(info.config.to_dict()))
 
 
-def test_weights_says_where_tiled_would_not_be_whole(tmp_path, shell):
+def test_weights_shows_layers_for_which_the_tiled_result_differs(tmp_path, shell):
     import torch
 
     from unet import UNet, UNetConfig, save_weights
@@ -87,7 +87,7 @@ def test_weights_says_where_tiled_would_not_be_whole(tmp_path, shell):
     assert "the tiled result differs" in text
 
 
-def test_the_bundled_weights_have_a_name_and_say_how_they_were_made(shell):
+def test_bundled_weights_have_a_name_and_a_provenance(shell):
     code, out, _ = shell("weights", "demo", "--json")
     assert code == 0
     assert json.loads(out)["provenance"]

@@ -1,4 +1,4 @@
-"""``overtile evaluate``: the challenge and the watershed as one command each; what it refuses."""
+"""``overtile evaluate``: the challenge and the watershed as one command each; bad input."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def shell(place, monkeypatch, capsys, one_worker):
     return run
 
 
-def test_two_arrays_alone_compare_classes_with_classes(shell):
+def test_by_default_classes_are_compared_with_classes(shell):
     code, out, err = shell("classes.zarr", "membrane.zarr")
     assert (code, err) == (0, "")
     assert out.startswith("6×32×36 voxels, 6,912 of them counted\n")
@@ -128,7 +128,7 @@ def test_a_local_cluster_gives_the_same_figures(shell):
     assert (code, out) == (0, expected)
 
 
-def test_help_is_the_manual_and_fits_80_columns(shell, monkeypatch):
+def test_help_lists_the_options_and_fits_80_columns(shell, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = shell("--help", cluster=False)
     assert code == 0
@@ -186,7 +186,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_written(argv, says, shell, 
     assert sorted(place.rglob("*")) == before
 
 
-def test_no_other_file_is_touched_where_figures_are_written(shell, place):
+def test_writing_figures_leaves_other_files_unchanged(shell, place):
     (place / "figures.json.part").write_text("somebody's work")
     before = {*place.iterdir()}
     assert shell(*GOOD, "--json", "figures.json")[0] == 0
@@ -195,7 +195,7 @@ def test_no_other_file_is_touched_where_figures_are_written(shell, place):
     (place / "figures.json.part").unlink()
 
 
-def test_what_only_the_workers_find_is_one_line_too(shell, place):
+def test_errors_found_by_workers_are_one_line_too(shell, place):
     before = sorted(place.rglob("*"))
     code, out, err = shell(
         "cells.zarr", "membrane.zarr", "--objects", "ids", "--truth-objects", "9", "--json", "x"

@@ -1,4 +1,4 @@
-"""`overtile plan` says what a run would cost, quickly, and runs nothing."""
+"""`overtile plan` shows the cost of a run, quickly, without running it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``overtile preflight``: what it finds, that it leaves no trace, and what it refuses."""
+"""``overtile preflight``: its findings, no files left behind, and bad input."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def prepared_in(place):
     return prepare(request, options.predictor(weights)), weights
 
 
-def test_a_run_that_may_start_is_told_line_by_line_and_nothing_is_left(one_worker, place, capsys):
+def test_findings_of_a_run_that_may_start_are_listed_and_no_file_remains(one_worker, place, capsys):
     before = names(place)
     address = one_worker.scheduler.address
     arguments = [str(place / "in.zarr"), str(place / "out.zarr"), "--weights",
@@ -63,19 +63,19 @@ def test_a_run_that_may_start_is_told_line_by_line_and_nothing_is_left(one_worke
     assert names(place) == before
 
 
-def test_without_a_run_the_cluster_alone_is_looked_at(one_worker, capsys):
+def test_without_a_run_only_the_cluster_is_checked(one_worker, capsys):
     assert main(["preflight", "--cluster", one_worker.scheduler.address]) == 0
     checks = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
     assert checks == {"clocks", "versions", "packages", "device"}
 
 
 @pytest.mark.parametrize("given", [["in.zarr"], ["in.zarr", "out.zarr"], ["--weights", "demo"]])
-def test_half_a_run_is_refused(given, capsys):
+def test_an_incomplete_run_is_refused(given, capsys):
     assert main(["preflight", *given]) == 2
     assert "give all three, or none" in capsys.readouterr().err
 
 
-def test_weights_that_changed_since_they_were_planned_with_are_an_error(one_worker, place, weights):
+def test_weights_that_changed_since_the_plan_are_an_error(one_worker, place, weights):
     prepared, path = prepared_in(place)
     Path(path).write_bytes(Path(weights("2d")).read_bytes())
     with pytest.raises(ClusterError, match=r"has different weights at this path"):
@@ -133,7 +133,7 @@ def test_a_path_that_means_another_disk_on_the_worker_is_an_error(elsewhere, pla
     assert names(folder) == ["in.zarr"]
 
 
-def test_a_run_looks_before_it_starts_and_writes_nothing_where_it_may_not(
+def test_a_run_is_checked_before_it_starts_and_writes_nothing_after_an_error(
     elsewhere, place, monkeypatch, capsys
 ):
     client, _ = elsewhere
@@ -146,7 +146,7 @@ def test_a_run_looks_before_it_starts_and_writes_nothing_where_it_may_not(
     assert names(place) == before
 
 
-def test_weights_may_be_named_from_our_folder(elsewhere, place, monkeypatch):
+def test_weights_may_be_relative_to_the_current_folder(elsewhere, place, monkeypatch):
     client, _ = elsewhere
     monkeypatch.chdir(place)
     prepared, _ = prepared_in(place)
@@ -154,7 +154,7 @@ def test_weights_may_be_named_from_our_folder(elsewhere, place, monkeypatch):
     assert [finding.check for finding in found if finding.level == "error"] == []
 
 
-def test_an_output_beside_which_nothing_may_be_written_is_one_line(one_worker, place, monkeypatch):
+def test_an_output_whose_parent_is_not_writable_is_one_line(one_worker, place, monkeypatch):
     prepared, _ = prepared_in(place)
 
     def closed(path):
@@ -165,7 +165,7 @@ def test_an_output_beside_which_nothing_may_be_written_is_one_line(one_worker, p
         preflight(one_worker, prepared)
 
 
-def test_a_training_looks_before_it_starts(one_worker, place, refusing, capsys):
+def test_a_training_is_checked_before_it_starts(one_worker, place, refusing, capsys):
     zarr.create_array(place / "labels.zarr", data=np.arange(16384).reshape(16, 32, 32) % 2)
     before = names(place)
     arguments = ["--volume", str(place / "in.zarr"), "--labels", str(place / "labels.zarr"),
@@ -175,7 +175,7 @@ def test_a_training_looks_before_it_starts(one_worker, place, refusing, capsys):
     assert names(place) == before
 
 
-def test_an_evaluation_looks_before_it_starts(one_worker, place, refusing, capsys):
+def test_an_evaluation_is_checked_before_it_starts(one_worker, place, refusing, capsys):
     zarr.create_array(place / "truth.zarr", data=np.arange(16384).reshape(16, 32, 32) % 2)
     truth, scores = str(place / "truth.zarr"), str(place / "scores.json")
     where = ["--cluster", one_worker.scheduler.address]
@@ -184,7 +184,7 @@ def test_an_evaluation_looks_before_it_starts(one_worker, place, refusing, capsy
     assert not Path(scores).exists()
 
 
-def test_what_is_planned_is_what_is_written_before_compression(place):
+def test_planned_bytes_are_those_written_before_compression(place):
     prepared, _ = prepared_in(place)
     assert planned(prepared) == (16 * 32 * 32, prepared.budget.files)
 
@@ -200,7 +200,7 @@ def test_what_is_planned_is_what_is_written_before_compression(place):
         (10**9, 99, ["error"]),
     ],
 )
-def test_room_is_weighed_against_the_plan_by_the_worker_that_sees_least(free, files, level):
+def test_the_least_free_space_of_any_worker_is_compared_with_the_plan(free, files, level):
     rooms = {"worker a": {"bytes": 10**12, "files": 10**9},
              "worker b": {"bytes": free, "files": files}}  # fmt: skip
     assert [finding.level for finding in room_findings(10**8, 1000, rooms)] == level
@@ -226,19 +226,19 @@ GPU = {
         ),
     ],
 )
-def test_a_gpu_that_is_there_and_not_used_is_told(changed, level, says):
+def test_an_unusable_gpu_is_reported(changed, level, says):
     (finding,) = device_findings(2**30, {"worker a on b": {**GPU, **changed}})
     assert finding.level == level
     assert re.search(says, finding.text), finding.text
 
 
-def test_workers_with_and_without_gpu_in_one_cluster_are_told():
+def test_a_mix_of_workers_with_and_without_gpu_is_reported():
     found = list(device_findings(0, {"worker a": GPU, "worker b": None, "worker c": Failure("no")}))
     assert [finding.level for finding in found] == ["warning", "warning", "fine"]
     assert {finding.text.split()[1] for finding in found} == {"a", "b", "c"}
 
 
-def test_a_device_is_looked_up_without_torch_where_there_is_no_driver(tmp_path):
+def test_without_a_driver_the_device_check_imports_no_torch(tmp_path):
     code = (
         "import sys\nfrom flows.preflight.device import describe_device\n"
         "assert describe_device() is None\nassert 'torch' not in sys.modules\n"
@@ -247,7 +247,7 @@ def test_a_device_is_looked_up_without_torch_where_there_is_no_driver(tmp_path):
     subprocess.run([sys.executable, "-P", "-c", code], env=environment, check=True)
 
 
-def test_a_driver_is_asked_for_the_device_that_is_ours(tmp_path, monkeypatch):
+def test_the_driver_is_queried_for_the_visible_device(tmp_path, monkeypatch):
     smi = tmp_path / "nvidia-smi"
     smi.write_text(
         f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho "NVIDIA H100, 580.65, 81559, 1559"\n'

@@ -82,7 +82,7 @@ def wait_until(true, *runs):
         time.sleep(0.01)
 
 
-def test_three_processes_at_once_one_killed_one_drained_make_what_one_run_makes(
+def test_three_concurrent_processes_one_killed_one_drained_equal_one_run(
     command, shell, one_worker, source, weights, tmp_path
 ):
     out = tmp_path / "out.zarr"

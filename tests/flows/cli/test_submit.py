@@ -1,4 +1,4 @@
-"""`overtile submit segment`: what it is told reaches the job; what plan refuses is refused."""
+"""`overtile submit segment`: all options reach the job, and bad input is refused as by plan."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ SAID = {
 
 
 @pytest.mark.parametrize("text", ["0.25", "256MiB", "256M", "268435.456 kB"])
-def test_a_tile_memory_is_gibibytes_or_has_its_unit(text):
+def test_a_tile_memory_is_in_gib_or_has_a_unit(text):
     options = segment_parser().parse_args([*GOOD, "--tile-memory", text])
     assert options.tile_memory_gib == 0.25
 
 
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
-def test_the_job_segments_with_what_segment_was_told(said, submit):
+def test_the_job_gets_the_options_of_the_command(said, submit):
     code, script, err = submit(*GOOD, *said, "--cluster", "hpc", "--dry-run")
     assert (code, err) == (0, "")
     command, *words = words_of(script)
@@ -95,7 +95,7 @@ def test_the_job_segments_with_what_segment_was_told(said, submit):
     assert segment_parser().parse_args(words) == segment_parser().parse_args([*GOOD, *said])
 
 
-def test_no_option_of_segment_is_lost_on_the_way():
+def test_every_option_of_segment_reaches_the_job():
     """Each is one of SegmentOptions, which reach the script, or is said of the submission."""
     from flows.options.segment import SegmentOptions
 
@@ -104,7 +104,7 @@ def test_no_option_of_segment_is_lost_on_the_way():
     assert set(named) - of_submission == set(SegmentOptions.model_fields) - of_submission
 
 
-def test_a_dry_run_prints_what_would_be_submitted_and_touches_nothing(submit, place):
+def test_a_dry_run_prints_the_script_and_changes_nothing(submit, place):
     before = sorted(place.rglob("*"))
     code, script, err = submit(*GOOD, "--cluster", "hpc", "--nodes", "3", "--dry-run")
     assert (code, err) == (0, "")
@@ -127,7 +127,7 @@ def test_shares_are_an_array_and_a_last_job_of_the_same_arguments(submit):
     assert words_of(finish) == ["finish", *share[1:]]
 
 
-def test_by_default_it_is_slurm_with_nothing_else_said(submit):
+def test_the_default_cluster_is_slurm_without_further_settings(submit):
     code, script, _ = submit(*GOOD, "--dry-run")
     assert code == 0
     assert "--partition" not in script
@@ -170,7 +170,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_submitted(changes, says, su
 @pytest.mark.parametrize(
     ("ago_s", "pyramid", "warned"), [(12, False, True), (999, False, False), (12, True, False)]
 )
-def test_an_output_that_a_run_seems_to_be_at_work_on_is_told(
+def test_submit_warns_of_an_output_that_another_run_seems_to_write(
     ago_s, pyramid, warned, monkeypatch, capsys
 ):
     written = datetime.now(UTC) - timedelta(seconds=ago_s)

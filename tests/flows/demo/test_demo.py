@@ -1,4 +1,4 @@
-"""`overtile demo`: the main job, from nothing to a score that is worth something."""
+"""`overtile demo`: from nothing to a good score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the demo volume: made from its seed alone, chunk by chunk, and not trivial."""
+"""The demo volume: made from its seed alone, chunk by chunk, and not trivial."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_both_are_ome_zarr_with_axes_and_voxel_size(demo):
         assert metadata["dimension_names"] == ["z", "y", "x"]
 
 
-def test_no_border_of_a_chunk_can_be_seen(tmp_path, monkeypatch):
+def test_chunk_borders_are_invisible(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_volume, "CHUNK", (8, 20, 20))
     cut = make_demo_volume(tmp_path, shape=(32, 120, 120), seed=3)
     edges = [range(8, 32, 8), range(20, 120, 20), range(20, 120, 20)]
@@ -99,14 +99,14 @@ def test_membranes_are_brighter_but_no_threshold_finds_them(raw, truth):
     assert 0.25 < max(ious) < 0.6
 
 
-def test_a_volume_that_is_there_is_left_as_it_is(tmp_path, monkeypatch):
+def test_an_existing_volume_is_left_unchanged(tmp_path, monkeypatch):
     made = make_demo_volume(tmp_path, shape=(4, 20, 20))
     monkeypatch.setattr(demo_volume, "render", None)  # a second rendering would fail
     assert make_demo_volume(tmp_path, shape=(4, 20, 20)) == made
 
 
 @pytest.mark.parametrize("there", ["a file", "another volume", "half a volume", "another seed"])
-def test_what_is_in_the_way_is_neither_used_nor_overwritten(there, tmp_path):
+def test_another_file_of_this_name_is_neither_used_nor_overwritten(there, tmp_path):
     raw_path = tmp_path / "raw.zarr"
     if there == "a file":
         raw_path.write_text("mine")

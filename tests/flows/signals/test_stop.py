@@ -94,7 +94,7 @@ def test_a_drain_before_the_first_block_is_one_line_and_exit_code_75(then, stopp
     assert said == (75, DRAINED)
 
 
-def test_a_drain_that_comes_while_its_signal_is_about_to_be_taken_is_a_drain(stopped):
+def test_a_drain_while_its_handler_is_being_set_up_is_a_drain(stopped):
     place = (
         "import threading; start = threading.Thread.start\n"
         "def start_and_meet(thread):\n"
@@ -159,7 +159,7 @@ def test_an_error_while_a_run_is_stopped_is_shown_whole(stopped):
 
 
 @pytest.mark.parametrize("then", THEN)
-def test_a_training_that_is_stopped_says_what_is_kept_of_it(then, stopped):
+def test_a_stopped_training_reports_what_is_kept(then, stopped):
     said = stopped(then=then, command="train", place="command._run = meets_a_stop", arguments=TRAIN)
     line = "overtile: stopped before the first checkpoint, so nothing is kept yet"
     assert said == (1, f"{line}: start the same command again\n")
