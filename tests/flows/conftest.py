@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zarr
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -169,6 +170,22 @@ def on_a_terminal():
         return shown.decode()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def labelled_folder(tmp_path_factory, textured):
+    """Return a function that makes a folder with a small volume, its labels and a config."""
+
+    def make(config, *, depth):
+        folder = tmp_path_factory.mktemp("labelled")
+        raw = textured((depth, 32, 36))
+        labels = (raw > 128).astype("u1")
+        zarr.create_array(folder / "raw.zarr", data=raw, chunks=(1, 16, 18))
+        zarr.create_array(folder / "labels.zarr", data=labels, chunks=(1, 32, 36))
+        (folder / "config.toml").write_text(config)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

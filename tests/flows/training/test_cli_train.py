@@ -12,7 +12,6 @@ import time
 from itertools import count
 
 import pytest
-import zarr
 
 from deploy import RanksResumed, TurnChanged
 from flows.cli.main import main
@@ -41,13 +40,9 @@ elastic_sigma = 1.0
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, textured):
-    folder = tmp_path_factory.mktemp("labelled")
-    raw = textured((3, 32, 36))
-    zarr.create_array(folder / "raw.zarr", data=raw, chunks=(1, 16, 18))
-    zarr.create_array(folder / "labels.zarr", data=(raw > 128).astype("u1"), chunks=(1, 32, 36))
-    (folder / "config.toml").write_text(CONFIG)
-    return folder
+def place(labelled_folder):
+    """Return a folder with a volume, its labels and a config."""
+    return labelled_folder(CONFIG, depth=3)
 
 
 def command(place, out, *more, steps):

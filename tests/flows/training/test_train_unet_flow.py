@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import zarr
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -55,14 +54,9 @@ elastic_sigma = 1.0
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, textured):
-    """Return a folder with a volume, its labels and a config; the parameters name them."""
-    folder = tmp_path_factory.mktemp("labelled")
-    raw = textured((5, 32, 36))
-    zarr.create_array(folder / "raw.zarr", data=raw, chunks=(1, 16, 18))
-    zarr.create_array(folder / "labels.zarr", data=(raw > 128).astype("u1"), chunks=(1, 32, 36))
-    (folder / "config.toml").write_text(CONFIG)
-    return folder
+def place(labelled_folder):
+    """Return a folder with a volume, its labels and a config."""
+    return labelled_folder(CONFIG, depth=5)
 
 
 @pytest.fixture(scope="module")
