@@ -63,7 +63,7 @@ def test_the_flow_returns_shows_and_writes_what_python_finds(server, stored, one
     shown = artifacts["evaluation"]
     assert shown.type == "markdown"
     assert f"| adapted Rand error | {found['objects']['adapted_rand_error']:.4f} |" in shown.data
-    assert "1,600 count" in shown.description
+    assert "1,600 of them counted" in shown.description
     assert "dask-dashboard" in artifacts
 
 

@@ -161,8 +161,8 @@ def test_an_error_while_a_run_is_stopped_is_shown_whole(stopped):
 @pytest.mark.parametrize("then", THEN)
 def test_a_stopped_training_reports_what_is_kept(then, stopped):
     said = stopped(then=then, command="train", place="command._run = meets_a_stop", arguments=TRAIN)
-    line = "overtile: stopped before the first checkpoint, so nothing is kept yet"
-    assert said == (1, f"{line}: start the same command again\n")
+    line = "overtile: stopped before the first checkpoint, so nothing was saved"
+    assert said == (1, f"{line}: start the command again\n")
 
 
 def test_a_sigint_that_is_ignored_stays_ignored(stopped):
