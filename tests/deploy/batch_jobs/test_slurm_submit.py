@@ -5,12 +5,15 @@ Minutes long: make test-slurm.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ import pytest
 import zarr
 
 from deploy.clusters.gpu import PRETEND
+from flows.cli.main import main
 from pipeline import segment_volume
 from pipeline.models.tta import with_tta
 from unet import UNetPredictor
@@ -63,12 +67,13 @@ def place(slurm, tmp_path_factory, textured):
 
 
 def overtile(*words, code=0):
-    """Run a shell command; return its output, or its error if it should fail."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == code, ran.stderr
-    return ran.stderr if code else ran.stdout
+    """Run a command of the shell in this process; return its output, or its error if it fails."""
+    out, error = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+        ended = main(list(words))
+    assert ended == code, error.getvalue()
+    return error.getvalue() if code else out.getvalue()
 
 
 def slurm_says(*words):
