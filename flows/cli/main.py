@@ -20,7 +20,7 @@ from .parser import Parser
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_DRAINED = 75
 """EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
-EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights demo"
+EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights w.safetensors"
 COMMANDS = {
     "segment": "segment a volume: Zarr in, OME-Zarr out",
     "finish": "complete an output of segment --shard: pyramid and report",
@@ -87,8 +87,8 @@ def make_parser(commands: Iterable[str] = COMMANDS) -> Parser:
         description="Segment microscopy volumes that are too large for one machine. The tiled "
         "result equals that of the whole volume.",
         epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input; "
-        "75 drained: SIGUSR1 lets segment and finish complete the blocks in flight and end; start "
-        "the same command again to resume.",
+        "75 stopped early by SIGUSR1, after the blocks in progress were finished; start the same "
+        "command again to resume.",
     )
     parser.example = EXAMPLE
     parser.add_argument("--version", action="version", version=_version())

@@ -42,18 +42,18 @@ class EvaluateOptions(BaseModel):
         examples=["membrane"],
     )
     slices: Annotated[Slices | None, Shell(COMPARISON)] = Field(
-        None, description="First z to compare, and the one after the last", examples=[(20, 24)]
+        None, description="Slices z to compare, from A to B - 1", examples=[(20, 24)]
     )
     box: Annotated[BoxCorners | None, Shell(COMPARISON)] = Field(
         None,
-        description="First voxel (z, y, x) to compare, and the one after the last",
+        description="First voxel (z, y, x) to compare, and the first one after the box",
         examples=[((0, 0, 0), (32, 256, 256))],
     )
     ignore: Annotated[int | None, Shell(COMPARISON)] = Field(
         None, description="Label of the truth whose voxels do not count", examples=[255]
     )
     thresholds: Annotated[Thresholds, Shell(COMPARISON)] = Field(
-        list(DEFAULT_THRESHOLDS), description="Thresholds of the score, ascending"
+        list(DEFAULT_THRESHOLDS), description="Thresholds of the score, in ascending order"
     )
     objects: Annotated[Objects | None, Shell(OBJECTS)] = Field(
         None,

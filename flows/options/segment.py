@@ -79,7 +79,7 @@ class SegmentOptions(BaseModel):
     )
     block: Annotated[Sizes | None, Shell(COMPUTATION)] = Field(
         None,
-        description="Voxels that one task writes (default: from chunks and memory)",
+        description="Voxels that one task writes (default: one or more tiles)",
         examples=[(64, 256, 256)],
     )
     tile: Annotated[Sizes | None, Shell(COMPUTATION)] = Field(
@@ -102,7 +102,8 @@ class SegmentOptions(BaseModel):
         "and their mirror images (full: 8, 16 in 3-D); takes as many times longer",
     )
     engine: Annotated[Engine, Shell(COMPUTATION)] = Field(
-        "store", description="Source of halos: the store, or an exchange between workers"
+        "store",
+        description="How blocks get their halo: from the store, or from each other",
     )
     retries: Annotated[int, Shell(COMPUTATION)] = Field(
         2, ge=0, description="Further attempts at a failing block"
@@ -110,7 +111,7 @@ class SegmentOptions(BaseModel):
     allow_seams: Annotated[bool, Shell(COMPUTATION)] = Field(
         False,
         title="Allow seams",
-        description="Allow networks with layers that use statistics of the whole tile",
+        description="Accept networks with instance or group normalisation; seams may show",
     )
     shard: Annotated[str | None, Shell(SHARES, metavar="i/N")] = Field(
         None,

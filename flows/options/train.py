@@ -74,7 +74,8 @@ class TrainOptions(BaseModel):
     )
     object_class: Annotated[int | None, Shell(LABELS, metavar="CLASS")] = Field(
         None,
-        description="Class whose connected components are the objects that border weights separate",
+        description="Class whose connected components count as objects, which border weights keep "
+        "apart",
     )
     class_names: Annotated[Names | None, Shell(LABELS)] = Field(
         None,

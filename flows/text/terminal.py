@@ -52,7 +52,10 @@ def progress_text(progress: Progress) -> str:
 def shown(run: SegmentRun) -> Iterator[None]:
     """Show the run's progress while inside. The run never waits for this."""
     if run.resumed_blocks:
-        say(f"resuming: {run.resumed_blocks} of {run.blocks} blocks are done already")
+        if run.resumed_blocks == run.blocks:
+            say(f"no block to compute: {counted(run.blocks, 'block')} done by earlier runs")
+        else:
+            say(f"resuming: {run.resumed_blocks} of {run.blocks} blocks are done already")
     with _bar(run) if sys.stderr.isatty() else _lines(run):
         yield
 

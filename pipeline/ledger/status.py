@@ -95,7 +95,7 @@ def _run_attributes(output: Location) -> Mapping[str, Any]:
         raise OutputError(f"{output} is not a Zarr group: expected the output of a run")
     if run is None or "job" not in run.attributes:
         raise OutputError(
-            f"{output} has no ledger, overtile did not make it: expected the output of a run"
+            f"{output} was not made by overtile (it has no ledger): expected the output of a run"
         )
     return run.attributes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..base.errors import IntensityError
 from ..models.protocol import Predictor
-from ..volume.intensity import MEASURED_KINDS, check_record
+from ..volume.intensity import MEASURED_KINDS, check_record, record_text
 from ..volume.volume import VolumeSource
 from .request import SegmentRequest
 
@@ -33,5 +33,8 @@ def choose_record(
         if trained.get("kind") != "dtype":
             trained = check_record(trained, source.dtype)
         if trained != record:
-            notes.append(f"the weights were trained with {trained}, not {record}")
+            notes.append(
+                f"the weights were trained with normalisation {record_text(trained)}; this run "
+                f"uses {record_text(record)}"
+            )
     return record, notes

@@ -153,7 +153,7 @@ def with_settled(prepared: Prepared, predictor: Predictor) -> Prepared:
 def _check_predictor(predictor: Predictor, source: VolumeSource, *, allow_seams: bool) -> None:
     """Raise where the network does not suit the volume or cannot be tiled."""
     if source.channel_count != predictor.in_channels:
-        advice = "select channels with --channel"
+        advice = "select channels with --channel, or correct --axes"
         if "c" not in source.axes:
             advice = "pass --axes if one of them is c"
         raise VolumeError(

@@ -92,7 +92,7 @@ def report_path(run: RunSummary) -> str:
 
 def _figures(run: RunSummary) -> RunFigures:
     progress, prepared = run.progress, run.prepared
-    figures = progress.figures
+    figures = progress.figures if progress.figures.blocks else run.figures  # of earlier runs
     seconds = figures.stage_seconds
     return RunFigures(
         shape=prepared.plan.shape,

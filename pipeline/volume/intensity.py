@@ -126,6 +126,17 @@ def parse_record(text: str) -> dict[str, Any]:
     return record
 
 
+def record_text(record: Mapping[str, Any]) -> str:
+    """Return a record in the shell's notation.
+
+    >>> record_text({"kind": "range", "low": 0.0, "high": 255, "level": "s2"})
+    'range:0:255@s2'
+    """
+    bounds = [f"{record[name]:g}" for name in ("low", "high") if name in record]
+    level = f"@{record['level']}" if record.get("level") is not None else ""
+    return ":".join([record["kind"], *bounds]) + level
+
+
 def stated_intensity(record: Mapping[str, Any], dtype: str) -> Intensity | None:
     """Return the Intensity of a complete record, or None if the volume must be measured."""
     if record["kind"] == "none":

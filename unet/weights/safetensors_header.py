@@ -81,4 +81,4 @@ def _format_problem(content: bytes) -> str:
             "are a pickle (torch.save), which can run any code and is never opened: load it "
             "yourself if you trust it, and write it with unet.save_weights"
         )
-    return "are not a safetensors file: write them with unet.save_weights"
+    return "are not a safetensors file: expected one of overtile train or unet.save_weights"

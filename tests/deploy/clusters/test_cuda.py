@@ -77,7 +77,7 @@ def test_a_missing_gpu_fails_at_once_with_the_reason(no_switch):
     start = time.monotonic()
     with (
         pytest.raises(
-            ClusterError, match=r"needs an NVIDIA GPU, and there is no driver .*--cluster"
+            ClusterError, match=r"needs an NVIDIA GPU, but there is no driver .*--cluster"
         ),
         open_cluster("cuda"),
     ):

@@ -121,7 +121,7 @@ SEGMENT = {
         {"INPUT": "group.zarr/raw", "OUTPUT": "group.zarr"}, r"input lies inside the output"),
     "an output of somebody else": ({"OUTPUT": "theirs.zarr"}, r"not made by overtile.*--overwrite"),
     "a folder of other things": (
-        {"OUTPUT": "folder", "--overwrite": None}, r"other things.*folder/out\.zarr"),
+        {"OUTPUT": "folder", "--overwrite": None}, r"other files.*folder/out\.zarr"),
     "a file in the way": ({"OUTPUT": "slide.svs"}, r"is a file: choose another output"),
     "a file for a folder": ({"OUTPUT": "slide.svs/out.zarr"}, r"is not a folder"),
     "output over http": ({"OUTPUT": "http://127.0.0.1:1/out.zarr"}, r"http cannot be written"),
