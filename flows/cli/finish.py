@@ -15,7 +15,7 @@ from .arguments import add_options, read_options
 if TYPE_CHECKING:
     from pipeline.ledger.progress import Progress
 
-EXAMPLE = "overtile finish raw.zarr segmented.zarr --weights w.safetensors"
+EXAMPLE = "overtile finish raw.zarr out.zarr --weights w.safetensors"
 MOST_COMMANDS = 3
 
 

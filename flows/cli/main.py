@@ -20,7 +20,7 @@ from .parser import Parser
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_DRAINED = 75
 """EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
-EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights w.safetensors"
+EXAMPLE = "overtile segment raw.zarr out.zarr --weights w.safetensors"
 COMMANDS = {
     "segment": "segment a volume: Zarr in, OME-Zarr out",
     "finish": "complete an output of segment --shard: pyramid and report",

@@ -9,7 +9,7 @@ from ..options.cluster import ClusterOptions
 from ..options.segment import SegmentFiles, SegmentOptions
 from .arguments import add_options, read_options
 
-EXAMPLE = "overtile plan raw.zarr segmented.zarr --weights w.safetensors"
+EXAMPLE = "overtile plan raw.zarr out.zarr --weights w.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

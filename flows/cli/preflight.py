@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deploy.preflight.findings import Finding
     from pipeline.segmentation.prepare import Prepared
 
-EXAMPLE = "overtile preflight raw.zarr segmented.zarr --weights w.safetensors --cluster slurm"
+EXAMPLE = "overtile preflight raw.zarr out.zarr --weights w.safetensors --cluster slurm"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

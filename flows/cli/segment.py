@@ -9,7 +9,7 @@ from ..options.segment import SegmentFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
 from .arguments import add_options, read_options
 
-EXAMPLE = "overtile segment raw.zarr segmented.zarr --weights w.safetensors --block 64,256,256"
+EXAMPLE = "overtile segment raw.zarr out.zarr --weights w.safetensors --block 64,256,256"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
