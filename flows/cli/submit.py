@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deploy.batch_jobs.render_segment import Submission
     from pipeline.base.location import Location
 
-EXAMPLE = "overtile submit segment raw.zarr out.zarr --weights w.safetensors --cluster hpc"
+EXAMPLE = "overtile submit segment in.zarr out.zarr --weights w.safetensors --cluster hpc"
 RECENT_S = 120.0
 """A run is assumed to be writing an output that changed within this time."""
 _ABOUT = (
