@@ -1,6 +1,7 @@
 """Turns the errors of stores into one line: the location, the problem, the remedy.
 
-Errors are recognised by class name, so that botocore and aiohttp need not be imported.
+Errors are recognised by their types and codes. Classes of botocore and aiohttp are compared by
+name, so that neither needs to be imported.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from .location import Location
 ANSWER_WITHIN_S: Final = 30.0
 """A store that does not answer for this long counts as unreachable."""
 
+_NO_CREDENTIALS: Final = frozenset(
+    ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
+)
+_TIMEOUT: Final = frozenset(("TimeoutError", "ConnectTimeoutError", "ReadTimeoutError"))
+_UNREACHABLE: Final = frozenset(("ConnectionError", "ClientConnectorError"))
 _USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*")
 
@@ -41,29 +47,50 @@ def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
         raise kind(f"{location}: {_reason(error, location)}") from error
 
 
+def is_missing_bucket(error: BaseException) -> bool:
+    """Return whether S3 answered that the bucket does not exist; s3fs keeps its answer as cause."""
+    return "NoSuchBucket" in _codes(error)
+
+
+def _codes(error: BaseException | None) -> Iterator[str]:
+    """Yield S3's error codes of an error and its causes."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            yield str(response.get("Error", {}).get("Code"))
+        error = error.__cause__
+
+
 def _reason(error: Exception, location: Location) -> str:
     """Return the problem and the remedy as one line."""
-    name, text = type(error).__name__, one_line(str(error))
+    text = one_line(str(error))
     checked = "AWS_ENDPOINT_URL" if location.scheme.startswith("s3") else "the address"
-    status = getattr(error, "status", None)
-    if "bucket does not exist" in text:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if is_missing_bucket(error):
         return "no such bucket; check its name and AWS_ENDPOINT_URL"
-    if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
+    if names & _NO_CREDENTIALS:
         return (
             "no S3 credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=1 for a public bucket"
         )
-    if isinstance(error, PermissionError) or status in (401, 403):
+    if isinstance(error, PermissionError) or getattr(error, "status", None) in (401, 403):
         return f"access is denied ({text}); check permissions and credentials"
-    if isinstance(error, TimeoutError) or "Timeout" in name:
+    if names & _TIMEOUT:
         return f"no answer within {ANSWER_WITHIN_S:g} s; check {checked} and the network"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on the device"
-    if name in ("EndpointConnectionError", "ConnectionError") or "Connector" in name:
+    if names & _UNREACHABLE:
         return f"cannot be reached ({text}); check {checked} and the network"
-    if isinstance(error, ImportError) or "Protocol not known" in text:
+    if isinstance(error, ImportError) or not _is_known(location.scheme):
         return f"this kind of URI needs a package that is not installed ({text})"
-    return f"{name}: {text}" if text else name
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_known(scheme: str) -> bool:
+    """Return whether fsspec has a file system for URIs of this scheme."""
+    from fsspec import available_protocols
+
+    return scheme in available_protocols()
 
 
 def one_line(text: str, *, limit: int = 300) -> str:

@@ -25,7 +25,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from .errors import OutputError, VolumeError
 from .location import Location
-from .store_errors import ANSWER_WITHIN_S, explained
+from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket
 
 DOCUMENTS: Final = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
@@ -156,7 +156,7 @@ async def _read_bytes(store: Store, key: str) -> bytes | None:
         buffer = await store.get(key, prototype=default_buffer_prototype())
         return buffer.to_bytes() if buffer is not None else None
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        if "bucket does not exist" in str(error):
+        if is_missing_bucket(error):
             raise
         return None
 

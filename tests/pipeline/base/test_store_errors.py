@@ -1,0 +1,77 @@
+"""An error of a store becomes one line: the location, the problem, the remedy."""
+
+import errno
+
+import aiohttp
+import botocore.exceptions as boto
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from pipeline.base.errors import VolumeError
+from pipeline.base.location import Location
+from pipeline.base.store_errors import explained
+
+ENDPOINT = {"endpoint_url": "http://127.0.0.1:9"}
+
+
+def missing_bucket():
+    """Return what s3fs raises: its own error, with the answer of S3 as the cause."""
+    error = FileNotFoundError("whatever the text says")
+    error.__cause__ = boto.ClientError({"Error": {"Code": "NoSuchBucket"}}, "GetObject")
+    return error
+
+
+def answered(status):
+    headers = CIMultiDictProxy(CIMultiDict())
+    request = aiohttp.RequestInfo(URL("http://host/in.zarr"), "GET", headers)
+    return aiohttp.ClientResponseError(request, (), status=status)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (missing_bucket(), "no such bucket; check its name and AWS_ENDPOINT_URL"),
+        (FileNotFoundError("The specified bucket does not exist"), "FileNotFoundError: The spec"),
+        (boto.NoCredentialsError(), "no S3 credentials; set AWS_PROFILE"),
+        (boto.ProfileNotFound(profile="me"), "no S3 credentials"),
+        (PermissionError("no"), r"access is denied \(no\); check permissions and credentials"),
+        (answered(403), "access is denied"),
+        (answered(500), "ClientResponseError: 500"),
+        (TimeoutError(), "no answer within 30 s; check AWS_ENDPOINT_URL and the network"),
+        (boto.ConnectTimeoutError(**ENDPOINT), "no answer within 30 s"),
+        (boto.ReadTimeoutError(**ENDPOINT), "no answer within 30 s"),
+        (aiohttp.ServerTimeoutError(), "no answer within 30 s"),
+        (OSError(errno.ENOSPC, "full"), "no space left on the device"),
+        (boto.EndpointConnectionError(**ENDPOINT), "cannot be reached"),
+        (ConnectionRefusedError("refused"), r"cannot be reached \(refused\); check AWS_ENDPOINT"),
+        (
+            ImportError("no gcsfs"),
+            r"this kind of URI needs a package that is not installed \(no gcsfs\)",
+        ),
+        (ValueError("bad\nchunk"), "ValueError: bad chunk$"),
+        (ValueError(), "ValueError$"),
+    ],
+)
+def test_each_kind_of_error_has_its_line(error, message):
+    location = Location.parse("s3://me:secret@bucket/in.zarr")
+    expected = rf"^s3://\*\*\*@bucket/in.zarr: {message}"
+    with (
+        pytest.raises(VolumeError, match=expected) as caught,
+        explained(VolumeError, location),
+    ):
+        raise error
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scheme_that_no_package_handles_is_named():
+    with (
+        pytest.raises(VolumeError, match="needs a package that is not installed"),
+        explained(VolumeError, Location.parse("strange://bucket/in.zarr")),
+    ):
+        raise ValueError("Protocol not known: strange")
+
+
+def test_an_error_of_overtile_passes_unchanged():
+    with pytest.raises(VolumeError, match=r"^mine$"), explained(VolumeError, Location.parse("a")):
+        raise VolumeError("mine")
