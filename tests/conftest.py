@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,10 @@ from unet import UNet, UNetConfig, load_weights, save_weights
 
 # Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine takes longer than hypothesis's 200 ms over an example: that is not a failure.
+hypothesis.settings.register_profile("overtile", deadline=None)
+hypothesis.settings.load_profile("overtile")
 
 NETWORKS = {
     "2d": UNetConfig(dims=2, base_channels=4, levels=3, classes=3),
