@@ -98,6 +98,18 @@ class Location:
         """Identity in stored metadata: a local path without links, or a URI without secrets."""
         return os.path.realpath(self.uri) if self.is_local else str(self)
 
+    def hidden_in(self, text: str) -> str:
+        """Return a text, such as a foreign error's, without this location's user and password.
+
+        >>> Location("s3://me:secret@bucket").hidden_in("no bucket me:secret@bucket")
+        'no bucket ***@bucket'
+        """
+        authority = _SCHEME.sub("", self.uri).partition("/")[0] if not self.is_local else ""
+        user_info = authority.rpartition("@")[0]
+        for secret in (user_info, user_info.partition(":")[2]):
+            text = text.replace(secret, _HIDDEN) if secret else text
+        return text
+
     def __truediv__(self, path: str) -> Location:
         """Return the location of ``path`` inside this one; of an empty path, this one."""
         return Location(f"{self.uri.removesuffix('/')}/{path}") if path else self

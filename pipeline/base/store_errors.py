@@ -63,7 +63,7 @@ def _codes(error: BaseException | None) -> Iterator[str]:
 
 def _reason(error: Exception, location: Location) -> str:
     """Return the problem and the remedy as one line."""
-    text = one_line(str(error))
+    text = one_line(location.hidden_in(str(error)))
     checked = "AWS_ENDPOINT_URL" if location.scheme.startswith("s3") else "the address"
     names = {cls.__name__ for cls in type(error).__mro__}
     if is_missing_bucket(error):

@@ -64,6 +64,13 @@ def test_each_kind_of_error_has_its_line(error, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_foreign_error_that_quotes_the_password_is_shown_without_it():
+    location = Location.parse("s3://me:secret@bucket/in.zarr")
+    with pytest.raises(VolumeError) as caught, explained(VolumeError, location):
+        raise boto.ParamValidationError(report='Invalid bucket name "me:secret@bucket", secret')
+    assert "secret" not in str(caught.value)
+
+
 def test_a_scheme_that_no_package_handles_is_named():
     with (
         pytest.raises(VolumeError, match="needs a package that is not installed"),
