@@ -170,7 +170,7 @@ def test_sigusr1_before_the_run_starts_exits_75_and_leaves_nothing(moment, comma
 
 def test_the_help_describes_exit_code_75_shards_and_finish(shell):
     _, everything, _ = shell("--help")
-    assert "75 drained: SIGUSR1" in " ".join(everything.split())
+    assert "75 stopped early by SIGUSR1" in " ".join(everything.split())
     assert "finish" in everything
     assert "--shard i/N" in shell("segment", "--help")[1]
     code, finish, _ = shell("finish", "--help")

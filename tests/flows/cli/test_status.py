@@ -186,9 +186,9 @@ WRONG = {
     "gone.zarr": "does not exist",
     "notes.txt": "is a file",
     "folder": "is not a Zarr group",
-    "group.zarr": "overtile did not make it",
-    "array.zarr": "overtile did not make it",
-    "run.zarr": "overtile did not make it",
+    "group.zarr": "was not made by overtile",
+    "array.zarr": "was not made by overtile",
+    "run.zarr": "was not made by overtile",
 }
 
 
