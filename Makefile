@@ -17,7 +17,7 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## make a small volume, segment it and score the result
 	$(BIN)/overtile demo
 
-test: $(VENV)/.installed-dev  ## the tests, at most 12 minutes on two cores
+test: $(VENV)/.installed-dev  ## the tests, about 14 minutes on two cores
 	$(BIN)/python -m pytest -m "not gpu and not slow and not slurm"
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
