@@ -61,16 +61,21 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
-    """Figures of a run. Times of phases are summed over all threads of all workers."""
+    """Figures of a run. Times of phases are summed over all threads of all workers.
+
+    Voxels, bytes and times are those of the ``blocks_timed`` blocks: the ones that this run did, or
+    those of earlier runs if it had none to do.
+    """
 
     shape: Shape
     """Of the volume, without channels."""
     voxels: int
-    """Written by this run; fewer than the volume's if the run was resumed."""
+    """Written; fewer than the volume's if the run was resumed."""
     blocks: int
     blocks_done: int
-    """By this run."""
+    """By this run and earlier ones."""
     blocks_done_before: int = 0
+    blocks_timed: int = 0
     failed_blocks: tuple[str, ...] = ()
     seconds: float
     """From the first block's start to the last one's end."""
@@ -91,14 +96,14 @@ class RunFigures:
     @property
     def blocks_per_s(self) -> float:
         """Blocks per second; 0 for a run that took no time."""
-        return self.blocks_done / self.seconds if self.seconds > 0 else 0.0
+        return self.blocks_timed / self.seconds if self.seconds > 0 else 0.0
 
     def tables(self) -> tuple[Table, ...]:
         """Return the figures as two tables: the run, and the time per phase."""
         done = [
             ("volume", f"{shape_text(self.shape)} voxels"),
             ("voxels written", f"{self.voxels:,}"),
-            ("blocks done", f"{self.blocks_done + self.blocks_done_before:,} of {self.blocks:,}"),
+            ("blocks done", f"{self.blocks_done:,} of {self.blocks:,}"),
             ("of these by an earlier run", f"{self.blocks_done_before:,}"),
             ("blocks failed", ", ".join(self.failed_blocks) or "none"),
             ("time", duration_text(self.seconds)),

@@ -92,14 +92,15 @@ def report_path(run: RunSummary) -> str:
 
 def _figures(run: RunSummary) -> RunFigures:
     progress, prepared = run.progress, run.prepared
-    figures = progress.figures if progress.figures.blocks else run.figures  # of earlier runs
+    figures = progress.figures if progress.figures.blocks else run.figures
     seconds = figures.stage_seconds
     return RunFigures(
         shape=prepared.plan.shape,
         voxels=figures.voxels,
         blocks=progress.blocks,
-        blocks_done=progress.done - run.done_before,
+        blocks_done=progress.done,
         blocks_done_before=run.done_before,
+        blocks_timed=figures.blocks,
         failed_blocks=tuple(",".join(map(str, index)) for index in run.failures),
         seconds=figures.seconds,
         read_s=seconds.get("read", 0.0),

@@ -484,7 +484,7 @@ def test_a_damaged_chunk_ends_the_evaluation_in_one_line(evaluated, scene, tmp_p
     assert "\n" not in str(caught.value)
 
 
-def test_every_setting_of_a_request_that_shapes_a_figure_is_told():
+def test_every_setting_of_a_request_that_shapes_a_figure_is_recorded():
     request = EvaluateRequest(
         prediction="a", truth="b", scores=1, objects="watershed", seed_distance=1.5, seed_voxels=4
     )

@@ -59,7 +59,7 @@ def test_nothing_and_an_empty_folder_are_absent(place):
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_an_output_of_ours_is_told_from_another_zarr(place, version):
+def test_an_output_of_overtile_is_distinguished_from_another_zarr(place, version):
     make_ours(place, version=version)
     assert check(place, "out.zarr") == "ours"
     assert check(place, "out.zarr", overwrite=True) == "ours"
@@ -175,7 +175,7 @@ def test_a_delete_that_is_cut_short_leaves_nothing_to_resume(place, monkeypatch)
     assert check(place, "out.zarr") == "absent"
 
 
-def test_a_place_that_cannot_be_written_is_told_before(place, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported_before_the_run(place, monkeypatch):
     monkeypatch.setattr("pipeline.output.guard.os.access", lambda *_: False)
     refused(place, "out.zarr", "cannot be written by you")
 

@@ -95,7 +95,7 @@ def test_noise_without_blocks_has_a_ratio_of_about_one_along_unlike_axes():
     assert found.ratio == pytest.approx(1.0, abs=0.1)
 
 
-def test_blocks_that_disagree_are_told_and_infinitely_so_where_nothing_else_changes():
+def test_blocks_that_disagree_are_reported_and_infinitely_so_where_nothing_else_changes():
     one_class_per_block = np.kron(np.array([[0, 1], [1, 0]]), np.ones((8, 8), int))
     found = seams.seam_statistics(one_class_per_block, block_edges=[[8], [8]])
     assert (found.across_borders, found.elsewhere, found.ratio) == (1.0, 0.0, math.inf)
@@ -211,8 +211,9 @@ def test_figures_of_a_run_name_failed_blocks_and_divide_by_no_zero():
 
 def test_a_resumed_run_counts_its_own_voxels_in_the_speed_and_all_blocks_as_done():
     figures = report.RunFigures(
-        shape=(4, 8, 8), voxels=64, blocks=4, blocks_done=1, blocks_done_before=3, seconds=2.0
-    )
+        shape=(4, 8, 8), voxels=64, blocks=4, blocks_done=4, blocks_done_before=3, blocks_timed=1,
+        seconds=2.0,
+    )  # fmt: skip
     assert figures.voxels_per_s == 32
     assert figures.blocks_per_s == 0.5
     assert dict(figures.tables()[0].rows)["blocks done"] == "4 of 4"
@@ -370,7 +371,7 @@ def test_what_is_no_slice_is_refused(make):
         make()
 
 
-def test_a_border_that_stands_out_of_all_other_lines_is_told_from_one_that_does_not():
+def test_a_border_that_stands_out_of_all_other_lines_is_distinguished_from_one_that_does_not():
     labels = np.random.default_rng(0).integers(0, 2, (40, 60))
     usual = seams.seam_statistics(labels, block_edges=[[20], [30]])
     assert usual.lines_like_worst > 0

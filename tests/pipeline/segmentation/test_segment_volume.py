@@ -1,5 +1,6 @@
 """Tiled equals whole, end to end: Zarr in, a Dask cluster, OME-Zarr out."""
 
+import re
 import shutil
 from dataclasses import replace
 from typing import Unpack, get_type_hints
@@ -153,6 +154,22 @@ def test_a_second_run_of_the_same_job_computes_nothing(weights, volume, tmp_path
     second = segment_volume(path, str(out), predictor_of(weights("3d")), client=one_worker)
     assert second.blocks == first.blocks
     assert written == {p: p.stat().st_mtime_ns for p in (out / "labels").rglob("*") if p.is_file()}
+
+
+def test_the_report_of_a_run_without_a_block_to_do_keeps_the_figures_of_the_earlier_run(
+    weights, volume, tmp_path, one_worker
+):
+    _, path = volume((1, 9, 20, 20))
+    pages = []
+    for _ in range(2):
+        segment_volume(path, str(tmp_path / "out.zarr"), predictor_of(weights("3d")),
+                       client=one_worker)  # fmt: skip
+        pages.append((tmp_path / "out.zarr/run/report.html").read_text())
+    rows = [dict(re.findall(r"<th[^>]*>([^<]+)</th>\s*<td[^>]*>([^<]+)</td>", p)) for p in pages]
+    for name in ("voxels written", "blocks done", "read, written"):
+        assert rows[1][name] == rows[0][name], name
+    assert rows[1]["voxels written"] == "3,600"
+    assert "0.00 " not in rows[1]["speed"]
 
 
 def test_another_jobs_output_is_refused_and_overwrite_is_explicit(
