@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.base.checked import problem_of
 from pipeline.base.errors import PlanError
 
 from ..options.declared import Option, Spelling, options_of
@@ -47,13 +48,7 @@ def checked(model: type[_Model], **values: Any) -> _Model:
         first = error.errors()[0]
         names = {option.field: option.name for option in options_of(model)}
         name = names.get(str(first["loc"][0]), first["loc"][0])
-        raise PlanError(f"{name} {first['input']!r}: expected {_expected(first)}") from error
-
-
-def _expected(error: Mapping[str, Any]) -> str:
-    if error["type"] == "greater_than_equal":
-        return f"{error['ctx']['ge']:g} or more"
-    return "a value " + error["msg"].removeprefix("Input should be ")
+        raise PlanError(f"{name} {first['input']!r}: {problem_of(first)}") from error
 
 
 def help_text(option: Option) -> str:

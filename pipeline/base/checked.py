@@ -79,14 +79,16 @@ def one_line(error: ValidationError, *, name: str = "", known: Sequence[str] = (
     path = ".".join(map(str, (*([name] if name else []), *first["loc"])))
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown_setting(path, known=known)
-    context, expected = first.get("ctx", {}), _EXPECTED.get(first["type"])
-    if first["type"] == "value_error":
-        problem = str(context["error"])
-    elif expected is None:
-        problem = first["msg"]
-    else:
-        problem = f"expected {expected.format(**_readable(context))}"
+    problem = problem_of(first)
     return f"{path} ({shown(first['input'])}): {problem}" if first["loc"] else problem
+
+
+def problem_of(error: Mapping[str, Any]) -> str:
+    """Return what is wrong, as ``expected X``, of one of pydantic's ``ErrorDetails``."""
+    context, expected = error.get("ctx", {}), _EXPECTED.get(error["type"])
+    if error["type"] == "value_error":
+        return str(context["error"])
+    return f"expected {expected.format(**_readable(context))}" if expected else str(error["msg"])
 
 
 def unknown_setting(path: str, *, known: Sequence[str]) -> str:
