@@ -23,6 +23,7 @@ from ..ledger.shares import check_kind
 from ..models.protocol import Predictor
 from ..output.guard import delete_output
 from ..output.ome_write import create_images
+from ..volume.fingerprint import measured_note
 from ..volume.intensity import Intensity, stated_intensity
 from ..volume.measure_intensity import measure_intensity
 from ..volume.volume import VolumeSource, open_volume
@@ -115,11 +116,16 @@ def _settled_on_worker(predictor: Predictor, source: VolumeSource) -> Predictor:
     return predictor.settled()
 
 
-def _measure(prepared: Prepared, client: Client, token: str) -> Intensity:
+def _measure(
+    prepared: Prepared, client: Client, token: str, tell: Callable[[str], None]
+) -> Intensity:
     source = prepared.source
     if "level" in prepared.record:
         source = prepared.request.find_source(level=prepared.record["level"])
-    return measure_intensity(source, prepared.record, client, token=token)
+    intensity = measure_intensity(source, prepared.record, client, token=token)
+    if note := measured_note(prepared.source, intensity, prepared.record):
+        tell(f"note: {note}")
+    return intensity
 
 
 def _begin(
@@ -132,7 +138,7 @@ def _begin(
     if share and not is_stated:
         turn = turn_to_measure(request.output, token=token, tell=tell)
     with turn as is_mine:
-        is_created = is_mine and _create_run_group(prepared, job, client, token)
+        is_created = is_mine and _create_run_group(prepared, job, client, token, tell)
     if share:
         check_kind(request.output, share, finishing=False)
     elif not is_created:
@@ -142,9 +148,11 @@ def _begin(
         )
 
 
-def _create_run_group(prepared: Prepared, job: Job, client: Client, token: str) -> bool:
+def _create_run_group(
+    prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
+) -> bool:
     request = prepared.request
-    intensity = _measure(prepared, client, token)
+    intensity = _measure(prepared, client, token, tell)
     if prepared.output_action == "replaced":
         delete_output(request.output)
     held = {SHARDS: list(prepared.share_blocks)} if request.share else {OWNER: token}

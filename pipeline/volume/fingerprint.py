@@ -22,6 +22,8 @@ POSITIONS = (0.5, 0.1, 0.9)
 """Relative positions of the boxes along each axis: the centre, and the corners of an inner box."""
 FAR_OUTSIDE = 1.0
 """Network input was 0..1 in training; values further outside count as out of range."""
+ALMOST_CONSTANT = 0.02
+"""Least extent of network input that is not suspicious."""
 UNREAD = "unread"
 """Replaces the digest of a box that could not be read."""
 
@@ -95,9 +97,27 @@ def intensity_note(
             f"grey values are outside the range of the weights: a sample spans {least:g} to "
             f"{largest:g}, expected {expected}; set --normalisation"
         )
-    if largest - least > 0 and (x.max() - x.min()) < 0.02:
+    if largest - least > 0 and (x.max() - x.min()) < ALMOST_CONSTANT:
         return (
             f"grey values are almost constant for the weights: a sample spans {least:g} to "
             f"{largest:g}, expected {expected}; set --normalisation"
         )
     return None
+
+
+def measured_note(
+    source: VolumeSource, intensity: Intensity, record: Mapping[str, Any]
+) -> str | None:
+    """Return a warning if outliers dominate a measured standard deviation, else None."""
+    if record["kind"] != "zscore":
+        return None
+    values = read_sample(source).values
+    finite = values[np.isfinite(values)]
+    spread = np.ptp(intensity.apply(values)) if finite.size else 0.0
+    if not finite.size or finite.min() == finite.max() or spread >= ALMOST_CONSTANT:
+        return None
+    return (
+        f"grey values are almost constant after zscore: a sample spans {finite.min():g} to "
+        f"{finite.max():g}, which becomes {spread:.2g} standard deviations; if outliers dominate "
+        "the standard deviation, use --normalisation percentile or range:LOW:HIGH"
+    )

@@ -15,7 +15,7 @@ segmented. Applied to a volume, a record gives an :class:`Intensity`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,15 +150,47 @@ def stated_intensity(record: Mapping[str, Any], dtype: str) -> Intensity | None:
 
 
 def range_intensity(bounds: list[tuple[float, float]]) -> Intensity:
-    """Return the map of ``low..high`` to 0..1, per channel. A flat channel becomes 0."""
+    """Return the map of ``low..high`` to 0..1, per channel.
+
+    A channel whose bounds are equal is only moved: right for a channel of one value, which becomes
+    0. :func:`check_percentiles` rejects any other.
+    """
     return Intensity(
         tuple(low for low, _ in bounds),
         tuple(1.0 / (high - low) if high > low else 1.0 for low, high in bounds),
     )
 
 
+def check_percentiles(
+    record: Mapping[str, Any],
+    bounds: Sequence[tuple[float, float]],
+    extremes: Sequence[tuple[float, float]],
+) -> None:
+    """Raise IntensityError for a channel of several values whose two percentiles are one value.
+
+    bounds: the percentiles per channel. extremes: the least and the largest value per channel.
+    """
+    for channel, ((low, high), (least, largest)) in enumerate(zip(bounds, extremes, strict=True)):
+        if low == high and least < largest:
+            first, last = f"{record['low']:g}", f"{record['high']:g}"
+            raise IntensityError(
+                f"normalisation percentile: percentiles {first} and {last} of channel {channel} "
+                f"are both {low:g}, but its values reach from {least:g} to {largest:g}: use "
+                f"--normalisation range:LOW:HIGH, or a higher percentile as percentile:{first}:100"
+            )
+
+
 def zscore_intensity(moments: list[tuple[float, float]]) -> Intensity:
-    """Return the map to mean 0 and standard deviation 1, from (mean, std) per channel."""
+    """Return the map to mean 0 and standard deviation 1, from (mean, std) per channel.
+
+    Raises IntensityError where the values are so large that their variance overflows.
+    """
+    for channel, (_, std) in enumerate(moments):
+        if not math.isfinite(std):
+            raise IntensityError(
+                f"normalisation zscore: the standard deviation of channel {channel} is {std}, its "
+                "values are too large: use percentile or range:LOW:HIGH"
+            )
     return Intensity(
         tuple(mean for mean, _ in moments),
         tuple(1.0 / std if std > 0 else 1.0 for _, std in moments),

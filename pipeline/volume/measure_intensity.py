@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from distributed import Client
@@ -15,8 +15,22 @@ from numpy.typing import NDArray
 
 from ..base.geometry import Box, Shape, round_up
 from ..base.scheduling import run_all
-from .intensity import Intensity, range_intensity, stated_intensity, zscore_intensity
-from .statistics import HistogramRange, Moments, histogram_of, moments_of, percentile_of
+from .intensity import (
+    Intensity,
+    check_percentiles,
+    range_intensity,
+    stated_intensity,
+    zscore_intensity,
+)
+from .order_statistics import Searches, count_digits, values_at_ranks
+from .statistics import (
+    HistogramRange,
+    Moments,
+    histogram_of,
+    moments_of,
+    percentile_of,
+    rank_of,
+)
 from .volume import VolumeSource, open_volume
 
 _STEP_VOXELS = 2**22
@@ -32,8 +46,10 @@ def measure_intensity(
 ) -> Intensity:
     """Return the Intensity of a complete normalisation record for this volume.
 
-    The volume is read at most twice (wide dtypes need their range before their histogram), by two
-    tasks per thread of the cluster.
+    The result does not depend on the cluster. The volume is read once; percentiles of dtypes wider
+    than 16 bits need its range first, so it is read twice, and with extreme outliers once more per
+    16 bits of the dtype. Two tasks per thread of the cluster read it. Raises IntensityError for
+    grey values that this normalisation does not suit.
     """
     stated = stated_intensity(record, source.dtype)
     if stated is not None:
@@ -41,7 +57,7 @@ def measure_intensity(
     stop = stop or threading.Event()
     shares = max(1, 2 * sum(client.nthreads().values()))
 
-    def summed(function: Any, *arguments: Any) -> Any:
+    def summed(function: Callable[..., Any], *arguments: Any) -> Any:
         calls = [(function, (source, share, shares, *arguments)) for share in range(shares)]
         parts = run_all(client, calls, key="measure-intensity", token=token, stop=stop)
         return reduce(add, parts)
@@ -49,25 +65,58 @@ def measure_intensity(
     if record["kind"] == "zscore":
         moments: Moments = summed(_moments_of_share)
         return zscore_intensity(list(zip(moments.mean.tolist(), moments.std.tolist(), strict=True)))
-    fixed = HistogramRange.of_dtype(source.dtype)
-    if fixed:
-        ranges = (fixed,) * source.channel_count
-    else:
-        moments = summed(_moments_of_share)
-        ranges = tuple(
-            HistogramRange.between(float(a), float(b))
-            for a, b in zip(moments.least, moments.largest, strict=True)
-        )
-    counts: NDArray[np.int64] = summed(_histogram_of_share, ranges)
-    return range_intensity(
-        [
-            (
-                percentile_of(channel, bins, float(record["low"])),
-                percentile_of(channel, bins, float(record["high"])),
-            )
-            for channel, bins in zip(counts, ranges, strict=True)
-        ]
+    percents = float(record["low"]), float(record["high"])
+    measure = _narrow_percentiles if HistogramRange.of_dtype(source.dtype) else _wide_percentiles
+    bounds, extremes = measure(source, percents, summed)
+    check_percentiles(record, bounds, extremes)
+    return range_intensity(bounds)
+
+
+_Pairs: TypeAlias = list[tuple[float, float]]
+_Percents: TypeAlias = tuple[float, float]
+
+
+def _narrow_percentiles(
+    source: VolumeSource, percents: _Percents, summed: Callable[..., Any]
+) -> tuple[_Pairs, _Pairs]:
+    """Return the percentiles and the extremes of each channel of 8 or 16 bits."""
+    bins = HistogramRange.of_dtype(source.dtype)
+    assert bins is not None
+    counts = summed(_histogram_of_share, (bins,) * source.channel_count)
+    bounds, extremes = (
+        [_pair(channel, bins, each) for channel in counts] for each in (percents, (0.0, 100.0))
     )
+    return bounds, extremes
+
+
+def _wide_percentiles(
+    source: VolumeSource, percents: _Percents, summed: Callable[..., Any]
+) -> tuple[_Pairs, _Pairs]:
+    """Return the percentiles and the extremes of each channel of a wider dtype."""
+    moments: Moments = summed(_moments_of_share)
+    extremes = list(zip(moments.least.tolist(), moments.largest.tolist(), strict=True))
+    ranges = tuple(HistogramRange.between(*ends) for ends in extremes)
+    counts = summed(_histogram_of_share, ranges)
+    bounds = [_pair(*channel, percents) for channel in zip(counts, ranges, strict=True)]
+    coarse = tuple(
+        channel
+        for channel, (low, high) in enumerate(bounds)
+        if not ranges[channel].resolves(low, high, extremes=extremes[channel])
+    )
+    if coarse:
+        totals = [int(moments.count[channel]) for channel in coarse]
+        ranks = [[rank_of(percent, total) for percent in percents] for total in totals]
+        count = partial(summed, _digits_of_share, coarse)
+        for channel, exact in zip(coarse, values_at_ranks(ranks, source.dtype, count), strict=True):
+            bounds[channel] = exact[0], exact[1]
+    return bounds, extremes
+
+
+def _pair(
+    counts: NDArray[np.int64], bins: HistogramRange, percents: _Percents
+) -> tuple[float, float]:
+    low, high = (percentile_of(counts, bins, percent) for percent in percents)
+    return low, high
 
 
 def boxes_of_share(shape: Shape, chunk: Shape, share: int, shares: int) -> Iterator[Box]:
@@ -99,4 +148,18 @@ def _histogram_of_share(
     counts = histogram_of(np.empty((source.channel_count, 0)), ranges)
     for values in _parts(source, share, shares):
         counts += histogram_of(values, ranges)
+    return counts
+
+
+def _digits_of_share(
+    source: VolumeSource,
+    share: int,
+    shares: int,
+    channels: tuple[int, ...],
+    searches: Searches,
+) -> NDArray[np.int64]:
+    chosen = list(channels)
+    counts = count_digits(np.empty((len(chosen), 0), source.dtype), searches)
+    for values in _parts(source, share, shares):
+        counts += count_digits(values[chosen], searches)
     return counts
