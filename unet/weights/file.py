@@ -28,6 +28,7 @@ from pipeline.base.store_errors import redacted
 from ..network.config import UNetConfig
 from ..network.cost import tensor_shapes
 from . import safetensors_header as header
+from .foreign_file import LOAD_IT
 from .location import read_bytes, settle_uri
 
 if TYPE_CHECKING:
@@ -141,8 +142,7 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
     tensors, metadata = header.read(uri, content)
     if FORMAT_KEY not in metadata:
         raise WeightsError(
-            f"weights {uri!r} are a safetensors file without overtile's metadata: write it with "
-            "unet.save_weights"
+            f"weights {uri!r} are a safetensors file without overtile's metadata: {LOAD_IT}"
         )
     try:
         record = {key: json.loads(text) for key, text in metadata.items()}

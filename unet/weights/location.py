@@ -8,6 +8,8 @@ from pathlib import Path
 from pipeline.base.errors import WeightsError
 from pipeline.base.store_errors import one_line, redacted
 
+from .foreign_file import OTHER_MODEL, describe_parts
+
 BUNDLED = Path(__file__).parents[1] / "bundled"
 SUFFIX = ".safetensors"
 
@@ -38,6 +40,12 @@ def read_bytes(uri: str) -> bytes:
             return content
         path = BUNDLED / (uri + SUFFIX) if _is_bundled(uri) else Path(uri)
         return path.read_bytes()
+    except IsADirectoryError:
+        kind = describe_parts(os.listdir(uri)) if os.access(uri, os.R_OK) else None
+        raise WeightsError(
+            f"weights {uri!r} are a folder{f', {kind}' if kind else ''}: pass one weights file; "
+            f"{OTHER_MODEL}"
+        ) from None
     except FileNotFoundError:
         raise WeightsError(f"no weights found at {redacted(uri)!r}: {_advice()}") from None
     except Exception as error:  # each file system has its own error types

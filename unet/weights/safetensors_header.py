@@ -11,7 +11,11 @@ from typing import Any
 
 from pipeline.base.errors import WeightsError
 
+from .foreign_file import OTHER_MODEL, describe
+
 LENGTH_BYTES = 8
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library. The first bytes of other formats are more."""
 METADATA = "__metadata__"
 
 
@@ -31,8 +35,8 @@ def read(uri: str, content: bytes) -> tuple[dict[str, TensorEntry], dict[str, st
     """
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     start = LENGTH_BYTES + length
-    if content[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{":
-        raise WeightsError(f"weights {uri!r} {_format_problem(content)}")
+    if content[LENGTH_BYTES : LENGTH_BYTES + 1] != b"{" or length > LONGEST_HEADER:
+        raise WeightsError(f"weights {uri!r} {_format_problem(uri, content)}")
     if start > len(content):
         raise _truncated(uri, start, len(content))
     try:
@@ -73,12 +77,12 @@ def _truncated(uri: str, wanted: int, found: int) -> WeightsError:
     )
 
 
-def _format_problem(content: bytes) -> str:
+def _format_problem(uri: str, content: bytes) -> str:
     if len(content) <= LENGTH_BYTES:
         return f"are truncated: {len(content)} bytes; copy or download them again"
-    if content.startswith(b"PK\x03\x04") or (content[0] == 0x80 and content[1] <= 5):
-        return (
-            "are a pickle (torch.save), which can run any code and is never opened: load it "
-            "yourself if you trust it, and write it with unet.save_weights"
-        )
-    return "are not a safetensors file: expected one of overtile train or unet.save_weights"
+    if (found := describe(uri, content)) is not None:
+        return f"are {found[0]}: {found[1]}"
+    return (
+        "are not a safetensors file: expected one of overtile train or unet.save_weights; "
+        f"{OTHER_MODEL}"
+    )

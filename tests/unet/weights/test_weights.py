@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import re
 import stat
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,13 +195,84 @@ def test_a_file_truncated_anywhere_is_refused(weights_file: Callable[..., Path])
 
 def test_foreign_files_are_refused(weights_file: Callable[..., Path], tmp_path: Path) -> None:
     refusal(tmp_path / "absent.safetensors", "no weights found at")
-    refusal(tmp_path, "IsADirectoryError")
+    refusal(tmp_path, "are a folder: pass one weights file")
+    (tmp_path / "rdf.yaml").touch()
+    refusal(tmp_path, "are a folder, a bioimage.io model package: .*docs/your-own-model.md")
     refusal("nowhere://w.safetensors", "cannot read weights")
     (tmp_path / "text").write_text("these are words, not weights")
     refusal(tmp_path / "text", "not a safetensors file")
     (tmp_path / "json").write_bytes((5).to_bytes(8, "little") + b"{'a'}")
     refusal(tmp_path / "json", "header cannot be parsed")
     refusal(foreign(tmp_path / "f", {"a": torch.zeros(2)}, None), "without overtile's metadata")
+
+
+def zipped(*names: str) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name in names:
+            archive.writestr(name, "content")
+    return held.getvalue()
+
+
+OTHERS = {
+    "onnx": (b"\x08\x07\x12\x07pytorch", "an ONNX model"),
+    "bioimageio.zip": (zipped("rdf.yaml", "weights.pt"), "a bioimage.io model package"),
+    "saved.zip": (zipped("m/saved_model.pb", "m/variables/v.index"), "a TensorFlow model"),
+    "saved_model.pb": (b"\x08\x01\x12\xc0\x02\n\x10" + bytes(40), "a TensorFlow model"),
+    "model.keras": (zipped("config.json", "model.weights.h5"), "a Keras model"),
+    "nnunet.zip": (zipped("m/plans.json", "m/fold_0/checkpoint_final.pth"), "an nnU-Net model"),
+    "keras.h5": (b"\x89HDF\r\n\x1a\n" + bytes(40), "an HDF5 file"),
+    "lite.tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(40), "a TensorFlow Lite model"),
+    "graph.pb": (b"\n\x1a\n\x05input\x12\x0bPlaceholder", "a TensorFlow graph"),
+    "arrays.npz": (zipped("a.npy", "b.npy"), "NumPy arrays"),
+    "array.npy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "a NumPy array"),
+    "weights.gguf": (b"GGUF" + bytes(40), "a GGUF model"),
+    "openvino.xml": (b'<?xml version="1.0"?><net name="unet">', "an XML text"),
+    "rdf.yaml": (
+        b"format_version: 0.5.3\ntype: model\nname: x\n",
+        "the description of a bioimage.io model",
+    ),
+    "config.json": (b'{"architectures": ["UNet"]}' + b" " * 20, "a JSON text"),
+    "nested.json": (b'{"unet": {"levels": 2}}' + b" " * 20, "a JSON text"),
+}
+OTHER_FILES = {
+    "w.tar": (b"w.safetensors".ljust(257, b"\0") + b"ustar\x0000" + bytes(200), "a tar archive"),
+    "w.gz": (b"\x1f\x8b\x08" + bytes(40), "a gzip archive: unpack it"),
+    "w.zip": (zipped("w.safetensors"), "a zip archive: unpack it"),
+    "half.zip": (zipped("w.safetensors")[:60], "damaged zip archive: copy or download it again"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "run git lfs pull"),
+    "page": (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_model_of_another_format_is_named_with_the_page_that_helps(
+    tmp_path: Path, name: str
+) -> None:
+    content, kind = OTHERS[name]
+    (tmp_path / name).write_bytes(content)
+    refusal(tmp_path / name, f"are {kind}.*: .*docs/your-own-model.md")
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_a_file_that_is_no_model_is_named_with_the_remedy(tmp_path: Path, name: str) -> None:
+    content, text = OTHER_FILES[name]
+    (tmp_path / name).write_bytes(content)
+    refusal(tmp_path / name, text)
+
+
+def test_the_files_that_torch_writes_are_told_apart(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(module).save(tmp_path / "script.pt")
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 8, 8),)), tmp_path / "e.pt2")
+    torch.save(module.state_dict(), tmp_path / "state.pth")
+    torch.save(module, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    refusal(tmp_path / "script.pt", r"a TorchScript model \(torch.jit.save\): .*your-own-model.md")
+    refusal(tmp_path / "e.pt2", r"a PyTorch program \(torch.export\): .*your-own-model.md")
+    for name in ("state.pth", "old.pth"):
+        refusal(tmp_path / name, "a pickle .*unet.save_weights; .*docs/your-own-model.md")
 
 
 def test_a_newer_format_is_refused(weights_file: Callable[..., Path], tmp_path: Path) -> None:
