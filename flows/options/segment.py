@@ -45,11 +45,11 @@ class SegmentOptions(BaseModel):
 
     level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
         None,
-        description="Resolution level, by number or name (default: the finest)",
+        description="Resolution level, by name or number (default: the finest)",
         examples=["s1"],
     )
     channel: Annotated[Channels | None, Shell(INPUT)] = Field(
-        None, description="Channels, by index or name (default: all)", examples=[[0, "DAPI"]]
+        None, description="Channels, by name or index (default: all)", examples=[["0", "DAPI"]]
     )
     time: Annotated[int | None, Shell(INPUT)] = Field(
         None, ge=0, description="Time point of a time series"

@@ -83,10 +83,10 @@ class TrainOptions(BaseModel):
         examples=[["background", "membrane"]],
     )
     channel: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
-        None, description="Channel, by index or name (default: all)"
+        None, description="Channel, by name or index (default: all)"
     )
     level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
-        None, description="Resolution level, by number or name (default: the finest)"
+        None, description="Resolution level, by name or number (default: the finest)"
     )
     normalisation: Annotated[str | None, Shell(INPUT, metavar="KIND[:LOW:HIGH]")] = Field(
         None,

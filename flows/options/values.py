@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from pipeline.base.choices import DEFAULT_THRESHOLDS, OutputName
 
@@ -14,13 +14,17 @@ MOST_THRESHOLDS = 1000
 ZYX: TypeAlias = tuple[int, int, int]
 
 
-def number_or_name(text: str) -> int | str:
-    """Return the integer that a text is, else the text."""
-    return int(text) if text.lstrip("-").isdigit() else text
+def _as_text(value: int | str | list[int | str]) -> str | list[str]:
+    """Return numbers as text: a text is a name first and then a number, for every entry point.
+
+    So channels named 405 and 488, or levels named 1, 2, 3, are found by name, and a number that a
+    form sends is the same channel as that number in the shell or in a batch script.
+    """
+    return list(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _numbers_or_names(text: str) -> list[int | str]:
-    return [number_or_name(part) for part in text.split(",")]
+    return [part.strip() for part in text.split(",")]
 
 
 def _names(text: str) -> list[str]:
@@ -111,8 +115,10 @@ def _write_range(ends: tuple[Any, Any]) -> str:
     return f"{ends[0]}:{ends[1]}"
 
 
-NumberOrName = Annotated[int | str, Spelling("N|NAME", number_or_name)]
-Channels = Annotated[int | str | list[int | str], Spelling("N|NAME,…", _numbers_or_names)]
+NumberOrName = Annotated[int | str, AfterValidator(_as_text), Spelling("N|NAME", str)]
+Channels = Annotated[
+    int | str | list[int | str], AfterValidator(_as_text), Spelling("N|NAME,…", _numbers_or_names)
+]
 Names = Annotated[list[str], Spelling("A,B,…", _names)]
 Outputs = Annotated[list[OutputName], Field(min_length=1), Spelling("classes,scores", _outputs)]
 Sizes = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Spelling("Z,Y,X", _sizes)]

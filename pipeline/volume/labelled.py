@@ -113,6 +113,20 @@ class _Part:
             return open_volume(self.source).read(box.shifted(self.box.start))
 
 
+def _levels_of_labels(
+    labels: Location, raw: VolumeSource, level: int | str | None
+) -> list[int | str | None]:
+    """Return the levels of the labels that may belong to the volume's, the likeliest first."""
+    pyramid = locate(labels).image
+    if level is None or pyramid is None or len(pyramid.levels) < 2:
+        return [None]
+    names = [one.path for one in pyramid.levels]
+    of_raw = locate(raw.store).image
+    number = [one.path for one in of_raw.levels].index(raw.path) if of_raw else 0
+    by_name = [raw.path] if raw.path in names else []
+    return [*by_name, min(number, len(names) - 1)]
+
+
 def find_labelled(
     raw_location: Location,
     labels_location: Location,
@@ -122,13 +136,15 @@ def find_labelled(
 ) -> tuple[VolumeSource, VolumeSource]:
     """Return a volume and its labels. Raises VolumeError if they do not match.
 
-    level: of the volume; labels that are a pyramid too are read at the same level.
+    level: of the volume, by name or number. Of labels that are a pyramid too, the level of the same
+    name is read, else the one of the same number, whichever has the volume's shape.
     """
     raw = find_volume(raw_location, channel=channel, level=level)
-    pyramid = locate(labels_location).image
-    labels = find_volume(
-        labels_location, level=level if pyramid and len(pyramid.levels) > 1 else None
-    )
+    found = [
+        find_volume(labels_location, level=name)
+        for name in _levels_of_labels(labels_location, raw, level)
+    ]
+    labels = next((one for one in found if one.shape_zyx == raw.shape_zyx), found[0])
     if labels.channel_count != 1:
         raise VolumeError(
             f"labels {labels_location} have {labels.channel_count} channels: expected one"

@@ -34,12 +34,13 @@ def chosen_channels(
 
 
 def _number(channel: int | str, count: int, labels: Sequence[str], where: str) -> int:
-    if isinstance(channel, str):
-        if labels.count(channel) == 1:
-            return labels.index(channel)
-        if labels.count(channel) > 1:
-            raise VolumeError(f"{where}: several channels are named {channel!r}; pass a number")
     text = str(channel).strip()
+    if isinstance(channel, str):
+        named = channel if channel in labels else text
+        if labels.count(named) == 1:
+            return labels.index(named)
+        if labels.count(named) > 1:
+            raise VolumeError(f"{where}: several channels are named {named!r}; pass a number")
     if not text.isdecimal() or int(text) >= count:
         raise VolumeError(f"{where} has no channel {channel!r}; it has {_named(count, labels)}")
     return int(text)

@@ -113,6 +113,26 @@ def test_what_an_option_writes_it_reads(model, option):
         assert found == value, option.words(value)
 
 
+SELECTIONS = (
+    (SegmentOptions, "channel"), (SegmentOptions, "level"), (TrainOptions, "channel"),
+    (TrainOptions, "level"), (EvaluateOptions, "scores"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "field"), SELECTIONS)
+def test_a_number_selects_the_same_in_the_shell_the_form_and_a_batch_script(model, field):
+    """As text: the pipeline takes a text for a name first, then for a number."""
+    parser = argparse.ArgumentParser()
+    add_options(parser, model)
+    option = next(one for one in options_of(model) if one.field == field)
+    for sent in (488, "488", *([["DNA", 488]] if "|NAME,…" in option.metavar else [])):
+        form = model(**{field: sent})
+        shell = read_options(model, parser.parse_args(words_of(form)))
+        number, names = getattr(form, field), ("488", ["488"], ["DNA", "488"])
+        assert number in names
+        assert getattr(shell, field) in (number, [number])
+
+
 @pytest.mark.parametrize("model", [SegmentOptions, EvaluateOptions, TrainOptions, ClusterOptions])
 def test_the_shell_s_defaults_are_the_form_s(model):
     parser = argparse.ArgumentParser()

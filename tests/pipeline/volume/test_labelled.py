@@ -144,25 +144,41 @@ def test_a_pickled_box_is_small_and_its_name_states_its_slices(stored):
     assert whole.name.endswith("raw.zarr")
 
 
-def test_labels_that_are_a_pyramid_are_read_at_the_volumes_level(tmp_path):
-    def pyramid(name, dtype):
-        group = zarr.create_group(tmp_path / name)
-        for level, size in (("s0", 8), ("s1", 4)):
-            group.create_array(
-                level, data=np.full((size,) * 3, size, dtype), chunks=(4, 4, 4),
-                dimension_names=("z", "y", "x"),
-            )  # fmt: skip
-        datasets = [
-            {"path": p, "coordinateTransformations": [{"type": "scale", "scale": [s] * 3}]}
-            for p, s in (("s0", 1.0), ("s1", 2.0))
-        ]
-        axes = [{"name": axis, "type": "space"} for axis in "zyx"]
-        group.attrs["ome"] = {
-            "version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets, "name": name}]
-        }  # fmt: skip
-        return Location.parse(tmp_path / name)
+def write_pyramid(path, dtype, levels=("s0", "s1"), size=8):
+    """Write a cube and its coarser levels, each half as large as the one before."""
+    group = zarr.create_group(path)
+    for number, level in enumerate(levels):
+        group.create_array(
+            level, data=np.full((size >> number,) * 3, size >> number, dtype), chunks=(4, 4, 4),
+            dimension_names=("z", "y", "x"),
+        )  # fmt: skip
+    datasets = [
+        {"path": p, "coordinateTransformations": [{"type": "scale", "scale": [2.0**n] * 3}]}
+        for n, p in enumerate(levels)
+    ]
+    axes = [{"name": axis, "type": "space"} for axis in "zyx"]
+    group.attrs["ome"] = {
+        "version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets, "name": path.name}]
+    }  # fmt: skip
+    return Location.parse(path)
 
-    raw, labels = find_labelled(pyramid("raw", "u1"), pyramid("labels", "u2"), level="s1")
+
+@pytest.mark.parametrize("of_labels", [("1", "2", "3"), ("0", "1", "2"), ("s0", "s1", "s2")])
+@pytest.mark.parametrize("level", ["2", 1])
+def test_levels_named_by_numbers_are_found_by_name_for_volume_and_labels(
+    tmp_path, of_labels, level
+):
+    raw = write_pyramid(tmp_path / "raw", "u1", levels=("1", "2", "3"))
+    labels = write_pyramid(tmp_path / "labels", "u2", levels=of_labels)
+    found, of_it = find_labelled(raw, labels, level=level)
+    assert found.path == "2"
+    assert found.shape_zyx == of_it.shape_zyx == (4, 4, 4)
+
+
+def test_labels_that_are_a_pyramid_are_read_at_the_volumes_level(tmp_path):
+    raw, labels = find_labelled(
+        write_pyramid(tmp_path / "raw", "u1"), write_pyramid(tmp_path / "labels", "u2"), level="s1"
+    )
     assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
     zarr.create_array(tmp_path / "plain", data=np.zeros((4, 4, 4), "u1"))
     raw, labels = find_labelled(

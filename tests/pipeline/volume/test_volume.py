@@ -303,6 +303,19 @@ def test_older_versions_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_channels_named_by_numbers_are_selected_by_name_first(tmp_path, version):
+    write_image(tmp_path / "lasers.zarr", version=version, channels=("405", "488", "561"))
+    write_image(tmp_path / "counted.zarr", version=version, channels=("1", "2", "3"))
+    for name, requested, numbers in (
+        ("lasers", "488", (1,)), ("lasers", "1", (1,)), ("lasers", 1, (1,)),
+        ("lasers", ["561", " 405", "1"], (2, 0, 1)), ("counted", "1", (0,)), ("counted", 1, (1,)),
+        ("counted", "0", (0,)),
+    ):  # fmt: skip
+        source = find_volume(str(tmp_path / f"{name}.zarr"), channel=requested)
+        assert source.channels == numbers, (name, requested)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_channels_are_selected_by_name_or_number_in_the_requested_order(tmp_path, version):
     levels = write_image(tmp_path / "in.zarr", version=version, channels=("DNA", "actin", "ER"))
     for requested, numbers in [
