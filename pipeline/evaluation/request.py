@@ -95,7 +95,9 @@ class EvaluateRequest:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that affect the figures, as JSON values."""
-        scored = {"scores": self.scores, "thresholds": list(self.thresholds)}
+        is_number = str(self.scores).isdecimal()  # the same record, whether text or number
+        scores = int(str(self.scores)) if is_number else self.scores
+        scored = {"scores": scores, "thresholds": list(self.thresholds)}
         seeded = {"seed_distance": self.seed_distance, "seed_voxels": self.seed_voxels}
         return {
             "objects": self.objects,
