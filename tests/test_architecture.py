@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 THIRD_PARTIES = {
     "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask",
-                 "distributed", "PIL", "jinja2"},
+                 "distributed", "PIL", "jinja2", "tifffile", "imagecodecs"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda"},
     "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},

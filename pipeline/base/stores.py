@@ -46,9 +46,19 @@ class Node:
 
 def open_store(location: Location, *, read_only: bool = True) -> Store:
     """Return the Zarr store at a location; opened once per process. Reads and writes nothing."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     with _lock:
-        return _store(location, read_only, endpoint if location.scheme in _S3 else None)
+        return _store(location, read_only, _endpoint(location))
+
+
+def fsspec_options(location: Location) -> dict[str, Any]:
+    """Return the options with which fsspec opens a location's file system."""
+    return _s3_options(_endpoint(location)) if location.scheme in _S3 else {}
+
+
+def _endpoint(location: Location) -> str | None:
+    """Return the S3 endpoint that the environment sets, None for other stores."""
+    named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return named if location.scheme in _S3 else None
 
 
 @functools.lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..base.errors import VolumeError
 from ..base.location import Location
 from ..base.stores import Node, list_names, read_node
+from .formats.unsupported import unsupported_text
 from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale
 
 _ABOVE: Final = 3  # groups read above an array; a dataset's path rarely has more parts
@@ -193,11 +194,16 @@ def arrays_in(group: Location, *, deep: int = 3) -> list[str]:
 def _missing_text(location: Location) -> str:
     """Return why there is no Zarr node at ``location``, and the remedy."""
     if location.is_local and location.path.is_file():
-        return f"{location} is a file, not a Zarr folder; convert or unpack it to OME-Zarr first"
+        return unsupported_text(location)
     for group, path, _ in _groups_above(location):
         return f"{group} has no {path!r}: {_advice(group, arrays_in(group))}"
+    if location.is_local and location.path.is_symlink() and not location.path.exists():
+        return f"{location} is a symbolic link to nothing or to itself: pass the image itself"
     if location.is_local and not location.path.exists():
         return f"{location} does not exist"
     inside = arrays_in(location, deep=2) if location.is_local else []
     advice = f"; {_advice(location, inside)}" if inside else "; check the path"
-    return f"{location} is not Zarr: no zarr.json, .zgroup or .zarray found{advice}"
+    return (
+        f"{location} holds no image: neither Zarr (zarr.json, .zgroup, .zarray) nor TIFF or PNG "
+        f"slices were found{advice}"
+    )

@@ -12,13 +12,13 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-Selection: TypeAlias = tuple[slice | int, ...]
+from .formats.image import Readable, Selection
 
 CHUNK_BYTES = 2**28
 """Larger chunks are read by zarr, which raises MemoryError if memory runs out."""
@@ -29,18 +29,12 @@ _loaded_in: dict[str, int] = {}
 """Id of the process that loaded tensorstore first. Using it in a forked child ends the child."""
 
 
-class Readable(Protocol):
-    """An array that returns the voxels of a selection: a ``zarr.Array`` or a ``FastArray``."""
-
-    def __getitem__(self, selection: Selection) -> Any:
-        """Return the voxels as an array."""
-
-
 class FastArray:
     """A Zarr array that tensorstore reads."""
 
     def __init__(self, array: zarr.Array[Any], store: Any) -> None:
         self._array, self._store = array, store
+        self.shape, self.dtype = tuple(array.shape), array.dtype
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         """Return the voxels of slices inside the array and of single indices, as zarr would."""

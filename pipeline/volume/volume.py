@@ -10,29 +10,22 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from ..base.errors import GeometryError, VolumeError
 from ..base.geometry import Box
 from ..base.location import Location
-from ..base.store_errors import explained
-from ..base.stores import open_store
 from ..base.text import shape_text
 from . import axes as axes_of
-from .locate import Located, locate
+from .formats.image import ZYX, Readable, StoredImage, Units
+from .formats.known import format_named, format_of
 from .selection import chosen_channels, chosen_time
-from .tensorstore_reader import Readable, fastest_reader
-from .voxel_size import ZYX, Units, voxels_of
 
-_DTYPES: Final = frozenset(
-    f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
-) | {"float16", "float32", "float64"}
 _lock = threading.Lock()
 
 
@@ -46,6 +39,7 @@ class VolumeSource:
 
     store: Location
     path: str
+    format: str = "zarr"
     axes: str
     shape: tuple[int, ...]
     dtype: str
@@ -138,20 +132,14 @@ def open_volume(source: VolumeSource) -> Volume:
 
 @functools.lru_cache(maxsize=8)
 def _opened(source: VolumeSource) -> Volume:
-    array = _open_array(source.store, source.path)
+    array = format_named(source.format).open(source.store, source.path)
     if tuple(array.shape) != source.shape or array.dtype.name != source.dtype:
         raise VolumeError(
             f"{source.location} is {shape_text(array.shape)} "
             f"{array.dtype.name} now, but was {shape_text(source.shape)} {source.dtype}: the input "
             "changed; start again"
         )
-    folder = str(source.location) if source.store.is_local else None
-    return Volume(source, fastest_reader(array, folder))
-
-
-def _open_array(store: Location, path: str, zarr_format: Any = None) -> zarr.Array[Any]:
-    with explained(VolumeError, store / path):
-        return zarr.open_array(open_store(store), path=path, mode="r", zarr_format=zarr_format)
+    return Volume(source, array)
 
 
 def find_volume(
@@ -164,92 +152,41 @@ def find_volume(
 ) -> VolumeSource:
     """Return the volume at a location; reads metadata only.
 
-    uri: an OME-Zarr image (0.1 to 0.5), one of its levels, or a plain Zarr array (v2, v3).
+    uri: an image of any format in ``formats/known.py``: OME-Zarr, a plain Zarr array, TIFF, a
+    folder or pattern of slices, …
     level: number (0 is the finest) or name of the level's array.
     channel: number(s) or name(s) of the image's channels; None reads all.
     time: the time point, needed if there are several.
     axes: the stored axes, e.g. ``"czyx"``, if the store does not state them or is wrong.
     Raises VolumeError, one line, if the volume cannot be read as requested.
     """
-    found = locate(Location.parse(uri), level=level)
-    dtype = _checked_dtype(found)
-    shape = _checked_shape(found)
-    names, notes = _axes(found, axes, ndim=len(shape))
-    array = _open_array(found.store, found.path, found.node.zarr_format)
-    sizes, units, origin, more = voxels_of(found, names)
-    counts = dict(zip(names, shape, strict=True))
-    labels = found.image.channel_names if found.image else ()
-    chunks = dict(zip(names, array.chunks, strict=True))
+    location = Location.parse(uri)
+    image_format = format_of(location)
+    image = image_format.describe(location, level=level, axes=axes)
+    counts = dict(zip(image.axes, image.shape, strict=True))
+    chunks = dict(zip(image.axes, image.chunks, strict=True))
     return VolumeSource(
-        store=found.store,
-        path=found.path,
-        axes=names,
-        shape=shape,
-        dtype=dtype,
-        channels=chosen_channels(channel, counts.get("c"), labels=labels, where=found.where),
-        time=chosen_time(time, counts.get("t"), where=found.where),
-        voxel_size=sizes,
-        unit=units,
-        translation=origin,
+        format=image_format.name,
+        store=image.store,
+        path=image.path,
+        axes=image.axes,
+        shape=image.shape,
+        dtype=image.dtype,
+        channels=chosen_channels(
+            channel, counts.get("c"), labels=image.channel_names, where=image.where
+        ),
+        time=chosen_time(time, counts.get("t"), where=image.where),
+        voxel_size=image.voxel_size,
+        unit=image.unit,
+        translation=image.translation,
         chunk_shape_zyx=(chunks.get("z", 1), chunks["y"], chunks["x"]),
-        metadata_digest=_digest(found),
-        name=found.image.name if found.image else None,
-        notes=(*(found.image.notes if found.image else ()), *notes, *more),
+        metadata_digest=_digest(image),
+        name=image.name,
+        notes=image.notes,
     )
 
 
-def _checked_dtype(found: Located) -> str:
-    """Return the name of the stored dtype; VolumeError for dtypes that are not grey values."""
-    stored = found.node.document.get("data_type" if found.node.zarr_format == 3 else "dtype")
-    try:
-        name = np.dtype(stored).newbyteorder("=").name if isinstance(stored, str) else ""
-    except TypeError:
-        name = ""
-    if name not in _DTYPES:
-        shown = stored if isinstance(stored, str) else json.dumps(stored)[:60]
-        raise VolumeError(
-            f"{found.where} holds {shown}, not grey values: expected integers of 8 to 64 bits "
-            "or floats of 16 to 64"
-        )
-    return name
-
-
-def _checked_shape(found: Located) -> tuple[int, ...]:
-    shape = found.node.document.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
-        raise VolumeError(f"{found.where}: its metadata does not state a shape")
-    if 0 in shape:
-        raise VolumeError(f"{found.where} is empty: its shape is {shape_text(shape)}")
-    return tuple(shape)
-
-
-def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[str, ...]]:
-    """Return the axes of the stored array, and notes on assumptions. The user's axes come first."""
-    if given is not None:
-        return axes_of.checked_axes(given.strip().lower(), ndim=ndim, where=found.where), ()
-    if found.image is not None:
-        stated = axes_of.letters(found.image.axes)
-        if found.image.axes and stated is None:
-            raise axes_of.unknown_axes(found.image.axes, ndim=ndim, where=found.where)
-        if stated is None:  # 0.1 and 0.2 are always t c z y x
-            stated = axes_of.KNOWN_AXES[-ndim:]
-        return axes_of.checked_axes(stated, ndim=ndim, where=found.where), ()
-    node = found.node
-    stated = axes_of.stated_axes(
-        node.document, node.attributes, found.above, ndim=ndim, where=found.where
-    )
-    if stated is not None:
-        return stated, ()
-    assumed, note = axes_of.assumed_axes(ndim, where=found.where)
-    return assumed, (note,)
-
-
-def _digest(found: Located) -> str:
+def _digest(image: StoredImage) -> str:
     """Return a digest of the array's location and metadata; its contents are not hashed."""
-    described: Mapping[str, Any] = {
-        key: value
-        for key, value in found.node.document.items()
-        if key not in ("attributes", "consolidated_metadata")
-    }
-    canonical = {"uri": found.store.identity, "path": found.path, "array": described}
+    canonical = {"uri": image.store.identity, "path": image.path, "array": image.description}
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
+from .formats.image import ZYX, Units
 from .locate import Located
-
-ZYX: TypeAlias = tuple[float, float, float]
-Units: TypeAlias = tuple[str | None, str | None, str | None]
 
 
 def voxels_of(found: Located, axes: str) -> tuple[ZYX, Units, ZYX, tuple[str, ...]]:

@@ -57,7 +57,7 @@ def place(tmp_path_factory, weights):
 SEGMENT = {
     # what is wrong: (arguments that replace the good ones, what the line says)
     "no such store": ({"INPUT": "gone.zarr"}, r"gone\.zarr does not exist"),
-    "not Zarr": ({"INPUT": "folder"}, r"folder is not Zarr"),
+    "not Zarr": ({"INPUT": "folder"}, r"folder holds no image"),
     "a file": ({"INPUT": "slide.svs"}, r"is a file.*convert"),
     "no path": ({"INPUT": ""}, r"the path is empty"),
     "a group with no image": ({"INPUT": "empty.zarr"}, r"group without an image"),

@@ -67,8 +67,8 @@ def images(tmp_path) -> Path:
 
 CASES: list[tuple[str, dict[str, Any], str]] = [
     ("missing.zarr", {}, "does not exist"),
-    ("folder", {}, "is not Zarr"),
-    ("slide.svs", {}, "is a file"),
+    ("folder", {}, "holds no image"),
+    ("slide.svs", {}, "is not an image that overtile reads"),
     ("", {}, "the path is empty"),
     ("broken.zarr", {}, "expected a JSON object"),
     ("strange.zarr", {}, "neither a Zarr v3 array nor a group"),

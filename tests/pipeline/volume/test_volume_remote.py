@@ -159,7 +159,7 @@ def test_nothing_but_zarr_is_deleted_on_s3(s3):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("s3://overtile-test/nothing.zarr", "is not Zarr"),
+        ("s3://overtile-test/nothing.zarr", "holds no image"),
         ("s3://overtile-nobody/in.zarr", "no such bucket"),
     ],
 )
@@ -212,7 +212,11 @@ def test_http_returns_the_same_voxels_without_listing(http, tmp_path, version):
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("none.zarr", "is not Zarr"), ("closed/in.zarr", "access is denied"), ("", "is not Zarr")],
+    [
+        ("none.zarr", "holds no image"),
+        ("closed/in.zarr", "access is denied"),
+        ("", "holds no image"),
+    ],
 )
 def test_the_error_of_a_missing_or_denied_http_volume_is_one_line(http, path, message):
     with pytest.raises(VolumeError, match=message) as caught:

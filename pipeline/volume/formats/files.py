@@ -1,0 +1,58 @@
+"""Image files, local or remote: listed, opened and recognised by their first bytes."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, Final, cast
+
+import fsspec
+
+from ...base.errors import VolumeError
+from ...base.location import Location
+from ...base.store_errors import explained
+from ...base.stores import fsspec_options
+
+HEAD_BYTES: Final = 32
+
+
+def open_file(location: Location) -> str | BinaryIO:
+    """Return what tifffile and numpy open: a local path, or a seekable remote file."""
+    if location.is_local:
+        return str(location.path)
+    with explained(VolumeError, location):
+        return cast(BinaryIO, _file_system(location).open(location.uri, "rb"))
+
+
+def read_bytes(location: Location) -> bytes:
+    """Return a whole file. Raises VolumeError."""
+    with explained(VolumeError, location):
+        return cast(bytes, _file_system(location).cat_file(location.uri))
+
+
+def read_head(location: Location, count: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a file. Raises VolumeError."""
+    with explained(VolumeError, location):
+        return cast(bytes, _file_system(location).cat_file(location.uri, 0, count))
+
+
+def file_bytes(location: Location) -> int:
+    """Return the size of a file. Raises VolumeError."""
+    with explained(VolumeError, location):
+        return int(_file_system(location).size(location.uri))
+
+
+def names_in(folder: Location) -> list[str]:
+    """Return the names of the files in a folder, unsorted. Raises VolumeError."""
+    with explained(VolumeError, folder):
+        entries = _file_system(folder).ls(folder.uri, detail=True)
+    return [one["name"].rpartition("/")[2] for one in entries if one["type"] != "directory"]
+
+
+def matching(pattern: Location) -> list[Location]:
+    """Return the files that match a pattern (``*``, ``?``, ``[…]``), unsorted."""
+    with explained(VolumeError, pattern):
+        system = _file_system(pattern)
+        return [Location.parse(system.unstrip_protocol(path)) for path in system.glob(pattern.uri)]
+
+
+def _file_system(location: Location) -> Any:
+    return fsspec.url_to_fs(location.uri, **fsspec_options(location))[0]

@@ -1,0 +1,126 @@
+"""Zarr v2 and v3 arrays and OME-Zarr images (0.1 to 0.5), in folders and object stores."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import numpy as np
+import zarr
+
+from ...base.errors import VolumeError
+from ...base.location import Location
+from ...base.store_errors import explained
+from ...base.stores import open_store
+from ...base.text import shape_text
+from .. import axes as axes_of
+from ..locate import Located, locate
+from ..tensorstore_reader import fastest_reader
+from ..voxel_size import voxels_of
+from .image import Readable, StoredImage
+
+_DTYPES: Final = frozenset(
+    f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+) | {"float16", "float32", "float64"}
+
+
+class ZarrFormat:
+    """Reads Zarr arrays and OME-Zarr images."""
+
+    name = "zarr"
+
+    def recognises(self, location: Location) -> bool:
+        """Return True: it comes last, and `describe` says what was found instead of Zarr."""
+        return True
+
+    def describe(
+        self, location: Location, *, level: int | str | None, axes: str | None
+    ) -> StoredImage:
+        """Return the array at a level; reads metadata only."""
+        found = locate(location, level=level)
+        dtype = _checked_dtype(found)
+        shape = _checked_shape(found)
+        names, notes = _axes(found, axes, ndim=len(shape))
+        array = _open_array(found.store, found.path, found.node.zarr_format)
+        sizes, units, origin, more = voxels_of(found, names)
+        return StoredImage(
+            store=found.store,
+            path=found.path,
+            axes=names,
+            shape=shape,
+            dtype=dtype,
+            chunks=array.chunks,
+            channel_names=found.image.channel_names if found.image else (),
+            voxel_size=sizes,
+            unit=units,
+            translation=origin,
+            name=found.image.name if found.image else None,
+            description=_description(found),
+            notes=(*(found.image.notes if found.image else ()), *notes, *more),
+        )
+
+    def open(self, store: Location, path: str) -> Readable:
+        """Open an array, for tensorstore where it is installed and can read it."""
+        location = store / path
+        folder = str(location) if store.is_local else None
+        return fastest_reader(_open_array(store, path), folder)
+
+
+def _open_array(store: Location, path: str, zarr_format: Any = None) -> zarr.Array[Any]:
+    with explained(VolumeError, store / path):
+        return zarr.open_array(open_store(store), path=path, mode="r", zarr_format=zarr_format)
+
+
+def _checked_dtype(found: Located) -> str:
+    """Return the name of the stored dtype; VolumeError for dtypes that are not grey values."""
+    stored = found.node.document.get("data_type" if found.node.zarr_format == 3 else "dtype")
+    try:
+        name = np.dtype(stored).newbyteorder("=").name if isinstance(stored, str) else ""
+    except TypeError:
+        name = ""
+    if name not in _DTYPES:
+        shown = stored if isinstance(stored, str) else json.dumps(stored)[:60]
+        raise VolumeError(
+            f"{found.where} holds {shown}, not grey values: expected integers of 8 to 64 bits "
+            "or floats of 16 to 64"
+        )
+    return name
+
+
+def _checked_shape(found: Located) -> tuple[int, ...]:
+    shape = found.node.document.get("shape")
+    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+        raise VolumeError(f"{found.where}: its metadata does not state a shape")
+    if 0 in shape:
+        raise VolumeError(f"{found.where} is empty: its shape is {shape_text(shape)}")
+    return tuple(shape)
+
+
+def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[str, ...]]:
+    """Return the axes of the stored array, and notes on assumptions. The user's axes come first."""
+    if given is not None:
+        return axes_of.checked_axes(given.strip().lower(), ndim=ndim, where=found.where), ()
+    if found.image is not None:
+        stated = axes_of.letters(found.image.axes)
+        if found.image.axes and stated is None:
+            raise axes_of.unknown_axes(found.image.axes, ndim=ndim, where=found.where)
+        if stated is None:  # 0.1 and 0.2 are always t c z y x
+            stated = axes_of.KNOWN_AXES[-ndim:]
+        return axes_of.checked_axes(stated, ndim=ndim, where=found.where), ()
+    node = found.node
+    stated = axes_of.stated_axes(
+        node.document, node.attributes, found.above, ndim=ndim, where=found.where
+    )
+    if stated is not None:
+        return stated, ()
+    assumed, note = axes_of.assumed_axes(ndim, where=found.where)
+    return assumed, (note,)
+
+
+def _description(found: Located) -> dict[str, Any]:
+    """Return the array's metadata document; attributes do not identify an array."""
+    return {
+        key: value
+        for key, value in found.node.document.items()
+        if key not in ("attributes", "consolidated_metadata")
+    }
