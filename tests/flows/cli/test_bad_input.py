@@ -58,7 +58,7 @@ SEGMENT = {
     # what is wrong: (arguments that replace the good ones, what the line says)
     "no such store": ({"INPUT": "gone.zarr"}, r"gone\.zarr does not exist"),
     "not Zarr": ({"INPUT": "folder"}, r"folder holds no image"),
-    "a file": ({"INPUT": "slide.svs"}, r"is a file.*convert"),
+    "a file": ({"INPUT": "slide.svs"}, r"is not an image that overtile reads"),
     "no path": ({"INPUT": ""}, r"the path is empty"),
     "a group with no image": ({"INPUT": "empty.zarr"}, r"group without an image"),
     "an array of a group": ({"INPUT": "group.zarr"}, r"pass one of raw"),
