@@ -85,7 +85,7 @@ class _ChunkCache:
     def get(
         self, key: tuple[int, tuple[int, ...]], read: Callable[[], NDArray[Any]]
     ) -> NDArray[Any]:
-        """Return a chunk, read at most once as long as it is kept."""
+        """Return a chunk, reading it only if it is not in the cache."""
         with self._lock:
             if key in self._chunks:
                 self._chunks.move_to_end(key)
