@@ -35,7 +35,7 @@ LAYERS = {
         ["base"],
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
-        ["segmentation"],
+        ["segmentation", "conversion"],
         ["segment"],
         ["evaluation"],
     ],
@@ -58,7 +58,7 @@ LAYERS = {
         ["signals"],
         ["training"],
         ["preflight", "prefect"],
-        ["segmentation"],  # shell and flow share it
+        ["segmentation", "conversion"],  # shell and flow share it
         ["segment_volume", "train_unet", "evaluate_volume", "announce_volumes"],
         ["demo"],
         ["cli"],

@@ -22,10 +22,11 @@ EXIT_DRAINED = 75
 """EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
 EXAMPLE = "overtile segment raw.zarr out.zarr --weights w.safetensors"
 COMMANDS = {
-    "segment": "segment a volume: Zarr in, OME-Zarr out",
+    "segment": "segment a volume: Zarr, TIFF or slices in, OME-Zarr out",
     "finish": "complete an output of segment --shard: pyramid and report",
     "plan": "show what segment would do and cost, without running it",
     "train": "train a U-Net on labelled volumes",
+    "convert": "write TIFF, slices, slides or Zarr as OME-Zarr",
     "evaluate": "score a prediction against the truth",
     "weights": "show the contents of a weights file",
     "submit": "segment in a separate Slurm job, requeued until done",

@@ -66,8 +66,9 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
         rows += [
             ("input", f"{made['input']} {made['input_path']}".rstrip()),
             ("made by", f"overtile {made['overtile']}, started {made['created']}"),
-            ("weights", made["weights"]["digest"][:12]),
         ]
+    if "weights" in made:
+        rows.append(("weights", made["weights"]["digest"][:12]))
     return rows
 
 

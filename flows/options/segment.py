@@ -25,7 +25,7 @@ class SegmentFiles(BaseModel):
     """What a segmentation reads and writes."""
 
     input: Annotated[str, Shell(metavar="INPUT", positional=True)] = Field(
-        description="OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…",
+        description="OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI",
         examples=["s3://bucket/brain.zarr"],
     )
     output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(

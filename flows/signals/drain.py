@@ -10,13 +10,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..text.terminal import say
 from .stop import drain_requested, drop_pending_stop
 
-if TYPE_CHECKING:
-    from pipeline.segmentation.run import SegmentRun
+
+class Drainable(Protocol):
+    """A run that can end early."""
+
+    def drain(self) -> None:
+        """Let the blocks in flight finish and submit no others."""
 
 
 class Drain:
@@ -24,9 +28,9 @@ class Drain:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._run: SegmentRun | None = None
+        self._run: Drainable | None = None
 
-    def begin(self, run: SegmentRun) -> None:
+    def begin(self, run: Drainable) -> None:
         """Drain this run on request from now on; at once if the request came earlier."""
         with self._lock:
             self._run = run

@@ -7,19 +7,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.base.text import counted, duration_text, rate_text, voxel_rate_text
 
 if TYPE_CHECKING:
     from pipeline.ledger.progress import Progress
-    from pipeline.segmentation.run import SegmentRun
 
 BAR_EVERY_S = 0.25
 BAR_COLUMNS = 16
 """The numbers need the rest of a terminal's 80."""
 PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
 """Pause between plain lines: short at first, a minute later on, so that logs stay short."""
+
+
+class ShownRun(Protocol):
+    """A run whose progress is shown."""
+
+    @property
+    def resumed_blocks(self) -> int:
+        """Blocks that were done when the run began."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the run, completed ones included."""
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
 
 
 def say(text: str) -> None:
@@ -49,7 +63,7 @@ def progress_text(progress: Progress) -> str:
 
 
 @contextmanager
-def shown(run: SegmentRun) -> Iterator[None]:
+def shown(run: ShownRun) -> Iterator[None]:
     """Show the run's progress while inside. The run never waits for this."""
     if run.resumed_blocks:
         if run.resumed_blocks == run.blocks:
@@ -61,7 +75,7 @@ def shown(run: SegmentRun) -> Iterator[None]:
 
 
 @contextmanager
-def _lines(run: SegmentRun) -> Iterator[None]:
+def _lines(run: ShownRun) -> Iterator[None]:
     start = time.monotonic()
 
     def pause_s() -> float:
@@ -72,7 +86,7 @@ def _lines(run: SegmentRun) -> Iterator[None]:
 
 
 @contextmanager
-def _bar(run: SegmentRun) -> Iterator[None]:
+def _bar(run: ShownRun) -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 

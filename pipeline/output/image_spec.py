@@ -16,6 +16,17 @@ Version: TypeAlias = Literal["0.5", "0.4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """How a viewer shows one channel of grey values."""
+
+    name: str
+    colour: tuple[int, int, int]
+    low: float
+    high: float
+    """The grey values that are shown black, and in full colour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSpec:
     """One multiscale image to be made; every level is stored at ``path/0``, ``path/1`` …
 
@@ -38,6 +49,8 @@ class ImageSpec:
     voxel_sizes: tuple[tuple[float, ...], ...]
     translations: tuple[tuple[float, ...], ...]
     unit: tuple[str | None, ...]
+    channels: tuple[Channel, ...] = ()
+    """Of an image of grey values; empty for labels and scores."""
 
     def __post_init__(self) -> None:
         if self.axes not in ("czyx", "cyx", "zyx", "yx"):
@@ -54,6 +67,10 @@ class ImageSpec:
         if self.is_label and np.dtype(self.dtype).kind not in "iu":
             raise OutputError(f"image {self.name!r}: labels are integers, not {self.dtype}")
 
+    def level_path(self, number: int) -> str:
+        """Return the path of a level's array in the output."""
+        return f"{self.path}/{number}" if self.path else str(number)
+
 
 def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
     """Return the attributes of the image's group: under ``ome`` in 0.5, at the top in 0.4."""
@@ -64,7 +81,9 @@ def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
     }
     stated: dict[str, Any] = {}
     if spec.is_label:
-        stated["image-label"] = _image_label(spec.class_names)
+        stated["image-label"] = _image_label(spec.class_names, is_inside=bool(spec.path))
+    elif spec.channels:
+        stated["omero"] = {"channels": [_grey_channel(channel) for channel in spec.channels]}
     elif "c" in spec.axes and spec.class_names:
         stated["omero"] = _omero(spec.class_names, spec.dtype)
     if version == "0.5":
@@ -94,9 +113,12 @@ def _dataset(spec: ImageSpec, number: int) -> dict[str, Any]:
     }
 
 
-def _image_label(class_names: Sequence[str]) -> dict[str, Any]:
-    """Return names and colours of labels; 0 is background and transparent."""
-    stated: dict[str, Any] = {"source": {"image": "../../"}}
+def _image_label(class_names: Sequence[str], *, is_inside: bool) -> dict[str, Any]:
+    """Return names and colours of labels; 0 is background and transparent.
+
+    is_inside: the labels are in the group of the image that they were made from.
+    """
+    stated: dict[str, Any] = {"source": {"image": "../../"}} if is_inside else {}
     if class_names:
         stated["colors"] = [
             {"label-value": value, "rgba": [*colour(value), 255] if value else [0, 0, 0, 0]}
@@ -122,6 +144,12 @@ def _omero(class_names: Sequence[str], dtype: str) -> dict[str, Any]:
             for number, name in enumerate(class_names)
         ]
     }
+
+
+def _grey_channel(channel: Channel) -> dict[str, Any]:
+    window = {"min": channel.low, "max": channel.high, "start": channel.low, "end": channel.high}
+    colour = "".join(f"{part:02X}" for part in channel.colour)
+    return {"label": channel.name, "color": colour, "window": window, "active": True}
 
 
 def colour(value: int) -> tuple[int, int, int]:

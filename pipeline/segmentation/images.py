@@ -65,11 +65,6 @@ def _image_spec(
     )
 
 
-def level_path(image: ImageSpec, number: int) -> str:
-    """Return the path of an image's level in the output."""
-    return f"{image.path}/{number}" if image.path else str(number)
-
-
 def storage_layout(
     source: VolumeSource, images: Sequence[ImageSpec], request: SegmentRequest
 ) -> Layout:

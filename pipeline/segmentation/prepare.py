@@ -25,7 +25,7 @@ from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where
 from ..volume.intensity import stated_intensity
 from ..volume.volume import VolumeSource
 from .block import OutputArray
-from .images import image_specs, level_path, storage_layout
+from .images import image_specs, storage_layout
 from .normalisation import choose_record
 from .request import SegmentRequest
 
@@ -66,7 +66,7 @@ class Prepared:
     def outputs(self) -> tuple[OutputArray, ...]:
         """The arrays that blocks write: level 0 of each image."""
         return tuple(
-            OutputArray(OUTPUT_KINDS[image.name], level_path(image, 0), image.dtype)
+            OutputArray(OUTPUT_KINDS[image.name], image.level_path(0), image.dtype)
             for image in self.images
         )
 

@@ -15,22 +15,22 @@ from distributed import Client, span
 from ..base.errors import OvertileError, RunDrainedError, RunError, RunStoppedError
 from ..base.scheduling import InFlightLimit
 from ..base.stores import open_array
+from ..base.worker_count import WorkerCount
+from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
+from ..ledger.messages import drained_text, given_up_text, resume_advice, set_aside_text
 from ..ledger.ownership import SHARDS
 from ..ledger.progress import Progress, RunStage, progress_of
+from ..ledger.tally import Tally
 from ..models.protocol import Predictor
 from ..planning.blocks import Region
 from .block import BlockJob
-from .coarser_levels import build_levels, level_jobs
 from .engines import Batch, graph_outcomes, store_outcomes
-from .messages import drained_text, given_up_text, resume_advice, set_aside_text
 from .prepare import Prepared, prepare
 from .request import SegmentRequest
 from .start import start_run
 from .summary import RunSummary
-from .tally import Tally
-from .worker_count import WorkerCount
 
 NOTE_EVERY_S = 5.0
 
@@ -151,7 +151,8 @@ class SegmentRun:
     def _build_pyramid(self) -> None:
         self._stage = "pyramid"
         is_complete = build_levels(
-            level_jobs(self.prepared, self.job.run_token), self._ledger, self._client,
+            level_jobs(self.prepared.images, self.job.output, self.job.run_token),
+            self._ledger, self._client,
             is_drained=lambda: self._limit.is_drained, stop=self._stop,
         )  # fmt: skip
         if not is_complete:
@@ -217,4 +218,4 @@ class SegmentRun:
 
     @property
     def _advice(self) -> str:
-        return resume_advice(self.prepared.request)
+        return resume_advice(overwrite=self.prepared.request.overwrite)

@@ -51,6 +51,7 @@ class VolumeSource:
     chunk_shape_zyx: tuple[int, int, int]  # the unit of a read: inner chunks of shards
     metadata_digest: str  # identifies the input; contents are not hashed
     name: str | None
+    channel_names: tuple[str, ...] = ()  # of the channels that are read
     notes: tuple[str, ...] = ()  # assumptions, one line each, for the user
 
     @property
@@ -163,8 +164,10 @@ def find_volume(
     location = Location.parse(uri)
     image_format = format_of(location)
     image = image_format.describe(location, level=level, axes=axes)
+    labels = image.channel_names
     counts = dict(zip(image.axes, image.shape, strict=True))
     chunks = dict(zip(image.axes, image.chunks, strict=True))
+    channels = chosen_channels(channel, counts.get("c"), labels=labels, where=image.where)
     return VolumeSource(
         format=image_format.name,
         store=image.store,
@@ -172,9 +175,7 @@ def find_volume(
         axes=image.axes,
         shape=image.shape,
         dtype=image.dtype,
-        channels=chosen_channels(
-            channel, counts.get("c"), labels=image.channel_names, where=image.where
-        ),
+        channels=channels,
         time=chosen_time(time, counts.get("t"), where=image.where),
         voxel_size=image.voxel_size,
         unit=image.unit,
@@ -182,6 +183,9 @@ def find_volume(
         chunk_shape_zyx=(chunks.get("z", 1), chunks["y"], chunks["x"]),
         metadata_digest=_digest(image),
         name=image.name,
+        channel_names=labels
+        if channels is None
+        else tuple(labels[number] for number in channels if number < len(labels)),
         notes=image.notes,
     )
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from distributed import Client
 
-from ..ledger.ledger import Ledger
-from ..output.kinds import OUTPUT_KINDS
+from ..base.location import Location
+from ..output.image_spec import ImageSpec
 from ..output.pyramid import LevelJob, build_level
-from .images import level_path
-from .prepare import Prepared
+from .ledger import Ledger
 
 
-def level_jobs(prepared: Prepared, run_token: str) -> Iterator[LevelJob]:
+def level_jobs(images: Sequence[ImageSpec], output: Location, run_token: str) -> Iterator[LevelJob]:
     """Yield the coarser levels of every image, each made from the next finer one."""
-    for image in prepared.images:
+    for image in images:
         for number in range(1, len(image.shapes)):
             finer, shape = image.shapes[number - 1 : number + 1]
             yield LevelJob(
-                output=prepared.request.output,
+                output=output,
                 run_token=run_token,
-                finer_path=level_path(image, number - 1),
-                path=level_path(image, number),
+                finer_path=image.level_path(number - 1),
+                path=image.level_path(number),
                 shape=shape,
                 factor=tuple(1 if n == m else 2 for n, m in zip(finer, shape, strict=True)),
                 shard=image.shards[number],
                 chunk=image.chunks[number],
-                reduction=OUTPUT_KINDS[image.name].reduction,
+                reduction="majority" if image.is_label else "mean",
             )
 
 

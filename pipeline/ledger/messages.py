@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..base.geometry import Shape
-from .request import SegmentRequest
 
 MOST_NAMED = 3
 
 
-def resume_advice(request: SegmentRequest) -> str:
+def resume_advice(*, overwrite: bool) -> str:
     """Return how to complete an output after a run that failed or was stopped."""
-    without = " without --overwrite" if request.overwrite else ""
+    without = " without --overwrite" if overwrite else ""
     return f"finished blocks are kept; start the same run again{without} to resume"
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 
 from ..base.geometry import Shape
-from ..ledger.block_result import BlockResult
-from ..ledger.figures import Figures
+from .block_result import BlockResult
+from .figures import Figures
 
 GIVE_UP_AFTER = 32
 """Failures for one and the same reason, with no block done: the other blocks would fail too."""

@@ -1,0 +1,83 @@
+"""The options of a conversion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.base.choices import OmeVersion
+
+from .declared import Shell
+from .segment import INPUT, OUTPUT
+from .values import Channels, NumberOrName, Sizes
+
+if TYPE_CHECKING:
+    from pipeline.conversion.request import ConvertRequest
+
+
+class ConvertFiles(BaseModel):
+    """What a conversion reads and writes."""
+
+    input: Annotated[str, Shell(metavar="INPUT", positional=True)] = Field(
+        description="TIFF or slide, folder or 'pattern*.tif' of slices, Zarr: a path or URI",
+        examples=["slices/"],
+    )
+    output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(
+        description="OME-Zarr to create; an existing output of the same conversion is resumed",
+        examples=["brain.zarr"],
+    )
+
+
+class ConvertOptions(BaseModel):
+    """How to convert. Every option has a default that suits most images."""
+
+    model_config = ConfigDict(extra="forbid", title="Options")
+
+    level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
+        None, description="Resolution level, by name or number (default: the finest)"
+    )
+    channel: Annotated[Channels | None, Shell(INPUT)] = Field(
+        None, description="Channels, by name or index (default: all)", examples=[["0", "DAPI"]]
+    )
+    time: Annotated[int | None, Shell(INPUT)] = Field(
+        None, ge=0, description="Time point of a time series"
+    )
+    axes: Annotated[str | None, Shell(INPUT, metavar="AXES")] = Field(
+        None,
+        description="Axes of the stored array (default: those in its metadata)",
+        examples=["zyx"],
+    )
+    labels: Annotated[bool, Shell(INPUT)] = Field(
+        False,
+        description="The image holds labels: coarser levels take the most frequent one, not the "
+        "mean",
+    )
+    shard: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
+        None,
+        description="Voxels of one file (default: 64,512,512, or 1,4096,4096 in 2-D)",
+        examples=[(32, 1024, 1024)],
+    )
+    chunk: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
+        None, description="Voxels that are compressed together (default: about a million)"
+    )
+    format: Annotated[OmeVersion, Shell(OUTPUT)] = Field(
+        "0.5", description="OME-Zarr version of the output; only 0.5 has shards"
+    )
+    overwrite: Annotated[bool, Shell(OUTPUT)] = Field(
+        False, description="Replace an existing output"
+    )
+    retries: Annotated[int, Shell(OUTPUT)] = Field(
+        2, ge=0, description="Further attempts at a failing block"
+    )
+
+    def request(self, *, input: str, output: str) -> ConvertRequest:  # noqa: A002
+        """Return what the pipeline takes. Raises kinds of OvertileError."""
+        from pipeline.base.location import Location
+        from pipeline.conversion.request import ConvertRequest
+
+        values = self.model_dump(exclude={"channel"})
+        channel = tuple(self.channel) if isinstance(self.channel, list) else self.channel
+        return ConvertRequest(
+            input=Location.parse(input), output=Location.parse(output), channel=channel, **values
+        )
