@@ -54,7 +54,7 @@ def segment_volume(
     project's folder on the Prefect worker's machine, wherever the run was requested.
 
     Args:
-        input: OME-Zarr 0.4 or 0.5, or a Zarr v2 or v3 array: a path, s3://… or https://…
+        input: OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI
             (relative paths start at the project's folder)
         output: OME-Zarr to create; an existing output of the same job is resumed
         weights: Weights file or URI, or the name of bundled weights (demo, fib25-boundary)

@@ -42,7 +42,8 @@ def _number(channel: int | str, count: int, labels: Sequence[str], where: str) -
         if labels.count(named) > 1:
             raise VolumeError(f"{where}: several channels are named {named!r}; pass a number")
     if not text.isdecimal() or int(text) >= count:
-        raise VolumeError(f"{where} has no channel {channel!r}; it has {_named(count, labels)}")
+        shown = text if text.isdecimal() else repr(channel)
+        raise VolumeError(f"{where} has no channel {shown}; it has {_named(count, labels)}")
     return int(text)
 
 
