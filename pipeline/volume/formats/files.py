@@ -12,6 +12,7 @@ from ...base.store_errors import explained
 from ...base.stores import fsspec_options
 
 HEAD_BYTES: Final = 32
+_PATTERN: Final = frozenset("*?[")
 
 
 def open_file(location: Location) -> str | BinaryIO:
@@ -45,6 +46,13 @@ def names_in(folder: Location) -> list[str]:
     with explained(VolumeError, folder):
         entries = _file_system(folder).ls(folder.uri, detail=True)
     return [one["name"].rpartition("/")[2] for one in entries if one["type"] != "directory"]
+
+
+def is_pattern(location: Location) -> bool:
+    """Return whether a location is a pattern of file names, not a file that is so named."""
+    if not _PATTERN & set(location.uri):
+        return False
+    return not (location.is_local and location.path.exists())
 
 
 def matching(pattern: Location) -> list[Location]:

@@ -19,12 +19,11 @@ from ...base.location import Location
 from ...base.text import shape_text
 from .. import axes as axes_of
 from .chunked import ChunkedArray
-from .files import matching, names_in
+from .files import is_pattern, matching, names_in
 from .image import Readable, StoredImage
 from .slice_file import SUFFIXES, Plane, plane_of, read_plane_chunk
 from .slice_names import in_order
 
-_PATTERN: Final = frozenset("*?[")
 _ZARR: Final = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _THREADS: Final = 8
 
@@ -45,7 +44,7 @@ class SlicesFormat:
 
     def recognises(self, location: Location) -> bool:
         """Return whether the location is a pattern, a PNG file, or a folder of TIFF or PNG."""
-        if _is_pattern(location) or _is_png(location):
+        if is_pattern(location) or _is_png(location):
             return True
         if location.is_local and not location.path.is_dir():
             return False
@@ -99,12 +98,6 @@ def _shape(stack: Stack) -> tuple[int, ...]:
     return (len(stack.files), *stack.plane.shape)
 
 
-def _is_pattern(location: Location) -> bool:
-    if not _PATTERN & set(location.uri):
-        return False
-    return not (location.is_local and location.path.exists())
-
-
 def _is_slice(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
@@ -117,9 +110,9 @@ def _is_png(location: Location) -> bool:
 
 def _files(location: Location) -> list[Location]:
     """Return the files of a stack, unsorted. Raises VolumeError if there are none."""
-    if _is_png(location) and not _is_pattern(location):
+    if _is_png(location) and not is_pattern(location):
         return [location]
-    if _is_pattern(location):
+    if is_pattern(location):
         files = [file for file in matching(location) if _is_slice(file.name)]
     else:
         files = [location / name for name in names_in(location) if _is_slice(name)]
@@ -135,7 +128,7 @@ def _files(location: Location) -> list[Location]:
 
 
 def _folder(location: Location) -> Location:
-    return (location.parent or location) if _is_pattern(location) else location
+    return (location.parent or location) if is_pattern(location) else location
 
 
 def _stack(location: Location) -> Stack:

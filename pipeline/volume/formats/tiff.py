@@ -23,7 +23,7 @@ from ...base.location import Location
 from ...base.text import shape_text, size_text
 from .. import axes as axes_of
 from .chunked import ChunkedArray
-from .files import file_bytes, open_file, read_head
+from .files import file_bytes, is_pattern, open_file, read_head
 from .image import Readable, Selection, StoredImage
 from .tiff_checks import check_complete, check_readable, opened
 from .tiff_metadata import channel_names, voxels_of
@@ -191,7 +191,7 @@ def _split(location: Location) -> tuple[Location, int | None] | None:
 def _is_tiff(location: Location) -> bool:
     """Return whether a file is a TIFF: by its first bytes, or a remote one by its suffix."""
     if not location.is_local:
-        return location.name.lower().endswith(SUFFIXES)
+        return location.name.lower().endswith(SUFFIXES) and not is_pattern(location)
     try:
         return location.path.is_file() and read_head(location, 4) in _MAGIC
     except (OSError, VolumeError):  # `describe` of Zarr, which is tried last, says what is wrong

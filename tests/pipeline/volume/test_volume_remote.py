@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from moto.server import ThreadedMotoServer
 
@@ -120,6 +121,30 @@ def test_s3_returns_the_voxels_that_were_written(s3, version):
     source = find_volume(f"{uri}/labels/cells")
     assert (source.voxel_size, source.unit) == ((2.0, 1.0, 1.0), ("micrometer",) * 3)
     np.testing.assert_array_equal(read_all(source)[0], VALUES)
+
+
+def write_files(folder: Path) -> None:
+    """Write a stack as one compressed TIFF of tiles, and as slices."""
+    tifffile.imwrite(folder / "a.ome.tif", VALUES, tile=(16, 16), compression="zlib", ome=True)
+    for number, plane in enumerate(VALUES, 8):
+        tifffile.imwrite(folder / f"s{number}.tif", plane, compression="zlib")
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "s*.tif"])
+def test_s3_returns_the_voxels_of_tiff_files(s3, tmp_path, name):
+    write_files(tmp_path)
+    for path in tmp_path.iterdir():
+        boto3.client("s3").upload_file(str(path), "overtile-test", f"tiff/{path.name}")
+    source = find_volume(f"{s3}/tiff/{name}", axes="zyx")
+    np.testing.assert_array_equal(read_all(source)[0], VALUES)
+
+
+def test_http_returns_the_voxels_of_a_tiff_file(http, tmp_path):
+    write_files(tmp_path)
+    source = find_volume(f"{http}/a.ome.tif", axes="zyx")
+    np.testing.assert_array_equal(read_all(source)[0], VALUES)
+    with pytest.raises(VolumeError, match="gone.tif"):
+        find_volume(f"{http}/gone.tif")
 
 
 def test_threads_read_from_s3_concurrently(s3):
