@@ -1,18 +1,22 @@
-"""``overtile weights``: shows the contents of a weights file."""
+"""``overtile weights``: shows the contents of a weights file; can copy it with a voxel size."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
+from pipeline.base.errors import WeightsError
+
+from ..options.weights import WeightsFiles, WeightsOptions
+from ..text.terminal import say
+from .arguments import add_options, read_options
+
 EXAMPLE = "overtile weights demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile weights``."""
-    parser.add_argument(
-        "weights", metavar="FILE", help="weights file, or the name of bundled weights"
-    )
+    add_options(parser, WeightsFiles, WeightsOptions)
     parser.add_argument("--json", action="store_true", help="print the contents as JSON")
 
 
@@ -22,5 +26,22 @@ def run(options: argparse.Namespace) -> None:
 
     from ..text.weights import weights_json, weights_text
 
-    info = read_weights_info(options.weights)
+    shown = _copied(options.weights, read_options(WeightsOptions, options))
+    info = read_weights_info(shown)
     print(json.dumps(weights_json(info), indent=2) if options.json else weights_text(info))
+
+
+def _copied(weights: str, options: WeightsOptions) -> str:
+    """Return the weights to show: those given, or the copy that the options ask for."""
+    if options.voxel_size_um is None and options.out is None:
+        return weights
+    if options.voxel_size_um is None or options.out is None:
+        raise WeightsError(
+            "--voxel-size and --out belong together: pass the voxel size, and the path of the copy "
+            "that states it"
+        )
+    from unet.weights.file import copy_with_voxel_size
+
+    copy_with_voxel_size(weights, options.out, options.voxel_size_um)
+    say(f"weights: {options.out}")
+    return options.out

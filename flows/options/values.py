@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, PositiveInt
@@ -45,6 +46,18 @@ def _sizes(text: str) -> tuple[int, ...]:
         sizes = ()
     if len(sizes) != 3 or min(sizes) < 1:
         raise ValueError("expected three sizes as Z,Y,X, such as 64,256,256")
+    return sizes
+
+
+def _voxel_size(text: str) -> tuple[float, ...]:
+    number, unit = re.fullmatch(r"(.*?)([a-zµμ]*)", text.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+    try:
+        factor = {"": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3}[unit]
+        sizes = tuple(round(float(part) * factor, 9) for part in number.split(","))
+    except (KeyError, ValueError):
+        sizes = ()
+    if len(sizes) not in (2, 3) or not all(0 < size < float("inf") for size in sizes):
+        raise ValueError("expected sizes as Z,Y,X or Y,X with nm, um or mm, such as 50,4,4nm")
     return sizes
 
 
@@ -122,6 +135,7 @@ Channels = Annotated[
 Names = Annotated[list[str], Spelling("A,B,…", _names)]
 Outputs = Annotated[list[OutputName], Field(min_length=1), Spelling("classes,scores", _outputs)]
 Sizes = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Spelling("Z,Y,X", _sizes)]
+VoxelSizeUm = Annotated[tuple[float, ...], Spelling("Z,Y,X[UNIT]", _voxel_size)]
 Gibibytes = Annotated[float, Field(gt=0), Spelling("GIB", _gibibytes, write_number)]
 Slices = Annotated[tuple[int, int], Spelling("A:B", _slices, _write_range)]
 BoxCorners = Annotated[tuple[ZYX, ZYX], Spelling("Z0:Z1,Y0:Y1,X0:X1", _box, _write_box)]

@@ -23,6 +23,12 @@ def weights_json(info: WeightsInfo) -> dict[str, Any]:
         "tile_dependent_layers": list(config.tile_dependent_layers),
         "class_names": list(info.class_names),
         "normalisation": dict(info.normalisation) if info.normalisation else None,
+        "voxel_size_um": list(info.voxel_size_um) if info.voxel_size_um else None,
+        "input_percentiles": (
+            {name: list(values) for name, values in info.input_percentiles.items()}
+            if info.input_percentiles
+            else None
+        ),
         "provenance": dict(info.provenance),
     }
 
@@ -41,6 +47,7 @@ def weights_text(info: WeightsInfo) -> str:
         ("kernels", " ".join(shape_text(kernel) for kernel in config.level_kernels)),
         ("pooling", " ".join(shape_text(pool) for pool in config.level_pooling) or "none"),
         ("normalisation", json.dumps(dict(record)) if record else "not stated"),
+        ("voxel size", _voxel_size_text(info)),
         ("stored as", f"{info.dtype}, {size_text(info.size_bytes)}"),
         ("digest", f"sha256 {info.digest}"),
     ]  # fmt: skip
@@ -49,6 +56,12 @@ def weights_text(info: WeightsInfo) -> str:
         rows.append(("seams", f"{layers}: the tiled result differs from the whole"))
     rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
     return aligned_rows(rows)
+
+
+def _voxel_size_text(info: WeightsInfo) -> str:
+    if info.voxel_size_um is None:
+        return "not stated"
+    return "×".join(f"{size:g}" for size in info.voxel_size_um) + " µm"
 
 
 def _plain(value: Any) -> str:

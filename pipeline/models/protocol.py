@@ -14,6 +14,19 @@ from numpy.typing import NDArray
 
 
 @runtime_checkable
+class StatesTraining(Protocol):
+    """A predictor that also states what it was trained on. Optional; used for warnings."""
+
+    @property
+    def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
+        """Voxel size of the training's volumes in µm (z, y, x); None where it does not matter."""
+
+    @property
+    def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
+        """Percentiles "1", "50" and "99" of the network's input in training, per channel."""
+
+
+@runtime_checkable
 class Predictor(Protocol):
     """A callable from tiles to scores. All shapes are (z, y, x), also of a 2-D network.
 

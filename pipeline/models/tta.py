@@ -32,7 +32,7 @@ from ..base.choices import Tta
 from ..base.errors import ConfigError
 from ..base.geometry import round_up
 from ..base.text import shape_text
-from .protocol import Predictor
+from .protocol import Predictor, StatesTraining
 
 ZYX: TypeAlias = tuple[int, int, int]
 
@@ -125,6 +125,18 @@ class TtaPredictor:
     def normalisation(self) -> Mapping[str, Any] | None:
         """The normalisation record that the weights were trained with, if stated."""
         return self.predictor.normalisation
+
+    @property
+    def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
+        """Voxel size of the training's volumes, if the network states it."""
+        network = self.predictor
+        return network.voxel_size_um if isinstance(network, StatesTraining) else None
+
+    @property
+    def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
+        """Percentiles of the training's input, if the network states them."""
+        network = self.predictor
+        return network.input_percentiles if isinstance(network, StatesTraining) else None
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:

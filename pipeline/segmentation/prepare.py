@@ -28,6 +28,7 @@ from .block import OutputArray
 from .images import image_specs, storage_layout
 from .normalisation import choose_record
 from .request import SegmentRequest
+from .trained_scale import voxel_size_note
 
 MOST_CLASSES = 255
 
@@ -196,6 +197,8 @@ def _plan(
 def _notes(
     predictor: Predictor, source: VolumeSource, record: Mapping[str, Any], sample: Sample
 ) -> Iterator[str]:
+    if note := voxel_size_note(predictor, source):
+        yield note
     if note := intensity_note(sample, stated_intensity(record, source.dtype), record):
         yield note
     if sample.unreadable:

@@ -19,6 +19,7 @@ from ..output.guard import RUN_GROUP, write_beside_ledger
 from ..report import pictures
 from ..report.report import Picture, Report, RunFigures, Table, seam_table, table_of, to_html
 from ..report.seams import SeamStatistics, seam_statistics
+from ..volume.micrometres import voxel_size_um
 from ..volume.volume import open_volume
 from .block import OutputArray
 from .summary import RunSummary
@@ -229,7 +230,7 @@ def _picture(run: RunSummary, middle: MiddleSlice) -> Picture:
 
 def _um_per_px(run: RunSummary, middle: MiddleSlice) -> float | None:
     source = run.prepared.source
-    um = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}.get(source.unit[2] or "")
-    if um is None:
+    voxel_um = voxel_size_um(source)[2]
+    if voxel_um is None:
         return None
-    return pictures.displayed_um(source.voxel_size[2] * um, size=max(middle.classes.shape))
+    return pictures.displayed_um(voxel_um, size=max(middle.classes.shape))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
+
+import numpy as np
 
 from ..base.errors import IntensityError, TrainingError
 from ..base.geometry import Box
@@ -13,6 +16,7 @@ from ..base.location import Location
 from .fingerprint import read_sample
 from .intensity import Intensity, check_record, parse_record, stated_intensity
 from .labelled import LabelledBox, find_labelled
+from .micrometres import SizesUm, voxel_size_um
 from .volume import VolumeSource
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 Pair: TypeAlias = tuple[Location | str, Location | str]
 """Where a volume and its labels are."""
+ONE_SCALE: Final = 1.5
+"""Volumes whose voxel sizes differ by at most this factor count as one scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,36 @@ class LabelledVolumes:
             validation=tuple(map(ready, self.validation)),
             is_measured=True,
         )
+
+    @property
+    def voxel_size_um(self) -> SizesUm | None:
+        """Voxel size of what is trained on in µm (z, y, x): the geometric mean of the volumes'.
+
+        None in an axis where a volume states none. None at all where two volumes differ by more
+        than ``ONE_SCALE``: the network then learns several scales.
+        """
+        sizes = [voxel_size_um(box.raw) for box in self.training]
+        axes = [[size for size in axis if size is not None] for axis in zip(*sizes, strict=True)]
+        if any(max(known) > ONE_SCALE * min(known) for known in axes if known):
+            return None
+        z, y, x = (
+            math.exp(sum(map(math.log, known)) / len(known)) if len(known) == len(sizes) else None
+            for known in axes
+        )
+        return z, y, x
+
+    def input_percentiles(self) -> dict[str, list[float]] | None:
+        """Return percentiles 1, 50, 99 of a sample of what is trained on, per channel.
+
+        Of normalised values, so the volumes must be measured. None if no sample can be read.
+        """
+        sources = {box.raw.metadata_digest: box for box in self.training}.values()
+        parts = [box.intensity.apply(read_sample(box.raw).values) for box in sources]
+        values = np.concatenate(parts, axis=1)
+        if not values.size:
+            return None
+        found = np.percentile(values, (1, 50, 99), axis=1)
+        return {name: row.tolist() for name, row in zip(("1", "50", "99"), found, strict=True)}
 
     def description(self) -> dict[str, Any]:
         """Return what the volumes are, for the provenance and to compare on resume. Reads samples.

@@ -49,6 +49,8 @@ class VolumeSource:
     unit: Units
     translation: ZYX
     chunk_shape_zyx: tuple[int, int, int]  # the unit of a read: inner chunks of shards
+    image: Location | None = None  # whose levels `level_names` lists
+    level_names: tuple[str, ...] = ()  # the finest first; empty if it has one level
     metadata_digest: str  # identifies the input; contents are not hashed
     name: str | None
     channel_names: tuple[str, ...] = ()  # of the channels that are read
@@ -180,6 +182,8 @@ def find_volume(
         voxel_size=image.voxel_size,
         unit=image.unit,
         translation=image.translation,
+        image=image.image,
+        level_names=image.level_names,
         chunk_shape_zyx=(chunks.get("z", 1), chunks["y"], chunks["x"]),
         metadata_digest=_digest(image),
         name=image.name,

@@ -116,6 +116,23 @@ class UNetPredictor:
         return self.info.normalisation
 
     @property
+    def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
+        """Voxel size of the training's volumes in µm; None in z for a 2-D network.
+
+        None if the weights do not state it.
+        """
+        sizes = self.info.voxel_size_um
+        if sizes is None:
+            return None
+        z, y, x = sizes if self.config.dims == 3 else (None, *sizes)
+        return z, y, x
+
+    @property
+    def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
+        """Percentiles 1, 50, 99 of the training's input per channel, or None if not stated."""
+        return self.info.input_percentiles
+
+    @property
     def tile_dependent_layers(self) -> tuple[str, ...]:
         """Layers that use statistics of the whole tile; with any, tiled does not equal whole."""
         return self.config.tile_dependent_layers

@@ -134,7 +134,17 @@ def write_weights(prepared: PreparedTraining, job: TrainingJob, end: TrainingEnd
             "versions": versions(),
         },
         dtype=prepared.dtype,
+        voxel_size_um=_known_sizes(prepared),
+        input_percentiles=prepared.volumes.input_percentiles(),
     )
+
+
+def _known_sizes(prepared: PreparedTraining) -> list[float] | None:
+    """Return the voxel size of the network's axes in µm, or None where the volumes state none."""
+    sizes = prepared.volumes.voxel_size_um or ()
+    own = sizes[-prepared.recipe.network.dims :]
+    known = [size for size in own if size is not None]
+    return known if known and len(known) == len(own) else None
 
 
 def _heard_by(listeners: Sequence[Listener], directory: Path) -> Callable[[object], None]:

@@ -45,6 +45,13 @@ class TrainingVolumes(Protocol):
         """The record that the weights will state."""
 
     @property
+    def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
+        """Voxel size of what is trained on in µm (z, y, x); None if the volumes do not agree."""
+
+    def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
+        """Return percentiles "1", "50", "99" of what is trained on, normalised, per channel."""
+
+    @property
     def is_measured(self) -> bool:
         """Whether the volumes return normalised grey values."""
 

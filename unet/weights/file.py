@@ -6,6 +6,8 @@ A file is a plain safetensors file. Each entry of its metadata is a JSON text:
     config             UNetConfig.to_dict()
     class_names        one per class, class 0 is background
     normalisation      how grey values were normalised in training; absent if not known
+    voxel_size_um      of the training's volumes, in µm, one per axis of the network; may be absent
+    input_percentiles  1, 50 and 99 of the network's input in training, per channel; may be absent
     provenance         free-form
 
 Its digest is the SHA-256 of the whole file; the same weights always give the same file.
@@ -28,6 +30,7 @@ from pipeline.base.store_errors import redacted
 from ..network.config import UNetConfig
 from ..network.cost import tensor_shapes
 from . import safetensors_header as header
+from . import training_facts as facts
 from .foreign_file import LOAD_IT
 from .location import read_bytes, settle_uri
 
@@ -53,6 +56,10 @@ class WeightsInfo:
     parameters: int
     dtype: str
     """How the tensors are stored, ``float32`` or ``float16``; not the precision of prediction."""
+    voxel_size_um: tuple[float, ...] | None = None
+    """Voxel size of the training's volumes in µm, per axis of the network: (z,) y, x."""
+    input_percentiles: Mapping[str, Sequence[float]] | None = field(default=None, hash=False)
+    """Percentiles 1, 50 and 99 of the network's input in training, each per channel."""
 
 
 def save_weights(
@@ -63,11 +70,15 @@ def save_weights(
     class_names: Sequence[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
+    voxel_size_um: Sequence[float] | None = None,
+    input_percentiles: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Write ``model`` to a local ``path``, atomically: a reader sees the old file or the new one.
 
-    Class names default to "background", "class 1", … Raises WeightsError for a wrong number of
-    names, records that are not JSON, and values that are not finite (in ``dtype``).
+    Class names default to "background", "class 1", … voxel_size_um: of the training's volumes, per
+    axis of the network. input_percentiles: ``{"1": …, "50": …, "99": …}``, each per channel. Raises
+    WeightsError for a wrong number of names or sizes, records that are not JSON, and values that
+    are not finite (in ``dtype``).
     """
     import torch
     from safetensors.torch import save
@@ -80,6 +91,7 @@ def save_weights(
         "config": model.config.to_dict(),
         "class_names": names,
         "provenance": dict(provenance or {}),
+        **facts.as_metadata(model.config, voxel_size_um, input_percentiles),
     }
     if normalisation is not None:
         metadata["normalisation"] = dict(normalisation)
@@ -98,6 +110,24 @@ def save_weights(
             )
     texts = {key: _to_json(key, value) for key, value in metadata.items()}
     _write_atomically(Path(path), header.with_sorted_metadata(save(tensors, metadata=texts)))
+
+
+def copy_with_voxel_size(
+    uri: str | os.PathLike[str], path: str | os.PathLike[str], voxel_size_um: Sequence[float]
+) -> None:
+    """Write a copy of a weights file that states a voxel size; the copy has another digest.
+
+    uri: as for :func:`read_weights_info`. path: of the copy, local. Raises WeightsError, also where
+    ``path`` exists.
+    """
+    place = settle_uri(uri)
+    content = read_bytes(place)
+    config = _info(redacted(place), content).config
+    if Path(path).exists():
+        raise WeightsError(f"{str(path)!r} exists already: choose another path for the copy")
+    stated = facts.as_metadata(config, voxel_size_um, None)
+    texts = {key: _to_json(key, value) for key, value in stated.items()}
+    _write_atomically(Path(path), header.with_sorted_metadata(content, **texts))
 
 
 def read_weights_info(uri: str | os.PathLike[str]) -> WeightsInfo:
@@ -149,10 +179,13 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
         config = UNetConfig.from_dict(record["config"])
         version, names = record[FORMAT_KEY], record["class_names"]
         provenance, normalisation = record["provenance"], record.get("normalisation", {})
+        voxel_size_um = facts.voxel_size_of(record, config)
+        percentiles = facts.percentiles_of(record, config)
         if not isinstance(provenance, dict) or not isinstance(normalisation, dict):
             raise TypeError("expected JSON objects for provenance and normalisation")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = error if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        is_plain = isinstance(error, ConfigError | WeightsError)
+        reason = error if is_plain else f"{type(error).__name__}: {error}"
         raise WeightsError(
             f"cannot read the metadata of weights {uri!r} ({reason}): write them again with "
             "unet.save_weights"
@@ -173,6 +206,8 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
         size_bytes=len(content),
         parameters=config.parameters,
         dtype=_dtype_name(uri, stored),
+        voxel_size_um=voxel_size_um,
+        input_percentiles=percentiles,
     )
 
 

@@ -53,15 +53,15 @@ def read(uri: str, content: bytes) -> tuple[dict[str, TensorEntry], dict[str, st
     return tensors, metadata
 
 
-def with_sorted_metadata(content: bytes) -> bytes:
-    """Return the same file with sorted metadata.
+def with_sorted_metadata(content: bytes, **changes: str) -> bytes:
+    """Return the same file with sorted metadata, and some of it changed.
 
     The library writes metadata in random order (safetensors 0.8.0); the digest must not depend on
     it.
     """
     start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     header: dict[str, Any] = json.loads(content[LENGTH_BYTES:start])
-    header[METADATA] = dict(sorted(header[METADATA].items()))
+    header[METADATA] = dict(sorted({**header[METADATA], **changes}.items()))
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % LENGTH_BYTES)  # keeps the tensors aligned
     return len(text).to_bytes(LENGTH_BYTES, "little") + text + content[start:]

@@ -51,6 +51,8 @@ class StoredImage:
     voxel_size: ZYX = (1.0, 1.0, 1.0)
     unit: Units = (None, None, None)
     translation: ZYX = (0.0, 0.0, 0.0)
+    image: Location | None = None  # to be described with another level; None: it has one only
+    level_names: tuple[str, ...] = ()  # of the image, the finest first
     name: str | None = None
     description: Mapping[str, Any]  # JSON values; with the location, they identify the input
     notes: tuple[str, ...] = ()

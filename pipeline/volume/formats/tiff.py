@@ -80,6 +80,8 @@ class TiffFormat:
                 channel_names=channel_names(tiff, index),
                 voxel_size=voxel_size,
                 unit=unit,
+                image=location,
+                level_names=tuple(map(str, range(len(series.levels)))),
                 name=None,
                 description={
                     "format": self.name,

@@ -54,6 +54,8 @@ class ZarrFormat:
             voxel_size=sizes,
             unit=units,
             translation=origin,
+            image=found.store if found.image else None,
+            level_names=tuple(one.path for one in found.image.levels) if found.image else (),
             name=found.image.name if found.image else None,
             description=_description(found),
             notes=(*(found.image.notes if found.image else ()), *notes, *more),

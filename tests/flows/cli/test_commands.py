@@ -52,6 +52,25 @@ def test_version_is_the_installed_one(shell):
     assert shell("--version") == (0, f"overtile {version('overtile')}\n", "")
 
 
+def test_weights_copies_a_file_with_a_voxel_size(weights, shell, tmp_path):
+    new = tmp_path / "new.safetensors"
+    code, out, _ = shell("weights", weights("3d"), "--voxel-size", "50,4,4nm", "--out", str(new))
+    assert code == 0
+    assert "0.05×0.004×0.004 µm" in out
+    assert read_weights_info(new).voxel_size_um == (0.05, 0.004, 0.004)
+    for wrong, line in (
+        (("--voxel-size", "1,1,1"), "--voxel-size and --out belong together"),
+        (("--out", str(tmp_path / "x")), "--voxel-size and --out belong together"),
+        (("--voxel-size", "1,1", "--out", str(tmp_path / "x")), "expected 3 sizes above 0"),
+        (("--voxel-size", "1,1,1km", "--out", str(tmp_path / "x")), "expected sizes as Z,Y,X"),
+        (("--voxel-size", "1,1,1", "--out", str(new)), "exists already"),
+    ):
+        code, out, err = shell("weights", weights("3d"), *wrong)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert line in err
+    assert not (tmp_path / "x").exists()
+
+
 def test_weights_shows_the_contents_of_a_weights_file(weights, shell):
     file = weights(
         "3d-anisotropic", class_names=["background", "membrane", "vesicle"],

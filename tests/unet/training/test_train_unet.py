@@ -64,6 +64,30 @@ def test_it_trains_in_this_process_and_writes_the_weights(place):
     assert {"log.csv", "validation-00000004.png"} <= {path.name for path in directory.iterdir()}
 
 
+def test_the_weights_state_the_voxel_size_and_the_input_of_their_training(place):
+    group = zarr.open_array(place / "raw.zarr", mode="r+")
+    group.attrs["voxel_size_nm"] = [50, 4, 5]
+    out = place / "w.safetensors"
+    train_unet(opened(place), out, config=read_config(place / "config.toml"))
+    info = read_weights_info(out)
+    assert info.voxel_size_um == pytest.approx((0.004, 0.005))
+    raw = group[:] / 255
+    for percent, (value,) in info.input_percentiles.items():
+        assert value == pytest.approx(np.percentile(raw, float(percent)), abs=0.01)
+
+
+def test_volumes_of_several_scales_state_no_voxel_size(place):
+    raw = zarr.create_array(place / "other.zarr", data=np.zeros((3, 32, 36), "u1"))
+    pairs = [(str(place / f"{name}.zarr"), str(place / "labels.zarr")) for name in ("raw", "other")]
+    zarr.open_array(place / "raw.zarr", mode="r+").attrs["voxel_size_um"] = [50, 4, 4]
+    raw.attrs["voxel_size_um"] = [50, 4.5, 4.5]
+    assert open_labelled(pairs).voxel_size_um == pytest.approx((50, 18**0.5, 18**0.5))
+    raw.attrs["voxel_size_um"] = [50, 8, 8]
+    assert open_labelled(pairs).voxel_size_um is None
+    del raw.attrs["voxel_size_um"]
+    assert open_labelled(pairs).voxel_size_um == (None, None, None)
+
+
 def test_a_finished_training_is_resumed_to_the_same_end_and_writes_nothing(place):
     out = place / "w.safetensors"
     arguments = {"config": read_config(place / "config.toml"), "resume": True}

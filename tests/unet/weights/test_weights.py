@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.base.errors import OvertileError, WeightsError
 from unet import UNet, UNetConfig, UNetPredictor, load_weights, read_weights_info, save_weights
 from unet.weights import location
+from unet.weights.file import copy_with_voxel_size
 from unet.weights.location import bundled_names
 
 SMALL = UNetConfig(base_channels=2, levels=2)
@@ -371,3 +372,47 @@ def test_bundled_weights_are_small_and_state_their_origin(name):
     assert torch.isfinite(model(torch.zeros(1, 1, *shape))).all()
     if name == "fib25-boundary":
         assert "FlyEM" in info.provenance["recipe"]["attribution"]
+
+
+def test_facts_of_the_training_survive_and_old_files_without_them_stay_valid(
+    network: Callable[..., UNet], tmp_path: Path
+) -> None:
+    percentiles = {"1": [0.1], "50": [0.5], "99": [0.9]}
+    path = tmp_path / "w.safetensors"
+    save_weights(network(SMALL), path, voxel_size_um=[0.5, 0.25], input_percentiles=percentiles)
+    info = read_weights_info(path)
+    assert info.voxel_size_um == (0.5, 0.25)
+    assert info.input_percentiles == {"1": (0.1,), "50": (0.5,), "99": (0.9,)}
+    assert UNetPredictor(path).voxel_size_um == (None, 0.5, 0.25)
+    save_weights(network(SMALL), path)
+    assert read_weights_info(path).voxel_size_um is None
+    assert UNetPredictor(path).voxel_size_um is UNetPredictor(path).input_percentiles is None
+    assert not {"voxel_size_um", "input_percentiles"} & set(metadata_of(path))
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1], [0, 1], [float("inf"), 1], ["1", 1], 4, []])
+def test_wrong_voxel_sizes_are_refused_when_written_and_when_read(
+    sizes: object, network: Callable[..., UNet], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(WeightsError, match=r"expected 2 sizes above 0 in µm, y, x"):
+        save_weights(network(SMALL), path, voxel_size_um=sizes)  # type: ignore[arg-type]
+    assert not path.exists()
+    save_weights(network(SMALL), path)
+    stated = {**metadata_of(path), "voxel_size_um": json.dumps(sizes)}
+    refusal(foreign(path, load_file(path), stated), "voxel size .*expected 2 sizes above 0")
+
+
+def test_a_copy_with_a_voxel_size_has_the_same_tensors_and_replaces_nothing(
+    network: Callable[..., UNet], tmp_path: Path
+) -> None:
+    old, new = tmp_path / "w.safetensors", tmp_path / "new.safetensors"
+    save_weights(network(SMALL), old, class_names=["a", "b"], provenance={"by": "me"})
+    copy_with_voxel_size(old, new, [0.5, 0.25])
+    before, after = read_weights_info(old), read_weights_info(new)
+    assert after.voxel_size_um == (0.5, 0.25)
+    assert (after.class_names, after.provenance) == (before.class_names, before.provenance)
+    tensors, copied = load_file(old), load_file(new)
+    assert all(torch.equal(tensors[name], copied[name]) for name in {*tensors, *copied})
+    with pytest.raises(WeightsError, match=r"exists already"):
+        copy_with_voxel_size(old, new, [1.0, 1.0])

@@ -1,0 +1,52 @@
+"""Whether a volume has the voxel size that the weights were trained at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from ..models.protocol import Predictor, StatesTraining
+from ..volume.image_levels import levels_of
+from ..volume.micrometres import SizesUm, voxel_size_um
+from ..volume.volume import VolumeSource
+
+LARGEST_RATIO: Final = 1.5
+"""Voxel sizes that differ by more than this factor, in any axis, are noted."""
+
+
+def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
+    """Return a warning if the voxel size differs from that of the training, else None.
+
+    It names the level of the image that fits best, if one fits. Axes are compared where both the
+    weights and the volume state a size.
+    """
+    trained = predictor.voxel_size_um if isinstance(predictor, StatesTraining) else None
+    if trained is None or _distance(trained, voxel_size_um(source)) <= math.log(LARGEST_RATIO):
+        return None
+    axes = [axis for axis, size in enumerate(trained) if size is not None]
+    own, known = (_text([sizes[a] for a in axes]) for sizes in (voxel_size_um(source), trained))
+    return (
+        f"the voxel size, {own} µm, differs from that of the training, {known} µm, by more than "
+        f"a factor of {LARGEST_RATIO:g}: {_advice(trained, source)}"
+    )
+
+
+def _advice(trained: SizesUm, source: VolumeSource) -> str:
+    distances = {
+        number: _distance(trained, voxel_size_um(level)) for number, level in levels_of(source)
+    }
+    best = min(distances, key=lambda number: distances[number], default=None)
+    if best is None or distances[best] > math.log(LARGEST_RATIO):
+        return "no level of the image fits, so resample it or use other weights"
+    return f"level {best} of {source.image} fits best (--level {best})"
+
+
+def _distance(trained: SizesUm, sizes: SizesUm) -> float:
+    """Return the largest difference of the sizes' logarithms; 0 if none can be compared."""
+    pairs = zip(trained, sizes, strict=True)
+    return max((abs(math.log(b / a)) for a, b in pairs if a and b), default=0.0)
+
+
+def _text(sizes: Sequence[float | None]) -> str:
+    return "×".join("?" if size is None else f"{size:.3g}" for size in sizes)
