@@ -69,8 +69,8 @@ LAYERS = {
 PURE = (
     "pipeline.base.choices", "pipeline.base.errors", "pipeline.base.geometry",
     "pipeline.base.text",
-    "pipeline.planning.blocks", "pipeline.planning.budget", "pipeline.planning.shares",
-    "pipeline.planning.tile_choice",
+    "pipeline.planning.blocks", "pipeline.planning.budget", "pipeline.planning.chunk_fit",
+    "pipeline.planning.make_plan", "pipeline.planning.shares", "pipeline.planning.tile_choice",
     "unet.network.axis", "unet.network.config", "unet.network.cost",
     "deploy.batch_jobs.departure", "deploy.batch_jobs.directives", "deploy.batch_jobs.pool_policy",
     "deploy.batch_jobs.quoting",

@@ -7,9 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..base.errors import PlanError
-from ..base.geometry import Halo, Shape, round_up
+from ..base.geometry import Shape, round_up
 from ..base.text import shape_text, size_text
-from .blocks import BlockPlan, check_multiple
 from .budget import Network, clip
 
 BLOCK_VOXELS = 2**24
@@ -51,13 +50,13 @@ def choose_tile(
             f"{shape_text(smallest)}, needs {size_text(need)}; raise --tile-memory or use a "
             "smaller network"
         )
-    if min(_volume_flops(tile, shape, network) for tile in fitting) < SMALL_FLOPS:
+    if min(volume_flops(tile, shape, network) for tile in fitting) < SMALL_FLOPS:
         workers = (1,)
     if max(workers) > 1:
         fitting += _smaller(candidates, shape, network, memory_bytes)
 
     def work(tile: Shape) -> tuple[float, int]:
-        flops = _volume_flops(tile, shape, network)
+        flops = volume_flops(tile, shape, network)
         return flops * _waiting(tile, shape, workers), math.prod(tile)
 
     found = min(_likely(fitting, network), key=work)
@@ -138,7 +137,8 @@ def _even_cut(size: int, divisor: int, wanted: float) -> int:
     return round_up(math.ceil(size / pieces), divisor)
 
 
-def _volume_flops(tile: Shape, shape: Shape, network: Network) -> int:
+def volume_flops(tile: Shape, shape: Shape, network: Network) -> int:
+    """Return the operations of a volume that is cut into tiles."""
     axes = []
     for size, length in zip(shape, tile, strict=True):
         full, rest = divmod(size, length)
@@ -178,40 +178,3 @@ def choose_chunk(core: Shape) -> Shape:
         factor = next(f for f in range(2, chunk[axis] + 1) if chunk[axis] % f == 0)
         chunk[axis] //= factor
     return tuple(chunk)
-
-
-def make_plan(
-    shape: Shape,
-    network: Network,
-    *,
-    block: Shape | None = None,
-    tile: Shape | None = None,
-    memory_bytes: int = 2**31,
-) -> BlockPlan:
-    """Return the plan for a volume; sizes that are not given are chosen.
-
-    block, tile: cores in voxels, clipped to the volume. memory_bytes: for one tile on the device.
-    Raises PlanError for sizes that are invalid or do not fit.
-    """
-    divisor = network.divisor
-    enough = tuple(round_up(n, d) for n, d in zip(shape, divisor, strict=True))
-    for name, sizes in (("block", block), ("tile", tile)):
-        if sizes is not None:
-            if len(sizes) != len(shape):
-                raise PlanError(f"{name} ({','.join(map(str, sizes))}): expected three sizes z,y,x")
-            check_multiple(name, sizes, divisor)
-    if block is not None:
-        block = clip(block, enough)
-    if tile is not None:
-        tile = clip(tile, enough)
-    elif block is not None:
-        tile = choose_tile(block, network, memory_bytes=memory_bytes)
-    else:
-        tile = choose_tile(shape, network, memory_bytes=memory_bytes, workers=WORKERS)
-    return BlockPlan(
-        shape=shape,
-        core=block or choose_block(shape, tile),
-        tile=tile,
-        halo=Halo.same_on_both_sides(network.halo),
-        divisor=divisor,
-    )

@@ -12,6 +12,7 @@ from ..output.image_spec import ImageSpec
 from ..output.kinds import OUTPUT_KINDS, SCORES
 from ..planning.blocks import BlockPlan
 from ..planning.budget import Layout
+from ..planning.chunk_fit import InputLayout
 from ..planning.levels import Grid, level_grids
 from ..planning.tile_choice import choose_chunk
 from ..volume.volume import VolumeSource
@@ -81,4 +82,12 @@ def storage_layout(
         chunk_zyx=source.chunk_shape_zyx,
         output_bytes_per_voxel=output_bytes,
         files_per_block=files,
+    )
+
+
+def input_layout(source: VolumeSource) -> InputLayout:
+    """Return how the input is stored, for the choice of blocks."""
+    return InputLayout(
+        chunk_zyx=source.chunk_shape_zyx,
+        voxel_bytes=source.channel_count * np.dtype(source.dtype).itemsize,
     )

@@ -25,7 +25,7 @@ from ..base.errors import VolumeError
 from ..base.geometry import Box, Halo, Shape, round_up
 from ..models.protocol import Predictor
 from ..planning.blocks import BlockPlan
-from ..planning.tile_choice import make_plan
+from ..planning.make_plan import make_plan
 from ..volume.intensity import Intensity, check_record, stated_intensity
 from ..volume.mirror import mirror_index
 from .block import StageClock, tile_scores

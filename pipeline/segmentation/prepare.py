@@ -19,13 +19,14 @@ from ..output.image_spec import ImageSpec
 from ..output.kinds import OUTPUT_KINDS
 from ..planning.blocks import BlockPlan, Region
 from ..planning.budget import Budget, reckon
+from ..planning.chunk_fit import chunk_note
+from ..planning.make_plan import make_plan
 from ..planning.shares import Share, cut
-from ..planning.tile_choice import make_plan
 from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
 from ..volume.intensity import stated_intensity
 from ..volume.volume import VolumeSource
 from .block import OutputArray
-from .images import image_specs, storage_layout
+from .images import image_specs, input_layout, storage_layout
 from .normalisation import choose_record
 from .request import SegmentRequest
 from .trained_scale import voxel_size_note
@@ -124,7 +125,8 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     regions = tuple(plan.regions())
     shares = cut(regions, request.share or Share(1, 1))
     images = image_specs(request, source, plan, predictor.class_names)
-    layout = storage_layout(source, images, request)
+    budget = reckon(plan, predictor, storage_layout(source, images, request), regions=len(regions))
+    chunks = chunk_note(plan, budget, network=predictor, layout=input_layout(source))
     prepared = Prepared(
         request=request,
         source=source,
@@ -134,10 +136,15 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
         regions=shares[request.share.number - 1 if request.share else 0],
         share_blocks=tuple(sum(map(len, share)) for share in shares),
         images=images,
-        budget=reckon(plan, predictor, layout, regions=len(regions)),
+        budget=budget,
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
         output_action=action,
-        notes=(*source.notes, *record_notes, *_notes(predictor, source, record, sample)),
+        notes=(
+            *source.notes,
+            *record_notes,
+            *_notes(predictor, source, record, sample),
+            *([chunks] if chunks else []),
+        ),
     )
     if stored:
         check_job(request.output, prepared.job(predictor), stored)
@@ -191,6 +198,7 @@ def _plan(
         block=request.block or tuple(stored.get("block", ())) or None,
         tile=tile,
         memory_bytes=request.tile_memory_bytes,
+        layout=input_layout(source),
     )
 
 

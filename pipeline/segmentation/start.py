@@ -92,7 +92,8 @@ def _check_memory(prepared: Prepared, client: Client) -> None:
             continue
         raise PlanError(
             f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
-            "use fewer workers, smaller blocks (--block), or smaller tiles (--tile-memory)"
+            "use fewer workers, smaller blocks (--block), smaller tiles (--tile-memory), or an "
+            "input of smaller chunks (overtile convert)"
         )
 
 

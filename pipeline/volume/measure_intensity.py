@@ -132,9 +132,12 @@ def boxes_of_share(shape: Shape, chunk: Shape, share: int, shares: int) -> Itera
 
 
 def _parts(source: VolumeSource, share: int, shares: int) -> Iterator[NDArray[Any]]:
+    """Yield the values of a share as (c, voxel), in parts whose float64 copies are small."""
     volume = open_volume(source)
     for box in boxes_of_share(source.shape_zyx, source.chunk_shape_zyx, share, shares):
-        yield volume.read(box)
+        values = volume.read(box).reshape(source.channel_count, -1)
+        for first in range(0, values.shape[1], _STEP_VOXELS):
+            yield values[:, first : first + _STEP_VOXELS]
 
 
 def _moments_of_share(source: VolumeSource, share: int, shares: int) -> Moments:

@@ -12,7 +12,8 @@ from pipeline.base.geometry import Box
 from pipeline.planning import tile_choice
 from pipeline.planning.blocks import tile_input
 from pipeline.planning.budget import Layout, reckon
-from pipeline.planning.tile_choice import choose_block, choose_chunk, choose_tile, make_plan
+from pipeline.planning.make_plan import make_plan
+from pipeline.planning.tile_choice import choose_block, choose_chunk, choose_tile
 
 
 class Network:
@@ -70,6 +71,7 @@ def test_the_budget_equals_a_count_over_every_block(shape, tiles, blocks):
         chunked += in_chunks.clipped_to(whole).voxels
     assert budget.bytes_read == read * 4
     assert budget.bytes_read_in_whole_chunks == chunked * 4
+    assert budget.read_amplification == pytest.approx(chunked / math.prod(shape))
     assert budget.bytes_written == math.prod(shape) * 3
     assert budget.files == 2 * len(plan)
 
@@ -103,7 +105,7 @@ def test_no_cubic_tile_that_fits_costs_less_in_a_large_volume(side):
     memory = network.memory_bytes((128,) * 3)
 
     def flops(tile):
-        return tile_choice._volume_flops(tile, (side,) * 3, network)
+        return tile_choice.volume_flops(tile, (side,) * 3, network)
 
     cubes = [(n,) * 3 for n in range(8, 512, 8) if network.memory_bytes((n,) * 3) <= memory]
     chosen = choose_tile((side,) * 3, network, memory_bytes=memory)

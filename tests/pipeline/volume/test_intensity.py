@@ -211,6 +211,14 @@ def test_percentiles_do_not_depend_on_the_cuts_or_the_workers(tmp_path, clients)
     assert len(found) == 1
 
 
+def test_large_chunks_are_measured_in_parts_with_the_same_result(tmp_path, clients, monkeypatch):
+    values = np.random.default_rng(5).normal(0, 9, (2, 4, 30, 30)).astype("f4")
+    chunks = (4, 30, 30)
+    whole = measured(tmp_path, values, clients[0], PERCENTILE, chunks=chunks)
+    monkeypatch.setattr("pipeline.volume.measure_intensity._STEP_VOXELS", 1000)
+    assert measured(tmp_path, values, clients[1], PERCENTILE, chunks=chunks) == whole
+
+
 def test_percentiles_without_outliers_come_from_the_65536_bins_as_before(tmp_path, clients):
     values = np.random.default_rng(3).normal(1000, 150, (8, 48, 48)).astype("f4")
     found = measured(tmp_path, values, clients[0], PERCENTILE)
