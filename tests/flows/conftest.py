@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import prefect.context
 import psutil
 import pytest
 import zarr
@@ -24,7 +25,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.testing.utilities import prefect_test_harness
+from prefect.context import get_settings_context
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from deploy.preflight.findings import Finding
 from flows.cli.main import main
@@ -50,6 +53,7 @@ class Front:
         self.environment = {
             **inherited, "HOME": str(home), "PREFECT_HOME": str(home / ".prefect"),
             "PREFECT_API_URL": self.api, "PREFECT_API_REQUEST_TIMEOUT": "300",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",  # default: a run waits for up to 10 s
             "DO_NOT_TRACK": "1", "COLUMNS": "400", **environment,
         }  # fmt: skip
 
@@ -189,13 +193,6 @@ def labelled_folder(tmp_path_factory, textured):
 
 
 @pytest.fixture(scope="session")
-def server():
-    """Run a Prefect server for the flows that are called in this process; one for all modules."""
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture(scope="session")
 def waiting():
     """Return the function that waits for a condition."""
     return wait_until
@@ -229,6 +226,20 @@ def brought_up(home):
 def shared_front(tmp_path_factory):
     """Return a front for all tests that change nothing but their own flow runs."""
     yield from brought_up(tmp_path_factory.mktemp("shared-home"))
+
+
+@pytest.fixture(scope="session")
+def server(shared_front):
+    """Have the flows that are called in this process use the server of the shared front."""
+    home = shared_front.home / "flows-in-this-process"
+    with (
+        temporary_settings({PREFECT_API_URL: shared_front.api, PREFECT_HOME: home}),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Threads without a context, such as the one that logs a training's steps, use this one.
+        patch.setattr(prefect.context, "GLOBAL_SETTINGS_CONTEXT", get_settings_context())
+        yield
+        APILogWorker.drain_all()
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import zarr
 from pipeline import segment_volume
 from unet import UNetPredictor
 
-SHAPE, BLOCK = (8, 48, 300), (4, 16, 16)
-GRID = (2, 3, 19)
-BLOCKS = 2 * 3 * 19
+SHAPE, BLOCK = (8, 32, 300), (4, 16, 16)
+GRID = (2, 2, 19)
+BLOCKS = 2 * 2 * 19
 ENOUGH = 12
 """Number of done blocks when a run is killed: some, and far from all."""
 
