@@ -87,7 +87,9 @@ def slurm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        subprocess.run(["bash", SLURM_SCRIPT, "start", folder, "--cpus", "4"], check=True)
+        subprocess.run(
+            ["bash", SLURM_SCRIPT, "start", folder, "--cpus", "4", "--killwait", "2"], check=True
+        )
         try:
             yield OneNodeSlurm()
         finally:

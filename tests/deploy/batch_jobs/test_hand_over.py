@@ -118,9 +118,9 @@ def workers(cluster):
 
 
 def test_a_worker_leaves_before_its_walltime_and_no_block_starts_twice(workers):
-    workers.end_job("leaves", drain_in_s=2, close_in_s=8)
-    ends_at = time.time() + 8
-    starts, done_by = workers.blocks(16, block_s=1.2)
+    workers.end_job("leaves", drain_in_s=1, close_in_s=6)
+    ends_at = time.time() + 6
+    starts, done_by = workers.blocks(16, block_s=0.6)
     assert set(starts) == set(range(16))
     assert set(starts.values()) == {1}, "a block was computed twice"
     assert set(done_by.values()) == {"stays", "leaves"}
@@ -148,7 +148,7 @@ def test_waiting_tasks_of_a_leaving_worker_move_to_others_at_once(workers):
 
 def test_a_block_longer_than_the_drain_is_computed_again_and_not_counted_as_a_failure(workers):
     workers.end_job("leaves", drain_in_s=0.5, close_in_s=2)
-    starts, done_by = workers.blocks(4, block_s=4)
+    starts, done_by = workers.blocks(4, block_s=3)
     assert set(done_by.values()) == {"stays"}
     assert sorted(starts.values()) == [1, 1, 2, 2]
     left = Departure.from_event(workers.client.get_events(TOPIC)[-1][1])
@@ -167,7 +167,7 @@ def test_a_worker_that_cannot_drain_leaves_and_its_blocks_are_computed_by_others
 
     workers.client.run(forbid, workers=[workers.address("leaves")])
     workers.end_job("leaves", drain_in_s=1, close_in_s=30)
-    starts, done_by = workers.blocks(6, block_s=2)
+    starts, done_by = workers.blocks(6, block_s=1.2)
     assert set(starts) == set(done_by) == set(range(6))
     assert "stays" in done_by.values()
     assert workers.processes["leaves"].wait(timeout=15) == 0
@@ -175,7 +175,7 @@ def test_a_worker_that_cannot_drain_leaves_and_its_blocks_are_computed_by_others
 
 def test_the_last_workers_deliver_their_results_and_the_next_one_takes_the_waiting_blocks(workers):
     for name in ("stays", "leaves"):
-        workers.end_job(name, drain_in_s=2, close_in_s=8)
+        workers.end_job(name, drain_in_s=1, close_in_s=6)
 
     def start_next():
         workers.processes["leaves"].wait()
@@ -183,7 +183,7 @@ def test_the_last_workers_deliver_their_results_and_the_next_one_takes_the_waiti
 
     after = threading.Thread(target=start_next)
     after.start()
-    starts, done_by = workers.blocks(12, block_s=1.2)
+    starts, done_by = workers.blocks(16, block_s=0.6)
     after.join()
     assert [workers.processes[name].wait(timeout=5) for name in ("stays", "leaves")] == [0, 0]
     assert set(starts.values()) == {1}, "a block was computed twice"

@@ -40,7 +40,7 @@ def profiles(slurm, tmp_path_factory):
     profiles.mkdir(parents=True)
     for name, settings in {
         "hpc": "jobs = 2",
-        "elastic": "minimum_jobs = 0\nmaximum_jobs = 3\nidle_s = 5",
+        "elastic": "minimum_jobs = 0\nmaximum_jobs = 3\nidle_s = 3",
         "gpu": "jobs = 1\ngpus_per_job = 2",
         "pairs": "jobs = 1\nworkers_per_job = 2",
     }.items():
@@ -62,7 +62,7 @@ def volume(profiles, textured):
     """Return two functions: the command that segments a volume, and the classes that it writes."""
     folder = profiles.parent
     zarr.create_array(
-        folder / "in.zarr", data=textured((32, 128, 128)), dimension_names=("z", "y", "x")
+        folder / "in.zarr", data=textured((32, 96, 96)), dimension_names=("z", "y", "x")
     )
 
     def command(name, cluster, *more):
@@ -163,8 +163,8 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
             file.write(f"{number}\n")
         return block(number)
 
-    told, blocks = [], 64
-    with open_cluster("hpc", walltime="1 min", drain_s=30.0, tell=told.append) as client:
+    told, blocks = [], 48
+    with open_cluster("hpc", walltime="1 min", drain_s=40.0, tell=told.append) as client:
         outcomes, share = [], device_share(client)
         began = time.time()
 
@@ -179,7 +179,7 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
     assert Counter(int(n) for n in starts.read_text().split()) == Counter(range(blocks))
     results = [outcome.result for outcome in outcomes]
     jobs = {result["job"] for result in results}
-    assert len(jobs) >= 6, "workers leave after half a minute, and the run lasts a whole one"
+    assert len(jobs) >= 6, "workers leave after 20 s, and the run lasts more than twice as long"
     busy_s = sum(result["end"] - result["start"] for result in results)
     idle = 1 - busy_s / (took_s * 4)
     print(f"\n{took_s:.0f} s over {len(jobs)} jobs; {idle:.0%} of four threads' time was idle")

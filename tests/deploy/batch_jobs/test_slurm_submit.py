@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 TEMPLATE = ROOT / "deploy/slurm/segment.sbatch"
 PATIENCE_S = 400.0
 """Timeout of a single event on a busy machine."""
-BLOCKS = 64
+BLOCKS = 48
 LOGS = "logs of 100 %j"
 OPTIONS = (
     "--weights", "demo", "--block", "16,16,32", "--tile", "16,16,32", "--tta", "rotations"
@@ -54,7 +54,7 @@ def place(slurm, tmp_path_factory, textured):
     (profiles / "gpu.toml").write_text(f"{slurm.profile}{logs}gpus_per_job = 2\n")
     (profiles / "nope.toml").write_text(slurm.profile.replace("main", "nope") + logs)
     zarr.create_array(
-        folder / "in.zarr", data=textured((32, 128, 128)), dimension_names=("z", "y", "x")
+        folder / "in.zarr", data=textured((32, 96, 128)), dimension_names=("z", "y", "x")
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))

@@ -14,6 +14,7 @@ import time
 import pytest
 import zarr
 
+from deploy import ClusterSpec
 from flows.cli.main import main
 
 SLURM = 'kind = "slurm"\n'
@@ -88,6 +89,8 @@ def test_a_cluster_that_cannot_be_opened_is_one_line_exit_2_and_no_trace(
     row, place, capsys, monkeypatch
 ):
     where, says = ROWS[row]
+    if where == "dead.json":  # a file has no place for a timeout
+        monkeypatch.setitem(ClusterSpec.__init__.__kwdefaults__, "timeout_s", 1.0)
     monkeypatch.chdir(place)
     before = sorted(path.name for path in place.iterdir())
     start = time.monotonic()
@@ -98,3 +101,7 @@ def test_a_cluster_that_cannot_be_opened_is_one_line_exit_2_and_no_trace(
     assert re.fullmatch(rf"overtile: .*(?:{says}).*\n", said), said
     assert took_s < IN_TIME_S + SPARE_S or "within" not in says
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+def test_the_default_limit_for_an_answer_is_short():
+    assert ClusterSpec().timeout_s <= IN_TIME_S

@@ -271,25 +271,28 @@ def test_an_output_that_cannot_be_written_is_one_line(place):
     assert listing(place) == before
 
 
-def test_a_block_that_no_worker_can_hold_is_refused_before_anything_is_written(place):
+def test_a_block_that_no_worker_can_hold_is_refused_before_anything_is_written(
+    place, shell, one_worker
+):
     zarr.create_array(place / "large.zarr", shape=(4000, 4000, 4000), chunks=(64,) * 3, dtype="u1")
     before = listing(place)
-    changes = {"INPUT": "large.zarr", "--block": "4000,4000,4000", "--workers": "1",
-               "--tile": "16,16,16"}  # fmt: skip
-    ended, _ = in_a_shell(place, changes)
-    assert ended.returncode == 2
-    *warnings, error = ended.stderr.splitlines()
+    changes = {"INPUT": "large.zarr", "--block": "4000,4000,4000", "--tile": "16,16,16",
+               "--cluster": one_worker.scheduler.address}  # fmt: skip
+    code, _, err = shell(*arguments("segment", place, changes))
+    assert code == 2
+    *warnings, error = err.splitlines()
     assert "a worker needs" in error
     assert all(line.startswith("warning: ") for line in warnings)  # of this machine's disk
     assert listing(place) == before
 
 
-def test_nan_in_the_input_is_counted_and_reported(place):
+def test_nan_in_the_input_is_counted_and_reported(place, shell, one_worker):
     raw = np.zeros((6, 20, 20), np.float32)
     raw[2, 3:7, 5] = np.nan
     zarr.create_array(place / "nan.zarr", data=raw)
-    changes = {"INPUT": "nan.zarr", "OUTPUT": "nan-out.zarr", "--workers": "1"}
-    ended, _ = in_a_shell(place, changes)
-    assert ended.returncode == 0
-    assert "4 voxels of the input are NaN or infinite" in ended.stderr
+    changes = {"INPUT": "nan.zarr", "OUTPUT": "nan-out.zarr",
+               "--cluster": one_worker.scheduler.address}  # fmt: skip
+    code, _, err = shell(*arguments("segment", place, changes))
+    assert code == 0
+    assert "4 voxels of the input are NaN or infinite" in err
     shutil.rmtree(place / "nan-out.zarr")

@@ -51,15 +51,15 @@ def lazy_volume(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
-def test_text_and_json_state_the_budget_that_a_run_would_have(version, weights, lazy_volume):
+def test_text_and_json_state_the_budget_that_a_run_would_have(version, weights, lazy_volume, shell):
     path, file = lazy_volume(500), weights("3d-anisotropic")
     options = {"block": (64, 128, 128), "outputs": ("classes", "scores"), "format": version}
     output = f"{path}-out"
     request = SegmentRequest(input=str(path), output=output, **options)
     prepared = prepare(request, UNetPredictor(file))
-    argv = [path, output, "--weights", file, "--block", "64,128,128",
+    argv = ["plan", str(path), output, "--weights", file, "--block", "64,128,128",
             "--outputs", "classes,scores", "--format", version]  # fmt: skip
-    told = json.loads(plan(*argv, "--json")[0])
+    told = json.loads(shell(*argv, "--json")[1])
     budget = asdict(prepared.budget)
     assert {name: told[name] for name in budget} == budget
     assert told["block"] == [64, 128, 128]
@@ -67,7 +67,7 @@ def test_text_and_json_state_the_budget_that_a_run_would_have(version, weights, 
     assert told["output"] == output
     assert told["output_action"] == "created"
     assert [image["name"] for image in told["images"]] == ["classes", "scores"]
-    text, *_ = plan(*argv)
+    _, text, _ = shell(*argv)
     rows = [line.split("  ", 1)[-1].strip() for line in text.splitlines()]
     for words in (
         f"{budget['blocks']:,} of 64×128×128 voxels",
@@ -86,18 +86,18 @@ def test_text_and_json_state_the_budget_that_a_run_would_have(version, weights, 
     assert not (path.parent / "500.zarr-out").exists()
 
 
-def test_augmentation_shows_in_the_plan_with_what_it_costs(weights, lazy_volume):
-    argv = [lazy_volume(300), "out.zarr", "--weights", weights("3d"), "--block", "64,128,128",
-            "--tile", "64,64,128"]  # fmt: skip
-    plain = json.loads(plan(*argv, "--json")[0])
+def test_augmentation_shows_in_the_plan_with_what_it_costs(weights, lazy_volume, shell):
+    argv = ["plan", str(lazy_volume(300)), "out.zarr", "--weights", weights("3d"),
+            "--block", "64,128,128", "--tile", "64,64,128"]  # fmt: skip
+    plain = json.loads(shell(*argv, "--json")[1])
     assert "tta" not in plain["weights"]
     for tta, passes in (("rotations", 4), ("full", 16)):
-        told = json.loads(plan(*argv, "--tta", tta, "--json")[0])
+        told = json.loads(shell(*argv, "--tta", tta, "--json")[1])
         assert told["weights"]["tta"] == tta
         assert told["flops"] == passes * plain["flops"]
         assert told["tile_memory_bytes"] > plain["tile_memory_bytes"]
         assert told["bytes_read"] == plain["bytes_read"]
-    assert "\ntta                   rotations\n" in plan(*argv, "--tta", "rotations")[0]
+    assert "\ntta                   rotations\n" in shell(*argv, "--tta", "rotations")[1]
 
 
 def test_the_password_of_an_address_is_not_printed(weights, lazy_volume):
