@@ -32,7 +32,9 @@ def membrane_iou(text):
     return float(re.search(r"membrane\s+IoU (\d\.\d+)", text)[1])
 
 
-def test_the_demo_finds_the_membranes_and_a_second_one_computes_nothing(demo, shell, monkeypatch):
+def test_the_demo_finds_the_membranes_and_a_second_one_computes_nothing(
+    demo, shell, monkeypatch, capsys
+):
     run, folder = demo
     first = run()
     assert membrane_iou(first.stdout) > 0.6
