@@ -8,7 +8,6 @@ process, and all arrays in a process forked from one that has used tensorstore.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -18,15 +17,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ..base.tensorstore_use import is_forked, is_installed, load
 from .formats.image import Readable, Selection
 
 CHUNK_BYTES = 2**28
 """Larger chunks are read by zarr, which raises MemoryError if memory runs out."""
 CODECS = frozenset(("bytes", "transpose", "blosc", "zstd", "crc32c", "sharding_indexed"))
 """Codecs of both formats whose damage tensorstore reports as zarr does."""
-
-_loaded_in: dict[str, int] = {}
-"""Id of the process that loaded tensorstore first. Using it in a forked child ends the child."""
 
 
 class FastArray:
@@ -38,7 +35,7 @@ class FastArray:
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         """Return the voxels of slices inside the array and of single indices, as zarr would."""
-        if _is_forked():
+        if is_forked():
             return np.asarray(self._array[selection])
         try:
             return np.asarray(self._store[selection].read().result())
@@ -53,30 +50,17 @@ def fastest_reader(array: zarr.Array[Any], folder: str | None) -> Readable:
     """
     if folder is None or not os.path.isdir(folder) or not is_installed():
         return array
-    if not _is_safe(array) or _is_forked():
+    if not _is_safe(array) or is_forked():
         return array
-    import tensorstore
-
-    _loaded_in.setdefault("pid", os.getpid())
     driver = "zarr3" if array.metadata.zarr_format == 3 else "zarr"
     kvstore = {"driver": "file", "path": folder}
     try:
-        store = tensorstore.open({"driver": driver, "kvstore": kvstore}, read=True).result()
+        store = load().open({"driver": driver, "kvstore": kvstore}, read=True).result()
     except Exception:  # a codec, a filter or a dtype that it does not support
         return array
     dtype = array.dtype.newbyteorder("=")  # tensorstore converts the stored byte order
     same = tuple(store.shape) == tuple(array.shape) and store.dtype.numpy_dtype == dtype
     return FastArray(array, store) if same else array
-
-
-def is_installed() -> bool:
-    """Return whether tensorstore is installed, without loading it."""
-    return importlib.util.find_spec("tensorstore") is not None
-
-
-def _is_forked() -> bool:
-    """Return whether this process was forked from one that had loaded tensorstore."""
-    return _loaded_in.get("pid", os.getpid()) != os.getpid()
 
 
 def _is_safe(array: zarr.Array[Any]) -> bool:

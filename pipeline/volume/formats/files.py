@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Final, cast
 
 import fsspec
@@ -60,6 +61,18 @@ def matching(pattern: Location) -> list[Location]:
     with explained(VolumeError, pattern):
         system = _file_system(pattern)
         return [Location.parse(system.unstrip_protocol(path)) for path in system.glob(pattern.uri)]
+
+
+def read_existing(folder: Location, names: Sequence[str]) -> dict[str, bytes]:
+    """Return those of some files in a folder that can be read, requested at once; never raises."""
+    try:
+        system = _file_system(folder)
+        paths = {system._strip_protocol((folder / name).uri): name for name in names}
+        found = system.cat(list(paths), on_error="omit")
+    except Exception:  # a missing package, a server that cannot be reached
+        return {}
+    content = found if isinstance(found, dict) else {next(iter(paths)): found}
+    return {paths[path]: text for path, text in content.items()}
 
 
 def _file_system(location: Location) -> Any:

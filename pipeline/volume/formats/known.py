@@ -6,11 +6,15 @@ from typing import Final
 
 from ...base.location import Location
 from .image import ImageFormat
+from .n5 import N5Format
+from .precomputed import PrecomputedFormat
 from .slices import SlicesFormat
 from .tiff import TiffFormat
 from .zarr_image import ZarrFormat
 
-FORMATS: Final[tuple[ImageFormat, ...]] = (TiffFormat(), SlicesFormat(), ZarrFormat())
+FORMATS: Final[tuple[ImageFormat, ...]] = (
+    TiffFormat(), SlicesFormat(), N5Format(), PrecomputedFormat(), ZarrFormat(),
+)  # fmt: skip
 
 
 def format_of(location: Location) -> ImageFormat:

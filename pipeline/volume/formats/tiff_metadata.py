@@ -11,16 +11,10 @@ from typing import Any, Final
 import tifffile
 
 from .image import ZYX, Units
+from .units import unit_named
 
 _ONE: Final[ZYX] = (1.0, 1.0, 1.0)
 _NO_UNIT: Final[Units] = (None, None, None)
-_UNITS: Final = {
-    "nm": "nanometer", "nanometer": "nanometer",
-    "um": "micrometer", "µm": "micrometer", "μm": "micrometer", "micron": "micrometer",
-    "microns": "micrometer", "micrometer": "micrometer", "\\u00b5m": "micrometer",
-    "mm": "millimeter", "millimeter": "millimeter",
-    "cm": "centimeter", "m": "meter", "å": "angstrom",
-}  # fmt: skip
 _PRINT_DPI: Final = frozenset((1, 72, 75, 96, 100, 150, 200, 300, 600, 1200))
 """Resolutions per inch that image editors write; they say nothing about the specimen."""
 _CM, _INCH = 3, 2
@@ -70,7 +64,7 @@ def _ome_voxels(pixels: Mapping[str, Any]) -> Voxels:
     sizes, units = [], []
     for axis in "ZYX":
         stated = pixels.get(f"PhysicalSize{axis}")
-        unit = _UNITS.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).lower())
+        unit = unit_named(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         sizes.append(1.0 if stated is None else float(stated))
         units.append(None if stated is None else unit)
     z, y, x = units
@@ -79,7 +73,7 @@ def _ome_voxels(pixels: Mapping[str, Any]) -> Voxels:
 
 def _imagej_voxels(stated: Mapping[str, Any], keyframe: tifffile.TiffPage) -> Voxels:
     """ImageJ: z from ``spacing``, y and x from the resolution tags in pixels per ``unit``."""
-    unit = _UNITS.get(str(stated.get("unit", "")).strip().lower())
+    unit = unit_named(stated.get("unit"))
     if unit is None:
         return _ONE, _NO_UNIT, ()
     across, down = _per_unit(keyframe)
