@@ -52,6 +52,11 @@ def is_missing_bucket(error: BaseException) -> bool:
     return "NoSuchBucket" in _codes(error)
 
 
+def is_unreachable(error: BaseException | None) -> bool:
+    """Return whether a server did not answer, as opposed to any answer, even a refusal."""
+    return bool({cls.__name__ for cls in type(error).__mro__} & (_TIMEOUT | _UNREACHABLE))
+
+
 def _codes(error: BaseException | None) -> Iterator[str]:
     """Yield S3's error codes of an error and its causes."""
     while error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..base.geometry import Box
 from ..base.location import Location
 from ..base.store_errors import explained
 from ..base.text import shape_text
+from .formats.known import format_of
 from .intensity import Intensity
 from .locate import locate
 from .mirror import read_mirrored
@@ -117,14 +119,27 @@ def _levels_of_labels(
     labels: Location, raw: VolumeSource, level: int | str | None
 ) -> list[int | str | None]:
     """Return the levels of the labels that may belong to the volume's, the likeliest first."""
+    if level is None:
+        return [None]
+    if format_of(labels).name != "zarr":
+        return [level, None]
     pyramid = locate(labels).image
-    if level is None or pyramid is None or len(pyramid.levels) < 2:
+    if pyramid is None or len(pyramid.levels) < 2:
         return [None]
     names = [one.path for one in pyramid.levels]
-    of_raw = locate(raw.store).image
+    of_raw = locate(raw.store).image if raw.format == "zarr" else None
     number = [one.path for one in of_raw.levels].index(raw.path) if of_raw else 0
     by_name = [raw.path] if raw.path in names else []
     return [*by_name, min(number, len(names) - 1)]
+
+
+def _found(labels: Location, levels: Sequence[int | str | None]) -> list[VolumeSource]:
+    """Return the levels that exist, at least one. Raises VolumeError for the first otherwise."""
+    found: list[VolumeSource] = []
+    for level in levels:
+        with suppress(VolumeError):
+            found.append(find_volume(labels, level=level))
+    return found or [find_volume(labels, level=levels[0])]
 
 
 def find_labelled(
@@ -140,10 +155,7 @@ def find_labelled(
     name is read, else the one of the same number, whichever has the volume's shape.
     """
     raw = find_volume(raw_location, channel=channel, level=level)
-    found = [
-        find_volume(labels_location, level=name)
-        for name in _levels_of_labels(labels_location, raw, level)
-    ]
+    found = _found(labels_location, _levels_of_labels(labels_location, raw, level))
     labels = next((one for one in found if one.shape_zyx == raw.shape_zyx), found[0])
     if labels.channel_count != 1:
         raise VolumeError(

@@ -112,7 +112,7 @@ def test_a_damaged_chunk_is_an_error_and_never_zeros(tmp_path, codec, kept):
     chunk = write(tmp_path / "a", ZYX, codec) / "0/0/0"
     content = chunk.read_bytes()
     chunk.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(VolumeError, match="cannot be read .*0/0/0") as caught:
+    with pytest.raises(VolumeError, match=r"cannot be read .*0/0/0") as caught:
         read_all(tmp_path / "a")
     assert "\n" not in str(caught.value)
 
