@@ -163,8 +163,8 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
             file.write(f"{number}\n")
         return block(number)
 
-    told, blocks = [], 48
-    with open_cluster("hpc", walltime="1 min", drain_s=40.0, tell=told.append) as client:
+    told, blocks = [], 64
+    with open_cluster("hpc", walltime="1 min", drain_s=30.0, tell=told.append) as client:
         outcomes, share = [], device_share(client)
         began = time.time()
 
@@ -179,7 +179,7 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
     assert Counter(int(n) for n in starts.read_text().split()) == Counter(range(blocks))
     results = [outcome.result for outcome in outcomes]
     jobs = {result["job"] for result in results}
-    assert len(jobs) >= 6, "workers leave after 20 s, and the run lasts more than twice as long"
+    assert len(jobs) >= 6, "workers leave after half a minute, and the run lasts a whole one"
     busy_s = sum(result["end"] - result["start"] for result in results)
     idle = 1 - busy_s / (took_s * 4)
     print(f"\n{took_s:.0f} s over {len(jobs)} jobs; {idle:.0%} of four threads' time was idle")
