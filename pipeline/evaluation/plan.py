@@ -121,11 +121,9 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
 
 def _scores(prediction: Location, chosen: int | str) -> VolumeSource:
     node = read_node(prediction)
-    if (
-        node is not None
-        and read_node(prediction, path=CLASSES) is not None
-        and parse_multiscale(node.attributes, where=str(prediction)) is None
-    ):
+    image = parse_multiscale(node.attributes, where=str(prediction)) if node else None
+    has_scores = image is not None and not image.levels[0].path.startswith(f"{CLASSES}/")
+    if node is not None and read_node(prediction, path=CLASSES) is not None and not has_scores:
         raise VolumeError(
             f"{prediction} holds classes and no scores: segment with --outputs classes,scores"
         )

@@ -74,11 +74,7 @@ class ImageSpec:
 
 def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
     """Return the attributes of the image's group: under ``ome`` in 0.5, at the top in 0.4."""
-    multiscale = {
-        "name": spec.name,
-        "axes": [_axis(axis, spec.unit) for axis in spec.axes],
-        "datasets": [_dataset(spec, number) for number in range(len(spec.shapes))],
-    }
+    multiscale = _multiscale(spec)
     stated: dict[str, Any] = {}
     if spec.is_label:
         stated["image-label"] = _image_label(spec.class_names, is_inside=bool(spec.path))
@@ -86,6 +82,32 @@ def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
         stated["omero"] = {"channels": [_grey_channel(channel) for channel in spec.channels]}
     elif "c" in spec.axes and spec.class_names:
         stated["omero"] = _omero(spec.class_names, spec.dtype)
+    return _versioned(multiscale, stated, version)
+
+
+def root_attributes(specs: Sequence[ImageSpec], *, version: Version) -> dict[str, Any]:
+    """Return the attributes of an output's root where none of its images is stored there.
+
+    The root is then an image too: its levels are those of the first image inside, usually the
+    classes. Without it, viewers that open an output show nothing (ome/napari-ome-zarr#99), and the
+    source that its labels state would be a group without an image.
+    """
+    if not specs or any(not spec.path for spec in specs):
+        return {}
+    return _versioned(_multiscale(specs[0], folder=f"{specs[0].path}/"), {}, version)
+
+
+def _multiscale(spec: ImageSpec, *, folder: str = "") -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "axes": [_axis(axis, spec.unit) for axis in spec.axes],
+        "datasets": [_dataset(spec, number, folder) for number in range(len(spec.shapes))],
+    }
+
+
+def _versioned(
+    multiscale: dict[str, Any], stated: dict[str, Any], version: Version
+) -> dict[str, Any]:
     if version == "0.5":
         return {"ome": {"version": version, "multiscales": [multiscale], **stated}}
     for part in stated.values():
@@ -100,12 +122,12 @@ def _axis(axis: str, unit: Sequence[str | None]) -> dict[str, str]:
     return {"name": axis, "type": "space", **({"unit": stated} if stated else {})}
 
 
-def _dataset(spec: ImageSpec, number: int) -> dict[str, Any]:
+def _dataset(spec: ImageSpec, number: int, folder: str) -> dict[str, Any]:
     size, origin = spec.voxel_sizes[number], spec.translations[number]
     scale = [1.0 if axis == "c" else float(size["zyx".index(axis)]) for axis in spec.axes]
     moved = [0.0 if axis == "c" else float(origin["zyx".index(axis)]) for axis in spec.axes]
     return {
-        "path": str(number),
+        "path": f"{folder}{number}",
         "coordinateTransformations": [
             {"type": "scale", "scale": scale},
             {"type": "translation", "translation": moved},

@@ -14,7 +14,7 @@ from zarr.codecs import ZstdCodec
 
 from ..base.location import Location
 from .documents import built_in_memory, put_missing
-from .image_spec import ImageSpec, Version, group_attributes
+from .image_spec import ImageSpec, Version, group_attributes, root_attributes
 
 _ZSTD_LEVEL: Final = 3
 _FORMATS: Final[dict[Version, Literal[2, 3]]] = {"0.5": 3, "0.4": 2}
@@ -28,7 +28,8 @@ def create_images(output: Location, specs: Sequence[ImageSpec], *, version: Vers
     """
 
     def build(store: Store) -> None:
-        require_group(store, "", version=version)
+        root = require_group(store, "", version=version)
+        root.attrs.update(root_attributes(specs, version=version))
         for spec in specs:
             _add_image(store, spec, version)
 

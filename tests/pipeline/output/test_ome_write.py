@@ -242,3 +242,40 @@ def test_a_level_never_makes_voxels_less_isotropic(shape, voxels):
         halved = [size for size, f in zip(sizes, factor, strict=True) if f > 1]
         kept = [s for s, n in zip(sizes, level, strict=True) if n > 256]
         assert not halved or not kept or max(halved) <= 3.0 * max(*kept, *voxels)
+
+
+@VERSIONS
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_the_root_of_an_output_of_labels_alone_is_an_image_with_their_levels(
+    tmp_path, version, is_flat
+):
+    spec = replace(labels(), **flat(labels())) if is_flat else labels()
+    out = Location.parse(tmp_path / "out.zarr")
+    create_images(out, [spec], version=version)
+    MODELS[version].Image.from_zarr(zarr.open_group(out.path, mode="r"))
+    for number in range(2):
+        found = find_volume(out, level=number)
+        inside = find_volume(f"{out}/labels/classes", level=number)
+        assert found.path == f"labels/classes/{number}"
+        assert found.location == inside.location
+        for field in ("axes", "shape", "dtype", "voxel_size", "unit", "translation"):
+            assert getattr(found, field) == getattr(inside, field), field
+    group = zarr.open_group(f"{out}/labels/classes", mode="r").attrs.asdict()
+    source = group.get("ome", group)["image-label"]["source"]["image"]
+    assert os.path.normpath(f"{out}/labels/classes/{source}") == str(out)
+
+
+@VERSIONS
+def test_an_image_at_the_root_keeps_its_metadata_beside_labels(tmp_path, version):
+    out = Location.parse(tmp_path / "out.zarr")
+    create_images(out, [labels(), scores()], version=version)
+    assert find_volume(out).path == "0"
+
+
+@VERSIONS
+def test_an_older_output_whose_root_is_no_image_is_left_as_it_is(tmp_path, version):
+    out = Location.parse(tmp_path / "out.zarr")
+    create_images(out, (), version=version)
+    before = zarr.open_group(out.path, mode="r").attrs.asdict()
+    create_images(out, [labels()], version=version)
+    assert zarr.open_group(out.path, mode="r").attrs.asdict() == before
