@@ -197,6 +197,14 @@ def _node(documents: Mapping[str, Mapping[str, Any]], where: Location) -> Node |
     return None
 
 
+def stored_bytes(store: Location, path: str) -> int | None:
+    """Return the size of everything below a path, or None if the store cannot tell."""
+    try:
+        return wait_for(open_store(store).getsize_prefix(path), timeout_s=ANSWER_WITHIN_S)
+    except Exception:  # many HTTP servers cannot list
+        return None
+
+
 def list_names(location: Location) -> tuple[str, ...] | None:
     """Return the names directly inside a folder, sorted, or None if it cannot be listed."""
 
