@@ -63,11 +63,16 @@ def check_not_forked(kind: type[OvertileError], location: Location) -> None:
         )
 
 
+def context_settings() -> dict[str, Any]:
+    """Return settings of a context: few retries, so that errors come soon."""
+    names = ("http_request_retries", "s3_request_retries", "gcs_request_retries")
+    return dict.fromkeys(names, _RETRIES)
+
+
 @functools.lru_cache(maxsize=1)
 def context() -> Any:
-    """Return what all stores of this process share: few retries, so that errors come soon."""
-    names = ("http_request_retries", "s3_request_retries", "gcs_request_retries")
-    return load().Context(dict.fromkeys(names, _RETRIES))
+    """Return what all stores that this process reads share."""
+    return load().Context(context_settings())
 
 
 def kvstore(location: Location, kind: type[OvertileError]) -> dict[str, Any]:

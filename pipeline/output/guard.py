@@ -40,8 +40,8 @@ def check_output(output: Location, *, source: Location, overwrite: bool) -> Foun
     where it cannot be written; where something is there that is not ours, unless ``overwrite``;
     and, even then, where that is not Zarr through and through.
     """
-    _check_place(output)
-    _check_apart(output, source)
+    check_place(output)
+    check_apart(output, source)
     found = _found(output)
     if found == "foreign" and not overwrite:
         raise OutputError(
@@ -59,7 +59,7 @@ def delete_output(output: Location) -> None:
     So whatever interrupts it, what is left is never taken for an output to be resumed, and can be
     deleted again. Raises OutputError for anything that is not Zarr through and through.
     """
-    _check_place(output)
+    check_place(output)
     if _found(output) == "absent":
         return
     _check_deletable(output)
@@ -125,7 +125,8 @@ def _node(output: Location, path: str = "") -> Node | None:
         raise OutputError(str(error)) from error
 
 
-def _check_place(output: Location) -> None:
+def check_place(output: Location) -> None:
+    """Raise OutputError for places where this process cannot create a folder."""
     if output.scheme in ("http", "https"):
         raise OutputError(f"{output}: http cannot be written; pass a path or s3://…")
     if not output.is_local:
@@ -140,7 +141,8 @@ def _check_place(output: Location) -> None:
         raise OutputError(f"{output}: {existing} cannot be written by you; choose another output")
 
 
-def _check_apart(output: Location, source: Location) -> None:
+def check_apart(output: Location, source: Location) -> None:
+    """Raise OutputError where the output is the input, or one lies inside the other."""
     if _is_inside(output, source) and _is_inside(source, output):
         raise OutputError(f"output and input are the same, {output}: choose another output")
     for inner, outer, text in (

@@ -62,6 +62,8 @@ class N5Format:
             voxel_size=size,
             unit=unit,
             translation=origin,
+            image=store if chosen.names else None,
+            level_names=chosen.names,
             description={"format": self.name, **{key: chosen.dataset.get(key) for key in keys}},
             notes=(*notes, *more),
         )
@@ -125,7 +127,14 @@ def _levels(group: Location, document: Document) -> list[N5Level]:
             break
         found.append((name, dataset))
     return [
-        N5Level(name=name, number=number, dataset=one, group=document, finest=found[0][1])
+        N5Level(
+            name=name,
+            number=number,
+            dataset=one,
+            group=document,
+            finest=found[0][1],
+            names=tuple(name for name, _ in found),
+        )
         for number, (name, one) in enumerate(found)
     ]
 

@@ -32,6 +32,8 @@ class N5Level:
     dataset: Document
     group: Document
     finest: Document
+    names: tuple[str, ...] = ()
+    """Of all levels of the group, the finest first; empty for a dataset without a group."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -68,6 +68,8 @@ class PrecomputedFormat:
             voxel_size=size,
             unit=_NANOMETERS,
             translation=origin,
+            image=store,
+            level_names=tuple(one["key"] for one in scales),
             description={"format": self.name, "dtype": dtype, "channels": shape[0], **scale},
             notes=notes,
         )

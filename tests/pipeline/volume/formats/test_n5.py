@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pipeline.base import tensorstore_use
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
+from pipeline.volume.image_levels import levels_of
 from pipeline.volume.volume import find_volume, open_volume
 
 ZYX = np.random.default_rng(3).integers(1, 60000, (20, 30, 40)).astype(np.uint16)
@@ -132,6 +133,8 @@ def test_levels_are_selected_by_number_name_and_location(tmp_path):
         np.testing.assert_array_equal(read_all(root, level=choice), coarse)
     np.testing.assert_array_equal(read_all(root / "s1"), coarse)
     assert find_volume(str(root / "s1")) == find_volume(str(root), level=1)
+    levels = levels_of(find_volume(str(root)))
+    assert [one.shape_zyx for _, one in levels] == [(20, 30, 40), (20, 15, 20)]
     with pytest.raises(VolumeError, match=r"no level 2; it has 0 \(s0, 20×30×40\), 1 \(s1, "):
         find_volume(str(root), level=2)
     with pytest.raises(VolumeError, match=r"s1 is one level already, but level 0"):

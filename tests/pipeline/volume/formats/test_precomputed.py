@@ -17,6 +17,7 @@ from pipeline.base import tensorstore_use
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
+from pipeline.volume.image_levels import levels_of
 from pipeline.volume.labelled import find_labelled
 from pipeline.volume.volume import find_volume, open_volume
 
@@ -124,6 +125,8 @@ def test_scales_are_selected_by_number_key_and_location(tmp_path):
         np.testing.assert_array_equal(read_all(folder, level=choice), coarse)
     np.testing.assert_array_equal(read_all(folder / "8_10_40"), coarse)
     assert find_volume(str(folder / "8_10_40")) == find_volume(str(folder), level=1)
+    levels = levels_of(find_volume(str(folder)))
+    assert [one.shape_zyx for _, one in levels] == [(20, 30, 40), (20, 15, 20)]
     with pytest.raises(VolumeError, match=r"no level 2; it has 0 \(4_5_40, 20×30×40\), 1 \(8_10"):
         find_volume(str(folder), level=2)
     with pytest.raises(VolumeError, match="8_10_40 is one level already, but level 0"):

@@ -1,0 +1,138 @@
+"""Exports finished labels as a Neuroglancer Precomputed segmentation, with all its levels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import LabelError
+from ..base.geometry import Box
+from ..base.location import Location
+from ..output.label_layer import LabelLayer, LayerLevel, coarser_box, stored_dtype
+from ..output.precomputed import LayerWriter, check_target
+from ..planning.levels import level_grids
+from ..volume.micrometres import voxel_size_um
+from ..volume.volume import VolumeSource, open_volume
+
+_THREADS: Final = 4
+_NM_PER_UM: Final = 1000.0
+_WHOLE: Final = 0.01  # of a voxel: a translation that is closer to a whole number counts as one
+
+OnBox = Callable[[int, int], None]
+"""Called after each box with the number of boxes that are done, and of all."""
+
+
+def export_labels(
+    source: VolumeSource,
+    target: Location,
+    *,
+    class_names: Sequence[str] = (),
+    sharded: bool = True,
+    threads: int | None = None,
+    on_box: OnBox | None = None,
+) -> LabelLayer:
+    """Write labels as a segmentation that Neuroglancer opens; return what was written.
+
+    Coarser levels take the most frequent label of their voxels, as in overtile's own outputs. A
+    thread needs about three boxes of 256³ voxels of memory: 200 MiB for classes, 400 for uint64.
+    class_names: of the labels 0, 1, 2 …; Neuroglancer lists them. sharded: see LabelLayer.
+    Raises LabelError for what is not labels, OutputError if the target exists or cannot be written.
+    """
+    layer = plan_layer(source, class_names=class_names, sharded=sharded)
+    check_target(target, layer, source=source.store)
+    writer = LayerWriter(target, layer)
+    writer.begin()
+    boxes = [[*writer.boxes(number)] for number in range(len(layer.levels))]
+    done, total = 0, sum(map(len, boxes))
+    with ThreadPoolExecutor(threads or min(_THREADS, os.cpu_count() or 1)) as pool:
+        try:
+            for number, of_level in enumerate(boxes):
+                futures = [
+                    pool.submit(_write, source, writer, layer, number, box) for box in of_level
+                ]
+                for future in as_completed(futures):
+                    future.result()
+                    done += 1
+                    if on_box is not None:
+                        on_box(done, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    writer.finish()
+    return layer
+
+
+def plan_layer(
+    source: VolumeSource, *, class_names: Sequence[str] = (), sharded: bool = True
+) -> LabelLayer:
+    """Return the layer that an export would write; reads nothing. Raises LabelError."""
+    if source.channel_count != 1:
+        raise LabelError(
+            f"{source.location} has {source.channel_count} channels: expected labels with one"
+        )
+    dtype = stored_dtype(source.dtype)
+    size_nm, notes = _size_nm(source)
+    offset, more = _offset(source)
+    whole = Box.of_shape(source.shape_zyx).shifted(offset)
+    return LabelLayer(
+        dtype=dtype,
+        levels=tuple(
+            _level(whole, factor, size_nm) for factor, _ in level_grids(whole.shape, size_nm)
+        ),
+        class_names=tuple(class_names),
+        sharded=sharded,
+        notes=(*notes, *more),
+    )
+
+
+def _level(whole: Box, factor: Sequence[int], size_nm: Sequence[float]) -> LayerLevel:
+    size = tuple(s * f for s, f in zip(size_nm, factor, strict=True))
+    return LayerLevel(
+        key="_".join(f"{one:.12g}" for one in size[::-1]),
+        box=coarser_box(whole, factor),
+        factor=tuple(factor),
+        voxel_size_nm=size,
+    )
+
+
+def _size_nm(source: VolumeSource) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return the voxel size in nm, 1 where the labels state none, and a note then."""
+    sizes = [None if one is None else one * _NM_PER_UM for one in voxel_size_um(source)]
+    known = [one for axis, one in zip("zyx", sizes, strict=True) if axis in source.axes]
+    if None not in known:
+        return tuple(round(one, 6) if one else 1.0 for one in sizes), ()
+    note = "the labels state no voxel size in a unit of length: assumed nanometers"
+    return source.voxel_size, (note,)
+
+
+def _offset(source: VolumeSource) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the place of the first voxel in whole voxels, and a note if it was rounded."""
+    exact = [t / v for t, v in zip(source.translation, source.voxel_size, strict=True)]
+    offset = tuple(round(one) for one in exact)
+    if all(abs(a - b) < _WHOLE for a, b in zip(exact, offset, strict=True)):
+        return offset, ()
+    shown = ", ".join(f"{one:.3g}" for one in exact)
+    note = (
+        f"the labels start at {shown} voxels (z, y, x): rounded, Neuroglancer counts whole voxels"
+    )
+    return offset, (note,)
+
+
+def _write(
+    source: VolumeSource, writer: LayerWriter, layer: LabelLayer, number: int, box: Box
+) -> None:
+    if number:
+        writer.coarsen(number, box)
+        return
+    origin = layer.levels[0].box.start
+    writer.write(0, box, _labels(source, box.relative_to(origin)))
+
+
+def _labels(source: VolumeSource, box: Box) -> NDArray[Any]:
+    values: NDArray[np.integer[Any]] = open_volume(source).read(box)[0]
+    return values
