@@ -114,6 +114,12 @@ def _offset(source: VolumeSource) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the place of the first voxel in whole voxels, and a note if it was rounded."""
     exact = [t / v for t, v in zip(source.translation, source.voxel_size, strict=True)]
     offset = tuple(round(one) for one in exact)
+    if backward := [axis for axis, d in zip("zyx", source.direction, strict=True) if d < 0]:
+        note = (
+            f"{' and '.join(backward)} is stored backwards, which Neuroglancer Precomputed cannot "
+            "state: the labels are not flipped and do not lie where the image does"
+        )
+        return offset, (note,)
     if all(abs(a - b) < _WHOLE for a, b in zip(exact, offset, strict=True)):
         return offset, ()
     shown = ", ".join(f"{one:.3g}" for one in exact)

@@ -52,13 +52,12 @@ def _image_spec(
         shards=((*channels, *plan.core[first:]),) * len(grids),
         chunks=((*kind.channels(1), *choose_chunk(plan.core)[first:]),) * len(grids),
         voxel_sizes=tuple(
-            tuple(v * f for v, f in zip(source.voxel_size, factor, strict=True))
-            for factor in factors
+            tuple(v * f for v, f in zip(source.step, factor, strict=True)) for factor in factors
         ),
         translations=tuple(
             tuple(
                 t + v * (f - 1) / 2
-                for t, v, f in zip(source.translation, source.voxel_size, factor, strict=True)
+                for t, v, f in zip(source.translation, source.step, factor, strict=True)
             )
             for factor in factors
         ),

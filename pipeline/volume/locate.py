@@ -28,6 +28,7 @@ class Located:
     above: Mapping[str, Any]  # attributes of the group above a plain array
     image: Multiscale | None
     level: Level | None
+    notes: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -48,9 +49,14 @@ def locate(location: Location, *, level: int | str | None = None) -> Located:
 def _array(location: Location, node: Node, level: int | str | None) -> Located:
     """Return an array that is named directly, with the metadata of its group."""
     above: Mapping[str, Any] = {}
+    notes: tuple[str, ...] = ()
     for store, path, attributes in _groups_above(location):
         above = above or attributes
-        image = parse_multiscale(attributes, where=str(store))
+        try:
+            image = parse_multiscale(attributes, where=str(store))
+        except VolumeError as error:  # its message advises to pass an array inside
+            notes += (f"the metadata of the group above is not used ({error})",)
+            continue
         dataset = next((one for one in image.levels if one.path == path), None) if image else None
         if image is None or dataset is None:
             continue
@@ -62,7 +68,9 @@ def _array(location: Location, node: Node, level: int | str | None) -> Located:
         return Located(store=store, path=path, node=node, above={}, image=image, level=dataset)
     if level not in (None, 0, "0"):
         raise VolumeError(f"{location} is a plain array: it has no level {level}")
-    return Located(store=location, path="", node=node, above=above, image=None, level=None)
+    return Located(
+        store=location, path="", node=node, above=above, image=None, level=None, notes=notes
+    )
 
 
 def _groups_above(location: Location) -> Iterator[tuple[Location, str, Mapping[str, Any]]]:

@@ -1,12 +1,22 @@
-"""Reads OME-Zarr metadata (0.1 to 0.5): the multiscale image of a group as a value."""
+"""Reads OME-Zarr metadata (0.1 to 0.6): the multiscale image of a group as a value.
+
+0.6 states axes in named coordinate systems. The levels' own transformations lead to one of them,
+and only that one is used: further systems (an atlas, a stage) place the image elsewhere, and do not
+change its voxel size.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..base.errors import VolumeError
+from .ome_transformations import UnsupportedTransformationError, placement_of
+
+NEWEST = (0, 6)
+"""The newest version of OME-Zarr that is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +54,87 @@ def parse_multiscale(attributes: Mapping[str, Any], *, where: str) -> Multiscale
     ome = ome_attributes(attributes)
     if not ome.get("multiscales"):
         return None
+    _check_version(ome, where)
     try:
-        return _parse(ome)
+        return _parse_systems(ome) if _has_systems(ome) else _parse(ome)
+    except UnsupportedTransformationError as error:
+        raise VolumeError(
+            f"{where}: its OME-Zarr metadata places the image by {error}, which overtile does not "
+            "read: expected scale and translation; pass one array inside it instead, with --axes"
+        ) from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise VolumeError(
             f"{where}: its OME-Zarr metadata is malformed ({type(error).__name__}: {error}); "
             "pass one array inside it instead, with --axes"
         ) from error
+
+
+def _check_version(ome: Mapping[str, Any], where: str) -> None:
+    """Raise VolumeError for a version newer than those that are known."""
+    images = ome["multiscales"]
+    first = images[0] if isinstance(images, Sequence) and images else {}
+    stated = ome.get("version") or (first.get("version") if isinstance(first, Mapping) else None)
+    number = re.match(r"(\d+)\.(\d+)", str(stated))
+    if number and tuple(map(int, number.groups())) > NEWEST:
+        raise VolumeError(
+            f"{where}: OME-Zarr {stated} is not read: expected 0.1 to "
+            f"{'.'.join(map(str, NEWEST))}; pass one array inside it instead, with --axes"
+        )
+
+
+def _has_systems(ome: Mapping[str, Any]) -> bool:
+    image = ome["multiscales"][0]
+    return isinstance(image, Mapping) and "coordinateSystems" in image
+
+
+def _parse_systems(ome: Mapping[str, Any]) -> Multiscale:
+    """Return the image of metadata with coordinate systems (0.6)."""
+    images = ome["multiscales"]
+    image = images[0]
+    systems = {system["name"]: system for system in image["coordinateSystems"]}
+    if not systems:
+        raise ValueError("it lists no coordinate systems")
+    used = _output_of(image["datasets"][0]) or next(iter(systems))
+    axes = tuple(systems[used]["axes"])
+    names = [str(axis["name"]) for axis in axes]
+    notes = [] if len(images) == 1 else [f"the group holds {len(images)} images: using the first"]
+    if len(systems) > 1:
+        notes.append(f"the image has {len(systems)} coordinate systems: using {used!r}")
+    levels = []
+    for dataset in image["datasets"]:
+        entries = [
+            entry
+            for entry in dataset.get("coordinateTransformations") or ()
+            if _name(entry.get("output")) in (None, used)
+        ]
+        placement = placement_of(entries, names)
+        levels.append(
+            Level(
+                path=str(dataset["path"]).strip("/"),
+                scale=placement.scale,
+                translation=placement.translation,
+            )
+        )
+    return Multiscale(
+        name=image.get("name") or None,
+        axes=axes,
+        units=tuple(axis.get("unit") for axis in axes),
+        levels=tuple(levels),
+        channel_names=_channel_names(ome.get("omero")),
+        notes=tuple(notes),
+    )
+
+
+def _output_of(dataset: Mapping[str, Any]) -> str | None:
+    """Return the coordinate system that a level's first transformation leads to, if stated."""
+    entries: Sequence[Mapping[str, Any]] = dataset.get("coordinateTransformations") or ({},)
+    return _name(entries[0].get("output"))
+
+
+def _name(system: Any) -> str | None:
+    """Return the name of a coordinate system, stated as a text or as ``{"name": …}``."""
+    name = system.get("name") if isinstance(system, Mapping) else system
+    return name if isinstance(name, str) else None
 
 
 def _parse(ome: Mapping[str, Any]) -> Multiscale:
@@ -59,6 +143,12 @@ def _parse(ome: Mapping[str, Any]) -> Multiscale:
     notes = [] if len(images) == 1 else [f"the group holds {len(images)} images: using the first"]
     axes = tuple(image["axes"]) if image.get("axes") else None
     common = _transformations(image.get("coordinateTransformations"))
+    unknown = _unknown_kinds(image)
+    if unknown:
+        notes.append(
+            f"coordinate transformation {', '.join(unknown)} is ignored: OME-Zarr before 0.6 knows "
+            "scale and translation only"
+        )
     levels = tuple(
         Level(path=str(dataset["path"]).strip("/"), scale=scale, translation=translation)
         for dataset in image["datasets"]
@@ -77,6 +167,19 @@ def _parse(ome: Mapping[str, Any]) -> Multiscale:
         channel_names=_channel_names(ome.get("omero")),
         notes=tuple(notes),
     )
+
+
+def _unknown_kinds(image: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of transformations that are ignored."""
+    stated = [image, *image["datasets"]]
+    entries: list[Mapping[str, Any]] = [
+        entry for one in stated for entry in one.get("coordinateTransformations") or ()
+    ]
+    kinds = {
+        f"{entry.get('type')} in an array" if "path" in entry else str(entry.get("type"))
+        for entry in entries
+    }
+    return sorted(kinds - {"identity", "scale", "translation"})
 
 
 _Pair = tuple[tuple[float, ...] | None, tuple[float, ...] | None]

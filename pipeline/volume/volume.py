@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,8 @@ class VolumeSource:
     dtype: str
     channels: tuple[int, ...] | None  # None: all of c, or there is no c
     time: int | None
-    voxel_size: ZYX  # of this level, in `unit`; 1 if not stated
+    voxel_size: ZYX  # of this level, in `unit`, above 0; 1 if not stated
+    direction: ZYX = (1.0, 1.0, 1.0)  # -1 along axes that are stored backwards
     unit: Units
     translation: ZYX
     chunk_shape_zyx: tuple[int, int, int]  # the unit of a read: inner chunks of shards
@@ -70,6 +72,11 @@ class VolumeSource:
     def shape_zyx(self) -> tuple[int, int, int]:
         """Voxels in z, y, x; z is 1 if there is no such axis."""
         return self._sizes_zyx(self.shape)
+
+    @property
+    def step(self) -> ZYX:
+        """Way from a voxel to the next one in z, y, x, in ``unit``; negative where backwards."""
+        return _zyx(v * d for v, d in zip(self.voxel_size, self.direction, strict=True))
 
     @property
     def channel_count(self) -> int:
@@ -179,7 +186,8 @@ def find_volume(
         dtype=image.dtype,
         channels=channels,
         time=chosen_time(time, counts.get("t"), where=image.where),
-        voxel_size=image.voxel_size,
+        voxel_size=_zyx(map(abs, image.voxel_size)),
+        direction=_zyx(math.copysign(1.0, size) for size in image.voxel_size),
         unit=image.unit,
         translation=image.translation,
         image=image.image,
@@ -192,6 +200,11 @@ def find_volume(
         else tuple(labels[number] for number in channels if number < len(labels)),
         notes=image.notes,
     )
+
+
+def _zyx(values: Iterable[float]) -> ZYX:
+    z, y, x = values
+    return z, y, x
 
 
 def _digest(image: StoredImage) -> str:

@@ -48,12 +48,13 @@ class StoredImage:
     dtype: str  # name, without byte order
     chunks: tuple[int, ...]  # the unit of a read
     channel_names: tuple[str, ...] = ()
-    voxel_size: ZYX = (1.0, 1.0, 1.0)
+    voxel_size: ZYX = (1.0, 1.0, 1.0)  # negative along axes that are stored backwards
     unit: Units = (None, None, None)
     translation: ZYX = (0.0, 0.0, 0.0)
     image: Location | None = None  # to be described with another level; None: it has one only
     level_names: tuple[str, ...] = ()  # of the image, the finest first
     name: str | None = None
+    axes_are_stated: bool = True  # False: assumed from the number of axes
     description: Mapping[str, Any]  # JSON values; with the location, they identify the input
     notes: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Zarr v2 and v3 arrays and OME-Zarr images (0.1 to 0.5), in folders and object stores."""
+"""Zarr v2 and v3 arrays and OME-Zarr images (0.1 to 0.6), in folders and object stores."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class ZarrFormat:
             level_names=tuple(one.path for one in found.image.levels) if found.image else (),
             name=found.image.name if found.image else None,
             description=_description(found),
-            notes=(*(found.image.notes if found.image else ()), *notes, *more),
+            axes_are_stated=not notes,
+            notes=(*(found.image.notes if found.image else ()), *found.notes, *notes, *more),
         )
 
     def open(self, store: Location, path: str) -> Readable:
@@ -106,9 +107,10 @@ def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[s
         stated = axes_of.letters(found.image.axes)
         if found.image.axes and stated is None:
             raise axes_of.unknown_axes(found.image.axes, ndim=ndim, where=found.where)
-        if stated is None:  # 0.1 and 0.2 are always t c z y x
-            stated = axes_of.KNOWN_AXES[-ndim:]
-        return axes_of.checked_axes(stated, ndim=ndim, where=found.where), ()
+        if stated is None and ndim == len(axes_of.KNOWN_AXES):  # 0.1 and 0.2: always t c z y x
+            stated = axes_of.KNOWN_AXES
+        if stated is not None:
+            return axes_of.checked_axes(stated, ndim=ndim, where=found.where), ()
     node = found.node
     stated = axes_of.stated_axes(
         node.document, node.attributes, found.above, ndim=ndim, where=found.where
