@@ -36,7 +36,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion"],
-        ["segment"],
+        ["segment", "preview"],
         ["evaluation"],
     ],
     "unet": [

@@ -118,7 +118,7 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     )
     stored = stored_job(request.output) if action == "resumed" else {}
     source = request.find_source(level=request.level)
-    _check_predictor(predictor, source, allow_seams=request.allow_seams)
+    check_suits(predictor, source, allow_seams=request.allow_seams)
     record, record_notes = choose_record(request, predictor, source)
     sample = read_sample(source)
     plan = _plan(request, predictor, source, stored)
@@ -142,7 +142,7 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
         notes=(
             *source.notes,
             *record_notes,
-            *_notes(predictor, source, record, sample),
+            *notes_on(predictor, source, record, sample),
             *([chunks] if chunks else []),
         ),
     )
@@ -158,7 +158,7 @@ def with_settled(prepared: Prepared, predictor: Predictor) -> Prepared:
     return replace(prepared, predictor=predictor, budget=budget)
 
 
-def _check_predictor(predictor: Predictor, source: VolumeSource, *, allow_seams: bool) -> None:
+def check_suits(predictor: Predictor, source: VolumeSource, *, allow_seams: bool) -> None:
     """Raise where the network does not suit the volume or cannot be tiled."""
     if source.channel_count != predictor.in_channels:
         advice = "select channels with --channel, or correct --axes"
@@ -202,9 +202,10 @@ def _plan(
     )
 
 
-def _notes(
+def notes_on(
     predictor: Predictor, source: VolumeSource, record: Mapping[str, Any], sample: Sample
 ) -> Iterator[str]:
+    """Yield warnings about a volume that does not suit the weights, a line each."""
     if note := voxel_size_note(predictor, source):
         yield note
     if note := intensity_note(sample, stated_intensity(record, source.dtype), record):

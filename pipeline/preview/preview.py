@@ -1,0 +1,116 @@
+"""``preview_volume``: a few boxes of a volume, segmented in this process, as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from ..base.geometry import Box
+from ..base.text import shape_text
+from ..models.protocol import Predictor, StatesTraining
+from ..report.pictures import Rgb
+from ..segmentation.normalisation import choose_record
+from ..segmentation.prepare import check_suits, notes_on
+from ..segmentation.request import SegmentRequest
+from ..volume.fingerprint import read_sample
+from ..volume.intensity import Intensity, record_text
+from ..volume.micrometres import voxel_size_um
+from ..volume.volume import VolumeSource, open_volume
+from .normalisation import preview_intensity
+from .places import Place, box_shape, chosen_places, given_places
+from .predict import box_scores
+from .sheet import Scene, Sheet, draw
+from .survey import Survey, survey_volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a preview found."""
+
+    picture: Rgb
+    scenes: tuple[Scene, ...]
+    notes: tuple[str, ...]
+    """What the user should know, a line each."""
+
+
+def preview_volume(
+    request: SegmentRequest, predictor: Predictor, *, boxes: Sequence[Box] = ()
+) -> Preview:
+    """Segment a few boxes of the volume of ``request`` and draw them; nothing is written.
+
+    boxes: what to show, in voxels of the level; of each, the middle plane. By default the middle of
+    the volume, its brightest and its most textured place. The scores are those that a run of
+    ``request`` would give there. Raises kinds of OvertileError where a run would.
+    """
+    source = request.find_source(level=request.level)
+    check_suits(predictor, source, allow_seams=request.allow_seams)
+    record, record_notes = choose_record(request, predictor, source)
+    memory_bytes = request.tile_memory_bytes
+    window = box_shape(source.shape_zyx, predictor, memory_bytes=memory_bytes)
+
+    @cache
+    def survey() -> Survey:
+        return survey_volume(source, window)
+
+    places = (
+        given_places(source.shape_zyx, boxes)
+        if boxes
+        else chosen_places(source.shape_zyx, window, survey())
+    )
+    intensity, measured_note = preview_intensity(request, source, record, survey=survey)
+    settled = predictor.settled()
+    scenes = tuple(
+        _scene(source, place, settled, intensity, memory_bytes=memory_bytes) for place in places
+    )
+    notes = (
+        *source.notes,
+        *record_notes,
+        *notes_on(predictor, source, record, read_sample(source)),
+        *((measured_note,) if measured_note else ()),
+    )
+    stated = predictor.input_percentiles if isinstance(predictor, StatesTraining) else None
+    sheet = Sheet(
+        scenes=scenes,
+        class_names=predictor.class_names,
+        intensity=intensity,
+        channels=source.channels or tuple(range(source.channel_count)),
+        normalisation=record_text(record),
+        input_percentiles=stated,
+        um_per_voxel=voxel_size_um(source)[2],
+        heading=_heading(source, predictor),
+        notes=notes,
+    )
+    return Preview(picture=draw(sheet), scenes=scenes, notes=notes)
+
+
+def _scene(
+    source: VolumeSource,
+    place: Place,
+    predictor: Predictor,
+    intensity: Intensity,
+    *,
+    memory_bytes: int,
+) -> Scene:
+    scores = box_scores(
+        source, place.box, predictor=predictor, intensity=intensity, memory_bytes=memory_bytes
+    )
+    raw = open_volume(source).read(place.box)
+    return Scene(place=place, raw_cyx=raw[:, 0], scores_cyx=scores[:, 0])
+
+
+def _heading(source: VolumeSource, predictor: Predictor) -> tuple[str, ...]:
+    """Return the lines above the pictures: the volume, and the weights."""
+    size = "x".join("?" if um is None else f"{um:.4g}" for um in voxel_size_um(source))
+    trained = predictor.voxel_size_um if isinstance(predictor, StatesTraining) else None
+    scale = (
+        f", trained at {'x'.join(f'{um:.4g}' for um in trained if um is not None)} um"
+        if trained
+        else ""
+    )
+    return (
+        f"{source.image.name if source.image else source.store.name}"
+        f"{f' {source.path}' if source.path else ''}: {shape_text(source.shape)} {source.dtype}, "
+        f"axes {' '.join(source.axes)}, voxels of {size} um",
+        f"weights {predictor.digest[:12]}{scale}",
+    )
