@@ -74,6 +74,7 @@ def preview_volume(
         scenes=scenes,
         class_names=predictor.class_names,
         intensity=intensity,
+        spatial_axes=source.spatial_axes,
         channels=source.channels or tuple(range(source.channel_count)),
         normalisation=record_text(record),
         input_percentiles=stated,
@@ -101,16 +102,18 @@ def _scene(
 
 def _heading(source: VolumeSource, predictor: Predictor) -> tuple[str, ...]:
     """Return the lines above the pictures: the volume, and the weights."""
-    size = "x".join("?" if um is None else f"{um:.4g}" for um in voxel_size_um(source))
+    sizes = [um for um in voxel_size_um(source) if um is not None]
+    size = f"voxels of {'x'.join(f'{um:.4g}' for um in sizes)} um" if sizes else "no voxel size"
     trained = predictor.voxel_size_um if isinstance(predictor, StatesTraining) else None
     scale = (
         f", trained at {'x'.join(f'{um:.4g}' for um in trained if um is not None)} um"
         if trained
         else ""
     )
+    name = "/".join(str(source.image or source.location).rsplit("/", 2)[-2:])
+    if len(source.level_names) > 1:
+        name += f", level {source.path.rpartition('/')[2]}"
     return (
-        f"{source.image.name if source.image else source.store.name}"
-        f"{f' {source.path}' if source.path else ''}: {shape_text(source.shape)} {source.dtype}, "
-        f"axes {' '.join(source.axes)}, voxels of {size} um",
+        f"{name}: {shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}, {size}",
         f"weights {predictor.digest[:12]}{scale}",
     )

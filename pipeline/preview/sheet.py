@@ -38,6 +38,7 @@ class Sheet:
     scenes: tuple[Scene, ...]
     class_names: tuple[str, ...]
     intensity: Intensity
+    spatial_axes: str
     channels: tuple[int, ...]
     """Number of each channel in the volume."""
     normalisation: str
@@ -67,10 +68,14 @@ def draw(sheet: Sheet) -> Rgb:
 
 def _row(sheet: Sheet, scene: Scene) -> Rgb:
     raw, scores = scene.raw_cyx, scene.scores_cyx
-    z, y, x = scene.place.box.start
+    at = ", ".join(
+        f"{axis} {start}"
+        for axis, start in zip("zyx", scene.place.box.start, strict=True)
+        if axis in sheet.spatial_axes
+    )
     titled = [
         *((f"{name}, {scene.place.name}", picture) for name, picture in _raw(sheet, raw)),
-        (f"scores at z {z}, y {y}, x {x}", pictures.scores_picture(scores)),
+        (f"scores at {at}", pictures.scores_picture(scores)),
         ("overlay", pictures.overlay_picture(raw, np.argmax(scores, axis=0))),
     ]
     um = sheet.um_per_voxel
@@ -91,9 +96,9 @@ def _raw(sheet: Sheet, raw_cyx: NDArray[Any]) -> list[tuple[str, Rgb]]:
 
 
 def _histograms(sheet: Sheet, *, width: int) -> list[Rgb]:
-    """Return rows of histograms, two in a row, of the grey values of all places together."""
+    """Return rows of histograms of the grey values of all places together, one per channel."""
     count = min(len(sheet.channels), MOST_CHANNELS)
-    across = 1 if count == 1 else 2
+    across = count if count <= 3 else 2
     cells = [_histogram(sheet, n, width=width // across) for n in range(count)]
     rows = [cells[first : first + across] for first in range(0, count, across)]
     return [_padded(np.concatenate(row, axis=1), width=width) for row in rows]

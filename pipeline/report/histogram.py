@@ -26,7 +26,7 @@ _OUTLIERS = (0.1, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A grey value with a line, and what is written above the line."""
+    """A grey value with a line, and what it becomes, which is written above the line."""
 
     value: float
     label: str
@@ -125,7 +125,7 @@ def _draw_marks(
     for mark in sorted(marks, key=lambda one: one.value):
         x = position(mark.value)
         draw.line((x, _TOP_PX - 2, x, bottom + 4), fill=_MARK, width=2)
-        text = f"{mark.label} at {mark.value:.4g}"
+        text = f"{mark.value:.4g} -> {mark.label}"
         half = font.getlength(text) / 2
         middle = min(max(x, _LEFT_PX + half), width - _LEFT_PX - half)
         if middle - half >= free_from:

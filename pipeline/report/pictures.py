@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from ..base.errors import GeometryError
 
@@ -164,11 +165,23 @@ def fitted(picture: Rgb) -> Rgb:
     return np.asarray(Image.fromarray(picture).resize(shape[::-1], Image.Resampling.BOX))
 
 
-def png_bytes(picture: Rgb) -> bytes:
-    """Return the picture as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, format="PNG", optimize=True)
+def png_bytes(picture: Rgb, *, software: str | None = None) -> bytes:
+    """Return the picture as a PNG file. software: the program that made it, stated in the file."""
+    file, stated = io.BytesIO(), PngInfo()
+    if software is not None:
+        stated.add_text("Software", software)
+    Image.fromarray(picture).save(file, format="PNG", optimize=True, pnginfo=stated)
     return file.getvalue()
+
+
+def software_of(path: Path) -> str | None:
+    """Return the program that a PNG file states, None for any other file. Raises OSError."""
+    try:
+        with Image.open(path) as image:
+            stated = image.info.get("Software")
+    except UnidentifiedImageError:
+        return None
+    return stated if isinstance(stated, str) else None
 
 
 def read_picture(path: Path) -> Rgb:
