@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .models.same_padded import SamePadded
     from .models.tta import with_tta
     from .planning.blocks import BlockPlan
+    from .preview.preview import preview_volume
     from .segment import segment_volume
     from .segmentation.overlap import map_overlap
     from .segmentation.request import SegmentRequest
@@ -52,6 +53,7 @@ _HOME = {
     "measure_intensity": "volume.measure_intensity",
     "open_labelled": "volume.labelled_volumes",
     "open_volume": "volume.volume",
+    "preview_volume": "preview.preview",
     "segment_volume": "segment",
     "with_tta": "models.tta",
 }
@@ -78,6 +80,7 @@ __all__ = [
     "measure_intensity",
     "open_labelled",
     "open_volume",
+    "preview_volume",
     "segment_volume",
     "with_tta",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 from uuid import uuid4
 
@@ -49,8 +50,6 @@ def write_picture(path: Path, picture: Rgb, *, maker: str) -> None:
 def _check_outside(path: Path, source: Location) -> None:
     if not source.is_local:
         return
-    folder = source.path if source.path.is_dir() else None
-    if any(sign in source.name for sign in "*?["):  # a pattern of slices
-        folder = source.path.parent
-    if folder is not None and path.is_relative_to(folder.resolve()):
+    is_inside = source.path.is_dir() and path.resolve().is_relative_to(source.path.resolve())
+    if is_inside or fnmatch(str(path), source.uri):  # a pattern of slices
         raise OutputError(f"picture {path} lies inside the input: choose another path")

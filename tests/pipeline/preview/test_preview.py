@@ -180,8 +180,9 @@ def test_a_given_box_is_shown_in_its_middle_plane_and_a_wrong_one_is_refused():
 )
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_a_small_volume_is_measured_as_segment_measures_it(
-    record, dtype, tmp_path, textured, one_worker
+    record, dtype, tmp_path, textured, one_worker, monkeypatch
 ):
+    monkeypatch.setattr("pipeline.volume.measure_intensity._STEP_VOXELS", 1000)  # several boxes
     path = str(tmp_path / "in.zarr")
     zarr.create_array(path, data=(textured((6, 40, 50)) * 3.1).astype(dtype), chunks=(2, 16, 16))
     source = find_volume(path)
