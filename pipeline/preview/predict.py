@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..base.geometry import Box, round_up
 from ..models.protocol import Predictor
-from ..planning.tile_choice import make_plan
+from ..planning.make_plan import make_plan
 from ..segmentation.block import StageClock, tile_scores
 from ..volume.intensity import Intensity
 from ..volume.mirror import read_mirrored
