@@ -41,8 +41,8 @@ class Survey:
 def survey_volume(source: VolumeSource, window: Shape) -> Survey:
     """Return a survey with windows of this shape (z, y, x), at most the volume's.
 
-    Reads the finest level of at most ``COARSE_VALUES``, or boxes spread over the volume where there
-    is no such level.
+    Reads the finest level of at most ``COARSE_VALUES``, or boxes spread over the volume if all
+    levels are larger.
     """
     coarse = _coarse_level(source)
     if coarse is None:
