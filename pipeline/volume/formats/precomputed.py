@@ -6,8 +6,6 @@ one of its *scales*, by number or by key. The location of a scale names its leve
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -17,6 +15,7 @@ from ...base.location import Location
 from ...base.tensorstore_use import check_installed
 from ...base.text import shape_text
 from .. import axes as axes_of
+from .gzipped_chunks import GZIP, OTHERS, gzipped_array, suffix_of_chunks
 from .image import ZYX, Readable, StoredImage
 from .json_documents import Document, is_object, parsed, read_documents
 from .tensorstore_array import check_chunk, open_array
@@ -27,9 +26,6 @@ _DTYPES: Final = frozenset(
     ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32")
 )
 _ENCODINGS: Final = frozenset(("raw", "jpeg", "png", "compressed_segmentation"))
-_COMPRESSED: Final = (".gz", ".br", ".zstd")
-"""Suffixes that CloudVolume gives to the files of chunks, which tensorstore does not look for."""
-_INSPECTED: Final = 16
 _NANOMETERS: Final = ("nanometer", "nanometer", "nanometer")
 
 
@@ -76,6 +72,9 @@ class PrecomputedFormat:
 
     def open(self, store: Location, path: str) -> Readable:
         """Open one scale."""
+        if suffix_of_chunks(store / path) == GZIP:
+            info = parsed(read_documents(store, (_NAME,)).get(_NAME, b""), store / _NAME)
+            return gzipped_array(store, info, path, store / path)
         settings = {"driver": "neuroglancer_precomputed", "scale_metadata": {"key": path}}
         return open_array(store, settings, where=store / path)
 
@@ -183,18 +182,12 @@ def _checked_dtype(info: Document, scale: Document, where: Location) -> str:
 
 
 def _check_files(scale: Document, where: Location) -> None:
-    """Raise VolumeError if chunks are compressed files, which would read as missing, as zeros.
-
-    Only local folders: servers give such files their plain names.
-    """
-    if scale.get("sharding") or not where.is_local or not where.path.is_dir():
-        return
-    with os.scandir(where.path) as entries:
-        names = [entry.name for entry in itertools.islice(entries, _INSPECTED)]
-    if compressed := [name for name in names if name.endswith(_COMPRESSED)]:
+    """Raise VolumeError if chunks are files of an unknown kind, which would read as missing."""
+    suffix = "" if scale.get("sharding") else suffix_of_chunks(where)
+    if suffix in OTHERS:
         raise VolumeError(
-            f"{where} holds compressed files like {compressed[0]}, as CloudVolume writes them to "
-            "local disks: decompress them (gunzip -r), or serve the folder with CloudVolume"
+            f"{where} holds chunks compressed as {suffix} files: expected plain or .gz files; "
+            "decompress them"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.base import tensorstore_use
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
+from pipeline.volume.formats.known import format_named
 from pipeline.volume.image_levels import levels_of
 from pipeline.volume.labelled import find_labelled
 from pipeline.volume.volume import find_volume, open_volume
@@ -178,8 +180,45 @@ def test_labels_of_one_level_match_an_image_of_another_format(tmp_path):
 
 
 def gzipped(folder: Path) -> Path:
+    """Compress the chunks of a volume, as CloudVolume writes them to local disks."""
+    for chunk in [path for path in folder.glob("*/*") if path.is_file()]:
+        chunk.with_name(f"{chunk.name}.gz").write_bytes(gzip.compress(chunk.read_bytes()))
+        chunk.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["raw", "png", "segmentation"])
+@pytest.mark.parametrize("offset", [(0, 0, 0), (7, 100, -3)])
+def test_chunks_that_are_gz_files_are_read(tmp_path, kind, offset):
+    values = np.stack([ZYX, 255 - ZYX] if kind == "raw" else [ZYX]).astype(dtype_of(kind))
+    gzipped(write(tmp_path / "a", values, kind, offset=offset))
+    np.testing.assert_array_equal(read_all(tmp_path / "a"), values)
+
+
+def test_a_missing_gz_file_is_zeros_and_a_damaged_one_an_error(tmp_path):
+    gzipped(write(tmp_path / "a", ZYX))
+    first, *_, last = sorted((tmp_path / "a/4_5_40").iterdir())
+    first.unlink()
+    expected = ZYX.copy()
+    expected[:8, :12, :16] = 0
+    np.testing.assert_array_equal(read_all(tmp_path / "a")[0], expected)
+    content = last.read_bytes()
+    for damaged in (b"", content[:-9], content[:30], gzip.compress(b"short")):
+        last.write_bytes(damaged)
+        with pytest.raises(VolumeError, match="cannot be read") as caught:
+            read_without_cache(tmp_path / "a")
+        assert "\n" not in str(caught.value)
+
+
+def read_without_cache(location: Path) -> np.ndarray:
+    source = find_volume(str(location))
+    array = format_named(source.format).open(source.store, source.path)
+    return array[tuple(slice(0, size) for size in source.shape)]
+
+
+def brotli(folder: Path) -> Path:
     for chunk in list((write(folder, ZYX) / "4_5_40").iterdir()):
-        chunk.rename(chunk.with_name(f"{chunk.name}.gz"))
+        chunk.rename(chunk.with_name(f"{chunk.name}.br"))
     return folder
 
 
@@ -192,7 +231,7 @@ def no_json(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (gzipped, r"holds compressed files like .*\.gz.*gunzip"),
+        (brotli, r"holds chunks compressed as \.br files"),
         (no_json, "info is damaged: expected a JSON object"),
         (lambda path: change(write(path, ZYX), scales=[]), "lists no scales"),
         (
