@@ -6,7 +6,7 @@ one of its *scales*, by number or by key. The location of a scale names its leve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ class PrecomputedFormat:
             image=store,
             level_names=tuple(one["key"] for one in scales),
             description={"format": self.name, "dtype": dtype, "channels": shape[0], **scale},
-            notes=notes,
+            notes=(*notes, *_note_if_empty(where)),
         )
 
     def open(self, store: Location, path: str) -> Readable:
@@ -189,6 +189,11 @@ def _check_files(scale: Document, where: Location) -> None:
             f"{where} holds chunks compressed as {suffix} files: expected plain or .gz files; "
             "decompress them"
         )
+
+
+def _note_if_empty(where: Location) -> Iterator[str]:
+    if where.is_local and not where.path.is_dir():
+        yield f"no chunk of {where.name} exists: every voxel is 0"
 
 
 def _voxels(scale: Document, finest: Document) -> tuple[ZYX, ZYX, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,12 @@ def test_missing_chunks_are_zeros(tmp_path):
     expected = ZYX.copy()
     expected[:8, :12, :16] = 0
     np.testing.assert_array_equal(read_all(tmp_path / "a")[0], expected)
+
+
+def test_a_scale_without_any_chunk_is_zeros_with_a_note(tmp_path):
+    shutil.rmtree(write(tmp_path / "a", ZYX) / "4_5_40")
+    assert "no chunk of 4_5_40 exists" in find_volume(str(tmp_path / "a")).notes[0]
+    assert not read_all(tmp_path / "a").any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

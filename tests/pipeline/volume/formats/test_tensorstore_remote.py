@@ -142,8 +142,8 @@ def test_errors_of_a_server_show_no_password(http, tmp_path, kind):
 
 def test_errors_of_tensorstore_are_one_line_without_password_and_specification():
     location = Location("http://me:s3cret@host/a")
-    error = ValueError("NOT_FOUND: Error at \"http://me:s3cret@host/a/x\"\n [spec='s3cret']")
-    assert reason(error, location) == 'NOT_FOUND: Error at "http://***@host/a/x"'
+    error = ValueError("s3cret: error at \"http://me:s3cret@host/a/x\"\n [spec='s3cret']")
+    assert reason(error, location) == '***: error at "http://***@host/a/x"'
 
 
 def test_a_server_that_cannot_be_reached_is_reported_soon(monkeypatch):
