@@ -49,7 +49,7 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("written", f"{size_text(budget.bytes_written)} before compression"),
         ("files", f"{budget.files:,} at full resolution"),
         ("memory per worker", size_text(budget.worker_memory_bytes)),
-        ("", f"{tile} for a tile, {block} for each of three blocks"),
+        ("", f"2 × {tile} for a tile and what is kept of it, 3 × {block} for blocks"),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
 

@@ -20,6 +20,16 @@ CHUNKS_AT_ONCE = 16
 COMPRESSED_SHARE = 0.5
 """Size of a compressed chunk, which is held until it is decoded, as a part of the decoded one."""
 
+PROCESS_BYTES = 400 * 2**20
+"""A worker with Dask, Zarr and torch loaded and used (measured: 330 MiB, CPU build of torch)."""
+CACHE_BYTES = 2**27
+"""Decoded strips, tiles and slices that a process keeps (volume/formats/chunked.py)."""
+KEPT_TILES = 2
+"""Tiles of memory in a worker: one that is computed, and what the allocator keeps in pieces.
+
+Measured on a local cluster: peaks of up to 1.95 tiles (python -m benchmarks.worker_memory).
+"""
+
 
 class Network(Protocol):
     """The part of a Predictor that planning needs."""
@@ -70,6 +80,7 @@ class Budget:
     tile_memory_bytes: int
     block_memory_bytes: int
     worker_memory_bytes: int
+    """The most that a worker process takes, its libraries and the allocator's rest included."""
 
     read_amplification: float
     """Voxels read per voxel of the volume, in whole chunks: no part of a chunk can be read."""
@@ -109,7 +120,10 @@ def reckon(plan: BlockPlan, network: Network, layout: Layout, *, regions: int) -
         files=len(plan) * layout.files_per_block,
         tile_memory_bytes=tile_memory,
         block_memory_bytes=block_memory,
-        worker_memory_bytes=tile_memory + layout.worker_threads * block_memory,
+        worker_memory_bytes=PROCESS_BYTES
+        + CACHE_BYTES
+        + KEPT_TILES * tile_memory
+        + layout.worker_threads * block_memory,
         read_amplification=chunked / voxels,
         tile_amplification=tile_input_voxels / voxels,
     )

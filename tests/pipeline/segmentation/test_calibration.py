@@ -9,6 +9,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy import open_cluster
 from pipeline.base.errors import RunError
 from pipeline.segmentation import calibration as calibration_module
 from pipeline.segmentation.calibration import (
@@ -77,3 +78,9 @@ def test_a_failed_measurement_leaves_no_output(prepared, one_worker, tmp_path):
     with pytest.raises(RunError, match="a block failed"):
         calibrate(prepared, one_worker, started_s=0, measure_s=5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr"]
+
+
+def test_a_worker_needs_at_most_the_memory_that_the_plan_states(prepared):
+    with open_cluster("local", workers=1, dashboard=":0") as client:
+        found = calibrate(prepared, client, started_s=0, measure_s=5)
+    assert found.worker_memory_bytes <= prepared.budget.worker_memory_bytes
