@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -41,7 +42,9 @@ def make_volumes(folder: Path) -> None:
     tifffile.imwrite(folder / "slide.tif", plane, tile=(512, 512), compression="zlib")
 
 
-def measure(folder: Path, volume: str, dims: int, precision: str, tile_bytes: int) -> dict:
+def measure(
+    folder: Path, volume: str, dims: int, precision: str, tile_bytes: int
+) -> dict[str, Any]:
     from deploy import open_cluster
     from pipeline.segmentation.calibration import calibrate
     from pipeline.segmentation.prepare import prepare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.conversion.run import ConversionRun
 
 EXAMPLE = "overtile convert 'slices/*.tif' brain.zarr"
+PROGRESS_EVERY_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert an image and show the progress."""
+    parameters = read_options(ConvertOptions, options)
+    if parameters.to == "precomputed":
+        export(parameters, input=options.input, output=options.output)
+        return
     with drain_on_signal() as drain:  # before the imports, which are slow
         from deploy import open_cluster
         from pipeline.conversion.prepare import prepare_conversion
@@ -35,9 +41,7 @@ def run(options: argparse.Namespace) -> None:
         from ..preflight.checks import check_before_start
         from ..text.conversion import result_lines, start_lines
 
-        request = read_options(ConvertOptions, options).request(
-            input=options.input, output=options.output
-        )
+        request = parameters.request(input=options.input, output=options.output)
         spec = read_options(ClusterOptions, options).spec()
         prepared = prepare_conversion(request)
         with open_cluster(spec, tell=say) as client:
@@ -48,6 +52,42 @@ def run(options: argparse.Namespace) -> None:
             conversion.complete(partial(_watched, drain))
             for line in result_lines(conversion):
                 say(line)
+
+
+def export(parameters: ConvertOptions, *, input: str, output: str) -> None:  # noqa: A002
+    """Write labels as a Precomputed segmentation, in this process."""
+    from pipeline.base.errors import OutputError
+    from pipeline.base.location import Location
+    from pipeline.conversion.precomputed import export_labels
+    from pipeline.evaluation.plan import class_names_of, labels_in
+    from pipeline.volume.volume import find_volume
+
+    if parameters.overwrite:
+        raise OutputError(f"{output}: --overwrite is for OME-Zarr; delete the folder first")
+    location = Location.parse(input)
+    target = Location.parse(output, kind=OutputError)
+    source = find_volume(
+        labels_in(location), level=parameters.level, channel=parameters.channel,
+        time=parameters.time, axes=parameters.axes,
+    )  # fmt: skip
+    names = class_names_of(location)
+    layer = export_labels(source, target, class_names=names, on_box=Progress())
+    for note in (*source.notes, *layer.notes):
+        say(f"note: {note}")
+    say(f"labels: {target}; open precomputed://URL in Neuroglancer, where URL serves this folder")
+
+
+class Progress:
+    """Prints how many boxes are done, every few seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print a line if the last one is old enough, or if this is the end."""
+        if time.monotonic() - self._last >= PROGRESS_EVERY_S or done == total:
+            self._last = time.monotonic()
+            say(f"{done:,}/{total:,} boxes of 256³ voxels")
 
 
 @contextmanager

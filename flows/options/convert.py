@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,6 +53,10 @@ class ConvertOptions(BaseModel):
         description="The image holds labels: coarser levels take the most frequent one, not the "
         "mean",
     )
+    to: Annotated[Literal["ome-zarr", "precomputed"], Shell(OUTPUT)] = Field(
+        "ome-zarr",
+        description="Format of the output; precomputed is for labels in Neuroglancer",
+    )
     shard: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
         None,
         description="Voxels of one file (default: 64,512,512, or 1,4096,4096 in 2-D)",
@@ -76,7 +80,7 @@ class ConvertOptions(BaseModel):
         from pipeline.base.location import Location
         from pipeline.conversion.request import ConvertRequest
 
-        values = self.model_dump(exclude={"channel"})
+        values = self.model_dump(exclude={"channel", "to"})
         channel = tuple(self.channel) if isinstance(self.channel, list) else self.channel
         return ConvertRequest(
             input=Location.parse(input), output=Location.parse(output), channel=channel, **values

@@ -72,7 +72,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     Raises VolumeError for arrays that cannot be read as requested, LabelError for truth or classes
     that are not integers, PlanError if a task would not fit the memory of one worker.
     """
-    truth = find_volume(_labels_in(request.truth))
+    truth = find_volume(labels_in(request.truth))
     if truth.channel_count != 1:
         raise VolumeError(
             f"{request.truth} has {truth.channel_count} channels: expected one array of "
@@ -94,7 +94,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
         classes=classes,
         scores=scores,
         grid=BoxGrid(box=box, step=_step(request, sources, box)),
-        class_names=_class_names(request.prediction),
+        class_names=class_names_of(request.prediction),
         made_by=_made_by(request.prediction),
     )
 
@@ -102,7 +102,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
 def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
     """Return the stored integers and the scores of the prediction, as far as they are needed."""
     prediction = request.prediction
-    inside = _labels_in(prediction)
+    inside = labels_in(prediction)
     if request.scores is not None:
         argmax = find_volume(inside) if inside != prediction and request.has_class_truth else None
         return argmax, _scores(prediction, request.scores)
@@ -135,13 +135,13 @@ def _scores(prediction: Location, chosen: int | str) -> VolumeSource:
     return stored
 
 
-def _labels_in(location: Location) -> Location:
+def labels_in(location: Location) -> Location:
     """Return the location of the classes: inside an output of overtile, else this location."""
     is_output = read_node(location, path=CLASSES) is not None
     return location / CLASSES if is_output else location
 
 
-def _class_names(prediction: Location) -> tuple[str, ...]:
+def class_names_of(prediction: Location) -> tuple[str, ...]:
     """Return the names of the classes that the prediction states, in order, or none."""
     for place in (prediction / CLASSES, prediction):
         node = read_node(place)
