@@ -15,12 +15,12 @@ ZYX = np.random.default_rng(3).integers(0, 5, (3, 70, 90)).astype(np.uint8)
 
 
 def test_a_stack_becomes_ome_zarr_and_status_shows_it(tmp_path, capsys):
-    tifffile.imwrite(tmp_path / "a.tif", ZYX, compression="zlib", metadata=None)
+    tifffile.imwrite(tmp_path / "a.tif", ZYX, compression="zlib", photometric="minisblack")
     argv = ["convert", str(tmp_path / "a.tif"), str(tmp_path / "a.zarr")]
     assert main([*argv, "--workers", "1"]) == 0
     np.testing.assert_array_equal(zarr.open_array(str(tmp_path / "a.zarr/0"), mode="r"), ZYX)
     told = capsys.readouterr().err
-    assert "assumed z; override with --axes" in told
+    assert "converting 3×70×90 voxels uint8" in told
     assert f"image: {tmp_path / 'a.zarr'}" in told
     assert main(["status", str(tmp_path / "a.zarr")]) == 0
     assert "complete" in capsys.readouterr().out
@@ -47,7 +47,7 @@ def test_labels_become_a_layer_of_neuroglancer(tmp_path, capsys):
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, more, line):
-    tifffile.imwrite(tmp_path / "a.tif", ZYX, metadata=None)
+    tifffile.imwrite(tmp_path / "a.tif", ZYX, photometric="minisblack")
     assert main(["convert", str(tmp_path / "a.tif"), str(tmp_path / "a.zarr"), *more]) == 2
     err = capsys.readouterr().err
     assert re.fullmatch(rf"overtile: .*{re.escape(line)}.*\n", err), err
