@@ -11,6 +11,8 @@ from typing import Final
 from .errors import OvertileError, VolumeError
 
 _SCHEME: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_NEUROGLANCER: Final = re.compile(r"^(precomputed|n5)://(?=[a-zA-Z0-9]+://)")
+"""What Neuroglancer writes before the URI of a folder to name its format."""
 _HIDDEN: Final = "***"
 
 
@@ -36,13 +38,13 @@ class Location:
     ) -> Location:
         """Return the location that ``text`` names: absolute where local, no trailing slash.
 
-        ``~`` is expanded, ``file://`` is dropped, symbolic links stay. Raises ``kind`` for an empty
-        text, and for a URI with a query: a Zarr store is many files, so a signed link to one of
-        them opens nothing.
+        ``~`` is expanded, ``file://`` and Neuroglancer's ``precomputed://`` are dropped, symbolic
+        links stay. Raises ``kind`` for an empty text, and for a URI with a query: a Zarr store is
+        many files, so a signed link to one of them opens nothing.
         """
         if isinstance(text, Location):
             return text
-        uri = os.fspath(text).strip()
+        uri = _NEUROGLANCER.sub("", os.fspath(text).strip())
         if not uri or "\0" in uri:
             raise kind(
                 "the path is empty: expected a path or URI like in.zarr or s3://bucket/in.zarr"

@@ -143,6 +143,8 @@ def test_parsing_again_changes_nothing(text):
         ("file:///data/in.zarr", "/data/in.zarr"),
         ("local:///data/in.zarr", "/data/in.zarr"),
         ("memory://a/b", "memory://a/b"),
+        ("precomputed://https://host/a/", "https://host/a"),
+        ("n5://file:///data/a.n5", "/data/a.n5"),
     ],
 )
 def test_every_spelling_of_a_path_gives_the_same_location(text, uri, tmp_path, monkeypatch):
