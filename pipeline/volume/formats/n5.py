@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ...base.errors import VolumeError
 from ...base.location import Location
+from ...base.store_errors import one_line
 from ...base.stores import list_names, read_node
 from ...base.tensorstore_use import check_installed
 from ...base.text import shape_text
@@ -21,8 +22,10 @@ from .tensorstore_array import check_chunk, open_array
 
 _NAME: Final = "attributes.json"
 _FINEST: Final = f"s0/{_NAME}"
+_LEVEL: Final = re.compile(r"s\d+")
 _MOST_LEVELS: Final = 24
 _SHOWN: Final = 12
+_LARGEST: Final = 2**62
 _DTYPES: Final = frozenset(
     ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 )
@@ -93,7 +96,7 @@ def _located(location: Location, level: int | str | None) -> tuple[Location, N5L
             raise VolumeError(f"{location} is a group of N5 without an image: {_advice(location)}")
         return location, _chosen(levels, level, location)
     above = location.parent
-    levels = _levels(above, _document(above, _NAME)) if above is not None else []
+    levels = _levels_around(location)
     named = next((one for one in levels if one.name == location.name), None)
     if above is not None and named is not None:
         if level is not None and _chosen(levels, level, above) != named:
@@ -106,6 +109,15 @@ def _located(location: Location, level: int | str | None) -> tuple[Location, N5L
         raise VolumeError(f"{location} is a plain dataset: it has no level {level}")
     alone = N5Level(name="", number=0, dataset=document, group={}, finest=document)
     return location, alone
+
+
+def _levels_around(location: Location) -> list[N5Level]:
+    """Return the levels of the group above a dataset that may be one of them."""
+    above = location.parent
+    document = _document(above, _NAME) if above is not None else {}
+    if above is None or not (_LEVEL.fullmatch(location.name) or listed_datasets(document)):
+        return []
+    return _levels(above, document)
 
 
 def _document(folder: Location, name: str) -> Document:
@@ -161,31 +173,36 @@ def _checked(level: N5Level, where: Location) -> tuple[str, tuple[int, ...]]:
     document = level.dataset
     for key in ("dimensions", "blockSize"):
         sizes = document.get(key)
-        if not isinstance(sizes, list) or not sizes or not all(isinstance(n, int) for n in sizes):
+        if not isinstance(sizes, list) or not sizes or not all(map(_is_integer, sizes)):
             raise VolumeError(f"{where / _NAME} is damaged: {key} is not a list of integers")
     if len(document["dimensions"]) != len(document["blockSize"]):
         raise VolumeError(f"{where / _NAME} is damaged: dimensions and blockSize differ in length")
-    if min(level.shape) < 1:
+    if min(*document["dimensions"], *document["blockSize"]) < 1:
         raise VolumeError(f"{where} is empty: its shape is {shape_text(level.shape)}")
     dtype = str(document["dataType"]).lower()
     if dtype not in _DTYPES:
         raise VolumeError(
-            f"{where} holds {document['dataType']}, not grey values: expected integers of 8 to 64 "
-            "bits or floats of 32 or 64"
+            f"{where} holds {one_line(dtype, limit=40)}, not grey values: expected integers of "
+            "8 to 64 bits or floats of 32 or 64"
         )
     codec = _codec(document)
     if codec not in _CODECS:
         raise VolumeError(
-            f"{where} is compressed as {codec}: expected {', '.join(sorted(_CODECS))}; convert it"
+            f"{where} is compressed as {one_line(codec, limit=40)}: expected "
+            f"{', '.join(sorted(_CODECS))}; convert it"
         )
     chunks = tuple(map(int, reversed(document["blockSize"])))
     check_chunk(chunks, dtype, where)
     return dtype, chunks
 
 
-def _codec(document: Document) -> Any:
+def _codec(document: Document) -> str:
     compression = document.get("compression")
-    return compression.get("type") if isinstance(compression, dict) else compression
+    return str(compression.get("type") if isinstance(compression, dict) else compression)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _axes(level: N5Level, given: str | None, where: Location) -> tuple[str, tuple[str, ...]]:

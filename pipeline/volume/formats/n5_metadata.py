@@ -8,6 +8,7 @@ those of a ``transform`` in that of its own axes.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from .image import ZYX, Units
 from .json_documents import Document
 from .units import unit_named
 
+_LARGEST: Final = 1e300
+_ORDERS: Final = frozenset(
+    "".join(one) for axes in ("yx", "zyx") for one in itertools.permutations(axes)
+)
 _ONE: Final[ZYX] = (1.0, 1.0, 1.0)
 _NONE: Final[Units] = (None, None, None)
 _ZERO: Final[ZYX] = (0.0, 0.0, 0.0)
@@ -80,7 +85,7 @@ def _transformed(level: N5Level) -> Voxels | None:
 def _transform(stated: Any) -> Voxels | None:
     """Return the voxels of one COSEM transform, None where it is not usable."""
     names = stated.get("axes") if isinstance(stated, Mapping) else None
-    if not isinstance(names, list) or not set("zyx") >= set(names) >= set("yx"):
+    if not isinstance(names, list) or "".join(map(str, names)) not in _ORDERS:
         return None
     scale, moved, units = (stated.get(key) for key in ("scale", "translate", "units"))
     if not _are_numbers(scale, len(names)):
@@ -171,4 +176,5 @@ def _are_numbers(values: Any, count: int) -> TypeGuard[list[float]]:
         isinstance(values, list)
         and len(values) == count
         and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+        and all(abs(one) < _LARGEST for one in values)
     )

@@ -6,12 +6,14 @@ one of its *scales*, by number or by key. The location of a scale names its leve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 from ...base.errors import VolumeError
 from ...base.location import Location
+from ...base.store_errors import one_line
 from ...base.tensorstore_use import check_installed
 from ...base.text import shape_text
 from .. import axes as axes_of
@@ -26,6 +28,7 @@ _DTYPES: Final = frozenset(
     ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32")
 )
 _ENCODINGS: Final = frozenset(("raw", "jpeg", "png", "compressed_segmentation"))
+_LARGEST: Final = 2**62
 _NANOMETERS: Final = ("nanometer", "nanometer", "nanometer")
 
 
@@ -114,19 +117,29 @@ def _scale(stated: Any, where: Location) -> dict[str, Any]:
     scale["chunk"] = chunks[0] if isinstance(chunks, list) and chunks else None
     scale.setdefault("voxel_offset", [0, 0, 0])
     for name in ("size", "chunk", "voxel_offset", "resolution"):
+        is_right = _is_number if name == "resolution" else _is_integer
         values = scale.get(name)
-        if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
+        if not isinstance(values, list) or len(values) != 3 or not all(map(is_right, values)):
             raise VolumeError(
                 f"{where / _NAME} is damaged: {'chunk_sizes' if name == 'chunk' else name} of a "
-                "scale is not three numbers"
+                f"scale is not three {'numbers' if name == 'resolution' else 'integers'}"
             )
     if not isinstance(scale.get("key"), str):
         raise VolumeError(f"{where / _NAME} is damaged: a scale has no key")
     return scale
 
 
+def _shown(value: Any) -> str:
+    """Return a value of a document for a message."""
+    return one_line(str(value), limit=40)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _chosen(
@@ -168,15 +181,18 @@ def _checked_dtype(info: Document, scale: Document, where: Location) -> str:
     dtype = str(info.get("data_type")).lower()
     if dtype not in _DTYPES:
         raise VolumeError(
-            f"{where} holds {info.get('data_type')}, not grey values: expected integers of 8 to "
-            "64 bits or float32"
+            f"{where} holds {_shown(info.get('data_type'))}, not grey values: expected integers "
+            "of 8 to 64 bits or float32"
         )
-    if scale.get("encoding") not in _ENCODINGS:
+    if str(scale.get("encoding")) not in _ENCODINGS:
         raise VolumeError(
-            f"{where} is encoded as {scale.get('encoding')}: expected "
+            f"{where} is encoded as {_shown(scale.get('encoding'))}: expected "
             f"{', '.join(sorted(_ENCODINGS))}; convert it"
         )
-    if min(*scale["size"], *scale["chunk"], info.get("num_channels", 1)) < 1:
+    channels = info.get("num_channels", 1)
+    if not _is_integer(channels):
+        raise VolumeError(f"{where} has {_shown(channels)} channels: expected an integer")
+    if min(*scale["size"], *scale["chunk"], channels) < 1:
         raise VolumeError(f"{where} is empty: its shape is {shape_text(scale['size'][::-1])}")
     return dtype
 

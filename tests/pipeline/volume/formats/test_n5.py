@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import pickle
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,14 @@ def test_missing_chunks_are_zeros(tmp_path):
     expected = ZYX.copy()
     expected[:8, :12, :16] = 0
     np.testing.assert_array_equal(read_all(tmp_path / "a")[0], expected)
+
+
+def test_blocks_that_java_cuts_at_the_end_are_read(tmp_path):
+    write(tmp_path / "a", ZYX, "raw")
+    sizes = (8, 6, 4)  # x y z of the last block, which starts at (32, 24, 16)
+    header = struct.pack(">HHIII", 0, 3, *sizes)
+    (tmp_path / "a/2/2/2").write_bytes(header + ZYX[16:, 24:, 32:].astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_all(tmp_path / "a")[0], ZYX)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -300,3 +309,43 @@ def test_an_input_that_changed_its_shape_is_reported(tmp_path):
     write(tmp_path / "a", ZYX[:9])
     with pytest.raises(VolumeError, match="was 20×30×40 uint16: the input changed"):
         open_volume(source)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+    | st.sampled_from([10**400, -1, 0, "x", "uint8", "raw"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(
+    key=st.sampled_from(
+        ["dimensions", "blockSize", "dataType", "compression", "axes", "units", "resolution",
+         "offset", "downsamplingFactors", "pixelResolution", "transform", "multiscales", "scales"]
+    ),
+    inner=st.sampled_from(
+        ["type", "axes", "scale", "translate", "units", "dimensions", "unit", "datasets", None]
+    ),
+    value=JSON | st.lists(JSON, min_size=3, max_size=3) | st.permutations(["x", "y", "z"]),
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_damaged_attributes_are_read_or_refused_in_one_line(
+    tmp_path_factory, key, inner, value
+):
+    root = tmp_path_factory.mktemp("fuzz") / "a"
+    write(root / "s0", ZYX[:2, :3, :4])
+    damage = {key: value if inner is None else {"axes": ["z", "y", "x"], inner: value}}
+    for folder in (change(root, **damage), change(root / "s0", **damage)):
+        assert "\n" not in error_of(folder)
+
+
+def error_of(folder: Path) -> str:
+    """Return the one error that may be raised, empty if the volume is read."""
+    try:
+        source = find_volume(str(folder))
+        if max(source.shape) < 100:
+            open_volume(source).read(Box.of_shape(source.shape_zyx))
+    except VolumeError as error:
+        return str(error)
+    return ""

@@ -243,7 +243,7 @@ def no_json(folder: Path) -> Path:
         (lambda path: change(write(path, ZYX), scales=[]), "lists no scales"),
         (
             lambda path: change(write(path, ZYX), size=[4, 4]),
-            "size of a scale is not three numbers",
+            "size of a scale is not three int",
         ),
         (lambda path: change(write(path, ZYX), chunk_sizes=[]), "chunk_sizes of a scale is not"),
         (lambda path: change(write(path, ZYX), size=[4, 0, 4]), "is empty: its shape is 4×0×4"),
@@ -273,3 +273,35 @@ def test_without_tensorstore_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorstore_use, "is_installed", lambda: False)
     with pytest.raises(VolumeError, match=r"needs tensorstore.*'overtile\[tensorstore\]'"):
         find_volume(str(tmp_path / "a"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+    | st.sampled_from([10**400, -1, 0, "x", "uint8", "raw"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(
+    key=st.sampled_from(
+        ["size", "chunk_sizes", "voxel_offset", "resolution", "key", "encoding", "sharding",
+         "num_channels", "data_type", "scales", "type", "@type"]
+    ),
+    value=JSON | st.lists(JSON, min_size=3, max_size=3) | st.lists(st.lists(JSON, max_size=3)),
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_damaged_document_is_read_or_refused_in_one_line(tmp_path_factory, key, value):
+    folder = change(write(tmp_path_factory.mktemp("fuzz") / "a", ZYX[:2, :3, :4]), **{key: value})
+    assert "\n" not in error_of(folder)
+
+
+def error_of(folder: Path) -> str:
+    """Return the one error that may be raised, empty if the volume is read."""
+    try:
+        source = find_volume(str(folder))
+        if max(source.shape) < 100:
+            open_volume(source).read(Box.of_shape(source.shape_zyx))
+    except VolumeError as error:
+        return str(error)
+    return ""
