@@ -38,6 +38,8 @@ from .prepare import Prepared
 from .run import SegmentRun
 
 MEASURE_S: Final = 60.0
+COMMAND_S: Final = 4.0
+"""The start of the command and its end, with the report (measured: 3 to 6 s)."""
 WAVES: Final = 12
 """Blocks per worker thread that are measured at most."""
 PARTS: Final = 4
@@ -129,7 +131,8 @@ def _measured(
     pyramid_s = _pyramid_s(run.job, prepared.images, results, client) * len(indices)
     speed = voxels_per_s(ended, threads=threads)
     spread_of_speed = relative_spread(ended, threads=threads)
-    blocks_s = prepared.voxels / speed
+    blocks_s = warm_up_s(ended, speed, threads=threads) + prepared.voxels / speed
+    setup_s += COMMAND_S
     whole_s = setup_s + blocks_s + pyramid_s / max(1, len(workers_of(client)))
     return Calibration(
         workers=len(workers_of(client)),
@@ -186,6 +189,13 @@ def voxels_per_s(ended: Sequence[Ended], *, threads: int) -> float:
         return sum(one.voxels for one in ended) / max(ended[-1].at_s, 1e-9)
     done = np.cumsum([one.voxels for one in counted])
     return float(np.polyfit([one.at_s for one in counted], done, 1)[0])
+
+
+def warm_up_s(ended: Sequence[Ended], speed: float, *, threads: int) -> float:
+    """Return the seconds by which the first wave takes longer than later ones."""
+    first, _ = _window(len(ended), threads)
+    wave = sum(one.voxels for one in ended[: first + 1])
+    return max(0.0, ended[first].at_s - wave / speed)
 
 
 def _window(count: int, threads: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from pipeline.segmentation.calibration import (
     relative_spread,
     spread,
     voxels_per_s,
+    warm_up_s,
 )
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
@@ -39,6 +40,13 @@ def test_the_first_wave_does_not_change_the_measured_speed(block_s, threads, cou
     ended = [Ended(warm_up_s + block_s * (1 + n // threads), 1000) for n in range(count)]
     expected = 1000 * threads / block_s
     assert voxels_per_s(ended, threads=threads) == pytest.approx(expected, rel=0.3)
+
+
+@given(st.floats(0.1, 50), st.integers(1, 8), st.integers(40, 200), st.floats(0, 100))
+def test_the_first_wave_counts_once(block_s, threads, count, warm_up):
+    ended = [Ended(warm_up + block_s * (1 + n // threads), 1000) for n in range(count)]
+    found = warm_up_s(ended, 1000 * threads / block_s, threads=threads)
+    assert found == pytest.approx(warm_up, abs=1.01 * block_s)
 
 
 def test_a_steady_measurement_has_the_smallest_range_and_a_short_one_a_wide_range():
