@@ -36,7 +36,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion"],
-        ["segment", "preview"],
+        ["segment", "preview", "masking"],
         ["evaluation"],
     ],
     "unet": [

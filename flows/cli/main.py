@@ -26,6 +26,7 @@ COMMANDS = {
     "finish": "complete an output of segment --shard: pyramid and report",
     "plan": "show what segment would do and cost, without running it",
     "preview": "segment a few small places and show them as a picture",
+    "mask": "propose a tissue mask, for segment --mask",
     "train": "train a U-Net on labelled volumes",
     "convert": "write TIFF, slices, slides or Zarr as OME-Zarr",
     "evaluate": "score a prediction against the truth",

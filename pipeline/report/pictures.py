@@ -78,7 +78,7 @@ def scores_picture(scores_cyx: NDArray[Any]) -> Rgb:
 def classes_picture(classes_yx: NDArray[Any]) -> Rgb:
     """Return classes (y, x) in their colours, which repeat (all but class 0's) from class 8 on."""
     _require_slice(classes_yx)
-    return _coloured(_nearest(classes_yx, _display_shape(classes_yx.shape)))
+    return _coloured(nearest(classes_yx, _display_shape(classes_yx.shape)))
 
 
 def overlay_picture(image: NDArray[Any], classes_yx: NDArray[Any]) -> Rgb:
@@ -89,7 +89,7 @@ def overlay_picture(image: NDArray[Any], classes_yx: NDArray[Any]) -> Rgb:
             f"image {image.shape[-2:]} and classes {classes_yx.shape}: expected one shape"
         )
     below = grey_picture(image)
-    labels = _nearest(classes_yx, below.shape[:2])
+    labels = nearest(classes_yx, below.shape[:2])
     blended = np.rint(0.45 * below + 0.55 * _coloured(labels)).astype(np.uint8)
     return np.where((labels != 0)[..., None], blended, below)
 
@@ -298,7 +298,7 @@ def _display_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
-def _nearest(classes_yx: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def nearest(classes_yx: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Return the classes at ``shape``, of the voxel in the middle of each pixel."""
     rows, columns = (
         ((np.arange(shown) + 0.5) * size / shown).astype(int)

@@ -10,7 +10,7 @@ from unet import read_weights_info
 
 COMMANDS = [
     "segment", "plan", "train", "evaluate", "weights", "demo", "preflight", "submit", "status",
-    "finish", "cluster", "prefect", "preview",
+    "finish", "cluster", "prefect", "preview", "mask",
 ]  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
         "weights": ["--json"],
         "demo": ["--directory"],
+        "mask": ["INPUT", "MASK", "--tissue", "--method", "--closing", "--margin", "--overwrite"],
         "preview": ["INPUT", "--weights", "--box", "--out", "--level", "--tta"],
         "preflight": ["INPUT", "--cluster", "--weights", "--json"],
         "submit": ["segment"],
