@@ -36,8 +36,8 @@ class MaskOptions(BaseModel):
 
     level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
         None,
-        description="Level to look at (default: the finest of at most 4 million voxels, else means "
-        "of voxels)",
+        description="Level to look at (default: the finest of at most 1 million voxels, 4 million "
+        "of a stack; else means of voxels)",
         examples=["3"],
     )
     channel: Annotated[Channels | None, Shell(INPUT)] = Field(

@@ -25,6 +25,8 @@ def cleaned(
     closed = _grown(mask_zyx, closing, sampling)
     closed = ~_grown(~closed, closing, sampling)
     without_specks = _without_small(closed, smallest)
+    if not without_specks.any():  # all of it would be a hole
+        return without_specks
     without_holes = ~_without_small(~without_specks, smallest)
     return _grown(without_holes, margin, sampling)
 

@@ -21,7 +21,9 @@ from ..volume.measure_intensity import boxes_of_share
 from ..volume.volume import VolumeSource, open_volume
 
 MOST_VOXELS: Final = 2**22
-"""Voxels of a coarse image, per channel; a slide of 2048 × 2048."""
+"""Voxels of a coarse image of a volume, per channel."""
+MOST_OF_A_PLANE: Final = 2**20
+"""The same for a volume of a single plane; a slide of 1024 × 1024 shows tissue well enough."""
 _THREADS: Final = min(4, os.cpu_count() or 1)
 """Boxes that are read at once, each of a few million voxels."""
 
@@ -41,7 +43,7 @@ class CoarseImage:
 
 
 def coarse_image(source: VolumeSource, *, is_level_chosen: bool) -> CoarseImage:
-    """Return a coarse image of at most ``MOST_VOXELS`` voxels.
+    """Return a coarse image of at most ``MOST_VOXELS`` voxels, or ``MOST_OF_A_PLANE``.
 
     Reads the finest level that is small enough; if all are larger, the smallest one, box by box.
     is_level_chosen: read ``source`` itself. Memory does not grow with the volume, unless one chunk
@@ -71,20 +73,24 @@ def coarse_image(source: VolumeSource, *, is_level_chosen: bool) -> CoarseImage:
     )
 
 
+def _most(level: VolumeSource) -> int:
+    return MOST_VOXELS if level.shape_zyx[0] > 1 else MOST_OF_A_PLANE
+
+
 def _best(levels: list[VolumeSource]) -> VolumeSource:
-    """Return the largest level of at most ``MOST_VOXELS``, else the smallest."""
+    """Return the largest level that is small enough, else the smallest."""
 
     def voxels(level: VolumeSource) -> int:
         return math.prod(level.shape_zyx)
 
-    fitting = [level for level in levels if voxels(level) <= MOST_VOXELS]
+    fitting = [level for level in levels if voxels(level) <= _most(level)]
     return max(fitting, key=voxels) if fitting else min(levels, key=voxels)
 
 
 def _reduction(level: VolumeSource) -> tuple[Shape, Shape]:
     """Return the factor per axis and the shape of the coarse image that is made of a level."""
     grids = level_grids(level.shape_zyx, level.voxel_size, minimum=1)
-    return next(grid for grid in grids if math.prod(grid[1]) <= MOST_VOXELS)
+    return next(grid for grid in grids if math.prod(grid[1]) <= _most(level))
 
 
 def _means(level: VolumeSource, factor: Shape, shape: Shape) -> NDArray[np.float32]:

@@ -31,7 +31,8 @@ def mask_picture(
     sides = {"saturated": "saturation", "dark": "grey values", "bright": "grey values"}
     histogram = histogram_picture(
         found.signal_zyx, title=f"{sides[found.kind]}; tissue is {found.text}",
-        marks=[Mark(found.threshold, "threshold")], band=None, width=sheet.shape[1],
+        marks=[Mark(found.threshold, f"threshold {found.threshold:.4g}")], band=None,
+        width=sheet.shape[1],
     )  # fmt: skip
     return np.concatenate([sheet, histogram])
 

@@ -114,7 +114,7 @@ def _histogram(sheet: Sheet, channel: int, *, width: int) -> Rgb:
     def grey(x: float) -> float:
         return offset + x / scale
 
-    marks = [Mark(grey(0), "0"), Mark(grey(1), "1")]
+    marks = [Mark(grey(x), f"{grey(x):.4g} -> {x}") for x in (0, 1)]
     band = None
     if sheet.input_percentiles is not None:
         low, middle, high = (grey(sheet.input_percentiles[p][channel]) for p in ("1", "50", "99"))

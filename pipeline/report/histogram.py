@@ -26,7 +26,7 @@ _OUTLIERS = (0.1, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A grey value with a line, and what it becomes, which is written above the line."""
+    """A grey value with a line, and what is written above the line."""
 
     value: float
     label: str
@@ -120,12 +120,12 @@ def _draw_band(draw: ImageDraw.ImageDraw, band: Band, position: Any) -> None:
 def _draw_marks(
     draw: ImageDraw.ImageDraw, marks: Sequence[Mark], position: Any, *, width: int
 ) -> None:
-    """Draw a line per mark, its label above, and its grey value below where there is room."""
+    """Draw a line per mark, and its label above where there is room."""
     font, bottom, free_from = ImageFont.load_default(13), _TOP_PX + _BARS_PX, 0.0
     for mark in sorted(marks, key=lambda one: one.value):
         x = position(mark.value)
         draw.line((x, _TOP_PX - 2, x, bottom + 4), fill=_MARK, width=2)
-        text = f"{mark.value:.4g} -> {mark.label}"
+        text = drawable(mark.label)
         half = font.getlength(text) / 2
         middle = min(max(x, _LEFT_PX + half), width - _LEFT_PX - half)
         if middle - half >= free_from:
