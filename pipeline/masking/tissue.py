@@ -18,6 +18,8 @@ Kind = Literal["saturated", "dark", "bright"]
 
 GLASS: Final = 0.7
 """In a bright-field image, the brightest tenth of the voxels is at least this white (of 1)."""
+BLACK: Final = 0.3
+"""At least half of a fluorescence image is darker than this (of 1)."""
 DARKEST: Final = 0.1
 """Colour of voxels darker than this (of 1) is noise: their saturation is that of grey."""
 
@@ -78,8 +80,9 @@ _THRESHOLDS: Final[dict[ThresholdMethod, Any]] = {
 
 
 def _is_bright_field(rgb_czyx: NDArray[np.float32]) -> bool:
-    """Return whether the brightest tenth of the voxels is white: glass, not stain on black."""
-    return bool(np.percentile(rgb_czyx.min(axis=0), 90) >= GLASS * 255)
+    """Return whether an RGB image shows stain on white glass, rather than on black."""
+    whitest = np.percentile(rgb_czyx.min(axis=0), 90)
+    return bool(whitest >= GLASS * 255 and np.median(rgb_czyx.max(axis=0)) >= BLACK * 255)
 
 
 def _saturation(rgb_czyx: NDArray[np.float32]) -> NDArray[np.float32]:

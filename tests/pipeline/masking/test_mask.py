@@ -24,7 +24,7 @@ def plane(kind, *, tissue=TISSUE, shape=(96, 192)):
     noise = np.random.default_rng(0).integers(-5, 6, (3, *shape))
     outside, inside = {
         "slide": ((240, 238, 242), (200, 110, 170)),
-        "fluorescence in three colours": ((10, 10, 10), (90, 200, 40)),
+        "fluorescence in three colours": ((12, 9, 7), (180, 190, 185)),
         "bright": ((20,), (150,)),
         "dark": ((220,), (90,)),
     }[kind]
