@@ -41,6 +41,15 @@ class EvaluateOptions(BaseModel):
         "boundary (default: stored classes or ids are compared)",
         examples=["membrane"],
     )
+    time: Annotated[int | None, Shell(COMPARISON)] = Field(
+        None, ge=0, description="Time point of the arrays that have a time axis"
+    )
+    axes: Annotated[str | None, Shell(COMPARISON, metavar="AXES")] = Field(
+        None,
+        description="Axes of arrays that do not state theirs; the truth may lack c and t (default: "
+        "by their number)",
+        examples=["tzyx"],
+    )
     slices: Annotated[Slices | None, Shell(COMPARISON)] = Field(
         None, description="Slices z to compare, from A to B - 1", examples=[(20, 24)]
     )

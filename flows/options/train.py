@@ -88,6 +88,15 @@ class TrainOptions(BaseModel):
     level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
         None, description="Resolution level, by name or number (default: the finest)"
     )
+    time: Annotated[int | None, Shell(INPUT)] = Field(
+        None, ge=0, description="Time point of a time series, and of labels that have time points"
+    )
+    axes: Annotated[str | None, Shell(INPUT, metavar="AXES")] = Field(
+        None,
+        description="Axes of the stored volumes, and of labels that do not state theirs, which may "
+        "lack c and t (default: those in the metadata)",
+        examples=["yxc"],
+    )
     normalisation: Annotated[str | None, Shell(INPUT, metavar="KIND[:LOW:HIGH]")] = Field(
         None,
         description="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore (default: dtype "

@@ -33,6 +33,8 @@ def prepare_training(
         channel=options.channel,
         level=options.level,
         normalisation=options.normalisation,
+        time=options.time,
+        axes=options.axes,
     )
     return prepare.prepare_training(
         opened, out, config=config, ranks=options.ranks, resume=options.resume, dtype=options.dtype

@@ -93,7 +93,7 @@ def prepare_conversion(request: ConvertRequest) -> PreparedConversion:
     stored = stored_job(request.output) if action == "resumed" else {}
     source = find_volume(
         request.input, level=request.level, channel=request.channel, time=request.time,
-        axes=request.axes,
+        axes=request.axes, holds="anything",
     )  # fmt: skip
     dtype = "uint8" if source.dtype == "bool" else source.dtype
     if request.labels and np.dtype(dtype).kind not in "iu":

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..base.errors import PlanError, VolumeError
+from ..base.errors import LabelError, PlanError, VolumeError
 from ..base.geometry import Box
 from ..base.location import Location
 from ..base.stores import read_node
 from ..base.text import shape_text
 from ..output.guard import RUN_GROUP
+from ..volume.companion import find_companion
+from ..volume.fingerprint import check_labels
 from ..volume.ome_read import ome_attributes, parse_multiscale
-from ..volume.volume import VolumeSource, find_volume
+from ..volume.volume import VolumeSource
 from .contingency import CLASSES_AT_MOST, check_integers
 from .grid import BoxGrid, reading_step
 from .request import EvaluateRequest
@@ -72,14 +74,16 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     Raises VolumeError for arrays that cannot be read as requested, LabelError for truth or classes
     that are not integers, PlanError if a task would not fit the memory of one worker.
     """
-    truth = find_volume(labels_in(request.truth))
+    truth = find_companion(labels_in(request.truth), time=request.time, axes=request.axes)
     if truth.channel_count != 1:
         raise VolumeError(
             f"{request.truth} has {truth.channel_count} channels: expected one array of "
             "classes or ids"
         )
-    check_integers(np.dtype(truth.dtype), name="the truth")
+    check_integers(np.dtype(truth.read_dtype), name="the truth")
+    check_labels(truth)
     classes, scores = _prediction(request)
+    _check_time(request, (truth, classes, scores))
     for source in (classes, scores):
         if source is not None and source.shape_zyx != truth.shape_zyx:
             raise VolumeError(
@@ -103,23 +107,37 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
     """Return the stored integers and the scores of the prediction, as far as they are needed."""
     prediction = request.prediction
     inside = labels_in(prediction)
+    shared: dict[str, Any] = {"time": request.time, "axes": request.axes}
     if request.scores is not None:
-        argmax = find_volume(inside) if inside != prediction and request.has_class_truth else None
-        return argmax, _scores(prediction, request.scores)
-    classes = find_volume(inside)
+        has_argmax = inside != prediction and request.has_class_truth
+        argmax = find_companion(inside, **shared) if has_argmax else None
+        return argmax, _scores(request, request.scores)
+    classes = find_companion(inside, **shared)
     if classes.channel_count != 1:
         raise VolumeError(
             f"{prediction} has {classes.channel_count} channels: choose the class whose "
             "scores are used with --scores, or pass an array of classes"
         )
-    if np.dtype(classes.dtype).kind == "f":
+    try:
+        check_labels(classes)
+    except LabelError as error:
         raise VolumeError(
             f"{prediction} holds {classes.dtype}, not classes: if these are scores, pass --scores 0"
-        )
+        ) from error
     return classes, None
 
 
-def _scores(prediction: Location, chosen: int | str) -> VolumeSource:
+def _check_time(request: EvaluateRequest, sources: Sequence[VolumeSource | None]) -> None:
+    """Raise VolumeError for a time point where nothing has a time axis."""
+    if request.time is not None and not any("t" in one.axes for one in sources if one):
+        raise VolumeError(
+            f"time point {request.time}: neither {request.prediction} nor {request.truth} has a "
+            "time axis; omit --time, or pass --axes"
+        )
+
+
+def _scores(request: EvaluateRequest, chosen: int | str) -> VolumeSource:
+    prediction = request.prediction
     node = read_node(prediction)
     image = parse_multiscale(node.attributes, where=str(prediction)) if node else None
     has_scores = image is not None and not image.levels[0].path.startswith(f"{CLASSES}/")
@@ -127,9 +145,10 @@ def _scores(prediction: Location, chosen: int | str) -> VolumeSource:
         raise VolumeError(
             f"{prediction} holds classes and no scores: segment with --outputs classes,scores"
         )
-    stored = find_volume(prediction)
+    shared: dict[str, Any] = {"time": request.time, "axes": request.axes, "holds": "grey values"}
+    stored = find_companion(prediction, **shared)
     if "c" in stored.axes:
-        return find_volume(prediction, channel=chosen)
+        return find_companion(prediction, channel=chosen, **shared)
     if str(chosen) != "0":
         raise VolumeError(f"{prediction} has the scores of one class only: pass --scores 0")
     return stored

@@ -16,6 +16,8 @@ class EvaluateSettings(TypedDict, total=False):
     """The optional fields of EvaluateRequest, as keyword arguments of ``evaluate_volume``."""
 
     scores: int | str | None
+    time: int | None
+    axes: str | None
     objects: Objects | None
     truth_objects: Literal["ids"] | int
     per_slice: bool
@@ -42,6 +44,10 @@ class EvaluateRequest:
     """Zarr array (or OME-Zarr labels) of classes or of ids, of the same shape."""
     scores: int | str | None = None
     """The class (for objects, a boundary) whose scores are used: name or number."""
+    time: int | None = None
+    """Time point of the arrays that have a time axis."""
+    axes: str | None = None
+    """Stored axes of arrays that do not state theirs."""
     objects: Objects | None = None
     """``ids``: as stored. ``components``: connected voxels where the score is below the threshold,
     or, without scores, where the class is the true objects' class. ``watershed``: see
@@ -104,6 +110,8 @@ class EvaluateRequest:
             "truth_objects": self.truth_objects if self.objects else None,
             "per_slice": self.per_slice,
             "ignore": self.ignore,
+            "time": self.time,
+            "axes": self.axes,
             **(scored if self.scores is not None else {}),
             **(seeded if self.objects == "watershed" else {}),
         }

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.errors import VolumeError
 from ..base.geometry import Box
+from ..base.store_errors import explained
 from .intensity import Intensity
 from .volume import VolumeSource, open_volume
 
@@ -55,6 +57,15 @@ def read_sample(source: VolumeSource) -> Sample:
             parts.append(part.reshape(len(part), -1))
             digests.append(hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:8])
     return Sample(np.concatenate(parts, axis=1), " ".join(digests), why)
+
+
+def check_labels(source: VolumeSource) -> None:
+    """Raise LabelError if labels that are stored as floats are not whole numbers in the sample."""
+    if np.dtype(source.dtype).kind == "f":
+        volume = open_volume(source)
+        for box in sample_boxes(source.shape_zyx):
+            with explained(VolumeError, source.location):
+                volume.read(box)
 
 
 def same_where_unread(digest: str, stored: str | None) -> str:

@@ -16,6 +16,8 @@ from ..base.geometry import Box
 from ..base.location import Location
 from ..base.store_errors import explained
 from ..base.text import shape_text
+from .companion import find_companion
+from .fingerprint import check_labels
 from .formats.known import format_of
 from .intensity import Intensity
 from .locate import locate
@@ -133,13 +135,15 @@ def _levels_of_labels(
     return [*by_name, min(number, len(names) - 1)]
 
 
-def _found(labels: Location, levels: Sequence[int | str | None]) -> list[VolumeSource]:
+def _found(
+    labels: Location, levels: Sequence[int | str | None], time: int | None, axes: str | None
+) -> list[VolumeSource]:
     """Return the levels that exist, at least one. Raises VolumeError for the first otherwise."""
     found: list[VolumeSource] = []
     for level in levels:
         with suppress(VolumeError):
-            found.append(find_volume(labels, level=level))
-    return found or [find_volume(labels, level=levels[0])]
+            found.append(find_companion(labels, level=level, time=time, axes=axes))
+    return found or [find_companion(labels, level=levels[0], time=time, axes=axes)]
 
 
 def find_labelled(
@@ -148,27 +152,27 @@ def find_labelled(
     *,
     channel: Any = None,
     level: int | str | None = None,
+    time: int | None = None,
+    axes: str | None = None,
 ) -> tuple[VolumeSource, VolumeSource]:
     """Return a volume and its labels. Raises VolumeError if they do not match.
 
     level: of the volume, by name or number. Of labels that are a pyramid too, the level of the same
     name is read, else the one of the same number, whichever has the volume's shape.
+    time, axes: of the volume, and of labels that have a time axis or do not state their axes.
     """
-    raw = find_volume(raw_location, channel=channel, level=level)
-    found = _found(labels_location, _levels_of_labels(labels_location, raw, level))
+    raw = find_volume(raw_location, channel=channel, level=level, time=time, axes=axes)
+    found = _found(labels_location, _levels_of_labels(labels_location, raw, level), time, axes)
     labels = next((one for one in found if one.shape_zyx == raw.shape_zyx), found[0])
     if labels.channel_count != 1:
         raise VolumeError(
             f"labels {labels_location} have {labels.channel_count} channels: expected one"
         )
-    if np.dtype(labels.dtype).kind not in "iu":
-        raise VolumeError(
-            f"labels {labels_location} are {labels.dtype}: "
-            "expected integers (classes or object ids)"
-        )
     if labels.shape_zyx != raw.shape_zyx:
         raise VolumeError(
             f"labels {labels_location} are {shape_text(labels.shape_zyx)} voxels, but the volume "
-            f"{raw_location} is {shape_text(raw.shape_zyx)}: pass the labels of this volume"
+            f"{raw_location} is {shape_text(raw.shape_zyx)}: pass the labels of this volume, or "
+            "correct --axes"
         )
+    check_labels(labels)
     return raw, labels

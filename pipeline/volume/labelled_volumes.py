@@ -124,18 +124,22 @@ def open_labelled(
     channel: int | str | None = None,
     level: int | str | None = None,
     normalisation: str | None = None,
+    time: int | None = None,
+    axes: str | None = None,
 ) -> LabelledVolumes:
     """Return volumes with their labels, for a training.
 
     pairs: the path or URI of each volume and of its labels. validation: pairs for validation only.
     validation_slices: the first slice and the one after the last; held out of every volume.
     normalisation: as in the shell, ``range:0:255``; by default dtype for uint8, else zscore.
+    time, axes: as in ``find_volume``; see ``find_labelled`` for those of the labels.
 
     Raises VolumeError, IntensityError, or TrainingError if nothing is left to train on.
     """
 
     def found(pair: Pair) -> tuple[VolumeSource, VolumeSource]:
-        return find_labelled(*map(Location.parse, pair), channel=channel, level=level)
+        raw, labels = map(Location.parse, pair)
+        return find_labelled(raw, labels, channel=channel, level=level, time=time, axes=axes)
 
     if not pairs:
         raise TrainingError("no volume to train on: pass --volume and --labels")

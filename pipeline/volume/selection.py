@@ -33,6 +33,20 @@ def chosen_channels(
     return numbers
 
 
+def name_notes(
+    channel: int | str | Sequence[int | str] | None, numbers: Sequence[int] | None, count: int
+) -> tuple[str, ...]:
+    """Return notes on channels whose names could be taken for the numbers of others."""
+    if channel is None or numbers is None:
+        return ()
+    selected = [channel] if isinstance(channel, int | str) else list(channel)
+    return tuple(
+        f"channel {one!r} is the name of channel number {number}, which is read"
+        for one, number in zip(selected, numbers, strict=True)
+        if isinstance(one, str) and one.strip().isdecimal() and number != int(one) < count
+    )
+
+
 def _number(channel: int | str, count: int, labels: Sequence[str], where: str) -> int:
     text = str(channel).strip()
     if isinstance(channel, str):

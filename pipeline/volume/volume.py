@@ -13,7 +13,7 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ from ..base.text import shape_text
 from . import axes as axes_of
 from .formats.image import ZYX, Readable, StoredImage, Units
 from .formats.known import format_named, format_of
-from .selection import chosen_channels, chosen_time
+from .label_values import as_integers, label_dtype
+from .selection import chosen_channels, chosen_time, name_notes
 
 _lock = threading.Lock()
 
@@ -57,11 +58,17 @@ class VolumeSource:
     name: str | None
     channel_names: tuple[str, ...] = ()  # of the channels that are read
     notes: tuple[str, ...] = ()  # assumptions, one line each, for the user
+    holds_labels: bool = False  # bool and whole floats are then read as integers
 
     @property
     def location(self) -> Location:
         """The array itself, inside its store."""
         return self.store / self.path
+
+    @property
+    def read_dtype(self) -> str:
+        """The dtype of what :meth:`Volume.read` returns."""
+        return label_dtype(self.dtype) if self.holds_labels else self.dtype
 
     @property
     def spatial_axes(self) -> str:
@@ -103,16 +110,20 @@ class Volume:
         return self.source.shape_zyx
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels of ``box`` as (c, z, y, x), native byte order, stored dtype.
+        """Return the voxels of ``box`` as (c, z, y, x), native byte order, ``read_dtype``.
 
-        box: (z, y, x), inside the volume, else GeometryError.
+        box: (z, y, x), inside the volume, else GeometryError. Raises LabelError for labels that are
+        not whole numbers.
         """
         whole = self.shape_zyx
         if not Box.of_shape(whole).contains(box):
             raise GeometryError(f"box {box.start} to {box.stop} is not inside {shape_text(whole)}")
         selections = self._channel_selections()
         parts = [self._read_czyx(box, selection) for selection in selections]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self.source.holds_labels:
+            return as_integers(values, where=self.source.location)
+        return values
 
     def _channel_selections(self) -> list[slice]:
         """Return the selected channels as few slices of c, in the order of selection."""
@@ -159,6 +170,7 @@ def find_volume(
     channel: int | str | Sequence[int | str] | None = None,
     time: int | None = None,
     axes: str | None = None,
+    holds: Literal["grey values", "labels", "anything"] = "grey values",
 ) -> VolumeSource:
     """Return the volume at a location; reads metadata only.
 
@@ -168,11 +180,14 @@ def find_volume(
     channel: number(s) or name(s) of the image's channels; None reads all.
     time: the time point, needed if there are several.
     axes: the stored axes, e.g. ``"czyx"``, if the store does not state them or is wrong.
+    holds: what the caller needs. Labels are read as integers; grey values are not bool.
     Raises VolumeError, one line, if the volume cannot be read as requested.
     """
     location = Location.parse(uri)
     image_format = format_of(location)
     image = image_format.describe(location, level=level, axes=axes)
+    if holds == "grey values":
+        _check_grey(image)
     labels = image.channel_names
     counts = dict(zip(image.axes, image.shape, strict=True))
     chunks = dict(zip(image.axes, image.chunks, strict=True))
@@ -198,8 +213,17 @@ def find_volume(
         channel_names=labels
         if channels is None
         else tuple(labels[number] for number in channels if number < len(labels)),
-        notes=image.notes,
+        notes=(*image.notes, *name_notes(channel, channels, counts.get("c", 1))),
+        holds_labels=holds == "labels",
     )
+
+
+def _check_grey(image: StoredImage) -> None:
+    if image.dtype == "bool":
+        raise VolumeError(
+            f"{image.where} holds bool, not grey values: expected integers of 8 to 64 bits or "
+            "floats of 16 to 64; a mask can be used as labels or truth"
+        )
 
 
 def _zyx(values: Iterable[float]) -> ZYX:

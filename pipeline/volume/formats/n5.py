@@ -68,6 +68,7 @@ class N5Format:
             image=store if chosen.names else None,
             level_names=chosen.names,
             description={"format": self.name, **{key: chosen.dataset.get(key) for key in keys}},
+            axes_are_stated=not notes,
             notes=(*notes, *more),
         )
 

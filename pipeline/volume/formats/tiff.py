@@ -90,6 +90,7 @@ class TiffFormat:
                     "dtype": stored.dtype.name,
                     "compression": int(stored.keyframe.compression),
                 },
+                axes_are_stated=not notes,
                 notes=(*notes, *more, *_reading_note(stored, chunks, is_mapped=is_mapped)),
             )
 

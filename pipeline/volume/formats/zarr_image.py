@@ -21,7 +21,7 @@ from .image import Readable, StoredImage
 
 _DTYPES: Final = frozenset(
     f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
-) | {"float16", "float32", "float64"}
+) | {"float16", "float32", "float64", "bool"}
 
 
 class ZarrFormat:

@@ -101,8 +101,7 @@ CASES = {
     "labels of another shape": (
         {"--labels": "other.zarr"}, r"6×40×40 voxels, but the volume .* is 6×40×44"),
     "labels with channels": ({"--labels": "several-labels.zarr"}, r"have 3 channels: expected one"),
-    "labels that are floats": ({"--labels": "floats.zarr"}, r"are float64: .* integers"),
-    "labels that are bools": ({"--labels": "bools.zarr"}, r"holds bool"),
+    "labels that are floats": ({"--labels": "floats.zarr"}, r"hold 0.5: expected whole numbers"),
     "labels that are negative": (
         {"--labels": "negative.zarr"}, r"labels of .*raw\.zarr: .*negative id -1.*ignore"),
     "a volume of NaN only": (

@@ -324,6 +324,7 @@ def test_the_json_holds_every_figure_the_settings_and_what_was_compared(evaluate
     assert told["box"] == [[2, 0, 0], [5, 40, 44]]
     assert told["settings"] == {
         "objects": "components", "truth_objects": 0, "per_slice": True, "ignore": 9, "scores": 1,
+        "time": None, "axes": None,
         "thresholds": list(THRESHOLDS),
     }  # fmt: skip
     assert [row["threshold"] for row in told["thresholds"]] == list(THRESHOLDS)
@@ -386,7 +387,7 @@ def odd(scene, tmp_path_factory):
     folder = tmp_path_factory.mktemp("odd")
     odd = {
         "small": np.zeros((13, 40, 40), np.uint8),
-        "float": np.zeros(SHAPE, np.float32),
+        "float": np.full(SHAPE, 0.5, np.float32),
         "logits": np.full(SHAPE, 3.5, np.float32),
         "nothing": np.zeros(SHAPE, np.uint8),
         "negative": np.full(SHAPE, -1, np.int16),
@@ -399,10 +400,31 @@ def odd(scene, tmp_path_factory):
     return {**scene.uri, **names}
 
 
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float32", "float64"])
+@pytest.mark.parametrize("which", ["truth", "prediction", "both"])
+def test_masks_of_bools_and_whole_floats_are_classes(scene, one_worker, tmp_path, dtype, which):
+    uris = {"truth": scene.uri["membrane"], "prediction": scene.uri["classes"]}
+    for name, values in (("truth", scene.membrane), ("prediction", scene.classes)):
+        if which in (name, "both"):
+            uris[name] = str(tmp_path / f"{name}.zarr")
+            zarr.create_array(uris[name], data=values.astype(dtype), chunks=(4, 16, 44))
+    found = evaluate_volume(uris["prediction"], uris["truth"], client=one_worker)
+    wanted = evaluate_volume(scene.uri["classes"], scene.uri["membrane"], client=one_worker)
+    assert found.classes == wanted.classes
+
+
+def test_one_value_that_is_not_whole_is_an_error_wherever_it_lies(scene, one_worker, tmp_path):
+    values = scene.membrane.astype(np.float32)
+    values[-3, 5, 7] = 0.25
+    zarr.create_array(tmp_path / "truth.zarr", data=values, chunks=(4, 16, 44))
+    with pytest.raises((LabelError, RunError), match=r"hold 0.25: expected whole numbers"):
+        evaluate_volume(scene.uri["classes"], str(tmp_path / "truth.zarr"), client=one_worker)
+
+
 COMPONENTS = {"scores": 1, "objects": "components"}
 BAD = {
     "other shapes": (("classes", "small"), {}, VolumeError, "13×40×44.*13×40×40.*same volume"),
-    "a truth of floats": (("classes", "float"), {}, LabelError, "truth is float32"),
+    "a truth of floats": (("classes", "float"), {}, LabelError, "hold 0.5: expected whole"),
     "floats for classes": (("float", "membrane"), {}, VolumeError, "float32, not classes.*--sco"),
     "channels for classes": (("scores", "membrane"), {}, VolumeError, "2 channels.*--scores"),
     "channels for truth": (("classes", "scores"), {}, VolumeError, "2 channels: expected one"),

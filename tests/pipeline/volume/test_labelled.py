@@ -10,11 +10,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.base.errors import VolumeError
+from pipeline.base.errors import LabelError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.labelled import LabelledBox, find_labelled
+from pipeline.volume.volume import find_volume
 
 SHAPE = (9, 14, 11)
 
@@ -198,3 +199,36 @@ def test_the_error_of_an_unreadable_chunk_is_one_line_that_names_the_array(tmp_p
     with pytest.raises(VolumeError, match=r"labels: .*Zstd") as caught:
         box.read_labels((0, 0, 0), (4, 4, 4))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float32", "float64"])
+def test_masks_of_bools_and_whole_floats_are_labels(stored, tmp_path, dtype):
+    raw, labels, *_ = stored
+    mask = labels % 2 == 0
+    for name, values in (("raw", raw), ("mask", mask.astype(dtype)), ("ints", mask.astype("u1"))):
+        zarr.create_array(
+            tmp_path / name, data=values, chunks=(1, *SHAPE)[-values.ndim :],
+            dimension_names=list("czyx"[-values.ndim :]),
+        )  # fmt: skip
+    read = []
+    for name in ("mask", "ints"):
+        pair = find_labelled(Location.parse(tmp_path / "raw"), Location.parse(tmp_path / name))
+        box = LabelledBox(raw=pair[0], labels=pair[1], box=Box.of_shape(SHAPE))
+        read.append(box.read_labels((-2, 0, 0), (5, 6, 7)))
+    np.testing.assert_array_equal(*read)
+    assert read[0].dtype.kind in "iu"
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 2.0**60])
+def test_floats_that_are_not_whole_numbers_are_no_labels(tmp_path, value):
+    zarr.create_array(tmp_path / "raw", data=np.ones(SHAPE, "u1"), dimension_names=list("zyx"))
+    zarr.create_array(tmp_path / "labels", data=np.full(SHAPE, value), dimension_names=list("zyx"))
+    with pytest.raises(LabelError, match="expected whole numbers") as caught:
+        find_labelled(Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "labels"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_is_not_taken_for_grey_values(tmp_path):
+    zarr.create_array(tmp_path / "raw", data=np.ones(SHAPE, bool), dimension_names=list("zyx"))
+    with pytest.raises(VolumeError, match="holds bool, not grey values"):
+        find_volume(tmp_path / "raw")

@@ -1,0 +1,87 @@
+"""A message advises only options that the commands which can show it have."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from flows.cli.main import make_parser
+
+ROOT = Path(pipeline.__file__).parents[1]
+SEGMENT = ("segment", "plan")
+TRAIN, EVALUATE, CONVERT = ("train",), ("evaluate",), ("convert",)
+READERS = (*SEGMENT, *TRAIN, *EVALUATE, *CONVERT)
+SHOWN_BY = {
+    "pipeline/volume": READERS,
+    "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
+    "pipeline/volume/fingerprint.py": SEGMENT,
+    "pipeline/volume/labelled.py": TRAIN,
+    "pipeline/volume/labelled_volumes.py": TRAIN,
+    "pipeline/segmentation": SEGMENT,
+    "pipeline/planning": SEGMENT,
+    "pipeline/models": SEGMENT,
+    "pipeline/evaluation": EVALUATE,
+    "pipeline/conversion": CONVERT,
+    "unet/training": TRAIN,
+    "unet/recipe": TRAIN,
+    "unet/samples": TRAIN,
+}
+"""Commands that run the code of a folder or module; the longest path that fits counts."""
+ELSEWHERE = {"pipeline/evaluation": {"--outputs"}, "pipeline/segmentation": {"--voxel-size-um"}}
+"""Options of another command, which the message names."""
+
+
+def options_of(command):
+    commands = next(one for one in make_parser()._actions if hasattr(one.choices, "items"))
+    return set(commands.choices[command]._option_string_actions)
+
+
+def messages():
+    """Yield (file, options) for every text in the code that names options."""
+    for folder in ("pipeline", "unet"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text())
+            docstrings = {
+                id(node.body[0].value)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                and node.body
+                and isinstance(node.body[0], ast.Expr)
+            }
+            texts = [
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in docstrings
+            ]
+            named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(texts)))
+            if named:
+                yield str(path.relative_to(ROOT)), named
+
+
+NAMED = dict(messages())
+
+
+def commands_of(file):
+    fitting = [place for place in SHOWN_BY if file.startswith(place)]
+    return SHOWN_BY[max(fitting, key=len)] if fitting else ()
+
+
+@pytest.mark.parametrize("file", NAMED)
+def test_every_command_that_shows_a_message_has_the_options_that_it_names(file):
+    elsewhere = set().union(
+        *(options for place, options in ELSEWHERE.items() if file.startswith(place))
+    )
+    for command in commands_of(file):
+        assert NAMED[file] - elsewhere <= options_of(command), command
+
+
+def test_the_messages_of_volumes_are_among_them():
+    assert "--axes" in NAMED["pipeline/volume/axes.py"]
+    assert "--time" in NAMED["pipeline/volume/selection.py"]
+    assert commands_of("pipeline/volume/formats/tiff.py") == READERS
