@@ -98,10 +98,18 @@ def _means(level: VolumeSource, factor: Shape, shape: Shape) -> NDArray[np.float
     volume = open_volume(level)
     sums = np.zeros((level.channel_count, *shape), np.float32)
     boxes = boxes_of_share(level.shape_zyx, level.chunk_shape_zyx, 0, 1)
+
+    def read_sums(box: Box) -> NDArray[np.float32]:
+        return _sums(volume.read(box), box, factor)
+
     with ThreadPoolExecutor(_THREADS) as pool:
         while group := list(itertools.islice(boxes, _THREADS)):
-            for box, values_czyx in zip(group, pool.map(volume.read, group), strict=True):
-                _add(sums, box, values_czyx, factor)
+            for box, part in zip(group, pool.map(read_sums, group), strict=True):
+                place = (
+                    slice(a // f, -(-b // f))
+                    for a, b, f in zip(box.start, box.stop, factor, strict=True)
+                )
+                sums[(slice(None), *place)] += part
     counts = [
         np.minimum(f, n - np.arange(c) * f).astype(np.float32)
         for n, f, c in zip(level.shape_zyx, factor, shape, strict=True)
@@ -109,16 +117,16 @@ def _means(level: VolumeSource, factor: Shape, shape: Shape) -> NDArray[np.float
     return sums / (counts[0][:, None, None] * counts[1][:, None] * counts[2])
 
 
-def _add(sums: NDArray[np.float32], box: Box, values_czyx: NDArray[Any], factor: Shape) -> None:
-    """Add the voxels of a box to the sums of the coarse voxels in which they lie."""
-    part = np.nan_to_num(values_czyx.astype(np.float32), copy=False, posinf=0, neginf=0)
+def _sums(values_czyx: NDArray[Any], box: Box, factor: Shape) -> NDArray[np.float32]:
+    """Return the sums of a box's voxels in each coarse voxel that it touches."""
+    if values_czyx.dtype.kind == "f":
+        values_czyx = np.nan_to_num(values_czyx, posinf=0, neginf=0)
+    part = values_czyx.astype(np.float32)
     for axis, (start, stop, f) in enumerate(zip(box.start, box.stop, factor, strict=True), 1):
-        first = [max(0, edge - start) for edge in range(start - start % f, stop, f)]
-        part = np.add.reduceat(part, first, axis=axis)
-    place = tuple(
-        slice(a // f, -(-b // f)) for a, b, f in zip(box.start, box.stop, factor, strict=True)
-    )
-    sums[(slice(None), *place)] += part
+        if f > 1:
+            first = [max(0, edge - start) for edge in range(start - start % f, stop, f)]
+            part = np.add.reduceat(part, first, axis=axis)
+    return part
 
 
 def _where(source: VolumeSource, level: VolumeSource, factor: Shape) -> str:
