@@ -52,6 +52,19 @@ def is_missing_bucket(error: BaseException) -> bool:
     return "NoSuchBucket" in _codes(error)
 
 
+def is_denied(error: BaseException) -> bool:
+    """Return whether a store denies access to a key, which may then be absent.
+
+    S3 answers so for an absent key where the bucket may not be listed. Rejected credentials and
+    archived objects are other codes.
+    """
+    codes = set(_codes(error)) - {"None"}
+    if codes:
+        return bool(codes & {"AccessDenied", "403", "Forbidden"})
+    name = "status" if hasattr(error, "status") else "code"  # aiohttp, gcsfs
+    return isinstance(error, PermissionError) or getattr(error, name, None) == 403
+
+
 def is_unreachable(error: BaseException | None) -> bool:
     """Return whether a server did not answer, as opposed to any answer, even a refusal."""
     return bool({cls.__name__ for cls in type(error).__mro__} & (_TIMEOUT | _UNREACHABLE))

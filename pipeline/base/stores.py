@@ -23,11 +23,11 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
+from .denied_is_absent import DOCUMENTS as DOCUMENTS
+from .denied_is_absent import DeniedIsAbsentStore
 from .errors import OutputError, VolumeError
 from .location import Location
 from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket
-
-DOCUMENTS: Final = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
 _S3: Final = ("s3", "s3a")
 _lock = threading.RLock()
@@ -66,7 +66,8 @@ def _store(location: Location, read_only: bool, s3_endpoint: str | None) -> Stor
     if location.is_local:
         return LocalStore(location.path, read_only=read_only)
     options = _s3_options(s3_endpoint) if location.scheme in _S3 else None
-    return FsspecStore.from_url(location.uri, storage_options=options, read_only=read_only)
+    kind = DeniedIsAbsentStore if read_only else FsspecStore
+    return kind.from_url(location.uri, storage_options=options, read_only=read_only)
 
 
 def _s3_options(endpoint: str | None) -> dict[str, Any]:

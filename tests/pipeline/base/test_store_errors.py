@@ -10,7 +10,7 @@ from yarl import URL
 
 from pipeline.base.errors import VolumeError
 from pipeline.base.location import Location
-from pipeline.base.store_errors import explained
+from pipeline.base.store_errors import explained, is_denied
 
 ENDPOINT = {"endpoint_url": "http://127.0.0.1:9"}
 
@@ -82,3 +82,18 @@ def test_a_scheme_that_no_package_handles_is_named():
 def test_an_error_of_overtile_passes_unchanged():
     with pytest.raises(VolumeError, match=r"^mine$"), explained(VolumeError, Location.parse("a")):
         raise VolumeError("mine")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_absent_key"),
+    [
+        ("AccessDenied", True), ("403", True), ("ExpiredToken", False),
+        ("InvalidAccessKeyId", False), ("SignatureDoesNotMatch", False),
+        ("InvalidObjectState", False),
+    ],
+)  # fmt: skip
+def test_only_a_denial_may_mean_an_absent_key(code, is_absent_key):
+    error = PermissionError("denied")
+    error.__cause__ = Exception()
+    error.__cause__.response = {"Error": {"Code": code}}
+    assert is_denied(error) == is_absent_key

@@ -281,3 +281,73 @@ def test_a_plain_array_on_s3_needs_no_group(s3):
     zarr.create_array(f"{s3}/plain.zarr", data=VALUES, chunks=(4, 8, 8), zarr_format=2)
     source = find_volume(f"{s3}/plain.zarr", axes="cyx", channel=[4, 1])
     np.testing.assert_array_equal(read_all(source)[:, 0], VALUES[[4, 1]])
+
+
+class UnlistedHandler(RangeHandler):
+    """Answers 403 for a file that does not exist, as S3 does where listing is not allowed.
+
+    Denies every file once ``denies_all`` is set, as if credentials had expired.
+    """
+
+    denies_all = False
+
+    def send_head(self) -> Any:
+        if type(self).denies_all or not Path(self.translate_path(self.path)).is_file():
+            return self.send_error(403)
+        return super().send_head()
+
+
+@pytest.fixture
+def unlisted(tmp_path) -> Iterator[tuple[str, type[UnlistedHandler]]]:
+    class Handler(UnlistedHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(tmp_path))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", Handler
+        server.shutdown()
+        thread.join()
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "v2": {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}},
+    "v3": {"zarr_format": 3},
+    "sharded": {"zarr_format": 3, "shards": (6, 20, 24)},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_store_that_denies_absent_keys_is_read_and_they_are_fill_values(
+    tmp_path, unlisted, layout
+):
+    uri, _ = unlisted
+    array = zarr.create_array(
+        tmp_path / "in.zarr", shape=(12, 20, 24), chunks=(3, 10, 12), dtype="u2",
+        fill_value=7, **LAYOUTS[layout],
+    )  # fmt: skip
+    array[:6] = VALUES
+    source = find_volume(f"{uri}/in.zarr", axes="zyx")
+    expected = np.concatenate([VALUES, np.full((6, 20, 24), 7, "u2")])
+    np.testing.assert_array_equal(read_all(source)[0], expected)
+
+
+def test_an_image_in_a_store_that_denies_absent_keys_has_its_metadata(tmp_path, unlisted):
+    uri, _ = unlisted
+    for version in ("0.4", "0.5"):
+        write(str(tmp_path / version), version)
+        source = find_volume(f"{uri}/{version}/labels/cells")
+        assert source.voxel_size == (2.0, 1.0, 1.0)
+        np.testing.assert_array_equal(read_all(source)[0], VALUES)
+
+
+def test_a_store_that_denies_everything_is_refused_and_no_voxel_is_invented(tmp_path, unlisted):
+    uri, handler = unlisted
+    zarr.create_array(tmp_path / "in.zarr", data=VALUES, chunks=(3, 10, 12), zarr_format=2)
+    volume = open_volume(find_volume(f"{uri}/in.zarr", axes="zyx"))
+    handler.denies_all = True
+    with pytest.raises(Exception, match="403"):
+        volume.read(Box.of_shape((6, 20, 24)))
+    with pytest.raises(VolumeError, match="access is denied"):
+        find_volume(f"{uri}/other.zarr")
