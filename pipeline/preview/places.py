@@ -46,14 +46,16 @@ def box_shape(shape_zyx: Shape, predictor: Predictor, *, memory_bytes: int) -> S
 def chosen_places(shape_zyx: Shape, window: Shape, survey: Survey) -> list[Place]:
     """Return the middle, and the brightest and the most textured place apart from the others.
 
-    A small volume has fewer places that do not overlap.
+    Places in the same part of the plane are an eighth of the volume's depth apart, because
+    neighbouring planes look alike. A small volume has fewer places.
     """
     size = np.array(window)
+    apart = np.maximum(size, (shape_zyx[0] // 8, 0, 0))
     places = [Place("middle", _box((np.array(shape_zyx) - size) // 2, size))]
     for name, measure in (("brightest", survey.brightness), ("most textured", survey.texture)):
         is_free = np.ones(len(survey.starts), bool)
         for place in places:
-            is_free &= (np.abs(survey.starts - place.box.start) >= size).any(axis=1)
+            is_free &= (np.abs(survey.starts - place.box.start) >= apart).any(axis=1)
         if is_free.any():
             best = np.argmax(np.where(is_free, measure, -np.inf))
             places.append(Place(name, _box(survey.starts[best], size)))

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .pictures import Colour, Rgb, drawable
 
-_HEIGHT_PX, _BARS_PX = 210, 120
+_HEIGHT_PX, _BARS_PX = 226, 120
 _LEFT_PX, _TOP_PX = 16, 48
 _INK: Final[Colour] = (32, 38, 46)
 _BARS: Final[Colour] = (120, 130, 145)

@@ -145,6 +145,18 @@ def test_the_places_are_the_middle_the_brightest_and_the_most_textured(
     assert all(place.box.shape == window for place in (middle, brightest, textured))
 
 
+def test_places_are_not_neighbouring_planes(tmp_path, textured):
+    raw = np.repeat(textured((1, 64, 64)), 40, axis=0)
+    raw[25] += 20  # brightest and, with its neighbour, alike
+    raw[26] += 19
+    zarr.create_array(tmp_path / "in.zarr", data=np.minimum(raw, 250))
+    window = (1, 64, 64)
+    found = survey_volume(find_volume(str(tmp_path / "in.zarr")), window)
+    planes = sorted(place.box.start[0] for place in chosen_places(raw.shape, window, found))
+    assert len(planes) == 3
+    assert min(np.diff(planes)) >= 5
+
+
 def test_places_lie_inside_the_volume_and_never_overlap(tmp_path, textured):
     for number, shape in enumerate([(1, 5, 7), (2, 32, 33), (1, 100, 40), (9, 64, 65)]):
         path = str(tmp_path / f"{number}.zarr")
