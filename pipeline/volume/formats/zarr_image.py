@@ -18,6 +18,7 @@ from ..locate import Located, locate
 from ..tensorstore_reader import fastest_reader
 from ..voxel_size import voxels_of
 from .image import Readable, StoredImage
+from .zarr_chunks import missing_chunks
 
 _DTYPES: Final = frozenset(
     f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
@@ -43,6 +44,7 @@ class ZarrFormat:
         names, notes = _axes(found, axes, ndim=len(shape))
         array = _open_array(found.store, found.path, found.node.zarr_format)
         sizes, units, origin, more = voxels_of(found, names)
+        missing = missing_chunks(array, found.store / found.path, names)
         return StoredImage(
             store=found.store,
             path=found.path,
@@ -59,7 +61,13 @@ class ZarrFormat:
             name=found.image.name if found.image else None,
             description=_description(found),
             axes_are_stated=not notes,
-            notes=(*(found.image.notes if found.image else ()), *found.notes, *notes, *more),
+            notes=(
+                *(found.image.notes if found.image else ()),
+                *found.notes,
+                *notes,
+                *more,
+                *missing,
+            ),
         )
 
     def open(self, store: Location, path: str) -> Readable:
