@@ -18,7 +18,7 @@ from ..planning.levels import level_grids
 from ..volume.formats.image import ZYX
 from ..volume.image_levels import levels_of
 from ..volume.measure_intensity import boxes_of_share
-from ..volume.volume import VolumeSource, open_volume
+from ..volume.volume import VolumeSource, read_box
 
 MOST_VOXELS: Final = 2**22
 """Voxels of a coarse image of a volume, per channel."""
@@ -95,12 +95,11 @@ def _reduction(level: VolumeSource) -> tuple[Shape, Shape]:
 
 def _means(level: VolumeSource, factor: Shape, shape: Shape) -> NDArray[np.float32]:
     """Return the mean of each box of ``factor`` voxels (c, z, y, x), reading the level once."""
-    volume = open_volume(level)
     sums = np.zeros((level.channel_count, *shape), np.float32)
     boxes = boxes_of_share(level.shape_zyx, level.chunk_shape_zyx, 0, 1)
 
     def read_sums(box: Box) -> NDArray[np.float32]:
-        return _sums(volume.read(box), box, factor)
+        return _sums(read_box(level, box), box, factor)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         while group := list(itertools.islice(boxes, _THREADS)):

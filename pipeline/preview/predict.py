@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.errors import VolumeError
 from ..base.geometry import Box, round_up
+from ..base.store_errors import explained
 from ..models.protocol import Predictor
 from ..planning.make_plan import make_plan
 from ..segmentation.block import StageClock, tile_scores
@@ -37,7 +39,8 @@ def box_scores(
     plan = make_plan(source.shape_zyx, predictor, block=block, memory_bytes=memory_bytes)
     core = Box(start, stop).clipped_to(Box.of_shape(source.shape_zyx))
     outer = plan.outer(core, predictor.input_shape)
-    raw = read_mirrored(open_volume(source), outer)
+    with explained(VolumeError, source.location):
+        raw = read_mirrored(open_volume(source), outer)
     scores = np.empty((len(predictor.class_names), *core.shape), np.float32)
     for tile in plan.tiles(core):
         scores[(slice(None), *tile.relative_to(core.start).slices)] = tile_scores(

@@ -16,7 +16,7 @@ from ..segmentation.request import SegmentRequest
 from ..volume.fingerprint import read_sample
 from ..volume.intensity import Intensity, record_text
 from ..volume.micrometres import voxel_size_um
-from ..volume.volume import VolumeSource, open_volume
+from ..volume.volume import VolumeSource, read_box
 from .normalisation import preview_intensity
 from .places import Place, box_shape, chosen_places, given_places
 from .predict import box_scores
@@ -96,7 +96,7 @@ def _scene(
     scores = box_scores(
         source, place.box, predictor=predictor, intensity=intensity, memory_bytes=memory_bytes
     )
-    raw = open_volume(source).read(place.box)
+    raw = read_box(source, place.box)
     return Scene(place=place, raw_cyx=raw[:, 0], scores_cyx=scores[:, 0])
 
 

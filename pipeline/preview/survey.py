@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter
 from ..base.geometry import Box, Shape
 from ..base.text import counted
 from ..volume.image_levels import levels_of
-from ..volume.volume import VolumeSource, open_volume
+from ..volume.volume import VolumeSource, read_box
 
 COARSE_VALUES: Final = 2**24
 """A level of at most this many values is read completely."""
@@ -48,7 +48,7 @@ def survey_volume(source: VolumeSource, window: Shape) -> Survey:
     if coarse is None:
         return _sampled(source, window)
     number, level = coarse
-    values_czyx = open_volume(level).read(Box.of_shape(level.shape_zyx))
+    values_czyx = read_box(level, Box.of_shape(level.shape_zyx))
     brightness, texture = _measures(values_czyx)
     scale = [n / c for n, c in zip(source.shape_zyx, level.shape_zyx, strict=True)]
     size = [
@@ -103,7 +103,6 @@ def _measures(values_czyx: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def _sampled(source: VolumeSource, window: Shape) -> Survey:
-    volume = open_volume(source)
     counts = (PLANES, PER_SIDE, PER_SIDE) if source.shape_zyx[0] > 1 else (1, 8, 8)
     axes = [
         np.unique(np.linspace(0, n - w, count + 2)[1:-1].astype(int))
@@ -113,7 +112,7 @@ def _sampled(source: VolumeSource, window: Shape) -> Survey:
     brightness, texture, values = [], [], []
     for start in starts.tolist():
         stop = tuple(a + w for a, w in zip(start, window, strict=True))
-        values_czyx = volume.read(Box(tuple(start), stop))
+        values_czyx = read_box(source, Box(tuple(start), stop))
         grey, difference = _measures(values_czyx)
         brightness.append(grey.mean())
         texture.append(difference.mean())

@@ -15,8 +15,10 @@ import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
+from ..base.errors import VolumeError
 from ..base.geometry import Box, Shape, round_up
 from ..base.scheduling import run_all
+from ..base.store_errors import explained
 from .intensity import (
     Intensity,
     check_percentiles,
@@ -68,14 +70,17 @@ def measure_intensity(
 
 
 def measure_here(source: VolumeSource, record: Mapping[str, Any]) -> Intensity:
-    """Return what :func:`measure_intensity` returns, measured by threads of this process."""
+    """Return what :func:`measure_intensity` returns, measured by threads of this process.
+
+    Raises VolumeError where a part cannot be read, IntensityError as there.
+    """
     stated = stated_intensity(record, source.dtype)
     if stated is not None:
         return stated
     shares = os.cpu_count() or 1
 
     def summed(function: Callable[..., Any], *arguments: Any) -> Any:
-        with ThreadPoolExecutor(shares) as pool:
+        with explained(VolumeError, source.location), ThreadPoolExecutor(shares) as pool:
             parts = pool.map(lambda n: function(source, n, shares, *arguments), range(shares))
             return reduce(add, parts)
 

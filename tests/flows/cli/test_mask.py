@@ -57,3 +57,12 @@ def test_bad_input_writes_nothing(place, shell):
         assert (code, out, err.count("\n")) == (2, "", 1), (words, err)
         assert line in err
     assert set(os.listdir()) == {"in.zarr", "mine.png"}
+
+
+def test_a_damaged_chunk_is_one_line(place, shell):
+    for chunk in (place / "in.zarr/c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"no chunk")
+    code, out, err = shell("mask", "in.zarr", "m.zarr")
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert set(os.listdir()) == {"in.zarr"}

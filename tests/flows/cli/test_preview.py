@@ -82,6 +82,20 @@ def test_bad_input_is_one_line_and_writes_nothing(case, place, weights, shell):
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
 
 
+@pytest.mark.parametrize("kind", ["dtype", "zscore"])
+@pytest.mark.parametrize("box", [(), ("--box", "0:1,0:9,0:9")], ids=["chosen", "given"])
+def test_a_damaged_chunk_is_one_line(box, kind, place, weights, shell):
+    for chunk in (place / "in.zarr/c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"no chunk")
+    code, out, err = shell(
+        "preview", "in.zarr", "--weights", weights("2d"), "--normalisation", kind, *box
+    )
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert "in.zarr" in err
+    assert not (place / "preview.png").exists()
+
+
 @pytest.mark.parametrize(
     ("environment", "protocol"),
     [
