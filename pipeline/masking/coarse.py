@@ -34,6 +34,8 @@ class CoarseImage:
 
     values_czyx: NDArray[np.float32]
     voxel_size: ZYX
+    direction: ZYX
+    """-1 along axes that are stored backwards."""
     translation: ZYX
     factor: ZYX
     """Voxels of the volume per voxel of this image."""
@@ -59,13 +61,14 @@ def coarse_image(source: VolumeSource, *, is_level_chosen: bool) -> CoarseImage:
     # Levels whose origin is not stated are means of voxels, so their centres are shifted.
     is_stated = level.translation != source.translation
     base, size, steps = (
-        (level.translation, level.voxel_size, factor)
+        (level.translation, level.step, factor)
         if is_stated
-        else (source.translation, source.voxel_size, ratio)
+        else (source.translation, source.step, ratio)
     )
     return CoarseImage(
         values_czyx=values,
         voxel_size=_zyx(v * f for v, f in zip(level.voxel_size, factor, strict=True)),
+        direction=level.direction,
         translation=_zyx(t + v * (f - 1) / 2 for t, v, f in zip(base, size, steps, strict=True)),
         factor=_zyx(iter(ratio)),
         is_rgb=level.channel_count == 3 and level.dtype == "uint8",

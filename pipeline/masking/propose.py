@@ -109,7 +109,7 @@ def _check_output(request: MaskRequest) -> bool:
 
 
 def _spec(proposed: ProposedMask) -> ImageSpec:
-    axes = proposed.source.spatial_axes
+    axes, image = proposed.source.spatial_axes, proposed.image
     first = 3 - len(axes)
     shape = proposed.mask_zyx.shape[first:]
     chunk = tuple(min(n, c) for n, c in zip(shape, _CHUNK[first:], strict=True))
@@ -123,7 +123,7 @@ def _spec(proposed: ProposedMask) -> ImageSpec:
         shapes=(shape,),
         shards=(chunk,),
         chunks=(chunk,),
-        voxel_sizes=(proposed.image.voxel_size,),
-        translations=(proposed.image.translation,),
+        voxel_sizes=(tuple(np.multiply(image.voxel_size, image.direction).tolist()),),
+        translations=(image.translation,),
         unit=proposed.source.unit,
     )

@@ -12,9 +12,9 @@ import pipeline
 from flows.cli.main import make_parser
 
 ROOT = Path(pipeline.__file__).parents[1]
-SEGMENT = ("segment", "plan")
+SEGMENT = ("segment", "plan", "preflight")
 TRAIN, EVALUATE, CONVERT = ("train",), ("evaluate",), ("convert",)
-READERS = (*SEGMENT, *TRAIN, *EVALUATE, *CONVERT)
+READERS = (*SEGMENT, *TRAIN, *EVALUATE, *CONVERT, "mask", "preview")
 SHOWN_BY = {
     "pipeline/volume": READERS,
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
@@ -26,6 +26,8 @@ SHOWN_BY = {
     "pipeline/models": SEGMENT,
     "pipeline/evaluation": EVALUATE,
     "pipeline/conversion": CONVERT,
+    "pipeline/masking": ("mask",),
+    "pipeline/preview": ("preview",),
     "unet/training": TRAIN,
     "unet/recipe": TRAIN,
     "unet/samples": TRAIN,

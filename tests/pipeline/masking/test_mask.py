@@ -181,3 +181,18 @@ def test_bad_input_is_refused_and_nothing_is_written(settings, kind, line, tmp_p
         propose_mask(MaskRequest(**where, **settings))
     assert "\n" not in str(caught.value)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_mask_of_an_image_that_is_stored_backwards_lies_where_the_image_does(tmp_path):
+    values = plane("bright")[0]
+    zarr.create_array(
+        tmp_path / "in.zarr", data=values, dimension_names=("y", "x"),
+        attributes={"voxel_size_um": [-2.0, 0.5]},
+    )  # fmt: skip
+    _, source = stored_mask(tmp_path)
+    raw = find_volume(str(tmp_path / "in.zarr"))
+    assert source.direction == raw.direction == (1.0, -1.0, 1.0)
+    for axis in (1, 2):
+        factor = source.voxel_size[axis] / raw.voxel_size[axis]
+        shift = (factor - 1) / 2 * raw.step[axis]
+        assert source.translation[axis] == pytest.approx(shift)
