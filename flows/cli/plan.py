@@ -56,14 +56,14 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         plan = plan_json(prepared)
         if options.shard:
-            plan["share"] = {"shard": options.shard, "blocks": prepared.blocks}
+            plan["share"] = {"shard": options.shard, "blocks": prepared.computed_blocks}
         if options.measure:
             plan["measured"] = measured(prepared, spec, weights=options.weights).to_json()
         print(json.dumps(plan, indent=2))
         return
     print(plan_text(prepared))
     if options.shard:
-        print(f"shard {options.shard} computes {prepared.blocks:,} of these blocks")
+        print(f"shard {options.shard} computes {prepared.computed_blocks:,} of these blocks")
     if options.measure:
         found = measured(prepared, spec, weights=options.weights)
         print(calibration_text(found, price=options.price))

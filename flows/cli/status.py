@@ -47,8 +47,10 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
     made, figures, total = status.provenance, status.figures, status.total
     rows = [
         ("stage", stage_text(status)),
-        ("blocks", f"{total.done:,} of {total.blocks:,} done, {share_text(total)}"),
+        ("blocks", f"{total.done:,} of {total.computed:,} done, {share_text(total)}"),
     ]
+    if total.skipped:
+        rows.append(("skipped", f"{counted(total.skipped, 'block')} without files"))
     if len(status.shares) > 1:
         rows += [_share_row(share) for share in status.shares]
     if total.set_aside:
@@ -74,7 +76,7 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
 
 def _share_row(share: Progress) -> tuple[str, str]:
     aside = f", {len(share.set_aside)} set aside" if share.set_aside else ""
-    return f"shard {share.number}/{share.of}", f"{share.done:,} of {share.blocks:,} done{aside}"
+    return f"shard {share.number}/{share.of}", f"{share.done:,} of {share.computed:,} done{aside}"
 
 
 def stage_text(status: RunStatus) -> str:
@@ -96,7 +98,8 @@ def share_text(total: Progress) -> str:
 
     Rounded down: 999 of 1,000 are 99.9 %, and 9,999 of 10,000 too.
     """
-    return f"{total.done * 1000 // max(1, total.blocks) / 10:.1f} %"
+    done = total.done * 1000 // total.computed if total.computed else 1000
+    return f"{done / 10:.1f} %"
 
 
 def _set_aside_text(total: Progress) -> str:
@@ -121,6 +124,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "output": str(status.output),
         "blocks": total.blocks,
         "done": total.done,
+        "skipped": total.skipped,
         "missing": total.missing,
         "set_aside": [list(index) for index in total.set_aside],
         "pyramid": status.pyramid,
@@ -134,6 +138,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
                 "shard": f"{share.number}/{share.of}",
                 "blocks": share.blocks,
                 "done": share.done,
+                "skipped": share.skipped,
                 "set_aside": len(share.set_aside),
                 "blocks_per_s": share.blocks_per_s,
             }

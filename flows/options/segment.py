@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.base.choices import Engine, OmeVersion, ScoresDtype, Tta
+from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Tta
 
 from .declared import Shell
 from .values import Channels, Gibibytes, NumberOrName, Outputs, Sizes
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.models.protocol import Predictor
     from pipeline.segmentation.request import SegmentRequest
 
-INPUT, OUTPUT, COMPUTATION, SHARES = "input", "output", "computation", "shares of a volume"
+INPUT, PART, OUTPUT = "input", "part of a volume", "output"
+COMPUTATION, SHARES = "computation", "shares of a volume"
 
 
 class SegmentFiles(BaseModel):
@@ -58,6 +59,26 @@ class SegmentOptions(BaseModel):
         None,
         description="Axes of the stored array (default: those in its metadata)",
         examples=["zyx", "yxc"],
+    )
+    box: Annotated[str | None, Shell(PART, metavar="Z0:Z1,Y0:Y1,X0:X1")] = Field(
+        None,
+        description="Box to segment, in voxels of the level or with nm, um or mm; ends may be "
+        "left out (default: the whole volume)",
+        examples=["0:32,100um:200um,:"],
+    )
+    frame: Annotated[Frame, Shell(PART)] = Field(
+        "box", description="Whether the output has the shape of the box or of the volume"
+    )
+    mask: Annotated[str | None, Shell(PART, metavar="MASK")] = Field(
+        None,
+        description="Image of the same field of view, at any level: voxels where it is 0 become "
+        "background, and blocks without any other are skipped",
+        examples=["tissue.zarr"],
+    )
+    skip: Annotated[float | None, Shell(PART, metavar="VALUE")] = Field(
+        None,
+        description="Skip blocks whose input, with its halo, has this value alone",
+        examples=[0],
     )
     normalisation: Annotated[str | None, Shell(INPUT, metavar="KIND[:LOW:HIGH][@LEVEL]")] = Field(
         None,
@@ -129,22 +150,26 @@ class SegmentOptions(BaseModel):
         from pipeline.volume.intensity import parse_record
 
         source, target = Location.parse(input), Location.parse(output, kind=OutputError)
-        for location in (source, target):
-            if location.scheme == "memory":
+        mask = None if self.mask is None else Location.parse(self.mask)
+        for location in (source, target, mask):
+            if location is not None and location.scheme == "memory":
                 raise VolumeError(
                     f"{location}: a memory:// store exists within one process, and workers are "
                     "other processes: use a path or s3://…, or, from Python, threads "
                     "(pipeline.segment_volume without client=)"
                 )
         values: dict[str, Any] = self.model_dump(
-            exclude={"precision", "tta", "tile_memory_gib", "normalisation", "channel", "outputs"}
-        )
+            exclude={
+                "precision", "tta", "tile_memory_gib", "normalisation", "channel", "outputs", "mask"
+            }
+        )  # fmt: skip
         channel = tuple(self.channel) if isinstance(self.channel, list) else self.channel
         return SegmentRequest(
             input=source,
             output=target,
             channel=channel,
             outputs=tuple(self.outputs),
+            mask=mask,
             normalisation=parse_record(self.normalisation) if self.normalisation else None,
             tile_memory_bytes=int(self.tile_memory_gib * 2**30),
             **values,

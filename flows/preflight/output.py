@@ -152,8 +152,12 @@ def planned(prepared: Prepared) -> tuple[int, int]:
     finest = sum(prod(image.shapes[0]) * size for image, size in images)
     whole = sum(prod(shape) * size for image, size in images for shape in image.shapes)
     done = blocks_done(prepared.request.output) if prepared.output_action == "resumed" else 0
-    left = 1 - done / len(prepared.plan)
-    return round(whole * left), round(prepared.budget.files * whole / finest * left)
+    left = 1 - done / max(1, len(prepared.selection))
+    pyramid = whole / finest
+    return (
+        round(prepared.budget.bytes_written * pyramid * left),
+        round(prepared.budget.files * pyramid * left),
+    )
 
 
 def free_room(output: Location) -> dict[str, int | None] | None:

@@ -70,12 +70,17 @@ def _say_measuring(prepared: Prepared, dashboard_link: str) -> None:
 def say_start(prepared: Prepared) -> None:
     """Print what the run is about to do."""
     plan, source = prepared.plan, prepared.source
+    selection, box = prepared.selection, prepared.part.box
+    shape = shape_text(source.shape_zyx if box is None else box.shape)
+    of = "" if box is None else f" of {shape_text(source.shape_zyx)}"
     say(
-        f"segmenting {shape_text(source.shape_zyx)} voxels in {counted(len(plan), 'block')} of "
+        f"segmenting {shape}{of} voxels in {counted(len(selection), 'block')} of "
         f"{shape_text(plan.core)}"
     )
+    if skipped := len(plan) - len(selection):
+        say(f"{counted(skipped, 'block')} outside the part to segment: skipped")
     if share := prepared.request.share:
-        say(f"shard {share}: {prepared.blocks} of these blocks")
+        say(f"shard {share}: {prepared.computed_blocks} of these blocks")
     for note in prepared.notes:
         say(f"note: {note}")
 
@@ -88,14 +93,15 @@ def _report(run: RunSummary) -> None:
 
 def say_result(run: RunSummary) -> None:
     """Print what the run computed, and where its output and report are."""
-    figures, output, blocks = run.progress.figures, run.job.output, run.progress.blocks
+    figures, output, blocks = run.progress.figures, run.job.output, run.progress.computed
+    skipped = f", {run.progress.skipped:,} skipped" if run.progress.skipped else ""
     if run.done_before == blocks:
-        say(f"done: {counted(blocks, 'block')}, all by earlier runs")
+        say(f"done: {counted(blocks, 'block')}{skipped}, all by earlier runs")
     else:
         speed = figures.voxels / max(figures.seconds, 1e-9)
         earlier = f", {run.done_before} by earlier runs" if run.done_before else ""
         say(
-            f"done: {counted(blocks, 'block')}{earlier}; {figures.voxels:,} voxels in "
+            f"done: {counted(blocks, 'block')}{skipped}{earlier}; {figures.voxels:,} voxels in "
             f"{duration_text(figures.seconds)}, {voxel_rate_text(speed)}"
         )
     if bad := run.figures.bad_voxels:

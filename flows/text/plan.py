@@ -19,7 +19,7 @@ UNITS = {
 def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
     """Return the plan as (name, value) rows."""
     budget, plan, source = prepared.budget, prepared.plan, prepared.source
-    per_voxel = budget.flops / budget.voxels
+    per_voxel = budget.flops / max(1, budget.voxels)
     images = ", ".join(
         f"{image.name} {shape_text(image.shapes[0])} {image.dtype}, {len(image.shapes)} level(s)"
         for image in prepared.images
@@ -37,7 +37,13 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("output", f"OME-Zarr {prepared.request.format}: {images}"),
         ("", output_action_text(prepared)),
         ("engine", prepared.request.engine),
+        *part_rows(prepared),
         ("blocks", f"{budget.blocks:,} of {shape_text(plan.core)} voxels"),
+        *(
+            [("skipped", f"{len(plan) - budget.blocks:,} blocks outside the part")]
+            if budget.blocks < len(plan)
+            else []
+        ),
         ("grid", shape_text(plan.grid)),
         ("regions", f"{budget.regions:,}"),
         ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels"),
@@ -62,7 +68,21 @@ def output_action_text(prepared: Prepared) -> str:
     if prepared.output_action == "replaced":
         return f"existing data at {where} would be deleted first"
     done = blocks_done(prepared.request.output)
-    return f"to be resumed at {where}: {done:,} of {len(prepared.plan):,} blocks are done"
+    return f"to be resumed at {where}: {done:,} of {len(prepared.selection):,} blocks are done"
+
+
+def part_rows(prepared: Prepared) -> list[tuple[str, str]]:
+    """Return which part of the volume is segmented, if it is not the whole."""
+    part, rows = prepared.part, []
+    if part.box is not None:
+        ends = zip(part.box.start, part.box.stop, strict=True)
+        box = ",".join(f"{start}:{stop}" for start, stop in ends)
+        rows.append(("box", f"{box} voxels; the output has the shape of the {part.frame}"))
+    if part.mask is not None:
+        rows.append(("mask", f"{part.mask.source.location}, contents {part.mask_contents[:12]}"))
+    if part.skip is not None:
+        rows.append(("skip", f"blocks whose input is {part.skip:g} alone; not known before a run"))
+    return rows
 
 
 def channels_text(prepared: Prepared) -> str:
@@ -134,5 +154,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "divisor": list(prepared.plan.divisor),
         "grid": list(prepared.plan.grid),
         **asdict(prepared.budget),
+        "skipped": len(prepared.plan) - len(prepared.selection),
+        "part": dict(prepared.part.job_parts()),
         "notes": list(prepared.notes),
     }

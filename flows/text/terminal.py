@@ -30,7 +30,7 @@ class ShownRun(Protocol):
 
     @property
     def blocks(self) -> int:
-        """Blocks of the run, completed ones included."""
+        """Blocks of the run; completed and skipped ones included."""
 
     def progress(self) -> Progress:
         """Return how far the run is."""
@@ -43,7 +43,9 @@ def say(text: str) -> None:
 
 def progress_text(progress: Progress) -> str:
     """Return one line: blocks done, speed, time left."""
-    line = f"{progress.done:,}/{counted(progress.blocks, 'block')}"
+    line = f"{progress.done:,}/{counted(progress.computed, 'block')}"
+    if progress.skipped:
+        line += f", {progress.skipped:,} skipped"
     if progress.set_aside:
         line += f", {len(progress.set_aside)} set aside"
     if progress.stage == "done":
@@ -66,10 +68,11 @@ def progress_text(progress: Progress) -> str:
 def shown(run: ShownRun) -> Iterator[None]:
     """Show the run's progress while inside. The run never waits for this."""
     if run.resumed_blocks:
-        if run.resumed_blocks == run.blocks:
-            say(f"no block to compute: {counted(run.blocks, 'block')} done by earlier runs")
+        progress = run.progress()
+        if not progress.left:
+            say(f"no block to compute: {counted(run.resumed_blocks, 'block')} done by earlier runs")
         else:
-            say(f"resuming: {run.resumed_blocks} of {run.blocks} blocks are done already")
+            say(f"resuming: {run.resumed_blocks} of {progress.computed} blocks are done already")
     with _bar(run) if sys.stderr.isatty() else _lines(run):
         yield
 
@@ -100,7 +103,10 @@ def _bar(run: ShownRun) -> Iterator[None]:
 
         def update() -> None:
             progress = run.progress()
-            bar.update(task, completed=progress.done, text=progress_text(progress))
+            bar.update(
+                task, completed=progress.done, total=progress.computed,
+                text=progress_text(progress),
+            )  # fmt: skip
 
         update()
         with _repeating(lambda: BAR_EVERY_S, update):

@@ -11,6 +11,7 @@ Engine: TypeAlias = Literal["store", "map_overlap"]
 OmeVersion: TypeAlias = Literal["0.5", "0.4"]
 Tissue: TypeAlias = Literal["auto", "saturated", "dark", "bright"]
 ThresholdMethod: TypeAlias = Literal["otsu", "triangle", "li"]
+Frame: TypeAlias = Literal["box", "volume"]
 Objects: TypeAlias = Literal["ids", "components", "watershed"]
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))

@@ -9,7 +9,7 @@ from ..base.geometry import Shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockResult:
-    """What a worker reports about a finished block."""
+    """What a worker reports about a block that ended."""
 
     index: Shape
     voxels: int
@@ -19,3 +19,5 @@ class BlockResult:
     class_voxels: tuple[int, ...]
     seconds: dict[str, float]
     """By stage, on the worker."""
+    is_skipped: bool = False
+    """Nothing was computed or written: the block is background."""

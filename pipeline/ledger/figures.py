@@ -43,7 +43,7 @@ class Figures:
     def with_block(self, result: BlockResult) -> Figures:
         """Return these figures plus those of a block."""
         return self + Figures(
-            blocks=1,
+            blocks=int(not result.is_skipped),
             voxels=result.voxels,
             bytes_read=result.bytes_read,
             bad_voxels=result.bad_voxels,

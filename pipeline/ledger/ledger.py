@@ -7,7 +7,6 @@ has its own part of the ledger, ``run/shards/2``, with its blocks, owner and fig
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +35,8 @@ class BlockState(IntEnum):
     MISSING = 0
     DONE = 1
     SET_ASIDE = 2
+    SKIPPED = 3
+    """It lies outside the part that is segmented, or its input is constant: it has no file."""
 
 
 class Ledger:
@@ -79,6 +80,19 @@ class Ledger:
     def is_done(self, index: Shape) -> bool:
         """Return whether a block is done."""
         return bool(self._states[index] == BlockState.DONE)
+
+    def is_left(self, index: Shape) -> bool:
+        """Return whether a block is neither done nor skipped."""
+        return self._states[index] not in (BlockState.DONE, BlockState.SKIPPED)
+
+    def skip(self, blocks: NDArray[np.bool_]) -> None:
+        """Record the blocks that are true on the grid as skipped. Raises RunError."""
+        new = blocks & (self._states != BlockState.SKIPPED)
+        if not new.any():
+            return
+        with self._lock, self._written():
+            self._states[new] = BlockState.SKIPPED
+            self._array[...] = self._states
 
     def count(self, state: BlockState) -> int:
         """Return the number of blocks in this state."""
@@ -177,5 +191,5 @@ def was_created(output: Location) -> bool:
 
 
 def blocks_left(ledger: Ledger, indices: Iterable[Shape]) -> list[Shape]:
-    """Return the blocks that are not done."""
-    return list(itertools.filterfalse(ledger.is_done, indices))
+    """Return the blocks that are neither done nor skipped."""
+    return list(filter(ledger.is_left, indices))

@@ -19,6 +19,8 @@ from ..output.guard import RUN_GROUP
 OWNER: Final = "owner"
 SHARDS: Final = "shards"
 """Group in the run group with a part of the ledger per share; also its attribute: their blocks."""
+SKIPPED: Final = "shards_skipped"
+"""Attribute of the run group: how many blocks of each share lie outside the part, if any do."""
 
 
 def new_token(share: int | None = None) -> str:

@@ -6,7 +6,7 @@ The terminal, Prefect's progress artifact, ``overtile status`` and the report al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..base.store_errors import explained
 from ..output.guard import RUN_GROUP
 from .figures import Figures
 from .ledger import BlockState, run_group
-from .ownership import SHARDS, part_path
+from .ownership import SHARDS, SKIPPED, part_path
 
 RunStage: TypeAlias = Literal["segment", "pyramid", "done"]
 
@@ -31,6 +31,8 @@ class Progress:
 
     blocks: int
     done: int
+    skipped: int = 0
+    """Blocks outside the part that is segmented, or with constant input."""
     set_aside: tuple[Shape, ...] = ()
     """Blocks that failed after their retries, by index (z, y, x)."""
     figures: Figures = field(default_factory=Figures)
@@ -46,8 +48,13 @@ class Progress:
 
     @property
     def left(self) -> int:
-        """Blocks that are not done; blocks that were set aside are among them."""
-        return self.blocks - self.done
+        """Blocks to compute that are not done; blocks that were set aside are among them."""
+        return self.computed - self.done
+
+    @property
+    def computed(self) -> int:
+        """Blocks to compute, done or not: those that are not skipped."""
+        return self.blocks - self.skipped
 
     @property
     def missing(self) -> int:
@@ -56,8 +63,8 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """Share of the blocks that are done."""
-        return 100 * self.done / max(1, self.blocks)
+        """Share of the blocks to compute that are done."""
+        return 100 * self.done / self.computed if self.computed else 100.0
 
     @property
     def blocks_per_s(self) -> float | None:
@@ -88,6 +95,7 @@ def progress_of(
     return Progress(
         blocks=states.size if blocks is None else blocks,
         done=int(np.count_nonzero(states == BlockState.DONE)),
+        skipped=int(np.count_nonzero(states == BlockState.SKIPPED)),
         set_aside=tuple(
             tuple(map(int, index)) for index in np.argwhere(states == BlockState.SET_ASIDE)
         ),
@@ -102,6 +110,7 @@ def total(shares: Sequence[Progress], figures: Figures) -> Progress:
     return Progress(
         blocks=sum(share.blocks for share in shares),
         done=sum(share.done for share in shares),
+        skipped=sum(share.skipped for share in shares),
         set_aside=tuple(index for share in shares for index in share.set_aside),
         figures=figures,
     )
@@ -122,13 +131,18 @@ def group_progress(run: zarr.Group) -> tuple[Progress, ...]:
     """Return the progress of every share, from the run group of an output."""
     sizes: Any = run.attrs.get(SHARDS)
     if sizes is not None:
-        return tuple(
+        skipped: Any = run.attrs.get(SKIPPED) or [0] * len(sizes)
+        shares = tuple(
             progress_of(
                 part_states(run, number), figures=part_figures(run, number),
                 blocks=int(size), number=number, of=len(sizes),
             )
             for number, size in enumerate(sizes, start=1)
         )  # fmt: skip
+        return tuple(  # a share that has not started has recorded no block yet
+            replace(share, skipped=max(share.skipped, int(outside)))
+            for share, outside in zip(shares, skipped, strict=True)
+        )
     if "done" not in run:  # the run that created the output was killed
         return ()
     done: Any = run["done"]

@@ -67,7 +67,8 @@ def merge_shares(output: Location) -> None:
         whole = np.zeros(done.shape, np.uint8)
         figures = Figures()
         for share in group_progress(run):
-            whole[part_states(run, share.number) == BlockState.DONE] = BlockState.DONE
+            for state in (BlockState.DONE, BlockState.SKIPPED):
+                whole[part_states(run, share.number) == state] = state
             figures += share.figures
         done[...] = whole
         run.attrs.update({"figures": figures.to_json(), MERGED: True})
@@ -80,6 +81,6 @@ def shares_text(shares: Sequence[Progress]) -> str:
     'shard 2/3 misses 17 of 40 blocks'
     """
     return ", ".join(
-        f"shard {share.number}/{share.of} misses {share.left} of {share.blocks} blocks"
+        f"shard {share.number}/{share.of} misses {share.left} of {share.computed} blocks"
         for share in shares
     )

@@ -141,13 +141,13 @@ def check_place(output: Location) -> None:
         raise OutputError(f"{output}: {existing} cannot be written by you; choose another output")
 
 
-def check_apart(output: Location, source: Location) -> None:
+def check_apart(output: Location, source: Location, *, name: str = "input") -> None:
     """Raise OutputError where the output is the input, or one lies inside the other."""
     if _is_inside(output, source) and _is_inside(source, output):
-        raise OutputError(f"output and input are the same, {output}: choose another output")
+        raise OutputError(f"output and {name} are the same, {output}: choose another output")
     for inner, outer, text in (
-        (output, source, "the output lies inside the input"),
-        (source, output, "the input lies inside the output"),
+        (output, source, f"the output lies inside the {name}"),
+        (source, output, f"the {name} lies inside the output"),
     ):
         if _is_inside(inner, outer):
             raise OutputError(f"{text} ({inner} in {outer}): choose another output")

@@ -72,9 +72,12 @@ def write_shard(job: LevelJob, start: Shape) -> None:
             tuple(a * f for a, f in zip(chunk.start, job.factor, strict=True)),
             tuple(b * f for b, f in zip(chunk.stop, job.factor, strict=True)),
         ).clipped_to(Box.of_shape(finer.shape))
-        place = chunk.relative_to(shard.start).slices
-        values[place] = reduced(np.asarray(finer[source.slices]), job.factor, job.reduction)
-    coarser[shard.slices] = values
+        part = np.asarray(finer[source.slices])
+        if part.any():  # large parts may be background
+            place = chunk.relative_to(shard.start).slices
+            values[place] = reduced(part, job.factor, job.reduction)
+    if values.any():  # what is not stored is 0
+        coarser[shard.slices] = values
 
 
 def _chunks(shard: Box, chunk: Shape) -> Iterator[Box]:

@@ -6,6 +6,14 @@ divisor, so that every tile pools on the grid on which the whole volume would::
          |------------------|              volume
     |hhhh|cccccccccccc|hhhh|               block 0: h halo, c core
                  |hhhh|cccccc......|hhhh|  block 1: . past the edge, mirrored
+
+A plan may be of a box of the volume. Its first voxel need not be a multiple of the divisor; tiles
+start at one all the same, below the core, and their scores are cropped to the core::
+
+    |...|...|...|...|...|...|...|...|...|  the volume's pooling grid
+             |cccccccccccc|cccccccccccc|   blocks of a box
+            |tttttttt|ttttt|               tiles of block 0; block 1 reads them again, shifted
+                          |tttttttt|ttt|
 """
 
 from __future__ import annotations
@@ -56,9 +64,11 @@ class Region:
 class BlockPlan:
     """All blocks of a volume, computed on demand.
 
-    shape: the volume. core: what a block writes. tile: what a pass through the network writes
-    (the core by default). halo: context per side. divisor: cores start at its multiples.
-    Raises PlanError if tiles would pool on different grids.
+    shape: the volume, or a box of it. core: what a block writes. tile: what a pass through the
+    network writes (the core by default). halo: context per side. divisor: tiles start at its
+    multiples. origin: the plan's first voxel in the volume; boxes are relative to it. within: the
+    box that is computed, everything by default. Raises PlanError if tiles would pool on different
+    grids.
     """
 
     shape: Shape
@@ -66,17 +76,24 @@ class BlockPlan:
     halo: Halo
     divisor: Shape
     tile: Shape = ()
+    origin: Shape = ()
+    within: Box | None = None
 
     def __post_init__(self) -> None:
         if not self.tile:
             object.__setattr__(self, "tile", self.core)
-        for name in ("core", "tile", "divisor"):
+        if not self.origin:
+            object.__setattr__(self, "origin", (0,) * len(self.shape))
+        for name in ("core", "tile", "divisor", "origin"):
             self._check_axes(name)
         if any(size < 1 for size in self.shape):
             raise PlanError(f"volume shape {self.shape}: expected at least one voxel per axis")
         check_multiple("block", self.core, self.divisor)
         check_multiple("tile", self.tile, self.divisor)
-        if any(t > c for t, c in zip(self.tile, self.core, strict=True)):
+        longest = (
+            c + d * (r > 0) for c, d, r in zip(self.core, self.divisor, self.phase, strict=True)
+        )
+        if any(t > n for t, n in zip(self.tile, longest, strict=True)):
             raise PlanError(
                 f"tile {shape_text(self.tile)} is larger than block {shape_text(self.core)}: "
                 "a block consists of whole tiles; use a larger block or a smaller tile"
@@ -89,6 +106,16 @@ class BlockPlan:
                 f"{name} {sizes} has {len(sizes)} axes, the volume {self.shape} has "
                 f"{len(self.shape)}: pass one size per axis"
             )
+
+    @property
+    def computed(self) -> Box:
+        """The box that is computed, in the plan's voxels."""
+        return Box.of_shape(self.shape) if self.within is None else self.within
+
+    @property
+    def phase(self) -> Shape:
+        """Voxels per axis from the pooling grid's last start to the plan's first voxel."""
+        return tuple(o % d for o, d in zip(self.origin, self.divisor, strict=True))
 
     @property
     def grid(self) -> Shape:
@@ -108,24 +135,36 @@ class BlockPlan:
         """Yield every block in array order."""
         return map(self.block, itertools.product(*map(range, self.grid)))
 
-    def voxels(self, region: Region) -> int:
-        """Return how many voxels the blocks of a region write."""
-        start, stop = (
-            tuple(i * c for i, c in zip(end, self.core, strict=True))
-            for end in (region.blocks.start, region.blocks.stop)
-        )
-        return Box(start, stop).clipped_to(Box.of_shape(self.shape)).voxels
-
     def tiles(self, core: Box) -> Iterator[Box]:
-        """Yield the cores of a block's tiles: they cover the block's core exactly once."""
-        starts = (range(a, b, t) for a, b, t in zip(core.start, core.stop, self.tile, strict=True))
-        for start in itertools.product(*starts):
-            stop = tuple(a + t for a, t in zip(start, self.tile, strict=True))
-            yield Box(start, stop).clipped_to(core)
+        """Yield the cores of a block's tiles: they cover what is computed of it exactly once.
+
+        Each starts on the pooling grid, and so the first ones may start below the block's core.
+        """
+        axes = (
+            self.tile_ranges(axis, *ends)
+            for axis, ends in enumerate(zip(core.start, core.stop, strict=True))
+        )
+        for ranges in itertools.product(*axes):
+            yield Box(tuple(a for a, _ in ranges), tuple(b for _, b in ranges))
+
+    def tile_ranges(self, axis: int, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return the ranges of the tiles of a block that spans these voxels of an axis."""
+        if self.within is not None:
+            start = max(start, self.within.start[axis])
+            stop = min(stop, self.within.stop[axis])
+        if start >= stop:
+            return []
+        first = start - (self.origin[axis] + start) % self.divisor[axis]
+        step = self.tile[axis]
+        return [(a, min(a + step, stop)) for a in range(first, stop, step)]
 
     def outer(self, core: Box, input_shape: InputShape) -> Box:
-        """Return the outer box of a block (or tile): the inputs of all its tiles."""
-        inputs = [tile_input(tile, self.halo, input_shape) for tile in self.tiles(core)]
+        """Return the outer box of a block: the inputs of all its tiles."""
+        return self.outer_of(list(self.tiles(core)), input_shape)
+
+    def outer_of(self, tiles: Sequence[Box], input_shape: InputShape) -> Box:
+        """Return the smallest box that holds the inputs of some tiles."""
+        inputs = [tile_input(tile, self.halo, input_shape) for tile in tiles]
         return Box(
             tuple(map(min, zip(*(box.start for box in inputs), strict=True))),
             tuple(map(max, zip(*(box.stop for box in inputs), strict=True))),

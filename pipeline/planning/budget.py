@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..base.geometry import Shape, round_up
 from .blocks import BlockPlan
@@ -29,6 +28,8 @@ KEPT_TILES = 2
 
 Measured on a local cluster: peaks of up to 1.95 tiles (python -m benchmarks.worker_memory).
 """
+Summed: TypeAlias = Callable[[Sequence[Sequence[int]]], int]
+"""The sum, over the blocks that are computed, of the product of one number per axis and block."""
 
 
 class Network(Protocol):
@@ -62,11 +63,16 @@ class Layout:
     output_bytes_per_voxel: int
     files_per_block: int
     worker_threads: int = 3
+    volume_zyx: Shape = ()
+    """Shape of the whole volume, if the plan is of a box of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a plan costs. Bytes are before compression, without the pyramid's coarser levels."""
+    """What a plan costs: the blocks that are computed, the others cost nothing.
+
+    Bytes are before compression, without the pyramid's coarser levels.
+    """
 
     blocks: int
     regions: int
@@ -83,33 +89,50 @@ class Budget:
     """The most that a worker process takes, its libraries and the allocator's rest included."""
 
     read_amplification: float
-    """Voxels read per voxel of the volume, in whole chunks: no part of a chunk can be read."""
+    """Voxels read per voxel written, in whole chunks: no part of a chunk can be read."""
     tile_amplification: float
-    """Voxels that go through the network per voxel of the volume."""
+    """Voxels that go through the network per voxel written."""
 
 
-def reckon(plan: BlockPlan, network: Network, layout: Layout, *, regions: int) -> Budget:
-    """Return the cost of ``plan`` with this network."""
-    sizes = [_tile_sizes(plan, axis) for axis in range(len(plan.shape))]
+def every_block(per_axis: Sequence[Sequence[int]]) -> int:
+    """Return the sum over all blocks; see :data:`Summed`."""
+    return math.prod(map(sum, per_axis))
+
+
+def reckon(
+    plan: BlockPlan,
+    network: Network,
+    layout: Layout,
+    *,
+    regions: int,
+    summed: Summed = every_block,
+) -> Budget:
+    """Return the cost of ``plan`` with this network. summed: over the blocks that are computed."""
+    axes = range(len(plan.shape))
+    sizes = [_tile_sizes(plan, axis) for axis in axes]
     tiles = flops = tile_input_voxels = 0
-    for combination in itertools.product(*(counter.items() for counter in sizes)):
+    for combination in itertools.product(*(counts.items() for counts in sizes)):
         shape = tuple(size for size, _ in combination)
-        times = math.prod(count for _, count in combination)
+        times = summed([counts for _, counts in combination])
         tiles += times
         flops += times * network.flops(shape)
         tile_input_voxels += times * math.prod(network.input_shape(shape))
-    spans = [_read_spans(plan, network, axis) for axis in range(len(plan.shape))]
+    whole = layout.volume_zyx or plan.shape
+    spans = [_read_spans(plan, network, axis, whole[axis]) for axis in axes]
     voxel_bytes = layout.channels * layout.itemsize
-    read = math.prod(sum(b - a for a, b in axis) for axis in spans)
-    chunked = math.prod(
-        sum(min(round_up(b, chunk), size) - a // chunk * chunk for a, b in axis)
-        for axis, chunk, size in zip(spans, layout.chunk_zyx, plan.shape, strict=True)
+    read = summed([[b - a for a, b in axis] for axis in spans])
+    chunked = summed(
+        [
+            [min(round_up(b, chunk), size) - a // chunk * chunk for a, b in axis]
+            for axis, chunk, size in zip(spans, layout.chunk_zyx, whole, strict=True)
+        ]
     )
-    voxels = math.prod(plan.shape)
-    tile_memory = network.memory_bytes(clip(plan.tile, plan.shape))
+    voxels = summed([[b - a for a, b in _cores(plan, axis)] for axis in axes])
+    blocks = summed([[1] * count for count in plan.grid])
+    tile_memory = network.memory_bytes(tuple(max(counts) for counts in sizes))
     block_memory = _block_memory_bytes(plan, network, layout)
     return Budget(
-        blocks=len(plan),
+        blocks=blocks,
         regions=regions,
         tiles=tiles,
         flops=flops,
@@ -117,15 +140,15 @@ def reckon(plan: BlockPlan, network: Network, layout: Layout, *, regions: int) -
         bytes_read=read * voxel_bytes,
         bytes_read_in_whole_chunks=chunked * voxel_bytes,
         bytes_written=voxels * layout.output_bytes_per_voxel,
-        files=len(plan) * layout.files_per_block,
+        files=blocks * layout.files_per_block,
         tile_memory_bytes=tile_memory,
         block_memory_bytes=block_memory,
         worker_memory_bytes=PROCESS_BYTES
         + CACHE_BYTES
         + KEPT_TILES * tile_memory
         + layout.worker_threads * block_memory,
-        read_amplification=chunked / voxels,
-        tile_amplification=tile_input_voxels / voxels,
+        read_amplification=chunked / max(1, voxels),
+        tile_amplification=tile_input_voxels / max(1, voxels),
     )
 
 
@@ -134,32 +157,39 @@ def clip(size: Shape, shape: Shape) -> Shape:
     return tuple(min(a, b) for a, b in zip(size, shape, strict=True))
 
 
-def _tile_sizes(plan: BlockPlan, axis: int) -> Counter[int]:
-    """Return the number of tiles along an axis by size: full ones, and those at ends."""
-    core, tile, size = plan.core[axis], plan.tile[axis], plan.shape[axis]
-    sizes: Counter[int] = Counter()
-    full_blocks, rest = divmod(size, core)
-    for length, times in ((core, full_blocks), (rest, 1)):
-        sizes[tile] += length // tile * times
-        if length % tile:
-            sizes[length % tile] += times
-    return Counter({length: times for length, times in sizes.items() if times})
+def _cores(plan: BlockPlan, axis: int) -> list[tuple[int, int]]:
+    """Return the range of each block's core along an axis."""
+    core, size = plan.core[axis], plan.shape[axis]
+    return [(start, min(start + core, size)) for start in range(0, size, core)]
 
 
-def _read_spans(plan: BlockPlan, network: Network, axis: int) -> list[tuple[int, int]]:
-    """Return, for each block along an axis, the part of its outer box inside the volume."""
-    core, tile, size = plan.core[axis], plan.tile[axis], plan.shape[axis]
-    low = plan.halo.low[axis]
-    reach: dict[int, int] = {}
+def _tile_sizes(plan: BlockPlan, axis: int) -> dict[int, list[int]]:
+    """Return, by size, how many tiles each block has along an axis."""
+    cores = _cores(plan, axis)
+    sizes: dict[int, list[int]] = {}
+    for number, ends in enumerate(cores):
+        for start, stop in plan.tile_ranges(axis, *ends):
+            sizes.setdefault(stop - start, [0] * len(cores))[number] += 1
+    return sizes
+
+
+def _read_spans(plan: BlockPlan, network: Network, axis: int, volume: int) -> list[tuple[int, int]]:
+    """Return, for each block along an axis, the part of its outer box inside the volume.
+
+    volume: the length of the whole volume along the axis.
+    """
+    low, origin = plan.halo.low[axis], plan.origin[axis]
+    shape = list(clip(plan.tile, plan.shape))
     spans = []
-    for start in range(0, size, core):
-        length = min(core, size - start)
-        if length not in reach:
-            last = (length - 1) // tile * tile
-            shape = list(clip(plan.tile, plan.shape))
-            shape[axis] = length - last
-            reach[length] = last - low + network.input_shape(shape)[axis]
-        spans.append((max(0, start - low), min(size, start + reach[length])))
+    for ends in _cores(plan, axis):
+        tiles = plan.tile_ranges(axis, *ends)
+        if not tiles:
+            spans.append((0, 0))
+            continue
+        (first, _), (last, stop) = tiles[0], tiles[-1]
+        shape[axis] = stop - last
+        reach = last - low + network.input_shape(shape)[axis]
+        spans.append((max(0, origin + first - low), min(volume, origin + reach)))
     return spans
 
 
@@ -168,7 +198,8 @@ def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> in
     core = clip(plan.core, plan.shape)
     tile = clip(plan.tile, plan.shape)
     outer_shape = tuple(
-        c + n - t for c, n, t in zip(core, network.input_shape(tile), tile, strict=True)
+        c + p + n - t
+        for c, p, n, t in zip(core, plan.phase, network.input_shape(tile), tile, strict=True)
     )
     outer = math.prod(outer_shape)
     tile_voxels = math.prod(network.input_shape(tile))
@@ -176,7 +207,7 @@ def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> in
     # The block exists twice, as zarr read it and mirrored; a tile is normalised in float32.
     return (
         2 * raw
-        + _open_chunks_bytes(outer_shape, plan.shape, layout)
+        + _open_chunks_bytes(outer_shape, layout.volume_zyx or plan.shape, layout)
         + 2 * 4 * layout.channels * tile_voxels
         + 2 * math.prod(core) * layout.output_bytes_per_voxel
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..base.errors import PlanError
@@ -39,21 +39,26 @@ class Share:
         return f"{self.number}/{self.of}"
 
 
-def cut(regions: Sequence[Region], share: Share) -> tuple[tuple[Region, ...], ...]:
+def cut(
+    regions: Sequence[Region], share: Share, *, count: Callable[[Region], int] = len
+) -> tuple[tuple[Region, ...], ...]:
     """Return the regions of every share, in order: contiguous, near-equal in blocks, none empty.
 
-    Each share ends where the blocks so far are nearest to those of equal shares. Raises PlanError
-    for more shares than regions.
+    Each share ends where the blocks so far are nearest to those of equal shares. count: number of
+    blocks of a region that are computed; regions without one do not count. Raises PlanError for
+    more shares than regions.
     """
-    if share.of > len(regions):
+    places = [number for number, region in enumerate(regions) if count(region)]
+    if share.of > len(places):
         raise PlanError(
-            f"--shard {share}: the volume has {len(regions)} regions of blocks, and a share has "
-            f"whole regions; use at most {len(regions)} shares"
+            f"--shard {share}: the volume has {len(places)} regions of blocks, and a share has "
+            f"whole regions; use at most {len(places)} shares"
         )
-    ends = list(itertools.accumulate(map(len, regions)))
+    ends = list(itertools.accumulate(count(regions[place]) for place in places))
     bounds = [0]
     for number in range(1, share.of):
         wanted = ends[-1] * number / share.of
-        first, last = bounds[-1] + 1, len(regions) - (share.of - number)
+        first, last = bounds[-1] + 1, len(places) - (share.of - number)
         bounds.append(min(range(first, last + 1), key=lambda n: abs(ends[n - 1] - wanted)))
-    return tuple(tuple(regions[a:b]) for a, b in itertools.pairwise((*bounds, len(regions))))
+    cuts = (0, *(places[bound] for bound in bounds[1:]), len(regions))
+    return tuple(tuple(regions[a:b]) for a, b in itertools.pairwise(cuts))

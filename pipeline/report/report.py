@@ -72,8 +72,11 @@ class RunFigures:
     voxels: int
     """Written; fewer than the volume's if the run was resumed."""
     blocks: int
+    """To compute, done or not."""
     blocks_done: int
     """By this run and earlier ones."""
+    blocks_skipped: int = 0
+    """Outside the part that is segmented, or with constant input."""
     blocks_done_before: int = 0
     blocks_timed: int = 0
     failed_blocks: tuple[str, ...] = ()
@@ -105,6 +108,7 @@ class RunFigures:
             ("voxels written", f"{self.voxels:,}"),
             ("blocks done", f"{self.blocks_done:,} of {self.blocks:,}"),
             ("of these by an earlier run", f"{self.blocks_done_before:,}"),
+            *([("blocks skipped", f"{self.blocks_skipped:,}")] if self.blocks_skipped else []),
             ("blocks failed", ", ".join(self.failed_blocks) or "none"),
             ("time", duration_text(self.seconds)),
             (

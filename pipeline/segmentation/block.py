@@ -6,6 +6,7 @@ Dask's Fine Performance Metrics and the report show the time of each stage.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from ..models.protocol import Predictor
 from ..output.kinds import OutputKind
 from ..planning.blocks import BlockPlan, tile_input
 from ..volume.intensity import Intensity
+from ..volume.mask import MaskSource
 from ..volume.mirror import read_mirrored
 from ..volume.volume import VolumeSource, open_volume
 
@@ -55,6 +57,10 @@ class BlockJob:
     predictor: Predictor
     intensity: Intensity
     outputs: tuple[OutputArray, ...]
+    mask: MaskSource | None = None
+    """Voxels outside it are 0 in every output."""
+    skip: float | None = None
+    """A block whose outer box has this value alone is not computed."""
 
 
 @dataclass(slots=True)
@@ -82,11 +88,20 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
     """Segment one block of a run and write its shards. Idempotent: a retry writes the same."""
     clock = StageClock()
     core = job.plan.block(index).core
-    outer = job.plan.outer(core, job.predictor.input_shape)
+    sink = BlockSink(
+        job.outputs, core, len(job.predictor.class_names), part=core.clipped_to(job.plan.computed)
+    )
     with clock.stage("read"):
-        raw = read_mirrored(open_volume(job.source), outer)
-    sink = BlockSink(job.outputs, core, len(job.predictor.class_names))
-    for tile in job.plan.tiles(core):
+        sink.inside = _inside(job, sink.part)
+    tiles = [tile for tile in job.plan.tiles(core) if sink.wants(tile)]
+    if not tiles:
+        return _skipped(index, 0, clock)
+    outer = job.plan.outer_of(tiles, job.predictor.input_shape)
+    with clock.stage("read"):
+        raw = read_mirrored(open_volume(job.source), outer.shifted(job.plan.origin))
+    if job.skip is not None and is_constant(raw, job.skip):
+        return _skipped(index, raw.nbytes, clock)
+    for tile in tiles:
         scores = tile_scores(
             lambda box: raw[(slice(None), *box.relative_to(outer.start).slices)],
             tile,
@@ -98,7 +113,7 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
         sink.put(tile, scores)
     with clock.stage("write"):
         sink.write(job)
-    core_raw = raw[(slice(None), *core.relative_to(outer.start).slices)]
+    core_raw = raw[(slice(None), *core.clipped_to(outer).relative_to(outer.start).slices)]
     return BlockResult(
         index=index,
         voxels=core.voxels,
@@ -107,6 +122,31 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
         class_voxels=sink.class_voxels(),
         seconds=clock.seconds,
     )
+
+
+def _inside(job: BlockJob, part: Box) -> NDArray[np.bool_] | None:
+    """Return which voxels (z, y, x) of a box of the output the mask keeps; None: all."""
+    return None if job.mask is None else job.mask.inside(part.shifted(job.plan.origin))
+
+
+def _skipped(index: Shape, bytes_read: int, clock: StageClock) -> BlockResult:
+    return BlockResult(
+        index=index,
+        voxels=0,
+        bytes_read=bytes_read,
+        bad_voxels=0,
+        class_voxels=(),
+        seconds=clock.seconds,
+        is_skipped=True,
+    )
+
+
+def is_constant(raw: NDArray[Any], value: float) -> bool:
+    """Return whether every voxel of every channel has this value; NaN equals itself here."""
+    if math.isnan(value):
+        return raw.dtype.kind == "f" and bool(np.isnan(raw).all())
+    same = raw.dtype.type(value)
+    return bool(raw.flat[0] == same and (raw == same).all())
 
 
 def count_bad(raw: NDArray[Any]) -> int:
@@ -178,11 +218,24 @@ def halved(core: Box, divisor: Shape) -> tuple[Box, Box] | None:
 
 
 class BlockSink:
-    """Collects the tiles of one block in the dtypes of the output, then writes each shard once."""
+    """Collects the tiles of one block in the dtypes of the output, then writes each shard once.
 
-    def __init__(self, outputs: tuple[OutputArray, ...], core: Box, classes: int) -> None:
+    part: what is computed of the core, by default all of it. The rest stays 0.
+    """
+
+    def __init__(
+        self,
+        outputs: tuple[OutputArray, ...],
+        core: Box,
+        classes: int,
+        *,
+        part: Box | None = None,
+    ) -> None:
         self._outputs = outputs
         self._core = core
+        self.part = core if part is None else part
+        self.inside: NDArray[np.bool_] | None = None
+        """Which voxels (z, y, x) of the part are kept; the others stay 0. None: all."""
         self._classes = np.zeros(core.shape, np.uint8)
         self._class_count = classes
         self._stored: list[NDArray[Any]] = [
@@ -190,18 +243,34 @@ class BlockSink:
             for output in outputs
         ]
 
+    def wants(self, tile: Box) -> bool:
+        """Return whether a tile has a voxel that is kept."""
+        kept = tile.clipped_to(self.part)
+        return bool(kept.voxels) and bool(np.any(self._kept(kept)))
+
+    def _kept(self, box: Box) -> NDArray[np.bool_] | Literal[True]:
+        if self.inside is None:
+            return True
+        return self.inside[box.relative_to(self.part.start).slices]
+
     def put(self, tile: Box, scores_czyx: NDArray[np.float32]) -> None:
-        """Store the scores of a tile's core."""
-        place = tile.relative_to(self._core.start).slices
+        """Store the scores of the voxels of a tile's core that are in the part."""
+        kept = tile.clipped_to(self.part)
+        scores_czyx = scores_czyx[(slice(None), *kept.relative_to(tile.start).slices)]
+        place = kept.relative_to(self._core.start).slices
         classes_zyx = self._classes[place]
         classes_zyx[...] = np.argmax(scores_czyx, axis=0)
+        is_kept = self._kept(kept)
         for output, stored in zip(self._outputs, self._stored, strict=True):
             channels = (slice(None),) * output.kind.per_class
-            stored[channels + place] = output.kind.stored(scores_czyx, classes_zyx, output.dtype)
+            values = output.kind.stored(scores_czyx, classes_zyx, output.dtype)
+            np.copyto(stored[channels + place], values, where=is_kept)
 
     def class_voxels(self) -> tuple[int, ...]:
-        """Return the number of voxels of each class."""
-        return tuple(np.bincount(self._classes.ravel(), minlength=self._class_count).tolist())
+        """Return the number of voxels of each class, of those that are kept."""
+        classes = self._classes[self.part.relative_to(self._core.start).slices]
+        kept = classes.ravel() if self.inside is None else classes[self.inside]
+        return tuple(np.bincount(kept, minlength=self._class_count).tolist())
 
     def write(self, job: BlockJob) -> None:
         """Write the block's core to every output array; no other task writes its shards.

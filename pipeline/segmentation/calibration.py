@@ -121,12 +121,12 @@ def _measured(
     prepared: Prepared, run: SegmentRun, client: Client, *, setup_s: float, measure_s: float
 ) -> Calibration:
     threads = sum(client.nthreads().values())
-    indices = [index for region in prepared.regions for index in region.indices]
+    indices = list(prepared.indices())
     chosen = spread(indices, WAVES * threads)
     ended, results = [], []
     for at_s, batch in _computed(run.job, chosen, client, measure_s=measure_s):
         results += batch
-        ended += [Ended(at_s, result.voxels) for result in batch]
+        ended += [Ended(at_s, _voxels(run.job, result)) for result in batch]
     peak = max(client.run(_peak_bytes).values())
     pyramid_s = _pyramid_s(run.job, prepared.images, results, client) * len(indices)
     speed = voxels_per_s(ended, threads=threads)
@@ -145,9 +145,14 @@ def _measured(
         fastest_s=whole_s / (1 + spread_of_speed),
         slowest_s=whole_s * (1 + spread_of_speed),
         worker_memory_bytes=peak,
-        bytes_written=_bytes_written(run.job.output, prepared, results),
+        bytes_written=_bytes_written(run.job, prepared, results),
         gpus=sum(client.run(_has_gpu).values()),
     )
+
+
+def _voxels(job: BlockJob, result: BlockResult) -> int:
+    """Return the voxels of a block; one that was skipped for constant input counts like others."""
+    return job.plan.block(result.index).core.voxels
 
 
 def spread(indices: Sequence[Shape], most: int) -> list[Shape]:
@@ -249,12 +254,10 @@ def coarsen_s(job: BlockJob, image: ImageSpec, index: Shape) -> float:
     return time.perf_counter() - began
 
 
-def _bytes_written(
-    scratch: Location, prepared: Prepared, results: Sequence[BlockResult]
-) -> int | None:
+def _bytes_written(job: BlockJob, prepared: Prepared, results: Sequence[BlockResult]) -> int | None:
     """Return the compressed size of the whole output, from that of the measured blocks."""
-    voxels = sum(result.voxels for result in results)
-    sizes = [stored_bytes(scratch, image.level_path(0)) for image in prepared.images]
+    voxels = sum(_voxels(job, result) for result in results)
+    sizes = [stored_bytes(job.output, image.level_path(0)) for image in prepared.images]
     if None in sizes or not voxels:
         return None
     return round(sum(size or 0 for size in sizes) * COARSER * prepared.voxels / voxels)

@@ -23,7 +23,7 @@ def image_specs(
     request: SegmentRequest, source: VolumeSource, plan: BlockPlan, class_names: tuple[str, ...]
 ) -> tuple[ImageSpec, ...]:
     """Return the images that are requested; in each, the shard of level 0 is a block's core."""
-    grids = level_grids(source.shape_zyx, source.voxel_size)
+    grids = level_grids(plan.shape, source.voxel_size)
     return tuple(
         _image_spec(request, name, source, plan, class_names, grids) for name in request.outputs
     )
@@ -56,8 +56,10 @@ def _image_spec(
         ),
         translations=tuple(
             tuple(
-                t + v * (f - 1) / 2
-                for t, v, f in zip(source.translation, source.step, factor, strict=True)
+                t + v * (o + (f - 1) / 2)
+                for t, v, o, f in zip(
+                    source.translation, source.step, plan.origin, factor, strict=True
+                )
             )
             for factor in factors
         ),
@@ -81,6 +83,7 @@ def storage_layout(
         chunk_zyx=source.chunk_shape_zyx,
         output_bytes_per_voxel=output_bytes,
         files_per_block=files,
+        volume_zyx=source.shape_zyx,
     )
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..base.errors import PlanError, VolumeError
+from ..base.geometry import Shape
 from ..base.versions import VERSION
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
@@ -17,6 +19,7 @@ from ..ledger.output_action import OutputAction, choose_output_action
 from ..models.protocol import Predictor
 from ..output.image_spec import ImageSpec
 from ..output.kinds import OUTPUT_KINDS
+from ..planning.block_selection import BlockSelection
 from ..planning.blocks import BlockPlan, Region
 from ..planning.budget import Budget, reckon
 from ..planning.chunk_fit import chunk_note
@@ -28,6 +31,7 @@ from ..volume.volume import VolumeSource
 from .block import OutputArray
 from .images import image_specs, input_layout, storage_layout
 from .normalisation import choose_record
+from .part import Part, choose_part, select_blocks
 from .request import SegmentRequest
 from .trained_scale import voxel_size_note
 
@@ -43,10 +47,11 @@ class Prepared:
     predictor: Predictor
     record: Mapping[str, Any]
     plan: BlockPlan
-    regions: tuple[Region, ...]
-    """All regions, or those of the run's share."""
-    share_blocks: tuple[int, ...]
-    """Number of blocks of each share; one number for a run of the whole volume."""
+    part: Part
+    selection: BlockSelection
+    """The blocks that are computed: those of the part, of all shares."""
+    shares: tuple[tuple[Region, ...], ...]
+    """The regions of each share; one share for a run of all."""
     images: tuple[ImageSpec, ...]
     budget: Budget
     sample_digest: str
@@ -55,14 +60,28 @@ class Prepared:
     notes: tuple[str, ...]
 
     @property
+    def regions(self) -> tuple[Region, ...]:
+        """All regions, or those of the run's share."""
+        return self.shares[self.request.share.number - 1 if self.request.share else 0]
+
+    @property
     def blocks(self) -> int:
-        """Number of blocks of this run, completed ones included."""
+        """Number of blocks of this run; completed ones and those outside the part included."""
         return sum(map(len, self.regions))
 
     @property
+    def computed_blocks(self) -> int:
+        """Number of blocks of this run in the part, completed ones included."""
+        return sum(map(self.selection.count, self.regions))
+
+    @property
     def voxels(self) -> int:
-        """Number of voxels that the blocks of this run write."""
-        return sum(self.plan.voxels(region) for region in self.regions)
+        """Number of voxels of the cores of these blocks."""
+        return self.selection.voxels(self.regions)
+
+    def indices(self) -> Iterator[Shape]:
+        """Yield the grid positions of this run's blocks in the part, completed ones included."""
+        return itertools.chain.from_iterable(map(self.selection.indices, self.regions))
 
     @property
     def outputs(self) -> tuple[OutputArray, ...]:
@@ -97,6 +116,7 @@ class Prepared:
                 "scores_dtype": request.scores_dtype if "scores" in request.outputs else None,
                 "format": request.format,
                 "overtile": VERSION,
+                **self.part.job_parts(),
             }
         )
 
@@ -121,11 +141,12 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     check_suits(predictor, source, allow_seams=request.allow_seams)
     record, record_notes = choose_record(request, predictor, source)
     sample = read_sample(source)
-    plan = _plan(request, predictor, source, stored)
-    regions = tuple(plan.regions())
-    shares = cut(regions, request.share or Share(1, 1))
+    part = choose_part(request, source)
+    plan = _plan(request, predictor, source, part, stored)
+    part, selection = select_blocks(part, plan)
+    regions = plan.regions()
     images = image_specs(request, source, plan, predictor.class_names)
-    budget = reckon(plan, predictor, storage_layout(source, images, request), regions=len(regions))
+    budget = _budget(request, source, selection, images, predictor)
     chunks = chunk_note(plan, budget, network=predictor, layout=input_layout(source))
     prepared = Prepared(
         request=request,
@@ -133,8 +154,9 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
         predictor=predictor,
         record=record,
         plan=plan,
-        regions=shares[request.share.number - 1 if request.share else 0],
-        share_blocks=tuple(sum(map(len, share)) for share in shares),
+        part=part,
+        selection=selection,
+        shares=cut(regions, request.share or Share(1, 1), count=selection.count),
         images=images,
         budget=budget,
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
@@ -153,9 +175,27 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
 
 def with_settled(prepared: Prepared, predictor: Predictor) -> Prepared:
     """Return ``prepared`` with a predictor that has no ``auto`` setting, and its budget."""
-    layout = storage_layout(prepared.source, prepared.images, prepared.request)
-    budget = reckon(prepared.plan, predictor, layout, regions=prepared.budget.regions)
+    budget = _budget(
+        prepared.request, prepared.source, prepared.selection, prepared.images, predictor
+    )
     return replace(prepared, predictor=predictor, budget=budget)
+
+
+def _budget(
+    request: SegmentRequest,
+    source: VolumeSource,
+    selection: BlockSelection,
+    images: Sequence[ImageSpec],
+    predictor: Predictor,
+) -> Budget:
+    plan = selection.plan
+    return reckon(
+        plan,
+        predictor,
+        storage_layout(source, images, request),
+        regions=sum(map(bool, map(selection.count, plan.regions()))),
+        summed=selection.summed,
+    )
 
 
 def check_suits(predictor: Predictor, source: VolumeSource, *, allow_seams: bool) -> None:
@@ -186,6 +226,7 @@ def _plan(
     request: SegmentRequest,
     predictor: Predictor,
     source: VolumeSource,
+    part: Part,
     stored: Mapping[str, Any],
 ) -> BlockPlan:
     """Return the plan, with the sizes of the stored job where the request leaves them open."""
@@ -193,12 +234,14 @@ def _plan(
     if tile is None and (not request.block or list(request.block) == stored.get("block")):
         tile = tuple(stored.get("tile", ())) or None
     return make_plan(
-        source.shape_zyx,
+        part.output_box.shape,
         predictor,
         block=request.block or tuple(stored.get("block", ())) or None,
         tile=tile,
         memory_bytes=request.tile_memory_bytes,
         layout=input_layout(source),
+        origin=part.output_box.start,
+        within=part.within,
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict, get_args
 
-from ..base.choices import Engine, OmeVersion, OutputName, ScoresDtype
+from ..base.choices import Engine, Frame, OmeVersion, OutputName, ScoresDtype
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..output.kinds import OUTPUT_KINDS, SCORES
 from ..planning.shares import Share
+from ..volume.box_text import parse_box
 from ..volume.volume import VolumeSource, find_volume
 
 
@@ -22,6 +23,10 @@ class SegmentSettings(TypedDict, total=False):
     channel: int | str | tuple[int | str, ...] | None
     time: int | None
     axes: str | None
+    box: str | None
+    frame: Frame
+    mask: Location | str | None
+    skip: float | None
     outputs: tuple[OutputName, ...]
     scores_dtype: ScoresDtype
     normalisation: Mapping[str, Any] | None
@@ -49,6 +54,14 @@ class SegmentRequest:
     channel: int | str | tuple[int | str, ...] | None = None
     time: int | None = None
     axes: str | None = None
+    box: str | None = None
+    """The part that is segmented, like ``"0:32,100um:200um,:"``; see volume/box_text.py."""
+    frame: Frame = "box"
+    """Whether the output has the shape of the box or of the volume."""
+    mask: Location | str | None = None
+    """An image of the same field of view; voxels where it is 0 become 0 in every output."""
+    skip: float | None = None
+    """Blocks whose input, halo included, is this value alone are not computed."""
     outputs: tuple[OutputName, ...] = ("classes",)
     scores_dtype: ScoresDtype = "uint8"
     normalisation: Mapping[str, Any] | None = None
@@ -68,6 +81,8 @@ class SegmentRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input", Location.parse(self.input))
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
+        if isinstance(self.mask, str):
+            object.__setattr__(self, "mask", Location.parse(self.mask))
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
         if not self.outputs or set(self.outputs) - set(OUTPUT_KINDS):
             some = " or ".join(OUTPUT_KINDS)
@@ -75,6 +90,7 @@ class SegmentRequest:
         choices = {
             "scores dtype": (self.scores_dtype, SCORES.dtypes),
             "engine": (self.engine, get_args(Engine)),
+            "frame": (self.frame, get_args(Frame)),
             "format": (self.format, get_args(OmeVersion)),
         }
         for name, (value, allowed) in choices.items():
@@ -85,11 +101,29 @@ class SegmentRequest:
                 f"retries ({self.retries}) and tile memory ({self.tile_memory_bytes}): "
                 "expected at least 0 retries and more than 0 bytes"
             )
+        self._check_part()
         if self.share and self.overwrite:
             raise PlanError(
                 f"--overwrite with --shard {self.shard}: each share would delete the others' "
                 f"blocks; delete {self.output} first, then start the shares without it"
             )
+
+    def _check_part(self) -> None:
+        """Raise PlanError for a part of the volume that is written wrongly."""
+        if self.box is not None:
+            parse_box(self.box)
+        parts = {"--box": self.box, "--mask": self.mask, "--skip": self.skip}
+        used = [name for name, value in parts.items() if value is not None]
+        if used and self.engine != "store":
+            raise PlanError(
+                f"{used[0]} with --engine {self.engine}: expected the engine store, which decides "
+                "block by block what it reads"
+            )
+
+    @property
+    def mask_location(self) -> Location | None:
+        """``mask`` as a location."""
+        return None if self.mask is None else Location.parse(self.mask)
 
     @property
     def share(self) -> Share | None:

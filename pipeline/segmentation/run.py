@@ -79,12 +79,12 @@ class SegmentRun:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """The regions of the run or of its share, completed ones included."""
-        return self.prepared.regions
+        """The regions with a block to compute, of the run or its share; completed ones too."""
+        return tuple(filter(self.prepared.selection.count, self.prepared.regions))
 
     @property
     def blocks(self) -> int:
-        """Number of blocks of the run or of its share, completed ones included."""
+        """Number of blocks of the run or of its share; completed and skipped ones included."""
         return self.prepared.blocks
 
     def segment_region(self, region: Region) -> int:
@@ -117,7 +117,11 @@ class SegmentRun:
 
     def _record(self, batch: Batch) -> None:
         self._limit.ended(len(batch.results))
-        self._ledger.record([result.index for result in batch.results], BlockState.DONE)
+        for state in (BlockState.DONE, BlockState.SKIPPED):
+            is_skipped = state == BlockState.SKIPPED
+            self._ledger.record(
+                [r.index for r in batch.results if r.is_skipped == is_skipped], state
+            )
         self._ledger.record([index for index, _ in batch.failures], BlockState.SET_ASIDE)
         self._tally.add(batch.results, batch.failures)
         if time.monotonic() - self._noted_at > NOTE_EVERY_S:
@@ -137,8 +141,9 @@ class SegmentRun:
         """
         self.note_figures()
         if failures := self._tally.failures:
-            raise RunError(f"{set_aside_text(failures, self.blocks)}; {self._advice}")
-        if self._ledger.count(BlockState.DONE) < self.blocks:
+            computed = self.progress().computed
+            raise RunError(f"{set_aside_text(failures, computed)}; {self._advice}")
+        if self.progress().left:
             raise RunError(f"not every block is done: {self._advice}")
         self._ledger.check()
         if not self.prepared.request.share:
@@ -208,8 +213,8 @@ class SegmentRun:
 
     def drained(self) -> RunDrainedError:
         """Return the error that ends a drained run."""
-        done = self._ledger.count(BlockState.DONE)
-        return RunDrainedError(f"{drained_text(done, self.blocks)}; {self._advice}")
+        progress = self.progress()
+        return RunDrainedError(f"{drained_text(progress.done, progress.computed)}; {self._advice}")
 
     @property
     def dashboard_link(self) -> str:

@@ -22,6 +22,7 @@ from ..report.seams import SeamStatistics, seam_statistics
 from ..volume.micrometres import voxel_size_um
 from ..volume.volume import open_volume
 from .block import OutputArray
+from .prepare import Prepared
 from .summary import RunSummary
 
 SIDE = 768
@@ -44,13 +45,15 @@ def run_report(run: RunSummary, *, side: int = SIDE) -> Report:
     side: width and height of the pictures in voxels, at most.
     """
     warnings = [run.error] if run.error else []
-    shown: tuple[Picture, ...] = ()
+    pictures_shown: tuple[Picture, ...] = ()
     seams: tuple[Table, ...] = ()
     request = run.prepared.request
     try:
         if not request.share:
             middle = read_middle(run, side=side)
-            shown, seams = (_picture(run, middle),), (seam_table(_seams(run, middle)),)
+            pictures_shown = (_picture(run, middle),)
+            if not run.progress.skipped:  # the border of a skipped block is no seam
+                seams = (seam_table(_seams(run, middle)),)
     except Exception as unreadable:  # the error that ended the run may also have broken the output
         why = " ".join(str(unreadable).split())
         warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
@@ -60,13 +63,13 @@ def run_report(run: RunSummary, *, side: int = SIDE) -> Report:
     return Report(
         title=f"overtile: {request.output}",
         summary=f"{request.input}, "
-        f"{progress.done:,} of {progress.blocks:,} blocks done",
+        f"{progress.done:,} of {progress.computed:,} blocks done",
         warnings=(*warnings, *run.prepared.notes),
         tables=(
             *_figures(run).tables(), *_share_table(run), _class_table(run), *seams,
             _job_table(run), table_of("Versions", run.provenance["versions"]),
         ),
-        pictures=shown,
+        pictures=pictures_shown,
     )  # fmt: skip
 
 
@@ -98,7 +101,8 @@ def _figures(run: RunSummary) -> RunFigures:
     return RunFigures(
         shape=prepared.plan.shape,
         voxels=figures.voxels,
-        blocks=progress.blocks,
+        blocks=progress.computed,
+        blocks_skipped=progress.skipped,
         blocks_done=progress.done,
         blocks_done_before=run.done_before,
         blocks_timed=figures.blocks,
@@ -127,7 +131,7 @@ def _class_table(run: RunSummary) -> Table:
         (f"{number} {name}", f"{count:,} voxels ({count / total:.2%})")
         for number, (name, count) in enumerate(zip(names, counts, strict=False))
     )
-    if sum(counts) < run.prepared.voxels:
+    if run.figures.blocks < run.progress.done:
         lost = "the counts of the others were lost with a killed run"
         rows += (("counted", f"{sum(counts):,} voxels; {lost}"),)
     return Table(title="Classes", rows=rows)
@@ -170,7 +174,7 @@ def _job_table(run: RunSummary) -> Table:
 
 def read_middle(run: RunSummary, *, side: int) -> MiddleSlice:
     """Read the middle of the middle slice from input and output."""
-    box = middle_box(run.prepared.plan.shape, side=side)
+    box = middle_box(run.prepared.plan.computed, around=shown(run.prepared), side=side)
     arrays: dict[str, NDArray[Any]] = {}
     for output in run.prepared.outputs:
         arrays[output.kind.name] = _read(run, output, box)
@@ -178,14 +182,24 @@ def read_middle(run: RunSummary, *, side: int) -> MiddleSlice:
     if scores is not None and scores.dtype == np.uint8:
         scores = scores.astype(np.float32) / 255
     classes = arrays["classes"] if "classes" in arrays else np.argmax(arrays["scores"], axis=0)
-    raw = open_volume(run.prepared.source).read(box)[:, 0]
+    raw = open_volume(run.prepared.source).read(box.shifted(run.prepared.plan.origin))[:, 0]
     return MiddleSlice(box, raw, classes, scores)
 
 
-def middle_box(shape: tuple[int, ...], *, side: int) -> Box:
-    """Return the middle of the middle slice, at most ``side`` wide and high."""
-    sizes = (1, min(shape[1], side), min(shape[2], side))
-    start = tuple((n - s) // 2 for n, s in zip(shape, sizes, strict=True))
+def shown(prepared: Prepared) -> Box:
+    """Return the box of the output whose middle is shown: what is computed, or a block of it."""
+    return prepared.plan.computed if prepared.part.mask is None else prepared.selection.central()
+
+
+def middle_box(within: Box, *, around: Box, side: int) -> Box:
+    """Return the middle slice of ``around``, at most ``side`` wide and high, inside ``within``."""
+    sizes = (1, min(within.shape[1], side), min(within.shape[2], side))
+    start = tuple(
+        min(max(low, a + (b - a - s) // 2), high - s)
+        for low, high, a, b, s in zip(
+            within.start, within.stop, around.start, around.stop, sizes, strict=True
+        )
+    )
     return Box(start, tuple(a + s for a, s in zip(start, sizes, strict=True)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from distributed import Client
 
@@ -18,7 +19,7 @@ from ..base.versions import VERSION
 from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
 from ..ledger.identity import Job, check_digest
 from ..ledger.ledger import BlockState, Ledger, run_attributes
-from ..ledger.ownership import OWNER, SHARDS, new_token
+from ..ledger.ownership import OWNER, SHARDS, SKIPPED, new_token
 from ..ledger.shares import check_kind
 from ..models.protocol import Predictor
 from ..output.guard import delete_output
@@ -51,6 +52,7 @@ def start_run(
         if prepared.output_action != "resumed":
             _begin(prepared, job, client, token, tell)
         ledger = _open_ledger(prepared, job, token)
+        ledger.skip(prepared.selection.skipped(prepared.regions))
     except OSError as error:
         raise OutputError(
             f"{request.output} cannot be written ({error.strerror or error}): choose another output"
@@ -63,6 +65,8 @@ def start_run(
         predictor=settled,
         intensity=Intensity.from_json(ledger.noted_of_output("intensity")),
         outputs=prepared.outputs,
+        mask=prepared.part.mask,
+        skip=prepared.part.skip,
     )
     return prepared, block_job, ledger
 
@@ -72,7 +76,9 @@ def _check_reach(prepared: Prepared, client: Client) -> None:
     addresses = list(workers_of(client))
     if not addresses:
         raise ClusterError("the cluster has no workers: start workers, then run again")
-    locations = (prepared.source.store, prepared.request.output)
+    mask = prepared.part.mask
+    locations = [prepared.source.store, prepared.request.output]
+    locations += [mask.source.store] if mask else []
     if any(location.scheme == "memory" for location in locations) and not all(
         address.startswith("inproc://") for address in addresses
     ):
@@ -99,7 +105,8 @@ def _check_memory(prepared: Prepared, client: Client) -> None:
 
 def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:
     """Settle the predictor on a worker; this also checks that it has the code and the files."""
-    calls = [(_settled_on_worker, (prepared.predictor, prepared.source))]
+    sources = (prepared.source, *([prepared.part.mask.source] if prepared.part.mask else []))
+    calls = [(_settled_on_worker, (prepared.predictor, sources))]
     try:
         settled: Predictor = run_all(
             client, calls, key="settle-predictor", token=token, stop=threading.Event(), retries=0
@@ -107,13 +114,14 @@ def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:
     except RunError as error:
         raise ClusterError(
             f"a worker cannot start ({error}): every worker needs overtile's packages, the "
-            "weights and the input"
+            "weights, the input and the mask, if there is one"
         ) from error
     return settled
 
 
-def _settled_on_worker(predictor: Predictor, source: VolumeSource) -> Predictor:
-    open_volume(source)
+def _settled_on_worker(predictor: Predictor, sources: tuple[VolumeSource, ...]) -> Predictor:
+    for source in sources:
+        open_volume(source)
     return predictor.settled()
 
 
@@ -156,7 +164,7 @@ def _create_run_group(
     intensity = _measure(prepared, client, token, tell)
     if prepared.output_action == "replaced":
         delete_output(request.output)
-    held = {SHARDS: list(prepared.share_blocks)} if request.share else {OWNER: token}
+    held = _blocks_of_shares(prepared) if request.share else {OWNER: token}
     return begin_run_group(
         request.output,
         job,
@@ -166,6 +174,16 @@ def _create_run_group(
         intensity=intensity.to_json(),
         provenance=provenance(prepared, workers=len(client.nthreads())),
     )
+
+
+def _blocks_of_shares(prepared: Prepared) -> dict[str, Any]:
+    """Return the attributes that state how many blocks each share has, and how many it skips."""
+    selection, shares = prepared.selection, prepared.shares
+    held: dict[str, Any] = {SHARDS: [sum(map(len, share)) for share in shares]}
+    if selection.chosen is not None:
+        computed = (sum(map(selection.count, share)) for share in shares)
+        held[SKIPPED] = [of - own for of, own in zip(held[SHARDS], computed, strict=True)]
+    return held
 
 
 def _open_ledger(prepared: Prepared, job: Job, token: str) -> Ledger:

@@ -1,0 +1,176 @@
+"""A mask of a volume: an image of the same field of view, non-zero where the volume is wanted.
+
+A mask may be coarser or finer than the volume by a whole number per axis. Along an axis, with two
+voxels of the volume per voxel of the mask::
+
+    volume  |0|1|2|3|4|5|6|
+    mask    | 0 | 1 | 2 | 3       a last voxel may reach past the volume, or be missing
+
+A voxel of the volume is inside where the voxel of the mask at its centre is not zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import VolumeError
+from ..base.geometry import Box
+from ..base.location import Location
+from ..base.text import shape_text
+from .micrometres import voxel_size_um
+from .volume import VolumeSource, find_volume, open_volume
+
+NEARLY_WHOLE: Final = 0.05
+"""Largest relative difference of a ratio of voxel sizes from a whole number."""
+ALIGNED: Final = 0.5
+"""Largest distance, in voxels of the volume, of origins that count as the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskAxis:
+    """Which voxel of the mask stands for a voxel of the volume, along one axis."""
+
+    coarser: int = 1
+    """Voxels of the volume per voxel of the mask."""
+    finer: int = 1
+    """Voxels of the mask per voxel of the volume; one of the two is 1."""
+    start: int = 0
+    """The volume's voxel at which the mask starts; below 0 for a crop of a larger field of view."""
+    length: int
+    """Of the mask."""
+
+    def index(self, start: int, stop: int) -> NDArray[np.intp]:
+        """Return the voxel of the mask for each voxel of the volume from ``start`` to ``stop``."""
+        position = np.arange(start - self.start, stop - self.start, dtype=np.intp)
+        index = position * self.finer + self.finer // 2 if self.finer > 1 else position
+        return np.clip(index // self.coarser, 0, self.length - 1)
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of the mask's voxels for a range of the volume's."""
+        first, last = self.index(start, start + 1), self.index(stop - 1, stop)
+        return int(first[0]), int(last[0]) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSource:
+    """Where a mask is, and how it lies over a volume. Small, hashable, picklable."""
+
+    source: VolumeSource
+    axes: tuple[MaskAxis, MaskAxis, MaskAxis]
+
+    def touched(self, box: Box) -> Box:
+        """Return the box of the mask that stands for a box of the volume."""
+        spans = [axis.span(a, b) for axis, a, b in zip(self.axes, box.start, box.stop, strict=True)]
+        return Box(tuple(a for a, _ in spans), tuple(b for _, b in spans))
+
+    def read(self, box: Box) -> NDArray[np.bool_]:
+        """Return whether the voxels (z, y, x) of a box of the mask itself are not zero."""
+        return np.asarray(open_volume(self.source).read(box)[0] != 0)
+
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which voxels (z, y, x) of a box of the volume are inside."""
+        touched = self.touched(box)
+        index = [
+            axis.index(a, b) - first
+            for axis, a, b, first in zip(self.axes, box.start, box.stop, touched.start, strict=True)
+        ]
+        return self.read(touched)[np.ix_(*index)]
+
+
+def find_mask(location: Location, volume: VolumeSource) -> MaskSource:
+    """Return the mask at a location, laid over a volume; reads metadata only.
+
+    Where both state a voxel size in a unit of length, their voxel sizes and origins say how the
+    mask lies; else the ratio of their shapes. A mask without z is the same for every z. Raises
+    VolumeError if it is not an image of one channel, of the volume's field of view and of a
+    whole-number scale.
+    """
+    source = find_volume(location, holds="anything")
+    if source.channel_count != 1:
+        raise VolumeError(
+            f"--mask {location} has {source.channel_count} channels: expected one; pass an image "
+            "of one channel"
+        )
+    axes = tuple(_axes(source, volume))
+    if None in axes:
+        raise VolumeError(
+            f"--mask {location} ({_described(source)}) does not fit the volume "
+            f"({_described(volume)}): expected the same field of view, in voxels that are larger "
+            "or smaller by a whole number"
+        )
+    z, y, x = (axis for axis in axes if axis is not None)
+    return MaskSource(source, (z, y, x))
+
+
+def _axes(mask: VolumeSource, volume: VolumeSource) -> Iterator[MaskAxis | None]:
+    """Yield each axis of a mask, or None where it does not cover the volume's."""
+    sizes = zip(voxel_size_um(mask), voxel_size_um(volume), strict=True)
+    for axis, (mask_um, volume_um) in enumerate(sizes):
+        length, whole = mask.shape_zyx[axis], volume.shape_zyx[axis]
+        if mask_um is None or volume_um is None:
+            yield _by_shapes(length, whole)
+            continue
+        ratio = mask_um / volume_um
+        mask_origin, volume_origin = (  # translations have the unit of their voxel sizes
+            source.translation[axis] / source.voxel_size[axis] * um / volume_um
+            for source, um in ((mask, mask_um), (volume, volume_um))
+        )
+        coarser, finer = max(1, round(ratio)), max(1, round(1 / ratio))
+        is_whole = abs(ratio * finer / coarser - 1) <= NEARLY_WHOLE or length == 1
+        start = _start(mask_origin, volume_origin, ratio)
+        yield _fitted(length, whole, coarser, finer, start) if is_whole else None
+
+
+def _by_shapes(length: int, whole: int) -> MaskAxis | None:
+    """Return the axis of a mask that states no voxel size: the whole ratio that fits best."""
+    ratio, inverse = whole / length, length / whole
+    for coarser, finer in (
+        (round(ratio), round(inverse)),
+        (math.floor(ratio), math.floor(inverse)),
+        (math.ceil(ratio), math.ceil(inverse)),
+    ):
+        coarser, finer = (max(1, coarser), 1) if ratio >= 1 else (1, max(1, finer))
+        if axis := _fitted(length, whole, coarser, finer, start=0):
+            return axis
+    return None
+
+
+def _start(mask_origin: float, volume_origin: float, ratio: float) -> int:
+    """Return the volume's voxel at which a mask starts.
+
+    Origins are the centres of first voxels, in voxels of the volume: that of a coarser level of the
+    same image lies half the difference of the voxels further. Many writers state 0 for all levels.
+    """
+    apart, shifted = mask_origin - volume_origin, (ratio - 1) / 2
+    if min(abs(apart), abs(apart - shifted)) <= ALIGNED:
+        return 0
+    return round(apart if mask_origin == 0 else apart - shifted)
+
+
+def _fitted(length: int, whole: int, coarser: int, finer: int, start: int) -> MaskAxis | None:
+    """Return the axis of a mask of this length; None if it does not cover the volume's axis."""
+    if start == 0 and finer > 1:
+        fits = whole in _lengths(length, finer)
+    elif start == 0:
+        fits = length in _lengths(whole, coarser)
+    else:
+        fits = start < 0 and (whole - start) * finer <= (length + 1) * coarser - 1
+    axis = MaskAxis(coarser=coarser, finer=finer, start=start, length=length)
+    return axis if fits else None
+
+
+def _lengths(whole: int, factor: int) -> tuple[int, int]:
+    """Return the lengths of an axis that is coarser by a factor: rounded down and up."""
+    return max(1, whole // factor), math.ceil(whole / factor)
+
+
+def _described(source: VolumeSource) -> str:
+    size = " × ".join(f"{v:g}" for v in source.voxel_size)
+    unit = next((unit for unit in reversed(source.unit) if unit), None)
+    return f"{shape_text(source.shape_zyx)} voxels" + (f" of {size} {unit}" if unit else "")
