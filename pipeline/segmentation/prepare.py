@@ -147,7 +147,9 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     regions = plan.regions()
     images = image_specs(request, source, plan, predictor.class_names)
     budget = _budget(request, source, selection, images, predictor)
-    chunks = chunk_note(plan, budget, network=predictor, layout=input_layout(source))
+    chunks = None
+    if selection.chosen is None and part.box is None:  # the blocks of a part may share no chunk
+        chunks = chunk_note(plan, budget, network=predictor, layout=input_layout(source))
     prepared = Prepared(
         request=request,
         source=source,

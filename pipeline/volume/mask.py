@@ -71,7 +71,8 @@ class MaskSource:
 
     def read(self, box: Box) -> NDArray[np.bool_]:
         """Return whether the voxels (z, y, x) of a box of the mask itself are not zero."""
-        return np.asarray(open_volume(self.source).read(box)[0] != 0)
+        values = open_volume(self.source).read(box)[0]
+        return np.asarray((values != 0) & (values == values))  # NaN marks what was not imaged
 
     def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which voxels (z, y, x) of a box of the volume are inside."""

@@ -65,6 +65,14 @@ def test_a_coarser_mask_stands_for_whole_voxels(shape, factor, dtype, tmp_path):
     np.testing.assert_array_equal(mask.inside(box), expected[box.slices])
 
 
+def test_nan_in_a_mask_is_outside(tmp_path):
+    volume = find_volume(store(tmp_path / "in.zarr", np.zeros(SHAPE, "uint8")))
+    array = np.full(SHAPE, np.nan, np.float32)
+    array[2] = 0.5
+    mask = find_mask(store(tmp_path / "mask.zarr", array), volume)
+    np.testing.assert_array_equal(mask.inside(Box.of_shape(SHAPE)), array == 0.5)
+
+
 def test_a_mask_without_z_is_the_same_for_every_z(tmp_path):
     volume = find_volume(store(tmp_path / "in.zarr", np.zeros(SHAPE, "uint8")))
     array = random_mask(SHAPE[1:])
