@@ -65,7 +65,7 @@ class Part:
                 "mask_contents": self.mask_contents,
             }
         if self.skip is not None:
-            parts["skip"] = "nan" if math.isnan(self.skip) else self.skip
+            parts["skip"] = "nan" if math.isnan(self.skip) else float(self.skip)  # 0 and 0.0
         return parts
 
 

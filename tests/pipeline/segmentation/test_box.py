@@ -1,5 +1,7 @@
 """A box of a volume: its scores are those of the whole volume, whatever the frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import zarr
@@ -254,6 +256,19 @@ def test_a_box_is_part_of_the_job_unless_it_is_the_whole_volume(
     segment_volume(volume[1], str(out), predictor, client=one_worker, box="0:8,:,:")
     with pytest.raises(OutputError, match=r"belongs to another job \(box was"):
         prepared(box="1:,:,:")
+
+
+def test_a_box_in_one_chunk_is_read_once_and_has_no_note_about_chunks(weights, tmp_path):
+    zarr.create_array(tmp_path / "in.zarr", shape=(64, 512, 512), chunks=(64, 512, 512), dtype="u1")
+    request = SegmentRequest(input=tmp_path / "in.zarr", output=tmp_path / "out.zarr")
+    predictor = predictor_of(weights("3d"))
+
+    def notes(**settings):
+        prepared = prepare(replace(request, block=(8, 64, 64), **settings), predictor)
+        return [note for note in prepared.notes if "every chunk" in note]
+
+    assert notes()
+    assert not notes(box="0:8,0:64,0:64")
 
 
 def test_a_box_needs_the_engine_store(volume, tmp_path):

@@ -257,6 +257,17 @@ def test_blocks_of_constant_input_are_skipped_and_the_others_equal_the_whole_vol
     assert again.progress().left == 0
 
 
+def test_a_whole_number_and_a_float_to_skip_are_the_same_job(weights, slide, tmp_path):
+    predictor = predictor_of(weights("2d"))
+    digests = {
+        prepare(
+            SegmentRequest(input=slide[1], output=tmp_path / "out.zarr", skip=value), predictor
+        ).job(predictor).digest
+        for value in (255, 255.0)
+    }  # fmt: skip
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize(("dtype", "value"), [("uint8", 256), ("uint8", 0.5), ("int16", np.nan)])
 def test_a_value_that_the_volume_cannot_have_is_refused(dtype, value, weights, tmp_path):
     zarr.create_array(tmp_path / "in.zarr", shape=(1, 20, 20), dtype=dtype)
