@@ -235,7 +235,7 @@ def _plan(
     tile = request.tile
     if tile is None and (not request.block or list(request.block) == stored.get("block")):
         tile = tuple(stored.get("tile", ())) or None
-    return make_plan(
+    plan = make_plan(
         part.output_box.shape,
         predictor,
         block=request.block or tuple(stored.get("block", ())) or None,
@@ -245,6 +245,9 @@ def _plan(
         origin=part.output_box.start,
         within=part.within,
     )
+    if stored and request.block is None:  # a chosen block may be longer than the volume
+        plan = replace(plan, core=tuple(stored["block"]))
+    return plan
 
 
 def notes_on(

@@ -81,7 +81,7 @@ def plan_of(predictor, shape, box, frame, *, block=None, tile=None):
 
 @pytest.mark.parametrize("frame", ["box", "volume"])
 @pytest.mark.parametrize("network", ["2d", "3d", "3d-anisotropic"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     box=boxes(SHAPE),
     tiles=st.one_of(st.none(), st.tuples(*[st.integers(1, 4)] * 3)),
@@ -121,7 +121,7 @@ def test_tiles_that_start_at_the_box_instead_of_the_pooling_grid_are_detected(
     assert np.nanmax(np.abs(wrong - expected)) > 0.05
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(box=boxes((20, 90, 90)), frame=st.sampled_from(["box", "volume"]), data=st.data())
 def test_the_budget_of_a_box_equals_a_count_over_its_blocks(box, frame, data, weights):
     predictor = predictor_of(weights("3d"))
@@ -146,7 +146,7 @@ def test_the_budget_of_a_box_equals_a_count_over_its_blocks(box, frame, data, we
     assert all(not list(plan.tiles(block.core)) for block in skipped)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(shape=st.tuples(*[st.integers(1, 300)] * 3), start=st.tuples(*[st.integers(0, 40)] * 3))
 def test_no_chosen_block_of_a_box_has_a_remainder_tile_of_its_phase(shape, start, weights):
     plan = make_plan(shape, predictor_of(weights("3d")), origin=start, memory_bytes=2**28)

@@ -122,7 +122,7 @@ def test_a_mask_and_a_box_select_together(
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_the_survey_finds_the_blocks_with_a_voxel_inside(data, weights, tmp_path_factory):
     shape = data.draw(st.tuples(*[st.integers(1, 30)] * 3))
