@@ -385,6 +385,16 @@ def test_figures_of_a_resumed_job_count_every_block_once(weights, volume, tmp_pa
     assert again.class_voxels == first.class_voxels
 
 
+def test_a_run_whose_chosen_block_is_longer_than_the_volume_resumes(weights, volume, tmp_path):
+    _, path = volume((1, 122, 13, 58))
+    out, predictor = tmp_path / "out.zarr", predictor_of(weights("3d"))
+    request = SegmentRequest(input=path, output=out, tile_memory_bytes=2**21)
+    chosen = prepare(request, predictor).plan.core
+    assert chosen[1] >= 13 + predictor.divisor[1]
+    segment_volume(path, str(out), predictor, tile_memory_bytes=2**21)
+    assert prepare(request, predictor).plan.core == chosen
+
+
 def test_keyword_arguments_of_segment_volume_are_the_optional_fields_of_the_request():
     settings, fields = get_type_hints(SegmentSettings), get_type_hints(SegmentRequest)
     assert settings == {n: kind for n, kind in fields.items() if n not in ("input", "output")}
