@@ -52,7 +52,7 @@ def run_report(run: RunSummary, *, side: int = SIDE) -> Report:
         if not request.share:
             middle = read_middle(run, side=side)
             pictures_shown = (_picture(run, middle),)
-            if not run.progress.skipped:  # the border of a skipped block is no seam
+            if not run.progress.skipped:  # a skipped block has a border, not a seam
                 seams = (seam_table(_seams(run, middle)),)
     except Exception as unreadable:  # the error that ended the run may also have broken the output
         why = " ".join(str(unreadable).split())
