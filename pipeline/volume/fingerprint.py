@@ -101,7 +101,7 @@ def intensity_note(
     finite = sample.values[np.isfinite(sample.values)]
     if not finite.size:
         return None
-    least, largest = finite.min(), finite.max()
+    least, largest = float(finite.min()), float(finite.max())  # int8 would overflow below
     expected = f"{intensity.offset[0]:g} to {intensity.offset[0] + 1 / intensity.scale[0]:g}"
     if far > 0.05:
         return (

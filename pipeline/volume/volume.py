@@ -195,7 +195,8 @@ def find_volume(
     """
     location = Location.parse(uri)
     image_format = format_of(location)
-    image = image_format.describe(location, level=level, axes=axes)
+    with explained(VolumeError, location):  # a file may state anything
+        image = image_format.describe(location, level=level, axes=axes)
     if holds == "grey values":
         _check_grey(image)
     labels = image.channel_names

@@ -21,6 +21,8 @@ from .tiff_metadata import voxels_of
 
 SUFFIXES: Final = (".tif", ".tiff", ".png")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_MOST_RATIO: Final = 1100
+"""Deflate stores at most 1032 bytes in one."""
 _PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """Samples per pixel by colour type; a palette is decoded to RGB."""
 
@@ -39,6 +41,8 @@ class Plane:
 
 def plane_of(file: Location) -> Plane:
     """Return the plane of a file; reads its header only. Raises VolumeError."""
+    if file.is_local and not file.path.is_file():  # a pipe would be waited for
+        raise VolumeError(f"{file} is not a file, or a link to nothing: remove it")
     return _png_plane(file) if file.name.lower().endswith(".png") else _tiff_plane(file)
 
 
@@ -99,6 +103,10 @@ def _png_plane(file: Location) -> Plane:
     if len(head) < 33 or not head.startswith(_PNG) or head[12:16] != b"IHDR":
         raise VolumeError(f"{file} is not a PNG file, or is truncated")
     width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
+    if not width or not height:
+        raise VolumeError(f"{file} is empty: its shape is {height}×{width}")
+    if width * height // 8 > _PNG_MOST_RATIO * file_bytes(file):
+        raise VolumeError(f"{file} is truncated: it states {height}×{width} pixels; copy it again")
     samples = _PNG_SAMPLES.get(colour, 1)
     shape = (height, width) if samples == 1 else (height, width, samples)
     dtype = "uint16" if bits == 16 else "uint8"

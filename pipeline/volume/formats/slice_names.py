@@ -67,9 +67,11 @@ def _check_sequence(numbers: Sequence[int], where: Location) -> tuple[str, ...]:
     steps = Counter(b - a for a, b in itertools.pairwise(ordered))
     step = min(steps)
     if len(steps) > 1:
-        missing = sorted(set(range(ordered[0], ordered[-1] + 1, step)) - set(ordered))
-        listed = ", ".join(map(str, missing[:_SHOWN]))
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        every, present = range(ordered[0], ordered[-1] + 1, step), set(ordered)
+        missing = (number for number in every if number not in present)
+        listed = ", ".join(map(str, itertools.islice(missing, _SHOWN)))
+        count = (every[-1] - every[0]) // step + 1 - sum(number in every for number in ordered)
+        more = f" and {count - _SHOWN:,} more" if count > _SHOWN else ""
         raise VolumeError(
             f"{where}: slice number {listed}{more} missing between {ordered[0]} and {ordered[-1]}: "
             "add the files, or pass a pattern that matches slices without a gap"

@@ -27,7 +27,10 @@ def voxels_of(tiff: tifffile.TiffFile, index: int, *, level: int) -> Voxels:
 
     A coarser level's size follows from the ratio of the shapes.
     """
-    size, unit, notes = _finest(tiff, index)
+    try:
+        size, unit, notes = _finest(tiff, index)
+    except (TypeError, ValueError, ArithmeticError):  # any text may stand in the tags
+        size, unit, notes = _ONE, _NO_UNIT, ("the stated voxel size is unusable: assumed 1",)
     series = tiff.series[index]
     whole, part = series.levels[0], series.levels[level]
     ratio = {axis: a / b for axis, a, b in zip(whole.axes, whole.shape, part.shape, strict=False)}

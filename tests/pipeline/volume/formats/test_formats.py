@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import struct
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -298,9 +301,111 @@ def link_loop(path: Path) -> Path:
     return path
 
 
+def pipe(path: Path) -> Path:
+    slices(path, ZYX, "tif")
+    os.mkfifo(path / "s14.tif")
+    return path
+
+
+def distant_number(path: Path) -> Path:
+    slices(path, ZYX, "png")
+    (path / "s13.png").rename(path / f"s{10**30}.png")
+    return path
+
+
+def png_header(path: Path, height: int, width: int) -> Path:
+    path = path.with_suffix(".png")
+    whole = imagecodecs.png_encode(ZYX[0])
+    path.write_bytes(whole[:16] + struct.pack(">II", width, height) + whole[24:])
+    return path
+
+
+def empty_png(path: Path) -> Path:
+    return png_header(path, 0, 9)
+
+
+def huge_png(path: Path) -> Path:
+    return png_header(path, 2**31 - 1, 2**31 - 1)
+
+
+def changed_tag(path: Path, name: str, value: Any, **options: Any) -> Path:
+    """A file of one page that states another value in a tag."""
+    tifffile.imwrite(path, ZYX[0], metadata=None, **options)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[name].overwrite(value)
+    return path
+
+
+def empty_page(path: Path) -> Path:
+    return changed_tag(path, "ImageWidth", 0)
+
+
+def huge_strip(path: Path) -> Path:
+    return changed_tag(path, "ImageWidth", 2**31, compression="zlib", rowsperstrip=70)
+
+
+def missing_strips(path: Path) -> Path:
+    return changed_tag(path, "ImageLength", 90, compression="zlib", rowsperstrip=10)
+
+
+def strips_without_rows(path: Path) -> Path:
+    return changed_tag(path, "RowsPerStrip", 0, compression="zlib")
+
+
+def complex_numbers(path: Path) -> Path:
+    tifffile.imwrite(path, ZYX.astype(np.complex64))
+    return path
+
+
+def missing_planes(path: Path) -> Path:
+    """An OME-TIFF whose second plane would be in another file."""
+    xml = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="90" SizeY="70" '
+        'SizeZ="2" SizeC="1" SizeT="1"><TiffData IFD="0" FirstZ="0"/><TiffData IFD="0" FirstZ="1">'
+        '<UUID FileName="absent.ome.tif">urn:uuid:1</UUID></TiffData></Pixels></Image></OME>'
+    )
+    tifffile.imwrite(path, ZYX[0], description=xml, metadata=None)
+    return path
+
+
+def chain_of_pages(path: Path, count: int, back_to: int) -> Path:
+    """A file of pages of alternating sizes; the last one is followed by an earlier one."""
+    with tifffile.TiffWriter(path) as file:
+        for number in range(count):
+            file.write(ZYX[0, : 2 + number % 2, :2], metadata=None)
+    with tifffile.TiffFile(path) as file:
+        last, target = file.pages[count - 1].offset, file.pages[back_to].offset
+    content = bytearray(path.read_bytes())
+    (tags,) = struct.unpack_from("<H", content, last)
+    struct.pack_into("<I", content, last + 2 + 12 * tags, target)
+    path.write_bytes(content)
+    return path
+
+
+def pages_in_a_circle(path: Path) -> Path:
+    return chain_of_pages(path, 3, 0)
+
+
+def pages_in_a_late_circle(path: Path) -> Path:
+    return chain_of_pages(path, 150, 120)
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
+        (pipe, "s14.tif is not a file, or a link to nothing"),
+        (distant_number, "number 13, 14, .* more missing between 8 and 10{30}"),
+        (empty_png, "is empty: its shape is 0×9"),
+        (huge_png, "is truncated: it states 2147483647×2147483647 pixels"),
+        (empty_page, "is empty: its shape is 70×0"),
+        (huge_strip, "is damaged: it states 280 GiB for a strip or tile"),
+        (missing_strips, "is damaged: it has 7 of 9 strips or tiles"),
+        (strips_without_rows, "input: "),
+        (complex_numbers, "holds complex64, not grey values"),
+        (missing_planes, "is incomplete .*absent.ome.tif"),
+        (pages_in_a_circle, "is truncated or damaged .*circular"),
+        (pages_in_a_late_circle, "its chain of pages returns to an earlier page"),
         (truncated, "is truncated or damaged"),
         (truncated_plane, "is truncated"),
         (pages_of_two_sizes, r"holds 2 images .*0: 70×90 uint16; 1: 32×90.* e\.g\. .*/0$"),
@@ -321,6 +426,16 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, make, text):
     with pytest.raises(VolumeError, match=text) as caught:
         find_volume(str(make(tmp_path / "input")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["Aperio |MPP = 0.1.2|", "ImageJ=1.53\nimages=1\nunit=um\nspacing=x"]
+)
+def test_an_unusable_voxel_size_costs_a_note_only(tmp_path, text):
+    tifffile.imwrite(tmp_path / "a.tif", ZYX[0], description=text, metadata=None)
+    assert find_volume(str(tmp_path / "a.tif")).notes == (
+        "the stated voxel size is unusable: assumed 1",
+    )
 
 
 def test_a_codec_that_is_not_installed_is_named(tmp_path, monkeypatch):
