@@ -6,8 +6,11 @@ segment or finish early, and the same command resumes it.
 
 from __future__ import annotations
 
+import atexit
+import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
@@ -51,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except (OvertileError, RunError) as error:
         say(f"overtile: {error}")
+        atexit.register(_silence_abandoned_reads)
         return _exit_code(error)
     except DrainedBeforeRun:
         say("overtile: drained before the first block: start the same command again to resume")
@@ -61,6 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return EXIT_FAILED
     return 0
+
+
+def _silence_abandoned_reads() -> None:
+    """Keep the end of the process silent; the error is reported already.
+
+    Where one chunk cannot be read, Zarr leaves the reads of the others pending. At exit, asyncio
+    and Python would report each of them after the line that states the error.
+    """
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = lambda _: None
 
 
 def _exit_code(error: OvertileError | RunError) -> int:
