@@ -19,6 +19,8 @@ SHOWN_BY = {
     "pipeline/volume": READERS,
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
     "pipeline/volume/fingerprint.py": SEGMENT,
+    "pipeline/volume/box_text.py": SEGMENT,
+    "pipeline/volume/mask.py": SEGMENT,
     "pipeline/volume/labelled.py": TRAIN,
     "pipeline/volume/labelled_volumes.py": TRAIN,
     "pipeline/segmentation": SEGMENT,
