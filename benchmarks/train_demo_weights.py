@@ -134,7 +134,7 @@ def main() -> None:
 
     held_out = volume_of(HELD_OUT_SEED)
     provenance = {
-        "made_by": "benchmarks/train_demo_weights.py: a stand-in until overtile train exists",
+        "made_by": "benchmarks/train_demo_weights.py, with a training loop of its own",
         "data": "flows.demo.volume.make_demo_volume; the demo itself (seed 0) was never seen",
         "training_seeds": list(TRAINING_SEEDS),
         "steps": options.steps,

@@ -78,27 +78,27 @@ def described_cluster(text: str) -> ClusterSpec:
 def open_cluster(
     cluster: ClusterSpec | str = "local",
     *,
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
     **settings: Setting,
 ) -> Iterator[Client]:
     """Yield a client of the cluster; on exit, stop what was started here and nothing else.
 
-    cluster: a specification, or a text for :func:`parse_cluster`. tell: receives lines for the user
-    while jobs wait to start. settings: fields of ClusterSpec and JobSpec, or their names in TOML.
+    cluster: a specification, or a text for :func:`parse_cluster`. notify: receives lines for the
+    user while jobs wait to start. settings: fields of ClusterSpec and JobSpec, or their TOML names.
     Raises ClusterError if the cluster cannot be started, or does not answer in time; RunError if
     its jobs keep failing later.
     """
     spec = parse_cluster(cluster) if isinstance(cluster, str) else cluster
     spec = with_settings(spec, settings)
-    with quiet(), _opened(spec, tell or (lambda line: None)) as client:
+    with quiet(), _opened(spec, notify or (lambda line: None)) as client:
         yield client
 
 
-def _opened(spec: ClusterSpec, tell: Callable[[str], None]) -> AbstractContextManager[Client]:
+def _opened(spec: ClusterSpec, notify: Callable[[str], None]) -> AbstractContextManager[Client]:
     if spec.kind in JOB_KINDS:
         from .batch_jobs.job_cluster import open_jobs
 
-        return open_jobs(spec, report=tell)
+        return open_jobs(spec, report=notify)
     if spec.kind == "cuda":
         from .clusters.cuda import open_cuda
 

@@ -47,7 +47,7 @@ def evaluate_volume(
     with open_cluster(spec) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
-        check_before_start(client, tell=logger.warning)
+        check_before_start(client, notify=logger.warning)
         evaluation = evaluate(plan, client)
     figures = evaluation.to_json()
     write_json(json_file, figures)

@@ -52,7 +52,7 @@ def train_unet(
     with open_cluster(spec) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
-        check_before_start(client, tell=logger.warning)
+        check_before_start(client, notify=logger.warning)
         with training_in_prefect(prepared.recipe.class_names or ()) as artifacts:
             lines = TerminalLines(logger.info)
             train_interruptibly(prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S)

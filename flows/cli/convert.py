@@ -44,8 +44,8 @@ def run(options: argparse.Namespace) -> None:
         request = parameters.request(input=options.input, output=options.output)
         spec = read_options(ClusterOptions, options).spec()
         prepared = prepare_conversion(request)
-        with open_cluster(spec, tell=say) as client:
-            check_before_start(client, tell=say)
+        with open_cluster(spec, notify=say) as client:
+            check_before_start(client, notify=say)
             conversion = ConversionRun.start(prepared, client)
             for line in start_lines(prepared):
                 say(line)

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     plan = plan_evaluation(parameters.request(prediction=options.prediction, truth=options.truth))
     try:
         with open_cluster(spec) as client:
-            check_before_start(client, tell=say)
+            check_before_start(client, notify=say)
             evaluation = run(plan, client, watch=_progress())
     except KeyboardInterrupt:
         raise RunStoppedError("stopped: nothing was written") from None

@@ -86,7 +86,7 @@ def measured(prepared: Prepared, spec: ClusterSpec, *, weights: str) -> Calibrat
 
     say("measuring: starting the cluster")
     began = time.monotonic()
-    with open_cluster(spec, tell=say) as client:
-        check_before_start(client, prepared, weights=weights, tell=say)
+    with open_cluster(spec, notify=say) as client:
+        check_before_start(client, prepared, weights=weights, notify=say)
         say(f"measuring: computing some blocks; dashboard: {client.dashboard_link}")
         return calibrate(prepared, client, started_s=time.monotonic() - began)

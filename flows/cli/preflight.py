@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
 
     spec = read_options(ClusterOptions, options).spec()
     prepared = _prepared(options)
-    with open_cluster(spec, tell=say) as client:
+    with open_cluster(spec, notify=say) as client:
         findings = preflight(client, prepared, weights=options.weights)
         workers = len(client.nthreads())
     if options.json:

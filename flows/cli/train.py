@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> None:
         say(line)
     with open_cluster(spec) as client:
         say(f"dashboard: {client.dashboard_link}")
-        check_before_start(client, tell=say)
+        check_before_start(client, notify=say)
         with shown_on_terminal() as listener:
             end = train_interruptibly(prepared, client, listeners=[listener])
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")

@@ -37,7 +37,7 @@ def check_before_start(
     prepared: Prepared | None = None,
     *,
     weights: str | None = None,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
     """Check the cluster for a run that is about to start, and report warnings.
 
@@ -48,7 +48,7 @@ def check_before_start(
     refuse_errors(findings)
     for finding in findings:
         if finding.level == "warning":
-            tell(f"warning: {finding.text}")
+            notify(f"warning: {finding.text}")
 
 
 def preflight(

@@ -30,8 +30,8 @@ def segment_on_cluster(
     prepared: Prepared, *, weights: str, spec: ClusterSpec, front_end: FrontEnd
 ) -> RunSummary:
     """Open the cluster, check it, then do the run. Raises kinds of OvertileError, RunError."""
-    with open_cluster(spec, tell=front_end.say) as client:
-        check_before_start(client, prepared, weights=weights, tell=front_end.warn)
+    with open_cluster(spec, notify=front_end.say) as client:
+        check_before_start(client, prepared, weights=weights, notify=front_end.warn)
         front_end.checked(prepared, client.dashboard_link)
-        run = SegmentRun.start(prepared, client, tell=front_end.say)
+        run = SegmentRun.start(prepared, client, notify=front_end.say)
         return complete(run, steps=front_end.steps, watch=front_end.watch)

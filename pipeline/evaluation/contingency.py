@@ -22,6 +22,8 @@ Ids: TypeAlias = NDArray[np.uint64]
 Counts: TypeAlias = NDArray[np.int64]
 
 CLASSES_AT_MOST = 256
+NEVER_PREDICTED_AT_MOST = 64
+"""Most classes of a truth that a prediction may lack; a truth with more is taken for an image."""
 """More labels than this are the ids of objects, not classes."""
 
 
@@ -114,7 +116,8 @@ class ContingencyTable:
     def confusion(self) -> ConfusionMatrix:
         """Return the counts as a matrix of classes, up to the largest id.
 
-        Raises LabelError for more than 256 classes: these are object ids.
+        Raises LabelError for more than 256 classes, which are object ids, and for a truth with many
+        classes that are never predicted, which is an image.
         """
         largest = max((int(ids.max()) for ids in self._both() if ids.size), default=0)
         if largest >= CLASSES_AT_MOST:
@@ -122,6 +125,12 @@ class ContingencyTable:
                 f"label {largest} is not a class (0 to {CLASSES_AT_MOST - 1}): if prediction and "
                 "truth are object ids, pass --objects ids; if only the truth is, make objects from "
                 "the prediction's scores with --scores CLASS --objects watershed"
+            )
+        never = np.setdiff1d(self.truth_ids, self.predicted_ids)
+        if len(never) > NEVER_PREDICTED_AT_MOST:
+            raise LabelError(
+                f"the truth has {len(never)} values that the prediction never has ({never[0]} to "
+                f"{never[-1]}): expected the same classes in both; pass labels, not the image"
             )
         counts = np.zeros((largest + 1, largest + 1), np.int64)
         counts[self.truth_ids.astype(np.intp), self.predicted_ids.astype(np.intp)] = self.counts

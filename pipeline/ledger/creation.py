@@ -82,15 +82,17 @@ def states_layout(grid: Shape) -> dict[str, Any]:
 
 
 @contextmanager
-def turn_to_measure(output: Location, *, token: str, tell: Callable[[str], None]) -> Iterator[bool]:
+def turn_to_measure(
+    output: Location, *, token: str, notify: Callable[[str], None]
+) -> Iterator[bool]:
     """Yield True if this run is to measure, False once another run has created the run group.
 
     Measuring may read the whole volume, so one of several shares does it while the others wait.
     This only saves time: if the measuring share falls silent or takes too long, another one
-    measures too, and the run group that is created first counts. token: this run's. tell: takes a
+    measures too, and the run group that is created first counts. token: this run's. notify: takes a
     line once, if this run waits.
     """
-    if not _wait_for_turn(output, token, tell):
+    if not _wait_for_turn(output, token, notify):
         yield False
         return
     over = threading.Event()
@@ -108,7 +110,7 @@ def turn_to_measure(output: Location, *, token: str, tell: Callable[[str], None]
             wait_for(store.delete(_MARK), timeout_s=ANSWER_WITHIN_S)
 
 
-def _wait_for_turn(output: Location, token: str, tell: Callable[[str], None]) -> bool:
+def _wait_for_turn(output: Location, token: str, notify: Callable[[str], None]) -> bool:
     """Return True once this run is to measure, False once the run group exists."""
     store = open_store(output, read_only=False)
     began = changed_at = time.monotonic()
@@ -121,7 +123,7 @@ def _wait_for_turn(output: Location, token: str, tell: Callable[[str], None]) ->
             now = time.monotonic()
             if mark != last:
                 if last is None:
-                    tell("another share measures the normalisation: waiting for it")
+                    notify("another share measures the normalisation: waiting for it")
                 last, changed_at = mark, now
             elif now - changed_at > SILENT_AFTER_S or now - began > LONGEST_WAIT_S:
                 put_bytes(store, _MARK, _mark(token, 0))

@@ -68,13 +68,13 @@ class SegmentRun:
         prepared: Prepared,
         client: Client,
         *,
-        tell: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> SegmentRun:
         """Check a prepared run against the cluster, then create the output or resume it.
 
-        tell: takes a line for the user, when a share waits for another one to create the output.
+        notify: takes a line for the user, when a share waits for another one to create the output.
         """
-        settled, job, ledger = start_run(prepared, client, tell=tell)
+        settled, job, ledger = start_run(prepared, client, notify=notify)
         return cls(prepared=settled, job=job, ledger=ledger, client=client)
 
     @property

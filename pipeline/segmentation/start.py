@@ -34,11 +34,11 @@ from .provenance import provenance
 
 
 def start_run(
-    prepared: Prepared, client: Client, *, tell: Callable[[str], None] = lambda text: None
+    prepared: Prepared, client: Client, *, notify: Callable[[str], None] = lambda text: None
 ) -> tuple[Prepared, BlockJob, Ledger]:
     """Return the run with all settings decided, the job for its workers, and its open ledger.
 
-    tell: takes a line for the user, when this run waits for another one. Raises kinds of
+    notify: takes a line for the user, when this run waits for another one. Raises kinds of
     OvertileError for what the user can fix.
     """
     request = prepared.request
@@ -50,7 +50,7 @@ def start_run(
     job = prepared.job(settled)
     try:
         if prepared.output_action != "resumed":
-            _begin(prepared, job, client, token, tell)
+            _begin(prepared, job, client, token, notify)
         ledger = _open_ledger(prepared, job, token)
         ledger.skip(prepared.selection.skipped(prepared.regions))
     except OSError as error:
@@ -126,28 +126,28 @@ def _settled_on_worker(predictor: Predictor, sources: tuple[VolumeSource, ...]) 
 
 
 def _measure(
-    prepared: Prepared, client: Client, token: str, tell: Callable[[str], None]
+    prepared: Prepared, client: Client, token: str, notify: Callable[[str], None]
 ) -> Intensity:
     source = prepared.source
     if "level" in prepared.record:
         source = prepared.request.find_source(level=prepared.record["level"])
     intensity = measure_intensity(source, prepared.record, client, token=token)
     if note := measured_note(prepared.source, intensity, prepared.record):
-        tell(f"note: {note}")
+        notify(f"note: {note}")
     return intensity
 
 
 def _begin(
-    prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
+    prepared: Prepared, job: Job, client: Client, token: str, notify: Callable[[str], None]
 ) -> None:
     """Create the run group with the measured grey values, unless another share has created it."""
     request, share = prepared.request, prepared.request.share
     is_stated = stated_intensity(prepared.record, prepared.source.dtype) is not None
     turn: AbstractContextManager[bool] = nullcontext(True)
     if share and not is_stated:
-        turn = turn_to_measure(request.output, token=token, tell=tell)
+        turn = turn_to_measure(request.output, token=token, notify=notify)
     with turn as is_mine:
-        is_created = is_mine and _create_run_group(prepared, job, client, token, tell)
+        is_created = is_mine and _create_run_group(prepared, job, client, token, notify)
     if share:
         check_kind(request.output, share, finishing=False)
     elif not is_created:
@@ -158,10 +158,10 @@ def _begin(
 
 
 def _create_run_group(
-    prepared: Prepared, job: Job, client: Client, token: str, tell: Callable[[str], None]
+    prepared: Prepared, job: Job, client: Client, token: str, notify: Callable[[str], None]
 ) -> bool:
     request = prepared.request
-    intensity = _measure(prepared, client, token, tell)
+    intensity = _measure(prepared, client, token, notify)
     if prepared.output_action == "replaced":
         delete_output(request.output)
     held = _blocks_of_shares(prepared) if request.share else {OWNER: token}

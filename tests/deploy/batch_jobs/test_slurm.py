@@ -164,7 +164,7 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
         return block(number)
 
     told, blocks = [], 64
-    with open_cluster("hpc", walltime="1 min", drain_s=30.0, tell=told.append) as client:
+    with open_cluster("hpc", walltime="1 min", drain_s=30.0, notify=told.append) as client:
         outcomes, share = [], device_share(client)
         began = time.time()
 
@@ -258,7 +258,7 @@ def test_a_run_whose_later_jobs_fail_ends_with_the_reason(tmp_path):
     with (
         pytest.raises(RunError, match=r"ended before its worker joined: closed .*: run the same"),
         open_cluster(
-            "hpc", jobs=1, job_name="gated", tell=told.append,
+            "hpc", jobs=1, job_name="gated", notify=told.append,
             prologue=[f"[ -e {gate} ] || {{ echo closed; exit 1; }}"],
         ) as client,
     ):  # fmt: skip

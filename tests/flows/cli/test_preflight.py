@@ -79,10 +79,10 @@ def test_weights_that_changed_since_the_plan_are_an_error(one_worker, place, wei
     prepared, path = prepared_in(place)
     Path(path).write_bytes(Path(weights("2d")).read_bytes())
     with pytest.raises(ClusterError, match=r"has different weights at this path"):
-        check_before_start(one_worker, prepared, weights=path, tell=print)
+        check_before_start(one_worker, prepared, weights=path, notify=print)
     Path(path).unlink()
     with pytest.raises(ClusterError, match=r"cannot read the weights \(WeightsError"):
-        check_before_start(one_worker, prepared, weights=path, tell=print)
+        check_before_start(one_worker, prepared, weights=path, notify=print)
 
 
 @pytest.fixture

@@ -391,6 +391,7 @@ def odd(scene, tmp_path_factory):
         "logits": np.full(SHAPE, 3.5, np.float32),
         "nothing": np.zeros(SHAPE, np.uint8),
         "negative": np.full(SHAPE, -1, np.int16),
+        "image": np.random.default_rng(5).integers(0, 200, SHAPE, np.uint8),
     }
     for name, array in odd.items():
         zarr.create_array(folder / f"{name}.zarr", data=array)
@@ -433,6 +434,8 @@ BAD = {
     "one score only": (("float", "membrane"), {"scores": 1}, VolumeError, "pass --scores 0"),
     "no scores": (("logits", "membrane"), {"scores": 0}, VolumeError, "to 3.5: expected scores"),
     "ids for classes": (("ids", "membrane"), {}, LabelError, "is not a class.*--objects ids"),
+    "an image for truth": (
+        ("classes", "image"), {}, LabelError, r"198 values .* \(2 to 199\).*not the image"),
     "negative ids": (("ids", "negative"), {"objects": "ids"}, LabelError, "label -1.*--ignore -1"),
     "no object": (("ids", "nothing"), {"objects": "ids"}, LabelError, "no object there: every"),
     "no object in a slice": (

@@ -266,8 +266,8 @@ def measure(tmp_path, monkeypatch):
     monkeypatch.setattr(creation, "SILENT_AFTER_S", 0.5)
     output = Location.parse(tmp_path / "out.zarr")
 
-    def run(token, *, work=lambda: None, tell=lambda text: None):
-        with turn_to_measure(output, token=token, tell=tell) as is_mine:
+    def run(token, *, work=lambda: None, notify=lambda text: None):
+        with turn_to_measure(output, token=token, notify=notify) as is_mine:
             if is_mine:
                 work()
                 return begin_run_group(output, JOB, version="0.5", intensity=token)
@@ -291,7 +291,7 @@ def test_one_share_measures_and_the_others_wait_and_say_so_once(measure):
     first = threading.Thread(target=lambda: results.append(run("first", work=work)))
     first.start()
     started.wait()
-    assert run("second", work=pytest.fail, tell=said.append) is None
+    assert run("second", work=pytest.fail, notify=said.append) is None
     first.join()
     assert results == [True]
     assert said == ["another share measures the normalisation: waiting for it"]
