@@ -118,10 +118,13 @@ def _axes(mask: VolumeSource, volume: VolumeSource) -> Iterator[MaskAxis | None]
             yield _by_shapes(length, whole)
             continue
         ratio = mask_um / volume_um
-        mask_origin, volume_origin = (  # translations have the unit of their voxel sizes
-            source.translation[axis] / source.voxel_size[axis] * um / volume_um
+        mask_origin, volume_origin = (  # translations have the unit of their steps
+            source.translation[axis] / source.step[axis] * um / volume_um
             for source, um in ((mask, mask_um), (volume, volume_um))
         )
+        if mask.direction[axis] != volume.direction[axis]:  # one of them is stored backwards
+            yield None
+            continue
         coarser, finer = max(1, round(ratio)), max(1, round(1 / ratio))
         is_whole = abs(ratio * finer / coarser - 1) <= NEARLY_WHOLE or length == 1
         start = _start(mask_origin, volume_origin, ratio)
@@ -147,6 +150,7 @@ def _start(mask_origin: float, volume_origin: float, ratio: float) -> int:
 
     Origins are the centres of first voxels, in voxels of the volume: that of a coarser level of the
     same image lies half the difference of the voxels further. Many writers state 0 for all levels.
+    Both are measured in the direction in which the axis is stored.
     """
     apart, shifted = mask_origin - volume_origin, (ratio - 1) / 2
     if min(abs(apart), abs(apart - shifted)) <= ALIGNED:

@@ -98,6 +98,18 @@ def test_origins_of_coarser_levels_may_be_stated_or_not(origin, tmp_path):
     np.testing.assert_array_equal(inside, repeated(array, (1, 4, 4)))
 
 
+def test_a_mask_of_a_volume_that_is_stored_backwards_lies_over_it(tmp_path):
+    """The first voxel of a coarser level lies half a voxel further in the direction of the axis."""
+    volume = store(tmp_path / "in.zarr", np.zeros(SHAPE, "uint8"), size=(40, -4, 4))
+    array = random_mask((5, 9, 10))
+    mask = store(tmp_path / "mask.zarr", array, size=(40, -16, 16), origin=(0, -6, 6))
+    inside = find_mask(mask, find_volume(volume)).inside(Box.of_shape(SHAPE))
+    np.testing.assert_array_equal(inside, repeated(array, (1, 4, 4)))
+    ahead = store(tmp_path / "ahead.zarr", array, size=(40, 16, 16), origin=(0, 6, 6))
+    with pytest.raises(VolumeError, match="does not fit the volume"):
+        find_mask(ahead, find_volume(volume))
+
+
 def test_a_mask_of_the_whole_fits_a_crop_by_its_origin_and_other_units(tmp_path):
     crop = store(
         tmp_path / "in.zarr", np.zeros(SHAPE, "uint8"), size=(40, 4, 4), origin=(80, 12, 40)
