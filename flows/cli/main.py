@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from pipeline.base.errors import OvertileError, RunDrainedError, RunError
+from pipeline.base.store_errors import one_line
 
 from ..signals.stop import DrainedBeforeRun, handle_stops
 from ..text.terminal import say
@@ -49,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handle_stops()
     try:
         given = _joined(sys.argv[1:] if arguments is None else arguments)
-        options = make_parser(name for name in COMMANDS if name in given).parse_args(given)
+        parser = make_parser(name for name in COMMANDS if name in given)
+        if not given:
+            say(parser.format_help().rstrip())
+            return EXIT_BAD_INPUT
+        options = parser.parse_args(given)
         options.given = given[1:]
         options.command(options)
+        if sys.stdout is not None:  # None: it was closed before the start
+            sys.stdout.flush()
     except (OvertileError, RunError) as error:
         say(f"overtile: {error}")
         atexit.register(_silence_abandoned_reads)
@@ -63,8 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("overtile: stopped; finished work is kept: start the same command again to resume")
         return EXIT_FAILED
     except BrokenPipeError:
+        _drop_output()
+        return EXIT_FAILED
+    except OSError as error:  # a full disk behind standard output, for example
+        _drop_output()
+        say(f"overtile: {one_line(f'{type(error).__name__}: {error}')}")
         return EXIT_FAILED
     return 0
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere: Python would report that it cannot be written."""
+    with suppress(OSError, ValueError, AttributeError):  # standard output is closed, or not a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _silence_abandoned_reads() -> None:

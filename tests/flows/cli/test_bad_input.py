@@ -172,7 +172,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_written(command, changes, s
     assert listing(place) == before
 
 
-@pytest.mark.parametrize("argv", [[], ["segmnt"], ["segment"], ["segment", "a", "b"], ["demo", "x"],
+@pytest.mark.parametrize("argv", [["segmnt"], ["segment"], ["segment", "a", "b"], ["demo", "x"],
                                   ["plan", "a", "b", "--weights"], ["weights"]])  # fmt: skip
 def test_a_wrong_command_line_is_one_line_that_names_the_help(argv, shell):
     code, out, err = shell(*argv)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -39,6 +41,21 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "prefect": ["up", "status", "down"],
     }[command]  # fmt: skip
     assert [word for word in wanted if word not in out] == []
+
+
+def test_no_command_at_all_shows_the_help_as_an_error(shell):
+    code, out, err = shell()
+    assert (code, out) == (2, "")
+    assert err == shell("--help")[1]
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", "| true", ">&-"])
+def test_an_output_that_cannot_be_written_costs_no_traceback(redirection):
+    command = f"{sys.executable} -P -m flows.cli weights demo {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    full = "overtile: OSError: [Errno 28] No space left on device\n"
+    assert done.stderr == (full if "full" in redirection else "")
+    assert done.returncode == (1 if "full" in redirection else 0)
 
 
 def test_every_help_fits_80_columns(shell, monkeypatch):
