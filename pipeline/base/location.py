@@ -13,6 +13,8 @@ from .errors import OvertileError, VolumeError
 _SCHEME: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _NEUROGLANCER: Final = re.compile(r"^(precomputed|n5)://(?=[a-zA-Z0-9]+://)")
 """What Neuroglancer writes before the URI of a folder to name its format."""
+_CUT_PASSWORD: Final = re.compile(r"[^:/]+://[^/@\[]*:(?!\d+/)[^@/]*/[^@]*@")
+"""User, colon and a slash before the "@"; digits would be a port."""
 _HIDDEN: Final = "***"
 
 
@@ -54,6 +56,7 @@ class Location:
             raise kind(
                 f"the {_scheme(uri)} path holds a URI inside another: expected a single path or URI"
             )
+        check_password(uri, kind=kind)
         if _is_local(uri):
             return cls(str(Path(os.path.abspath(os.path.expanduser(rest)))))
         scheme = _scheme(uri)
@@ -124,6 +127,18 @@ class Location:
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
+
+
+def check_password(uri: str, *, kind: type[OvertileError]) -> None:
+    """Raise ``kind`` for a password with a slash, which readers would take for the host's end.
+
+    Where the password ends is then not known, so no message could hide it.
+    """
+    if _CUT_PASSWORD.match(uri) and not _is_local(uri):
+        raise kind(
+            f"the password in the {_scheme(uri)} URI has a '/': expected %2F in its place; or pass "
+            "credentials in the environment"
+        )
 
 
 def _scheme(uri: str) -> str:

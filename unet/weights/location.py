@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.base.errors import WeightsError
+from pipeline.base.location import Location, check_password
 from pipeline.base.store_errors import one_line, redacted
 
 from .foreign_file import OTHER_MODEL, describe_parts
@@ -25,6 +26,7 @@ def settle_uri(uri: str | os.PathLike[str]) -> str:
     Local paths become absolute. A bundled name stays a name: every machine has its own copy.
     """
     text = os.fspath(uri)
+    check_password(text, kind=WeightsError)
     if "://" in text or _is_bundled(text):
         return text
     return os.path.abspath(os.path.expanduser(text))
@@ -49,7 +51,8 @@ def read_bytes(uri: str) -> bytes:
     except FileNotFoundError:
         raise WeightsError(f"no weights found at {redacted(uri)!r}: {_advice()}") from None
     except Exception as error:  # each file system has its own error types
-        reason = one_line(str(error)) or "no reason given"
+        text = Location(uri).hidden_in(str(error)) if "://" in uri else str(error)
+        reason = one_line(text) or "no reason given"
         raise WeightsError(
             f"cannot read weights {redacted(uri)!r} ({type(error).__name__}: {reason}): check the "
             "address and your permissions"

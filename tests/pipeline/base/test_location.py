@@ -179,3 +179,20 @@ def test_going_up_from_a_path_inside_a_location_leads_back_to_it(uri, path):
         inside = inside.parent
     assert inside == location
     assert location / "" is location
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://key:sec/ret@bucket/a", "https://me:sec//ret@host/a", "s3://k:/secret@b"]
+)
+def test_a_password_with_a_slash_is_rejected_without_showing_it(uri):
+    with pytest.raises(VolumeError, match="has a '/': expected %2F") as caught:
+        Location.parse(uri)
+    assert "ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://host:8080/a@b", "s3://bucket/a:b/c@d", "http://[::1]:80/a@b", "http://u:p@host:1/a"],
+)
+def test_a_port_or_a_path_is_not_taken_for_a_password(uri):
+    assert Location.parse(uri).uri == uri

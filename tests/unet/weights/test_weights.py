@@ -416,3 +416,10 @@ def test_a_copy_with_a_voxel_size_has_the_same_tensors_and_replaces_nothing(
     assert all(torch.equal(tensors[name], copied[name]) for name in {*tensors, *copied})
     with pytest.raises(WeightsError, match=r"exists already"):
         copy_with_voxel_size(old, new, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("uri", ["s3://key:secret@bucket/w", "s3://key:a/secret@bucket/w"])
+def test_the_error_of_weights_that_cannot_be_read_shows_no_password(uri: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        read_weights_info(uri)
+    assert "secret" not in str(caught.value)
