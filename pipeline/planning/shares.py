@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..base.errors import PlanError
+from ..base.text import counted
 from .blocks import Region
 
 
@@ -51,8 +52,8 @@ def cut(
     places = [number for number, region in enumerate(regions) if count(region)]
     if share.of > len(places):
         raise PlanError(
-            f"--shard {share}: the volume has {len(places)} regions of blocks, and a share has "
-            f"whole regions; use at most {len(places)} shares"
+            f"--shard {share}: the volume has {counted(len(places), 'region')} of blocks, and a "
+            f"share has whole regions; use at most {counted(len(places), 'share')}"
         )
     ends = list(itertools.accumulate(count(regions[place]) for place in places))
     bounds = [0]
