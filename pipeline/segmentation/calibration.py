@@ -15,7 +15,9 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -264,7 +266,14 @@ def _bytes_written(job: BlockJob, prepared: Prepared, results: Sequence[BlockRes
 
 
 def _peak_bytes() -> int:
-    """Return the largest resident size of this process so far (Linux: KiB)."""
+    """Return the largest resident size of this process so far.
+
+    On Linux not ``ru_maxrss``, which starts with the size of the parent process.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
