@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(PLACES)
     for option in options_of(PreviewBox):
         group.add_argument(
-            option.name, action="append", default=[], type=parser_of(option.spelling),
-            metavar=option.metavar, help=f"{help_text(option)}; repeatable",
+            option.name, dest="places", action="append", default=[],
+            type=parser_of(option.spelling), metavar=option.metavar,
+            help=f"{help_text(option)}; repeatable",
         )  # fmt: skip
     add_options(parser, PreviewOptions)
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     out = read_options(PreviewOptions, options).out
     request = parameters.request(input=options.input, output=out)
     path = check_picture_place(out, source=options.input, maker=MAKER)
-    boxes = [Box(*corners) for corners in options.box]
+    boxes = [Box(*corners) for corners in options.places]
     preview = preview_volume(request, parameters.predictor(options.weights), boxes=boxes)
     write_picture(path, preview.picture, maker=MAKER)
     for note in preview.notes:

@@ -144,7 +144,7 @@ BAD = {
     "no prediction": (("gone.zarr", "membrane.zarr"), r"gone\.zarr does not exist"),
     "no truth": (("classes.zarr", "gone.zarr"), r"gone\.zarr does not exist"),
     "another shape": (("classes.zarr", "small.zarr"), r"6×32×36 voxels, the truth 5×32×36"),
-    "a truth of floats": (("classes.zarr", "float.zarr"), r"the truth is float32"),
+    "a truth of floats": (("classes.zarr", "float.zarr"), r"expected whole numbers"),
     "no such class": ((*CHALLENGE[:3], "wall"), r"no channel 'wall'; it has 0 \(cell\), 1"),
     "no slices": (
         (*GOOD, "--slices", "4"),
