@@ -17,8 +17,8 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## make a small volume, segment it and score the result
 	$(BIN)/overtile demo
 
-test: $(VENV)/.installed-dev  ## the tests, about 14 minutes on two cores
-	$(BIN)/python -m pytest -m "not gpu and not slow and not slurm"
+test: $(VENV)/.installed-dev  ## the tests, about 9 minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not slurm"
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not slurm"

@@ -148,7 +148,7 @@ BAD = {
     "no node": ({"--nodes": "0"}, r"--nodes 0: expected at least 1"),
     "half a share": ({"--shard": "1/2"}, r"argument --shard: invalid int value: '1/2'"),
     "one share": ({"--shard": "1"}, r"--shard 1: expected a number of"),
-    "more shares than regions": ({"--shard": "9"}, r"--shard 1/9: the volume has 1 regions"),
+    "more shares than regions": ({"--shard": "9"}, r"--shard 1/9: the volume has 1 region of"),
     "shares that delete": ({"--shard": "2", "--overwrite": None}, r"each share would delete"),
     "no Slurm here": ({}, r"sbatch not found: run this on a login node"),
 }  # fmt: skip
