@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def cluster(one_worker):
     return ClusterOptions(cluster=one_worker.scheduler.address)
 
 
+def complete_logs(client, flow_run_id):
+    """Return the messages of a flow run; Prefect sends them in batches, the last after its end."""
+    of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+    deadline = time.monotonic() + 20
+    while True:
+        messages = [log.message for log in client.read_logs(of_run)]
+        if any(one.startswith("Finished in state") for one in messages):
+            return messages
+        if time.monotonic() > deadline:
+            return messages
+        time.sleep(0.2)
+
+
 class Seen:
     """What Prefect's server knows of one flow run."""
 
@@ -58,8 +72,7 @@ class Seen:
                     )
                 )
             }
-            logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id])))
-            self.logs = [log.message for log in logs]
+            self.logs = complete_logs(client, flow_run_id)
 
     def regions(self):
         return [run for run in self.task_runs if run.task_key.startswith("segment_region-")]
