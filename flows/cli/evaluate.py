@@ -21,7 +21,9 @@ PROGRESS_EVERY_S = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile evaluate``."""
     add_options(parser, EvaluateFiles, EvaluateOptions, ClusterOptions)
-    parser.add_argument("--json", metavar="FILE", help="JSON file for every figure and setting")
+    parser.add_argument(
+        "--json", metavar="FILE", help="JSON file to write, with all figures and settings"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -72,7 +72,7 @@ class ConvertOptions(BaseModel):
         False, description="Replace an existing output"
     )
     retries: Annotated[int, Shell(OUTPUT)] = Field(
-        2, ge=0, description="Further attempts at a failing block"
+        2, ge=0, description="How often a failing block is tried again"
     )
 
     def request(self, *, input: str, output: str) -> ConvertRequest:  # noqa: A002

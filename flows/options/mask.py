@@ -37,7 +37,7 @@ class MaskOptions(BaseModel):
     level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
         None,
         description="Level to look at (default: the finest of at most 1 million voxels, 4 million "
-        "of a stack; else means of voxels)",
+        "of a stack; if all are larger, means of voxels)",
         examples=["3"],
     )
     channel: Annotated[Channels | None, Shell(INPUT)] = Field(
@@ -60,13 +60,13 @@ class MaskOptions(BaseModel):
         "otsu", description="How the threshold is chosen; triangle suits little tissue"
     )
     closing: Annotated[float, Shell(MASK, metavar="VOXELS")] = Field(
-        2.0, ge=0, description="Gaps of up to twice this width are closed"
+        2.0, ge=0, description="Gaps up to twice this wide are closed"
     )
     smallest: Annotated[int, Shell(MASK, metavar="VOXELS")] = Field(
-        64, ge=0, description="Smaller specks and holes are removed"
+        64, ge=0, description="Specks and holes of fewer voxels are removed"
     )
     margin: Annotated[float, Shell(MASK, metavar="VOXELS")] = Field(
-        0.0, ge=0, description="Distance by which the mask grows at last"
+        0.0, ge=0, description="Distance by which the mask is enlarged at the end"
     )
     picture: Annotated[str | None, Shell(OUTPUT, metavar="PNG")] = Field(
         None, description="Picture to look at (default: MASK with the suffix .png)"

@@ -23,8 +23,8 @@ class PreviewBox(BaseModel):
     """A place to show; the shell takes several."""
 
     box: Annotated[BoxCorners, Shell(PLACES)] = Field(
-        description="Voxels of the level to show, the middle plane of the box (default: the middle "
-        "of the volume, its brightest and its most textured place)",
+        description="Box to show, in voxels of the level; its middle plane is drawn (default: the "
+        "middle of the volume, its brightest and its most textured place)",
         examples=[((10, 0, 0), (11, 256, 256))],
     )
 

@@ -72,12 +72,12 @@ class SegmentOptions(BaseModel):
     mask: Annotated[str | None, Shell(PART, metavar="MASK")] = Field(
         None,
         description="Image of the same field of view, at any level: voxels where it is 0 become "
-        "background, and blocks without any other are skipped",
+        "background, and blocks that are 0 everywhere in it are skipped",
         examples=["tissue.zarr"],
     )
     skip: Annotated[float | None, Shell(PART, metavar="VALUE")] = Field(
         None,
-        description="Skip blocks whose input, with its halo, has this value alone",
+        description="Skip blocks whose input, halo included, is this value everywhere",
         examples=[0],
     )
     normalisation: Annotated[str | None, Shell(INPUT, metavar="KIND[:LOW:HIGH][@LEVEL]")] = Field(
@@ -111,23 +111,24 @@ class SegmentOptions(BaseModel):
     tile_memory_gib: Annotated[Gibibytes, Shell(COMPUTATION, name="tile-memory")] = Field(
         2.0,
         title="Tile memory (GiB)",
-        description="Largest memory of one tile, in GiB or with a unit (as 512MiB)",
+        description="Largest memory of one tile, in GiB or with a unit (e.g. 512MiB)",
     )
     precision: Annotated[Literal["auto", "bf16", "fp32"], Shell(COMPUTATION)] = Field(
-        "auto", description="Arithmetic; auto is bfloat16 where the device has native support"
+        "auto",
+        description="Number format; auto is bfloat16 where the device has native support",
     )
     tta: Annotated[Tta, Shell(COMPUTATION)] = Field(
         "none",
         title="Test-time augmentation",
         description="Test-time augmentation: mean over 4 quarter turns (rotations), or over these "
-        "and their mirror images (full: 8, 16 in 3-D); takes as many times longer",
+        "and their mirror images (full: 8, 16 in 3-D); takes 4, 8 or 16 times as long",
     )
     engine: Annotated[Engine, Shell(COMPUTATION)] = Field(
         "store",
         description="How blocks get their halo: from the store, or from each other",
     )
     retries: Annotated[int, Shell(COMPUTATION)] = Field(
-        2, ge=0, description="Further attempts at a failing block"
+        2, ge=0, description="How often a failing block is tried again"
     )
     allow_seams: Annotated[bool, Shell(COMPUTATION)] = Field(
         False,

@@ -16,3 +16,6 @@ Objects: TypeAlias = Literal["ids", "components", "watershed"]
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Score thresholds of an evaluation: 0.05, 0.1 … 0.95."""
+
+DECODED_CACHE_BYTES = 2**27
+"""Most bytes of decoded strips, tiles and slices that a process keeps, all volumes together."""

@@ -17,7 +17,7 @@ from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
 from ..output.image_spec import Channel, ImageSpec, colour
 from ..planning.blocks import BlockPlan
-from ..planning.levels import level_grids
+from ..planning.levels import level_grids, voxels_of_levels
 from ..volume.fingerprint import Sample, read_sample, same_where_unread
 from ..volume.volume import VolumeSource, find_volume
 from .request import ConvertRequest
@@ -142,7 +142,7 @@ def _image(
     channels = (source.channel_count,) if "c" in source.axes else ()
     first = 3 - len(source.spatial_axes)
     one = (1,) * len(channels)
-    factors = [factor for factor, _ in grids]
+    voxel_sizes, translations = voxels_of_levels(grids, source.step, source.translation)
     return ImageSpec(
         name=source.name or request.output.name.partition(".")[0],
         is_label=request.labels,
@@ -153,16 +153,8 @@ def _image(
         shapes=tuple((*channels, *shape[first:]) for _, shape in grids),
         shards=((*one, *sizes.shard[first:]),) * len(grids),
         chunks=((*one, *sizes.chunk[first:]),) * len(grids),
-        voxel_sizes=tuple(
-            tuple(v * f for v, f in zip(source.step, factor, strict=True)) for factor in factors
-        ),
-        translations=tuple(
-            tuple(
-                t + v * (f - 1) / 2
-                for t, v, f in zip(source.translation, source.step, factor, strict=True)
-            )
-            for factor in factors
-        ),
+        voxel_sizes=voxel_sizes,
+        translations=translations,
         unit=source.unit,
         channels=() if request.labels else tuple(_channels(source, sample)),
     )

@@ -32,7 +32,7 @@ class MaskRequest:
     smallest: int = 64
     """Specks and holes of fewer voxels of the mask are removed."""
     margin: float = 0.0
-    """Distance by which the mask grows at last."""
+    """Distance by which the mask is enlarged at the end."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:

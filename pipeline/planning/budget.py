@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from ..base.choices import DECODED_CACHE_BYTES
 from ..base.geometry import Shape, round_up
 from .blocks import BlockPlan
 
@@ -21,12 +22,11 @@ COMPRESSED_SHARE = 0.5
 
 PROCESS_BYTES = 400 * 2**20
 """A worker with Dask, Zarr and torch loaded and used (measured: 330 MiB, CPU build of torch)."""
-CACHE_BYTES = 2**27
-"""Decoded strips, tiles and slices that a process keeps (volume/formats/chunked.py)."""
 KEPT_TILES = 2
 """Tiles of memory in a worker: one that is computed, and what the allocator keeps in pieces.
 
-Measured on a local cluster: peaks of up to 1.95 tiles (python -m benchmarks.worker_memory).
+Measured by hand on a local cluster: peaks of up to 1.95 tiles (2-D, float32).
+benchmarks/worker_memory.py compares stated and measured memory.
 """
 Summed: TypeAlias = Callable[[Sequence[Sequence[int]]], int]
 """The sum, over the blocks that are computed, of the product of one number per axis and block."""
@@ -144,7 +144,7 @@ def reckon(
         tile_memory_bytes=tile_memory,
         block_memory_bytes=block_memory,
         worker_memory_bytes=PROCESS_BYTES
-        + CACHE_BYTES
+        + DECODED_CACHE_BYTES
         + KEPT_TILES * tile_memory
         + layout.worker_threads * block_memory,
         read_amplification=chunked / max(1, voxels),

@@ -40,3 +40,30 @@ def level_grids(
 def _grid(shape_zyx: Sequence[int], factor: Sequence[int]) -> Grid:
     z, y, x = (math.ceil(size / f) for size, f in zip(shape_zyx, factor, strict=True))
     return (factor[0], factor[1], factor[2]), (z, y, x)
+
+
+def voxels_of_levels(
+    grids: Sequence[Grid],
+    step: Sequence[float],
+    translation: Sequence[float],
+    *,
+    origin: Sequence[int] = (0, 0, 0),
+) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
+    """Return the voxel size and the translation of each level, in z, y, x.
+
+    step, translation: of the volume; a step is negative along an axis that is stored backwards.
+    origin: the volume's voxel at which the levels begin.
+
+    >>> voxels_of_levels([((1, 1, 2), (5, 5, 5))], (1.0, 1.0, 0.5), (0.0, 0.0, 0.0))
+    (((1.0, 1.0, 1.0),), ((0.0, 0.0, 0.25),))
+    """
+    factors = [factor for factor, _ in grids]
+    sizes = tuple(tuple(v * f for v, f in zip(step, factor, strict=True)) for factor in factors)
+    translations = tuple(
+        tuple(
+            t + v * (o + (f - 1) / 2)
+            for t, v, o, f in zip(translation, step, origin, factor, strict=True)
+        )
+        for factor in factors
+    )
+    return sizes, translations

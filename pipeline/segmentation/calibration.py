@@ -41,7 +41,7 @@ from .run import SegmentRun
 
 MEASURE_S: Final = 60.0
 COMMAND_S: Final = 4.0
-"""The start of the command and its end, with the report (measured: 3 to 6 s)."""
+"""The start of the command and its end, with the report: an estimate (6 s on a busy machine)."""
 WAVES: Final = 12
 """Blocks per worker thread that are measured at most."""
 PARTS: Final = 4
@@ -49,7 +49,7 @@ PARTS: Final = 4
 LEAST_SPREAD: Final = 0.1
 """The range is at least this much of the time in each direction."""
 COARSER: Final = 1.2
-"""Voxels of all coarser levels' sources over those of level 0: 1 + 1/8 + …, or 1 + 1/4 in 2-D."""
+"""Voxels that are read for all coarser levels, per voxel of level 0: 1.14 in 3-D, 1.33 in 2-D."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

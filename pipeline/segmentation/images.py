@@ -13,7 +13,7 @@ from ..output.kinds import OUTPUT_KINDS, SCORES
 from ..planning.blocks import BlockPlan
 from ..planning.budget import Layout
 from ..planning.chunk_fit import InputLayout
-from ..planning.levels import Grid, level_grids
+from ..planning.levels import Grid, level_grids, voxels_of_levels
 from ..planning.tile_choice import choose_chunk
 from ..volume.volume import VolumeSource
 from .request import SegmentRequest
@@ -40,7 +40,9 @@ def _image_spec(
     kind = OUTPUT_KINDS[name]
     channels = kind.channels(len(class_names))
     first = 3 - len(source.spatial_axes)
-    factors = [factor for factor, _ in grids]
+    voxel_sizes, translations = voxels_of_levels(
+        grids, source.step, source.translation, origin=plan.origin
+    )
     return ImageSpec(
         name=name,
         is_label=kind.is_label,
@@ -51,18 +53,8 @@ def _image_spec(
         shapes=tuple((*channels, *shape[first:]) for _, shape in grids),
         shards=((*channels, *plan.core[first:]),) * len(grids),
         chunks=((*kind.channels(1), *choose_chunk(plan.core)[first:]),) * len(grids),
-        voxel_sizes=tuple(
-            tuple(v * f for v, f in zip(source.step, factor, strict=True)) for factor in factors
-        ),
-        translations=tuple(
-            tuple(
-                t + v * (o + (f - 1) / 2)
-                for t, v, o, f in zip(
-                    source.translation, source.step, plan.origin, factor, strict=True
-                )
-            )
-            for factor in factors
-        ),
+        voxel_sizes=voxel_sizes,
+        translations=translations,
         unit=source.unit,
     )
 

@@ -1,6 +1,6 @@
 """An array that is read chunk by chunk, for formats that store strips, tiles or whole planes.
 
-Decoded chunks are cached (``CACHE_BYTES`` per process), because neighbouring blocks share them.
+Decoded chunks are cached, ``DECODED_CACHE_BYTES`` per process: neighbouring blocks share them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...base.choices import DECODED_CACHE_BYTES
 from .image import Selection
-
-CACHE_BYTES: Final = 2**27
-"""Most bytes of decoded chunks that a process keeps, all its volumes together."""
 
 
 class ChunkedArray:
@@ -75,7 +73,7 @@ class ChunkedArray:
 
 
 class _ChunkCache:
-    """The chunks used last, at most ``CACHE_BYTES`` in all. Thread-safe."""
+    """The chunks used last, at most ``DECODED_CACHE_BYTES`` in all. Thread-safe."""
 
     def __init__(self) -> None:
         self._chunks: OrderedDict[tuple[int, tuple[int, ...]], NDArray[Any]] = OrderedDict()
@@ -92,10 +90,10 @@ class _ChunkCache:
                 return self._chunks[key]
         chunk = read()
         with self._lock:
-            if chunk.nbytes <= CACHE_BYTES // 4 and key not in self._chunks:
+            if chunk.nbytes <= DECODED_CACHE_BYTES // 4 and key not in self._chunks:
                 self._chunks[key] = chunk
                 self._bytes += chunk.nbytes
-            while self._bytes > CACHE_BYTES:
+            while self._bytes > DECODED_CACHE_BYTES:
                 self._bytes -= self._chunks.popitem(last=False)[1].nbytes
         return chunk
 

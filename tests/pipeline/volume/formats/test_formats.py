@@ -16,10 +16,11 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.base.choices import DECODED_CACHE_BYTES
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
 from pipeline.volume.formats import tiff as tiff_format
-from pipeline.volume.formats.chunked import CACHE_BYTES, ChunkedArray, _cache
+from pipeline.volume.formats.chunked import ChunkedArray, _cache
 from pipeline.volume.volume import find_volume, open_volume
 
 ZYX = np.random.default_rng(3).integers(0, 60000, (6, 70, 90)).astype(np.uint16)
@@ -210,7 +211,7 @@ def test_the_cache_of_chunks_is_bounded_and_dies_with_its_arrays():
     array = ChunkedArray((2**29,), (2**23,), chunk.dtype, lambda index: chunk)
     for start in range(0, 2**29, 2**23):
         array[(slice(start, start + 1),)]
-        assert _cache._bytes <= CACHE_BYTES
+        assert _cache._bytes <= DECODED_CACHE_BYTES
     kept = _cache._bytes
     del array
     assert _cache._bytes < kept
