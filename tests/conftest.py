@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -120,7 +121,8 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
 
     def make(name, **options):
-        path = folder / f"{name}-{len(options)}.safetensors"
+        key = hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()[:8]
+        path = folder / f"{name}-{key}.safetensors"
         if not path.exists():
             torch.manual_seed(7)
             model = UNet(NETWORKS[name])
