@@ -31,9 +31,9 @@ def evaluate_volume(
     """Score a prediction against the truth.
 
     Args:
-        prediction: Output of overtile, or a Zarr array of classes, ids or scores: a path, s3://…
+        prediction: Output of overtile, or an image of classes, ids or scores: a path, s3://…
             or https://…
-        truth: Classes or object ids of the same shape, a Zarr array
+        truth: Classes or object ids of the same shape, in any input format
         options: How to compare
         cluster: Where the Dask workers are
         json_file: File for every figure and setting, as JSON; relative paths start at the

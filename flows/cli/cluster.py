@@ -15,7 +15,10 @@ from .parser import Parser
 if TYPE_CHECKING:
     from deploy.named_clusters.status import ClusterStatus
 
-_ABOUT = "Runs use it by name: overtile segment … --cluster NAME. Several runs can share it."
+_ABOUT = (
+    "Start scheduler and workers in the background. Runs use them by the cluster's name: overtile "
+    "segment … --cluster NAME. Several runs can share a cluster."
+)
 
 EXAMPLE = "overtile cluster start hpc"
 
@@ -33,13 +36,22 @@ def add_arguments(parser: Parser) -> None:
         help="kind of cluster: a profile, a TOML file, or local, cuda, slurm, lsf, pbs, sge "
         "(default: the profile or kind with its name)",
     )  # fmt: skip
-    status = commands.add_parser("status", help="show workers and their tasks")
+    status = commands.add_parser(
+        "status",
+        help="show workers and their tasks",
+        description="Show the batch jobs, the workers and the tasks of started clusters.",
+    )
     status.example = "overtile cluster status hpc"
     status.add_argument(
         "name", metavar="NAME", nargs="?", help="one cluster (default: all started clusters)"
     )
     status.add_argument("--json", action="store_true", help="print the status as JSON")
-    stop = commands.add_parser("stop", help="stop what start started, and nothing else")
+    stop = commands.add_parser(
+        "stop",
+        help="stop what start started, and nothing else",
+        description="Stop the scheduler, the workers and the batch jobs of a started cluster. "
+        "Runs that use it fail, and can be resumed.",
+    )
     stop.example = "overtile cluster stop hpc"
     stop.add_argument("name", metavar="NAME", help="name of a started cluster")
 

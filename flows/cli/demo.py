@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes of a local cluster",
+        help="processes of a local cluster (default: as many as suit the cores)",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..options.cluster import ClusterOptions
-from ..options.segment import SegmentFiles, SegmentOptions
+from ..options.segment import FinishFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
 from .arguments import add_options, read_options
 
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "are done, build the pyramid, write the report. Takes the arguments of segment; --cluster "
         "sets where the pyramid is computed."
     )
-    add_options(
-        parser, SegmentFiles, SegmentOptions, ClusterOptions, without=("overwrite", "shard")
-    )
+    add_options(parser, FinishFiles, SegmentOptions, ClusterOptions, without=("overwrite", "shard"))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -27,7 +27,9 @@ class ClusterOptions(BaseModel):
         examples=["tcp://10.0.0.7:8786"],
     )
     workers: Annotated[int | None, Shell(CLUSTER)] = Field(
-        None, ge=1, description="Processes of a local cluster (default: by its cores)"
+        None,
+        ge=1,
+        description="Processes of a local cluster (default: as many as suit the cores)",
     )
     devices: list[str] | None = Field(
         None, description="GPUs of a cuda cluster, by index or UUID", examples=[["0", "1"]]

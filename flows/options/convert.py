@@ -10,7 +10,7 @@ from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
 from .segment import INPUT, OUTPUT
-from .values import Channels, NumberOrName, Sizes
+from .values import IMAGE, Channels, NumberOrName, Sizes
 
 if TYPE_CHECKING:
     from pipeline.conversion.request import ConvertRequest
@@ -20,7 +20,7 @@ class ConvertFiles(BaseModel):
     """What a conversion reads and writes."""
 
     input: Annotated[str, Shell(metavar="INPUT", positional=True)] = Field(
-        description="TIFF or slide, folder or 'pattern*.tif' of slices, Zarr: a path or URI",
+        description=IMAGE,
         examples=["slices/"],
     )
     output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(

@@ -21,11 +21,11 @@ class EvaluateFiles(BaseModel):
     """What an evaluation compares."""
 
     prediction: Annotated[str, Shell(metavar="PREDICTION", positional=True)] = Field(
-        description="Output of overtile, or a Zarr array of classes, ids or scores",
+        description="Output of overtile, or an image of classes, ids or scores",
         examples=["segmented.zarr"],
     )
     truth: Annotated[str, Shell(metavar="TRUTH", positional=True)] = Field(
-        description="Classes or object ids of the same shape, a Zarr array",
+        description="Classes or object ids of the same shape, in any input format",
         examples=["truth.zarr"],
     )
 

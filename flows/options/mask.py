@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import ThresholdMethod, Tissue
 
 from .declared import Shell
-from .values import Channels, NumberOrName
+from .values import IMAGE, Channels, NumberOrName
 
 if TYPE_CHECKING:
     from pipeline.masking.request import MaskRequest
@@ -21,7 +21,7 @@ class MaskFiles(BaseModel):
     """What a mask is made of, and where it is written."""
 
     input: Annotated[str, Shell(metavar="INPUT", positional=True)] = Field(
-        description="OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI",
+        description=IMAGE,
         examples=["slide.svs"],
     )
     mask: Annotated[str, Shell(metavar="MASK", positional=True)] = Field(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Tta
 
 from .declared import Shell
-from .values import Channels, Gibibytes, NumberOrName, Outputs, Sizes
+from .values import IMAGE, Channels, Gibibytes, NumberOrName, Outputs, Sizes
 
 if TYPE_CHECKING:
     from pipeline.models.protocol import Predictor
@@ -26,7 +26,7 @@ class SegmentFiles(BaseModel):
     """What a segmentation reads and writes."""
 
     input: Annotated[str, Shell(metavar="INPUT", positional=True)] = Field(
-        description="OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI",
+        description=IMAGE,
         examples=["s3://bucket/brain.zarr"],
     )
     output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(
@@ -36,6 +36,14 @@ class SegmentFiles(BaseModel):
     weights: Annotated[str, Shell(metavar="FILE|URI|NAME")] = Field(
         description="Weights file or URI, or the name of bundled weights (demo, fib25-boundary)",
         examples=["membranes.safetensors"],
+    )
+
+
+class FinishFiles(SegmentFiles):
+    """What ``finish`` reads and completes."""
+
+    output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(
+        description="Output of segment --shard, to complete", examples=["segmented.zarr"]
     )
 
 
@@ -111,7 +119,7 @@ class SegmentOptions(BaseModel):
     tile_memory_gib: Annotated[Gibibytes, Shell(COMPUTATION, name="tile-memory")] = Field(
         2.0,
         title="Tile memory (GiB)",
-        description="Largest memory of one tile, in GiB or with a unit (e.g. 512MiB)",
+        description="Largest memory of one tile, in GiB or with a unit, such as 512MiB",
     )
     precision: Annotated[Literal["auto", "bf16", "fp32"], Shell(COMPUTATION)] = Field(
         "auto",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from unet.recipe.training_config import Preset, Rule
+
 from .cluster import CLUSTER, ClusterOptions
 from .declared import Shell
 from .values import Names, NumberOrName, Slices
@@ -23,7 +25,7 @@ class LabelledVolume(BaseModel):
     model_config = ConfigDict(extra="forbid", title="Labelled volume")
 
     volume: Annotated[str, Shell(VOLUMES, metavar="URI")] = Field(
-        description="Grey values: OME-Zarr or a Zarr array, a path or a URI",
+        description="Grey values, in any input format: a path or URI",
         examples=["raw.zarr"],
     )
     labels: Annotated[str, Shell(VOLUMES, metavar="URI")] = Field(
@@ -52,22 +54,28 @@ class TrainOptions(BaseModel):
         description="Tables [network], [training] and [labels]; other options override it",
         examples=["membranes.toml"],
     )
-    preset: Annotated[Literal["default", "unet-2015"] | None, Shell(TRAINING)] = Field(
-        None, description="Recipe to start from; unet-2015 is that of the paper"
+    preset: Annotated[Preset | None, Shell(TRAINING)] = Field(
+        None, description="Recipe to start from; unet-2015 is that of the paper (default: default)"
     )
     steps: Annotated[int | None, Shell(TRAINING)] = Field(
         None, ge=1, description="Steps of the optimiser (default: 2000)"
     )
     batch: Annotated[int | None, Shell(TRAINING)] = Field(
-        None, ge=1, description="Patches per step, over all ranks"
+        None,
+        ge=1,
+        description="Patches per step, over all ranks (default: 1 with unet-2015, else as many as "
+        "fit the GPUs, or one per rank on CPUs)",
     )
     seed: Annotated[int | None, Shell(TRAINING)] = Field(
-        None, ge=0, description="Seed of every random number (default: 0)"
-    )
-    rule: Annotated[Literal["classes", "foreground", "boundary"] | None, Shell(LABELS)] = Field(
         None,
-        description="Labels are classes (default), or object ids of which the foreground or the "
-        "boundaries are a class",
+        ge=0,
+        description="Seed of all random choices: first weights, patches and their augmentation "
+        "(default: 0)",
+    )
+    rule: Annotated[Rule | None, Shell(LABELS)] = Field(
+        None,
+        description="What the network learns: the stored labels as classes, or the foreground or "
+        "the boundaries of stored object ids (default: classes)",
     )
     ignore: Annotated[int | None, Shell(LABELS)] = Field(
         None, description="Label of voxels whose class is unknown", examples=[255]

@@ -9,11 +9,7 @@ from pipeline.base.text import aligned_rows, flops_text, shape_text, size_text
 from pipeline.ledger.progress import blocks_done
 from pipeline.segmentation.prepare import Prepared
 
-UNITS = {
-    "meter": "m", "centimeter": "cm", "millimeter": "mm", "micrometer": "µm", "um": "µm",
-    "nanometer": "nm", "angstrom": "Å",
-}  # fmt: skip
-"""Symbols of the units of length that OME-Zarr names."""
+from .volume import channels_text, voxel_size_text
 
 
 def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
@@ -28,12 +24,12 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
     return [
         ("volume", f"{shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}"),
         ("array", source.path or "the root of the store"),
-        ("channels", channels_text(prepared)),
-        ("voxel size", voxel_size_text(prepared)),
+        ("channels", channels_text(source)),
+        ("voxel size", voxel_size_text(source)),
         ("classes", ", ".join(prepared.predictor.class_names)),
         ("weights", prepared.predictor.digest[:12]),
         *prepared.predictor.settings().items(),
-        ("normalisation", record_text(prepared.record)),
+        ("normalisation", normalisation_text(prepared.record)),
         ("output", f"OME-Zarr {prepared.request.format}: {images}"),
         ("", output_action_text(prepared)),
         ("engine", prepared.request.engine),
@@ -85,41 +81,16 @@ def part_rows(prepared: Prepared) -> list[tuple[str, str]]:
     return rows
 
 
-def channels_text(prepared: Prepared) -> str:
-    """Return which channels are read, in the order in which the network gets them."""
-    chosen = prepared.source.channels
-    if chosen is None:
-        return f"all, {prepared.source.channel_count}"
-    return ", ".join(map(str, chosen))
-
-
-def record_text(record: Mapping[str, Any]) -> str:
+def normalisation_text(record: Mapping[str, Any]) -> str:
     """Return a normalisation in words.
 
-    >>> record_text({"kind": "range", "low": 0, "high": 255})
+    >>> normalisation_text({"kind": "range", "low": 0, "high": 255})
     'range 0 to 255'
     """
     text = str(record["kind"])
     if "low" in record:
         text += f" {record['low']:g} to {record['high']:g}"
     return text + (f", measured on level {record['level']}" if "level" in record else "")
-
-
-def voxel_size_text(prepared: Prepared) -> str:
-    """Return the voxel size with its unit."""
-    source = prepared.source
-    size = " × ".join(f"{v:g}" for v in source.voxel_size[3 - len(source.spatial_axes) :])
-    unit = next((u for u in reversed(source.unit) if u), None)
-    return f"{size} {unit_text(unit)}" if unit else f"{size}, no unit stated"
-
-
-def unit_text(unit: str) -> str:
-    """Return the symbol of a unit of length; unknown units unchanged.
-
-    >>> unit_text("micrometer"), unit_text("um"), unit_text("parsec")
-    ('µm', 'µm', 'parsec')
-    """
-    return UNITS.get(unit, unit)
 
 
 def plan_text(prepared: Prepared) -> str:

@@ -16,6 +16,8 @@ _NAMES = {
     "v_rand": "V-Rand",
     "v_info": "V-Info",
 }
+_OF_CLASSES = {"IoU": "iou", "Dice": "dice", "precision": "precision", "recall": "recall"}
+"""Columns of the tables of classes, and the figures of a ConfusionMatrix that they show."""
 _HOW = {
     "ids": "ids as stored",
     "components": "connected components",
@@ -86,7 +88,7 @@ def _classes(evaluation: Evaluation, matrix: ConfusionMatrix) -> FigureTable:
     ]  # fmt: skip
     return FigureTable(
         title=f"classes: pixel error {matrix.pixel_error:.4f}, mean IoU {matrix.mean_iou:.4f}",
-        header=("class", "IoU", "Dice", "precision", "recall", "true voxels"),
+        header=("class", *_OF_CLASSES, "true voxels"),
         rows=tuple(rows),
     )
 
@@ -97,14 +99,13 @@ def _pixels(evaluation: Evaluation, layer: Layer) -> FigureTable:
     return FigureTable(
         title=f"{evaluation.plan.score_name} where score >= {layer.threshold:g}, the best "
         f"threshold: pixel error {matrix.pixel_error:.4f}",
-        header=("class", "IoU", "Dice", "precision", "recall"),
+        header=("class", *_OF_CLASSES),
         rows=((evaluation.plan.score_name, *_of_class(matrix, 1)),),
     )
 
 
 def _of_class(matrix: ConfusionMatrix, number: int) -> tuple[str, ...]:
-    figures = (matrix.iou, matrix.dice, matrix.precision, matrix.recall)
-    return tuple(f"{figure[number]:.4f}" for figure in figures)
+    return tuple(f"{getattr(matrix, name)[number]:.4f}" for name in _OF_CLASSES.values())
 
 
 def _objects(evaluation: Evaluation, layer: Layer) -> FigureTable:

@@ -37,6 +37,7 @@ from .augment_config import AugmentConfig
 
 Rule: TypeAlias = Literal["classes", "foreground", "boundary"]
 RULES = get_args(Rule)
+Preset: TypeAlias = Literal["default", "unet-2015"]
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
 
@@ -70,7 +71,7 @@ class LabelConfig:
 class TrainingConfig:
     """One training. The defaults are the preset ``default``."""
 
-    preset: Literal["default", "unet-2015"] = "default"
+    preset: Preset = "default"
     steps: Steps = 2000
     batch: Annotated[int, Field(ge=1, le=2**16)] | None = None
     """Patches per step, over all ranks; None: what fits the devices, decided once."""

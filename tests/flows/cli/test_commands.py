@@ -8,12 +8,8 @@ import sys
 
 import pytest
 
+from flows.cli.main import COMMANDS
 from unet import read_weights_info
-
-COMMANDS = [
-    "segment", "plan", "train", "evaluate", "weights", "demo", "preflight", "submit", "status",
-    "finish", "cluster", "prefect", "preview", "mask",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -28,6 +24,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
                     "--engine", "--format", "--overwrite"],
         "plan": ["--json", "--weights", "--block"],
         "train": ["--volume", "--labels", "--validation-slices", "--preset", "--ranks", "--resume"],
+        "convert": ["INPUT", "OUTPUT", "--labels", "--shard", "--chunk", "--cluster"],
         "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
         "weights": ["--json"],
         "demo": ["--directory"],
@@ -41,6 +38,12 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "prefect": ["up", "status", "down"],
     }[command]  # fmt: skip
     assert [word for word in wanted if word not in out] == []
+
+
+def test_the_help_of_finish_calls_its_output_existing(shell):
+    _, out, _ = shell("finish", "--help")
+    assert "output of segment --shard, to complete" in out
+    assert "to create" not in out
 
 
 def test_no_command_at_all_shows_the_help_as_an_error(shell):

@@ -6,24 +6,35 @@ import argparse
 import dataclasses
 import subprocess
 import sys
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
+import flows.options
 from flows.cli.arguments import add_options, help_text, read_options
 from flows.cli.main import COMMANDS, make_parser
 from flows.options.cluster import ClusterOptions
 from flows.options.declared import options_of, words_of
 from flows.options.evaluate import EvaluateFiles, EvaluateOptions
 from flows.options.segment import SegmentFiles, SegmentOptions
-from flows.options.train import LabelledVolume, TrainFiles, TrainOptions
+from flows.options.train import TrainFiles, TrainOptions
 from pipeline.evaluation.request import EvaluateRequest
 from pipeline.segmentation.request import SegmentRequest
 
-MODELS = (
-    SegmentFiles, SegmentOptions, ClusterOptions, EvaluateFiles, EvaluateOptions, LabelledVolume,
-    TrainFiles, TrainOptions,
-)  # fmt: skip
+MODULES = [
+    import_module(f"flows.options.{module.name}") for module in iter_modules(flows.options.__path__)
+]
+MODELS = [
+    value
+    for module in MODULES
+    for value in vars(module).values()
+    if isinstance(value, type)
+    and issubclass(value, BaseModel)
+    and value.__module__ == module.__name__
+]
 OPTIONS = [
     pytest.param(model, option, id=f"{model.__name__}.{option.field}")
     for model in MODELS
@@ -82,6 +93,13 @@ def test_an_option_added_to_the_model_is_at_every_entry_point(tmp_path, weights)
     assert form["description"] == "Added by a test"
     assert form["examples"] == [7]
     assert " --sharpness 3" in script
+
+
+def test_the_models_of_every_module_are_checked():
+    assert {SegmentFiles, SegmentOptions, ClusterOptions, EvaluateFiles, TrainOptions} < {*MODELS}
+    assert {model.__module__ for model in MODELS} >= {
+        f"flows.options.{name}" for name in ("convert", "mask", "preview", "weights")
+    }
 
 
 @pytest.mark.parametrize(("model", "option"), OPTIONS)
@@ -218,6 +236,13 @@ def test_every_help_ends_with_an_example_that_parses(words):
     assert tuple(arguments[: len(words)]) == words
     PARSERS[()].parse_args(arguments)
     assert len(line) <= 80
+
+
+@pytest.mark.parametrize("words", PARSERS, ids=" ".join)
+def test_every_help_describes_its_command(words):
+    described = PARSERS[words].description
+    assert described
+    assert described.endswith(".")
 
 
 def test_literals_are_the_choices_of_the_shell():

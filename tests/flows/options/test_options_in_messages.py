@@ -9,12 +9,21 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from flows.cli.main import make_parser
+from flows.cli.main import COMMANDS, make_parser
 
 ROOT = Path(pipeline.__file__).parents[1]
 SEGMENT = ("segment", "plan", "preflight")
 TRAIN, EVALUATE, CONVERT = ("train",), ("evaluate",), ("convert",)
-READERS = (*SEGMENT, *TRAIN, *EVALUATE, *CONVERT, "mask", "preview")
+FILES = {"input", "prediction", "volume"}
+"""Names of arguments that take an image."""
+
+
+def actions_of(command):
+    commands = next(one for one in make_parser()._actions if hasattr(one.choices, "items"))
+    return commands.choices[command]._actions
+
+
+READERS = [name for name in COMMANDS if FILES & {one.dest for one in actions_of(name)}]
 SHOWN_BY = {
     "pipeline/volume": READERS,
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
@@ -40,8 +49,7 @@ ELSEWHERE = {"pipeline/evaluation": {"--outputs"}, "pipeline/segmentation": {"--
 
 
 def options_of(command):
-    commands = next(one for one in make_parser()._actions if hasattr(one.choices, "items"))
-    return set(commands.choices[command]._option_string_actions)
+    return {text for action in actions_of(command) for text in action.option_strings}
 
 
 def messages():
