@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
-from .segment import INPUT, OUTPUT
-from .values import IMAGE, Channels, NumberOrName, Sizes
+from .image import IMAGE, INPUT, ImageOptions
+from .segment import OUTPUT
+from .values import Sizes
 
 if TYPE_CHECKING:
     from pipeline.conversion.request import ConvertRequest
@@ -29,25 +30,11 @@ class ConvertFiles(BaseModel):
     )
 
 
-class ConvertOptions(BaseModel):
+class ConvertOptions(ImageOptions):
     """How to convert. Every option has a default that suits most images."""
 
     model_config = ConfigDict(extra="forbid", title="Options")
 
-    level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
-        None, description="Resolution level, by name or number (default: the finest)"
-    )
-    channel: Annotated[Channels | None, Shell(INPUT)] = Field(
-        None, description="Channels, by name or index (default: all)", examples=[["0", "DAPI"]]
-    )
-    time: Annotated[int | None, Shell(INPUT)] = Field(
-        None, ge=0, description="Time point of a time series"
-    )
-    axes: Annotated[str | None, Shell(INPUT, metavar="AXES")] = Field(
-        None,
-        description="Axes of the stored array (default: those in its metadata)",
-        examples=["zyx"],
-    )
     labels: Annotated[bool, Shell(INPUT)] = Field(
         False,
         description="The image holds labels: coarser levels take the most frequent one, not the "

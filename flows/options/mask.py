@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import ThresholdMethod, Tissue
 
 from .declared import Shell
-from .values import IMAGE, Channels, NumberOrName
+from .image import IMAGE, INPUT, ImageOptions
+from .values import NumberOrName
 
 if TYPE_CHECKING:
     from pipeline.masking.request import MaskRequest
 
-INPUT, MASK, OUTPUT = "input", "mask", "output"
+MASK, OUTPUT = "mask", "output"
 
 
 class MaskFiles(BaseModel):
@@ -29,7 +30,7 @@ class MaskFiles(BaseModel):
     )
 
 
-class MaskOptions(BaseModel):
+class MaskOptions(ImageOptions):
     """How to find the tissue. Distances are in voxels of the mask."""
 
     model_config = ConfigDict(extra="forbid", title="Options")
@@ -39,17 +40,6 @@ class MaskOptions(BaseModel):
         description="Level to look at (default: the finest of at most 1 million voxels, 4 million "
         "of a stack; if all are larger, means of voxels)",
         examples=["3"],
-    )
-    channel: Annotated[Channels | None, Shell(INPUT)] = Field(
-        None, description="Channels, by name or index (default: all)", examples=[["DAPI"]]
-    )
-    time: Annotated[int | None, Shell(INPUT)] = Field(
-        None, ge=0, description="Time point of a time series"
-    )
-    axes: Annotated[str | None, Shell(INPUT, metavar="AXES")] = Field(
-        None,
-        description="Axes of the stored array (default: those in its metadata)",
-        examples=["yxc"],
     )
     tissue: Annotated[Tissue, Shell(MASK)] = Field(
         "auto",

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Tta
 
 from .declared import Shell
-from .values import IMAGE, Channels, Gibibytes, NumberOrName, Outputs, Sizes
+from .image import IMAGE, INPUT, ImageOptions
+from .values import Gibibytes, Outputs, Sizes
 
 if TYPE_CHECKING:
     from pipeline.models.protocol import Predictor
     from pipeline.segmentation.request import SegmentRequest
 
-INPUT, PART, OUTPUT = "input", "part of a volume", "output"
+PART, OUTPUT = "part of a volume", "output"
 COMPUTATION, SHARES = "computation", "shares of a volume"
 
 
@@ -47,27 +48,11 @@ class FinishFiles(SegmentFiles):
     )
 
 
-class SegmentOptions(BaseModel):
+class SegmentOptions(ImageOptions):
     """How to segment. Every option has a default that suits most volumes."""
 
     model_config = ConfigDict(extra="forbid", title="Options")
 
-    level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
-        None,
-        description="Resolution level, by name or number (default: the finest)",
-        examples=["s1"],
-    )
-    channel: Annotated[Channels | None, Shell(INPUT)] = Field(
-        None, description="Channels, by name or index (default: all)", examples=[["0", "DAPI"]]
-    )
-    time: Annotated[int | None, Shell(INPUT)] = Field(
-        None, ge=0, description="Time point of a time series"
-    )
-    axes: Annotated[str | None, Shell(INPUT, metavar="AXES")] = Field(
-        None,
-        description="Axes of the stored array (default: those in its metadata)",
-        examples=["zyx", "yxc"],
-    )
     box: Annotated[str | None, Shell(PART, metavar="Z0:Z1,Y0:Y1,X0:X1")] = Field(
         None,
         description="Box to segment, in voxels of the level or with nm, um or mm; ends may be "

@@ -11,8 +11,6 @@ from pipeline.base.choices import DEFAULT_THRESHOLDS, OutputName
 
 from .declared import Spelling, write_number
 
-IMAGE = "OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI"
-"""Description of an input: any image that the pipeline reads (docs/inputs.md)."""
 MOST_THRESHOLDS = 1000
 ZYX: TypeAlias = tuple[int, int, int]
 

@@ -16,7 +16,7 @@ from ..base.text import shape_text
 from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels
-from ..volume.ome_read import ome_attributes, parse_multiscale
+from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
 from ..volume.volume import VolumeSource
 from .contingency import CLASSES_AT_MOST, check_integers
 from .grid import BoxGrid, reading_step

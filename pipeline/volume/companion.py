@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..base.errors import VolumeError
 from ..base.location import Location
-from .formats.known import format_of
+from .known_formats import format_of
 from .volume import VolumeSource, find_volume
 
 

@@ -18,9 +18,9 @@ from ..base.store_errors import explained
 from ..base.text import shape_text
 from .companion import find_companion
 from .fingerprint import check_labels
-from .formats.known import format_of
+from .formats.ome_zarr.locate import locate
 from .intensity import Intensity
-from .locate import locate
+from .known_formats import format_of
 from .mirror import read_mirrored
 from .volume import VolumeSource, find_volume, open_volume
 

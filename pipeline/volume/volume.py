@@ -23,9 +23,9 @@ from ..base.geometry import Box
 from ..base.location import Location
 from ..base.store_errors import explained
 from ..base.text import shape_text
-from . import axes as axes_of
+from .formats import axes as axes_of
 from .formats.image import ZYX, Readable, StoredImage, Units
-from .formats.known import format_named, format_of
+from .known_formats import format_named, format_of
 from .label_values import as_integers, label_dtype
 from .selection import chosen_channels, chosen_time, name_notes
 
@@ -184,7 +184,7 @@ def find_volume(
 ) -> VolumeSource:
     """Return the volume at a location; reads metadata only.
 
-    uri: an image of any format in ``formats/known.py``: OME-Zarr, a plain Zarr array, TIFF, a
+    uri: an image of any format in ``known_formats.py``: OME-Zarr, a plain Zarr array, TIFF, a
     folder or pattern of slices, …
     level: number (0 is the finest) or name of the level's array.
     channel: number(s) or name(s) of the image's channels; None reads all.

@@ -1,1 +1,1 @@
-"""One module per image format, behind the protocol of ``image.py``; ``known.py`` lists them."""
+"""One module per image format, behind the protocol of ``image.py``."""

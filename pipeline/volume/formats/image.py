@@ -1,6 +1,7 @@
 """The border between volumes and image formats: what a format states, and how it is read.
 
-A format is one module with an object that satisfies ``ImageFormat``, and an entry in ``known.py``.
+A format is one module with an object that satisfies ``ImageFormat``, and an entry in
+``known_formats.py``.
 Nothing outside this folder depends on which format a volume has.
 """
 

@@ -14,7 +14,7 @@ from ...base.store_errors import one_line
 from ...base.stores import list_names, read_node
 from ...base.tensorstore_use import check_installed
 from ...base.text import shape_text
-from .. import axes as axes_of
+from . import axes as axes_of
 from .image import Readable, StoredImage
 from .json_documents import Document, is_object, parsed, read_documents
 from .n5_metadata import N5Level, axes_stated, listed_datasets, voxels_of

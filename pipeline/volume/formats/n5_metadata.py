@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from .. import axes as axes_of
+from . import axes as axes_of
 from .image import ZYX, Units
 from .json_documents import Document
 from .units import unit_named

@@ -16,7 +16,7 @@ from ...base.location import Location
 from ...base.store_errors import one_line
 from ...base.tensorstore_use import check_installed
 from ...base.text import shape_text
-from .. import axes as axes_of
+from . import axes as axes_of
 from .gzipped_chunks import GZIP, OTHERS, gzipped_array, suffix_of_chunks
 from .image import ZYX, Readable, StoredImage
 from .json_documents import Document, is_object, parsed, read_documents

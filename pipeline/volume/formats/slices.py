@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...base.errors import VolumeError
 from ...base.location import Location
 from ...base.text import shape_text
-from .. import axes as axes_of
+from . import axes as axes_of
 from .chunked import ChunkedArray
 from .files import is_pattern, matching, names_in
 from .image import Readable, StoredImage

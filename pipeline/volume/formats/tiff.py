@@ -21,7 +21,7 @@ from zarr.core.buffer import default_buffer_prototype
 from ...base.errors import VolumeError
 from ...base.location import Location
 from ...base.text import shape_text, size_text
-from .. import axes as axes_of
+from . import axes as axes_of
 from .chunked import ChunkedArray
 from .files import file_bytes, is_pattern, open_file, read_head
 from .image import Readable, Selection, StoredImage

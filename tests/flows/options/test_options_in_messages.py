@@ -94,6 +94,6 @@ def test_every_command_that_shows_a_message_has_the_options_that_it_names(file):
 
 
 def test_the_messages_of_volumes_are_among_them():
-    assert "--axes" in NAMED["pipeline/volume/axes.py"]
+    assert "--axes" in NAMED["pipeline/volume/formats/axes.py"]
     assert "--time" in NAMED["pipeline/volume/selection.py"]
     assert commands_of("pipeline/volume/formats/tiff.py") == READERS

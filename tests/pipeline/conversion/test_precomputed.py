@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from pipeline.base.errors import LabelError, OutputError
 from pipeline.base.geometry import Box
@@ -233,22 +231,10 @@ def test_an_output_that_is_in_use_is_not_touched(tmp_path, make, text):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_labels_are_exported_to_s3(tmp_path, monkeypatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "s3cret",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    try:
-        boto3.client("s3").create_bucket(Bucket="overtile-export")
-        values = labels((9, 70, 80))
-        target = Location.parse("s3://overtile-export/a")
-        export_labels(stored(tmp_path / "a.zarr", values), target)
-        np.testing.assert_array_equal(read_all(target), values)
-        with pytest.raises(OutputError, match="exists already"):
-            export_labels(find_volume(str(tmp_path / "a.zarr"), axes="zyx"), target)
-    finally:
-        server.stop()
+def test_labels_are_exported_to_s3(s3, tmp_path):
+    values = labels((9, 70, 80))
+    target = Location.parse(f"{s3}/a")
+    export_labels(stored(tmp_path / "a.zarr", values), target)
+    np.testing.assert_array_equal(read_all(target), values)
+    with pytest.raises(OutputError, match="exists already"):
+        export_labels(find_volume(str(tmp_path / "a.zarr"), axes="zyx"), target)

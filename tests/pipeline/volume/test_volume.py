@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from pipeline.base.errors import GeometryError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.store_errors import redacted
-from pipeline.volume import tensorstore_reader
-from pipeline.volume.axes import checked_axes, letters
+from pipeline.volume.formats.axes import checked_axes, letters
+from pipeline.volume.formats.ome_zarr import tensorstore_reader
 from pipeline.volume.volume import VolumeSource, find_volume, open_volume
 
 SIZES = {"t": 2, "c": 3, "z": 5, "y": 11, "x": 13}
@@ -205,7 +205,7 @@ def test_a_forked_process_does_not_use_tensorstore(tmp_path):
     path = str(tmp_path / "in.zarr")
     code = f"""
 import os, sys, zarr
-from pipeline.volume import tensorstore_reader
+from pipeline.volume.formats.ome_zarr import tensorstore_reader
 array = zarr.create_array({path!r}, shape=(4, 4), dtype="uint8", fill_value=3)
 fast = tensorstore_reader.fastest_reader(array, {path!r})
 assert isinstance(fast, tensorstore_reader.FastArray) and fast[0:2, 0:2].sum() == 12

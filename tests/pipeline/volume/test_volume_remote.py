@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from moto.server import ThreadedMotoServer
 
 from pipeline.base import store_errors as explain
 from pipeline.base.errors import OutputError, VolumeError
@@ -33,12 +32,6 @@ from pipeline.output.ome_write import create_images
 from pipeline.volume.volume import VolumeSource, find_volume, open_volume
 
 VALUES = np.random.default_rng(3).integers(1, 60000, (6, 20, 24)).astype(np.uint16)
-AWS = {
-    "AWS_ACCESS_KEY_ID": "somebody",
-    "AWS_SECRET_ACCESS_KEY": "s3cret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 def spec(**changes: Any) -> ImageSpec:
@@ -60,19 +53,6 @@ def write(uri: str, version: Any) -> None:
 
 def read_all(source: VolumeSource) -> np.ndarray:
     return open_volume(source).read(Box.of_shape(source.shape_zyx))
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**AWS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="overtile-test")
-        yield "s3://overtile-test"
-    server.stop()
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
@@ -194,8 +174,8 @@ def test_the_error_of_a_missing_s3_volume_is_one_line(s3, uri, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_error_of_missing_s3_credentials_names_the_variables_to_set(monkeypatch, tmp_path):
-    for name in AWS:
+def test_the_error_of_missing_s3_credentials_names_the_variables_to_set(aws, monkeypatch, tmp_path):
+    for name in aws:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
@@ -205,8 +185,8 @@ def test_the_error_of_missing_s3_credentials_names_the_variables_to_set(monkeypa
         find_volume("s3://overtile-anonymous/in.zarr")
 
 
-def test_an_unreachable_s3_is_reported_within_seconds(monkeypatch):
-    for name, value in {**AWS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
+def test_an_unreachable_s3_is_reported_within_seconds(aws, monkeypatch):
+    for name, value in {**aws, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
     started = time.monotonic()
     with pytest.raises(VolumeError, match="cannot be reached"):

@@ -12,11 +12,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 import tensorstore
-from moto.server import ThreadedMotoServer
 
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
@@ -25,25 +23,6 @@ from pipeline.base.tensorstore_use import kvstore, reason
 from pipeline.volume.volume import find_volume, open_volume
 
 ZYX = np.random.default_rng(3).integers(1, 250, (20, 30, 40)).astype(np.uint8)
-AWS = {
-    "AWS_ACCESS_KEY_ID": "somebody",
-    "AWS_SECRET_ACCESS_KEY": "s3cret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**AWS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="overtile-test")
-        yield "s3://overtile-test"
-    server.stop()
 
 
 class RangeHandler(SimpleHTTPRequestHandler):

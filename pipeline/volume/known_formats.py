@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...base.errors import VolumeError
-from ...base.location import Location
-from ...base.store_errors import is_unreachable
-from ...base.stores import read_node
-from .image import ImageFormat
-from .n5 import N5Format
-from .precomputed import PrecomputedFormat
-from .slices import SlicesFormat
-from .tiff import TiffFormat
-from .zarr_image import ZarrFormat
+from ..base.errors import VolumeError
+from ..base.location import Location
+from ..base.store_errors import is_unreachable
+from ..base.stores import read_node
+from .formats.image import ImageFormat
+from .formats.n5 import N5Format
+from .formats.ome_zarr.zarr_image import ZarrFormat
+from .formats.precomputed import PrecomputedFormat
+from .formats.slices import SlicesFormat
+from .formats.tiff import TiffFormat
 
 _TIFF, _ZARR = TiffFormat(), ZarrFormat()
 FORMATS: Final[tuple[ImageFormat, ...]] = (

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..base.errors import VolumeError
+from ....base.errors import VolumeError
 from .ome_transformations import UnsupportedTransformationError, placement_of
 
 NEWEST = (0, 6)

@@ -8,16 +8,16 @@ from typing import Any, Final
 import numpy as np
 import zarr
 
-from ...base.errors import VolumeError
-from ...base.location import Location
-from ...base.store_errors import explained
-from ...base.stores import open_store
-from ...base.text import shape_text
+from ....base.errors import VolumeError
+from ....base.location import Location
+from ....base.store_errors import explained
+from ....base.stores import open_store
+from ....base.text import shape_text
 from .. import axes as axes_of
-from ..locate import Located, locate
-from ..tensorstore_reader import fastest_reader
-from ..voxel_size import voxels_of
-from .image import Readable, StoredImage
+from ..image import Readable, StoredImage
+from .locate import Located, locate
+from .tensorstore_reader import fastest_reader
+from .voxel_size import voxels_of
 from .zarr_chunks import missing_chunks
 
 _DTYPES: Final = frozenset(

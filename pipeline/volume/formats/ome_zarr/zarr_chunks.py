@@ -17,10 +17,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import zarr
 
-from ...base.errors import VolumeError
-from ...base.location import Location
-from ...base.store_errors import ANSWER_WITHIN_S, explained, is_denied
-from ...base.stores import list_names, open_store, wait_for
+from ....base.errors import VolumeError
+from ....base.location import Location
+from ....base.store_errors import ANSWER_WITHIN_S, explained, is_denied
+from ....base.stores import list_names, open_store, wait_for
 
 _PLACES: Final = (0.1, 0.5, 0.9)
 _LOOKED_AT: Final = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ..base.errors import VolumeError
+from ...base.errors import VolumeError
 
 KNOWN_AXES: Final = "tczyx"
 _FULL_NAMES: Final = {

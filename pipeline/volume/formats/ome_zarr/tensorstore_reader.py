@@ -17,8 +17,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from ..base.tensorstore_use import is_forked, is_installed, load
-from .formats.image import Readable, Selection
+from ....base.tensorstore_use import is_forked, is_installed, load
+from ..image import Readable, Selection
 
 CHUNK_BYTES = 2**28
 """Larger chunks are read by zarr, which raises MemoryError if memory runs out."""

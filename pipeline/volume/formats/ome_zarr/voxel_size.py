@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from .formats.image import ZYX, Units
+from ..image import ZYX, Units
 from .locate import Located
 
 Voxels: TypeAlias = tuple[ZYX, Units, ZYX, tuple[str, ...]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...base.location import Location
+from ....base.location import Location
 
 _VENDOR: Final = {
     ".czi": "a Zeiss CZI file", ".lif": "a Leica LIF file", ".lof": "a Leica LOF file",

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..base.errors import VolumeError
-from ..base.location import Location
-from ..base.stores import Node, list_names, read_node
-from .formats.unsupported import unsupported_text
+from ....base.errors import VolumeError
+from ....base.location import Location
+from ....base.stores import Node, list_names, read_node
 from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale
+from .unsupported import unsupported_text
 
 _ABOVE: Final = 3  # groups read above an array; a dataset's path rarely has more parts
 _SHOWN: Final = 12
