@@ -1,0 +1,1 @@
+"""Objects across blocks, equal to those of the whole volume, ids included."""

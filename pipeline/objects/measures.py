@@ -1,0 +1,73 @@
+"""What a block knows of its fragments that filters and names need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.geometry import Box, Shape
+from .compiled import compiled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Fragments, or objects: names, numbers of voxels, and whether they touch the volume's edge.
+
+    A name is the place of the first voxel in the volume, counted from 1 in raster order of z, y, x.
+    The name of joined fragments is the lowest of theirs, so it names their first voxel too; 0 is no
+    object.
+    """
+
+    names: NDArray[np.uint64]
+    voxels: NDArray[np.int64]
+    at_edge: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def taken(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Records:
+        """Return some rows, in the order of ``rows``."""
+        return Records(
+            names=self.names[rows], voxels=self.voxels[rows], at_edge=self.at_edge[rows]
+        )
+
+
+def measure(
+    labels: NDArray[np.int32], count: int, *, core: Box, shape: Shape, per_slice: bool
+) -> Records:
+    """Return the records of labels 1 … count of a block; core: its box in the volume of ``shape``.
+
+    per_slice: the first and the last z are no edge, as in a volume with one z.
+    """
+    is_flat = per_slice or shape[0] == 1
+    names, voxels, at_edge = _measure(
+        labels, count, np.array(core.start, np.int64), np.array(shape, np.int64), is_flat
+    )
+    return Records(names=names.astype(np.uint64), voxels=voxels, at_edge=at_edge)
+
+
+@compiled
+def _measure(labels, count, start, shape, is_flat):  # type: ignore[no-untyped-def]
+    names = np.zeros(count, np.int64)
+    voxels = np.zeros(count, np.int64)
+    at_edge = np.zeros(count, np.bool_)
+    for z in range(labels.shape[0]):
+        gz = z + start[0]
+        edge_z = not is_flat and (gz == 0 or gz == shape[0] - 1)
+        for y in range(labels.shape[1]):
+            gy = y + start[1]
+            edge_y = edge_z or gy == 0 or gy == shape[1] - 1
+            place = (gz * shape[1] + gy) * shape[2] + start[2] + 1
+            for x in range(labels.shape[2]):
+                label = labels[z, y, x]
+                if label == 0:
+                    continue
+                if voxels[label - 1] == 0:
+                    names[label - 1] = place + x
+                voxels[label - 1] += 1
+                gx = x + start[2]
+                if edge_y or gx == 0 or gx == shape[2] - 1:
+                    at_edge[label - 1] = True
+    return names, voxels, at_edge
