@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 THIRD_PARTIES = {
     "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask",
-                 "distributed", "PIL", "jinja2", "tifffile", "imagecodecs"},
+                 "distributed", "PIL", "jinja2", "tifffile", "imagecodecs", "numba", "numcodecs",
+                 "pyarrow"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda"},
     "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
@@ -35,7 +36,7 @@ LAYERS = {
         ["base"],
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
-        ["segmentation", "conversion"],
+        ["segmentation", "conversion", "objects"],
         ["segment", "preview", "masking"],
         ["evaluation"],
     ],

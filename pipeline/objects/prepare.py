@@ -1,0 +1,224 @@
+"""From a request to a prepared run: all is decided and checked, nothing is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ..base.geometry import Halo, Shape
+from ..base.text import shape_text, size_text
+from ..base.versions import VERSION, versions
+from ..ledger.identity import Job, check_job
+from ..ledger.ledger import stored_job
+from ..ledger.output_action import OutputAction, choose_output_action
+from ..output.image_spec import ImageSpec
+from ..planning.blocks import BlockPlan
+from ..planning.levels import level_grids, voxels_of_levels
+from ..planning.tile_choice import choose_chunk
+from ..volume.fingerprint import read_sample, same_where_unread
+from ..volume.micrometres import voxel_size_um
+from .distance import in_steps
+from .filters import Filter
+from .labelling import outer_box
+from .method import Method
+from .request import ObjectsRequest
+from .scores import Scores, find_scores
+
+PATH: Final = "labels/objects"
+VOLUME_BLOCK: Final = (128, 128, 128)
+PLANE_BLOCK: Final = (1, 2048, 2048)
+BLOCKS_ENOUGH: Final = 512
+BLOCK_VOXELS: Final = 2**24
+COMPONENTS_BYTES: Final = 16
+WATERSHED_BYTES: Final = 56
+DISTANCE_BYTES: Final = 40
+"""Bytes per voxel of a block; of its outer box for distances. See benchmarks/objects_memory.py."""
+DEFAULT_DEPTH: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedObjects:
+    """Objects with every decision made."""
+
+    request: ObjectsRequest
+    scores: Scores
+    plan: BlockPlan
+    method: Method
+    kept: Filter
+    sample_digest: str
+    output_action: OutputAction
+    notes: tuple[str, ...]
+
+    @property
+    def axes(self) -> str:
+        """Axes of the labels."""
+        return self.scores.source.spatial_axes
+
+    def image(self, dtype: str) -> ImageSpec:
+        """Return the image of the labels."""
+        source = self.scores.source
+        grids = level_grids(source.shape_zyx, source.voxel_size)
+        first = 3 - len(self.axes)
+        sizes, translations = voxels_of_levels(grids, source.step, source.translation)
+        core = self.plan.core
+        return ImageSpec(
+            name="objects",
+            is_label=True,
+            path=PATH,
+            axes=self.axes,
+            dtype=dtype,
+            class_names=(),
+            shapes=tuple(shape[first:] for _, shape in grids),
+            shards=(core[first:],) * len(grids),
+            chunks=(choose_chunk(core)[first:],) * len(grids),
+            voxel_sizes=sizes,
+            translations=translations,
+            unit=source.unit,
+        )
+
+    @property
+    def block_bytes(self) -> int:
+        """Memory that a block needs on a worker's thread."""
+        core = self.plan.block((0, 0, 0)).core
+        if not self.method.is_watershed:
+            return core.voxels * COMPONENTS_BYTES
+        outer = outer_box(core, self.method, self.plan.shape)
+        distance = DISTANCE_BYTES * outer.voxels if self.method.seed_distance else 0
+        return WATERSHED_BYTES * core.voxels + distance
+
+    @property
+    def job(self) -> Job:
+        """What identifies the run: everything that changes a label."""
+        source = self.scores.source
+        return Job(
+            {
+                "kind": "objects",
+                "input": source.metadata_digest,
+                "input_sample": self.sample_digest,
+                "input_uri": source.store.identity,
+                "input_path": source.path,
+                "axes": source.axes,
+                "channels": source.channels,
+                "time": source.time,
+                **self.method.job_parts(),
+                "min_voxels": self.kept.min_voxels,
+                "max_voxels": self.kept.max_voxels,
+                "drops_border": self.kept.drops_border,
+                "block": list(self.plan.core),
+                "format": self.request.format,
+                "overtile": VERSION,
+            }
+        )
+
+    def provenance(self, *, workers: int) -> dict[str, Any]:
+        """Return the record of how the output was made. It has no secrets."""
+        return {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "overtile": VERSION,
+            "input": str(self.scores.source.store),
+            "input_path": self.scores.source.path,
+            "class": self.scores.class_name,
+            "workers": workers,
+            "versions": versions(),
+        }
+
+
+def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
+    """Return what a run would do. Reads metadata and a few voxels, writes nothing.
+
+    Raises kinds of OvertileError for everything that it refuses.
+    """
+    action = choose_output_action(
+        request.output, source=request.scores, share=None, overwrite=request.overwrite,
+        finishing=False,
+    )  # fmt: skip
+    stored = stored_job(request.output) if action == "resumed" else {}
+    scores = find_scores(request)
+    source = scores.source
+    core = request.block or tuple(stored.get("block", ())) or choose_core(source.shape_zyx)
+    none = (0, 0, 0)
+    prepared = PreparedObjects(
+        request=request,
+        scores=scores,
+        plan=BlockPlan(
+            shape=source.shape_zyx, core=core, halo=Halo(none, none), divisor=(1, 1, 1)
+        ),
+        method=choose_method(request, scores),
+        kept=Filter(
+            min_voxels=request.min_voxels,
+            max_voxels=request.max_voxels,
+            drops_border=request.border == "drop",
+        ),
+        sample_digest=same_where_unread(read_sample(source).digest, stored.get("input_sample")),
+        output_action=action,
+        notes=(*source.notes, *_notes(scores)),
+    )
+    if stored:
+        check_job(request.output, prepared.job, stored)
+    return prepared
+
+
+def _notes(scores: Scores) -> Iterator[str]:
+    if not scores.source.dtype.startswith("uint"):
+        yield f"scores of {scores.source.dtype} are rounded to uint16"
+
+
+def choose_core(shape: Shape) -> Shape:
+    """Return the size of blocks: larger ones where the volume has many, none beyond the volume."""
+    core = list(VOLUME_BLOCK if shape[0] > 1 else PLANE_BLOCK)
+    while True:
+        blocks = math.prod(-(-n // c) for n, c in zip(shape, core, strict=True))
+        axis = min((a for a in range(3) if shape[a] > core[a]), key=lambda a: core[a], default=None)
+        if axis is None or blocks <= BLOCKS_ENOUGH or 2 * math.prod(core) > BLOCK_VOXELS:
+            break
+        core[axis] *= 2
+    return tuple(min(c, -(-n // 16) * 16) if n > 1 else 1 for c, n in zip(core, shape, strict=True))
+
+
+def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
+    """Return the definition of objects in stored integers and integer lengths."""
+    is_watershed = request.method == "watershed"
+    threshold = request.threshold
+    if threshold is None and not (is_watershed and scores.role == "boundary"):
+        threshold = 0.5
+    seeds, depth = request.seed_threshold, request.depth
+    if is_watershed and request.seed_distance is not None and seeds is None:
+        seeds = 0.5
+    if is_watershed and seeds is None and depth is None:
+        depth = DEFAULT_DEPTH
+    return Method(
+        role=scores.role,
+        threshold=None if threshold is None else scores.at_least(threshold),
+        connectivity=request.connectivity,
+        per_slice=request.per_slice,
+        seed_threshold=None if seeds is None else scores.at_least(seeds),
+        seed_distance=0 if request.seed_distance is None else in_steps(request.seed_distance),
+        depth=0 if depth is None else max(1, round(depth * scores.highest)),
+        spacing=_spacing(scores),
+    )
+
+
+def _spacing(scores: Scores) -> Shape:
+    """Return the size of a voxel in steps: of µm, or of the finest axis without a unit."""
+    source = scores.source
+    sizes = [one for axis, one in zip("zyx", voxel_size_um(source), strict=True)
+             if axis in source.spatial_axes]  # fmt: skip
+    if None not in sizes:
+        known = [1.0] * (3 - len(sizes)) + [float(one) for one in sizes if one]
+        return tuple(max(1, in_steps(one)) for one in known)
+    finest = min(source.voxel_size)
+    return tuple(max(1, in_steps(one / finest)) for one in source.voxel_size)
+
+
+def start_text(prepared: PreparedObjects) -> str:
+    """Return one line on what the run does."""
+    method, plan = prepared.method, prepared.plan
+    kind = "watershed" if method.is_watershed else "components"
+    role = "of class" if method.role == "foreground" else "between boundaries of class"
+    return (
+        f"objects {role} {prepared.scores.class_name!r} by {kind}: {shape_text(plan.shape)} voxels "
+        f"in {len(plan):,} blocks of {shape_text(plan.core)}, {size_text(prepared.block_bytes)} each"
+    )

@@ -1,0 +1,268 @@
+"""One run: labels blocks, merges them by a tree, names and numbers the objects, writes the labels.
+
+Every stage is a task per block or group, in any order, on the workers. The driver holds counts,
+and one entry per million objects. The ledger records the blocks whose labels are written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from distributed import Client, Future
+
+from ..base.errors import OutputError, OvertileError, RunDrainedError, RunError
+from ..base.geometry import Shape
+from ..base.scheduling import InFlightLimit, drive, reason
+from ..base.versions import VERSION
+from ..base.worker_count import WorkerCount
+from ..ledger.block_result import BlockResult
+from ..ledger.coarser_levels import build_levels, level_jobs
+from ..ledger.creation import begin_run_group, complete_run_group
+from ..ledger.figures import Figures
+from ..ledger.identity import check_digest
+from ..ledger.ledger import BlockState, Ledger, blocks_left, run_attributes
+from ..ledger.messages import drained_text, resume_advice
+from ..ledger.ownership import OWNER, new_token
+from ..ledger.progress import Progress, RunStage, progress_of
+from ..ledger.tally import Tally
+from ..output.guard import delete_output
+from ..output.ome_write import create_images
+from .ids import IdIndex, LayerNames, dtype_of_ids
+from .intermediates import missing
+from .memory import check_memory
+from .prepare import PATH, PreparedObjects
+from .tasks import (
+    GRAPHS,
+    ObjectsJob,
+    groups_at,
+    label,
+    merge_group,
+    name_group,
+    names_at,
+    number_layer,
+    write_block,
+)
+
+Item = TypeVar("Item")
+NOTE_EVERY_S = 5.0
+
+
+class ObjectsRun:
+    """A run whose output exists and whose ledger is open. Create it with :meth:`start`."""
+
+    def __init__(
+        self, prepared: PreparedObjects, job: ObjectsJob, ledger: Ledger, client: Client
+    ) -> None:
+        self.prepared, self.job = prepared, job
+        self.resumed_blocks = ledger.count(BlockState.DONE)
+        self._ledger, self._client = ledger, client
+        self._limit = InFlightLimit(client)
+        self._workers = WorkerCount(client)
+        self._tally = Tally(earlier=Figures())
+        self._stop = threading.Event()
+        self._stage: RunStage = "label"
+        self._done = self._of = 0
+        self._noted_at = time.monotonic()
+
+    @classmethod
+    def start(cls, prepared: PreparedObjects, client: Client) -> ObjectsRun:
+        """Check the cluster, then create the output or resume it.
+
+        Raises kinds of OvertileError for what the user can fix.
+        """
+        check_memory(prepared, client)
+        token = new_token(None)
+        try:
+            if prepared.output_action != "resumed":
+                _begin(prepared, client, token)
+            ledger = _open_ledger(prepared, token)
+        except OSError as error:
+            raise OutputError(
+                f"{prepared.request.output} cannot be written ({error.strerror or error}): "
+                "choose another output"
+            ) from error
+        job = ObjectsJob(
+            scores=prepared.scores,
+            output=prepared.request.output,
+            run_token=token,
+            plan=prepared.plan,
+            method=prepared.method,
+            kept=prepared.kept,
+            path=f"{PATH}/0",
+            axes=prepared.axes,
+        )
+        return cls(prepared, job, ledger, client)
+
+    def complete(
+        self, watch: Callable[[ObjectsRun], AbstractContextManager[Any] | None] | None = None
+    ) -> int:
+        """Do all that is left; return the number of objects.
+
+        Raises kinds of OvertileError for what the user can fix, RunError if a block failed,
+        RunDrainedError after :meth:`drain`.
+        """
+        try:
+            with (watch(self) if watch else None) or nullcontext():
+                if self._ledger.noted("pyramid") != "complete":
+                    self._find_objects()
+                self._stage = "done"
+        except BaseException:
+            self._stop.set()
+            raise
+        return self.objects
+
+    @property
+    def objects(self) -> int:
+        """The number of objects, once they are numbered."""
+        return int(self._ledger.noted("objects") or 0)
+
+    def _find_objects(self) -> None:
+        job, tree, files = self.job, self.job.tree, self.job.files
+        blocks = [block.index for block in job.plan.blocks()]
+        self._each("label", partial(label, job), blocks, done=files.names(GRAPHS))
+        for level in range(1, tree.depth + 1):
+            self._each(
+                "merge", partial(merge_group, job, level), tree.groups(level),
+                done=files.names(groups_at(level)),
+            )  # fmt: skip
+        for level in range(tree.depth - 1, -1, -1):
+            self._each(
+                "merge", partial(name_group, job, level), tree.groups(level),
+                done=files.names(names_at(level)),
+            )  # fmt: skip
+        ids = self._numbered()
+        self._write(ids)
+        self._build_pyramid()
+        if not self.prepared.request.keep_intermediates:
+            files.delete()
+
+    def _numbered(self) -> IdIndex:
+        layers: list[LayerNames] = []
+        number = partial(number_layer, self.job)
+        for found in self._results("merge", number, range(self.job.plan.grid[0])):
+            layers.append(found)
+        layers.sort(key=lambda layer: layer.layer)
+        self._ledger.note(objects=sum(layer.count for layer in layers))
+        return IdIndex.of(layers)
+
+    def _write(self, ids: IdIndex) -> None:
+        request = self.prepared.request
+        image = self.prepared.image(dtype_of_ids(self.objects))
+        create_images(request.output, (image,), version=request.format)
+        left = blocks_left(self._ledger, (block.index for block in self.job.plan.blocks()))
+        for result in self._results("write", partial(write_block, self.job, ids), left):
+            self._ledger.record([result.index], BlockState.DONE)
+        self._ledger.check()
+
+    def _build_pyramid(self) -> None:
+        self._stage = "pyramid"
+        image = self.prepared.image(dtype_of_ids(self.objects))
+        levels = level_jobs((image,), self.job.output, self.job.run_token)
+        if not build_levels(
+            levels, self._ledger, self._client,
+            is_drained=lambda: self._limit.is_drained, stop=self._stop,
+        ):  # fmt: skip
+            raise RunDrainedError(f"drained: the coarser levels are not all built; {self._advice}")
+
+    def _each(
+        self, stage: RunStage, call: Callable[[Shape], Any], items: Iterable[Shape], *,
+        done: Iterable[str],
+    ) -> None:  # fmt: skip
+        for _ in self._results(stage, call, missing(items, frozenset(done))):
+            pass
+
+    def _results(
+        self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item]
+    ) -> Iterator[Any]:
+        """Yield the results of a stage's tasks; raise once all others are done if one failed."""
+        self._stage, self._done = stage, 0
+        failed: list[str] = []
+        keys = f"{getattr(call, 'func', call).__name__}-{self.job.run_token}"
+
+        def submit(some: list[Item]) -> list[Future]:
+            names = [(keys, *getattr(call, "args", ())[1:-1], str(one)) for one in some]
+            futures: list[Future] = self._client.map(
+                call, some, key=[tuple(map(str, name)) for name in names],
+                retries=self.prepared.request.retries, pure=False,
+            )  # fmt: skip
+            return futures
+
+        batches = drive(self._client, iter(items), submit, limit=self._limit, stop=self._stop)
+        is_whole = False
+        for outcomes in batches:
+            self._limit.ended(len(outcomes))
+            for outcome in outcomes:
+                if isinstance(outcome.error, OvertileError):
+                    raise outcome.error
+                if outcome.error is not None:
+                    failed.append(f"{outcome.item}: {reason(outcome)}")
+                    continue
+                self._done += 1
+                if isinstance(outcome.result, BlockResult):
+                    self._tally.add([outcome.result], [])
+                yield outcome.result
+        is_whole = not self._limit.is_drained and not self._stop.is_set()
+        if failed:
+            raise RunError(f"{len(failed)} blocks failed ({failed[0]}); {self._advice}")
+        if not is_whole:
+            raise RunDrainedError(f"{drained_text(self._done, self.blocks)}; {self._advice}")
+
+    def stop(self) -> None:
+        """Cancel the tasks in flight and submit no others."""
+        self._stop.set()
+
+    def drain(self) -> None:
+        """Let the tasks in flight finish and submit no others."""
+        self._limit.drain()
+
+    def progress(self) -> Progress:
+        """Return how far the current stage is, with the figures of this run."""
+        counted = progress_of(self._ledger.states, figures=self._tally.session)
+        done = counted.done if self._stage not in ("label", "merge") else self._done
+        return replace(
+            counted, stage=self._stage, done=min(done, counted.blocks), workers=self._workers()
+        )
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, completed ones included."""
+        return len(self.prepared.plan)
+
+    @property
+    def dashboard_link(self) -> str:
+        """The address of the Dask dashboard."""
+        return str(self._client.dashboard_link)
+
+    @property
+    def _advice(self) -> str:
+        return resume_advice(overwrite=self.prepared.request.overwrite)
+
+
+def _begin(prepared: PreparedObjects, client: Client, token: str) -> None:
+    request = prepared.request
+    if prepared.output_action == "replaced":
+        delete_output(request.output)
+    is_created = begin_run_group(
+        request.output, prepared.job, version=request.format, overtile=VERSION, **{OWNER: token},
+        provenance=prepared.provenance(workers=len(client.nthreads())),
+    )  # fmt: skip
+    if not is_created:
+        raise OutputError(
+            f"another run is creating {request.output} at this moment: "
+            "wait for it, or choose another output"
+        )
+
+
+def _open_ledger(prepared: PreparedObjects, token: str) -> Ledger:
+    request = prepared.request
+    check_digest(request.output, prepared.job, run_attributes(request.output))
+    complete_run_group(
+        request.output, grid=prepared.plan.grid, version=request.format, in_shares=False
+    )
+    return Ledger.open(request.output, prepared.job, owner=token)

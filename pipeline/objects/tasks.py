@@ -1,0 +1,213 @@
+"""What the workers do: one task per block or group and stage, each writing files of its own.
+
+::
+
+    label    block    scores -> labels of fragments, their graph
+    merge    group    graphs of the children -> the group's graph, and what became of the nodes
+    name     group    names of the parent's nodes -> names of the group's nodes, down to the blocks
+    number   layer    names of objects -> parts of the ascending list of all names
+    write    block    labels, names -> final ids
+
+Each is a pure function of the files that it reads, and idempotent.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.geometry import Shape
+from ..base.location import Location
+from ..base.stores import open_array
+from ..ledger.block_result import BlockResult
+from ..ledger.ownership import check_owner
+from ..planning.blocks import BlockPlan
+from .filters import Filter
+from .groups import Tree
+from .ids import PART, IdIndex, LayerNames, Names, owned, part_name
+from .intermediates import Intermediates, file_name
+from .labelling import label_block, outer_box
+from .link import BlockGraph, linked
+from .measures import Records
+from .merge import GroupState, Settled, merge
+from .method import Method
+from .scores import Scores
+
+LABELS: Final = "labels"
+GRAPHS: Final = "graphs"
+NUMBERS: Final = "numbers"
+
+
+def groups_at(level: int) -> str:
+    """Return the stage of the groups' states at a level of the tree."""
+    return f"groups/{level}"
+
+
+def settled_at(level: int) -> str:
+    """Return the stage of what became of the nodes of a level."""
+    return f"settled/{level}"
+
+
+def names_at(level: int) -> str:
+    """Return the stage of the final records of the nodes of a level; of 0, the fragments'."""
+    return f"names/{level}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLabels:
+    """The labels of a block's fragments."""
+
+    labels: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectsJob:
+    """Everything a worker needs for any task; small, and the same for all."""
+
+    scores: Scores
+    output: Location
+    run_token: str
+    plan: BlockPlan
+    method: Method
+    kept: Filter
+    path: str
+    """Of the array of labels."""
+    axes: str
+
+    @property
+    def files(self) -> Intermediates:
+        """The intermediate results."""
+        return Intermediates(self.output)
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of merges."""
+        return Tree(grid=self.plan.grid)
+
+
+def label(job: ObjectsJob, index: Shape) -> BlockResult:
+    """Find the fragments of a block."""
+    begun = time.perf_counter()
+    core = job.plan.block(index).core
+    shape = job.plan.shape
+    scores = job.scores.read(outer_box(core, job.method, shape))
+    read = time.perf_counter()
+    block = label_block(scores, core=core, method=job.method, shape=shape)
+    done = time.perf_counter()
+    graph = BlockGraph(
+        records=block.records, seeded=block.seeded, lowest=block.lowest, edges=block.edges,
+        faces=block.faces,
+    )  # fmt: skip
+    check_owner(job.output, job.run_token)
+    job.files.put(LABELS, file_name(index), BlockLabels(labels=block.labels))
+    job.files.put(GRAPHS, file_name(index), graph)
+    return BlockResult(
+        index=index, voxels=core.voxels, bytes_read=scores.nbytes, bad_voxels=0, class_voxels=(),
+        seconds={"read": read - begun, "label": done - read, "write": time.perf_counter() - done},
+    )  # fmt: skip
+
+
+def merge_group(job: ObjectsJob, level: int, group: Shape) -> int:
+    """Merge the children of a group; return how many nodes are left."""
+    files, children = job.files, job.tree.children(level, group)
+    if level == 1:
+        states = _linked_blocks(job, children)
+    else:
+        states = [files.get(groups_at(level - 1), file_name(c), GroupState) for c in children]
+    state, settled = merge(states, job.method.rule)
+    check_owner(job.output, job.run_token)
+    for child, one in zip(children, settled, strict=True):
+        files.put(settled_at(level - 1), file_name(child), one)
+    files.put(groups_at(level), file_name(group), state)  # last: it states that all is written
+    return len(state.records)
+
+
+def _linked_blocks(job: ObjectsJob, blocks: tuple[Shape, ...]) -> list[GroupState]:
+    offsets = job.method.offsets
+    reached = set(map(tuple, offsets.tolist()))
+    graphs: dict[Shape, BlockGraph] = {}
+
+    def graph(index: Shape) -> BlockGraph:
+        if index not in graphs:
+            graphs[index] = job.files.get(GRAPHS, file_name(index), BlockGraph)
+        return graphs[index]
+
+    states = []
+    for index in blocks:
+        around = {d: i for d, i in job.tree.neighbours(index) if d in reached}
+        states.append(
+            linked(
+                graph(index),
+                {direction: graph(one) for direction, one in around.items()},
+                box=job.plan.block(index).core,
+                boxes={direction: job.plan.block(one).core for direction, one in around.items()},
+                offsets=offsets,
+                shape=job.plan.shape,
+            )
+        )
+    return states
+
+
+def name_group(job: ObjectsJob, level: int, group: Shape) -> int:
+    """Write the final records of a group's nodes (of level 0, of a block's fragments)."""
+    files, name = job.files, file_name(group)
+    settled = files.get(settled_at(level), name, Settled)
+    records = settled.records
+    if (settled.node >= 0).any():
+        above = files.get(names_at(level + 1), file_name(job.tree.parent(group)), Records)
+        inherited = above.taken(np.maximum(settled.node, 0))
+        is_open = settled.node >= 0
+        records = Records(
+            names=np.where(is_open, inherited.names, records.names),
+            voxels=np.where(is_open, inherited.voxels, records.voxels),
+            at_edge=np.where(is_open, inherited.at_edge, records.at_edge),
+        )
+    files.put(names_at(level), name, records)
+    return len(records)
+
+
+def number_layer(job: ObjectsJob, layer: int) -> LayerNames:
+    """Write the ascending list of the kept objects that begin in a layer of blocks."""
+    files, found = job.files, []
+    _, rows, columns = job.plan.grid
+    for y in range(rows):
+        for x in range(columns):
+            index = (layer, y, x)
+            records = files.get(names_at(0), file_name(index), Records)
+            records = records.taken(job.kept.keeps(records))
+            mine = owned(records, job.plan.block(index).core, job.plan.shape)
+            found.append(np.unique(records.names[mine]))
+    names = np.sort(np.concatenate(found))
+    firsts = []
+    for number, start in enumerate(range(0, len(names), PART)):
+        part = names[start : start + PART]
+        files.put(NUMBERS, part_name(layer, number), Names(names=part))
+        firsts.append(int(part[0]))
+    return LayerNames(layer=layer, count=len(names), firsts=tuple(firsts))
+
+
+def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
+    """Write the final ids of a block."""
+    begun = time.perf_counter()
+    files, name = job.files, file_name(index)
+    core = job.plan.block(index).core
+    labels = files.get(LABELS, name, BlockLabels).labels
+    records = files.get(names_at(0), name, Records)
+    names, fragment = np.unique(records.names, return_inverse=True)
+    numbers = ids.ids(names, lambda part: files.get(NUMBERS, part, Names).names)
+    read = time.perf_counter()
+    check_owner(job.output, job.run_token)
+    array = open_array(job.output, job.path, token=job.run_token)
+    lookup = np.concatenate((np.zeros(1, np.uint64), numbers[fragment])).astype(array.dtype)
+    values = lookup[labels]
+    first = 3 - len(job.axes)
+    array[core.slices[first:]] = values.reshape(values.shape[first:])
+    return BlockResult(
+        index=index, voxels=core.voxels, bytes_read=labels.nbytes, bad_voxels=0,
+        class_voxels=(int(values.size - np.count_nonzero(values)), int(np.count_nonzero(values))),
+        seconds={"read": read - begun, "write": time.perf_counter() - read},
+    )  # fmt: skip
