@@ -34,6 +34,7 @@ COMMANDS = {
     "preview": "segment a few small places and show them as a picture",
     "mask": "propose a tissue mask, for segment --mask",
     "train": "train a U-Net on labelled volumes",
+    "objects": "find every object once, with ids, from the scores of a segmentation",
     "convert": "write TIFF, slices, slides or Zarr as OME-Zarr",
     "evaluate": "score a prediction against the truth",
     "weights": "show the contents of a weights file",

@@ -20,6 +20,8 @@ BAR_COLUMNS = 16
 PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
 """Pause between plain lines: short at first, a minute later on, so that logs stay short."""
 
+_STAGES = {"pyramid": "building the pyramid", "merge": "merging objects across blocks"}
+
 
 class ShownRun(Protocol):
     """A run whose progress is shown."""
@@ -44,6 +46,7 @@ def say(text: str) -> None:
 def progress_text(progress: Progress) -> str:
     """Return one line: blocks done, speed, time left."""
     line = f"{progress.done:,}/{counted(progress.computed, 'block')}"
+    line += {"label": " labelled", "write": " written"}.get(progress.stage, "")
     if progress.skipped:
         line += f", {progress.skipped:,} skipped"
     if progress.set_aside:
@@ -52,8 +55,8 @@ def progress_text(progress: Progress) -> str:
         return f"{line}, done"
     if progress.workers == 0:
         return f"{line}, no workers: waiting"
-    if progress.stage == "pyramid":
-        return f"{line}, building the pyramid"
+    if progress.stage in _STAGES:
+        return f"{line}, {_STAGES[progress.stage]}"
     speed, left, figures = progress.blocks_per_s, progress.seconds_left, progress.figures
     if speed is None or left is None:
         return line + ", waiting for the first block"

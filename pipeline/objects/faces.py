@@ -15,16 +15,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.geometry import Box, Shape
 from .compiled import compiled
-from .forest import RANKS, Edges, lower_neighbours
+from .forest import RANKS, Edges, Lattice, flat_place, lattice_of, lower_neighbours
+from .joining import Array
 
-NO_RANK = 255
-"""The neighbour is no node, or it is the higher end."""
+NO_RANK: Final = 255
+"""The neighbour is outside the graph, or it is the higher end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,10 @@ def cut_face(
             seeds=np.empty((0, 0, 0), np.bool_),
             ranks=np.empty((0, 0, 0, 0), np.uint8),
         )
-    ranks = _ranks(
-        heights.ravel(), nodes.ravel(), np.array(heights.shape, np.int64), offsets,
-        leaving(offsets, axis, side), axis, side,
-    )  # fmt: skip
+    low, high = np.zeros(3, np.int64), np.array(labels.shape, np.int64)
+    low[axis], high[axis] = (0, 1) if side < 0 else (high[axis] - 1, high[axis])
+    lattice = lattice_of(heights, nodes, offsets, start=(0, 0, 0), shape=labels.shape)
+    ranks = _ranks(lattice, leaving(offsets, axis, side), low, high)
     core = heights[1:-1, 1:-1, 1:-1]
     return Face(
         labels=np.ascontiguousarray(labels[at]),
@@ -94,29 +96,19 @@ def cut_face(
 
 
 @compiled
-def _ranks(heights, nodes, padded, offsets, through, axis, side):  # type: ignore[no-untyped-def]
-    strides = np.array((padded[1] * padded[2], padded[2], 1), np.int64)
-    steps = np.zeros(offsets.shape[0], np.int64)
-    for k in range(offsets.shape[0]):
-        for a in range(3):
-            steps[k] += offsets[k, a] * strides[a]
-    low = np.array((1, 1, 1), np.int64)
-    high = padded - 1
-    if side < 0:
-        high[axis] = 2
-    else:
-        low[axis] = padded[axis] - 2
+def _ranks(lattice: Lattice, through: Array, low: Array, high: Array) -> Array:
+    """Return the ranks of lower neighbours across a face, whose voxels lie from low to high."""
+    heights, nodes, steps, where = lattice
     count = (high[0] - low[0]) * (high[1] - low[1]) * (high[2] - low[2])
-    ranks = np.full((through.size, count), 255, np.uint8)
-    found = np.empty(32, np.int64)
+    ranks = np.full((through.size, count), NO_RANK, np.uint8)
+    found = np.empty(RANKS, np.int64)
     i = 0
     for z in range(low[0], high[0]):
         for y in range(low[1], high[1]):
             for x in range(low[2], high[2]):
-                at = z * strides[0] + y * strides[1] + x
+                at = flat_place(where, z, y, x)
                 if nodes[at] == 1:
-                    lower = lower_neighbours(at, heights, nodes, steps, found)
-                    for j in range(lower):
+                    for j in range(lower_neighbours(heights, nodes, steps, at, found)):
                         for t in range(through.size):
                             if through[t] == found[j]:
                                 ranks[t, i] = j
@@ -188,7 +180,7 @@ def edges_across(
     across = next(axis for axis in range(3) if direction[axis])
     through = leaving(offsets, across, direction[across])
     back = leaving(offsets, across, -direction[across])
-    found = []
+    found: list[tuple[Array, ...]] = []
     for meeting in meetings(blocks[0].shape, blocks[1].shape, direction, offsets):
         one = here.labels[meeting.here].ravel()
         other = there.labels[meeting.there].ravel()
@@ -200,12 +192,11 @@ def edges_across(
             place = np.zeros(one.size, np.int64)
         else:
             opposite = len(offsets) - 1 - meeting.position
+            ranks_here = here.ranks[np.searchsorted(through, meeting.position)]
+            ranks_there = there.ranks[np.searchsorted(back, opposite)]
             height, place = _order(
                 (here.heights[meeting.here], there.heights[meeting.there]),
-                (
-                    here.ranks[(np.searchsorted(through, meeting.position), *meeting.here)],
-                    there.ranks[(np.searchsorted(back, opposite), *meeting.there)],
-                ),
+                (ranks_here[meeting.here], ranks_there[meeting.there]),
                 (_places(here, meeting.here, blocks[0], across, direction[across], shape),
                  _places(there, meeting.there, blocks[1], across, -direction[across], shape)),
             )  # fmt: skip
@@ -239,7 +230,7 @@ def _places(
     return np.asarray((z * shape[1] + y) * shape[2] + x).ravel()
 
 
-def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _joined(parts: list[Array]) -> NDArray[np.int64]:
     return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
 

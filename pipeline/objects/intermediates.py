@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import io
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,7 +88,7 @@ def missing(items: Iterable[Shape], done: Collection[str]) -> Iterator[Shape]:
 def pack(value: Any) -> bytes:
     """Return a dataclass of arrays, numbers and such dataclasses as bytes; without pickle."""
     buffer = io.BytesIO()
-    np.savez(buffer, **dict(_flat("", value)))
+    np.savez(buffer, allow_pickle=False, **dict(_flat("", value)))
     packed: bytes = _ZSTD.encode(buffer.getvalue())
     return packed
 
@@ -111,8 +111,8 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _nested(kind: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return kind(  # type: ignore[operator]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return kind(
             **{name: _nested(inner, _below(arrays, name)) for name, inner in _fields(kind).items()}
         )
     if typing.get_origin(kind) in (Mapping, dict):
@@ -131,5 +131,5 @@ def _below(arrays: Mapping[str, NDArray[Any]], name: str) -> Mapping[str, NDArra
 
 
 @functools.cache
-def _fields(kind: Callable[..., Any]) -> Mapping[str, Any]:
+def _fields(kind: type) -> Mapping[str, Any]:
     return typing.get_type_hints(kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..base.geometry import Box, Shape
 from .components import label_components
 from .distance import squared_distance
 from .faces import Face, cut_face, sides
-from .forest import INSIDE, Edges, Fragments, grow_fragments
+from .forest import BEYOND, Edges, grow_fragments
 from .measures import Records, measure
 from .method import HIGHEST, Method
 
@@ -50,27 +50,76 @@ def label_block(
     """
     outer = outer_box(core, method, shape)
     assert scores_zyx.shape == outer.shape
-    if not method.is_watershed:
-        assert method.threshold is not None
-        mask = method.is_inside(scores_zyx, method.threshold)
-        labels, count = label_components(mask, method.offsets)
-        return _labelled(labels, count, core=core, method=method, shape=shape)
-    inner = core.relative_to(outer.start)
-    seeds, heights = _seeds_and_heights(scores_zyx, inner, method)
-    nodes = _nodes(scores_zyx, method)
-    heights, nodes = _with_halo(heights, inner), _with_halo(nodes, inner)
-    nodes[1:-1, 1:-1, 1:-1] *= INSIDE  # 2 in the halo, see forest.py
-    halo = np.ones(nodes.shape, np.bool_)
-    halo[1:-1, 1:-1, 1:-1] = False
-    nodes[halo] *= 2
-    fragments = grow_fragments(
+    place = _Place(core=core, shape=shape, method=method)
+    if method.is_watershed:
+        return _watershed(scores_zyx, core.relative_to(outer.start), place)
+    assert method.threshold is not None
+    mask = method.is_inside(scores_zyx, method.threshold)
+    labels, count = label_components(mask, method.offsets)
+    none = np.empty(0, np.int64)
+    return LabelledBlock(
+        labels=labels,
+        records=place.measured(labels, count),
+        seeded=np.ones(count, np.bool_),
+        lowest=np.zeros(count, np.int32),
+        edges=Edges(one=none, other=none, height=none.astype(np.int32), place=none),
+        faces={
+            (axis, side): cut_face(labels, axis=axis, side=side, offsets=method.offsets)
+            for axis, side in place.sides()
+        },
+    )
+
+
+def _watershed(scores: NDArray[Any], inner: Box, place: _Place) -> LabelledBlock:
+    method = place.method
+    seeds, heights = _seeds_and_heights(scores, inner, method)
+    heights, nodes = _with_halo(heights, inner), _with_halo(_nodes(scores, method), inner)
+    core_nodes = nodes[1:-1, 1:-1, 1:-1].copy()
+    nodes *= BEYOND
+    nodes[1:-1, 1:-1, 1:-1] = core_nodes
+    found = grow_fragments(
         heights, nodes, seeds, offsets=method.offsets, depth=method.depth,
-        start=core.start, shape=shape,
+        start=place.core.start, shape=place.shape,
     )  # fmt: skip
-    return _labelled(
-        fragments.labels, fragments.count, core=core, method=method, shape=shape,
-        fragments=fragments, heights=heights, nodes=nodes, seeds=seeds,
+    labels = np.ascontiguousarray(found.labels)
+    edges = found.edges
+    return LabelledBlock(
+        labels=labels,
+        records=place.measured(labels, found.count),
+        seeded=found.seeded[1:] if method.has_seeds else np.ones(found.count, np.bool_),
+        lowest=found.lowest[1:],
+        edges=Edges(
+            one=edges.one - 1, other=edges.other - 1, height=edges.height, place=edges.place
+        ),
+        faces={
+            (axis, side): cut_face(
+                labels, axis=axis, side=side, offsets=method.offsets, heights=heights,
+                nodes=nodes, seeds=seeds,
+            )
+            for axis, side in place.sides()
+        },
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a block lies, and what objects are."""
+
+    core: Box
+    shape: Shape
+    method: Method
+
+    def measured(self, labels: NDArray[np.int32], count: int) -> Records:
+        return measure(
+            labels, count, core=self.core, shape=self.shape, per_slice=self.method.per_slice
+        )
+
+    def sides(self) -> Iterator[tuple[int, int]]:
+        """Yield axis and side of the faces towards other blocks."""
+        core, shape = self.core, self.shape
+        for axis, side in sides():
+            if core.start[axis] > 0 if side < 0 else core.stop[axis] < shape[axis]:
+                yield axis, side
 
 
 def _nodes(scores: NDArray[Any], method: Method) -> NDArray[np.uint8]:
@@ -113,41 +162,3 @@ def _with_halo(values: NDArray[Any], inner: Box) -> NDArray[Any]:
     target = source.relative_to(tuple(a - 1 for a in inner.start))
     padded[target.slices] = values[source.slices]
     return padded
-
-
-def _labelled(
-    labels: NDArray[np.int32],
-    count: int,
-    *,
-    core: Box,
-    method: Method,
-    shape: Shape,
-    fragments: Fragments | None = None,
-    heights: NDArray[np.uint16] | None = None,
-    nodes: NDArray[np.uint8] | None = None,
-    seeds: NDArray[np.int32] | None = None,
-) -> LabelledBlock:
-    labels = np.ascontiguousarray(labels)
-    none = np.empty(0, np.int64)
-    edges = fragments.edges if fragments else Edges(
-        one=none, other=none, height=none.astype(np.int32), place=none
-    )  # fmt: skip
-    faces = {
-        (axis, side): cut_face(
-            labels, axis=axis, side=side, offsets=method.offsets, heights=heights, nodes=nodes,
-            seeds=seeds,
-        )
-        for axis, side in sides()
-        if (core.start[axis] > 0 if side < 0 else core.stop[axis] < shape[axis])
-    }  # fmt: skip
-    is_seeded = fragments is not None and method.has_seeds
-    return LabelledBlock(
-        labels=labels,
-        records=measure(labels, count, core=core, shape=shape, per_slice=method.per_slice),
-        seeded=fragments.seeded[1:] if fragments and is_seeded else np.ones(count, np.bool_),
-        lowest=fragments.lowest[1:] if fragments else np.zeros(count, np.int32),
-        edges=Edges(
-            one=edges.one - 1, other=edges.other - 1, height=edges.height, place=edges.place
-        ),
-        faces=faces,
-    )

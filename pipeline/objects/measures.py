@@ -16,8 +16,8 @@ class Records:
     """Fragments, or objects: names, numbers of voxels, and whether they touch the volume's edge.
 
     A name is the place of the first voxel in the volume, counted from 1 in raster order of z, y, x.
-    The name of joined fragments is the lowest of theirs, so it names their first voxel too; 0 is no
-    object.
+    Joined fragments take the lowest of their names, so that it names their first voxel
+    too. The name 0 means background.
     """
 
     names: NDArray[np.uint64]
@@ -29,9 +29,7 @@ class Records:
 
     def taken(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Records:
         """Return some rows, in the order of ``rows``."""
-        return Records(
-            names=self.names[rows], voxels=self.voxels[rows], at_edge=self.at_edge[rows]
-        )
+        return Records(names=self.names[rows], voxels=self.voxels[rows], at_edge=self.at_edge[rows])
 
 
 def measure(
@@ -39,7 +37,7 @@ def measure(
 ) -> Records:
     """Return the records of labels 1 … count of a block; core: its box in the volume of ``shape``.
 
-    per_slice: the first and the last z are no edge, as in a volume with one z.
+    per_slice: the first and the last z do not count as edge, as in a volume with one z.
     """
     is_flat = per_slice or shape[0] == 1
     names, voxels, at_edge = _measure(

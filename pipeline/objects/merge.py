@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
 from .faces import lowest_edges
-from .forest import NO_HEIGHT, Edges, find, is_lower
+from .forest import Edges
+from .joining import LEFT, PART, TREE, Array, Sets, decide, find, new_sets
 from .measures import Records
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,26 +70,26 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """When two fragments may not be joined: both have a seed, or both are ``depth`` deep.
+    """When two fragments may not be joined: both are ``depth`` deep, or, with 0, both have a seed.
 
-    Connected components have neither.
+    Fragments of connected components all count as seeded.
     """
 
-    has_seeds: bool = False
     depth: int = 0
 
 
 def merge(children: Sequence[GroupState], rule: Rule) -> tuple[GroupState, tuple[Settled, ...]]:
-    """Return the state of the group that consists of ``children``, and what became of their nodes."""
+    """Return the state of a group of ``children``, and what became of their nodes."""
     joined = _concatenated(children)
     edges, ways_out = _resolved(joined)
     count = len(joined.records)
-    out_height, out_place = _lowest_out(ways_out, count)
+    parts = new_sets(joined.seeded, joined.lowest, kind=PART)
+    _note_lowest_out(parts, ways_out)
     order = np.lexsort((edges.place, edges.height))
-    root, is_kept, seeded, lowest = _contract(
-        edges.one[order], edges.other[order], edges.height[order], edges.place[order],
-        joined.seeded.copy(), joined.lowest.copy(), out_height, out_place,
-        rule.has_seeds, rule.depth,
+    ends = np.stack((edges.one[order], edges.other[order]))
+    root, is_kept = _contract(
+        ends, edges.height[order], edges.place[order], parts,
+        new_sets(joined.seeded, joined.lowest, kind=TREE), rule.depth,
     )  # fmt: skip
     kept = order[is_kept]
     is_open = np.zeros(count, np.bool_)
@@ -98,8 +102,8 @@ def merge(children: Sequence[GroupState], rule: Rule) -> tuple[GroupState, tuple
     one, other = number[root[edges.one[kept]]], number[root[edges.other[kept]]]
     state = GroupState(
         records=records.taken(opened),
-        seeded=seeded[opened],
-        lowest=lowest[opened],
+        seeded=parts.of["seeded"][opened],
+        lowest=parts.of["lowest"][opened],
         edges=lowest_edges(
             np.minimum(one, other), np.maximum(one, other),
             edges.height[kept].astype(np.int64), edges.place[kept],
@@ -110,47 +114,45 @@ def merge(children: Sequence[GroupState], rule: Rule) -> tuple[GroupState, tuple
         ),
     )  # fmt: skip
     finished = records.taken(root)
-    finished.names[~seeded[root]] = 0
+    finished.names[~parts.of["seeded"][root]] = 0
     return state, _per_child(children, number[root], finished)
 
 
 def _concatenated(children: Sequence[GroupState]) -> GroupState:
-    starts = np.cumsum([0, *(len(child.records) for child in children)])
-
-    def columns(name: str, of: str, *, shifted: bool = False) -> NDArray[np.int64]:
-        parts = [
-            getattr(getattr(child, of) if of else child, name) + (start if shifted else 0)
-            for child, start in zip(children, starts[:-1].tolist(), strict=True)
-        ]
-        whole: NDArray[np.int64] = np.concatenate(parts)
-        return whole
-
+    """Return the children's graphs side by side, their nodes numbered one after the other."""
+    starts = _starts(children)
     return GroupState(
-        records=Records(
-            **{name: np.concatenate([getattr(child.records, name) for child in children])
-               for name in ("names", "voxels", "at_edge")}
-        ),
+        records=_side_by_side(Records, [child.records for child in children]),
         seeded=np.concatenate([child.seeded for child in children]),
         lowest=np.concatenate([child.lowest for child in children]),
-        edges=Edges(
-            one=columns("one", "edges", shifted=True), other=columns("other", "edges", shifted=True),
-            height=np.concatenate([child.edges.height for child in children]),
-            place=columns("place", "edges"),
-        ),
-        ways_out=WaysOut(
-            node=columns("node", "ways_out", shifted=True),
-            here=np.concatenate([child.ways_out.here for child in children]),
-            there=np.concatenate([child.ways_out.there for child in children]),
-            height=np.concatenate([child.ways_out.height for child in children]),
-            place=columns("place", "ways_out"),
-        ),
-    )  # fmt: skip
+        edges=_side_by_side(Edges, [child.edges for child in children], one=starts, other=starts),
+        ways_out=_side_by_side(WaysOut, [child.ways_out for child in children], node=starts),
+    )
+
+
+def _starts(children: Sequence[GroupState]) -> list[int]:
+    counts = [len(child.records) for child in children]
+    return [sum(counts[:number]) for number in range(len(counts))]
+
+
+def _side_by_side(kind: type[T], parts: Sequence[T], **starts: Sequence[int]) -> T:
+    """Return columns one below the other. starts: what is added to the numbers of nodes."""
+    columns = {
+        name: np.concatenate(
+            [getattr(part, name) + start
+             for part, start in zip(parts, starts[name], strict=True)]
+            if name in starts
+            else [getattr(part, name) for part in parts]
+        )
+        for name in kind.__dataclass_fields__  # type: ignore[attr-defined]
+    }  # fmt: skip
+    return kind(**columns)
 
 
 def _resolved(joined: GroupState) -> tuple[Edges, WaysOut]:
     """Return all edges inside the group, those between its children included, and the others.
 
-    A fragment has a way out exactly if the fragment on the other side has it too, so the names of
+    A fragment has an edge out exactly if the fragment on the other side has it too, so the names of
     the fragments on this side say which ones lie inside the group.
     """
     out = joined.ways_out
@@ -169,18 +171,15 @@ def _resolved(joined: GroupState) -> tuple[Edges, WaysOut]:
     return edges, out.taken(~is_inside)
 
 
-def _lowest_out(ways_out: WaysOut, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return height and place of the lowest edge of each node that leaves the group."""
-    height = np.full(count, NO_HEIGHT, np.int32)
-    place = np.zeros(count, np.int64)
+def _note_lowest_out(parts: Sets, ways_out: WaysOut) -> None:
+    """Note the lowest edge of each node that leaves the group."""
     order = np.lexsort((ways_out.place, ways_out.height, ways_out.node))
     node = ways_out.node[order]
     is_first = np.ones(len(node), np.bool_)
     is_first[1:] = node[1:] != node[:-1]
     first = order[is_first]
-    height[ways_out.node[first]] = ways_out.height[first]
-    place[ways_out.node[first]] = ways_out.place[first]
-    return height, place
+    parts.of["way_height"][ways_out.node[first]] = ways_out.height[first]
+    parts.of["way_place"][ways_out.node[first]] = ways_out.place[first]
 
 
 def _by_root(records: Records, root: NDArray[np.int64]) -> Records:
@@ -197,8 +196,8 @@ def _by_root(records: Records, root: NDArray[np.int64]) -> Records:
 def _per_child(
     children: Sequence[GroupState], node: NDArray[np.int64], finished: Records
 ) -> tuple[Settled, ...]:
-    stops = np.cumsum([len(child.records) for child in children]).tolist()
-    starts = [0, *stops[:-1]]
+    starts = _starts(children)
+    stops = [*starts[1:], len(node)]
     return tuple(
         Settled(node=node[a:b], records=finished.taken(np.arange(a, b)))
         for a, b in zip(starts, stops, strict=True)
@@ -206,63 +205,17 @@ def _per_child(
 
 
 @compiled
-def _contract(  # type: ignore[no-untyped-def]
-    one, other, height, place, seeded, lowest, out_height, out_place, has_seeds, depth
-):
-    """Return the root of each node, which edges are left, and seeds and lowest heights of roots.
-
-    Edges are sorted. seeded, lowest, out_height and out_place are overwritten.
-    """
-    count = seeded.size
-    forest = np.arange(count)
-    certain = np.arange(count)
-    forest_seeded = seeded.copy()
-    forest_lowest = lowest.copy()
-    is_kept = np.zeros(one.size, np.bool_)
-    for e in range(one.size):
-        a = find(certain, one[e])
-        b = find(certain, other[e])
-        if a == b:
-            continue
-        ra = find(forest, a)
-        rb = find(forest, b)
-        is_same = height[e] == 0
-        if ra == rb and not is_same:
-            continue
-        h = np.int64(height[e]) - 1
-        is_first_a = is_lower(height[e], place[e], out_height[a], out_place[a])
-        is_first_b = is_lower(height[e], place[e], out_height[b], out_place[b])
-        if is_same:
-            is_certain = True
-        elif has_seeds:
-            if forest_seeded[ra] and forest_seeded[rb]:
-                continue
-            is_certain = (is_first_a and not seeded[a]) or (is_first_b and not seeded[b])
-        else:
-            if h - forest_lowest[ra] >= depth and h - forest_lowest[rb] >= depth:
-                continue
-            is_certain = (is_first_a and h - lowest[a] < depth) or (
-                is_first_b and h - lowest[b] < depth
-            )
-        if is_certain:
-            if b < a:
-                a, b = b, a
-            certain[b] = a
-            seeded[a] |= seeded[b]
-            lowest[a] = min(lowest[a], lowest[b])
-            if is_lower(out_height[b], out_place[b], out_height[a], out_place[a]):
-                out_height[a], out_place[a] = out_height[b], out_place[b]
-        else:
-            is_kept[e] = True
-            if is_first_a:
-                out_height[a], out_place[a] = height[e], place[e]
-            if is_first_b:
-                out_height[b], out_place[b] = height[e], place[e]
-        if rb < ra:
-            ra, rb = rb, ra
-        forest[rb] = ra
-        forest_seeded[ra] |= forest_seeded[rb]
-        forest_lowest[ra] = min(forest_lowest[ra], forest_lowest[rb])
-    for i in range(count):
-        certain[i] = find(certain, i)
-    return certain, is_kept, seeded, lowest
+def _contract(
+    ends: Array, height: Array, place: Array, certain: Sets, forest: Sets, depth: int
+) -> tuple[Array, Array]:
+    """Decide on sorted edges; return the root of each node, and which edges are left."""
+    part, parts = certain
+    tree, trees = forest
+    is_left = np.zeros(height.size, np.bool_)
+    for e in range(height.size):
+        edge = (ends[0, e], ends[1, e], np.int64(height[e]), place[e])
+        is_left[e] = decide(edge, part, parts, tree, trees, depth) == LEFT
+    roots = np.empty(part.size, np.int64)
+    for node in range(roots.size):
+        roots[node] = find(part, node)
+    return roots, is_left

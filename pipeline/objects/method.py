@@ -37,7 +37,7 @@ class Method:
     seed_threshold: int | None = None
     """Of seeds; objects have one each. Chosen like ``threshold``."""
     seed_distance: int = 0
-    """Seeds lie further than this from everything that is no seed by its score."""
+    """Seeds lie further than this from every voxel whose score is not beyond the threshold."""
     depth: int = 0
     """Objects are the basins that are at least this deep."""
     flood: Flood = "score"
@@ -59,7 +59,7 @@ class Method:
     @property
     def rule(self) -> Rule:
         """When two fragments may not be joined."""
-        return Rule(has_seeds=self.has_seeds, depth=self.depth)
+        return Rule(depth=self.depth)
 
     @property
     def offsets(self) -> NDArray[np.int64]:

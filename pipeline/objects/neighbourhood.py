@@ -29,8 +29,6 @@ def neighbour_offsets(connectivity: int, *, per_slice: bool) -> NDArray[np.int64
     most = _AXES_AT_MOST[connectivity]
     steps = itertools.product((-1, 0, 1), repeat=3)
     offsets = [
-        step
-        for step in steps
-        if 1 <= sum(map(abs, step)) <= most and not (per_slice and step[0])
+        step for step in steps if 1 <= sum(map(abs, step)) <= most and not (per_slice and step[0])
     ]
     return np.array(offsets, np.int64)

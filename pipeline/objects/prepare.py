@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..base.geometry import Halo, Shape
-from ..base.text import shape_text, size_text
 from ..base.versions import VERSION, versions
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
@@ -143,9 +142,7 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     prepared = PreparedObjects(
         request=request,
         scores=scores,
-        plan=BlockPlan(
-            shape=source.shape_zyx, core=core, halo=Halo(none, none), divisor=(1, 1, 1)
-        ),
+        plan=BlockPlan(shape=source.shape_zyx, core=core, halo=Halo(none, none), divisor=(1, 1, 1)),
         method=choose_method(request, scores),
         kept=Filter(
             min_voxels=request.min_voxels,
@@ -211,14 +208,3 @@ def _spacing(scores: Scores) -> Shape:
         return tuple(max(1, in_steps(one)) for one in known)
     finest = min(source.voxel_size)
     return tuple(max(1, in_steps(one / finest)) for one in source.voxel_size)
-
-
-def start_text(prepared: PreparedObjects) -> str:
-    """Return one line on what the run does."""
-    method, plan = prepared.method, prepared.plan
-    kind = "watershed" if method.is_watershed else "components"
-    role = "of class" if method.role == "foreground" else "between boundaries of class"
-    return (
-        f"objects {role} {prepared.scores.class_name!r} by {kind}: {shape_text(plan.shape)} voxels "
-        f"in {len(plan):,} blocks of {shape_text(plan.core)}, {size_text(prepared.block_bytes)} each"
-    )

@@ -93,7 +93,9 @@ class ObjectsRequest:
         if self.method == "components" and used:
             raise PlanError(f"{used[0]} is for --method watershed, not for components")
         if self.depth is not None and len(used) > 1:
-            raise PlanError(f"--depth and {used[1]} exclude each other: objects have seeds, or a depth")
+            raise PlanError(
+                f"--depth and {used[1]} exclude each other: objects have seeds, or a depth"
+            )
 
     def _check_sizes(self) -> None:
         if self.min_voxels < 1 or (self.max_voxels or self.min_voxels) < self.min_voxels:

@@ -6,6 +6,7 @@ and one entry per million objects. The ledger records the blocks whose labels ar
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -122,19 +123,25 @@ class ObjectsRun:
         """The number of objects, once they are numbered."""
         return int(self._ledger.noted("objects") or 0)
 
+    @property
+    def covered(self) -> float | None:
+        """The share of the volume that is in objects; None where an earlier run wrote a part."""
+        voxels = self._tally.session.class_voxels
+        return voxels[1] / sum(voxels) if sum(voxels) == math.prod(self.job.plan.shape) else None
+
     def _find_objects(self) -> None:
         job, tree, files = self.job, self.job.tree, self.job.files
         blocks = [block.index for block in job.plan.blocks()]
-        self._each("label", partial(label, job), blocks, done=files.names(GRAPHS))
+        self._each("label", partial(label, job), blocks, files=GRAPHS)
         for level in range(1, tree.depth + 1):
             self._each(
                 "merge", partial(merge_group, job, level), tree.groups(level),
-                done=files.names(groups_at(level)),
+                files=groups_at(level),
             )  # fmt: skip
         for level in range(tree.depth - 1, -1, -1):
             self._each(
                 "merge", partial(name_group, job, level), tree.groups(level),
-                done=files.names(names_at(level)),
+                files=names_at(level),
             )  # fmt: skip
         ids = self._numbered()
         self._write(ids)
@@ -143,11 +150,10 @@ class ObjectsRun:
             files.delete()
 
     def _numbered(self) -> IdIndex:
-        layers: list[LayerNames] = []
         number = partial(number_layer, self.job)
-        for found in self._results("merge", number, range(self.job.plan.grid[0])):
-            layers.append(found)
-        layers.sort(key=lambda layer: layer.layer)
+        every = range(self.job.plan.grid[0])
+        found = self._results("merge", number, every, key="objects-numbers")
+        layers: list[LayerNames] = sorted(found, key=lambda layer: layer.layer)
         self._ledger.note(objects=sum(layer.count for layer in layers))
         return IdIndex.of(layers)
 
@@ -156,7 +162,8 @@ class ObjectsRun:
         image = self.prepared.image(dtype_of_ids(self.objects))
         create_images(request.output, (image,), version=request.format)
         left = blocks_left(self._ledger, (block.index for block in self.job.plan.blocks()))
-        for result in self._results("write", partial(write_block, self.job, ids), left):
+        write = partial(write_block, self.job, ids)
+        for result in self._results("write", write, left, key="objects-write"):
             self._ledger.record([result.index], BlockState.DONE)
         self._ledger.check()
 
@@ -172,23 +179,23 @@ class ObjectsRun:
 
     def _each(
         self, stage: RunStage, call: Callable[[Shape], Any], items: Iterable[Shape], *,
-        done: Iterable[str],
+        files: str,
     ) -> None:  # fmt: skip
-        for _ in self._results(stage, call, missing(items, frozenset(done))):
+        """Do what has no file yet; files: the stage whose files the tasks write last."""
+        done = self.job.files.names(files)
+        for _ in self._results(stage, call, missing(items, done), key=f"objects-{files}"):
             pass
 
     def _results(
-        self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item]
+        self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item], *, key: str
     ) -> Iterator[Any]:
         """Yield the results of a stage's tasks; raise once all others are done if one failed."""
         self._stage, self._done = stage, 0
         failed: list[str] = []
-        keys = f"{getattr(call, 'func', call).__name__}-{self.job.run_token}"
 
         def submit(some: list[Item]) -> list[Future]:
-            names = [(keys, *getattr(call, "args", ())[1:-1], str(one)) for one in some]
             futures: list[Future] = self._client.map(
-                call, some, key=[tuple(map(str, name)) for name in names],
+                call, some, key=[(f"{key}-{self.job.run_token}", str(one)) for one in some],
                 retries=self.prepared.request.retries, pure=False,
             )  # fmt: skip
             return futures

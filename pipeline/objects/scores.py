@@ -43,7 +43,7 @@ class Scores:
         return 255 if self.source.dtype == "uint8" else 65535
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the integers (z, y, x) of a box. Raises VolumeError for what is no score."""
+        """Return the integers (z, y, x) of a box. Raises VolumeError for other values."""
         values: NDArray[Any] = open_volume(self.source).read(box)[0]
         if values.dtype.kind == "u":
             return values
@@ -51,8 +51,8 @@ class Scores:
         if not is_score.all():
             worst = values[~is_score].ravel()[0]
             raise VolumeError(
-                f"{self.source.location} holds {worst:g}: expected scores from 0 to 1 as floats, or "
-                "as uint8 or uint16"
+                f"{self.source.location} holds {worst:g}: expected scores from 0 to 1 as floats, "
+                "or as uint8 or uint16"
             )
         return np.rint(values.astype(np.float64) * self.highest).astype(np.uint16)
 
@@ -64,7 +64,7 @@ class Scores:
 def find_scores(request: ObjectsRequest) -> Scores:
     """Return the scores of the requested class. Reads metadata only.
 
-    Raises VolumeError for what holds no scores, for a class that is not there, and where more than
+    Raises VolumeError for what holds no scores, for an unknown class, and where more than
     one class could be meant.
     """
     source = _stored(request, None)

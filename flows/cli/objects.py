@@ -1,0 +1,57 @@
+"""``overtile objects``: finds every object of a volume once, with ids, from its scores."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..options.cluster import ClusterOptions
+from ..options.objects import ObjectsFiles, ObjectsOptions
+from ..signals.drain import Drain, drain_on_signal
+from ..text.terminal import say, shown
+from .arguments import add_options, read_options
+
+if TYPE_CHECKING:
+    from pipeline.objects.run import ObjectsRun
+
+EXAMPLE = "overtile objects segmented.zarr objects.zarr --method watershed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``overtile objects``."""
+    add_options(parser, ObjectsFiles, ObjectsOptions, ClusterOptions)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Find the objects and show the progress."""
+    with drain_on_signal() as drain:  # before the imports, which are slow
+        from deploy import open_cluster
+        from pipeline.objects.prepare import prepare_objects
+        from pipeline.objects.run import ObjectsRun
+
+        from ..preflight.checks import check_before_start
+        from ..text.objects import result_lines, start_lines
+
+        parameters = read_options(ObjectsOptions, options)
+        request = parameters.request(scores=options.scores, output=options.output)
+        spec = read_options(ClusterOptions, options).spec()
+        prepared = prepare_objects(request)
+        for line in start_lines(prepared):
+            say(line)
+        with open_cluster(spec, notify=say) as client:
+            check_before_start(client, notify=say)
+            objects = ObjectsRun.start(prepared, client)
+            objects.complete(partial(_watched, drain))
+            for line in result_lines(objects):
+                say(line)
+
+
+@contextmanager
+def _watched(drain: Drain, objects: ObjectsRun) -> Iterator[None]:
+    """Show the progress while inside, and let a signal drain the run."""
+    drain.begin(objects)
+    with shown(objects):
+        yield

@@ -1,0 +1,134 @@
+"""The options that define objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.base.choices import OmeVersion
+
+from .declared import Shell
+from .segment import INPUT, OUTPUT
+from .values import NumberOrName, Sizes
+
+if TYPE_CHECKING:
+    from pipeline.objects.request import ObjectsRequest
+
+DEFINITION = "definition of objects"
+WATERSHED = "watershed"
+FILTERS = "which objects are kept"
+
+
+class ObjectsFiles(BaseModel):
+    """What the command reads and writes."""
+
+    scores: Annotated[str, Shell(metavar="SCORES", positional=True)] = Field(
+        description="Output of segment --outputs classes,scores, or an array of scores: a path or "
+        "URI",
+        examples=["segmented.zarr"],
+    )
+    output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(
+        description="OME-Zarr to create; an existing output of the same job is resumed",
+        examples=["objects.zarr"],
+    )
+
+
+class ObjectsOptions(BaseModel):
+    """What objects are. Thresholds are scores from 0 to 1."""
+
+    model_config = ConfigDict(extra="forbid", title="Options")
+
+    score_class: Annotated[
+        NumberOrName | None, Shell(DEFINITION, name="class", metavar="N|NAME")
+    ] = Field(
+        None,
+        title="Class",
+        description="Class whose scores are used (default: of two, the boundary or the second)",
+        examples=["nucleus"],
+    )
+    role: Annotated[Literal["foreground", "boundary"] | None, Shell(DEFINITION)] = Field(
+        None,
+        description="Whether objects consist of the class (nuclei) or lie between it (membranes) "
+        "(default: boundary if its name says so)",
+    )
+    method: Annotated[Literal["components", "watershed"], Shell(DEFINITION)] = Field(
+        "components",
+        description="Components: connected voxels; watershed: also splits objects that touch",
+    )
+    threshold: Annotated[float | None, Shell(DEFINITION, metavar="T")] = Field(
+        None,
+        description="Objects have scores of at least T; between boundaries, below T (default: 0.5; "
+        "every voxel for a watershed between boundaries)",
+    )
+    connectivity: Annotated[Literal["6", "18", "26"], Shell(DEFINITION)] = Field(
+        "6", description="Neighbours of a voxel: through faces, also edges, also corners"
+    )
+    per_slice: Annotated[bool, Shell(DEFINITION)] = Field(
+        False, title="Per slice", description="Every z is a separate image"
+    )
+    depth: Annotated[float | None, Shell(WATERSHED, metavar="H")] = Field(
+        None,
+        description="Basins of the scores that are at least H deep are separate objects (default: "
+        "0.05 without seeds)",
+    )
+    seed_threshold: Annotated[float | None, Shell(WATERSHED, metavar="T")] = Field(
+        None,
+        title="Seed threshold",
+        description="One object per connected seed, where scores are beyond T (default: 0.5 with "
+        "--seed-distance)",
+    )
+    seed_distance: Annotated[float | None, Shell(WATERSHED, metavar="D")] = Field(
+        None,
+        title="Seed distance",
+        description="Depth of seeds inside the objects, in µm; in voxels of the finest axis if the "
+        "scores state no unit",
+    )
+    min_voxels: Annotated[int, Shell(FILTERS)] = Field(
+        1, ge=1, title="Minimum voxels", description="Smallest object"
+    )
+    max_voxels: Annotated[int | None, Shell(FILTERS)] = Field(
+        None, ge=1, title="Maximum voxels", description="Largest object (default: any size)"
+    )
+    border: Annotated[Literal["keep", "drop"], Shell(FILTERS)] = Field(
+        "keep", description="Whether objects that touch the edge of the volume are kept"
+    )
+    level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
+        None, description="Resolution level, by name or number (default: the finest)"
+    )
+    time: Annotated[int | None, Shell(INPUT)] = Field(
+        None, ge=0, description="Time point of a time series"
+    )
+    axes: Annotated[str | None, Shell(INPUT, metavar="AXES")] = Field(
+        None,
+        description="Axes of the stored array (default: those in its metadata)",
+        examples=["czyx"],
+    )
+    block: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
+        None, description="Voxels of one block and file (default: 128,128,128 or larger)"
+    )
+    format: Annotated[OmeVersion, Shell(OUTPUT)] = Field(
+        "0.5", description="OME-Zarr version of the output; only 0.5 has shards"
+    )
+    overwrite: Annotated[bool, Shell(OUTPUT)] = Field(
+        False, description="Replace an existing output"
+    )
+    keep_intermediates: Annotated[bool, Shell(OUTPUT)] = Field(
+        False,
+        title="Keep intermediates",
+        description="Keep the intermediate files in run/objects of the output",
+    )
+    retries: Annotated[int, Shell(OUTPUT)] = Field(
+        2, ge=0, description="How often a failing block is tried again"
+    )
+
+    def request(self, *, scores: str, output: str) -> ObjectsRequest:
+        """Return what the pipeline takes. Raises kinds of OvertileError."""
+        from pipeline.base.location import Location
+        from pipeline.objects.request import ObjectsRequest
+
+        values = self.model_dump(exclude={"connectivity"})
+        return ObjectsRequest(
+            scores=Location.parse(scores), output=Location.parse(output),
+            connectivity=int(self.connectivity), **values,
+        )  # fmt: skip
