@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
-from .segment import INPUT, OUTPUT
+from .image import INPUT
+from .segment import OUTPUT
 from .values import NumberOrName, Sizes
 
 if TYPE_CHECKING:
