@@ -16,7 +16,7 @@ _NAMES = {
     "v_rand": "V-Rand",
     "v_info": "V-Info",
 }
-_OF_CLASSES = {"IoU": "iou", "Dice": "dice", "precision": "precision", "recall": "recall"}
+OF_CLASSES = {"IoU": "iou", "Dice": "dice", "precision": "precision", "recall": "recall"}
 """Columns of the tables of classes, and the figures of a ConfusionMatrix that they show."""
 _HOW = {
     "ids": "ids as stored",
@@ -88,7 +88,7 @@ def _classes(evaluation: Evaluation, matrix: ConfusionMatrix) -> FigureTable:
     ]  # fmt: skip
     return FigureTable(
         title=f"classes: pixel error {matrix.pixel_error:.4f}, mean IoU {matrix.mean_iou:.4f}",
-        header=("class", *_OF_CLASSES, "true voxels"),
+        header=("class", *OF_CLASSES, "true voxels"),
         rows=tuple(rows),
     )
 
@@ -99,13 +99,13 @@ def _pixels(evaluation: Evaluation, layer: Layer) -> FigureTable:
     return FigureTable(
         title=f"{evaluation.plan.score_name} where score >= {layer.threshold:g}, the best "
         f"threshold: pixel error {matrix.pixel_error:.4f}",
-        header=("class", *_OF_CLASSES),
+        header=("class", *OF_CLASSES),
         rows=((evaluation.plan.score_name, *_of_class(matrix, 1)),),
     )
 
 
 def _of_class(matrix: ConfusionMatrix, number: int) -> tuple[str, ...]:
-    return tuple(f"{getattr(matrix, name)[number]:.4f}" for name in _OF_CLASSES.values())
+    return tuple(f"{getattr(matrix, name)[number]:.4f}" for name in OF_CLASSES.values())
 
 
 def _objects(evaluation: Evaluation, layer: Layer) -> FigureTable:

@@ -12,6 +12,7 @@ import zarr
 from scipy import ndimage
 
 from flows.cli.main import main
+from flows.text.scores import OF_CLASSES
 from pipeline import evaluate_volume
 
 
@@ -70,6 +71,17 @@ def test_by_default_classes_are_compared_with_classes(shell):
         f"{figure[1]:.4f}"
         for figure in (expected.iou, expected.dice, expected.precision, expected.recall)
     ] + [f"{expected.truth_voxels[1]:,}"]
+
+
+def test_every_figure_in_the_tables_of_classes_is_in_the_json(shell, place):
+    for options, columns in (
+        (GOOD, lambda told: told["classes"]["per_class"][0]),
+        ((*CHALLENGE, "--thresholds", "0.5"), lambda told: told["pixels"]),
+    ):
+        assert shell(*options, "--json", "every.json")[0] == 0
+        told = json.loads((place / "every.json").read_text())
+        assert [name for name in OF_CLASSES.values() if name not in columns(told)] == []
+    (place / "every.json").unlink()
 
 
 CHALLENGE = ("scores.zarr", "membrane.zarr", "--scores", "membrane", "--objects", "components",
