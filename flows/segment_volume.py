@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
 
 from pipeline.base.errors import RunStoppedError
+from pipeline.objects.run import ObjectsRun
 from pipeline.planning.blocks import Region
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
@@ -17,9 +18,11 @@ from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 
 from .options.cluster import ClusterOptions
+from .options.objects import ObjectDefinition, with_scores
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, progress_shown, show_report
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
+from .text.objects import result_lines, start_lines
 
 ARTIFACT_PICTURE_SIDE = 384
 """Pictures in an artifact go through Prefect's database: smaller than the report's."""
@@ -40,12 +43,28 @@ def finish(run: SegmentRun) -> None:
     run.finish()
 
 
+@task(name="find-objects", cache_policy=NO_CACHE)
+def find_objects(run: ObjectsRun) -> int | State[int]:
+    """Find the objects in the scores; return their number."""
+    logger = get_run_logger()
+    for line in start_lines(run.prepared):
+        logger.info(line)
+    try:
+        count = run.complete(progress_shown)
+    except RunStoppedError as stopped:
+        return Cancelled(message=str(stopped))
+    for line in result_lines(run):
+        logger.info(line)
+    return count
+
+
 @flow(name="segment-volume")
 def segment_volume(
     input: str,  # noqa: A002  the same name as in the shell
     output: str,
     weights: str,
     options: SegmentOptions = SegmentOptions(),  # noqa: B008  frozen by use: pydantic copies it
+    objects: ObjectDefinition | None = None,
     cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
 ) -> str:
     """Segment a volume: Zarr in, OME-Zarr out.
@@ -59,8 +78,10 @@ def segment_volume(
         output: OME-Zarr to create; an existing output of the same job is resumed
         weights: Weights file or URI, or the name of bundled weights (demo, fib25-boundary)
         options: How to segment
+        objects: What objects to find in the scores, into labels/objects (default: none)
         cluster: Where the Dask workers are
     """
+    options = options if objects is None else with_scores(options)
     request = options.request(input=input, output=output)
     spec = cluster.spec()
     prepared = prepare(request, options.predictor(weights))
@@ -68,7 +89,9 @@ def segment_volume(
     logger = get_run_logger()
     for note in prepared.notes:
         logger.warning(note)
-    segment_on_cluster(prepared, weights=weights, spec=spec, front_end=_front_end(logger))
+    segment_on_cluster(
+        prepared, weights=weights, spec=spec, front_end=_front_end(logger), objects=objects
+    )
     return str(prepared.request.output)
 
 
@@ -83,6 +106,7 @@ def _front_end(logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -
         checked=show_dashboard,
         watch=progress_shown,
         steps=Steps(segment_region=segment_region, finish=finish, report=_report),
+        find_objects=find_objects,
     )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..options.cluster import ClusterOptions
+from ..options.objects import ObjectDefinition, WithObjects
 from ..options.segment import FinishFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
 from .arguments import add_options, read_options
+from .object_arguments import read_definition, read_segment_options
 
 if TYPE_CHECKING:
     from pipeline.ledger.progress import Progress
@@ -26,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "are done, build the pyramid, write the report. Takes the arguments of segment; --cluster "
         "sets where the pyramid is computed."
     )
-    add_options(parser, FinishFiles, SegmentOptions, ClusterOptions, without=("overwrite", "shard"))
+    add_options(
+        parser, FinishFiles, SegmentOptions, WithObjects, ObjectDefinition, ClusterOptions,
+        without=("overwrite", "shard"),
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,13 +43,13 @@ def run(options: argparse.Namespace) -> None:
 
         from ..segmentation.run import run_finish
 
-        parameters = read_options(SegmentOptions, options)
+        parameters, objects = read_segment_options(options), read_definition(options)
         spec = read_options(ClusterOptions, options).spec()
         request = parameters.request(input=options.input, output=options.output)
         prepared = prepare(request, parameters.predictor(options.weights), finishing=True)
         if lacking := incomplete_shares(prepared.request.output):
             raise RunError(advice(lacking, arguments=options.given))
-        run_finish(prepared, weights=options.weights, spec=spec, drain=drain)
+        run_finish(prepared, weights=options.weights, spec=spec, objects=objects, drain=drain)
 
 
 def advice(lacking: Sequence[Progress], *, arguments: Sequence[str]) -> str:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
 
 from ..options.cluster import ClusterOptions
 from ..options.objects import ObjectsFiles, ObjectsOptions
-from ..signals.drain import Drain, drain_on_signal
-from ..text.terminal import say, shown
+from ..signals.drain import drain_on_signal
+from ..text.terminal import say
 from .arguments import add_options, read_options
-
-if TYPE_CHECKING:
-    from pipeline.objects.run import ObjectsRun
 
 EXAMPLE = "overtile objects segmented.zarr objects.zarr --method watershed"
 
@@ -33,25 +26,12 @@ def run(options: argparse.Namespace) -> None:
         from pipeline.objects.run import ObjectsRun
 
         from ..preflight.checks import check_before_start
-        from ..text.objects import result_lines, start_lines
+        from ..segmentation.run import find_objects
 
         parameters = read_options(ObjectsOptions, options)
         request = parameters.request(scores=options.scores, output=options.output)
         spec = read_options(ClusterOptions, options).spec()
         prepared = prepare_objects(request)
-        for line in start_lines(prepared):
-            say(line)
         with open_cluster(spec, notify=say) as client:
             check_before_start(client, notify=say)
-            objects = ObjectsRun.start(prepared, client)
-            objects.complete(partial(_watched, drain))
-            for line in result_lines(objects):
-                say(line)
-
-
-@contextmanager
-def _watched(drain: Drain, objects: ObjectsRun) -> Iterator[None]:
-    """Show the progress while inside, and let a signal drain the run."""
-    drain.begin(objects)
-    with shown(objects):
-        yield
+            find_objects(ObjectsRun.start(prepared, client), drain=drain)

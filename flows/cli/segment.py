@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 
 from ..options.cluster import ClusterOptions
+from ..options.objects import ObjectDefinition, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
 from .arguments import add_options, read_options
+from .object_arguments import read_definition, read_segment_options
 
 EXAMPLE = "overtile segment raw.zarr out.zarr --weights w.safetensors --block 64,256,256"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile segment``."""
-    add_options(parser, SegmentFiles, SegmentOptions, ClusterOptions)
+    add_options(parser, SegmentFiles, SegmentOptions, WithObjects, ObjectDefinition, ClusterOptions)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,7 +28,8 @@ def run(options: argparse.Namespace) -> None:
             input=options.input,
             output=options.output,
             weights=options.weights,
-            options=read_options(SegmentOptions, options),
+            options=read_segment_options(options),
+            objects=read_definition(options),
             spec=read_options(ClusterOptions, options).spec(),
             drain=drain,
         )

@@ -13,9 +13,11 @@ from pipeline.base.errors import ClusterError, OvertileError
 
 from ..options.cluster import ClusterOptions
 from ..options.declared import valued, words_of
+from ..options.objects import ObjectDefinition, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
 from ..text.terminal import say
-from .arguments import add_options, read_options
+from .arguments import add_options
+from .object_arguments import read_definition, read_segment_options
 from .parser import Parser
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile submit``: those of segment, and those of the submission."""
     commands = parser.add_subparsers(required=True, metavar="segment")
     segment = commands.add_parser("segment", help="segment a volume", description=_ABOUT)
-    add_options(segment, SegmentFiles, SegmentOptions, ClusterOptions, without=("shard", "cluster"))
+    add_options(
+        segment, SegmentFiles, SegmentOptions, WithObjects, ObjectDefinition, ClusterOptions,
+        without=("shard", "cluster"),
+    )  # fmt: skip
     job = segment.add_argument_group("submission")
     job.add_argument(
         "--cluster", default="slurm", metavar="PROFILE|FILE.toml",
@@ -58,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     from deploy.batch_jobs.render_segment import render_finish, render_segment
     from deploy.batch_jobs.submit import submit
 
-    parameters = read_options(SegmentOptions, options)
+    parameters = read_segment_options(options)
     submission = _submission(options, parameters)
     output = _checked_output(options, parameters)
     if options.dry_run:
@@ -132,4 +137,6 @@ def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Subm
 def segment_words(options: argparse.Namespace, parameters: SegmentOptions) -> tuple[str, ...]:
     """Return the arguments of ``overtile segment``: INPUT, OUTPUT and all that is not a default."""
     files = [options.input, options.output, *valued("--weights", options.weights)]
-    return (*files, *words_of(parameters))
+    definition = read_definition(options)
+    objects = [] if definition is None else ["--objects", *words_of(definition)]
+    return (*files, *words_of(parameters), *objects)

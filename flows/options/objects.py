@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,15 +10,14 @@ from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
 from .image import INPUT
-from .segment import OUTPUT
+from .segment import OUTPUT, SegmentOptions
 from .values import NumberOrName, Sizes
 
 if TYPE_CHECKING:
     from pipeline.objects.request import ObjectsRequest
 
-DEFINITION = "definition of objects"
-WATERSHED = "watershed"
-FILTERS = "which objects are kept"
+DEFINITION, WATERSHED = "objects", "objects by watershed"
+FILTERS = "objects that are kept"
 
 
 class ObjectsFiles(BaseModel):
@@ -35,10 +34,10 @@ class ObjectsFiles(BaseModel):
     )
 
 
-class ObjectsOptions(BaseModel):
+class ObjectDefinition(BaseModel):
     """What objects are. Thresholds are scores from 0 to 1."""
 
-    model_config = ConfigDict(extra="forbid", title="Options")
+    model_config = ConfigDict(extra="forbid", title="Objects")
 
     score_class: Annotated[
         NumberOrName | None, Shell(DEFINITION, name="class", metavar="N|NAME")
@@ -94,6 +93,35 @@ class ObjectsOptions(BaseModel):
     border: Annotated[Literal["keep", "drop"], Shell(FILTERS)] = Field(
         "keep", description="Whether objects that touch the edge of the volume are kept"
     )
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields of ObjectsRequest that the definition sets."""
+        return {**self.model_dump(include={*ObjectDefinition.model_fields}),
+                "connectivity": int(self.connectivity)}  # fmt: skip
+
+
+class WithObjects(BaseModel):
+    """Whether a segmentation finds objects too."""
+
+    objects: Annotated[bool, Shell(DEFINITION)] = Field(
+        False,
+        description="Then find the objects in the scores, into labels/objects of the output; the "
+        "options below define them",
+    )
+
+
+def with_scores(options: SegmentOptions) -> SegmentOptions:
+    """Return the options of a segmentation with the output that objects are made from."""
+    if options.outputs != ["classes"]:
+        return options
+    return options.model_copy(update={"outputs": ["classes", "scores"]})
+
+
+class ObjectsOptions(ObjectDefinition):
+    """What objects are, and how to find them."""
+
+    model_config = ConfigDict(extra="forbid", title="Options")
+
     level: Annotated[NumberOrName | None, Shell(INPUT)] = Field(
         None, description="Resolution level, by name or number (default: the finest)"
     )
@@ -128,8 +156,7 @@ class ObjectsOptions(BaseModel):
         from pipeline.base.location import Location
         from pipeline.objects.request import ObjectsRequest
 
-        values = self.model_dump(exclude={"connectivity"})
+        values = self.model_dump(exclude={*ObjectDefinition.model_fields})
         return ObjectsRequest(
-            scores=Location.parse(scores), output=Location.parse(output),
-            connectivity=int(self.connectivity), **values,
-        )  # fmt: skip
+            scores=Location.parse(scores), output=Location.parse(output), **values, **self.values()
+        )

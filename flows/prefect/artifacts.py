@@ -20,9 +20,8 @@ from prefect.artifacts import (
 )
 
 from pipeline.report.report import Report, to_markdown
-from pipeline.segmentation.run import SegmentRun
 
-from ..text.terminal import progress_text
+from ..text.terminal import ShownRun, progress_text
 
 UPDATE_EVERY_S = 5.0
 
@@ -38,7 +37,7 @@ def link_dashboard(link: str) -> None:
 
 
 @contextmanager
-def progress_shown(run: SegmentRun) -> Iterator[None]:
+def progress_shown(run: ShownRun) -> Iterator[None]:
     """Create a progress artifact and keep it up to date while inside."""
     over = threading.Event()
     context = copy_context()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
+from pipeline.objects.run import ObjectsRun
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import report_path, write_report
@@ -15,8 +17,10 @@ from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 from pipeline.volume.intensity import MEASURED_KINDS
 
+from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
 from ..signals.drain import Drain
+from ..text.objects import result_lines, start_lines
 from ..text.terminal import say, shown
 from .on_cluster import FrontEnd, segment_on_cluster
 
@@ -28,6 +32,7 @@ def run_segmentation(
     weights: str,
     options: SegmentOptions,
     spec: ClusterSpec,
+    objects: ObjectDefinition | None = None,
     drain: Drain | None = None,
 ) -> RunSummary:
     """Segment a volume and show the run. Raises kinds of OvertileError, RunError.
@@ -36,13 +41,24 @@ def run_segmentation(
     """
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights))
-    return segment_on_cluster(prepared, weights=weights, spec=spec, front_end=terminal(drain))
+    return segment_on_cluster(
+        prepared, weights=weights, spec=spec, front_end=terminal(drain), objects=objects
+    )
 
 
-def run_finish(prepared: Prepared, *, weights: str, spec: ClusterSpec, drain: Drain) -> RunSummary:
+def run_finish(
+    prepared: Prepared,
+    *,
+    weights: str,
+    spec: ClusterSpec,
+    objects: ObjectDefinition | None = None,
+    drain: Drain,
+) -> RunSummary:
     """Finish an output whose shares are complete: merge the ledgers, build pyramid and report."""
     merge_shares(prepared.request.output)
-    return segment_on_cluster(prepared, weights=weights, spec=spec, front_end=terminal(drain))
+    return segment_on_cluster(
+        prepared, weights=weights, spec=spec, front_end=terminal(drain), objects=objects
+    )
 
 
 def terminal(drain: Drain | None = None) -> FrontEnd:
@@ -58,8 +74,27 @@ def terminal(drain: Drain | None = None) -> FrontEnd:
             yield
 
     return FrontEnd(
-        say=say, warn=say, checked=_say_measuring, watch=watch, steps=Steps(report=_report)
-    )
+        say=say, warn=say, checked=_say_measuring, watch=watch, steps=Steps(report=_report),
+        find_objects=partial(find_objects, drain=drain),
+    )  # fmt: skip
+
+
+def find_objects(run: ObjectsRun, *, drain: Drain | None = None) -> int:
+    """Find objects and show the progress. Raises kinds of OvertileError, RunError."""
+
+    @contextmanager
+    def watch(run: ObjectsRun) -> Iterator[None]:
+        if drain:
+            drain.begin(run)
+        with shown(run):
+            yield
+
+    for line in start_lines(run.prepared):
+        say(line)
+    count = run.complete(watch)
+    for line in result_lines(run):
+        say(line)
+    return count
 
 
 def _say_measuring(prepared: Prepared, dashboard_link: str) -> None:

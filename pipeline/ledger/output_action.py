@@ -15,12 +15,18 @@ OutputAction: TypeAlias = Literal["created", "resumed", "replaced"]
 
 
 def choose_output_action(
-    output: Location, *, source: Location, share: Share | None, overwrite: bool, finishing: bool
+    output: Location,
+    *,
+    source: Location | None,
+    share: Share | None,
+    overwrite: bool,
+    finishing: bool,
 ) -> OutputAction:
     """Return what the run does with ``output``. Writes nothing.
 
-    share: the run's share of the volume, if any. finishing: the run finishes an output that was
-    made in shares. Raises OutputError if the run may neither resume nor replace the output.
+    source: see guard.check_output. share: the run's share of the volume, if any. finishing: the run
+    finishes an output that was made in shares. Raises OutputError if the run may neither resume nor
+    replace the output.
     """
     found = check_output(output, source=source, overwrite=overwrite)
     if finishing and found != "ours":

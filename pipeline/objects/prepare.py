@@ -23,10 +23,9 @@ from .distance import in_steps
 from .filters import Filter
 from .labelling import outer_box
 from .method import Method
-from .request import ObjectsRequest
+from .request import PATH, ObjectsRequest
 from .scores import Scores, find_scores
 
-PATH: Final = "labels/objects"
 VOLUME_BLOCK: Final = (128, 128, 128)
 PLANE_BLOCK: Final = (1, 2048, 2048)
 BLOCKS_ENOUGH: Final = 512
@@ -56,6 +55,11 @@ class PreparedObjects:
         """Axes of the labels."""
         return self.scores.source.spatial_axes
 
+    @property
+    def path(self) -> str:
+        """Path of the image in the output."""
+        return "" if self.request.is_inside else PATH
+
     def image(self, dtype: str) -> ImageSpec:
         """Return the image of the labels."""
         source = self.scores.source
@@ -66,7 +70,8 @@ class PreparedObjects:
         return ImageSpec(
             name="objects",
             is_label=True,
-            path=PATH,
+            path=self.path,
+            is_inside=self.request.is_inside,
             axes=self.axes,
             dtype=dtype,
             class_names=(),
@@ -131,8 +136,8 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     Raises kinds of OvertileError for everything that it refuses.
     """
     action = choose_output_action(
-        request.output, source=request.scores, share=None, overwrite=request.overwrite,
-        finishing=False,
+        request.output, source=None if request.is_inside else request.scores, share=None,
+        overwrite=request.overwrite, finishing=False,
     )  # fmt: skip
     stored = stored_job(request.output) if action == "resumed" else {}
     scores = find_scores(request)

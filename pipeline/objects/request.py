@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from ..base.choices import OmeVersion
 from ..base.errors import OutputError, PlanError
@@ -12,6 +12,8 @@ from ..base.location import Location
 from .method import Role
 from .neighbourhood import neighbour_offsets
 
+PATH: Final = "labels/objects"
+"""Of the image of objects, in an output or in that of a segmentation."""
 MethodName: TypeAlias = Literal["components", "watershed"]
 Border: TypeAlias = Literal["keep", "drop"]
 
@@ -71,6 +73,11 @@ class ObjectsRequest:
         self._check_scores()
         self._check_watershed()
         self._check_sizes()
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the objects become labels of the scores' own image."""
+        return self.output == self.scores / PATH
 
     def _check_scores(self) -> None:
         for name, value in (

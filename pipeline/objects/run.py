@@ -33,11 +33,11 @@ from ..ledger.ownership import OWNER, new_token
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
 from ..output.guard import delete_output
-from ..output.ome_write import create_images
+from ..output.ome_write import create_images, list_label
 from .ids import IdIndex, LayerNames, dtype_of_ids
 from .intermediates import missing
 from .memory import check_memory
-from .prepare import PATH, PreparedObjects
+from .prepare import PreparedObjects
 from .tasks import (
     GRAPHS,
     ObjectsJob,
@@ -95,7 +95,7 @@ class ObjectsRun:
             plan=prepared.plan,
             method=prepared.method,
             kept=prepared.kept,
-            path=f"{PATH}/0",
+            path=prepared.image("uint32").level_path(0),
             axes=prepared.axes,
         )
         return cls(prepared, job, ledger, client)
@@ -161,6 +161,8 @@ class ObjectsRun:
         request = self.prepared.request
         image = self.prepared.image(dtype_of_ids(self.objects))
         create_images(request.output, (image,), version=request.format)
+        if request.is_inside:
+            list_label(request.scores, image.name, version=request.format)
         left = blocks_left(self._ledger, (block.index for block in self.job.plan.blocks()))
         write = partial(write_block, self.job, ids)
         for result in self._results("write", write, left, key="objects-write"):

@@ -70,7 +70,7 @@ def find_scores(request: ObjectsRequest) -> Scores:
     source = _stored(request, None)
     names = source.channel_names if "c" in source.axes else ()
     count = source.channel_count
-    number = _class_number(request, names, count)
+    number = choose_class(request.score_class, names, count)
     if "c" in source.axes:
         source = _stored(request, number)
     if source.dtype not in ("uint8", "uint16", "float16", "float32", "float64"):
@@ -108,17 +108,20 @@ def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
     return source
 
 
-def _class_number(request: ObjectsRequest, names: Sequence[str], count: int) -> int:
-    chosen = request.score_class
+def choose_class(chosen: int | str | None, names: Sequence[str], count: int) -> int:
+    """Return the number of the class that makes objects. Raises VolumeError if it is unknown.
+
+    chosen: its name or number; None where there is only one that can be meant.
+    """
     listed = ", ".join(names) or f"0 to {count - 1}"
     if chosen is None:
         return _only_class(names, count, listed)
+    matches = [i for i, name in enumerate(names) if name.lower() == str(chosen).strip().lower()]
+    if len(matches) == 1:
+        return matches[0]
     if str(chosen).isdecimal() and int(chosen) < count:
         return int(chosen)
-    matches = [i for i, name in enumerate(names) if name.lower() == str(chosen).strip().lower()]
-    if len(matches) != 1:
-        raise VolumeError(f"class {chosen!r} is not in {request.scores}: expected one of {listed}")
-    return matches[0]
+    raise VolumeError(f"the scores have no class {chosen!r}: expected one of {listed}")
 
 
 def _only_class(names: Sequence[str], count: int, listed: str) -> int:

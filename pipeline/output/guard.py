@@ -33,15 +33,17 @@ _METADATA: Final = frozenset({*DOCUMENTS, ".zmetadata"})
 _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 
 
-def check_output(output: Location, *, source: Location, overwrite: bool) -> Found:
+def check_output(output: Location, *, source: Location | None, overwrite: bool) -> Found:
     """Return what is at ``output``: nothing, an overtile output, or other replaceable Zarr.
 
-    Writes nothing. Raises OutputError where the output is the input, or one lies inside the other;
+    Writes nothing. source: the input, None where the output may lie inside it.
+    Raises OutputError where the output is the input, or one lies inside the other;
     where it cannot be written; where something is there that is not ours, unless ``overwrite``;
     and, even then, where that is not Zarr through and through.
     """
     check_place(output)
-    check_apart(output, source)
+    if source is not None:
+        check_apart(output, source)
     found = _found(output)
     if found == "foreign" and not overwrite:
         raise OutputError(

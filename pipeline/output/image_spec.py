@@ -51,6 +51,8 @@ class ImageSpec:
     unit: tuple[str | None, ...]
     channels: tuple[Channel, ...] = ()
     """Of an image of grey values; empty for labels and scores."""
+    is_inside: bool = False
+    """Whether the output lies in the folder of labels of another image."""
 
     def __post_init__(self) -> None:
         if self.axes not in ("czyx", "cyx", "zyx", "yx"):
@@ -77,7 +79,9 @@ def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
     multiscale = _multiscale(spec)
     stated: dict[str, Any] = {}
     if spec.is_label:
-        stated["image-label"] = _image_label(spec.class_names, is_inside=bool(spec.path))
+        stated["image-label"] = _image_label(
+            spec.class_names, is_inside=bool(spec.path) or spec.is_inside
+        )
     elif spec.channels:
         stated["omero"] = {"channels": [_grey_channel(channel) for channel in spec.channels]}
     elif "c" in spec.axes and spec.class_names:

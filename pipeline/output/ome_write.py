@@ -12,7 +12,10 @@ import zarr
 from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
 
+from ..base.errors import OutputError
 from ..base.location import Location
+from ..base.store_errors import explained
+from ..base.stores import open_store
 from .documents import built_in_memory, put_missing
 from .image_spec import ImageSpec, Version, group_attributes, root_attributes
 
@@ -41,6 +44,12 @@ def require_group(store: Store, path: str, *, version: Version) -> zarr.Group:
     return zarr.open_group(
         store, path=path, mode="a", zarr_format=_FORMATS[version], use_consolidated=False
     )
+
+
+def list_label(output: Location, name: str, *, version: Version) -> None:
+    """Add one label image to the listing of an existing output's labels. Raises OutputError."""
+    with explained(OutputError, output):
+        _list_label(open_store(output, read_only=False), "labels", name, version)
 
 
 def _add_image(store: Store, spec: ImageSpec, version: Version) -> None:
