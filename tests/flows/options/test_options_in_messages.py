@@ -14,7 +14,7 @@ from flows.cli.main import COMMANDS, make_parser
 ROOT = Path(pipeline.__file__).parents[1]
 SEGMENT = ("segment", "plan", "preflight")
 TRAIN, EVALUATE, CONVERT = ("train",), ("evaluate",), ("convert",)
-FILES = {"input", "prediction", "volume"}
+FILES = {"input", "prediction", "scores", "volume"}
 """Names of arguments that take an image."""
 
 
