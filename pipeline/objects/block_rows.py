@@ -49,6 +49,8 @@ def rows_of_block(
     core: its box in the labelled volume of ``shape`` (z, y, x).
     scores_zyx: stored integers. intensities_czyx: integers or floats; NaN and infinite values are
     left out of sums, minima and maxima.
+    Memory: about 55 bytes per run of equal labels along x; 1 to 3 bytes per voxel for cells, and 55
+    where no two neighbours are equal.
     Raises GeometryError for arrays of other shapes, and for a core of 2**31 voxels or a side above
     65,536.
     """

@@ -15,7 +15,7 @@ class TableSpec:
     """Decides the columns of a table, which are known before any row."""
 
     is_flat: bool = False
-    """Whether objects lie in one z each (slides, ``--per-slice``): areas, not volumes."""
+    """Whether objects lie in one z each (one z in all, or ``--per-slice``): areas, not volumes."""
     voxel_size_um: SizesUm = (None, None, None)
     """z, y, x; None where unknown. Columns in µm exist where all axes of the objects have one."""
     origin: tuple[int, int, int] = (0, 0, 0)
