@@ -100,14 +100,13 @@ def simulate(side: int, folder: Path, workers: int) -> dict[str, Any]:
     plan = BlockPlan(
         shape=(side,) * 3, core=(1, 1, 1), halo=Halo((0,) * 3, (0,) * 3), divisor=(1, 1, 1)
     )
-    method = Method(
-        role="boundary", threshold=None, connectivity=6, per_slice=False, depth=DEPTH
-    )
+    method = Method(role="boundary", threshold=None, connectivity=6, per_slice=False, depth=DEPTH)
     job = ObjectsJob(
         scores=None, output=output, run_token="token", plan=plan, method=method,  # type: ignore[arg-type]
         kept=Filter(), path="", axes="zyx",
     )  # fmt: skip
-    tree, rows = job.tree, []
+    tree = job.tree
+    rows: list[dict[str, Any]] = []
 
     def stage(name: str, call: Any, items: Iterable[Shape]) -> None:
         start, tasks, nodes, most = time.perf_counter(), 0, 0, 0

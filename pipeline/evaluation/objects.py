@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
+
+from ..objects.distance import in_steps, squared_distance
+from ..objects.forest import flood
+from ..objects.method import HIGHEST
 
 LABELS_AT_MOST = 2**31 - 1
 
@@ -39,7 +42,8 @@ def seeded_watershed(
 
         score   ▁▁▁▁▂▅█▅▂▁▁▁▁
         seeds   11111.....222       score < threshold, deeper inside than seed_distance
-        objects 1111111222222       flooded from the seeds in the order of the score
+        objects 1111111222222       flooded from the seeds in the order of the score, rounded to 16
+                                    bits, by the kernel of ``overtile objects``
 
     Seeds are the connected components of those voxels with ``boundary < threshold`` that lie
     further than ``seed_distance`` from any other voxel (Euclidean distance transform; ``spacing``
@@ -48,13 +52,24 @@ def seeded_watershed(
     of ``boundary < threshold``, their borders thinned as in the ISBI challenge since 2015
     (Arganda-Carreras et al. 2015). Without seeds all labels are 0.
     """
-    inside = boundary < threshold
-    if seed_distance > 0 and not inside.all():
-        distance: Any = ndimage.distance_transform_edt(inside, sampling=spacing)
-        inside = distance > seed_distance
-    seeds, _ = components(inside)
+    shape = (1,) * (3 - boundary.ndim) + boundary.shape
+    inside = (boundary < threshold).reshape(shape)
+    if seed_distance > 0:
+        steps = [in_steps(one) for one in (spacing or (1.0,) * boundary.ndim)]
+        limit = in_steps(seed_distance)
+        squares = squared_distance(
+            inside, spacing=(1,) * (3 - boundary.ndim) + tuple(steps), limit=limit
+        )
+        inside = squares > limit * limit
+    seeds, count = components(inside)
     if seed_voxels > 1:
-        small = np.bincount(seeds.ravel()) < seed_voxels
-        seeds[small[seeds]] = 0
-    labels: NDArray[np.int32] = watershed(boundary, seeds)
-    return labels
+        sizes = np.bincount(seeds.ravel())
+        kept = sizes >= seed_voxels
+        kept[0] = False
+        numbers: NDArray[np.int32] = (np.cumsum(kept) * kept).astype(np.int32)
+        seeds = numbers[seeds]
+        count = int(kept.sum())
+    if not count:
+        return np.zeros(boundary.shape, np.int32)
+    heights = np.rint(boundary.reshape(shape) * np.float32(HIGHEST)).astype(np.uint16)
+    return flood(heights, seeds).reshape(boundary.shape)

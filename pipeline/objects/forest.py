@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..base.geometry import Shape
 from .compiled import compiled, inlined
 from .joining import LEFT, PART, TREE, Array, Number, Sets, decide, find, leave, new_sets
+from .neighbourhood import neighbour_offsets
 
 RANKS: Final = 32
 """An edge's place is ``RANKS`` times the higher voxel's index in the volume, plus the rank."""
@@ -109,6 +110,23 @@ def grow_fragments(
             height=height.astype(np.int32), place=place,
         ),
     )  # fmt: skip
+
+
+def flood(heights: NDArray[np.uint16], seeds: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the labels of a whole volume (z, y, x) that grow from seeds, through faces.
+
+    seeds: labels 1, 2 …, at least one; every voxel gets the label of a seed.
+    """
+    padded = np.pad(heights, 1)
+    nodes = np.pad(np.full(heights.shape, INSIDE, np.uint8), 1)
+    offsets = neighbour_offsets(6, per_slice=False)
+    grown = grow_fragments(
+        padded, nodes, seeds, offsets=offsets, depth=0, start=(0, 0, 0), shape=heights.shape
+    )
+    lookup = np.zeros(grown.count + 1, np.int32)
+    planted = seeds > 0
+    lookup[grown.labels[planted]] = seeds[planted]
+    return lookup[grown.labels]
 
 
 def lattice_of(
