@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..base.errors import OutputError, RunError
 from ..base.geometry import Shape
 from ..base.location import Location
-from ..base.store_errors import explained
+from ..base.store_errors import explained, one_line
 from ..base.stores import list_names, open_store, wait_for
 from ..output.documents import put_bytes, read_bytes
 from ..output.guard import RUN_GROUP
@@ -59,9 +59,10 @@ class Intermediates:
                 raise ValueError("it is missing")
             return unpack(content, kind)
         except Exception as error:
+            reason = one_line(str(error))
             raise RunError(
-                f"{self.output / _key(stage, name)} cannot be read ({error}): delete it, then "
-                "start the same run again"
+                f"{self.output / _key(stage, name)} cannot be read ({reason}): delete the folder "
+                f"{self.output / FOLDER}, then start the same run again"
             ) from error
 
     def names(self, stage: str) -> Collection[str]:

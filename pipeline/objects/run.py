@@ -112,6 +112,8 @@ class ObjectsRun:
             with (watch(self) if watch else None) or nullcontext():
                 if self._ledger.noted("pyramid") != "complete":
                     self._find_objects()
+                if not self.prepared.request.keep_intermediates:
+                    self.job.files.delete()  # also those of a run that was killed right here
                 self._stage = "done"
         except BaseException:
             self._stop.set()
@@ -130,7 +132,7 @@ class ObjectsRun:
         return voxels[1] / sum(voxels) if sum(voxels) == math.prod(self.job.plan.shape) else None
 
     def _find_objects(self) -> None:
-        job, tree, files = self.job, self.job.tree, self.job.files
+        job, tree = self.job, self.job.tree
         blocks = [block.index for block in job.plan.blocks()]
         self._each("label", partial(label, job), blocks, files=GRAPHS)
         for level in range(1, tree.depth + 1):
@@ -146,8 +148,6 @@ class ObjectsRun:
         ids = self._numbered()
         self._write(ids)
         self._build_pyramid()
-        if not self.prepared.request.keep_intermediates:
-            files.delete()
 
     def _numbered(self) -> IdIndex:
         number = partial(number_layer, self.job)

@@ -166,6 +166,7 @@ def name_group(job: ObjectsJob, level: int, group: Shape) -> int:
             voxels=np.where(is_open, inherited.voxels, records.voxels),
             at_edge=np.where(is_open, inherited.at_edge, records.at_edge),
         )
+    check_owner(job.output, job.run_token)
     files.put(names_at(level), name, records)
     return len(records)
 
@@ -182,6 +183,7 @@ def number_layer(job: ObjectsJob, layer: int) -> LayerNames:
             mine = owned(records, job.plan.block(index).core, job.plan.shape)
             found.append(np.unique(records.names[mine]))
     names = np.sort(np.concatenate(found))
+    check_owner(job.output, job.run_token)
     firsts = []
     for number, start in enumerate(range(0, len(names), PART)):
         part = names[start : start + PART]

@@ -102,7 +102,8 @@ def test_a_damaged_file_is_named_with_its_remedy(damage, tmp_path):
     with pytest.raises(RunError) as caught:
         files.get("numbers", "0.1", kind)
     assert str(path) in str(caught.value)
-    assert "start the same run again" in str(caught.value)
+    folder = tmp_path / "out.zarr" / FOLDER
+    assert f"delete the folder {folder}, then start the same run again" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -1,0 +1,327 @@
+"""A run in tasks: the same objects for any workers, and after any stop; nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import ome_zarr_models.v04
+import ome_zarr_models.v05
+import pytest
+import zarr
+
+from pipeline.base.errors import OutputError, RunError, VolumeError
+from pipeline.base.local_client import local_client
+from pipeline.objects import ids, tasks
+from pipeline.objects import run as run_module
+from pipeline.objects.prepare import prepare_objects
+from pipeline.objects.request import ObjectsRequest
+from pipeline.objects.run import ObjectsRun
+
+SHAPE, BLOCK = (6, 20, 26), (3, 8, 8)
+BLOCKS = 2 * 3 * 4
+NAMES = ("cell", "membrane")
+WATERSHED = {"method": "watershed", "score_class": "membrane", "depth": 0.1, "connectivity": 18}
+METHODS = {
+    "components": {"score_class": "cell", "threshold": 0.6, "connectivity": 26},
+    "components per slice": {"score_class": "membrane", "per_slice": True},
+    "watershed by depth": WATERSHED,
+    "watershed by seeds": {
+        "method": "watershed", "score_class": "cell", "threshold": 0.3, "seed_threshold": 0.6},
+    "watershed by distance": {
+        "method": "watershed", "score_class": "cell", "threshold": 0.2, "seed_distance": 0.6},
+}  # fmt: skip
+
+
+def store_scores(path, czyx, *, voxel_um=(1.0, 0.5, 0.5), names=NAMES):
+    """Write scores as an OME-Zarr image with named classes."""
+    axes = "czyx"[-czyx.ndim :] if czyx.ndim == 4 else "cyx"
+    units = {"unit": "micrometer"}
+    root = zarr.create_group(path)
+    root.create_array("0", data=czyx, chunks=(1, *(min(8, n) for n in czyx.shape[1:])))
+    root.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{
+            "axes": [{"name": "c", "type": "channel"},
+                     *({"name": axis, "type": "space", **units} for axis in axes[1:])],
+            "datasets": [{"path": "0", "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0, *voxel_um[-(czyx.ndim - 1) :]]}]}],
+        }],
+        "omero": {"channels": [{"label": name} for name in names]},
+    }  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def scores(textured):
+    cell = textured(SHAPE, seed=5)
+    return np.stack([cell, 255 - cell])
+
+
+@pytest.fixture(scope="module")
+def source(scores, tmp_path_factory):
+    return store_scores(tmp_path_factory.mktemp("objects") / "scores.zarr", scores)
+
+
+@pytest.fixture(scope="module")
+def threads():
+    with local_client() as client:
+        yield client
+
+
+def prepared_for(source, output, **options):
+    return prepare_objects(
+        ObjectsRequest(scores=str(source), output=str(output), **{"block": BLOCK, **options})
+    )
+
+
+def find_objects(client, source, output, **options):
+    run = ObjectsRun.start(prepared_for(source, output, **options), client)
+    run.complete()
+    return run
+
+
+def labels_in(output, level=0):
+    return zarr.open_array(output / f"labels/objects/{level}", mode="r")[...]
+
+
+def files_of(output):
+    """Return the content of every file of an output, without its ledger."""
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file() and path.relative_to(output).parts[0] != "run"
+    }
+
+
+def times_of(output):
+    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(threads, source, tmp_path_factory):
+    """Return the files of a run without any disturbance, and its number of objects."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
+    run = find_objects(threads, source, output, **WATERSHED)
+    assert run.objects > 20
+    return files_of(output), run.objects
+
+
+@pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
+def test_stored_labels_are_those_of_the_whole_volume_with_ids_by_first_voxel(
+    options, threads, source, scores, reference, tmp_path, monkeypatch
+):
+    for module in (ids, tasks):  # many parts of the list of names
+        monkeypatch.setattr(module, "PART", 3)
+    run = find_objects(threads, source, tmp_path / "out.zarr", **options)
+    method = run.prepared.method
+    expected = reference(scores[NAMES.index(options["score_class"])], method)
+    found = labels_in(tmp_path / "out.zarr")
+    assert found.dtype == "uint32"
+    np.testing.assert_array_equal(found, expected)
+    assert run.objects == expected.max() > 4
+    assert run.covered == np.count_nonzero(expected) / expected.size
+
+
+@pytest.mark.parametrize("border", ["keep", "drop"])
+def test_filtered_objects_get_no_id_and_the_others_dense_ones(
+    border, threads, source, scores, reference, tmp_path
+):
+    options = {"score_class": "cell", "threshold": 0.7, "border": border}
+    options |= {"min_voxels": 2, "max_voxels": 40}
+    run = find_objects(threads, source, tmp_path / "out.zarr", **options)
+    whole = reference(scores[0], run.prepared.method)
+    inner = np.zeros(SHAPE, bool)
+    inner[1:-1, 1:-1, 1:-1] = True
+    kept = [
+        label
+        for label in range(1, whole.max() + 1)
+        if 2 <= np.count_nonzero(whole == label) <= 40
+        and (border == "keep" or inner[whole == label].all())
+    ]
+    lookup = np.zeros(whole.max() + 1, int)
+    lookup[kept] = np.arange(1, len(kept) + 1)
+    np.testing.assert_array_equal(labels_in(tmp_path / "out.zarr"), lookup[whole])
+    assert 0 < run.objects == len(kept) < whole.max()
+
+
+@pytest.mark.parametrize("workers", ["one_worker", "three_workers"])
+def test_any_number_of_workers_gives_the_same_bytes(
+    workers, request, source, undisturbed, tmp_path
+):
+    find_objects(request.getfixturevalue(workers), source, tmp_path / "out.zarr", **WATERSHED)
+    assert files_of(tmp_path / "out.zarr") == undisturbed[0]
+
+
+def test_any_size_of_blocks_gives_the_same_labels(threads, source, undisturbed, tmp_path):
+    find_objects(threads, source, tmp_path / "whole.zarr", **{**WATERSHED, "block": SHAPE})
+    find_objects(threads, source, tmp_path / "out.zarr", **{**WATERSHED, "block": (4, 13, 5)})
+    whole = labels_in(tmp_path / "whole.zarr")
+    assert whole.max() == undisturbed[1]
+    np.testing.assert_array_equal(labels_in(tmp_path / "out.zarr"), whole)
+
+
+def test_a_run_that_fails_or_is_drained_at_every_stage_gives_the_same_bytes(
+    threads, source, undisturbed, tmp_path, monkeypatch
+):
+    stages, said, output = [], [], tmp_path / "out.zarr"
+    drive = run_module.drive
+
+    def stopping(client, items, submit, *, limit, stop):
+        for batch in drive(client, items, submit, limit=limit, stop=stop):
+            yield batch
+            left[0] -= len(batch)
+            if left[0] < 0 and len(stages) % 2:
+                limit.drain()
+            elif left[0] < 0:
+                raise RunError("stopped by the test")
+
+    monkeypatch.setattr(run_module, "drive", stopping)
+    while "done" not in stages:
+        left = [12]
+        run = ObjectsRun.start(prepared_for(source, output, **WATERSHED), threads)
+        try:
+            run.complete()
+        except RunError as error:
+            said.append(str(error))
+        stages.append(run.progress().stage)
+        assert len(stages) < 40
+    assert {"label", "merge", "write"} <= set(stages)
+    assert all(
+        ("same run again" if n % 2 else "by the test") in text for n, text in enumerate(said)
+    )
+    assert files_of(output) == undisturbed[0]
+    assert not (output / "run/objects").exists()
+
+
+def stored_files(output):
+    return sum(1 for path in (output / "run/objects").rglob("*") if path.is_file())
+
+
+def test_a_killed_command_is_resumed_to_the_same_bytes_and_leaves_no_intermediates(
+    threads, source, undisturbed, tmp_path
+):
+    output = tmp_path / "out.zarr"
+    command = [
+        sys.executable, "-m", "flows.cli", "objects", str(source), str(output), "--workers", "1",
+        "--method", "watershed", "--class", "membrane", "--depth", "0.1", "--connectivity", "18",
+        "--block", ",".join(map(str, BLOCK)),
+    ]  # fmt: skip
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    begun = time.monotonic()
+    while stored_files(output) < 12:
+        assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() - begun < 120
+        time.sleep(0.005)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert not (output / "labels/objects/zarr.json").exists(), "it was killed too late"
+    find_objects(threads, source, output, **WATERSHED)
+    assert files_of(output) == undisturbed[0]
+    assert not (output / "run/objects").exists()
+
+
+def test_intermediates_that_a_kill_at_the_very_end_left_are_deleted(
+    threads, source, undisturbed, tmp_path
+):
+    output = tmp_path / "out.zarr"
+    find_objects(threads, source, output, keep_intermediates=True, **WATERSHED)
+    assert stored_files(output) > 4 * BLOCKS
+    assert files_of(output) == undisturbed[0]
+    find_objects(threads, source, output, **WATERSHED)
+    assert not (output / "run/objects").exists()
+
+
+def test_a_complete_output_is_not_written_again(threads, source, tmp_path):
+    output = tmp_path / "out.zarr"
+    objects = find_objects(threads, source, output, **METHODS["components"]).objects
+    before = times_of(output / "labels")
+    again = find_objects(threads, source, output, **METHODS["components"])
+    assert (again.objects, again.resumed_blocks) == (objects, BLOCKS)
+    assert times_of(output / "labels") == before
+
+
+def test_an_output_of_other_parameters_is_refused_unless_it_is_replaced(threads, source, tmp_path):
+    output = tmp_path / "out.zarr"
+    find_objects(threads, source, output, **METHODS["components"])
+    before = times_of(output)
+    other = {**METHODS["components"], "threshold": 0.7}
+    with pytest.raises(OutputError, match=r"another job \(threshold was 153, .*179\).*--overwrite"):
+        prepared_for(source, output, **other)
+    with pytest.raises(OutputError, match=r"another job"):
+        prepared_for(source, output, **METHODS["components"], min_voxels=2)
+    assert times_of(output) == before
+    found = labels_in(output)
+    find_objects(threads, source, output, overwrite=True, **other)
+    assert not np.array_equal(labels_in(output), found)
+
+
+def fail(*_):
+    raise RuntimeError("stopped by the test")
+
+
+@pytest.mark.parametrize("name", ["labels/0.1.2", "settled/0/0.1.2"])
+def test_a_damaged_intermediate_is_named_and_its_remedy_is_enough(
+    name, threads, source, undisturbed, tmp_path, monkeypatch
+):
+    output = tmp_path / "out.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "name_group", fail)
+        with pytest.raises(RunError, match=r"4 blocks failed .*by the test"):
+            find_objects(threads, source, output, retries=0, **WATERSHED)
+    path = output / "run/objects" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunError, match=rf"{name} cannot be read .*delete the folder") as caught:
+        find_objects(threads, source, output, retries=0, **WATERSHED)
+    assert "\n" not in str(caught.value)
+    shutil.rmtree(output / "run/objects")
+    find_objects(threads, source, output, **WATERSHED)
+    assert files_of(output) == undisturbed[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1.5, -0.1])
+def test_floats_that_are_no_scores_end_the_run_with_their_value(bad, threads, scores, tmp_path):
+    values = (scores / 255).astype(np.float32)
+    store_scores(tmp_path / "good.zarr", values)
+    find_objects(threads, tmp_path / "good.zarr", tmp_path / "out.zarr", **WATERSHED)
+    assert labels_in(tmp_path / "out.zarr").max() > 20
+    values[1, 4, 15, 20] = bad
+    store_scores(tmp_path / "bad.zarr", values)
+    with pytest.raises(VolumeError, match=rf"holds {bad:g}: expected scores from 0 to 1"):
+        find_objects(threads, tmp_path / "bad.zarr", tmp_path / "none.zarr", **WATERSHED)
+
+
+MODELS = {"0.4": ome_zarr_models.v04, "0.5": ome_zarr_models.v05}
+
+
+@pytest.mark.parametrize("version", MODELS)
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_objects_are_ome_zarr_labels_whose_coarser_levels_hold_their_ids(
+    version, is_flat, threads, textured, tmp_path
+):
+    shape = (1, 600, 40) if is_flat else (4, 300, 40)
+    czyx = textured((2, *shape), seed=2)
+    store_scores(tmp_path / "in.zarr", czyx[:, 0] if is_flat else czyx)
+    output, block = tmp_path / "out.zarr", (1, 256, 32) if is_flat else (4, 128, 32)
+    find_objects(
+        threads, tmp_path / "in.zarr", output, score_class="cell", format=version, block=block
+    )
+    root, models = zarr.open_group(output, mode="r"), MODELS[version]
+    models.Image.from_zarr(root)
+    models.Labels.from_zarr(root["labels"])
+    label = models.ImageLabel.from_zarr(root["labels/objects"])
+    attributes = label.ome_attributes if version == "0.5" else label.attributes
+    assert attributes.image_label.source.image == "../../"
+    levels = [labels_in(output, number) for number in range(2)]
+    assert levels[0].shape == shape[int(is_flat) :]
+    assert levels[1].shape[-2] == shape[1] // 2
+    assert np.isin(levels[1], levels[0]).all()
+    both = (levels[0] > 0).mean(), (levels[1] > 0).mean()
+    assert abs(both[0] - both[1]) < 0.2
+    scale = attributes.multiscales[0].datasets[0].coordinateTransformations[0].scale
+    assert tuple(scale) == ((0.5, 0.5) if is_flat else (1.0, 0.5, 0.5))
