@@ -10,12 +10,13 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .errors import OvertileError, RunError
+from .errors import ClusterError, OvertileError, RunError, VolumeError
+from .location import Location
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -96,6 +97,20 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
         raise RunError(LOST_SCHEDULER) from error
     workers: dict[str, dict[str, Any]] = identity["workers"]
     return workers
+
+
+def check_reach(client: Client, locations: Iterable[Location]) -> None:
+    """Raise if there are no workers, or if they cannot see a ``memory://`` store."""
+    addresses = list(workers_of(client))
+    if not addresses:
+        raise ClusterError("the cluster has no workers: start workers, then run again")
+    if any(location.scheme == "memory" for location in locations) and not all(
+        address.startswith("inproc://") for address in addresses
+    ):
+        raise VolumeError(
+            "memory:// exists in one process, and the workers are other processes: use a store "
+            "that they can reach, or a client with processes=False"
+        )
 
 
 def device_share(client: Client) -> dict[str, float]:

@@ -9,7 +9,6 @@ from ..base.choices import OmeVersion
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
-from ..volume.volume import VolumeSource
 from .method import Role
 from .neighbourhood import neighbour_offsets
 
@@ -53,12 +52,6 @@ class ObjectsRequest:
     max_voxels: int | None = None
     border: Border = "keep"
     """Whether objects that touch the volume's edge are kept."""
-    intensity: VolumeSource | Location | str | None = None
-    """An image of the same voxels, whose grey values the table describes."""
-    intensity_start: Shape = (0, 0, 0)
-    """The voxel of that image at which the scores begin."""
-    csv: bool = False
-    """Whether the table is also written as CSV."""
     block: Shape | None = None
     format: OmeVersion = "0.5"
     overwrite: bool = False
@@ -68,8 +61,6 @@ class ObjectsRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", Location.parse(self.scores))
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
-        if isinstance(self.intensity, str):
-            object.__setattr__(self, "intensity", Location.parse(self.intensity))
         for name, value, allowed in (
             ("method", self.method, get_args(MethodName)),
             ("role", self.role, (None, *get_args(Role))),
@@ -96,8 +87,10 @@ class ObjectsRequest:
         ):
             if value is not None and not 0 < value <= 1:
                 raise PlanError(f"{name} {value:g}: expected a score above 0 and up to 1")
-        if self.seed_distance is not None and not 0 < self.seed_distance < float("inf"):
-            raise PlanError(f"seed distance {self.seed_distance:g}: expected a length above 0")
+        if self.seed_distance is not None and not 0.001 <= self.seed_distance <= 100_000:
+            raise PlanError(
+                f"seed distance {self.seed_distance:g}: expected a length of 0.001 to 100,000 µm"
+            )
 
     def _check_watershed(self) -> None:
         options = {

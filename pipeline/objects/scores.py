@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from ..base.errors import VolumeError
 from ..base.geometry import Box
 from ..base.stores import read_node
-from ..volume.companion import find_companion
-from ..volume.volume import VolumeSource, open_volume
+from ..volume.volume import VolumeSource, find_volume, open_volume
 from .method import Role
 from .request import ObjectsRequest
 
@@ -94,10 +93,9 @@ def role_of(class_name: str) -> Role:
 def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
     node = read_node(request.scores)
     is_output = node is not None and read_node(request.scores, path=_CLASSES) is not None
-    source = find_companion(
-        request.scores, level=request.level, channel=channel, time=request.time, axes=request.axes,
-        holds="grey values",
-    )  # fmt: skip
+    source = find_volume(
+        request.scores, level=request.level, channel=channel, time=request.time, axes=request.axes
+    )
     inside = source.path.startswith(f"{_CLASSES}/") or "image-label" in str(
         node.attributes if node else ""
     )

@@ -12,8 +12,8 @@ from typing import Any
 
 from distributed import Client
 
-from ..base.errors import ClusterError, OutputError, PlanError, RunError, VolumeError
-from ..base.scheduling import run_all, workers_of
+from ..base.errors import ClusterError, OutputError, PlanError, RunError
+from ..base.scheduling import check_reach, run_all, workers_of
 from ..base.text import size_text
 from ..base.versions import VERSION
 from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
@@ -72,20 +72,9 @@ def start_run(
 
 
 def _check_reach(prepared: Prepared, client: Client) -> None:
-    """Raise if there are no workers, or if they cannot see a ``memory://`` store."""
-    addresses = list(workers_of(client))
-    if not addresses:
-        raise ClusterError("the cluster has no workers: start workers, then run again")
     mask = prepared.part.mask
     locations = [prepared.source.store, prepared.request.output]
-    locations += [mask.source.store] if mask else []
-    if any(location.scheme == "memory" for location in locations) and not all(
-        address.startswith("inproc://") for address in addresses
-    ):
-        raise VolumeError(
-            "memory:// exists in one process, and the workers are other processes: use a store "
-            "that they can reach, or a client with processes=False"
-        )
+    check_reach(client, [*locations, mask.source.store] if mask else locations)
 
 
 def _check_memory(prepared: Prepared, client: Client) -> None:

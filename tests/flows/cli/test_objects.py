@@ -1,0 +1,287 @@
+"""``overtile objects``: what it says of good input, and one line with exit code 2 of bad input."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import zarr
+from scipy import ndimage
+
+from flows.cli.main import main
+from pipeline.base.location import Location
+from pipeline.output.image_spec import ImageSpec
+from pipeline.output.ome_write import create_images
+
+SHAPE = (6, 32, 36)
+
+
+def store_scores(path, values, names, *, unit="micrometer"):
+    """Write scores (classes, …) as an OME-Zarr image."""
+    axes = "czyx" if values.ndim == 4 else "cyx"
+    root = zarr.create_group(path)
+    root.create_array("0", data=values, chunks=(1, *values.shape[1:]))
+    space = [{"name": a, "type": "space", "unit": unit} for a in axes[1:]]
+    scale = [{"type": "scale", "scale": [1.0] * values.ndim}]
+    root.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{
+            "axes": [{"name": "c", "type": "channel"}, *space],
+            "datasets": [{"path": "0", "coordinateTransformations": scale}],
+        }],
+        "omero": {"channels": [{"label": name} for name in names]},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder with scores of cells and membranes, and what is not scores."""
+    folder = tmp_path_factory.mktemp("place")
+    membrane = np.zeros(SHAPE, np.float32)
+    membrane[:, ::8] = membrane[:, :, ::9] = 1
+    score = np.clip(ndimage.gaussian_filter(membrane, (0, 0.6, 0.6)) * 1.5, 0, 1)
+    both = np.stack([1 - score, score])
+    store_scores(folder / "scores.zarr", np.rint(both * 255).astype(np.uint8), ["cell", "membrane"])
+    store_scores(folder / "float.zarr", both, ["cell", "membrane"])
+    store_scores(folder / "plane.zarr", both[:, 0], ["cell", "membrane"])
+    nan = both.copy()
+    nan[1, 3, 4, 5] = np.nan
+    store_scores(folder / "nan.zarr", nan, ["cell", "membrane"])
+    store_scores(folder / "logits.zarr", both * 9 - 4, ["cell", "membrane"])
+    store_scores(folder / "three.zarr", both[[0, 1, 0]], ["cell", "membrane", "nucleus"])
+    zarr.create_array(folder / "rgb.zarr", data=np.zeros((3, 40, 40), np.uint8),
+                      dimension_names=("c", "y", "x"))  # fmt: skip
+    zarr.create_array(folder / "ids.zarr", data=np.zeros(SHAPE, np.uint32))
+    zarr.create_array(folder / "signed.zarr", data=np.zeros(SHAPE, np.int16))
+    zarr.create_array(folder / "theirs.zarr", data=np.zeros(SHAPE, np.uint8))
+    (folder / "folder").mkdir()
+    (folder / "folder/notes.txt").write_text("no image")
+    spec = ImageSpec(
+        name="classes", is_label=True, path="labels/classes", axes="zyx", dtype="uint8",
+        class_names=("cell", "membrane"), shapes=(SHAPE,), shards=((6, 32, 36),),
+        chunks=((6, 32, 36),), voxel_sizes=((1.0, 1.0, 1.0),), translations=((0.0, 0.0, 0.0),),
+        unit=("micrometer",) * 3,
+    )  # fmt: skip
+    create_images(Location.parse(folder / "classes.zarr"), [spec], version="0.5")
+    return folder
+
+
+@pytest.fixture
+def shell(place, monkeypatch, capsys, request):
+    """Return a function that finds objects in the place: exit code, standard output and error."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+
+    def run(*argv, cluster=True):
+        address = request.getfixturevalue("one_worker").scheduler.address if cluster else None
+        try:
+            code = main(["objects", *argv, *(["--cluster", address] if address else [])])
+        except SystemExit as exit_:  # argparse leaves so
+            code = exit_.code
+        return (code, *capsys.readouterr())
+
+    yield run
+    for path in place.glob("out*.zarr"):
+        shutil.rmtree(path)
+
+
+def listing(folder):
+    return {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+WATERSHED = ("--method", "watershed")
+BAD = {
+    # what is wrong: (arguments, what the line says)
+    "classes and no scores": (("classes.zarr",), r"classes\.zarr holds classes and no scores: "
+                              r"segment with --outputs classes,scores"),
+    "an image of classes": (("classes.zarr/labels/classes",), r"holds classes and no scores"),
+    "no such store": (("gone.zarr",), r"gone\.zarr does not exist"),
+    "not an image": (("folder",), r"folder holds no image"),
+    "ids as scores": (("ids.zarr", "--axes", "zyx"),
+                      r"ids\.zarr holds uint32: expected scores as uint8, uint16, or floats"),
+    "signed integers": (("signed.zarr", "--axes", "zyx"), r"holds int16: expected scores as uint8"),
+    "an image in colour": (("rgb.zarr",), r"3 classes \(0 to 2\): choose .* with --class"),
+    "three classes": (("three.zarr",),
+                      r"3 classes \(cell, membrane, nucleus\): choose .* with --class"),
+    "a class that does not exist": (("scores.zarr", "--class", "vesicle"),
+                                    r"no class 'vesicle': expected one of cell, membrane"),
+    "a class too many": (("scores.zarr", "--class", "2"), r"no class '2': expected one of cell"),
+    "no such level": (("scores.zarr", "--level", "7"), r"no level 7"),
+    "too few axes": (("theirs.zarr", "--axes", "yx"), r"axes 'yx'.*--axes"),
+    "no such axis": (("theirs.zarr", "--axes", "zyq"), r"'q'"),
+    "no such time": (("scores.zarr", "--time", "2"), r"no time axis"),
+    "a threshold above 1": (("scores.zarr", "--threshold", "128"),
+                            r"threshold 128: expected a score above 0 and up to 1"),
+    "a threshold of 0": (("scores.zarr", "--threshold", "0"), r"threshold 0: expected a score"),
+    "a threshold that is NaN": (("scores.zarr", "--threshold", "nan"), r"threshold nan: expected"),
+    "a depth of 0": (("scores.zarr", *WATERSHED, "--depth", "0"), r"depth 0: expected a score"),
+    "seeds above 1": (("scores.zarr", *WATERSHED, "--seed-threshold", "1.5"),
+                      r"seed threshold 1\.5: expected a score"),
+    "a distance below 0": (("scores.zarr", *WATERSHED, "--seed-distance", "-1"),
+                           r"seed distance -1: expected a length"),
+    "a distance without end": (("scores.zarr", *WATERSHED, "--seed-distance", "inf"),
+                               r"seed distance inf: expected a length"),
+    "a distance of kilometres": (("scores.zarr", *WATERSHED, "--seed-distance", "1e13"),
+                                 r"seed distance 1e\+13: expected a length"),
+    "a distance of nothing": (("scores.zarr", *WATERSHED, "--seed-distance", "0.0001"),
+                              r"seed distance 0\.0001: expected a length"),
+    "a depth with seeds": (("scores.zarr", *WATERSHED, "--depth", "0.1", "--seed-threshold", "0.5"),
+                           r"--depth and --seed-threshold exclude each other"),
+    "a depth of components": (("scores.zarr", "--depth", "0.1"),
+                              r"--depth is for --method watershed, not for components"),
+    "seeds of components": (("scores.zarr", "--seed-threshold", "0.1"),
+                            r"--seed-threshold is for --method watershed"),
+    "neighbours that no voxel has": (("scores.zarr", "--connectivity", "7"), r"--connectivity"),
+    "no size": (("scores.zarr", "--min-voxels", "0"), r"--min-voxels"),
+    "sizes in the wrong order": (("scores.zarr", "--min-voxels", "9", "--max-voxels", "3"),
+                                 r"--min-voxels 9 and --max-voxels 3"),
+    "a block of two sizes": (("scores.zarr", "--block", "16,16"), r"--block: '16,16'"),
+    "an unknown method": (("scores.zarr", "--method", "magic"), r"--method: invalid choice"),
+    "an output that is the input": (("scores.zarr", "scores.zarr", "--overwrite"),
+                                    r"output and input are the same"),
+    "an output around the input": (("scores.zarr/0", "scores.zarr", "--overwrite"),
+                                   r"input lies inside the output"),
+    "an output of others": (("scores.zarr", "theirs.zarr"), r"not made by overtile.*--overwrite"),
+    "a folder of other things": (("scores.zarr", "folder", "--overwrite"), r"other files"),
+    "no such cluster": (("scores.zarr", "--cluster", "nowhere"), r"cluster 'nowhere'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_exit_2_and_nothing_is_written(argv, says, shell, place):
+    scores, *more = argv
+    output = [] if more and not more[0].startswith("--") else ["out.zarr"]
+    before = listing(place)
+    code, out, err = shell(scores, *output, *more, cluster=False)
+    assert (code, out) == (2, "")
+    assert err.startswith("overtile: ")
+    assert err.count("\n") == 1
+    assert re.search(says, err), err
+    assert len(err) < 500
+    assert listing(place) == before
+
+
+def test_a_store_that_workers_cannot_see_is_refused(shell):
+    code, _, err = shell("scores.zarr", "memory://out.zarr")
+    assert code == 2
+    assert "memory:// exists in one process, and the workers are other processes" in err
+
+
+@pytest.mark.parametrize(("name", "says"), [("nan", "nan"), ("logits", "(-4|5)")])
+def test_values_that_are_no_scores_are_named_when_they_are_read(name, says, shell, place):
+    code, _, err = shell(f"{name}.zarr", "out.zarr")
+    assert code == 2
+    *before, last = err.splitlines()
+    assert re.search(
+        rf"^overtile: .*{name}\.zarr.* holds {says}: expected scores from 0 to 1", last
+    )
+    assert not any("Traceback" in line for line in before)
+    code, _, _ = shell("scores.zarr", "out.zarr", "--overwrite")
+    assert code == 0
+
+
+def test_a_block_that_no_worker_can_hold_is_refused_before_anything_is_written(shell, place):
+    zarr.create_array(place / "large.zarr", shape=(4000, 4000, 4000), chunks=(64,) * 3, dtype="u1")
+    before = listing(place)
+    for size, says in (
+        ("1250,1250,1250", r"a worker needs .* of memory and has .*--block"),
+        ("4000,4000,4000", r"block 4000×4000×4000: expected fewer than 2,147,483,648 voxels"),
+    ):
+        code, _, err = shell("large.zarr", "out.zarr", "--block", size, *WATERSHED)
+        assert code == 2
+        assert re.search(says, err.splitlines()[-1]), err
+        assert "Traceback" not in err
+    assert listing(place) == before
+    shutil.rmtree(place / "large.zarr")
+
+
+def labels_in(place, name="out.zarr"):
+    return zarr.open_array(place / name / "labels/objects/0", mode="r")[...]
+
+
+def test_objects_between_membranes_are_counted_and_their_output_is_named(shell, place):
+    code, out, err = shell("scores.zarr", "out.zarr", "--block", "3,16,16")
+    assert (code, out) == (0, "")
+    assert "objects between boundaries of class membrane, connected components: 6×32×36" in err
+    assert re.search(r"done: 16 objects, \d\d\.\d % of the volume, in ", err)
+    assert err.splitlines()[-1] == f"objects: {place / 'out.zarr'}"
+    assert "note" not in err
+    assert labels_in(place).max() == 16
+    before = listing(place)
+    code, _, err = shell("scores.zarr", "out.zarr")  # the blocks are those of before
+    assert code == 0
+    assert "done: 16 objects" in err
+    assert set(listing(place)) == set(before)
+
+
+def test_another_definition_is_refused_and_replaces_only_on_request(shell, place):
+    assert shell("scores.zarr", "out.zarr")[0] == 0
+    before = listing(place)
+    code, _, err = shell("scores.zarr", "out.zarr", "--threshold", "0.4")
+    assert code == 2
+    assert re.search(r"another job \(threshold was 128, .*--overwrite", err)
+    assert err.count("\n") == 1
+    assert listing(place) == before
+    assert shell("scores.zarr", "out.zarr", "--threshold", "0.4", "--overwrite")[0] == 0
+
+
+def test_floats_are_rounded_to_16_bits_and_this_is_reported(shell, place):
+    code, _, err = shell("float.zarr", "out.zarr")
+    assert code == 0
+    assert "note: scores of float32 are rounded to uint16" in err
+    assert labels_in(place).max() == 16
+
+
+def test_no_object_is_a_result_with_advice(shell, place):
+    code, _, err = shell("scores.zarr", "out.zarr", "--min-voxels", "100000")
+    assert code == 0
+    assert "done: 0 objects, 0.0 % of the volume" in err
+    assert "note: no object was found: compare --class, --role and --threshold" in err
+    assert not labels_in(place).any()
+
+
+@pytest.mark.parametrize(
+    ("score", "role", "advice"),
+    [(250, "foreground", "boundary"), (250, "boundary", "foreground"), (5, "boundary", None)],
+)
+def test_a_class_of_the_other_role_is_noticed(score, role, advice, shell, place):
+    values = np.full(SHAPE, score, np.uint8)
+    values[2:4, 5:9, 5:9] = 0
+    zarr.create_array(place / "flat.zarr", data=values, overwrite=True)
+    code, _, err = shell("flat.zarr", "out.zarr", "--axes", "zyx", "--role", role)
+    assert code == 0
+    assert ("note: " in err) == (advice is not None)
+    assert advice is None or f"pass --role {advice}" in err
+
+
+def test_images_of_two_dimensions_and_slices_have_separate_objects(shell, place):
+    code, _, err = shell("plane.zarr", "out.zarr", *WATERSHED, "--threshold", "0.5")
+    assert code == 0
+    assert labels_in(place).shape == SHAPE[1:]
+    assert labels_in(place).max() == 16
+    code, _, err = shell("scores.zarr", "out2.zarr", "--per-slice", "--block", "2,32,36")
+    assert code == 0
+    assert "done: 96 objects" in err
+    assert [int(plane[plane > 0].min()) for plane in labels_in(place, "out2.zarr")] == [
+        1 + 16 * z for z in range(6)
+    ]
+
+
+def test_intermediates_are_kept_on_request(shell, place):
+    assert shell("scores.zarr", "out.zarr", "--keep-intermediates")[0] == 0
+    assert (place / "out.zarr/run/objects/graphs/0.0.0").is_file()
+    assert shell("scores.zarr", "out2.zarr")[0] == 0
+    assert not (place / "out2.zarr/run/objects").exists()
+
+
+def test_help_lists_the_options_and_fits_80_columns(shell, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = shell("--help", cluster=False)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for word in ("SCORES", "OUTPUT", "--class", "--role", "--method", "--threshold", "--depth",
+                 "--seed-distance", "--min-voxels", "--border", "--cluster", "µm"):  # fmt: skip
+        assert word in out
