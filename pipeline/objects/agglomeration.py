@@ -11,6 +11,7 @@ faces are known there; otherwise it is *closed*.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..base.errors import PlanError
-from .adjacency import Adjacency, Names
+from .adjacency import Adjacency, Names, contains
 from .cluster_graph import Graph, contract, mean_of, names_of_clusters, new_graph
 from .compiled import compiled
 from .pair_queue import is_before, names_key, new_queue, pushed, with_room, without_first
 
-EXACT_BELOW = 2**53
+EXACT_BELOW: Final = 2**53
 """Integers below it are exact in float64."""
-_PAIRS_AT_MOST = 2**30 - 1
+_PAIRS_AT_MOST: Final = 2**30 - 1
 """Both ends of each pair are numbered with int32."""
 
 
@@ -82,7 +83,7 @@ def agglomerate(adjacency: Adjacency, *, threshold: float, open_names: Names) ->
     """
     names, low, high = _ranked(adjacency)
     graph = new_graph(len(names), low, high, adjacency.total, adjacency.faces)
-    waits = np.isin(names, open_names)
+    waits = contains(np.sort(open_names), names)
     means = adjacency.means
     _check_exact(adjacency.total)
     # Pairs are sorted by names; ties are merged in the reverse order.
@@ -90,17 +91,18 @@ def agglomerate(adjacency: Adjacency, *, threshold: float, open_names: Names) ->
     order = below[np.argsort(means[below], kind="stable")]
     ascending = (means[order], low[order], high[order], order.astype(np.int32))
     _merge_closed(graph, waits, ascending, threshold)
-    _check_exact(graph.total)
+    _check_exact(graph.sums[:, 0])
     clusters = names_of_clusters(graph)
     moved = np.flatnonzero(clusters != np.arange(len(names)))
     # The nodes that stand for clusters are not those with the lowest names.
-    left = (graph.faces > 0) & waits[graph.one] & waits[graph.other]
+    one, other = graph.ends[::2], graph.ends[1::2]
+    left = np.flatnonzero((graph.sums[:, 1] > 0) & waits[one] & waits[other])
     return Agglomerated(
         merges_from=names[moved],
         merges_to=names[clusters[moved]],
         adjacency=Adjacency.of_pairs(
-            names[graph.name[graph.one[left]]], names[graph.name[graph.other[left]]],
-            total=graph.total[left], faces=graph.faces[left],
+            names[graph.name[one[left]]], names[graph.name[other[left]]],
+            total=graph.sums[left, 0], faces=graph.sums[left, 1],
         ),
     )  # fmt: skip
 
@@ -120,14 +122,15 @@ def threshold_merges(
     """
     none = np.empty(0, np.uint64)
     from_, to = links or (none, none)
-    is_left = np.isin(adjacency.low, open_names) & np.isin(adjacency.high, open_names)
+    open_names = np.sort(open_names)
+    is_left = contains(open_names, adjacency.low) & contains(open_names, adjacency.high)
     joins = ~is_left & (adjacency.means < threshold)
     one = np.concatenate((adjacency.low[joins], from_))
     other = np.concatenate((adjacency.high[joins], to))
     names = np.union1d(one, other)
     clusters = _lowest_of_components(names, one, other)
     moved = clusters != names
-    linked = moved & np.isin(names, open_names)
+    linked = moved & contains(open_names, names)
     return Joined(
         merges_from=names[moved], merges_to=clusters[moved], adjacency=adjacency.taken(is_left),
         links_from=names[linked], links_to=clusters[linked],
@@ -164,6 +167,12 @@ def _lowest_of_components(names: Names, one: Names, other: Names) -> Names:
 
 
 @compiled
+def _names_key_of(graph: Graph, pair: int) -> np.int64:
+    one, other = graph.ends[2 * pair], graph.ends[2 * pair + 1]
+    return names_key(graph.name[one], graph.name[other])
+
+
+@compiled
 def _merge_closed(
     graph: Graph,
     waits: NDArray[np.bool_],
@@ -189,10 +198,10 @@ def _merge_closed(
             count = without_first(queue, count)
         else:
             at += 1
-        if graph.faces[pair] == 0:
+        if graph.sums[pair, 1] == 0:
             continue
-        one, other = graph.one[pair], graph.other[pair]
-        now, now_names = mean_of(graph, pair), names_key(graph.name[one], graph.name[other])
+        one, other = graph.ends[2 * pair], graph.ends[2 * pair + 1]
+        now, now_names = mean_of(graph, pair), _names_key_of(graph, pair)
         if is_before(mean, names, now, now_names):
             if now < threshold:
                 queue = with_room(queue, count, 1)
@@ -200,12 +209,11 @@ def _merge_closed(
         elif waits[one] or waits[other]:
             waits[one] = waits[other] = True
         elif mean == now and names == now_names:
-            most = min(graph.ends[one], graph.ends[other])
+            most = min(graph.lists[one, 1], graph.lists[other, 1])
             if most > fallen.size:
                 fallen = np.empty(2 * most, np.int32)
             queue = with_room(queue, count, most)
             for changed in fallen[: contract(graph, pair, fallen)]:
                 now = mean_of(graph, changed)
                 if now < threshold:
-                    one, other = graph.name[graph.one[changed]], graph.name[graph.other[changed]]
-                    count = pushed(queue, count, now, names_key(one, other), changed)
+                    count = pushed(queue, count, now, _names_key_of(graph, changed), changed)

@@ -42,7 +42,7 @@ def with_room(queue: Queue, count: int, more: int) -> Queue:
 
 
 @compiled
-def names_key(one: int, other: int) -> int:
+def names_key(one: int, other: int) -> np.int64:
     """Return the place of two names in the order of ties: less for higher names, the lower first.
 
     one, other: ranks of names, less than 2**31.
@@ -52,13 +52,13 @@ def names_key(one: int, other: int) -> int:
 
 
 @compiled
-def is_before(mean: float, names: int, other_mean: float, other_names: int) -> bool:
+def is_before(mean: float, names: np.int64, other_mean: float, other_names: np.int64) -> bool:
     """Return whether a pair is merged before another one."""
-    return mean < other_mean or (mean == other_mean and names < other_names)
+    return bool(mean < other_mean or (mean == other_mean and names < other_names))
 
 
 @compiled
-def pushed(queue: Queue, count: int, mean: float, names: int, pair: int) -> int:
+def pushed(queue: Queue, count: int, mean: float, names: np.int64, pair: int) -> int:
     """Add an entry, for which there is room; return the new count."""
     place = count
     while place:
@@ -92,7 +92,7 @@ def without_first(queue: Queue, count: int) -> int:
 
 
 @compiled
-def _put(queue: Queue, place: int, mean: float, names: int, pair: int) -> None:
+def _put(queue: Queue, place: int, mean: float, names: np.int64, pair: int) -> None:
     queue.mean[place] = mean
     queue.names[place] = names
     queue.pair[place] = pair

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from .compiled import compiled
 Labels: TypeAlias = NDArray[np.int32]
 Scores: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-_FIRST_ROWS = 1 << 12
+_FIRST_ROWS: Final = 1 << 12
 """Rows of the first table of pairs; it is doubled as it fills. A power of two."""
-_SPREAD = -7046029254386353131
+_SPREAD: Final = -7046029254386353131
 """2**64 / golden ratio, odd, as int64: the multiplier of Fibonacci hashing (Knuth, vol. 3, 6.4)."""
 
 
@@ -139,7 +139,7 @@ def _count_line(
 
 
 @compiled
-def _add(table: NDArray[np.int64], key: int, total: int, faces: int) -> int:
+def _add(table: NDArray[np.int64], key: np.int64, total: np.int64, faces: np.int64) -> int:
     """Add to the row of a key, in a hash table with linear probing; return 1 if the row is new."""
     mask = table.shape[0] - 1
     row = (key * _SPREAD >> 32) & mask

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.objects.adjacency import Adjacency, renamed
-from pipeline.objects.agglomeration import agglomerate
+from pipeline.objects.agglomeration import agglomerate, threshold_merges
 from pipeline.objects.touching import LabelledPlane, adjacency_across, adjacency_of, named
 
 
@@ -58,10 +58,13 @@ def localised(labels):
 
 
 def parts_by_blocks(labels, scores, blocks):
-    """Return the adjacencies of all blocks and of all planes between two of them."""
+    """Return the adjacency of each block and of the planes between two, by the set of blocks."""
     views = {b: tuple(slice(*edges) for edges in b) for b in blocks}
     local = {b: localised(labels[view]) for b, view in views.items()}
-    parts = [named(adjacency_of(local[b][0], scores[views[b]]), local[b][1]) for b in blocks]
+    parts = {
+        frozenset([b]): named(adjacency_of(local[b][0], scores[views[b]]), local[b][1])
+        for b in blocks
+    }
     for one, other in itertools.permutations(blocks, 2):
         for axis in range(3):
             rest = [k for k in range(3) if k != axis]
@@ -73,8 +76,45 @@ def parts_by_blocks(labels, scores, blocks):
                     )
                     for b, at in ((one, -1), (other, 0))
                 ]  # fmt: skip
-                parts.append(adjacency_across(*planes))
+                parts[frozenset([one, other])] = adjacency_across(*planes)
     return parts
+
+
+def by_groups(rng, parts, decide):
+    """Decide for random groups of blocks, two at a time, until one is left; return all merges.
+
+    The planes between two groups are counted when these are merged.
+    """
+    groups = [(part, Adjacency.empty(), ()) for part in parts if len(part) == 1]
+    inside = [frozenset()]
+    merges = []
+    while groups:
+        taken = [groups.pop(int(rng.integers(len(groups)))) for _ in range(min(2, len(groups)))]
+        blocks = frozenset().union(*(group[0] for group in taken))
+        new = {part for part in parts if part <= blocks and not any(part <= k for k in inside)}
+        outside = Adjacency.merged(parts[part] for part in parts if not part <= blocks)
+        result = decide(
+            Adjacency.merged([*(group[1] for group in taken), *(parts[part] for part in new)]),
+            outside.names(),
+            [group[2] for group in taken if group[2]],
+        )
+        merges.append((result.merges_from, result.merges_to))
+        inside.append(blocks)
+        if groups:
+            groups.append((blocks, result.adjacency, result))
+    return merges
+
+
+def mean_rule(adjacency, open_names, _children):
+    return agglomerate(adjacency, threshold=180, open_names=open_names)
+
+
+def threshold_rule(adjacency, open_names, children):
+    links = tuple(
+        np.concatenate([np.empty(0, np.uint64), *(getattr(child, column) for child in children)])
+        for column in ("links_from", "links_to")
+    )
+    return threshold_merges(adjacency, threshold=150, open_names=open_names, links=links)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -90,7 +130,7 @@ def test_the_adjacencies_of_blocks_and_planes_sum_to_that_of_the_whole():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         labels, scores = random_volume(rng)
-        parts = parts_by_blocks(labels, scores, blocks_of(rng, labels.shape))
+        parts = list(parts_by_blocks(labels, scores, blocks_of(rng, labels.shape)).values())
         whole = adjacency_of(labels, scores)
         assert Adjacency.merged(parts) == whole
         assert Adjacency.merged(parts[::-1]) == whole
@@ -120,18 +160,19 @@ def test_renaming_objects_equals_counting_the_renamed_labels():
         assert adjacency_of(labels, scores).renamed(old, new) == adjacency_of(after, scores)
 
 
-def test_merges_do_not_depend_on_the_blocks_in_which_faces_were_counted():
-    for seed in range(25):
+@pytest.mark.parametrize("rule", [mean_rule, threshold_rule])
+def test_groups_of_blocks_merge_the_objects_that_the_whole_volume_merges(rule):
+    merged = 0
+    for seed in range(40):
         rng = np.random.default_rng(seed)
         labels, scores = random_volume(rng)
-        blocks = blocks_of(rng, labels.shape)
-        none = np.empty(0, np.uint64)
-        whole, cut = (
-            agglomerate(adjacency, threshold=180, open_names=none)
-            for adjacency in (
-                adjacency_of(labels, scores),
-                Adjacency.merged(parts_by_blocks(labels, scores, blocks)),
-            )
-        )
-        assert np.array_equal(whole.merges_from, cut.merges_from)
-        assert np.array_equal(whole.merges_to, cut.merges_to)
+        names = np.unique(labels).astype(np.uint64)
+        whole = rule(adjacency_of(labels, scores), np.empty(0, np.uint64), [])
+        expected = renamed(names, whole.merges_from, whole.merges_to)
+        clusters = names
+        parts = parts_by_blocks(labels, scores, blocks_of(rng, labels.shape))
+        for merges in by_groups(rng, parts, rule):
+            clusters = renamed(clusters, *merges)
+        assert np.array_equal(clusters, expected)
+        merged += len(whole.merges_from)
+    assert merged > 100
