@@ -78,7 +78,7 @@ def agglomerate(adjacency: Adjacency, *, threshold: float, open_names: Names) ->
     are known and have means of at least ``threshold``, and merges elsewhere cannot lower these. The
     pairs of finished objects are dropped; those between open and waiting objects remain.
 
-    Cost: pairs * log(pairs); about 110 bytes per pair beyond the adjacency.
+    Cost: pairs * log(pairs); 80 to 110 bytes per pair beyond the adjacency (32 bytes).
     Raises PlanError for 2**30 pairs or more, and for a total of 2**53 or more.
     """
     names, low, high = _ranked(adjacency)
