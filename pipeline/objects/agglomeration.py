@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from ..base.errors import PlanError
 from .adjacency import Adjacency, Names, contains
 from .cluster_graph import Graph, contract, mean_of, names_of_clusters, new_graph
-from .compiled import compiled
+from .compiled import compiled, inlined
 from .pair_queue import is_before, names_key, new_queue, pushed, with_room, without_first
 
 EXACT_BELOW: Final = 2**53
@@ -90,7 +90,7 @@ def agglomerate(adjacency: Adjacency, *, threshold: float, open_names: Names) ->
     below = np.flatnonzero(means < threshold)[::-1]
     order = below[np.argsort(means[below], kind="stable")]
     ascending = (means[order], low[order], high[order], order.astype(np.int32))
-    _merge_closed(graph, waits, ascending, threshold)
+    _merge_closed(graph, waits, ascending, float(threshold))
     _check_exact(graph.sums[:, 0])
     clusters = names_of_clusters(graph)
     moved = np.flatnonzero(clusters != np.arange(len(names)))
@@ -166,7 +166,7 @@ def _lowest_of_components(names: Names, one: Names, other: Names) -> Names:
     return names[first[component]]
 
 
-@compiled
+@inlined
 def _names_key_of(graph: Graph, pair: int) -> np.int64:
     one, other = graph.ends[2 * pair], graph.ends[2 * pair + 1]
     return names_key(graph.name[one], graph.name[other])

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from .compiled import compiled, inlined
 
 Numbers: TypeAlias = NDArray[np.int32]
 Sums: TypeAlias = NDArray[np.int64]
@@ -56,7 +56,7 @@ def new_graph(nodes: int, low: Numbers, high: Numbers, total: Sums, faces: Sums)
     return graph
 
 
-@compiled
+@inlined
 def mean_of(graph: Graph, pair: int) -> float:
     """Return the mean score of a pair that has faces."""
     return graph.sums[pair, 0] / graph.sums[pair, 1]
@@ -126,7 +126,7 @@ def _move(graph: Graph, end: int, cluster: int) -> int:
     return known if mean_of(graph, known) < before else NONE
 
 
-@compiled
+@inlined
 def _list(graph: Graph, end: int, cluster: int) -> None:
     """Put an end at the start of a cluster's list."""
     graph.after[end] = graph.lists[cluster, 0]
@@ -143,7 +143,7 @@ def _link(graph: Graph) -> None:
         graph.slots[_slot(graph, graph.ends[2 * pair], graph.ends[2 * pair + 1])] = pair
 
 
-@compiled
+@inlined
 def _home(graph: Graph, one: int, other: int) -> np.int64:
     """Return the slot at which the search for a pair starts."""
     low, high = (one, other) if one < other else (other, one)
@@ -151,7 +151,7 @@ def _home(graph: Graph, one: int, other: int) -> np.int64:
     return (key * _SPREAD >> 32) & (graph.slots.size - 1)
 
 
-@compiled
+@inlined
 def _slot(graph: Graph, one: int, other: int) -> np.int64:
     """Return the slot of the pair of two clusters, or the empty one where it belongs."""
     slot = _home(graph, one, other)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from .compiled import compiled, inlined
 
 
 class Queue(NamedTuple):
@@ -41,7 +41,7 @@ def with_room(queue: Queue, count: int, more: int) -> Queue:
     return larger
 
 
-@compiled
+@inlined
 def names_key(one: int, other: int) -> np.int64:
     """Return the place of two names in the order of ties: less for higher names, the lower first.
 
@@ -51,7 +51,7 @@ def names_key(one: int, other: int) -> np.int64:
     return -((np.int64(low) << 32) | np.int64(high))
 
 
-@compiled
+@inlined
 def is_before(mean: float, names: np.int64, other_mean: float, other_names: np.int64) -> bool:
     """Return whether a pair is merged before another one."""
     return bool(mean < other_mean or (mean == other_mean and names < other_names))
@@ -91,7 +91,7 @@ def without_first(queue: Queue, count: int) -> int:
     return count
 
 
-@compiled
+@inlined
 def _put(queue: Queue, place: int, mean: float, names: np.int64, pair: int) -> None:
     queue.mean[place] = mean
     queue.names[place] = names

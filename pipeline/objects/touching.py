@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adjacency import Adjacency, Names
-from .compiled import compiled
+from .compiled import compiled, inlined
 
 Labels: TypeAlias = NDArray[np.int32]
 Scores: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -138,7 +138,7 @@ def _count_line(
     return begun
 
 
-@compiled
+@inlined
 def _add(table: NDArray[np.int64], key: np.int64, total: np.int64, faces: np.int64) -> int:
     """Add to the row of a key, in a hash table with linear probing; return 1 if the row is new."""
     mask = table.shape[0] - 1
