@@ -94,6 +94,10 @@ class ObjectDefinition(BaseModel):
         "keep", description="Whether objects that touch the edge of the volume are kept"
     )
 
+    csv: Annotated[bool, Shell(DEFINITION)] = Field(
+        False, title="CSV", description="Write the table of objects as CSV too, for spreadsheets"
+    )
+
     def values(self) -> dict[str, Any]:
         """Return the fields of ObjectsRequest that the definition sets."""
         return {**self.model_dump(include={*ObjectDefinition.model_fields}),
@@ -132,6 +136,12 @@ class ObjectsOptions(ObjectDefinition):
         None,
         description="Axes of the stored array (default: those in its metadata)",
         examples=["czyx"],
+    )
+    intensity: Annotated[str | None, Shell(INPUT, metavar="IMAGE")] = Field(
+        None,
+        description="Image of the same voxels: the table states the mean, sum, minimum and maximum "
+        "of each channel in every object",
+        examples=["raw.zarr"],
     )
     block: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
         None, description="Voxels of one block and file (default: 128,128,128 or larger)"

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy import ClusterSpec, open_cluster
 from pipeline.base.errors import PlanError
+from pipeline.base.geometry import Shape
 from pipeline.objects.prepare import prepare_objects
 from pipeline.objects.request import PATH, ObjectsRequest
 from pipeline.objects.run import ObjectsRun
@@ -76,5 +77,12 @@ def objects_request(objects: ObjectDefinition, prepared: Prepared) -> ObjectsReq
     return ObjectsRequest(
         scores=request.output, output=request.output / PATH, format=request.format,
         overwrite=prepared.output_action == "replaced", retries=request.retries,
-        **objects.values(),
+        intensity=prepared.source, intensity_start=_start(prepared), **objects.values(),
     )  # fmt: skip
+
+
+def _start(prepared: Prepared) -> Shape:
+    """Return the voxel of the input at which the output begins."""
+    box = prepared.part.box
+    is_cropped = box is not None and prepared.request.frame == "box"
+    return box.start if box is not None and is_cropped else (0, 0, 0)

@@ -34,13 +34,14 @@ def result_lines(run: ObjectsRun) -> Iterator[str]:
     scores = run.prepared.scores
     covered = run.covered
     share = "" if covered is None else f", {100 * covered:.1f} % of the volume"
-    took = duration_text(run.progress().figures.seconds)
+    took = duration_text(run.seconds)
     yield f"done: {counted(run.objects, 'object')}{share}, in {took}"
     if covered is not None and run.objects and (advice := _reversed(scores.role, covered)):
         yield f"note: {advice}"
     if not run.objects:
         yield "note: no object was found: compare --class, --role and --threshold with the scores"
     yield f"objects: {run.job.output}"
+    yield f"table: {run.table}"
 
 
 def _reversed(role: str, covered: float) -> str | None:

@@ -51,7 +51,10 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("written", f"{size_text(budget.bytes_written)} before compression"),
         ("files", f"{budget.files:,} at full resolution"),
         ("memory per worker", size_text(budget.worker_memory_bytes)),
-        ("", f"2 × {tile} for a tile and what is kept of it, 3 × {block} for blocks"),
+        (
+            "",
+            f"2 × {tile} for a tile, 4 × {block} for blocks, and what is kept of them",
+        ),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
 

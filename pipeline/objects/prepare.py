@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..base.errors import PlanError
-from ..base.geometry import Halo, Shape
+from ..base.errors import PlanError, VolumeError
+from ..base.geometry import Box, Halo, Shape
+from ..base.location import Location
 from ..base.text import shape_text
 from ..base.versions import VERSION, versions
 from ..ledger.identity import Job, check_job
@@ -19,14 +20,18 @@ from ..output.image_spec import ImageSpec
 from ..planning.blocks import BlockPlan
 from ..planning.levels import level_grids, voxels_of_levels
 from ..planning.tile_choice import choose_chunk
+from ..volume.companion import find_companion
 from ..volume.fingerprint import read_sample, same_where_unread
 from ..volume.micrometres import voxel_size_um
+from ..volume.volume import VolumeSource
 from .distance import in_steps
 from .filters import Filter
 from .labelling import outer_box
 from .method import Method
 from .request import PATH, ObjectsRequest
 from .scores import Scores, find_scores
+from .table_spec import TableSpec
+from .tasks import Intensity
 
 VOLUME_BLOCK: Final = (128, 128, 128)
 PLANE_BLOCK: Final = (1, 2048, 2048)
@@ -50,9 +55,27 @@ class PreparedObjects:
     plan: BlockPlan
     method: Method
     kept: Filter
+    intensity: Intensity | None
     sample_digest: str
     output_action: OutputAction
     notes: tuple[str, ...]
+
+    @property
+    def table_spec(self) -> TableSpec:
+        """What the table states, besides the objects."""
+        source, image = self.scores.source, self.intensity
+        um = voxel_size_um(source)
+        per_unit = [0.0 if one is None else one / size
+                    for one, size in zip(um, source.voxel_size, strict=True)]  # fmt: skip
+        z, y, x = (t * u for t, u in zip(source.translation, per_unit, strict=True))
+        return TableSpec(
+            is_flat=self.method.per_slice or self.plan.shape[0] == 1,
+            voxel_size_um=um,
+            origin_um=(z, y, x),
+            score_scale=self.scores.highest,
+            channel_names=_channel_names(image.source) if image else (),
+            intensity_dtype=image.source.dtype if image else "uint8",
+        )
 
     @property
     def axes(self) -> str:
@@ -115,6 +138,7 @@ class PreparedObjects:
                 "min_voxels": self.kept.min_voxels,
                 "max_voxels": self.kept.max_voxels,
                 "drops_border": self.kept.drops_border,
+                "intensity": self.intensity and self.intensity.source.metadata_digest,
                 "block": list(self.plan.core),
                 "format": self.request.format,
                 "overtile": VERSION,
@@ -157,6 +181,7 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
             max_voxels=request.max_voxels,
             drops_border=request.border == "drop",
         ),
+        intensity=_find_intensity(request, source),
         sample_digest=same_where_unread(read_sample(source).digest, stored.get("input_sample")),
         output_action=action,
         notes=(*source.notes, *_notes(scores)),
@@ -164,6 +189,31 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     if stored:
         check_job(request.output, prepared.job, stored)
     return prepared
+
+
+def _find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity | None:
+    """Return the image whose grey values are measured. Raises VolumeError if it does not fit."""
+    image = request.intensity
+    if image is None:
+        return None
+    if not isinstance(image, VolumeSource):
+        image = find_companion(
+            Location.parse(image), time=request.time, axes=request.axes, holds="grey values"
+        )
+    start = request.intensity_start
+    box = Box.of_shape(scores.shape_zyx).shifted(start)
+    if not Box.of_shape(image.shape_zyx).contains(box):
+        raise VolumeError(
+            f"{image.location} is {shape_text(image.shape_zyx)} voxels, the scores are "
+            f"{shape_text(scores.shape_zyx)}: expected an image of the same voxels"
+        )
+    return Intensity(source=image, start=start)
+
+
+def _channel_names(source: VolumeSource) -> tuple[str, ...]:
+    names = source.channel_names
+    numbers = tuple(str(number) for number in range(source.channel_count))
+    return names if len(names) == source.channel_count else numbers
 
 
 def _plan(shape: Shape, core: Shape) -> BlockPlan:

@@ -9,6 +9,7 @@ from ..base.choices import OmeVersion
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
+from ..volume.volume import VolumeSource
 from .method import Role
 from .neighbourhood import neighbour_offsets
 
@@ -52,6 +53,12 @@ class ObjectsRequest:
     max_voxels: int | None = None
     border: Border = "keep"
     """Whether objects that touch the volume's edge are kept."""
+    intensity: VolumeSource | Location | str | None = None
+    """An image of the same voxels, whose grey values the table describes."""
+    intensity_start: Shape = (0, 0, 0)
+    """The voxel of that image at which the scores begin."""
+    csv: bool = False
+    """Whether the table is also written as CSV."""
     block: Shape | None = None
     format: OmeVersion = "0.5"
     overwrite: bool = False
@@ -61,6 +68,8 @@ class ObjectsRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", Location.parse(self.scores))
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
+        if isinstance(self.intensity, str):
+            object.__setattr__(self, "intensity", Location.parse(self.intensity))
         for name, value, allowed in (
             ("method", self.method, get_args(MethodName)),
             ("role", self.role, (None, *get_args(Role))),

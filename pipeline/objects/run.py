@@ -19,6 +19,7 @@ from distributed import Client, Future
 
 from ..base.errors import OutputError, OvertileError, RunDrainedError, RunError
 from ..base.geometry import Shape
+from ..base.location import Location
 from ..base.scheduling import InFlightLimit, drive, reason
 from ..base.versions import VERSION
 from ..base.worker_count import WorkerCount
@@ -33,11 +34,13 @@ from ..ledger.ownership import OWNER, new_token
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
 from ..output.guard import delete_output
-from ..output.ome_write import create_images, list_label
+from ..output.ome_write import create_images, list_label, require_folder
 from .ids import IdIndex, LayerNames, dtype_of_ids
 from .intermediates import missing
 from .memory import check_memory
 from .prepare import PreparedObjects
+from .row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
+from .table import PARQUET
 from .tasks import (
     GRAPHS,
     ObjectsJob,
@@ -51,7 +54,6 @@ from .tasks import (
 )
 
 Item = TypeVar("Item")
-NOTE_EVERY_S = 5.0
 
 
 class ObjectsRun:
@@ -68,8 +70,8 @@ class ObjectsRun:
         self._tally = Tally(earlier=Figures())
         self._stop = threading.Event()
         self._stage: RunStage = "label"
-        self._done = self._of = 0
-        self._noted_at = time.monotonic()
+        self._done = self._written = self._covered = 0
+        self._began = time.monotonic()
 
     @classmethod
     def start(cls, prepared: PreparedObjects, client: Client) -> ObjectsRun:
@@ -97,6 +99,7 @@ class ObjectsRun:
             kept=prepared.kept,
             path=prepared.image("uint32").level_path(0),
             axes=prepared.axes,
+            intensity=prepared.intensity,
         )
         return cls(prepared, job, ledger, client)
 
@@ -126,10 +129,20 @@ class ObjectsRun:
         return int(self._ledger.noted("objects") or 0)
 
     @property
+    def seconds(self) -> float:
+        """Wall time since the start."""
+        return time.monotonic() - self._began
+
+    @property
+    def table(self) -> Location:
+        """The table of the objects."""
+        return self.job.output / TABLES / PARQUET
+
+    @property
     def covered(self) -> float | None:
         """The share of the volume that is in objects; None where an earlier run wrote a part."""
-        voxels = self._tally.session.class_voxels
-        return voxels[1] / sum(voxels) if sum(voxels) == math.prod(self.job.plan.shape) else None
+        voxels = math.prod(self.job.plan.shape)
+        return self._covered / voxels if self._written == voxels else None
 
     def _find_objects(self) -> None:
         job, tree = self.job, self.job.tree
@@ -147,6 +160,7 @@ class ObjectsRun:
             )  # fmt: skip
         ids = self._numbered()
         self._write(ids)
+        self._write_table()
         self._build_pyramid()
 
     def _numbered(self) -> IdIndex:
@@ -166,8 +180,28 @@ class ObjectsRun:
         left = blocks_left(self._ledger, (block.index for block in self.job.plan.blocks()))
         write = partial(write_block, self.job, ids)
         for result in self._results("write", write, left, key="objects-write"):
+            self._written += result.voxels
+            self._covered += result.class_voxels[1]
             self._ledger.record([result.index], BlockState.DONE)
         self._ledger.check()
+
+    def _write_table(self) -> None:
+        job = self.job
+        if self._ledger.noted("table") == "complete":
+            return
+        swept = job.files.names(CARRIED)
+        for layer in range(job.plan.grid[sweep_axis(job.plan.grid)]):
+            if str(layer) not in swept:
+                self._once("objects-sweep", partial(sweep_layer, job), layer)
+        spec, with_csv = self.prepared.table_spec, self.prepared.request.csv
+        require_folder(job.output, TABLES, version=self.prepared.request.format)
+        write = partial(write_table, job, spec)
+        self._once("objects-table", write, with_csv)
+        self._ledger.note(table="complete")
+
+    def _once(self, key: str, call: Callable[[Item], Any], argument: Item) -> None:
+        for _ in self._results("merge", call, [argument], key=key):
+            pass
 
     def _build_pyramid(self) -> None:
         self._stage = "pyramid"
@@ -192,6 +226,8 @@ class ObjectsRun:
         self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item], *, key: str
     ) -> Iterator[Any]:
         """Yield the results of a stage's tasks; raise once all others are done if one failed."""
+        if stage != self._stage:  # a stage has its own speed
+            self._tally = Tally(earlier=Figures())
         self._stage, self._done = stage, 0
         failed: list[str] = []
 

@@ -6,7 +6,9 @@
     merge    group    graphs of the children -> the group's graph, and what became of the nodes
     name     group    names of the parent's nodes -> names of the group's nodes, down to the blocks
     number   layer    names of objects -> parts of the ascending list of all names
-    write    block    labels, names -> final ids
+    write    block    labels, names, scores -> final ids, rows of the table
+    sweep    layer    rows of the layer's blocks -> rows of the objects that end there
+    table    once     rows of all objects -> objects.parquet
 
 Each is a pure function of the files that it reads, and idempotent.
 """
@@ -15,17 +17,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.geometry import Shape
+from ..base.geometry import Box, Shape
 from ..base.location import Location
 from ..base.stores import open_array
 from ..ledger.block_result import BlockResult
 from ..ledger.ownership import check_owner
 from ..planning.blocks import BlockPlan
+from ..volume.volume import VolumeSource, open_volume
+from .block_rows import rows_of_block, table_outer
 from .filters import Filter
 from .groups import Tree
 from .ids import PART, IdIndex, LayerNames, Names, owned, part_name
@@ -40,6 +45,7 @@ from .scores import Scores
 LABELS: Final = "labels"
 GRAPHS: Final = "graphs"
 NUMBERS: Final = "numbers"
+ROWS: Final = "rows"
 
 
 def groups_at(level: int) -> str:
@@ -65,6 +71,18 @@ class BlockLabels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intensity:
+    """Grey values of the same voxels, which the table describes. start: of the first one."""
+
+    source: VolumeSource
+    start: Shape
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the grey values (c, z, y, x) of a box of the labels."""
+        return open_volume(self.source).read(box.shifted(self.start))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectsJob:
     """Everything a worker needs for any task; small, and the same for all."""
 
@@ -77,6 +95,7 @@ class ObjectsJob:
     path: str
     """Of the array of labels."""
     axes: str
+    intensity: Intensity | None = None
 
     @property
     def files(self) -> Intermediates:
@@ -193,23 +212,62 @@ def number_layer(job: ObjectsJob, layer: int) -> LayerNames:
 
 
 def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
-    """Write the final ids of a block."""
+    """Write the final ids of a block, and the rows of its objects for the table."""
     begun = time.perf_counter()
-    files, name = job.files, file_name(index)
-    core = job.plan.block(index).core
-    labels = files.get(LABELS, name, BlockLabels).labels
-    records = files.get(names_at(0), name, Records)
+    files, core = job.files, job.plan.block(index).core
+    ids_of = partial(_ids_of_fragments, job, ids)
+    outer = table_outer(core, job.plan.shape)
+    around = np.zeros(outer.shape, np.uint64)
+    labels = files.get(LABELS, file_name(index), BlockLabels).labels
+    own = ids_of(index)[labels]
+    inside = core.relative_to(outer.start)
+    around[inside.slices] = own
+    for direction, other in job.tree.neighbours(index):
+        if sum(map(abs, direction)) == 1:
+            _place_face(around, inside, direction, ids_of(other)[_face(job, other, direction)])
+    scores = job.scores.read(core)
+    read = time.perf_counter()
+    rows = rows_of_block(
+        around, core=core, shape=job.plan.shape, scores_zyx=scores,
+        intensities_czyx=job.intensity.read(core) if job.intensity else None,
+    )  # fmt: skip
+    counted = time.perf_counter()
+    check_owner(job.output, job.run_token)
+    files.put(ROWS, file_name(index), rows)
+    array = open_array(job.output, job.path, token=job.run_token)
+    first = 3 - len(job.axes)
+    array[core.slices[first:]] = own.reshape(own.shape[first:]).astype(array.dtype)
+    covered = int(np.count_nonzero(own))
+    return BlockResult(
+        index=index, voxels=core.voxels, bytes_read=labels.nbytes + scores.nbytes, bad_voxels=0,
+        class_voxels=(own.size - covered, covered),
+        seconds={
+            "read": read - begun, "count": counted - read, "write": time.perf_counter() - counted,
+        },
+    )  # fmt: skip
+
+
+def _ids_of_fragments(job: ObjectsJob, ids: IdIndex, block: Shape) -> NDArray[np.uint64]:
+    """Return the final id by label of a block, 0 for label 0."""
+    files = job.files
+    records = files.get(names_at(0), file_name(block), Records)
     names, fragment = np.unique(records.names, return_inverse=True)
     numbers = ids.ids(names, lambda part: files.get(NUMBERS, part, Names).names)
-    read = time.perf_counter()
-    check_owner(job.output, job.run_token)
-    array = open_array(job.output, job.path, token=job.run_token)
-    lookup = np.concatenate((np.zeros(1, np.uint64), numbers[fragment])).astype(array.dtype)
-    values = lookup[labels]
-    first = 3 - len(job.axes)
-    array[core.slices[first:]] = values.reshape(values.shape[first:])
-    return BlockResult(
-        index=index, voxels=core.voxels, bytes_read=labels.nbytes, bad_voxels=0,
-        class_voxels=(int(values.size - np.count_nonzero(values)), int(np.count_nonzero(values))),
-        seconds={"read": read - begun, "write": time.perf_counter() - read},
-    )  # fmt: skip
+    return np.concatenate((np.zeros(1, np.uint64), numbers[fragment]))
+
+
+def _face(job: ObjectsJob, block: Shape, direction: Shape) -> NDArray[np.int32]:
+    """Return the labels of the face of a neighbour in ``direction`` that looks to the block."""
+    axis = next(axis for axis in range(3) if direction[axis])
+    graph = job.files.get(GRAPHS, file_name(block), BlockGraph)
+    return graph.faces[axis, -direction[axis]].labels
+
+
+def _place_face(
+    around: NDArray[np.uint64], inside: Box, direction: Shape, ids: NDArray[np.uint64]
+) -> None:
+    place = tuple(
+        slice(a, b) if d == 0 else (slice(a - 1, a) if d < 0 else slice(b, b + 1))
+        for a, b, d in zip(inside.start, inside.stop, direction, strict=True)
+    )
+    around[place] = ids

@@ -46,6 +46,12 @@ def require_group(store: Store, path: str, *, version: Version) -> zarr.Group:
     )
 
 
+def require_folder(output: Location, path: str, *, version: Version) -> None:
+    """Create a group for files beside the images, so that all of the output is Zarr."""
+    documents = built_in_memory(lambda store: require_group(store, path, version=version))
+    put_missing(output, {key: documents[key] for key in documents if key.startswith(f"{path}/")})
+
+
 def list_label(output: Location, name: str, *, version: Version) -> None:
     """Add one label image to the listing of an existing output's labels. Raises OutputError."""
     with explained(OutputError, output):

@@ -20,13 +20,19 @@ CHUNKS_AT_ONCE = 16
 COMPRESSED_SHARE = 0.5
 """Size of a compressed chunk, which is held until it is decoded, as a part of the decoded one."""
 
-PROCESS_BYTES = 400 * 2**20
-"""A worker with Dask, Zarr and torch loaded and used (measured: 330 MiB, CPU build of torch)."""
+PROCESS_BYTES = 480 * 2**20
+"""A worker with Dask, Zarr and torch loaded and used (measured: 323 MiB of mapped libraries, and
+130 to 150 MiB of objects; CPU build of torch)."""
 KEPT_TILES = 2
 """Tiles of memory in a worker: one that is computed, and what the allocator keeps in pieces.
 
 Measured by hand on a local cluster: peaks of up to 1.95 tiles (2-D, float32).
 benchmarks/worker_memory.py compares stated and measured memory.
+"""
+KEPT_BLOCKS = 1
+"""Blocks of memory besides one per thread, which the allocator keeps in pieces.
+
+Measured on a slide of 58,368 x 58,368 RGB voxels of uint16: 290 MiB at blocks of 319 MiB.
 """
 Summed: TypeAlias = Callable[[Sequence[Sequence[int]]], int]
 """The sum, over the blocks that are computed, of the product of one number per axis and block."""
@@ -146,7 +152,7 @@ def reckon(
         worker_memory_bytes=PROCESS_BYTES
         + DECODED_CACHE_BYTES
         + KEPT_TILES * tile_memory
-        + layout.worker_threads * block_memory,
+        + (layout.worker_threads + KEPT_BLOCKS) * block_memory,
         read_amplification=chunked / max(1, voxels),
         tile_amplification=tile_input_voxels / max(1, voxels),
     )
