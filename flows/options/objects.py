@@ -90,6 +90,12 @@ class ObjectDefinition(BaseModel):
     max_voxels: Annotated[int | None, Shell(FILTERS)] = Field(
         None, ge=1, title="Maximum voxels", description="Largest object (default: any size)"
     )
+    fill_holes: Annotated[bool, Shell(FILTERS)] = Field(
+        False,
+        title="Fill holes",
+        description="Background that one object encloses becomes part of it, after objects were "
+        "dropped for their size or place",
+    )
     border: Annotated[Literal["keep", "drop"], Shell(FILTERS)] = Field(
         "keep", description="Whether objects that touch the edge of the volume are kept"
     )

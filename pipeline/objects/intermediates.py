@@ -41,33 +41,37 @@ def file_name(index: Shape) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Intermediates:
-    """The intermediate results inside an output."""
+    """The intermediate results inside an output. folder: below the run's, ends with a slash."""
 
     output: Location
+    folder: str = ""
+
+    def _key(self, stage: str, name: str) -> str:
+        return f"{FOLDER}/{self.folder}{stage}/{name}"
 
     def put(self, stage: str, name: str, value: Any) -> None:
         """Write a dataclass of arrays, whole. Raises OutputError."""
         with explained(OutputError, self.output):
-            put_bytes(open_store(self.output, read_only=False), _key(stage, name), pack(value))
+            put_bytes(open_store(self.output, read_only=False), self._key(stage, name), pack(value))
 
     def get(self, stage: str, name: str, kind: type[T]) -> T:
         """Read a dataclass of arrays. Raises RunError where it is missing or damaged."""
         with explained(OutputError, self.output):
-            content = read_bytes(open_store(self.output), _key(stage, name))
+            content = read_bytes(open_store(self.output), self._key(stage, name))
         try:
             if content is None:
                 raise ValueError("it is missing")
             return unpack(content, kind)
         except Exception as error:
-            reason = one_line(str(error))
+            file, reason = self.output / self._key(stage, name), one_line(str(error))
             raise RunError(
-                f"{self.output / _key(stage, name)} cannot be read ({reason}): delete the folder "
+                f"{file} cannot be read ({reason}): delete the folder "
                 f"{self.output / FOLDER}, then start the same run again"
             ) from error
 
     def names(self, stage: str) -> Collection[str]:
         """Return the names of a stage's files."""
-        found = list_names(self.output / FOLDER / stage)
+        found = list_names(self.output / FOLDER / f"{self.folder}{stage}")
         return frozenset(name for name in found or () if not name.endswith(".partial"))
 
     def delete(self) -> None:
@@ -75,10 +79,6 @@ class Intermediates:
         with explained(OutputError, self.output):
             store = open_store(self.output, read_only=False)
             wait_for(store.delete_dir(FOLDER), timeout_s=None)
-
-
-def _key(stage: str, name: str) -> str:
-    return f"{FOLDER}/{stage}/{name}"
 
 
 def missing(items: Iterable[Shape], done: Collection[str]) -> Iterator[Shape]:

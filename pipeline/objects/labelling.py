@@ -56,6 +56,14 @@ def label_block(
     assert method.threshold is not None
     mask = method.is_inside(scores_zyx, method.threshold)
     labels, count = label_components(mask, method.offsets)
+    return block_of_components(labels, count, core=core, method=method, shape=shape)
+
+
+def block_of_components(
+    labels: NDArray[np.int32], count: int, *, core: Box, method: Method, shape: Shape
+) -> LabelledBlock:
+    """Return a block of connected components, as :func:`label_block` does."""
+    place = _Place(core=core, shape=shape, method=method)
     none = np.empty(0, np.int64)
     return LabelledBlock(
         labels=labels,

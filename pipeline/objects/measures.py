@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +18,58 @@ class Records:
     """Fragments, or objects: names, numbers of voxels, and whether they touch the volume's edge.
 
     A name is the place of the first voxel in the volume, counted from 1 in raster order of z, y, x.
-    Joined fragments take the lowest of their names, so that it names their first voxel
-    too. The name 0 means background.
+    Joined fragments take the lowest of their names, so that it names their first voxel too. The
+    name 0 means background.
     """
 
     names: NDArray[np.uint64]
     voxels: NDArray[np.int64]
     at_edge: NDArray[np.bool_]
+    touched_first: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    touched_last: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Of background (see holes.py), the lowest and the highest name of an object that it touches;
+    ``NOTHING`` and 0 where it touches none. Empty for objects."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def taken(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Records:
         """Return some rows, in the order of ``rows``."""
-        return Records(names=self.names[rows], voxels=self.voxels[rows], at_edge=self.at_edge[rows])
+        return self._each(lambda column: column[rows])
+
+    def where(self, rows: NDArray[np.bool_], other: Records) -> Records:
+        """Return the rows of ``other`` where ``rows`` is true, else those of this."""
+        columns = {name: np.where(rows, getattr(other, name), column)
+                   for name, column in self._columns()}  # fmt: skip
+        return Records(**columns)
+
+    def joined(self, root: NDArray[np.int64]) -> Records:
+        """Return records summed over the nodes of each root; rows of other nodes mean nothing."""
+        columns = {}
+        for name, column in self._columns():
+            columns[name] = np.zeros_like(column) if name in _ADDED else column.copy()
+            _REDUCTIONS[name].at(columns[name], root, column)
+        return Records(**columns)
+
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Records:
+        return Records(**{name: change(column) for name, column in self._columns()})
+
+    def _columns(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the columns that exist."""
+        for name in _REDUCTIONS:
+            column: NDArray[Any] = getattr(self, name)
+            if len(column) == len(self):
+                yield name, column
+
+
+_REDUCTIONS: Final[Mapping[str, np.ufunc]] = {
+    "names": np.minimum,
+    "voxels": np.add,
+    "at_edge": np.logical_or,
+    "touched_first": np.minimum,
+    "touched_last": np.maximum,
+}
+_ADDED: Final = ("voxels",)
 
 
 def measure(

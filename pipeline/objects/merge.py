@@ -95,7 +95,7 @@ def merge(children: Sequence[GroupState], rule: Rule) -> tuple[GroupState, tuple
     is_open = np.zeros(count, np.bool_)
     for ends in (edges.one[kept], edges.other[kept], ways_out.node):
         is_open[root[ends]] = True
-    records = _by_root(joined.records, root)
+    records = joined.records.joined(root)
     number = np.full(count, -1, np.int64)
     opened = np.flatnonzero(is_open)
     number[opened] = np.arange(len(opened))
@@ -180,17 +180,6 @@ def _note_lowest_out(parts: Sets, ways_out: WaysOut) -> None:
     first = order[is_first]
     parts.of["way_height"][ways_out.node[first]] = ways_out.height[first]
     parts.of["way_place"][ways_out.node[first]] = ways_out.place[first]
-
-
-def _by_root(records: Records, root: NDArray[np.int64]) -> Records:
-    """Return records summed over the nodes of each root; those of other nodes are undefined."""
-    names = records.names.copy()
-    np.minimum.at(names, root, records.names)
-    voxels = np.zeros(len(records), np.int64)
-    np.add.at(voxels, root, records.voxels)
-    at_edge = np.zeros(len(records), np.bool_)
-    np.logical_or.at(at_edge, root, records.at_edge)
-    return Records(names=names, voxels=voxels, at_edge=at_edge)
 
 
 def _per_child(

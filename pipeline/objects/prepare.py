@@ -138,6 +138,7 @@ class PreparedObjects:
                 "min_voxels": self.kept.min_voxels,
                 "max_voxels": self.kept.max_voxels,
                 "drops_border": self.kept.drops_border,
+                "fill_holes": self.request.fill_holes,
                 "intensity": self.intensity and self.intensity.source.metadata_digest,
                 "block": list(self.plan.core),
                 "format": self.request.format,

@@ -51,6 +51,9 @@ class ObjectsRequest:
     per_slice: bool = False
     min_voxels: int = 1
     max_voxels: int | None = None
+    fill_holes: bool = False
+    """Whether background inside an object, not at the volume's edge, becomes the object's. Objects
+    that are dropped for their size or place are background by then."""
     border: Border = "keep"
     """Whether objects that touch the volume's edge are kept."""
     intensity: VolumeSource | Location | str | None = None

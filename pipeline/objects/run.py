@@ -50,8 +50,8 @@ from .tasks import (
     name_group,
     names_at,
     number_layer,
-    write_block,
 )
+from .write_tasks import label_background, write_block
 
 Item = TypeVar("Item")
 
@@ -100,6 +100,7 @@ class ObjectsRun:
             path=prepared.image("uint32").level_path(0),
             axes=prepared.axes,
             intensity=prepared.intensity,
+            fills_holes=prepared.request.fill_holes,
         )
         return cls(prepared, job, ledger, client)
 
@@ -145,23 +146,29 @@ class ObjectsRun:
         return self._covered / voxels if self._written == voxels else None
 
     def _find_objects(self) -> None:
-        job, tree = self.job, self.job.tree
+        job = self.job
         blocks = [block.index for block in job.plan.blocks()]
         self._each("label", partial(label, job), blocks, files=GRAPHS)
-        for level in range(1, tree.depth + 1):
-            self._each(
-                "merge", partial(merge_group, job, level), tree.groups(level),
-                files=groups_at(level),
-            )  # fmt: skip
-        for level in range(tree.depth - 1, -1, -1):
-            self._each(
-                "merge", partial(name_group, job, level), tree.groups(level),
-                files=names_at(level),
-            )  # fmt: skip
+        self._merge(job)
+        if job.fills_holes:
+            holes = job.of_background
+            call = partial(label_background, job)
+            self._each("merge", call, blocks, files=GRAPHS, of=holes)
+            self._merge(holes)
         ids = self._numbered()
         self._write(ids)
         self._write_table()
         self._build_pyramid()
+
+    def _merge(self, job: ObjectsJob) -> None:
+        """Merge the fragments of all blocks by the tree, then name them from its top."""
+        tree = job.tree
+        for level in range(1, tree.depth + 1):
+            call = partial(merge_group, job, level)
+            self._each("merge", call, tree.groups(level), files=groups_at(level), of=job)
+        for level in range(tree.depth - 1, -1, -1):
+            call = partial(name_group, job, level)
+            self._each("merge", call, tree.groups(level), files=names_at(level), of=job)
 
     def _numbered(self) -> IdIndex:
         number = partial(number_layer, self.job)
@@ -215,11 +222,13 @@ class ObjectsRun:
 
     def _each(
         self, stage: RunStage, call: Callable[[Shape], Any], items: Iterable[Shape], *,
-        files: str,
+        files: str, of: ObjectsJob | None = None,
     ) -> None:  # fmt: skip
         """Do what has no file yet; files: the stage whose files the tasks write last."""
-        done = self.job.files.names(files)
-        for _ in self._results(stage, call, missing(items, done), key=f"objects-{files}"):
+        job = of or self.job
+        done = job.files.names(files)
+        key = f"objects-{job.folder}{files}"
+        for _ in self._results(stage, call, missing(items, done), key=key):
             pass
 
     def _results(

@@ -6,9 +6,10 @@
     merge    group    graphs of the children -> the group's graph, and what became of the nodes
     name     group    names of the parent's nodes -> names of the group's nodes, down to the blocks
     number   layer    names of objects -> parts of the ascending list of all names
-    write    block    labels, names, scores -> final ids, rows of the table
+    (holes   block    labels, names -> labels of background, merged and named in the same way)
+    write    block    labels, names, scores -> final ids, rows of the table (write_tasks.py)
     sweep    layer    rows of the layer's blocks -> rows of the objects that end there
-    table    once     rows of all objects -> objects.parquet
+    table    once     rows of all objects -> objects.parquet (row_tasks.py)
 
 Each is a pure function of the files that it reads, and idempotent.
 """
@@ -16,8 +17,7 @@ Each is a pure function of the files that it reads, and idempotent.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,15 +25,14 @@ from numpy.typing import NDArray
 
 from ..base.geometry import Box, Shape
 from ..base.location import Location
-from ..base.stores import open_array
 from ..ledger.block_result import BlockResult
 from ..ledger.ownership import check_owner
 from ..planning.blocks import BlockPlan
 from ..volume.volume import VolumeSource, open_volume
-from .block_rows import rows_of_block, table_outer
 from .filters import Filter
 from .groups import Tree
-from .ids import PART, IdIndex, LayerNames, Names, owned, part_name
+from .holes import background_method
+from .ids import PART, LayerNames, Names, owned, part_name
 from .intermediates import Intermediates, file_name
 from .labelling import label_block, outer_box
 from .link import BlockGraph, linked
@@ -96,11 +95,19 @@ class ObjectsJob:
     """Of the array of labels."""
     axes: str
     intensity: Intensity | None = None
+    fills_holes: bool = False
+    folder: str = ""
+    """Of the intermediate results: those of the background have their own."""
 
     @property
     def files(self) -> Intermediates:
         """The intermediate results."""
-        return Intermediates(self.output)
+        return Intermediates(self.output, self.folder)
+
+    @property
+    def of_background(self) -> ObjectsJob:
+        """The same for the components of background."""
+        return replace(self, method=background_method(self.method), folder="background/")
 
     @property
     def tree(self) -> Tree:
@@ -179,13 +186,7 @@ def name_group(job: ObjectsJob, level: int, group: Shape) -> int:
     if (settled.node >= 0).any():
         above = files.get(names_at(level + 1), file_name(job.tree.parent(group)), Records)
         inherited = above.taken(np.maximum(settled.node, 0))
-        is_open = settled.node >= 0
-        records = Records(
-            names=np.where(is_open, inherited.names, records.names),
-            voxels=np.where(is_open, inherited.voxels, records.voxels),
-            at_edge=np.where(is_open, inherited.at_edge, records.at_edge),
-        )
-    check_owner(job.output, job.run_token)
+        records = records.where(settled.node >= 0, inherited)
     files.put(names_at(level), name, records)
     return len(records)
 
@@ -209,65 +210,3 @@ def number_layer(job: ObjectsJob, layer: int) -> LayerNames:
         files.put(NUMBERS, part_name(layer, number), Names(names=part))
         firsts.append(int(part[0]))
     return LayerNames(layer=layer, count=len(names), firsts=tuple(firsts))
-
-
-def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
-    """Write the final ids of a block, and the rows of its objects for the table."""
-    begun = time.perf_counter()
-    files, core = job.files, job.plan.block(index).core
-    ids_of = partial(_ids_of_fragments, job, ids)
-    outer = table_outer(core, job.plan.shape)
-    around = np.zeros(outer.shape, np.uint64)
-    labels = files.get(LABELS, file_name(index), BlockLabels).labels
-    own = ids_of(index)[labels]
-    inside = core.relative_to(outer.start)
-    around[inside.slices] = own
-    for direction, other in job.tree.neighbours(index):
-        if sum(map(abs, direction)) == 1:
-            _place_face(around, inside, direction, ids_of(other)[_face(job, other, direction)])
-    scores = job.scores.read(core)
-    read = time.perf_counter()
-    rows = rows_of_block(
-        around, core=core, shape=job.plan.shape, scores_zyx=scores,
-        intensities_czyx=job.intensity.read(core) if job.intensity else None,
-    )  # fmt: skip
-    counted = time.perf_counter()
-    check_owner(job.output, job.run_token)
-    files.put(ROWS, file_name(index), rows)
-    array = open_array(job.output, job.path, token=job.run_token)
-    first = 3 - len(job.axes)
-    array[core.slices[first:]] = own.reshape(own.shape[first:]).astype(array.dtype)
-    covered = int(np.count_nonzero(own))
-    return BlockResult(
-        index=index, voxels=core.voxels, bytes_read=labels.nbytes + scores.nbytes, bad_voxels=0,
-        class_voxels=(own.size - covered, covered),
-        seconds={
-            "read": read - begun, "count": counted - read, "write": time.perf_counter() - counted,
-        },
-    )  # fmt: skip
-
-
-def _ids_of_fragments(job: ObjectsJob, ids: IdIndex, block: Shape) -> NDArray[np.uint64]:
-    """Return the final id by label of a block, 0 for label 0."""
-    files = job.files
-    records = files.get(names_at(0), file_name(block), Records)
-    names, fragment = np.unique(records.names, return_inverse=True)
-    numbers = ids.ids(names, lambda part: files.get(NUMBERS, part, Names).names)
-    return np.concatenate((np.zeros(1, np.uint64), numbers[fragment]))
-
-
-def _face(job: ObjectsJob, block: Shape, direction: Shape) -> NDArray[np.int32]:
-    """Return the labels of the face of a neighbour in ``direction`` that looks to the block."""
-    axis = next(axis for axis in range(3) if direction[axis])
-    graph = job.files.get(GRAPHS, file_name(block), BlockGraph)
-    return graph.faces[axis, -direction[axis]].labels
-
-
-def _place_face(
-    around: NDArray[np.uint64], inside: Box, direction: Shape, ids: NDArray[np.uint64]
-) -> None:
-    place = tuple(
-        slice(a, b) if d == 0 else (slice(a - 1, a) if d < 0 else slice(b, b + 1))
-        for a, b, d in zip(inside.start, inside.stop, direction, strict=True)
-    )
-    around[place] = ids
