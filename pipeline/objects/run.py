@@ -28,7 +28,7 @@ from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.creation import begin_run_group, complete_run_group
 from ..ledger.figures import Figures
 from ..ledger.identity import check_digest
-from ..ledger.ledger import BlockState, Ledger, blocks_left, run_attributes
+from ..ledger.ledger import BlockState, Ledger, run_attributes
 from ..ledger.messages import drained_text, resume_advice
 from ..ledger.ownership import OWNER, new_token
 from ..ledger.progress import Progress, RunStage, progress_of
@@ -36,13 +36,14 @@ from ..ledger.tally import Tally
 from ..output.guard import delete_output
 from ..output.ome_write import create_images, list_label, require_folder
 from .ids import IdIndex, LayerNames, dtype_of_ids
-from .intermediates import missing
+from .intermediates import file_name, missing
 from .memory import check_memory
 from .prepare import PreparedObjects
 from .row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
 from .table import PARQUET
 from .tasks import (
     GRAPHS,
+    ROWS,
     ObjectsJob,
     groups_at,
     label,
@@ -155,9 +156,9 @@ class ObjectsRun:
             call = partial(label_background, job)
             self._each("merge", call, blocks, files=GRAPHS, of=holes)
             self._merge(holes)
-        ids = self._numbered()
-        self._write(ids)
-        self._write_table()
+        if self._ledger.noted("table") != "complete":
+            self._write(self._numbered())
+            self._write_table()
         self._build_pyramid()
 
     def _merge(self, job: ObjectsJob) -> None:
@@ -184,7 +185,12 @@ class ObjectsRun:
         create_images(request.output, (image,), version=request.format)
         if request.is_inside:
             list_label(request.scores, image.name, version=request.format)
-        left = blocks_left(self._ledger, (block.index for block in self.job.plan.blocks()))
+        has_rows = self.job.files.names(ROWS)
+        left = [
+            block.index
+            for block in self.job.plan.blocks()
+            if self._ledger.is_left(block.index) or file_name(block.index) not in has_rows
+        ]
         write = partial(write_block, self.job, ids)
         for result in self._results("write", write, left, key="objects-write"):
             self._written += result.voxels
@@ -194,8 +200,6 @@ class ObjectsRun:
 
     def _write_table(self) -> None:
         job = self.job
-        if self._ledger.noted("table") == "complete":
-            return
         swept = job.files.names(CARRIED)
         for layer in range(job.plan.grid[sweep_axis(job.plan.grid)]):
             if str(layer) not in swept:
