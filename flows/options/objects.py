@@ -84,6 +84,14 @@ class ObjectDefinition(BaseModel):
         description="Depth of seeds inside the objects, in µm; in voxels of the finest axis if the "
         "scores state no unit",
     )
+    agglomerate: Annotated[Literal["none", "threshold", "mean"], Shell(WATERSHED)] = Field(
+        "none",
+        description="Merge objects between which the boundary is weak: by the mean score of each "
+        "common face, or (mean) the weakest first, with the means of what was merged",
+    )
+    merge_threshold: Annotated[float | None, Shell(WATERSHED, metavar="T")] = Field(
+        None, title="Merge threshold", description="Mean score below which objects are merged"
+    )
     min_voxels: Annotated[int, Shell(FILTERS)] = Field(
         1, ge=1, title="Minimum voxels", description="Smallest object"
     )

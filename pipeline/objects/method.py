@@ -15,6 +15,7 @@ from .merge import Rule
 from .neighbourhood import neighbour_offsets
 
 Role: TypeAlias = Literal["foreground", "boundary"]
+Agglomerate: TypeAlias = Literal["none", "threshold", "mean"]
 Flood: TypeAlias = Literal["score", "distance"]
 
 HIGHEST: Final = 65535
@@ -43,6 +44,10 @@ class Method:
     flood: Flood = "score"
     """What the watershed floods: the scores, or the distances to the outside up to
     ``seed_distance``."""
+    agglomerate: Agglomerate = "none"
+    """How objects of the watershed are merged where their common face has low scores."""
+    merge_threshold: int = 0
+    """Faces of a lower mean score are merged."""
     spacing: Shape = (1000, 1000, 1000)
     """Size of a voxel, in steps (see distance.py)."""
 
@@ -99,5 +104,7 @@ class Method:
             "seed_distance": self.seed_distance,
             "depth": self.depth,
             "flood": self.flood if self.is_watershed else None,
+            "agglomerate": self.agglomerate,
+            "merge_threshold": self.merge_threshold,
             "spacing": list(self.spacing) if self.seed_distance else None,
         }

@@ -248,6 +248,11 @@ def choose_core(shape: Shape) -> Shape:
 def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
     """Return the definition of objects in stored integers and integer lengths."""
     is_watershed = request.method == "watershed"
+    if request.agglomerate != "none" and scores.role == "foreground":
+        raise PlanError(
+            f"--agglomerate {request.agglomerate} merges objects across a boundary of low scores: "
+            f"class {scores.class_name} is that of the objects; see --role"
+        )
     threshold = request.threshold
     if threshold is None and not (is_watershed and scores.role == "boundary"):
         threshold = 0.5
@@ -264,6 +269,10 @@ def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
         seed_threshold=None if seeds is None else scores.at_least(seeds),
         seed_distance=0 if request.seed_distance is None else in_steps(request.seed_distance),
         depth=0 if depth is None else max(1, round(depth * scores.highest)),
+        agglomerate=request.agglomerate,
+        merge_threshold=0
+        if request.merge_threshold is None
+        else scores.at_least(request.merge_threshold),
         spacing=_spacing(scores),
     )
 

@@ -10,7 +10,7 @@ from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..volume.volume import VolumeSource
-from .method import Role
+from .method import Agglomerate, Role
 from .neighbourhood import neighbour_offsets
 
 PATH: Final = "labels/objects"
@@ -48,6 +48,11 @@ class ObjectsRequest:
     seed_distance: float | None = None
     """For ``watershed``: how deep inside a seed lies, in µm; in voxels of the finest axis where the
     scores state no unit of length."""
+    agglomerate: Agglomerate = "none"
+    """For the watershed of a boundary: merge objects by the mean score of their common face; each
+    pair by itself (``threshold``), or the lowest first, with the means of what was merged
+    (``mean``)."""
+    merge_threshold: float | None = None
     per_slice: bool = False
     min_voxels: int = 1
     max_voxels: int | None = None
@@ -76,6 +81,7 @@ class ObjectsRequest:
         for name, value, allowed in (
             ("method", self.method, get_args(MethodName)),
             ("role", self.role, (None, *get_args(Role))),
+            ("agglomerate", self.agglomerate, get_args(Agglomerate)),
             ("border", self.border, get_args(Border)),
             ("format", self.format, get_args(OmeVersion)),
         ):
@@ -84,6 +90,7 @@ class ObjectsRequest:
         neighbour_offsets(self.connectivity, per_slice=self.per_slice)
         self._check_scores()
         self._check_watershed()
+        self._check_agglomeration()
         self._check_sizes()
 
     @property
@@ -96,6 +103,7 @@ class ObjectsRequest:
             ("threshold", self.threshold),
             ("seed threshold", self.seed_threshold),
             ("depth", self.depth),
+            ("merge threshold", self.merge_threshold),
         ):
             if value is not None and not 0 < value <= 1:
                 raise PlanError(f"{name} {value:g}: expected a score above 0 and up to 1")
@@ -116,6 +124,15 @@ class ObjectsRequest:
         if self.depth is not None and len(used) > 1:
             raise PlanError(
                 f"--depth and {used[1]} exclude each other: objects have seeds, or a depth"
+            )
+
+    def _check_agglomeration(self) -> None:
+        is_merged = self.agglomerate != "none"
+        if is_merged and self.method != "watershed":
+            raise PlanError(f"--agglomerate {self.agglomerate} is for --method watershed")
+        if is_merged != (self.merge_threshold is not None):
+            raise PlanError(
+                "--agglomerate threshold or mean, and --merge-threshold: pass both or neither"
             )
 
     def _check_sizes(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -35,6 +35,7 @@ from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
 from ..output.guard import delete_output
 from ..output.ome_write import create_images, list_label, require_folder
+from .cluster_tasks import cluster_group, clusters_at, rename_block, touch_block
 from .ids import IdIndex, LayerNames, dtype_of_ids
 from .intermediates import file_name, missing
 from .memory import check_memory
@@ -42,6 +43,7 @@ from .prepare import PreparedObjects
 from .row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
 from .table import PARQUET
 from .tasks import (
+    CLUSTERED,
     GRAPHS,
     ROWS,
     ObjectsJob,
@@ -151,6 +153,8 @@ class ObjectsRun:
         blocks = [block.index for block in job.plan.blocks()]
         self._each("label", partial(label, job), blocks, files=GRAPHS)
         self._merge(job)
+        if job.method.agglomerate != "none":
+            self._agglomerate(job, blocks)
         if job.fills_holes:
             holes = job.of_background
             call = partial(label_background, job)
@@ -170,6 +174,15 @@ class ObjectsRun:
         for level in range(tree.depth - 1, -1, -1):
             call = partial(name_group, job, level)
             self._each("merge", call, tree.groups(level), files=names_at(level), of=job)
+
+    def _agglomerate(self, job: ObjectsJob, blocks: Sequence[Shape]) -> None:
+        """Merge objects that touch at low scores."""
+        tree = job.tree
+        self._each("merge", partial(touch_block, job), blocks, files=clusters_at(0))
+        for level in range(1, tree.depth + 1):
+            call = partial(cluster_group, job, level)
+            self._each("merge", call, tree.groups(level), files=clusters_at(level))
+        self._each("merge", partial(rename_block, job), blocks, files=CLUSTERED)
 
     def _numbered(self) -> IdIndex:
         number = partial(number_layer, self.job)

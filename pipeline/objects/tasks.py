@@ -5,6 +5,7 @@
     label    block    scores -> labels of fragments, their graph
     merge    group    graphs of the children -> the group's graph, and what became of the nodes
     name     group    names of the parent's nodes -> names of the group's nodes, down to the blocks
+    (touch, cluster, rename: agglomeration, cluster_tasks.py)
     number   layer    names of objects -> parts of the ascending list of all names
     (holes   block    labels, names -> labels of background, merged and named in the same way)
     write    block    labels, names, scores -> final ids, rows of the table (write_tasks.py)
@@ -40,11 +41,14 @@ from .measures import Records
 from .merge import GroupState, Settled, merge
 from .method import Method
 from .scores import Scores
+from .touching import adjacency_of
 
 LABELS: Final = "labels"
 GRAPHS: Final = "graphs"
 NUMBERS: Final = "numbers"
 ROWS: Final = "rows"
+TOUCHING: Final = "touching"
+CLUSTERED: Final = "clustered"
 
 
 def groups_at(level: int) -> str:
@@ -105,6 +109,11 @@ class ObjectsJob:
         return Intermediates(self.output, self.folder)
 
     @property
+    def final_names(self) -> str:
+        """The stage of the records of the objects to which a block's fragments belong."""
+        return names_at(0) if self.method.agglomerate == "none" else CLUSTERED
+
+    @property
     def of_background(self) -> ObjectsJob:
         """The same for the components of background."""
         return replace(self, method=background_method(self.method), folder="background/")
@@ -130,6 +139,11 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
     )  # fmt: skip
     check_owner(job.output, job.run_token)
     job.files.put(LABELS, file_name(index), BlockLabels(labels=block.labels))
+    if job.method.agglomerate != "none":
+        outer = outer_box(core, job.method, shape)
+        inside = scores[core.relative_to(outer.start).slices]
+        touching = adjacency_of(block.labels, inside, per_slice=job.method.per_slice)
+        job.files.put(TOUCHING, file_name(index), touching)
     job.files.put(GRAPHS, file_name(index), graph)
     return BlockResult(
         index=index, voxels=core.voxels, bytes_read=scores.nbytes, bad_voxels=0, class_voxels=(),
@@ -198,7 +212,7 @@ def number_layer(job: ObjectsJob, layer: int) -> LayerNames:
     for y in range(rows):
         for x in range(columns):
             index = (layer, y, x)
-            records = files.get(names_at(0), file_name(index), Records)
+            records = files.get(job.final_names, file_name(index), Records)
             records = records.taken(job.kept.keeps(records))
             mine = owned(records, job.plan.block(index).core, job.plan.shape)
             found.append(np.unique(records.names[mine]))

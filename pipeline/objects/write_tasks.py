@@ -133,7 +133,7 @@ def _put_face(
 
 
 def _kept_names(job: ObjectsJob, block: Shape) -> Lookup:
-    records = job.files.get(names_at(0), file_name(block), Records)
+    records = job.files.get(job.final_names, file_name(block), Records)
     return Lookup(
         objects=_from_label_0(np.where(job.kept.keeps(records), records.names, np.uint64(0)))
     )
@@ -147,7 +147,7 @@ def _ids(job: ObjectsJob, ids: IdIndex, block: Shape) -> Lookup:
         distinct, place = np.unique(names, return_inverse=True)
         return ids.ids(distinct, lambda part: files.get(NUMBERS, part, Names).names)[place]
 
-    objects = numbered(files.get(names_at(0), file_name(block), Records).names)
+    objects = numbered(files.get(job.final_names, file_name(block), Records).names)
     if not job.fills_holes:
         return Lookup(objects=_from_label_0(objects))
     background = job.of_background.files.get(names_at(0), file_name(block), Records)
