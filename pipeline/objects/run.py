@@ -264,9 +264,11 @@ class ObjectsRun:
             )  # fmt: skip
             return futures
 
-        batches = drive(self._client, iter(items), submit, limit=self._limit, stop=self._stop)
-        is_whole = False
-        for outcomes in batches:
+        # In no variable: an error's traceback would keep it, and its tasks in flight, alive until
+        # the garbage collector closes it in any thread, which can wait for itself.
+        for outcomes in drive(
+            self._client, iter(items), submit, limit=self._limit, stop=self._stop
+        ):
             self._limit.ended(len(outcomes))
             for outcome in outcomes:
                 if isinstance(outcome.error, OvertileError):

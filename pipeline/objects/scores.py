@@ -77,7 +77,7 @@ def find_scores(request: ObjectsRequest) -> Scores:
             f"{source.location} holds {source.dtype}: expected scores as uint8, uint16, or floats "
             "from 0 to 1"
         )
-    name = names[number] if number < len(names) else f"class {number}"
+    name = names[number] if number < len(names) else str(number)
     return Scores(source=source, class_name=name, role=request.role or role_of(name))
 
 

@@ -292,8 +292,10 @@ def test_floats_that_are_no_scores_end_the_run_with_their_value(bad, threads, sc
     assert labels_in(tmp_path / "out.zarr").max() > 20
     values[1, 4, 15, 20] = bad
     store_scores(tmp_path / "bad.zarr", values)
-    with pytest.raises(VolumeError, match=rf"holds {bad:g}: expected scores from 0 to 1"):
+    with pytest.raises(VolumeError, match=rf"holds {bad:g}: expected scores from 0 to 1") as caught:
         find_objects(threads, tmp_path / "bad.zarr", tmp_path / "none.zarr", **WATERSHED)
+    assert caught  # its traceback holds the frames of the run
+    assert not threads.futures, "the tasks in flight are cancelled before the error is raised"
 
 
 MODELS = {"0.4": ome_zarr_models.v04, "0.5": ome_zarr_models.v05}
