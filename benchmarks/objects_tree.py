@@ -37,6 +37,8 @@ from pipeline.objects.method import Method
 from pipeline.objects.tasks import ObjectsJob, groups_at, merge_group, name_group, settled_at
 from pipeline.planning.blocks import BlockPlan
 
+from .objects import peak_mib
+
 FRAGMENTS, EDGES, HEIGHTS = 4, 2, 1000
 DEPTH = 300
 
@@ -129,7 +131,7 @@ def simulate(side: int, folder: Path, workers: int) -> dict[str, Any]:
             stage(f"merge {level}", partial(merge_group, job, level), tree.groups(level))
         for level in range(tree.depth - 1, 0, -1):
             stage(f"name {level}", partial(name_group, job, level), tree.groups(level))
-        peaks = client.run(lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        peaks = client.run(peak_mib)
     last = tree.depth - 1
     largest = max(state_bytes(job, last, group) for group in tree.groups(last))
     settled = len(job.files.names(settled_at(last)))
