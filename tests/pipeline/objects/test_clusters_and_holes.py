@@ -1,0 +1,213 @@
+"""Agglomeration, holes and filters in blocks are those of the whole volume, ids and table included.
+
+References are plain Python: a list of pairs in exact fractions, scipy's components of background.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from distributed import Client, LocalCluster
+from scipy import ndimage
+
+from pipeline.objects import write_tasks
+from pipeline.objects.prepare import choose_method, prepare_objects
+from pipeline.objects.request import ObjectsRequest
+from pipeline.objects.run import ObjectsRun
+
+CASES = 4
+
+
+@pytest.fixture(scope="module")
+def threads():
+    with (
+        LocalCluster(1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def find(client, folder, scores, block, **settings):
+    """Return the labels and the voxels in the table."""
+    path = folder / "scores.zarr"
+    zarr.create_array(path, data=scores, chunks=scores.shape, overwrite=True)
+    request = ObjectsRequest(
+        scores=str(path), output=str(folder / "out.zarr"), axes="zyx", block=block, overwrite=True,
+        **settings,
+    )  # fmt: skip
+    run = ObjectsRun.start(prepare_objects(request), client)
+    run.complete()
+    labels = zarr.open_array(folder / "out.zarr/labels/objects/0", mode="r")[...].astype(int)
+    table = pq.read_table(folder / "out.zarr/tables/objects.parquet").to_pydict()
+    return labels, table["voxels"], choose_method(request, run.prepared.scores)
+
+
+def numbered(labels):
+    """Return labels whose order is that of their first voxels, as 1, 2 …"""
+    ids = np.unique(labels[labels > 0])
+    return np.where(labels > 0, np.searchsorted(ids, labels) + 1, 0)
+
+
+def edge_of(shape, per_slice):
+    edge = np.ones(shape, bool)
+    inner = slice(1, -1)
+    edge[(slice(None) if per_slice or shape[0] == 1 else inner, inner, inner)] = False
+    return edge
+
+
+def kept(labels, *, per_slice, min_voxels, border):
+    keeps = np.bincount(labels.ravel()) >= min_voxels
+    keeps[0] = False
+    if border == "drop":
+        keeps[np.unique(labels[edge_of(labels.shape, per_slice)])] = False
+    return np.where(keeps[labels], labels, 0)
+
+
+def touching(labels, scores, per_slice):
+    pairs = {}
+    for axis in range(1 if per_slice else 0, 3):
+        n = labels.shape[axis]
+        low, high = range(n - 1), range(1, n)
+        ends = np.stack([labels.take(low, axis).ravel(), labels.take(high, axis).ravel()])
+        higher = np.maximum(scores.take(low, axis), scores.take(high, axis)).ravel()
+        for one, other, score in zip(*np.sort(ends, axis=0), higher, strict=True):
+            if 0 < one < other:
+                total, faces = pairs.get((one, other), (0, 0))
+                pairs[one, other] = total + int(score), faces + 1
+    return pairs
+
+
+def agglomerated(labels, scores, kind, threshold, per_slice):
+    """Return the clusters, one pair at a time; a cluster has its lowest label."""
+    pairs = touching(labels, scores, per_slice)
+    cluster = np.arange(labels.max() + 1)
+    if kind == "threshold":
+        for (one, other), (total, faces) in pairs.items():
+            if Fraction(total, faces) < threshold:
+                a, b = sorted((cluster[one], cluster[other]))
+                cluster[cluster == b] = a
+        return cluster[labels]
+    while pairs:
+        mean, one, other = min((Fraction(t, n), -a, -b) for (a, b), (t, n) in pairs.items())
+        if mean >= threshold:
+            break
+        one, other = -one, -other
+        cluster[cluster == other] = one
+        merged = {}
+        for ends, (total, faces) in pairs.items():
+            pair = tuple(sorted(one if end == other else end for end in ends))
+            if pair[0] != pair[1]:
+                sums = merged.get(pair, (0, 0))
+                merged[pair] = sums[0] + total, sums[1] + faces
+        pairs = merged
+    return cluster[labels]
+
+
+def filled(labels, per_slice):
+    """Return labels with the background that does not reach the edge and touches one object."""
+    structure = ndimage.generate_binary_structure(3, 1)
+    if per_slice:
+        structure[0] = structure[2] = False
+    background, count = ndimage.label(labels == 0, structure)
+    at_edge = np.unique(background[edge_of(labels.shape, per_slice)])
+    result = labels.copy()
+    faces = ndimage.generate_binary_structure(3, 1)
+    for number in set(range(1, count + 1)) - set(at_edge.tolist()):
+        around = labels[ndimage.binary_dilation(background == number, faces)]
+        touched = np.unique(around[around > 0])
+        if len(touched) == 1:
+            result[background == number] = touched[0]
+    return result
+
+
+def random_volume(rng):
+    shape = tuple(int(n) for n in rng.integers(2, 11, 3))
+    top = int(rng.choice([6, 40, 255]))
+    scores = rng.integers(0, top + 1, shape).astype(np.uint8)
+    block = tuple(int(rng.integers(1 + n // 4, n + 1)) for n in shape)
+    keeps = {"min_voxels": int(rng.choice([1, 3])), "border": str(rng.choice(["keep", "drop"]))}
+    return scores, top, block, keeps
+
+
+def cluster_case(seed, kind):
+    rng = np.random.default_rng((seed, kind == "mean"))
+    scores, top, block, keeps = random_volume(rng)
+    settings = {
+        "role": "boundary", "method": "watershed", "agglomerate": kind,
+        "connectivity": int(rng.choice([6, 26])), "per_slice": bool(rng.random() < 0.2),
+        "merge_threshold": int(rng.integers(1, top + 1)) / 255,
+        "depth": int(rng.integers(1, 1 + top // 2)) / 255,
+    }  # fmt: skip
+    return scores, block, {**settings, **keeps}
+
+
+def clusters_differ(client, folder, reference, case):
+    scores, block, settings = case
+    labels, voxels, method = find(client, folder, scores, block, **settings)
+    basins = reference(scores, method)
+    per_slice = settings["per_slice"]
+    wanted = agglomerated(
+        basins, scores, settings["agglomerate"], method.merge_threshold, per_slice
+    )
+    wanted = numbered(
+        kept(wanted, per_slice=per_slice, min_voxels=settings["min_voxels"],
+             border=settings["border"])
+    )  # fmt: skip
+    return not np.array_equal(labels, wanted) or voxels != np.bincount(wanted.ravel())[1:].tolist()
+
+
+@pytest.mark.parametrize("kind", ["mean", "threshold"])
+def test_clusters_in_blocks_are_those_of_the_whole_volume(kind, threads, tmp_path, reference):
+    cases = [cluster_case(seed, kind) for seed in range(CASES)]
+    assert [c for c in cases if clusters_differ(threads, tmp_path, reference, c)] == []
+
+
+def hole_case(seed):
+    rng = np.random.default_rng((seed, 7))
+    scores, top, block, keeps = random_volume(rng)
+    share = rng.choice([0.25, 0.4])
+    settings = {
+        "role": "foreground", "threshold": max(1, int(share * top)) / 255, "fill_holes": True,
+        "connectivity": int(rng.choice([6, 18, 26])), "per_slice": bool(rng.random() < 0.3),
+    }  # fmt: skip
+    return scores, block, {**settings, **keeps}
+
+
+def holes_differ(client, folder, reference, case):
+    scores, block, settings = case
+    labels, voxels, method = find(client, folder, scores, block, **settings)
+    wanted = kept(
+        reference(scores, method), per_slice=settings["per_slice"],
+        min_voxels=settings["min_voxels"], border=settings["border"],
+    )  # fmt: skip
+    wanted = numbered(filled(wanted, settings["per_slice"]))
+    counts = np.bincount(wanted.ravel(), minlength=1)[1:].tolist()
+    return not np.array_equal(labels, wanted) or voxels != counts
+
+
+def test_filled_holes_in_blocks_are_those_of_the_whole_volume(threads, tmp_path, reference):
+    cases = [hole_case(seed) for seed in range(CASES)]
+    assert [case for case in cases if holes_differ(threads, tmp_path, reference, case)] == []
+
+
+def plugged_hole():
+    """Return a hole that one object encloses in its block, and another plugs in the next one."""
+    scores = np.zeros((5, 5, 6), np.uint8)
+    scores[1:4, 1:4, 2:4] = 255
+    scores[2, 2, 3] = 0
+    scores[2, 2, 4] = 255
+    settings = {"role": "foreground", "threshold": 0.5, "fill_holes": True, "connectivity": 6}
+    keeps = {"per_slice": False, "min_voxels": 1, "border": "keep"}
+    return scores, (5, 5, 4), {**settings, **keeps}
+
+
+def test_background_that_does_not_see_the_objects_of_other_blocks_is_noticed(
+    threads, tmp_path, reference, monkeypatch
+):
+    assert not holes_differ(threads, tmp_path, reference, plugged_hole())
+    monkeypatch.setattr(write_tasks, "_put_face", lambda *_: None)
+    assert holes_differ(threads, tmp_path, reference, plugged_hole())
