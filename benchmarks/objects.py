@@ -6,7 +6,7 @@ Makes a volume of smooth random scores per side, finds objects of it by componen
 in blocks of 128³ and in another grid, and compares the labels. Prints seconds per stage, voxels per
 second, the peak memory of workers and driver. ``--peers``: also scipy.ndimage.label,
 skimage.segmentation.watershed, cc3d and dask_image.ndmeasure.label on the same scores, each on the
-whole volume in a process of its own.
+whole volume in a separate process.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _timed(peer: Callable[[Path], int], path: Path, results: Any) -> None:
 
 
 def beside(peer: Callable[[Path], int], path: Path) -> dict[str, Any]:
-    """Run a peer in a process of its own."""
+    """Run a peer in a separate process."""
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     process = context.Process(target=_timed, args=(peer, path, results))
