@@ -49,8 +49,8 @@ class ObjectDefinition(BaseModel):
     )
     role: Annotated[Literal["foreground", "boundary"] | None, Shell(DEFINITION)] = Field(
         None,
-        description="Whether objects consist of the class (nuclei) or lie between it (membranes) "
-        "(default: boundary if its name says so)",
+        description="Foreground: objects consist of the class (nuclei); boundary: they lie between "
+        "it, like cells between membranes (default: boundary if the class is named so)",
     )
     method: Annotated[Literal["components", "watershed"], Shell(DEFINITION)] = Field(
         "components",
@@ -81,8 +81,8 @@ class ObjectDefinition(BaseModel):
     seed_distance: Annotated[float | None, Shell(WATERSHED, metavar="D")] = Field(
         None,
         title="Seed distance",
-        description="Depth of seeds inside the objects, in µm; in voxels of the finest axis if the "
-        "scores state no unit",
+        description="Seeds lie farther than D inside the objects, in µm; in voxels of the finest "
+        "axis if the scores state no unit",
     )
     agglomerate: Annotated[Literal["none", "threshold", "mean"], Shell(WATERSHED)] = Field(
         "none",
