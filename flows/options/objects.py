@@ -171,6 +171,11 @@ class ObjectsOptions(ObjectDefinition):
         title="Keep intermediates",
         description="Keep the intermediate files in run/objects of the output",
     )
+    reuse: Annotated[str | None, Shell(OUTPUT, metavar="OTHER")] = Field(
+        None,
+        description="Output of the same scores made with --keep-intermediates: blocks are not "
+        "labelled again where only merging, filters or holes differ",
+    )
     retries: Annotated[int, Shell(OUTPUT)] = Field(
         2, ge=0, description="How often a failing block is tried again"
     )

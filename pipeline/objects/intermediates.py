@@ -27,6 +27,8 @@ from ..output.guard import RUN_GROUP
 
 T = TypeVar("T")
 FOLDER = f"{RUN_GROUP}/objects"
+REUSABLE = ("labels", "graphs", "touching", "groups", "settled", "names")
+"""Stages that depend on the labelling of the blocks alone, not on what is merged or kept then."""
 _ZSTD = Zstd(level=1)
 
 
@@ -45,6 +47,8 @@ class Intermediates:
 
     output: Location
     folder: str = ""
+    reused: Location | None = None
+    """Another output, whose results of the stages in ``REUSABLE`` count as well."""
 
     def _key(self, stage: str, name: str) -> str:
         return f"{FOLDER}/{self.folder}{stage}/{name}"
@@ -58,6 +62,8 @@ class Intermediates:
         """Read a dataclass of arrays. Raises RunError where it is missing or damaged."""
         with explained(OutputError, self.output):
             content = read_bytes(open_store(self.output), self._key(stage, name))
+            if content is None and self.reused is not None and is_reusable(stage):
+                content = read_bytes(open_store(self.reused), self._key(stage, name))
         try:
             if content is None:
                 raise ValueError("it is missing")
@@ -71,14 +77,22 @@ class Intermediates:
 
     def names(self, stage: str) -> Collection[str]:
         """Return the names of a stage's files."""
-        found = list_names(self.output / FOLDER / f"{self.folder}{stage}")
-        return frozenset(name for name in found or () if not name.endswith(".partial"))
+        places = [self.output]
+        if self.reused is not None and is_reusable(stage):
+            places.append(self.reused)
+        found = [list_names(place / FOLDER / f"{self.folder}{stage}") or () for place in places]
+        return frozenset(name for names in found for name in names if not name.endswith(".partial"))
 
     def delete(self) -> None:
         """Delete all of them."""
         with explained(OutputError, self.output):
             store = open_store(self.output, read_only=False)
             wait_for(store.delete_dir(FOLDER), timeout_s=None)
+
+
+def is_reusable(stage: str) -> bool:
+    """Return whether outputs with the same labelling share a stage."""
+    return stage.partition("/")[0] in REUSABLE
 
 
 def missing(items: Iterable[Shape], done: Collection[str]) -> Iterator[Shape]:

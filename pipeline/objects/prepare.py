@@ -29,9 +29,10 @@ from .filters import Filter
 from .labelling import outer_box
 from .method import Method
 from .request import PATH, ObjectsRequest
+from .reuse import check_reuse
 from .scores import Scores, find_scores
 from .table_spec import TableSpec
-from .tasks import Intensity
+from .tasks import GRAPHS, TOUCHING, Intensity
 
 VOLUME_BLOCK: Final = (128, 128, 128)
 PLANE_BLOCK: Final = (1, 2048, 2048)
@@ -189,6 +190,11 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     )
     if stored:
         check_job(request.output, prepared.job, stored)
+    if request.reuse is not None:
+        check_reuse(
+            request.reuse, prepared.job, blocks=len(prepared.plan),
+            stages=(GRAPHS,) if request.agglomerate == "none" else (GRAPHS, TOUCHING),
+        )  # fmt: skip
     return prepared
 
 

@@ -71,6 +71,9 @@ class ObjectsRequest:
     format: OmeVersion = "0.5"
     overwrite: bool = False
     keep_intermediates: bool = False
+    reuse: Location | None = None
+    """An output of the same scores and definition, made with ``keep_intermediates``; only what is
+    merged, kept and filled may differ."""
     retries: int = 2
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class ObjectsRequest:
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
         if isinstance(self.intensity, str):
             object.__setattr__(self, "intensity", Location.parse(self.intensity))
+        if isinstance(self.reuse, str):
+            object.__setattr__(self, "reuse", Location.parse(self.reuse))
         for name, value, allowed in (
             ("method", self.method, get_args(MethodName)),
             ("role", self.role, (None, *get_args(Role))),

@@ -104,6 +104,7 @@ class ObjectsRun:
             axes=prepared.axes,
             intensity=prepared.intensity,
             fills_holes=prepared.request.fill_holes,
+            reused=prepared.request.reuse,
         )
         return cls(prepared, job, ledger, client)
 

@@ -100,13 +100,15 @@ class ObjectsJob:
     axes: str
     intensity: Intensity | None = None
     fills_holes: bool = False
+    reused: Location | None = None
+    """Another output with the same labelling, whose intermediate results are used."""
     folder: str = ""
     """Of the intermediate results: those of the background have their own."""
 
     @property
     def files(self) -> Intermediates:
         """The intermediate results."""
-        return Intermediates(self.output, self.folder)
+        return Intermediates(self.output, self.folder, self.reused)
 
     @property
     def final_names(self) -> str:
@@ -116,7 +118,9 @@ class ObjectsJob:
     @property
     def of_background(self) -> ObjectsJob:
         """The same for the components of background."""
-        return replace(self, method=background_method(self.method), folder="background/")
+        return replace(
+            self, method=background_method(self.method), folder="background/", reused=None
+        )
 
     @property
     def tree(self) -> Tree:

@@ -5,6 +5,7 @@ References are plain Python: a list of pairs in exact fractions, scipy's compone
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,8 @@ import zarr
 from distributed import Client, LocalCluster
 from scipy import ndimage
 
+from pipeline.base.errors import PlanError
+from pipeline.objects import run as run_module
 from pipeline.objects import write_tasks
 from pipeline.objects.prepare import choose_method, prepare_objects
 from pipeline.objects.request import ObjectsRequest
@@ -211,3 +214,33 @@ def test_background_that_does_not_see_the_objects_of_other_blocks_is_noticed(
     assert not holes_differ(threads, tmp_path, reference, plugged_hole())
     monkeypatch.setattr(write_tasks, "_put_face", lambda *_: None)
     assert holes_differ(threads, tmp_path, reference, plugged_hole())
+
+
+def test_other_thresholds_reuse_the_labelled_blocks_and_give_the_same_bytes(
+    threads, tmp_path, monkeypatch
+):
+    scores = np.random.default_rng(3).integers(0, 256, (8, 9, 10)).astype(np.uint8)
+    common = {"role": "boundary", "method": "watershed", "depth": 0.1, "agglomerate": "mean"}
+    find(threads, tmp_path, scores, (4, 5, 6), **common, merge_threshold=0.3,
+         keep_intermediates=True)  # fmt: skip
+    first, others = tmp_path / "out.zarr", []
+    for name, settings in (("a", {}), ("b", {"reuse": str(first)})):
+        request = ObjectsRequest(
+            scores=str(tmp_path / "scores.zarr"), output=str(tmp_path / name), axes="zyx",
+            block=(4, 5, 6), merge_threshold=0.6, **common, **settings,
+        )  # fmt: skip
+        prepared = prepare_objects(request)
+        if settings:
+            monkeypatch.setattr(run_module, "label", lambda *_: pytest.fail("labelled"))
+        ObjectsRun.start(prepared, threads).complete()
+        others.append(
+            {path.relative_to(tmp_path / name): path.read_bytes()
+             for path in (tmp_path / name).rglob("*") if path.is_file() and "run" not in path.parts}
+        )  # fmt: skip
+    assert others[0] == others[1]
+    with pytest.raises(PlanError, match="cannot be reused: depth was"):
+        prepare_objects(dataclasses.replace(request, output=str(tmp_path / "c"), depth=0.2))
+    with pytest.raises(PlanError, match="no intermediate graphs; make it with --keep-interm"):
+        prepare_objects(
+            dataclasses.replace(request, output=str(tmp_path / "c"), reuse=str(tmp_path / "a"))
+        )
