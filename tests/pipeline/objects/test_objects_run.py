@@ -17,11 +17,14 @@ import zarr
 
 from pipeline.base.errors import OutputError, RunError, VolumeError
 from pipeline.base.local_client import local_client
+from pipeline.base.location import Location
+from pipeline.base.stores import list_names, open_store
 from pipeline.objects import ids, tasks
 from pipeline.objects import run as run_module
 from pipeline.objects.prepare import prepare_objects
 from pipeline.objects.request import ObjectsRequest
 from pipeline.objects.run import ObjectsRun
+from pipeline.output.documents import read_bytes
 
 SHAPE, BLOCK = (6, 20, 26), (3, 8, 8)
 BLOCKS = 2 * 3 * 4
@@ -155,6 +158,18 @@ def test_three_worker_processes_give_the_same_bytes_as_threads(
 ):
     find_objects(three_workers, source, tmp_path / "out.zarr", **WATERSHED)
     assert files_of(tmp_path / "out.zarr") == undisturbed[0]
+
+
+def test_objects_in_a_bucket_are_the_same_and_their_intermediates_are_deleted(
+    s3, threads, source, tmp_path
+):
+    local, output = tmp_path / "out.zarr", Location.parse(f"{s3}/out.zarr")
+    options = {**WATERSHED, "block": (6, 10, 26)}  # two: a bucket takes its time
+    for place in (local, output):
+        find_objects(threads, source, place, **options)
+    store, expected = open_store(output), files_of(local)
+    assert {name: read_bytes(store, name) for name in expected} == expected
+    assert not list_names(output / "run/objects")
 
 
 def test_any_size_of_blocks_gives_the_same_labels(threads, source, undisturbed, tmp_path):
