@@ -41,7 +41,7 @@ BLOCK_VOXELS: Final = 2**24
 COMPONENTS_BYTES: Final = 16
 WATERSHED_BYTES: Final = 56
 DISTANCE_BYTES: Final = 40
-"""Bytes per voxel of a block; of its outer box for distances. See benchmarks/objects_memory.py."""
+"""Bytes per voxel of a block; of its outer box for distances. See benchmarks/objects.py."""
 BLOCK_VOXELS_BELOW: Final = 2**31
 """Voxels of a block, with one more on each side, are numbered by int32."""
 DEFAULT_DEPTH: Final = 0.05
