@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .evaluation.request import EvaluateRequest
     from .evaluation.result import Evaluation
     from .evaluation.run import evaluate_volume
+    from .find_objects import find_objects
     from .models.check import check_predictor
     from .models.protocol import Predictor
     from .models.same_padded import SamePadded
@@ -48,6 +49,7 @@ _HOME = {
     "check_predictor": "models.check",
     "confusion": "evaluation.confusion",
     "evaluate_volume": "evaluation.run",
+    "find_objects": "find_objects",
     "find_volume": "volume.volume",
     "map_overlap": "segmentation.overlap",
     "measure_intensity": "volume.measure_intensity",
@@ -75,6 +77,7 @@ __all__ = [
     "check_predictor",
     "confusion",
     "evaluate_volume",
+    "find_objects",
     "find_volume",
     "map_overlap",
     "measure_intensity",

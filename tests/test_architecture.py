@@ -37,7 +37,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion", "objects"],
-        ["segment", "preview", "masking"],
+        ["segment", "find_objects", "preview", "masking"],
         ["evaluation"],
     ],
     "unet": [

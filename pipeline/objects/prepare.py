@@ -190,9 +190,9 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     )
     if stored:
         check_job(request.output, prepared.job, stored)
-    if request.reuse is not None:
+    if request.reused is not None:
         check_reuse(
-            request.reuse, prepared.job, blocks=len(prepared.plan),
+            request.reused, prepared.job, blocks=len(prepared.plan),
             stages=(GRAPHS,) if request.agglomerate == "none" else (GRAPHS, TOUCHING),
         )  # fmt: skip
     return prepared

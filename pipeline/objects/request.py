@@ -71,7 +71,7 @@ class ObjectsRequest:
     format: OmeVersion = "0.5"
     overwrite: bool = False
     keep_intermediates: bool = False
-    reuse: Location | None = None
+    reuse: Location | str | None = None
     """An output of the same scores and definition, made with ``keep_intermediates``; only what is
     merged, kept and filled may differ."""
     retries: int = 2
@@ -81,8 +81,6 @@ class ObjectsRequest:
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
         if isinstance(self.intensity, str):
             object.__setattr__(self, "intensity", Location.parse(self.intensity))
-        if isinstance(self.reuse, str):
-            object.__setattr__(self, "reuse", Location.parse(self.reuse))
         for name, value, allowed in (
             ("method", self.method, get_args(MethodName)),
             ("role", self.role, (None, *get_args(Role))),
@@ -97,6 +95,11 @@ class ObjectsRequest:
         self._check_watershed()
         self._check_agglomeration()
         self._check_sizes()
+
+    @property
+    def reused(self) -> Location | None:
+        """``reuse`` as a location."""
+        return None if self.reuse is None else Location.parse(self.reuse)
 
     @property
     def is_inside(self) -> bool:

@@ -104,7 +104,7 @@ class ObjectsRun:
             axes=prepared.axes,
             intensity=prepared.intensity,
             fills_holes=prepared.request.fill_holes,
-            reused=prepared.request.reuse,
+            reused=prepared.request.reused,
         )
         return cls(prepared, job, ledger, client)
 

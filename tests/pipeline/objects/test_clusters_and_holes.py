@@ -15,6 +15,7 @@ import zarr
 from distributed import Client, LocalCluster
 from scipy import ndimage
 
+import pipeline
 from pipeline.base.errors import PlanError
 from pipeline.objects import run as run_module
 from pipeline.objects import write_tasks
@@ -244,3 +245,15 @@ def test_other_thresholds_reuse_the_labelled_blocks_and_give_the_same_bytes(
         prepare_objects(
             dataclasses.replace(request, output=str(tmp_path / "c"), reuse=str(tmp_path / "a"))
         )
+
+
+def test_python_finds_the_same_objects_as_a_run(threads, tmp_path):
+    scores = np.random.default_rng(4).integers(0, 256, (6, 7, 8)).astype(np.uint8)
+    labels, _, _ = find(threads, tmp_path, scores, (3, 4, 8), role="foreground", threshold=0.7)
+    count = pipeline.find_objects(
+        str(tmp_path / "scores.zarr"), str(tmp_path / "python.zarr"), axes="zyx",
+        role="foreground", threshold=0.7,
+    )  # fmt: skip
+    found = zarr.open_array(tmp_path / "python.zarr/labels/objects/0", mode="r")[...]
+    assert count == labels.max() > 5
+    assert np.array_equal(found, labels)
