@@ -10,6 +10,8 @@ from prefect.states import Cancelled
 
 from pipeline.base.errors import RunStoppedError
 from pipeline.objects.run import ObjectsRun
+from pipeline.objects.run_report import objects_report, write_objects_report
+from pipeline.objects.table_summary import summarise_table
 from pipeline.planning.blocks import Region
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
@@ -53,7 +55,12 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
         count = run.complete(progress_shown)
     except RunStoppedError as stopped:
         return Cancelled(message=str(stopped))
-    for line in result_lines(run):
+    summary = run.summary()
+    found = summarise_table(summary.table)
+    write_objects_report(summary, objects_report(summary, found))
+    shown = objects_report(summary, found, side=ARTIFACT_PICTURE_SIDE)
+    show_report(shown, key="objects-report", description="Figures and pictures of the objects")
+    for line in result_lines(summary, found):
         logger.info(line)
     return count
 
@@ -112,4 +119,5 @@ def _front_end(logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -
 
 def _report(run: RunSummary) -> None:
     write_report(run)
-    show_report(run_report(run, side=ARTIFACT_PICTURE_SIDE))
+    shown = run_report(run, side=ARTIFACT_PICTURE_SIDE)
+    show_report(shown, key="segment-report", description="Figures and pictures of the run")

@@ -69,8 +69,6 @@ def progress_shown(run: ShownRun) -> Iterator[None]:
         thread.join(timeout=2 * UPDATE_EVERY_S)
 
 
-def show_report(report: Report) -> None:
+def show_report(report: Report, *, key: str, description: str) -> None:
     """Create a markdown artifact of the report, with its pictures embedded."""
-    create_markdown_artifact(
-        to_markdown(report), key="segment-report", description="Figures and pictures of the run"
-    )
+    create_markdown_artifact(to_markdown(report), key=key, description=description)

@@ -15,6 +15,7 @@ from pipeline.objects.run import ObjectsRun
 from pipeline.objects.scores import choose_class
 from pipeline.segmentation.prepare import Prepared
 from pipeline.segmentation.run import SegmentRun
+from pipeline.segmentation.run_report import write_report
 from pipeline.segmentation.sequence import Steps, Watch, complete
 from pipeline.segmentation.summary import RunSummary
 
@@ -58,6 +59,7 @@ def segment_on_cluster(
         if objects is not None and prepared.request.share is None:  # else overtile finish does it
             found = prepare_objects(objects_request(objects, prepared))
             front_end.find_objects(ObjectsRun.start(found, client))
+            write_report(summary)  # again: now it links to the report of the objects
     return summary
 
 

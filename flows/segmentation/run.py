@@ -10,6 +10,8 @@ from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
 from pipeline.objects.run import ObjectsRun
+from pipeline.objects.run_report import objects_report, write_objects_report
+from pipeline.objects.table_summary import summarise_table
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import report_path, write_report
@@ -92,7 +94,10 @@ def find_objects(run: ObjectsRun, *, drain: Drain | None = None) -> int:
     for line in start_lines(run.prepared):
         say(line)
     count = run.complete(watch)
-    for line in result_lines(run):
+    summary = run.summary()
+    found = summarise_table(summary.table)
+    write_objects_report(summary, objects_report(summary, found))
+    for line in result_lines(summary, found):
         say(line)
     return count
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline.base.text import counted, duration_text, shape_text, size_text
 
 if TYPE_CHECKING:
     from pipeline.objects.prepare import PreparedObjects
-    from pipeline.objects.run import ObjectsRun
-
-COVERED_BY_BOUNDARY_OBJECTS: Final = 0.2
-COVERED_BY_FOREGROUND: Final = 0.9
+    from pipeline.objects.summary import ObjectsSummary
+    from pipeline.objects.table_summary import TableSummary
 
 
 def start_lines(prepared: PreparedObjects) -> Iterator[str]:
@@ -29,31 +28,23 @@ def start_lines(prepared: PreparedObjects) -> Iterator[str]:
         yield f"note: {note}"
 
 
-def result_lines(run: ObjectsRun) -> Iterator[str]:
-    """Yield how many objects there are, how much they cover, and where they are."""
-    scores = run.prepared.scores
-    covered = run.covered
-    share = "" if covered is None else f", {100 * covered:.1f} % of the volume"
-    took = duration_text(run.seconds)
-    yield f"done: {counted(run.objects, 'object')}{share}, in {took}"
-    if covered is not None and run.objects and (advice := _reversed(scores.role, covered)):
-        yield f"note: {advice}"
-    if not run.objects:
+def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
+    """Yield how many objects there are, their sizes, how much they cover, and where they are."""
+    from pipeline.objects.definition import advice
+    from pipeline.objects.run_report import objects_report_path
+    from pipeline.objects.size_unit import SizeUnit
+
+    covered = found.voxels / math.prod(run.job.plan.shape)
+    share, took = f"{100 * covered:.1f} % of the volume", duration_text(run.seconds)
+    yield f"done: {counted(found.objects, 'object')}, {share}, in {took}"
+    if found.objects:
+        unit = SizeUnit.of(run.prepared.table_spec)
+        low, median, high = (unit.text(found.sizes.quantile(q)) for q in (0.05, 0.5, 0.95))
+        yield f"sizes: median {median}, 5 % at most {low}, 5 % at least {high}"
+        if note := advice(run.prepared.method.role, covered):
+            yield f"note: {note}"
+    else:
         yield "note: no object was found: compare --class, --role and --threshold with the scores"
     yield f"objects: {run.job.output}"
     yield f"table: {run.table}"
-
-
-def _reversed(role: str, covered: float) -> str | None:
-    """Return a note where the class is probably of the other role."""
-    if role == "boundary" and covered < COVERED_BY_BOUNDARY_OBJECTS:
-        return (
-            "objects between boundaries usually cover nearly everything: if the class is that of "
-            "the objects themselves, pass --role foreground"
-        )
-    if role == "foreground" and covered > COVERED_BY_FOREGROUND:
-        return (
-            "the objects cover nearly everything: if the class is a boundary between objects, "
-            "pass --role boundary"
-        )
-    return None
+    yield f"report: {run.job.output / objects_report_path(run)}"

@@ -20,7 +20,11 @@ BAR_COLUMNS = 16
 PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
 """Pause between plain lines: short at first, a minute later on, so that logs stay short."""
 
-_STAGES = {"pyramid": "building the pyramid", "merge": "merging objects across blocks"}
+_STAGES = {
+    "pyramid": "building the pyramid",
+    "merge": "merging objects across blocks",
+    "table": "writing the table of objects",
+}
 
 
 class ShownRun(Protocol):

@@ -22,7 +22,7 @@ from .figures import Figures
 from .ledger import BlockState, run_group
 from .ownership import SHARDS, SKIPPED, part_path
 
-RunStage: TypeAlias = Literal["segment", "label", "merge", "write", "pyramid", "done"]
+RunStage: TypeAlias = Literal["segment", "label", "merge", "write", "table", "pyramid", "done"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,12 @@ from ..base.choices import OmeVersion
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
+from ..output.kinds import OBJECTS_PATH
 from ..volume.volume import VolumeSource
 from .method import Agglomerate, Role
 from .neighbourhood import neighbour_offsets
 
-PATH: Final = "labels/objects"
+PATH: Final = OBJECTS_PATH
 """Of the image of objects, in an output or in that of a segmentation."""
 MethodName: TypeAlias = Literal["components", "watershed"]
 Border: TypeAlias = Literal["keep", "drop"]

@@ -6,9 +6,7 @@ and one entry per million objects. The ledger records the blocks whose labels ar
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -19,7 +17,6 @@ from distributed import Client, Future
 
 from ..base.errors import OutputError, OvertileError, RunDrainedError, RunError
 from ..base.geometry import Shape
-from ..base.location import Location
 from ..base.scheduling import InFlightLimit, drive, reason
 from ..base.versions import VERSION
 from ..base.worker_count import WorkerCount
@@ -41,7 +38,8 @@ from .intermediates import file_name, missing
 from .memory import check_memory
 from .prepare import PreparedObjects
 from .row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
-from .table import PARQUET
+from .run_clock import RunClock
+from .summary import ObjectsSummary
 from .tasks import (
     CLUSTERED,
     GRAPHS,
@@ -72,9 +70,8 @@ class ObjectsRun:
         self._workers = WorkerCount(client)
         self._tally = Tally(earlier=Figures())
         self._stop = threading.Event()
-        self._stage: RunStage = "label"
-        self._done = self._written = self._covered = 0
-        self._began = time.monotonic()
+        self._clock = RunClock("label")
+        self._done = 0
 
     @classmethod
     def start(cls, prepared: PreparedObjects, client: Client) -> ObjectsRun:
@@ -122,7 +119,7 @@ class ObjectsRun:
                     self._find_objects()
                 if not self.prepared.request.keep_intermediates:
                     self.job.files.delete()  # also those of a run that was killed right here
-                self._stage = "done"
+                self._clock.enter("done")
         except BaseException:
             self._stop.set()
             raise
@@ -133,21 +130,16 @@ class ObjectsRun:
         """The number of objects, once they are numbered."""
         return int(self._ledger.noted("objects") or 0)
 
-    @property
-    def seconds(self) -> float:
-        """Wall time since the start."""
-        return time.monotonic() - self._began
-
-    @property
-    def table(self) -> Location:
-        """The table of the objects."""
-        return self.job.output / TABLES / PARQUET
-
-    @property
-    def covered(self) -> float | None:
-        """The share of the volume that is in objects; None where an earlier run wrote a part."""
-        voxels = math.prod(self.job.plan.shape)
-        return self._covered / voxels if self._written == voxels else None
+    def summary(self) -> ObjectsSummary:
+        """Return what is left of the run, once it is complete."""
+        return ObjectsSummary(
+            prepared=self.prepared,
+            job=self.job,
+            objects=self.objects,
+            blocks_done_before=self.resumed_blocks,
+            stage_seconds=self._clock.seconds,
+            provenance=self._ledger.noted_of_output("provenance"),
+        )
 
     def _find_objects(self) -> None:
         job = self.job
@@ -207,8 +199,6 @@ class ObjectsRun:
         ]
         write = partial(write_block, self.job, ids)
         for result in self._results("write", write, left, key="objects-write"):
-            self._written += result.voxels
-            self._covered += result.class_voxels[1]
             self._ledger.record([result.index], BlockState.DONE)
         self._ledger.check()
 
@@ -225,11 +215,11 @@ class ObjectsRun:
         self._ledger.note(table="complete")
 
     def _once(self, key: str, call: Callable[[Item], Any], argument: Item) -> None:
-        for _ in self._results("merge", call, [argument], key=key):
+        for _ in self._results("table", call, [argument], key=key):
             pass
 
     def _build_pyramid(self) -> None:
-        self._stage = "pyramid"
+        self._clock.enter("pyramid")
         image = self.prepared.image(dtype_of_ids(self.objects))
         levels = level_jobs((image,), self.job.output, self.job.run_token)
         if not build_levels(
@@ -253,9 +243,10 @@ class ObjectsRun:
         self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item], *, key: str
     ) -> Iterator[Any]:
         """Yield the results of a stage's tasks; raise once all others are done if one failed."""
-        if stage != self._stage:  # a stage has its own speed
+        if stage != self._clock.stage:  # a stage has its own speed
             self._tally = Tally(earlier=Figures())
-        self._stage, self._done = stage, 0
+        self._clock.enter(stage)
+        self._done = 0
         failed: list[str] = []
 
         def submit(some: list[Item]) -> list[Future]:
@@ -298,9 +289,12 @@ class ObjectsRun:
     def progress(self) -> Progress:
         """Return how far the current stage is, with the figures of this run."""
         counted = progress_of(self._ledger.states, figures=self._tally.session)
-        done = counted.done if self._stage not in ("label", "merge") else self._done
+        done = counted.done if self._clock.stage not in ("label", "merge") else self._done
         return replace(
-            counted, stage=self._stage, done=min(done, counted.blocks), workers=self._workers()
+            counted,
+            stage=self._clock.stage,
+            done=min(done, counted.blocks),
+            workers=self._workers(),
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,9 @@ def _probabilities(
         return np.rint(scores_czyx * np.float32(255)).astype(np.uint8)
     return scores_czyx.astype(dtype, copy=False)
 
+
+OBJECTS_PATH: Final = "labels/objects"
+"""Of the image of objects, whose run group lies inside it where a segmentation found them."""
 
 CLASSES = OutputKind(
     name="classes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ def histogram_picture(
         draw.rectangle((position(left), top, max(position(left), position(right) - 1), bottom),
                        fill=_BARS)  # fmt: skip
     draw.line((_LEFT_PX, bottom, width - _LEFT_PX, bottom), fill=_INK)
-    _draw_marks(draw, marks, position, width=width)
+    draw_marks(draw, marks, position, width=width, top=_TOP_PX, bottom=bottom)
     draw.text((_LEFT_PX, 4), drawable(title), font=_font(title, width=across), fill=_INK)
     for value, anchor in ((low, "ls"), (high, "rs")):
         place = (position(value), _HEIGHT_PX - 6)
@@ -117,19 +117,25 @@ def _draw_band(draw: ImageDraw.ImageDraw, band: Band, position: Any) -> None:
     draw.line((left, bottom + 20, right, bottom + 20), fill=_BAND_INK, width=2)
 
 
-def _draw_marks(
-    draw: ImageDraw.ImageDraw, marks: Sequence[Mark], position: Any, *, width: int
+def draw_marks(
+    draw: ImageDraw.ImageDraw,
+    marks: Sequence[Mark],
+    position: Callable[[float], float],
+    *,
+    width: int,
+    top: int,
+    bottom: int,
 ) -> None:
-    """Draw a line per mark, and its label above where there is room."""
-    font, bottom, free_from = ImageFont.load_default(13), _TOP_PX + _BARS_PX, 0.0
+    """Draw a line per mark from ``top`` to ``bottom``, and its label above where there is room."""
+    font, free_from = ImageFont.load_default(13), 0.0
     for mark in sorted(marks, key=lambda one: one.value):
         x = position(mark.value)
-        draw.line((x, _TOP_PX - 2, x, bottom + 4), fill=_MARK, width=2)
+        draw.line((x, top - 2, x, bottom + 4), fill=_MARK, width=2)
         text = drawable(mark.label)
         half = font.getlength(text) / 2
         middle = min(max(x, _LEFT_PX + half), width - _LEFT_PX - half)
         if middle - half >= free_from:
-            draw.text((middle, _TOP_PX - 20), text, font=font, fill=_MARK, anchor="ma")
+            draw.text((middle, top - 20), text, font=font, fill=_MARK, anchor="ma")
             free_from = middle + half + 8
 
 

@@ -11,7 +11,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,6 +29,9 @@ from ..base.text import (
 from .seams import SeamStatistics
 
 Row: TypeAlias = tuple[str, str]
+
+REPORT_FILE: Final = "report.html"
+"""Name of the page, in the run group of an output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,14 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link to another page. address: relative to the report's file."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that is shown, top to bottom. Texts are escaped when rendered."""
 
@@ -57,6 +68,8 @@ class Report:
     warnings: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    links: tuple[Link, ...] = ()
+    """In the HTML page only: addresses are relative to its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,25 @@ from numpy.typing import NDArray
 
 from ..base.errors import OvertileError, RunError
 from ..base.geometry import Box
-from ..base.stores import open_array
+from ..base.stores import open_array, open_store, wait_for
 from ..base.text import counted, duration_text, voxel_rate_text
 from ..ledger.ownership import check_owner, owned_path
 from ..ledger.progress import read_progress
 from ..output.guard import RUN_GROUP, write_beside_ledger
+from ..output.kinds import OBJECTS_PATH
 from ..report import pictures
-from ..report.report import Picture, Report, RunFigures, Table, seam_table, table_of, to_html
+from ..report.middle import middle_box
+from ..report.report import (
+    REPORT_FILE,
+    Link,
+    Picture,
+    Report,
+    RunFigures,
+    Table,
+    seam_table,
+    table_of,
+    to_html,
+)
 from ..report.seams import SeamStatistics, seam_statistics
 from ..volume.micrometres import voxel_size_um
 from ..volume.volume import open_volume
@@ -26,7 +38,6 @@ from .prepare import Prepared
 from .summary import RunSummary
 
 SIDE = 768
-REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ def run_report(run: RunSummary, *, side: int = SIDE) -> Report:
             _job_table(run), table_of("Versions", run.provenance["versions"]),
         ),
         pictures=pictures_shown,
+        links=_links(run),
     )  # fmt: skip
 
 
@@ -91,7 +103,16 @@ def write_report(run: RunSummary) -> None:
 
 def report_path(run: RunSummary) -> str:
     """Return the report's path in the output: beside the ledger, or the share's part of it."""
-    return f"{owned_path(run.job.run_token)}/{REPORT}"
+    return f"{owned_path(run.job.run_token)}/{REPORT_FILE}"
+
+
+def _links(run: RunSummary) -> tuple[Link, ...]:
+    """Return a link to the report of the objects, once they have been found."""
+    page = f"{OBJECTS_PATH}/{RUN_GROUP}/{REPORT_FILE}"
+    store = open_store(run.job.output)
+    if run.prepared.request.share or not wait_for(store.exists(page), timeout_s=None):
+        return ()
+    return (Link(text="Report of the objects", address=f"../{page}"),)
 
 
 def _figures(run: RunSummary) -> RunFigures:
@@ -189,18 +210,6 @@ def read_middle(run: RunSummary, *, side: int) -> MiddleSlice:
 def shown(prepared: Prepared) -> Box:
     """Return the box of the output whose middle is shown: what is computed, or a block of it."""
     return prepared.plan.computed if prepared.part.mask is None else prepared.selection.central()
-
-
-def middle_box(within: Box, *, around: Box, side: int) -> Box:
-    """Return the middle slice of ``around``, at most ``side`` wide and high, inside ``within``."""
-    sizes = (1, min(within.shape[1], side), min(within.shape[2], side))
-    start = tuple(
-        min(max(low, a + (b - a - s) // 2), high - s)
-        for low, high, a, b, s in zip(
-            within.start, within.stop, around.start, around.stop, sizes, strict=True
-        )
-    )
-    return Box(start, tuple(a + s for a, s in zip(start, sizes, strict=True)))
 
 
 def _read(run: RunSummary, output: OutputArray, box: Box) -> NDArray[Any]:
