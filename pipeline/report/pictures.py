@@ -204,15 +204,8 @@ def drawable(text: str) -> str:
     >>> drawable("0.2 µm × 3, Zellkörper")
     '0.2 um x 3, Zellkorper'
     """
-    signs: dict[str, str | int | None] = {
-        "µ": "u",
-        "×": "x",
-        "–": "-",
-        "−": "-",
-        "²": "^2",
-        "³": "^3",
-    }
-    spelt = text.translate(str.maketrans(signs))
+    signs = {"µ": "u", "×": "x", "–": "-", "−": "-", "²": "^2", "³": "^3"}
+    spelt = text.translate({ord(sign): spelling for sign, spelling in signs.items()})
     bare = "".join(c for c in unicodedata.normalize("NFKD", spelt) if not unicodedata.combining(c))
     return bare.replace("\N{GREEK SMALL LETTER MU}", "u").encode("ascii", "replace").decode()
 
