@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .evaluation.request import EvaluateRequest
     from .evaluation.result import Evaluation
     from .evaluation.run import evaluate_volume
-    from .find_objects import find_objects
+    from .finding import find_objects
     from .models.check import check_predictor
     from .models.protocol import Predictor
     from .models.same_padded import SamePadded
@@ -49,7 +49,7 @@ _HOME = {
     "check_predictor": "models.check",
     "confusion": "evaluation.confusion",
     "evaluate_volume": "evaluation.run",
-    "find_objects": "find_objects",
+    "find_objects": "finding",
     "find_volume": "volume.volume",
     "map_overlap": "segmentation.overlap",
     "measure_intensity": "volume.measure_intensity",

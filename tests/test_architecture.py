@@ -37,7 +37,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion", "objects"],
-        ["segment", "find_objects", "preview", "masking"],
+        ["segment", "finding", "preview", "masking"],
         ["evaluation"],
     ],
     "unet": [

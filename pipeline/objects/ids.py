@@ -44,6 +44,12 @@ class IdIndex:
     parts: tuple[str, ...]
     firsts: NDArray[np.uint64]
     ids_before: NDArray[np.uint64]
+    count: int
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the ids."""
+        return dtype_of_ids(self.count)
 
     @classmethod
     def of(cls, layers: Sequence[LayerNames]) -> IdIndex:
@@ -59,6 +65,7 @@ class IdIndex:
             parts=tuple(parts),
             firsts=np.array(firsts, np.uint64),
             ids_before=np.array(before, np.uint64),
+            count=total,
         )
 
     def ids(

@@ -41,20 +41,27 @@ def outer_box(core: Box, method: Method, shape: Shape) -> Box:
 
 
 def label_block(
-    scores_zyx: NDArray[Any], *, core: Box, method: Method, shape: Shape
+    scores_zyx: NDArray[Any],
+    *,
+    core: Box,
+    method: Method,
+    shape: Shape,
+    within: NDArray[np.bool_] | None = None,
 ) -> LabelledBlock:
     """Return the fragments of a block.
 
     scores_zyx: stored integers, uint8 or uint16, of :func:`outer_box`. core: the block's box in
-    the volume of ``shape``.
+    the volume of ``shape``. within: where objects can be, of the same box; everywhere by default.
     """
     outer = outer_box(core, method, shape)
     assert scores_zyx.shape == outer.shape
     place = _Place(core=core, shape=shape, method=method)
     if method.is_watershed:
-        return _watershed(scores_zyx, core.relative_to(outer.start), place)
+        return _watershed(scores_zyx, core.relative_to(outer.start), place, within)
     assert method.threshold is not None
     mask = method.is_inside(scores_zyx, method.threshold)
+    if within is not None:
+        mask &= within
     labels, count = label_components(mask, method.offsets)
     return block_of_components(labels, count, core=core, method=method, shape=shape)
 
@@ -78,10 +85,13 @@ def block_of_components(
     )
 
 
-def _watershed(scores: NDArray[Any], inner: Box, place: _Place) -> LabelledBlock:
+def _watershed(
+    scores: NDArray[Any], inner: Box, place: _Place, within: NDArray[np.bool_] | None
+) -> LabelledBlock:
     method = place.method
-    seeds, heights = _seeds_and_heights(scores, inner, method)
-    heights, nodes = _with_halo(heights, inner), _with_halo(_nodes(scores, method), inner)
+    can_be = _nodes(scores, method, within)
+    seeds, heights = _seeds_and_heights(scores, inner, method, can_be)
+    heights, nodes = _with_halo(heights, inner), _with_halo(can_be.astype(np.uint8), inner)
     core_nodes = nodes[1:-1, 1:-1, 1:-1].copy()
     nodes *= BEYOND
     nodes[1:-1, 1:-1, 1:-1] = core_nodes
@@ -130,14 +140,18 @@ class _Place:
                 yield axis, side
 
 
-def _nodes(scores: NDArray[Any], method: Method) -> NDArray[np.uint8]:
+def _nodes(
+    scores: NDArray[Any], method: Method, within: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Return where objects can be."""
+    everywhere = np.ones(scores.shape, np.bool_) if within is None else within
     if method.threshold is None:
-        return np.ones(scores.shape, np.uint8)
-    return method.is_inside(scores, method.threshold).astype(np.uint8)
+        return everywhere
+    return everywhere & method.is_inside(scores, method.threshold)
 
 
 def _seeds_and_heights(
-    scores: NDArray[Any], inner: Box, method: Method
+    scores: NDArray[Any], inner: Box, method: Method, can_be: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32] | None, NDArray[np.uint16]]:
     """Return the labels of the core's seeds, and the heights of the whole outer box."""
     heights = scores.astype(np.uint16)
@@ -146,9 +160,7 @@ def _seeds_and_heights(
     if not method.has_seeds:
         return None, heights
     assert method.seed_threshold is not None
-    deep = method.is_inside(scores, method.seed_threshold)
-    if method.threshold is not None:
-        deep &= method.is_inside(scores, method.threshold)
+    deep = method.is_inside(scores, method.seed_threshold) & can_be
     if method.seed_distance:
         limit = method.seed_distance
         squares = squared_distance(deep, spacing=method.spacing_of_distance, limit=limit)

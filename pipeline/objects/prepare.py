@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import numpy as np
+
 from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Box, Halo, Shape
 from ..base.location import Location
@@ -38,7 +40,8 @@ VOLUME_BLOCK: Final = (128, 128, 128)
 PLANE_BLOCK: Final = (1, 2048, 2048)
 BLOCKS_ENOUGH: Final = 512
 BLOCK_VOXELS: Final = 2**24
-COMPONENTS_BYTES: Final = 16
+WRITING_BYTES: Final = 24
+HOLES_BYTES: Final = 44
 WATERSHED_BYTES: Final = 56
 DISTANCE_BYTES: Final = 40
 """Bytes per voxel of a block; of its outer box for distances. See benchmarks/objects.py."""
@@ -113,13 +116,15 @@ class PreparedObjects:
 
     @property
     def block_bytes(self) -> int:
-        """Memory that a block needs on a worker's thread."""
+        """Memory that a block needs on a worker's thread, in the pass that needs most."""
         core = self.plan.block((0, 0, 0)).core
-        if not self.method.is_watershed:
-            return core.voxels * COMPONENTS_BYTES
         outer = outer_box(core, self.method, self.plan.shape)
         distance = DISTANCE_BYTES * outer.voxels if self.method.seed_distance else 0
-        return WATERSHED_BYTES * core.voxels + distance
+        labelling = WATERSHED_BYTES * core.voxels + distance if self.method.is_watershed else 0
+        channels = self.intensity.source if self.intensity else None
+        grey = channels.channel_count * np.dtype(channels.dtype).itemsize if channels else 0
+        writing = (HOLES_BYTES if self.request.fill_holes else WRITING_BYTES) + 2 * grey
+        return max(labelling, writing * core.voxels)
 
     @property
     def job(self) -> Job:

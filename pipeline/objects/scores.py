@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..base.errors import VolumeError
 from ..base.geometry import Box
 from ..base.stores import read_node
+from ..output.guard import RUN_GROUP
 from ..volume.volume import VolumeSource, find_volume, open_volume
 from .method import Role
 from .request import ObjectsRequest
@@ -35,6 +36,15 @@ class Scores:
     source: VolumeSource
     class_name: str
     role: Role
+    all_classes: VolumeSource | None = None
+    """Where only a part was segmented, the scores of all classes: all are 0 outside of it."""
+
+    def is_segmented(self, box: Box) -> NDArray[np.bool_] | None:
+        """Return which voxels of a box were segmented; None: all."""
+        if self.all_classes is None:
+            return None
+        segmented: NDArray[np.bool_] = (open_volume(self.all_classes).read(box) != 0).any(axis=0)
+        return segmented
 
     @property
     def highest(self) -> int:
@@ -66,7 +76,7 @@ def find_scores(request: ObjectsRequest) -> Scores:
     Raises VolumeError for what holds no scores, for an unknown class, and where more than
     one class could be meant.
     """
-    source = _stored(request, None)
+    everything = source = _stored(request, None)
     names = source.channel_names if "c" in source.axes else ()
     count = source.channel_count
     number = choose_class(request.score_class, names, count)
@@ -78,7 +88,18 @@ def find_scores(request: ObjectsRequest) -> Scores:
             "from 0 to 1"
         )
     name = names[number] if number < len(names) else str(number)
-    return Scores(source=source, class_name=name, role=request.role or role_of(name))
+    role = request.role or role_of(name)
+    is_partial = role == "boundary" and count > 1 and _is_of_a_part(request)
+    return Scores(
+        source=source, class_name=name, role=role, all_classes=everything if is_partial else None
+    )
+
+
+def _is_of_a_part(request: ObjectsRequest) -> bool:
+    """Return whether the scores are an output of overtile of a part of a volume."""
+    run = read_node(request.scores, path=RUN_GROUP)
+    job = run.attributes.get("job", {}) if run else {}
+    return any(name in job for name in ("mask", "skip")) or job.get("frame") == "volume"
 
 
 def role_of(class_name: str) -> Role:

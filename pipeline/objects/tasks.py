@@ -133,9 +133,10 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
     begun = time.perf_counter()
     core = job.plan.block(index).core
     shape = job.plan.shape
-    scores = job.scores.read(outer_box(core, job.method, shape))
+    outer = outer_box(core, job.method, shape)
+    scores, within = job.scores.read(outer), job.scores.is_segmented(outer)
     read = time.perf_counter()
-    block = label_block(scores, core=core, method=job.method, shape=shape)
+    block = label_block(scores, core=core, method=job.method, shape=shape, within=within)
     done = time.perf_counter()
     graph = BlockGraph(
         records=block.records, seeded=block.seeded, lowest=block.lowest, edges=block.edges,
@@ -144,7 +145,6 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
     check_owner(job.output, job.run_token)
     job.files.put(LABELS, file_name(index), BlockLabels(labels=block.labels))
     if job.method.agglomerate != "none":
-        outer = outer_box(core, job.method, shape)
         inside = scores[core.relative_to(outer.start).slices]
         touching = adjacency_of(block.labels, inside, per_slice=job.method.per_slice)
         job.files.put(TOUCHING, file_name(index), touching)

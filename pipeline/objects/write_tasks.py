@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,16 @@ from .link import BlockGraph
 from .measures import Records
 from .tasks import GRAPHS, LABELS, NUMBERS, ROWS, BlockLabels, ObjectsJob, names_at
 
+Values: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
+"""Ids or names: uint32 where ids fit, for half the memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
     """Values by label of a block's fragments, 0 for label 0; holes: by label of background."""
 
-    objects: NDArray[np.uint64]
-    holes: NDArray[np.uint64] | None = None
+    objects: Values
+    holes: Values | None = None
 
 
 def label_background(job: ObjectsJob, index: Shape) -> int:
@@ -72,7 +76,7 @@ def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
     job.files.put(ROWS, file_name(index), rows)
     array = open_array(job.output, job.path, token=job.run_token)
     first = 3 - len(job.axes)
-    array[core.slices[first:]] = own.reshape(own.shape[first:]).astype(array.dtype)
+    array[core.slices[first:]] = own.reshape(own.shape[first:])
     covered = int(np.count_nonzero(own))
     return BlockResult(
         index=index, voxels=core.voxels, bytes_read=scores.nbytes, bad_voxels=0,
@@ -85,7 +89,7 @@ def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
 
 def values_around(
     job: ObjectsJob, index: Shape, lookup_of: Callable[[Shape], Lookup]
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+) -> tuple[Values, Values]:
     """Return the values of a block's voxels, and the same with one voxel around it.
 
     lookup_of: of a block. The second array is that of ``table_outer``; its edges and corners, which
@@ -94,8 +98,8 @@ def values_around(
     core = job.plan.block(index).core
     outer = table_outer(core, job.plan.shape)
     inside = core.relative_to(outer.start)
-    around = np.zeros(outer.shape, np.uint64)
     lookup = lookup_of(index)
+    around = np.zeros(outer.shape, lookup.objects.dtype)
     own = lookup.objects[job.files.get(LABELS, file_name(index), BlockLabels).labels]
     if lookup.holes is not None:
         background = job.of_background.files.get(LABELS, file_name(index), BlockLabels).labels
@@ -107,7 +111,7 @@ def values_around(
     return own, around
 
 
-def _face(job: ObjectsJob, block: Shape, direction: Shape, lookup: Lookup) -> NDArray[np.uint64]:
+def _face(job: ObjectsJob, block: Shape, direction: Shape, lookup: Lookup) -> Values:
     """Return the values of the face of a neighbour in ``direction`` that looks to the block."""
     axis = next(axis for axis in range(3) if direction[axis])
 
@@ -122,9 +126,7 @@ def _face(job: ObjectsJob, block: Shape, direction: Shape, lookup: Lookup) -> ND
     return values
 
 
-def _put_face(
-    around: NDArray[np.uint64], inside: Box, direction: Shape, values: NDArray[np.uint64]
-) -> None:
+def _put_face(around: Values, inside: Box, direction: Shape, values: Values) -> None:
     place = tuple(
         slice(a, b) if d == 0 else (slice(a - 1, a) if d < 0 else slice(b, b + 1))
         for a, b, d in zip(inside.start, inside.stop, direction, strict=True)
@@ -143,9 +145,10 @@ def _ids(job: ObjectsJob, ids: IdIndex, block: Shape) -> Lookup:
     """Return the final ids by label of a block."""
     files = job.files
 
-    def numbered(names: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def numbered(names: NDArray[np.uint64]) -> Values:
         distinct, place = np.unique(names, return_inverse=True)
-        return ids.ids(distinct, lambda part: files.get(NUMBERS, part, Names).names)[place]
+        found = ids.ids(distinct, lambda part: files.get(NUMBERS, part, Names).names)
+        return found.astype(ids.dtype)[place]
 
     objects = numbered(files.get(job.final_names, file_name(block), Records).names)
     if not job.fills_holes:
@@ -156,5 +159,5 @@ def _ids(job: ObjectsJob, ids: IdIndex, block: Shape) -> Lookup:
     )
 
 
-def _from_label_0(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return np.concatenate((np.zeros(1, np.uint64), values))
+def _from_label_0(values: Values) -> Values:
+    return np.concatenate((np.zeros(1, values.dtype), values))

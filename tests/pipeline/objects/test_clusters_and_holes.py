@@ -257,3 +257,28 @@ def test_python_finds_the_same_objects_as_a_run(threads, tmp_path):
     found = zarr.open_array(tmp_path / "python.zarr/labels/objects/0", mode="r")[...]
     assert count == labels.max() > 5
     assert np.array_equal(found, labels)
+
+
+def test_what_was_not_segmented_is_in_no_object(threads, tmp_path):
+    scores = np.random.default_rng(5).integers(1, 255, (6, 8, 9)).astype(np.uint8)
+    outside = np.zeros(scores.shape, bool)
+    outside[:, :, 5:] = True
+    both = np.where(outside, 0, np.stack([255 - scores, scores])).astype(np.uint8)
+    root = zarr.create_group(tmp_path / "part.zarr", attributes=image_of("0"))
+    root.create_array("0", data=both, chunks=(1, 6, 8, 9))
+    root.create_group("run", attributes={"job": {"mask": "digest"}})
+    for method in ({"method": "watershed", "depth": 0.2}, {"threshold": 0.9}):
+        pipeline.find_objects(
+            str(tmp_path / "part.zarr"), str(tmp_path / "out.zarr"), client=threads,
+            role="boundary", block=(3, 4, 4), overwrite=True, **method,
+        )  # fmt: skip
+        labels = zarr.open_array(tmp_path / "out.zarr/labels/objects/0", mode="r")[...]
+        assert not labels[outside].any()
+        assert (labels[~outside] > 0).mean() > 0.8
+
+
+def image_of(path):
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space"} for a in "zyx")]
+    scale = [{"type": "scale", "scale": [1.0] * 4}]
+    level = {"path": path, "coordinateTransformations": scale}
+    return {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}}
