@@ -70,7 +70,7 @@ class ObjectDefinition(BaseModel):
     depth: Annotated[float | None, Shell(WATERSHED, metavar="H")] = Field(
         None,
         description="Basins of the scores that are at least H deep are separate objects (default: "
-        "0.05 without seeds)",
+        "0.1 without seeds)",
     )
     seed_threshold: Annotated[float | None, Shell(WATERSHED, metavar="T")] = Field(
         None,

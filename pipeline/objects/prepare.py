@@ -47,7 +47,8 @@ DISTANCE_BYTES: Final = 40
 """Bytes per voxel of a block; of its outer box for distances. See benchmarks/objects.py."""
 BLOCK_VOXELS_BELOW: Final = 2**31
 """Voxels of a block, with one more on each side, are numbered by int32."""
-DEFAULT_DEPTH: Final = 0.05
+DEFAULT_DEPTH: Final = 0.1
+"""The best of 0.02 to 0.3 by variation of information on three parts of FIB-25."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
