@@ -26,8 +26,8 @@ import zarr
 from distributed import Client, LocalCluster
 from scipy import ndimage
 
-from pipeline.objects.prepare import prepare_objects
-from pipeline.objects.request import ObjectsRequest
+from pipeline.objects.definition.request import ObjectsRequest
+from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
 
 TILE, SIGMA = 256, 3.0

@@ -28,13 +28,13 @@ from pipeline.base.location import Location
 from pipeline.evaluation.gather import results_of
 from pipeline.ledger.creation import begin_run_group
 from pipeline.ledger.identity import Job
-from pipeline.objects.filters import Filter
-from pipeline.objects.forest import Edges
-from pipeline.objects.intermediates import file_name
-from pipeline.objects.measures import Records
-from pipeline.objects.merge import GroupState, Rule, WaysOut, merge
-from pipeline.objects.method import Method
-from pipeline.objects.tasks import ObjectsJob, groups_at, merge_group, name_group, settled_at
+from pipeline.objects.definition.method import Method, Rule
+from pipeline.objects.fragments.forest import Edges
+from pipeline.objects.fragments.measures import Records
+from pipeline.objects.merging.merge import GroupState, WaysOut, merge
+from pipeline.objects.tasks.filters import Filter
+from pipeline.objects.tasks.intermediates import file_name
+from pipeline.objects.tasks.tasks import ObjectsJob, groups_at, merge_group, name_group, settled_at
 from pipeline.planning.blocks import BlockPlan
 
 from .objects import peak_mib

@@ -9,9 +9,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
 
 from pipeline.base.errors import RunStoppedError
+from pipeline.objects.report.run_report import objects_report, write_objects_report
 from pipeline.objects.run import ObjectsRun
-from pipeline.objects.run_report import objects_report, write_objects_report
-from pipeline.objects.table_summary import summarise_table
+from pipeline.objects.table.table_summary import summarise_table
 from pipeline.planning.blocks import Region
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun

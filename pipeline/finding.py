@@ -12,9 +12,9 @@ from .base.errors import OutputError
 from .base.geometry import Shape
 from .base.local_client import local_client
 from .base.location import Location
-from .objects.method import Agglomerate, Role
-from .objects.prepare import prepare_objects
-from .objects.request import Border, MethodName, ObjectsRequest
+from .objects.definition.method import Agglomerate, Role
+from .objects.definition.request import Border, MethodName, ObjectsRequest
+from .objects.preparation.prepare import prepare_objects
 from .objects.run import ObjectsRun
 
 

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     """Find the objects and show the progress."""
     with drain_on_signal() as drain:  # before the imports, which are slow
         from deploy import open_cluster
-        from pipeline.objects.prepare import prepare_objects
+        from pipeline.objects.preparation.prepare import prepare_objects
         from pipeline.objects.run import ObjectsRun
 
         from ..preflight.checks import check_before_start

@@ -14,7 +14,7 @@ from .segment import OUTPUT, SegmentOptions
 from .values import NumberOrName, Sizes
 
 if TYPE_CHECKING:
-    from pipeline.objects.request import ObjectsRequest
+    from pipeline.objects.definition.request import ObjectsRequest
 
 DEFINITION, WATERSHED = "objects", "objects by watershed"
 FILTERS = "objects that are kept"
@@ -183,7 +183,7 @@ class ObjectsOptions(ObjectDefinition):
     def request(self, *, scores: str, output: str) -> ObjectsRequest:
         """Return what the pipeline takes. Raises kinds of OvertileError."""
         from pipeline.base.location import Location
-        from pipeline.objects.request import ObjectsRequest
+        from pipeline.objects.definition.request import ObjectsRequest
 
         values = self.model_dump(exclude={*ObjectDefinition.model_fields})
         return ObjectsRequest(

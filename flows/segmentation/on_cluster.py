@@ -9,10 +9,10 @@ from typing import Any
 from deploy import ClusterSpec, open_cluster
 from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Shape
-from pipeline.objects.prepare import prepare_objects
-from pipeline.objects.request import PATH, ObjectsRequest
+from pipeline.objects.definition.request import PATH, ObjectsRequest
+from pipeline.objects.definition.scores import choose_class
+from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
-from pipeline.objects.scores import choose_class
 from pipeline.segmentation.prepare import Prepared
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import write_report

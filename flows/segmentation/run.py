@@ -9,9 +9,9 @@ from functools import partial
 from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
+from pipeline.objects.report.run_report import objects_report, write_objects_report
 from pipeline.objects.run import ObjectsRun
-from pipeline.objects.run_report import objects_report, write_objects_report
-from pipeline.objects.table_summary import summarise_table
+from pipeline.objects.table.table_summary import summarise_table
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import report_path, write_report

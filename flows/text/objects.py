@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from pipeline.base.text import counted, duration_text, shape_text, size_text
 
 if TYPE_CHECKING:
-    from pipeline.objects.prepare import PreparedObjects
-    from pipeline.objects.summary import ObjectsSummary
-    from pipeline.objects.table_summary import TableSummary
+    from pipeline.objects.preparation.prepare import PreparedObjects
+    from pipeline.objects.preparation.summary import ObjectsSummary
+    from pipeline.objects.table.table_summary import TableSummary
 
 
 def start_lines(prepared: PreparedObjects) -> Iterator[str]:
@@ -30,9 +30,9 @@ def start_lines(prepared: PreparedObjects) -> Iterator[str]:
 
 def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     """Yield how many objects there are, their sizes, how much they cover, and where they are."""
-    from pipeline.objects.definition import advice
-    from pipeline.objects.run_report import objects_report_path
-    from pipeline.objects.size_unit import SizeUnit
+    from pipeline.objects.report.definition_text import advice
+    from pipeline.objects.report.run_report import objects_report_path
+    from pipeline.objects.table.size_unit import SizeUnit
 
     covered = found.voxels / math.prod(run.job.plan.shape)
     share, took = f"{100 * covered:.1f} % of the volume", duration_text(run.seconds)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..objects.distance import in_steps, squared_distance
-from ..objects.forest import flood
-from ..objects.method import HIGHEST
+from ..objects.definition.distance import in_steps, squared_distance
+from ..objects.definition.method import HIGHEST
+from ..objects.fragments.forest import flood
 
 LABELS_AT_MOST = 2**31 - 1
 

@@ -32,15 +32,15 @@ from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
 from ..output.guard import delete_output
 from ..output.ome_write import create_images, list_label, require_folder
-from .cluster_tasks import cluster_group, clusters_at, rename_block, touch_block
-from .ids import IdIndex, LayerNames, dtype_of_ids
-from .intermediates import file_name, missing
-from .memory import check_memory
-from .prepare import PreparedObjects
-from .row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
-from .run_clock import RunClock
-from .summary import ObjectsSummary
-from .tasks import (
+from .preparation.memory import check_memory
+from .preparation.prepare import PreparedObjects
+from .preparation.run_clock import RunClock
+from .preparation.summary import ObjectsSummary
+from .tasks.cluster_tasks import cluster_group, clusters_at, rename_block, touch_block
+from .tasks.ids import IdIndex, LayerNames, dtype_of_ids
+from .tasks.intermediates import file_name, missing
+from .tasks.row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
+from .tasks.tasks import (
     CLUSTERED,
     GRAPHS,
     ROWS,
@@ -52,7 +52,7 @@ from .tasks import (
     names_at,
     number_layer,
 )
-from .write_tasks import label_background, write_block
+from .tasks.write_tasks import label_background, write_block
 
 Item = TypeVar("Item")
 

@@ -10,11 +10,11 @@ import pytest
 from scipy import ndimage
 
 from pipeline.base.geometry import Box
-from pipeline.objects.groups import Tree
-from pipeline.objects.labelling import label_block, outer_box
-from pipeline.objects.link import linked
-from pipeline.objects.measures import Records
-from pipeline.objects.merge import merge
+from pipeline.objects.fragments.labelling import label_block, outer_box
+from pipeline.objects.fragments.measures import Records
+from pipeline.objects.merging.groups import Tree
+from pipeline.objects.merging.link import linked
+from pipeline.objects.merging.merge import merge
 
 
 class Reference:

@@ -18,10 +18,10 @@ from scipy import ndimage
 import pipeline
 from pipeline.base.errors import PlanError
 from pipeline.objects import run as run_module
-from pipeline.objects import write_tasks
-from pipeline.objects.prepare import choose_method, prepare_objects
-from pipeline.objects.request import ObjectsRequest
+from pipeline.objects.definition.request import ObjectsRequest
+from pipeline.objects.preparation.prepare import choose_method, prepare_objects
 from pipeline.objects.run import ObjectsRun
+from pipeline.objects.tasks import write_tasks
 
 CASES = 4
 

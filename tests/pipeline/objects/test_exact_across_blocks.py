@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline.base.geometry import Box
-from pipeline.objects import forest, labelling, merge
-from pipeline.objects.method import Method
+from pipeline.objects.definition.method import Method
+from pipeline.objects.fragments import forest, labelling
+from pipeline.objects.merging import merge
 
 KINDS = ("components", "seeds", "distance", "depth")
 ROLES = ("foreground", "boundary")

@@ -19,11 +19,11 @@ from pipeline.base.errors import OutputError, RunError, VolumeError
 from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.base.stores import list_names, open_store
-from pipeline.objects import ids, tasks
 from pipeline.objects import run as run_module
-from pipeline.objects.prepare import prepare_objects
-from pipeline.objects.request import ObjectsRequest
+from pipeline.objects.definition.request import ObjectsRequest
+from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
+from pipeline.objects.tasks import ids, tasks
 from pipeline.output.documents import read_bytes
 
 SHAPE, BLOCK = (6, 20, 26), (3, 8, 8)

@@ -1,0 +1,1 @@
+"""Agglomeration: which objects touch, and which are merged across weak boundaries."""

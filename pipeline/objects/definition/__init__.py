@@ -1,0 +1,1 @@
+"""What objects are: the request, the scores of a class, and the parameters of the method."""

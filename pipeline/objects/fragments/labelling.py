@@ -1,0 +1,184 @@
+"""The first pass over one block: its fragments, and the surface that its neighbours need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...base.geometry import Box, Shape
+from ..definition.distance import squared_distance
+from ..definition.method import HIGHEST, Method
+from .components import label_components
+from .faces import Face, cut_face, sides
+from .forest import BEYOND, Edges, grow_fragments
+from .measures import Records, measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledBlock:
+    """Fragments of a block, 1 … n; all arrays but ``labels`` are per fragment, from fragment 1.
+
+    faces: by axis and side, those towards other blocks. The ends of edges count from 0.
+    """
+
+    labels: NDArray[np.int32]
+    records: Records
+    seeded: NDArray[np.bool_]
+    lowest: NDArray[np.int32]
+    edges: Edges
+    faces: Mapping[tuple[int, int], Face]
+
+
+def outer_box(core: Box, method: Method, shape: Shape) -> Box:
+    """Return the box of scores that a block needs, inside the volume."""
+    low = tuple(a - h for a, h in zip(core.start, method.halo, strict=True))
+    high = tuple(b + h for b, h in zip(core.stop, method.halo, strict=True))
+    return Box(low, high).clipped_to(Box.of_shape(shape))
+
+
+def label_block(
+    scores_zyx: NDArray[Any],
+    *,
+    core: Box,
+    method: Method,
+    shape: Shape,
+    within: NDArray[np.bool_] | None = None,
+) -> LabelledBlock:
+    """Return the fragments of a block.
+
+    scores_zyx: stored integers, uint8 or uint16, of :func:`outer_box`. core: the block's box in
+    the volume of ``shape``. within: where objects can be, of the same box; everywhere by default.
+    """
+    outer = outer_box(core, method, shape)
+    assert scores_zyx.shape == outer.shape
+    place = _Place(core=core, shape=shape, method=method)
+    if method.is_watershed:
+        return _watershed(scores_zyx, core.relative_to(outer.start), place, within)
+    assert method.threshold is not None
+    mask = method.is_inside(scores_zyx, method.threshold)
+    if within is not None:
+        mask &= within
+    labels, count = label_components(mask, method.offsets)
+    return block_of_components(labels, count, core=core, method=method, shape=shape)
+
+
+def block_of_components(
+    labels: NDArray[np.int32], count: int, *, core: Box, method: Method, shape: Shape
+) -> LabelledBlock:
+    """Return a block of connected components, as :func:`label_block` does."""
+    place = _Place(core=core, shape=shape, method=method)
+    none = np.empty(0, np.int64)
+    return LabelledBlock(
+        labels=labels,
+        records=place.measured(labels, count),
+        seeded=np.ones(count, np.bool_),
+        lowest=np.zeros(count, np.int32),
+        edges=Edges(one=none, other=none, height=none.astype(np.int32), place=none),
+        faces={
+            (axis, side): cut_face(labels, axis=axis, side=side, offsets=method.offsets)
+            for axis, side in place.sides()
+        },
+    )
+
+
+def _watershed(
+    scores: NDArray[Any], inner: Box, place: _Place, within: NDArray[np.bool_] | None
+) -> LabelledBlock:
+    method = place.method
+    can_be = _nodes(scores, method, within)
+    seeds, heights = _seeds_and_heights(scores, inner, method, can_be)
+    heights, nodes = _with_halo(heights, inner), _with_halo(can_be.astype(np.uint8), inner)
+    core_nodes = nodes[1:-1, 1:-1, 1:-1].copy()
+    nodes *= BEYOND
+    nodes[1:-1, 1:-1, 1:-1] = core_nodes
+    found = grow_fragments(
+        heights, nodes, seeds, offsets=method.offsets, depth=method.depth,
+        start=place.core.start, shape=place.shape,
+    )  # fmt: skip
+    labels = np.ascontiguousarray(found.labels)
+    edges = found.edges
+    return LabelledBlock(
+        labels=labels,
+        records=place.measured(labels, found.count),
+        seeded=found.seeded[1:] if method.has_seeds else np.ones(found.count, np.bool_),
+        lowest=found.lowest[1:],
+        edges=Edges(
+            one=edges.one - 1, other=edges.other - 1, height=edges.height, place=edges.place
+        ),
+        faces={
+            (axis, side): cut_face(
+                labels, axis=axis, side=side, offsets=method.offsets, heights=heights,
+                nodes=nodes, seeds=seeds,
+            )
+            for axis, side in place.sides()
+        },
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a block lies, and what objects are."""
+
+    core: Box
+    shape: Shape
+    method: Method
+
+    def measured(self, labels: NDArray[np.int32], count: int) -> Records:
+        return measure(
+            labels, count, core=self.core, shape=self.shape, per_slice=self.method.per_slice
+        )
+
+    def sides(self) -> Iterator[tuple[int, int]]:
+        """Yield axis and side of the faces towards other blocks."""
+        core, shape = self.core, self.shape
+        for axis, side in sides():
+            if core.start[axis] > 0 if side < 0 else core.stop[axis] < shape[axis]:
+                yield axis, side
+
+
+def _nodes(
+    scores: NDArray[Any], method: Method, within: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Return where objects can be."""
+    everywhere = np.ones(scores.shape, np.bool_) if within is None else within
+    if method.threshold is None:
+        return everywhere
+    return everywhere & method.is_inside(scores, method.threshold)
+
+
+def _seeds_and_heights(
+    scores: NDArray[Any], inner: Box, method: Method, can_be: NDArray[np.bool_]
+) -> tuple[NDArray[np.int32] | None, NDArray[np.uint16]]:
+    """Return the labels of the core's seeds, and the heights of the whole outer box."""
+    heights = scores.astype(np.uint16)
+    if method.role == "foreground":
+        heights = np.iinfo(scores.dtype).max - heights
+    if not method.has_seeds:
+        return None, heights
+    assert method.seed_threshold is not None
+    deep = method.is_inside(scores, method.seed_threshold) & can_be
+    if method.seed_distance:
+        limit = method.seed_distance
+        squares = squared_distance(deep, spacing=method.spacing_of_distance, limit=limit)
+        deep = squares > limit * limit
+        if method.flood == "distance":
+            share = np.sqrt(np.minimum(squares, limit * limit) / (limit * limit))
+            heights = (HIGHEST - np.rint(HIGHEST * share)).astype(np.uint16)
+    seeds, _ = label_components(deep[inner.slices], method.offsets)
+    return seeds, heights
+
+
+def _with_halo(values: NDArray[Any], inner: Box) -> NDArray[Any]:
+    """Return the core with one voxel around it, 0 beyond the volume."""
+    padded = np.zeros(tuple(n + 2 for n in inner.shape), values.dtype)
+    source = Box(
+        tuple(max(0, a - 1) for a in inner.start),
+        tuple(min(n, b + 1) for b, n in zip(inner.stop, values.shape, strict=True)),
+    )
+    target = source.relative_to(tuple(a - 1 for a in inner.start))
+    padded[target.slices] = values[source.slices]
+    return padded

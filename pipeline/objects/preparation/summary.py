@@ -1,0 +1,37 @@
+"""What is left of a run that found objects: a value, from which report and messages are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...base.location import Location
+from ..table.table import PARQUET
+from ..tasks.row_tasks import TABLES
+from ..tasks.tasks import ObjectsJob
+from .prepare import PreparedObjects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectsSummary:
+    """Everything that reports and messages show of a run that has ended."""
+
+    prepared: PreparedObjects
+    job: ObjectsJob
+    objects: int
+    blocks_done_before: int
+    """Blocks whose labels an earlier run of the same job had written."""
+    stage_seconds: Mapping[str, float]
+    """Wall time of this run, by stage."""
+    provenance: Mapping[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this run."""
+        return sum(self.stage_seconds.values())
+
+    @property
+    def table(self) -> Location:
+        """The table of the objects."""
+        return self.job.output / TABLES / PARQUET

@@ -1,0 +1,90 @@
+"""The definition of objects in words, and what a result says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from ...base.text import counted
+from ..definition.distance import STEPS
+from ..definition.method import Role
+from ..preparation.prepare import PreparedObjects
+from ..tasks.filters import Filter
+
+COVERED_BY_BOUNDARY_OBJECTS: Final = 0.2
+COVERED_BY_FOREGROUND: Final = 0.9
+_NEIGHBOURS: Final = {
+    6: "6, through faces",
+    18: "18, through faces and edges",
+    26: "26, through faces, edges and corners",
+}
+
+
+def definition_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
+    """Yield name and value of everything that defines the objects."""
+    scores, method = prepared.scores, prepared.method
+    yield "class", scores.class_name
+    if method.role == "foreground":
+        yield "objects", "consist of the class (foreground)"
+    else:
+        yield "objects", "lie between the class (boundary)"
+    yield "method", "watershed" if method.is_watershed else "connected components"
+    yield "threshold", _threshold_text(method.threshold, method.role, scores.highest)
+    yield from _watershed_rows(prepared)
+    yield "neighbours of a voxel", _NEIGHBOURS[method.connectivity]
+    if method.agglomerate != "none":
+        threshold = f"{method.merge_threshold / scores.highest:.3g}"
+        yield "merged", f"by --agglomerate {method.agglomerate} at {threshold}"
+    if method.per_slice:
+        yield "slices", "every z is a separate image"
+    yield "kept", _kept_text(prepared.kept)
+    if prepared.request.fill_holes:
+        yield "holes", "filled"
+
+
+def _watershed_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
+    method, highest = prepared.method, prepared.scores.highest
+    if method.depth:
+        yield "depth", f"basins at least {method.depth / highest:.3g} deep"
+    if method.has_seeds:
+        text = _threshold_text(method.seed_threshold, method.role, highest)
+        if method.seed_distance:
+            unit = "µm" if prepared.table_spec.spacing_um is not None else "voxels"
+            text += f", more than {method.seed_distance / STEPS:g} {unit} inside"
+        yield "seeds", text
+
+
+def _threshold_text(threshold: int | None, role: Role, highest: int) -> str:
+    if threshold is None:
+        return "none: every voxel is in an object"
+    side = "at least" if role == "foreground" else "below"
+    return f"scores {side} {threshold / highest:.3g} (stored {threshold} of {highest})"
+
+
+def _kept_text(kept: Filter) -> str:
+    parts = []
+    if kept.min_voxels > 1:
+        parts.append(f"at least {counted(kept.min_voxels, 'voxel')}")
+    if kept.max_voxels is not None:
+        parts.append(f"at most {counted(kept.max_voxels, 'voxel')}")
+    if kept.drops_border:
+        parts.append("none that touches the edge of the volume")
+    return ", ".join(parts) or "all"
+
+
+def advice(role: Role, covered: float) -> str | None:
+    """Return a note where the class is probably of the other role.
+
+    covered: the share of the volume that is in objects.
+    """
+    if role == "boundary" and covered < COVERED_BY_BOUNDARY_OBJECTS:
+        return (
+            "objects between boundaries usually cover nearly everything: if the class is that of "
+            "the objects themselves, pass --role foreground"
+        )
+    if role == "foreground" and covered > COVERED_BY_FOREGROUND:
+        return (
+            "the objects cover nearly everything: if the class is a boundary between objects, "
+            "pass --role boundary"
+        )
+    return None

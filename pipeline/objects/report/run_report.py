@@ -1,0 +1,151 @@
+"""The report of a run that found objects: figures of its table, a histogram, a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from ...base.text import counted, duration_text, shape_text
+from ...ledger.ownership import check_owner, owned_path
+from ...output.guard import RUN_GROUP, write_beside_ledger
+from ...report.histogram import Mark
+from ...report.pictures import png_bytes
+from ...report.report import REPORT_FILE, Picture, Report, Table, table_of, to_html
+from ...report.size_histogram import Bar, size_histogram
+from ..preparation.summary import ObjectsSummary
+from ..table.size_unit import SizeUnit
+from ..table.table_summary import ListedObject, TableSummary
+from .definition_text import advice, definition_rows
+from .middle_picture import middle_picture
+
+SIDE: Final = 512
+HISTOGRAM_PX: Final = 760
+MOST_BARS: Final = 60
+_STAGES: Final = {
+    "label": "finding fragments in the blocks",
+    "merge": "merging across blocks",
+    "write": "writing labels and counting",
+    "table": "writing the table",
+    "pyramid": "coarser levels",
+}
+
+
+def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE) -> Report:
+    """Return the report of a complete run. side: width and height of the picture, at most."""
+    warnings, shown = [], []
+    covered = found.voxels / math.prod(run.job.plan.shape)
+    if found.objects:
+        shown.append(_histogram(run, found))
+        if note := advice(run.prepared.method.role, covered):
+            warnings.append(note)
+    try:
+        shown.insert(0, middle_picture(run, side=side))
+    except Exception as unreadable:  # the figures are worth having without it
+        why = " ".join(str(unreadable).split())
+        warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
+    return Report(
+        title=f"overtile objects: {run.job.output}",
+        summary=f"{counted(found.objects, 'object')}, {100 * covered:.1f} % of the volume",
+        warnings=(*warnings, *run.prepared.notes),
+        tables=(
+            _objects_table(run, found),
+            Table(title="What objects are", rows=tuple(definition_rows(run.prepared))),
+            *_listed_tables(run, found),
+            _run_table(run),
+            table_of("Versions", run.provenance["versions"]),
+        ),
+        pictures=tuple(shown),
+    )  # fmt: skip
+
+
+def write_objects_report(run: ObjectsSummary, report: Report) -> None:
+    """Write the report as HTML beside the ledger of the output. Raises OutputError, RunError."""
+    page = to_html(report).encode()
+    check_owner(run.job.output, run.job.run_token)
+    name = objects_report_path(run).removeprefix(f"{RUN_GROUP}/")
+    write_beside_ledger(run.job.output, name, page)
+
+
+def objects_report_path(run: ObjectsSummary) -> str:
+    """Return the report's path in the output."""
+    return f"{owned_path(run.job.run_token)}/{REPORT_FILE}"
+
+
+def _objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
+    unit = SizeUnit.of(run.prepared.table_spec)
+    rows = [
+        ("objects", f"{found.objects:,}"),
+        ("in objects", f"{found.voxels:,} of {math.prod(run.job.plan.shape):,} voxels"),
+    ]
+    if found.objects:
+        sizes, touching = found.sizes, found.at_edge
+        median = sizes.quantile(0.5)
+        rows += [
+            ("touch the edge of the volume", f"{touching:,} ({touching / found.objects:.0%})"),
+            ("median size", unit.text(median)),
+            ("diameter of the median size", unit.diameter(median)),
+            ("5 % are at most", unit.text(sizes.quantile(0.05))),
+            ("5 % are at least", unit.text(sizes.quantile(0.95))),
+            ("mean size", unit.text(found.voxels / found.objects)),
+        ]
+    return Table(title="Objects", rows=(*rows, ("table", str(run.table))))
+
+
+def _listed_tables(run: ObjectsSummary, found: TableSummary) -> tuple[Table, ...]:
+    unit = SizeUnit.of(run.prepared.table_spec)
+
+    def listed(title: str, objects: Sequence[ListedObject]) -> Table:
+        rows = []
+        for one in objects:
+            z, y, x = one.centroid
+            rows.append((f"id {one.id}", f"{unit.text(one.voxels)} at z {z:.0f}, y {y:.0f}, "
+                         f"x {x:.0f}"))  # fmt: skip
+        return Table(title=title, rows=tuple(rows))
+
+    if not found.objects:
+        return ()
+    return listed("The largest", found.largest), listed("The smallest", found.smallest)
+
+
+def _run_table(run: ObjectsSummary) -> Table:
+    plan, before = run.job.plan, run.blocks_done_before
+    stages = [
+        (_STAGES[stage], duration_text(seconds))
+        for stage, seconds in run.stage_seconds.items()
+        if stage in _STAGES
+    ]
+    return Table(
+        title="Run",
+        rows=(
+            ("scores", str(run.prepared.scores.source.location)),
+            ("volume", f"{shape_text(plan.shape)} voxels"),
+            ("blocks", f"{len(plan):,} of {shape_text(plan.core)}"),
+            ("of these by an earlier run", f"{before:,}"),
+            ("time", duration_text(run.seconds)),
+            *stages,
+            ("workers", str(run.provenance["workers"])),
+            ("started", str(run.provenance["created"])),
+            ("this report", str(run.job.output / objects_report_path(run))),
+        ),
+    )
+
+
+def _histogram(run: ObjectsSummary, found: TableSummary) -> Picture:
+    unit, sizes = SizeUnit.of(run.prepared.table_spec), found.sizes
+    marks = [
+        Mark(sizes.quantile(share) * unit.per_voxel, name)
+        for share, name in ((0.05, "5 %"), (0.5, "median"), (0.95, "95 %"))
+    ]
+    bars = [
+        Bar(low * unit.per_voxel, high * unit.per_voxel, count)
+        for low, high, count in sizes.bars(most=MOST_BARS)
+    ]
+    sheet = size_histogram(
+        bars, title="Objects by size", unit=unit.name, marks=marks, width=HISTOGRAM_PX
+    )
+    return Picture(
+        title="Sizes",
+        png=png_bytes(sheet),
+        caption="The scale is logarithmic; the area of a bar is the number of objects.",
+    )
