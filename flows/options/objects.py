@@ -82,7 +82,7 @@ class ObjectDefinition(BaseModel):
         None,
         title="Seed distance",
         description="Seeds lie farther than D inside the objects, in µm; in voxels of the finest "
-        "axis if the scores state no unit",
+        "axis if the scores state no unit (default: no such condition)",
     )
     agglomerate: Annotated[Literal["none", "threshold", "mean"], Shell(WATERSHED)] = Field(
         "none",

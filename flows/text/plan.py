@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.base.text import aligned_rows, flops_text, shape_text, size_text
+from pipeline.base.text import aligned_rows, counted, flops_text, shape_text, size_text
 from pipeline.ledger.progress import blocks_done
 from pipeline.segmentation.prepare import Prepared
 
@@ -17,7 +17,8 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
     budget, plan, source = prepared.budget, prepared.plan, prepared.source
     per_voxel = budget.flops / max(1, budget.voxels)
     images = ", ".join(
-        f"{image.name} {shape_text(image.shapes[0])} {image.dtype}, {len(image.shapes)} level(s)"
+        f"{image.name} {shape_text(image.shapes[0])} {image.dtype}, "
+        + counted(len(image.shapes), "level")
         for image in prepared.images
     )
     tile, block = size_text(budget.tile_memory_bytes), size_text(budget.block_memory_bytes)

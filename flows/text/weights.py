@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.base.text import aligned_rows, shape_text, size_text
+from pipeline.base.text import aligned_rows, counted, shape_text, size_text
 from unet import WeightsInfo
 
 
@@ -40,7 +40,7 @@ def weights_text(info: WeightsInfo) -> str:
     rows = [
         ("network", f"U-Net, {config.dims}-D, {config.levels} levels, {config.base_channels} base "
                     f"channels, norm {config.norm}, {info.parameters:,} parameters"),
-        ("input", f"{config.in_channels} channel(s)"),
+        ("input", counted(config.in_channels, "channel")),
         ("classes", ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))),
         ("halo", f"{shape_text(config.halo)} voxels per side"),
         ("divisor", shape_text(config.divisor)),
