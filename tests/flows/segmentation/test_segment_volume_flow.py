@@ -23,6 +23,7 @@ from prefect.client.schemas.filters import (
 from prefect.utilities.callables import parameter_schema
 
 from flows.options.cluster import ClusterOptions
+from flows.options.objects import ObjectDefinition
 from flows.options.segment import SegmentOptions
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
@@ -92,7 +93,7 @@ def stored(tmp_path_factory, textured):
 
 @pytest.fixture(scope="module")
 def completed(server, cluster, stored, weights, tmp_path_factory):
-    """One run that went well: (what the server knows, the output, its parameters)."""
+    """One run that went well, with objects: (what the server knows, output, parameters)."""
     output = tmp_path_factory.mktemp("flow") / "out.zarr"
     parameters = {
         "input": stored[1],
@@ -100,7 +101,8 @@ def completed(server, cluster, stored, weights, tmp_path_factory):
         "weights": weights("3d"),
         "options": SegmentOptions(block=BLOCK, outputs=["classes", "scores"], precision="fp32"),
     }
-    return run_flow(**parameters, cluster=cluster), output, parameters
+    objects = ObjectDefinition(score_class=1, min_voxels=2)
+    return run_flow(**parameters, objects=objects, cluster=cluster), output, parameters
 
 
 def files_under(folder):
@@ -120,7 +122,7 @@ def test_the_flow_writes_what_python_writes_to_the_byte(completed, one_worker, t
         UNetPredictor(parameters["weights"], precision="fp32"), client=one_worker,
         block=BLOCK, outputs=("classes", "scores"),
     )  # fmt: skip
-    for part in ("labels", "0"):
+    for part in ("labels/classes", "0"):
         written = files_under(output / part)
         assert len(written) > 45
         assert written == files_under(tmp_path / "out.zarr" / part)
@@ -207,6 +209,29 @@ def test_the_report_artifact_holds_figures_and_raw_scores_and_overlay(completed,
 def test_the_report_is_written_beside_the_ledger_too(completed):
     page = (completed[1] / "run/report.html").read_text()
     assert "45 of 45" in page
+    (link,) = re.findall(r'<a href="([^"]+)"', page)
+    assert "What objects are" in (completed[1] / "run" / link).read_text()
+
+
+def test_objects_are_found_in_one_task_run(completed):
+    seen, output, _ = completed
+    (found,) = [run for run in seen.task_runs if run.task_key.startswith("find_objects-")]
+    assert found.state.is_completed()
+    labels = zarr.open_array(output / "labels/objects/0", mode="r")[...]
+    assert labels.any()
+
+
+def test_objects_are_an_optional_group_of_the_form(schema):
+    field = schema["properties"]["objects"]
+    assert field["title"] == "objects"
+    assert "labels/objects" in field["description"]
+    assert field["default"] is None
+    group, nothing = field["anyOf"]
+    assert nothing == {"type": "null"}
+    inside = schema["definitions"][group["$ref"].rsplit("/", 1)[-1]]
+    for name, one in inside["properties"].items():
+        assert one.get("title"), name
+        assert len(one.get("description", "")) > 5, name
 
 
 BAD = {
