@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def start_lines(prepared: PreparedObjects) -> Iterator[str]:
     """Yield what the run is about to do."""
+    from pipeline.base.compiled import is_compiled
+
     scores, method, plan = prepared.scores, prepared.method, prepared.plan
     lies = "of" if scores.role == "foreground" else "between boundaries of"
     kind = "watershed" if method.is_watershed else "connected components"
@@ -26,6 +28,8 @@ def start_lines(prepared: PreparedObjects) -> Iterator[str]:
     )
     for note in prepared.notes:
         yield f"note: {note}"
+    if not is_compiled():
+        yield "compiling first: 10 to 20 s, once on each machine"
 
 
 def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:

@@ -49,3 +49,8 @@ def cache_folder() -> str:
         digest.update(path.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return str(Path(caches).expanduser() / "overtile" / "compiled" / digest.hexdigest()[:16])
+
+
+def is_compiled() -> bool:
+    """Return whether this machine has run these sources before."""
+    return Path(numba.config.CACHE_DIR or cache_folder()).is_dir()
