@@ -47,10 +47,15 @@ COMMANDS = {
 }
 """Each is a module ``flows.cli.NAME`` with add_arguments(parser), run(options) and EXAMPLE."""
 
+RESUMABLE = ("segment", "finish", "convert", "objects", "train")
+"""Commands that keep what is done when they are stopped."""
+_KEPT = "; finished work is kept: start the same command again to resume"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     handle_stops()
+    given: list[str] = []
     try:
         given = _joined(sys.argv[1:] if arguments is None else arguments)
         parser = make_parser(name for name in COMMANDS if name in given)
@@ -70,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("overtile: drained before the first block: start the same command again to resume")
         return EXIT_DRAINED
     except KeyboardInterrupt:
-        say("overtile: stopped; finished work is kept: start the same command again to resume")
+        say(f"overtile: stopped{_KEPT if given and given[0] in RESUMABLE else ''}")
         return EXIT_FAILED
     except BrokenPipeError:
         _drop_output()

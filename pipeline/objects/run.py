@@ -18,6 +18,7 @@ from distributed import Client, Future
 from ..base.errors import OutputError, OvertileError, RunDrainedError, RunError
 from ..base.geometry import Shape
 from ..base.scheduling import InFlightLimit, drive, reason
+from ..base.text import counted
 from ..base.versions import VERSION
 from ..base.worker_count import WorkerCount
 from ..ledger.block_result import BlockResult
@@ -36,6 +37,7 @@ from .preparation.memory import check_memory
 from .preparation.prepare import PreparedObjects
 from .preparation.run_clock import RunClock
 from .preparation.summary import ObjectsSummary
+from .table.table import write_missing_csv
 from .tasks.cluster_tasks import cluster_group, clusters_at, rename_block, touch_block
 from .tasks.ids import IdIndex, LayerNames, dtype_of_ids
 from .tasks.intermediates import file_name, missing
@@ -117,6 +119,8 @@ class ObjectsRun:
             with (watch(self) if watch else None) or nullcontext():
                 if self._ledger.noted("pyramid") != "complete":
                     self._find_objects()
+                if self.prepared.request.csv:
+                    write_missing_csv(self.job.output / TABLES)
                 if not self.prepared.request.keep_intermediates:
                     self.job.files.delete()  # also those of a run that was killed right here
                 self._clock.enter("done")
@@ -274,7 +278,7 @@ class ObjectsRun:
                 yield outcome.result
         is_whole = not self._limit.is_drained and not self._stop.is_set()
         if failed:
-            raise RunError(f"{len(failed)} blocks failed ({failed[0]}); {self._advice}")
+            raise RunError(f"{counted(len(failed), 'block')} failed ({failed[0]}); {self._advice}")
         if not is_whole:
             raise RunDrainedError(f"{drained_text(self._done, self.blocks)}; {self._advice}")
 

@@ -118,7 +118,8 @@ class ObjectsRequest:
                 raise PlanError(f"{name} {value:g}: expected a score above 0 and up to 1")
         if self.seed_distance is not None and not 0.001 <= self.seed_distance <= 100_000:
             raise PlanError(
-                f"seed distance {self.seed_distance:g}: expected a length of 0.001 to 100,000 µm"
+                f"--seed-distance {self.seed_distance:g}: expected 0.001 to 100,000 µm; leave it "
+                "out for seeds at any depth"
             )
 
     def _check_watershed(self) -> None:

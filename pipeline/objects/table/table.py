@@ -7,13 +7,16 @@ import io
 import json
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from ...base.errors import OutputError
 from ...base.location import Location
+from ...base.store_errors import explained
+from ...base.stores import fsspec_options, list_names
 from ...output.atomic_file import AtomicFile
 from .rows import ObjectRows
 from .table_columns import columns
@@ -101,9 +104,7 @@ class TableWriter:
         self._parquet.write_table(group, row_group_size=ROWS_PER_GROUP)
         self._flush()
         if self._csv is not None:
-            lines = pa.BufferOutputStream()
-            pa_csv.write_csv(group, lines, pa_csv.WriteOptions(include_header=False))
-            self._csv.write(memoryview(lines.getvalue()))
+            self._csv.write(_csv_lines(group))
 
     def _flush(self) -> None:
         """Move the bytes that Parquet has written to the file."""
@@ -137,3 +138,28 @@ def _csv_header(schema: pa.Schema) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(schema.names)
     return line.getvalue().encode()
+
+
+def write_missing_csv(folder: Location) -> None:
+    """Write the CSV of an existing table unless it exists, row group by row group."""
+    if CSV in (list_names(folder) or ()):
+        return
+    with explained(OutputError, folder / PARQUET), _opened(folder / PARQUET) as file:
+        stored = pq.ParquetFile(file)
+        with AtomicFile(folder / CSV) as target:
+            target.write(_csv_header(stored.schema_arrow))
+            for number in range(stored.num_row_groups):
+                target.write(_csv_lines(stored.read_row_group(number)))
+            target.commit()
+
+
+def _opened(location: Location) -> Any:
+    import fsspec
+
+    return fsspec.open(location.uri, "rb", **fsspec_options(location))
+
+
+def _csv_lines(group: pa.Table) -> memoryview:
+    lines = pa.BufferOutputStream()
+    pa_csv.write_csv(group, lines, pa_csv.WriteOptions(include_header=False))
+    return memoryview(lines.getvalue())

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main as program
+
 ROOT = Path(__file__).parents[3]
 COMPILED = """
 import ctypes
@@ -47,7 +49,8 @@ THEN = (
 """What compiled modules raise where they are interrupted."""
 SEGMENT = ["segment", "in.zarr", "out.zarr", "--weights", "demo"]
 TRAIN = ["train", "--volume", "in.zarr", "--labels", "l.zarr", "--out", "w.safetensors"]
-STOPPED = "overtile: stopped; finished work is kept: start the same command again to resume\n"
+STOPPED = "overtile: stopped\n"
+KEPT = "overtile: stopped; finished work is kept: start the same command again to resume\n"
 DRAINED = "overtile: drained before the first block: start the same command again to resume\n"
 
 
@@ -197,3 +200,13 @@ def test_processes_that_a_command_starts_take_sigterm_and_sigint(tmp_path):
     for number in (signal.SIGTERM, signal.SIGINT):
         assert not (blocked | ignored) >> (number - 1) & 1
     assert ran.stdout.split()[-1] == "-15"
+
+
+@pytest.mark.parametrize(("words", "line"), [(SEGMENT, KEPT), (["demo"], STOPPED)])
+def test_only_a_command_that_keeps_its_work_says_so(words, line, monkeypatch, capsys):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"flows.cli.{words[0]}.run", stop)
+    assert program.main(words) == 1
+    assert capsys.readouterr().err == line

@@ -282,3 +282,17 @@ def image_of(path):
     scale = [{"type": "scale", "scale": [1.0] * 4}]
     level = {"path": path, "coordinateTransformations": scale}
     return {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}}
+
+
+def test_a_finished_output_gets_the_csv_that_its_run_would_have_written(threads, tmp_path):
+    scores = np.random.default_rng(6).integers(0, 256, (5, 6, 7)).astype(np.uint8)
+    settings = {"role": "foreground", "threshold": 0.6}
+    find(threads, tmp_path, scores, (5, 3, 7), csv=True, **settings)
+    written = (tmp_path / "out.zarr/tables/objects.csv").read_bytes()
+    assert written.count(b"\n") > 5
+    (tmp_path / "out.zarr/tables/objects.csv").unlink()
+    pipeline.find_objects(
+        str(tmp_path / "scores.zarr"), str(tmp_path / "out.zarr"), client=threads, axes="zyx",
+        block=(5, 3, 7), csv=True, **settings,
+    )  # fmt: skip
+    assert (tmp_path / "out.zarr/tables/objects.csv").read_bytes() == written
