@@ -5,7 +5,6 @@ The ledger is that of a segmentation: the same command resumes it, and ``overtil
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -15,22 +14,18 @@ from typing import Any
 
 from distributed import Client, Future
 
-from ..base.errors import ClusterError, OutputError, PlanError, RunDrainedError, RunError
+from ..base.errors import ClusterError, PlanError, RunDrainedError, RunError
 from ..base.geometry import Shape
-from ..base.scheduling import InFlightLimit, Outcome, drive, reason, workers_of
+from ..base.live_run import LiveRun
+from ..base.scheduling import Outcome, drive, reason, workers_of
 from ..base.text import size_text
-from ..base.versions import VERSION
-from ..base.worker_count import WorkerCount
 from ..ledger.coarser_levels import build_levels, level_jobs
-from ..ledger.creation import begin_run_group, complete_run_group
 from ..ledger.figures import Figures
-from ..ledger.identity import check_digest
-from ..ledger.ledger import BlockState, Ledger, blocks_left, run_attributes
+from ..ledger.ledger import BlockState, Ledger, blocks_left
 from ..ledger.messages import drained_text, resume_advice, set_aside_text
-from ..ledger.ownership import OWNER, new_token
+from ..ledger.opening import open_output
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
-from ..output.guard import delete_output
 from ..output.ome_write import create_images
 from .block import ConversionJob, convert_block
 from .prepare import PreparedConversion
@@ -38,19 +33,17 @@ from .prepare import PreparedConversion
 NOTE_EVERY_S = 5.0
 
 
-class ConversionRun:
+class ConversionRun(LiveRun):
     """A conversion whose output exists and whose ledger is open. Create it with :meth:`start`."""
 
     def __init__(
         self, prepared: PreparedConversion, job: ConversionJob, ledger: Ledger, client: Client
     ) -> None:
+        super().__init__(client)
         self.prepared, self.job = prepared, job
         self.resumed_blocks = ledger.count(BlockState.DONE)
-        self._ledger, self._client = ledger, client
-        self._limit = InFlightLimit(client)
-        self._workers = WorkerCount(client)
+        self._ledger = ledger
         self._tally = Tally(earlier=Figures.from_json(ledger.noted("figures")))
-        self._stop = threading.Event()
         self._noted_at = time.monotonic()
         self._stage: RunStage = "segment"
 
@@ -61,16 +54,14 @@ class ConversionRun:
         Raises kinds of OvertileError for what the user can fix.
         """
         _check_workers(prepared, client)
-        token = new_token(None)
-        try:
-            if prepared.output_action != "resumed":
-                _begin(prepared, client, token)
-            ledger = _open_ledger(prepared, token)
-        except OSError as error:
-            raise OutputError(
-                f"{prepared.request.output} cannot be written ({error.strerror or error}): "
-                "choose another output"
-            ) from error
+        request = prepared.request
+        ledger, token = open_output(
+            request.output, prepared.job, action=prepared.output_action,
+            grid=prepared.plan.grid, version=request.format,
+            provenance=prepared.provenance(workers=len(client.nthreads())),
+        )  # fmt: skip
+        if not ledger.count(BlockState.DONE):
+            create_images(request.output, (prepared.image,), version=request.format)
         job = ConversionJob(
             source=prepared.source,
             output=prepared.request.output,
@@ -143,14 +134,6 @@ class ConversionRun:
     def _note(self) -> None:
         self._ledger.note(figures=self._tally.figures.to_json())
 
-    def stop(self) -> None:
-        """Cancel the blocks in flight and submit no others."""
-        self._stop.set()
-
-    def drain(self) -> None:
-        """Let the blocks in flight finish and submit no others."""
-        self._limit.drain()
-
     def progress(self) -> Progress:
         """Return how far the conversion is, with the figures of this run."""
         counted = progress_of(self._ledger.states, figures=self._tally.session)
@@ -160,11 +143,6 @@ class ConversionRun:
     def blocks(self) -> int:
         """Number of blocks, completed ones included."""
         return len(self.prepared.plan)
-
-    @property
-    def dashboard_link(self) -> str:
-        """The address of the Dask dashboard."""
-        return str(self._client.dashboard_link)
 
     @property
     def _advice(self) -> str:
@@ -184,30 +162,3 @@ def _check_workers(prepared: PreparedConversion, client: Client) -> None:
                 f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
                 "use fewer workers, or smaller shards (--shard)"
             )
-
-
-def _begin(prepared: PreparedConversion, client: Client, token: str) -> None:
-    request = prepared.request
-    if prepared.output_action == "replaced":
-        delete_output(request.output)
-    is_created = begin_run_group(
-        request.output, prepared.job, version=request.format, overtile=VERSION, **{OWNER: token},
-        provenance=prepared.provenance(workers=len(client.nthreads())),
-    )  # fmt: skip
-    if not is_created:
-        raise OutputError(
-            f"another run is creating {request.output} at this moment: "
-            "wait for it, or choose another output"
-        )
-
-
-def _open_ledger(prepared: PreparedConversion, token: str) -> Ledger:
-    request = prepared.request
-    check_digest(request.output, prepared.job, run_attributes(request.output))
-    complete_run_group(
-        request.output, grid=prepared.plan.grid, version=request.format, in_shares=False
-    )
-    ledger = Ledger.open(request.output, prepared.job, owner=token)
-    if not ledger.count(BlockState.DONE):
-        create_images(request.output, (prepared.image,), version=request.format)
-    return ledger

@@ -6,7 +6,6 @@ and one entry per million objects. The ledger records the blocks whose labels ar
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -15,23 +14,19 @@ from typing import Any, TypeVar
 
 from distributed import Client, Future
 
-from ..base.errors import OutputError, OvertileError, RunDrainedError, RunError
+from ..base.errors import OvertileError, RunDrainedError, RunError
 from ..base.geometry import Shape
-from ..base.scheduling import InFlightLimit, drive, reason
+from ..base.live_run import LiveRun
+from ..base.scheduling import drive, reason
 from ..base.text import counted
-from ..base.versions import VERSION
-from ..base.worker_count import WorkerCount
 from ..ledger.block_result import BlockResult
 from ..ledger.coarser_levels import build_levels, level_jobs
-from ..ledger.creation import begin_run_group, complete_run_group
 from ..ledger.figures import Figures
-from ..ledger.identity import check_digest
-from ..ledger.ledger import BlockState, Ledger, run_attributes
+from ..ledger.ledger import BlockState, Ledger
 from ..ledger.messages import drained_text, resume_advice
-from ..ledger.ownership import OWNER, new_token
+from ..ledger.opening import open_output
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
-from ..output.guard import delete_output
 from ..output.ome_write import create_images, list_label, require_folder
 from .preparation.memory import check_memory
 from .preparation.prepare import PreparedObjects
@@ -59,19 +54,17 @@ from .tasks.write_tasks import label_background, write_block
 Item = TypeVar("Item")
 
 
-class ObjectsRun:
+class ObjectsRun(LiveRun):
     """A run whose output exists and whose ledger is open. Create it with :meth:`start`."""
 
     def __init__(
         self, prepared: PreparedObjects, job: ObjectsJob, ledger: Ledger, client: Client
     ) -> None:
+        super().__init__(client)
         self.prepared, self.job = prepared, job
         self.resumed_blocks = ledger.count(BlockState.DONE)
-        self._ledger, self._client = ledger, client
-        self._limit = InFlightLimit(client)
-        self._workers = WorkerCount(client)
+        self._ledger = ledger
         self._tally = Tally(earlier=Figures())
-        self._stop = threading.Event()
         self._clock = RunClock("label")
         self._done = 0
 
@@ -82,16 +75,11 @@ class ObjectsRun:
         Raises kinds of OvertileError for what the user can fix.
         """
         check_memory(prepared, client)
-        token = new_token(None)
-        try:
-            if prepared.output_action != "resumed":
-                _begin(prepared, client, token)
-            ledger = _open_ledger(prepared, token)
-        except OSError as error:
-            raise OutputError(
-                f"{prepared.request.output} cannot be written ({error.strerror or error}): "
-                "choose another output"
-            ) from error
+        ledger, token = open_output(
+            prepared.request.output, prepared.job, action=prepared.output_action,
+            grid=prepared.plan.grid, version=prepared.request.format,
+            provenance=prepared.provenance(workers=len(client.nthreads())),
+        )  # fmt: skip
         job = ObjectsJob(
             scores=prepared.scores,
             output=prepared.request.output,
@@ -282,14 +270,6 @@ class ObjectsRun:
         if not is_whole:
             raise RunDrainedError(f"{drained_text(self._done, self.blocks)}; {self._advice}")
 
-    def stop(self) -> None:
-        """Cancel the tasks in flight and submit no others."""
-        self._stop.set()
-
-    def drain(self) -> None:
-        """Let the tasks in flight finish and submit no others."""
-        self._limit.drain()
-
     def progress(self) -> Progress:
         """Return how far the current stage is, with the figures of this run."""
         counted = progress_of(self._ledger.states, figures=self._tally.session)
@@ -307,34 +287,5 @@ class ObjectsRun:
         return len(self.prepared.plan)
 
     @property
-    def dashboard_link(self) -> str:
-        """The address of the Dask dashboard."""
-        return str(self._client.dashboard_link)
-
-    @property
     def _advice(self) -> str:
         return resume_advice(overwrite=self.prepared.request.overwrite)
-
-
-def _begin(prepared: PreparedObjects, client: Client, token: str) -> None:
-    request = prepared.request
-    if prepared.output_action == "replaced":
-        delete_output(request.output)
-    is_created = begin_run_group(
-        request.output, prepared.job, version=request.format, overtile=VERSION, **{OWNER: token},
-        provenance=prepared.provenance(workers=len(client.nthreads())),
-    )  # fmt: skip
-    if not is_created:
-        raise OutputError(
-            f"another run is creating {request.output} at this moment: "
-            "wait for it, or choose another output"
-        )
-
-
-def _open_ledger(prepared: PreparedObjects, token: str) -> Ledger:
-    request = prepared.request
-    check_digest(request.output, prepared.job, run_attributes(request.output))
-    complete_run_group(
-        request.output, grid=prepared.plan.grid, version=request.format, in_shares=False
-    )
-    return Ledger.open(request.output, prepared.job, owner=token)
