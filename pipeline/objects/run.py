@@ -28,7 +28,7 @@ from ..ledger.opening import open_output
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
 from ..output.ome_write import create_images, list_label, require_folder
-from .preparation.memory import check_memory
+from .preparation.memory import check_memory, check_room
 from .preparation.prepare import PreparedObjects
 from .preparation.run_clock import RunClock
 from .preparation.summary import ObjectsSummary
@@ -74,6 +74,7 @@ class ObjectsRun(LiveRun):
 
         Raises kinds of OvertileError for what the user can fix.
         """
+        check_room(prepared)
         check_memory(prepared, client)
         ledger, token = open_output(
             prepared.request.output, prepared.job, action=prepared.output_action,

@@ -16,9 +16,10 @@ from distributed import Client, LocalCluster
 from scipy import ndimage
 
 import pipeline
-from pipeline.base.errors import PlanError
+from pipeline.base.errors import OutputError, PlanError
 from pipeline.objects import run as run_module
 from pipeline.objects.definition.request import ObjectsRequest
+from pipeline.objects.preparation import memory
 from pipeline.objects.preparation.prepare import choose_method, prepare_objects
 from pipeline.objects.run import ObjectsRun
 from pipeline.objects.tasks import write_tasks
@@ -296,3 +297,13 @@ def test_a_finished_output_gets_the_csv_that_its_run_would_have_written(threads,
         block=(5, 3, 7), csv=True, **settings,
     )  # fmt: skip
     assert (tmp_path / "out.zarr/tables/objects.csv").read_bytes() == written
+
+
+def test_an_output_that_does_not_fit_its_disk_is_refused_before_anything_is_written(
+    threads, tmp_path, monkeypatch
+):
+    scores = np.full((8, 16, 16), 200, np.uint8)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 3000)
+    with pytest.raises(OutputError, match=r"may need 3.00 KiB, .* its disk has 2.93 KiB left"):
+        find(threads, tmp_path, scores, (8, 16, 16), role="foreground")
+    assert not (tmp_path / "out.zarr").exists()
