@@ -76,6 +76,8 @@ SAID = {
     "a size with its unit": ["--tile-memory", "256MiB"],
     "how": ["--precision", "fp32", "--tta", "full", "--engine", "map_overlap", "--retries", "7",
             "--allow-seams"],
+    "objects": ["--objects", "--class", "1", "--method", "watershed", "--depth", "0.2",
+                "--outputs", "classes,scores"],
     "an option that is short": ["--over", "--prec=bf16"],
 }  # fmt: skip
 
@@ -96,12 +98,18 @@ def test_the_job_gets_the_options_of_the_command(said, submit):
 
 
 def test_every_option_of_segment_reaches_the_job():
-    """Each is one of SegmentOptions, which reach the script, or is said of the submission."""
+    """Each is of the models whose options reach the script, or is said of the submission."""
+    from flows.options.objects import ObjectDefinition, WithObjects
     from flows.options.segment import SegmentOptions
 
     named = vars(segment_parser().parse_args(GOOD))
     of_submission = {"input", "output", "weights", "cluster", "workers", "shard"}
-    assert set(named) - of_submission == set(SegmentOptions.model_fields) - of_submission
+    reach = {
+        field
+        for model in (SegmentOptions, WithObjects, ObjectDefinition)
+        for field in model.model_fields
+    }
+    assert set(named) - of_submission == reach - of_submission
 
 
 def test_a_dry_run_prints_the_script_and_changes_nothing(submit, place):
