@@ -74,8 +74,8 @@ class ObjectsRun(LiveRun):
 
         Raises kinds of OvertileError for what the user can fix.
         """
-        check_room(prepared)
         check_memory(prepared, client)
+        check_room(prepared)
         ledger, token = open_output(
             prepared.request.output, prepared.job, action=prepared.output_action,
             grid=prepared.plan.grid, version=prepared.request.format,
