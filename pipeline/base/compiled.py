@@ -53,4 +53,4 @@ def cache_folder() -> str:
 
 def is_compiled() -> bool:
     """Return whether this machine has run these sources before."""
-    return Path(numba.config.CACHE_DIR or cache_folder()).is_dir()
+    return any(Path(numba.config.CACHE_DIR or cache_folder()).rglob("*.nbc"))

@@ -135,6 +135,13 @@ class ObjectsRun(LiveRun):
         )
 
     def _find_objects(self) -> None:
+        if self._ledger.noted("table") != "complete":
+            self._label_and_merge()
+            self._write(self._numbered())
+            self._write_table()
+        self._build_pyramid()
+
+    def _label_and_merge(self) -> None:
         job = self.job
         blocks = [block.index for block in job.plan.blocks()]
         self._each("label", partial(label, job), blocks, files=GRAPHS)
@@ -146,10 +153,6 @@ class ObjectsRun(LiveRun):
             call = partial(label_background, job)
             self._each("merge", call, blocks, files=GRAPHS, of=holes)
             self._merge(holes)
-        if self._ledger.noted("table") != "complete":
-            self._write(self._numbered())
-            self._write_table()
-        self._build_pyramid()
 
     def _merge(self, job: ObjectsJob) -> None:
         """Merge the fragments of all blocks by the tree, then name them from its top."""
@@ -273,12 +276,12 @@ class ObjectsRun(LiveRun):
 
     def progress(self) -> Progress:
         """Return how far the current stage is, with the figures of this run."""
-        counted = progress_of(self._ledger.states, figures=self._tally.session)
-        done = counted.done if self._clock.stage not in ("label", "merge") else self._done
+        written = progress_of(self._ledger.states, figures=self._tally.session)
+        done = written.done if self._clock.stage not in ("label", "merge") else self._done
         return replace(
-            counted,
+            written,
             stage=self._clock.stage,
-            done=min(done, counted.blocks),
+            done=min(done, written.blocks),
             workers=self._workers(),
         )
 

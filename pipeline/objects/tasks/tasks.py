@@ -205,6 +205,7 @@ def name_group(job: ObjectsJob, level: int, group: Shape) -> int:
         above = files.get(names_at(level + 1), file_name(job.tree.parent(group)), Records)
         inherited = above.taken(np.maximum(settled.node, 0))
         records = records.where(settled.node >= 0, inherited)
+    check_owner(job.output, job.run_token)
     files.put(names_at(level), name, records)
     return len(records)
 
