@@ -27,7 +27,7 @@ test-gpu: $(VENV)/.installed-dev  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
 test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-node Slurm, which is installed if possible
-	$(BIN)/python -m pytest -m "slurm and not slow" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slurm and not slow" $(PYTEST_OPTIONS)
 
 test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## the slow tests on Slurm
 	$(BIN)/python -m pytest -m "slurm and slow"
