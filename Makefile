@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.installed  ## make a small volume, segment it and score the result
+demo: $(VENV)/.installed  ## make a small volume, segment it, find its cells and score both
 	$(BIN)/overtile demo
 
 test: $(VENV)/.installed-dev  ## the tests, about 9 minutes on two cores

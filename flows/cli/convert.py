@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING
 from ..options.cluster import ClusterOptions
 from ..options.convert import ConvertFiles, ConvertOptions
 from ..signals.drain import Drain, drain_on_signal
-from ..text.terminal import say, shown
+from ..text.terminal import Counter, say, shown
 from .arguments import add_options, read_options
 
 if TYPE_CHECKING:
     from pipeline.conversion.run import ConversionRun
 
 EXAMPLE = "overtile convert 'slices/*.tif' brain.zarr"
-PROGRESS_EVERY_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,23 +69,10 @@ def export(parameters: ConvertOptions, *, input: str, output: str) -> None:  # n
         time=parameters.time, axes=parameters.axes,
     )  # fmt: skip
     names = class_names_of(location)
-    layer = export_labels(source, target, class_names=names, on_box=Progress())
+    layer = export_labels(source, target, class_names=names, on_box=Counter("boxes of 256³ voxels"))
     for note in (*source.notes, *layer.notes):
         say(f"note: {note}")
     say(f"labels: {target}; open precomputed://URL in Neuroglancer, where URL serves this folder")
-
-
-class Progress:
-    """Prints how many boxes are done, every few seconds."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Print a line if the last one is old enough, or if this is the end."""
-        if time.monotonic() - self._last >= PROGRESS_EVERY_S or done == total:
-            self._last = time.monotonic()
-            say(f"{done:,}/{total:,} boxes of 256³ voxels")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``overtile demo``: segments a synthetic volume."""
+"""``overtile demo``: segments a synthetic volume and finds its cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make a volume, segment it and score the result."""
+    """Make a volume, segment it, find its cells and score both."""
     from ..demo.run import run_demo
 
     run_demo(options.directory, workers=options.workers)

@@ -43,7 +43,7 @@ COMMANDS = {
     "cluster": "start, inspect or stop a cluster that outlives a run",
     "preflight": "check whether a run could start: versions, files, space, devices",
     "prefect": "start, inspect or stop Prefect with overtile's deployments",
-    "demo": "segment a synthetic volume and score the result",
+    "demo": "segment a synthetic volume, find its cells, score both",
 }
 """Each is a module ``flows.cli.NAME`` with add_arguments(parser), run(options) and EXAMPLE."""
 

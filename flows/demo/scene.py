@@ -31,8 +31,10 @@ _BLUR_HALO = Halo.same_on_both_sides((4, 4, 4))  # three sigma of the blur
 _MARGIN_UM = 6.0  # of cells beyond the volume, so that its edge cuts through tissue
 
 
-def render(box: Box, *, scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return raw and truth of ``box`` (z, y, x); photon noise is drawn separately for each box.
+def render(
+    box: Box, *, scene: Scene
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32]]:
+    """Return raw, truth and cell ids of ``box`` (z, y, x); noise is drawn for each box separately.
 
     ::
 
@@ -40,7 +42,7 @@ def render(box: Box, *, scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uin
     """
     outer = _BLUR_HALO.around(box)
     core = box.relative_to(outer.start).slices
-    wall_um, thickness_um, signal = scene.tissue(outer)
+    wall_um, thickness_um, signal, cell_ids = scene.tissue(outer)
     blurred = gaussian_filter(
         signal,
         sigma=[s / v for s, v in zip(_PSF_SIGMA_UM, VOXEL_SIZE_UM, strict=True)],
@@ -48,7 +50,7 @@ def render(box: Box, *, scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uin
     )
     lit = blurred[core] * scene.light(box)
     truth = wall_um[core] < thickness_um[core] / 2
-    return _detected(lit, rng=scene.noise_rng(box)), truth.astype(np.uint8)
+    return _detected(lit, rng=scene.noise_rng(box)), truth.astype(np.uint8), cell_ids[core]
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,17 @@ class Scene:
             for n, (name, step) in enumerate(spacing_um.items())
         }
 
-    def tissue(self, box: Box) -> tuple[Floats, Floats, Floats]:
-        """Return distance to the nearest wall, thickness of the wall (µm), and sharp signal.
+    def tissue(self, box: Box) -> tuple[Floats, Floats, Floats, NDArray[np.uint32]]:
+        """Return distance to the nearest wall, its thickness (µm), sharp signal, ids of the cells.
 
-        Each is (z, y, x) of ``box``. The walls are the planes halfway between two cells' centres,
+        Each is (z, y, x) of ``box``. Cells meet in the middle of their walls, so every voxel has an
+        id, from 1. The walls are the planes halfway between two cells' centres,
         in a space that the bending fields distort; the signal lies between 0 and about 1.
         """
         field = {name: f.at(box) for name, f in self.fields.items() if name != "light"}
         bend = np.stack([field["bend_z"], field["bend_y"], field["bend_x"]], axis=-1)
         points = np.stack(np.meshgrid(*_positions_um(box), indexing="ij"), axis=-1) + 0.45 * bend
-        centre_um, wall_um = _cell_distances(points, cells=self.cells)
+        cell_ids, centre_um, wall_um = _nearest_cells(points, cells=self.cells)
 
         thickness_um = 0.27 * (1 + 0.22 * field["thickness"]).clip(0.6, 1.5)
         membrane = 0.72 * (1 + 0.38 * field["stain"]).clip(0.25, 1.6)
@@ -124,7 +127,7 @@ class Scene:
         signal = np.maximum(signal, 0.5 * _soft_step(0.1 - np.abs(centre_um - nucleus_um)))
         _paint_beads(signal, self.organelles, box=box)
         signal = np.maximum(signal, membrane * _soft_step(thickness_um / 2 - wall_um))
-        return wall_um, thickness_um.astype(np.float32), signal.astype(np.float32)
+        return wall_um, thickness_um.astype(np.float32), signal.astype(np.float32), cell_ids
 
     def light(self, box: Box) -> Floats:
         """Return the illumination of the voxels of ``box``: less in corners and at depth."""
@@ -207,8 +210,10 @@ def _positions_um(box: Box) -> list[Floats]:
     ]
 
 
-def _cell_distances(points: NDArray[Any], *, cells: cKDTree) -> tuple[Floats, Floats]:
-    """Return the distances (µm) of ``points`` (…, 3) to their cell's centre and nearest wall.
+def _nearest_cells(
+    points: NDArray[Any], *, cells: cKDTree
+) -> tuple[NDArray[np.uint32], Floats, Floats]:
+    """Return the cells' ids of ``points`` (…, 3), and the distances (µm) to centre and wall.
 
     The wall between centres p and q lies ``(|x - q|² - |x - p|²) / (2 |p - q|)`` from x.
     """
@@ -218,7 +223,8 @@ def _cell_distances(points: NDArray[Any], *, cells: cKDTree) -> tuple[Floats, Fl
     centres = cells.data.astype(np.float32)
     apart = np.linalg.norm(centres[index[..., 1:]] - centres[index[..., :1]], axis=-1)
     wall = ((others**2 - own**2) / (2 * apart)).min(axis=-1)
-    return own[..., 0].astype(np.float32), wall.astype(np.float32)
+    ids = (index[..., 0] + 1).astype(np.uint32)
+    return ids, own[..., 0].astype(np.float32), wall.astype(np.float32)
 
 
 def _soft_step(inside_um: NDArray[Any]) -> NDArray[Any]:

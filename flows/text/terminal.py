@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BAR_EVERY_S = 0.25
 BAR_COLUMNS = 16
 """The numbers need the rest of a terminal's 80."""
+COUNT_EVERY_S = 5.0
 PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
 """Pause between plain lines: short at first, a minute later on, so that logs stay short."""
 
@@ -45,6 +46,20 @@ class ShownRun(Protocol):
 def say(text: str) -> None:
     """Print one line to standard error at once; standard output is for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+class Counter:
+    """Prints how much is done, every few seconds and at the end."""
+
+    def __init__(self, things: str) -> None:
+        self._things = things
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print a line if the last one is old enough, or if this is the end."""
+        if time.monotonic() - self._last >= COUNT_EVERY_S or done == total:
+            self._last = time.monotonic()
+            say(f"{done:,}/{total:,} {self._things}")
 
 
 def progress_text(progress: Progress) -> str:
@@ -91,8 +106,22 @@ def _lines(run: ShownRun) -> Iterator[None]:
     def pause_s() -> float:
         return min(PLAIN_LONGEST_S, max(PLAIN_SHORTEST_S, (time.monotonic() - start) / 5))
 
-    with _repeating(pause_s, lambda: say(progress_text(run.progress()))):
+    with _repeating(pause_s, _changed_lines(run)):
         yield
+
+
+def _changed_lines(run: ShownRun) -> Callable[[], None]:
+    """Return a function that prints the progress if it has changed, or a minute has passed."""
+    last, printed = "", 0.0
+
+    def show() -> None:
+        nonlocal last, printed
+        line, now = progress_text(run.progress()), time.monotonic()
+        if line != last or now - printed >= PLAIN_LONGEST_S:
+            last, printed = line, now
+            say(line)
+
+    return show
 
 
 @contextmanager

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 DEMO = ("demo", "--directory", "here", "--workers", "2")
 
@@ -32,7 +34,13 @@ def membrane_iou(text):
     return float(re.search(r"membrane\s+IoU (\d\.\d+)", text)[1])
 
 
-def test_the_demo_finds_the_membranes_and_a_second_one_computes_nothing(
+def f1_of_cells(text):
+    return float(
+        re.search(r"cells\s+\d+ found, \d+ in the truth; F1 (\d\.\d+) at IoU 0.5", text)[1]
+    )
+
+
+def test_the_demo_finds_membranes_and_cells_and_a_second_one_computes_nothing(
     demo, shell, monkeypatch, capsys
 ):
     run, folder = demo
@@ -42,6 +50,14 @@ def test_the_demo_finds_the_membranes_and_a_second_one_computes_nothing(
     assert str(report) in first.stdout
     page = report.read_text()
     assert "<img" in page
+    assert f1_of_cells(first.stdout) > 0.75
+    table = folder / "segmented.zarr/labels/objects/tables/objects.parquet"
+    assert f"table of the cells: {table}" in first.stdout
+    count = pq.read_metadata(table).num_rows
+    assert re.search(rf"cells\s+{count} found", first.stdout)
+    with Image.open(folder / "cells.png") as picture:
+        assert picture.width > 4 * 256  # raw, scores, cells, true cells
+    assert "note:" not in first.stderr
     shards = {p: p.stat().st_mtime_ns for p in (folder / "segmented.zarr").rglob("c/**/*")}
     assert shards
     monkeypatch.chdir(folder.parent)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from ome_zarr_models.v05.image import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 import unet
 from flows.demo import volume as demo_volume
@@ -44,20 +44,21 @@ def test_the_same_seed_makes_the_same_voxels_and_another_seed_others(demo, raw, 
     again = make_demo_volume(tmp_path / "again", shape=SHAPE, seed=3)
     np.testing.assert_array_equal(voxels_of(again.raw_uri), raw)
     np.testing.assert_array_equal(voxels_of(again.truth_uri), truth)
+    np.testing.assert_array_equal(voxels_of(again.cells_uri), voxels_of(demo.cells_uri))
 
     other = voxels_of(make_demo_volume(tmp_path / "other", shape=SHAPE, seed=4).truth_uri)
     assert 0.1 < (other != truth).mean() < 0.5
 
 
 def test_both_are_ome_zarr_with_axes_and_voxel_size(demo):
-    for uri in (demo.raw_uri, demo.truth_uri):
+    for uri in (demo.raw_uri, demo.truth_uri, demo.cells_uri):
         (multiscale,) = Image.from_zarr(zarr.open_group(uri, mode="r")).ome_attributes.multiscales
         assert [axis.name for axis in multiscale.axes] == ["z", "y", "x"]
         assert {axis.unit for axis in multiscale.axes} == {"micrometer"}
         (scale,) = multiscale.datasets[0].coordinateTransformations
         assert tuple(scale.scale) == demo.voxel_size_um == (0.2, 0.1, 0.1)
         level = zarr.open_array(f"{uri}/0", mode="r")
-        assert (level.shape, level.dtype) == (SHAPE, np.uint8)
+        assert (level.shape, level.dtype) == (SHAPE, "uint32" if "cells" in uri else "uint8")
         metadata = json.loads((Path(uri) / "0" / "zarr.json").read_text())
         assert metadata["dimension_names"] == ["z", "y", "x"]
 
@@ -75,9 +76,10 @@ def test_a_box_shows_the_same_tissue_however_the_volume_is_cut():
     scene = Scene(SHAPE, 3)
     whole, part = Box((0, 0, 0), (12, 40, 40)), Box((4, 10, 8), (12, 40, 32))
     inside = part.relative_to(whole.start).slices
-    np.testing.assert_array_equal(
-        render(whole, scene=scene)[1][inside], render(part, scene=scene)[1]
-    )
+    for number in (1, 2):
+        np.testing.assert_array_equal(
+            render(whole, scene=scene)[number][inside], render(part, scene=scene)[number]
+        )
     np.testing.assert_allclose(
         scene.tissue(whole)[2][inside], scene.tissue(part)[2], rtol=0, atol=1e-4
     )
@@ -89,6 +91,17 @@ def test_truth_is_thin_walls_that_enclose_cells(truth):
     assert 0.08 < truth.mean() < 0.3
     along_x = np.diff(np.flatnonzero(np.diff(truth.ravel().astype(int))))[::2]
     assert 2 <= np.median(along_x) <= 5
+
+
+def test_true_cells_cover_the_volume_and_meet_in_the_middle_of_its_walls(demo, truth):
+    cells = voxels_of(demo.cells_uri)
+    assert cells.min() >= 1
+    meet = np.zeros(cells.shape, bool)
+    meet[:, :, 1:] |= cells[:, :, 1:] != cells[:, :, :-1]
+    meet[:, 1:] |= cells[:, 1:] != cells[:, :-1]
+    assert truth[meet].mean() > 0.95
+    pieces = sum(label(cells == one)[1] for one in np.unique(cells))
+    assert pieces < 1.1 * len(np.unique(cells))  # the edge of the volume cuts a few in two
 
 
 def test_membranes_are_brighter_but_no_threshold_finds_them(raw, truth):

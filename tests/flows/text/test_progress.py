@@ -143,3 +143,19 @@ def test_on_a_terminal_a_bar_moves_beside_speed_and_time_left(command, on_a_term
     assert states[-1].split()[-2:] == ["blocks,", "done"]
     assert max(map(len, states)) <= 80
     assert plain.rstrip().splitlines()[-1].startswith("report: ")
+
+
+def test_a_plain_line_is_repeated_only_after_a_minute(monkeypatch, capsys):
+    class Waiting:
+        def progress(self):
+            return replace(HALFWAY, blocks=1, done=0, figures=FIRST_SECONDS)
+
+    now = 100.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    show = terminal._changed_lines(Waiting())
+    show()
+    show()
+    assert capsys.readouterr().err == "0/1 block, waiting for the first block\n"
+    now += 61
+    show()
+    assert capsys.readouterr().err == "0/1 block, waiting for the first block\n"
