@@ -28,7 +28,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.base.geometry import Shape
-from pipeline.segmentation.block import BlockJob, BlockResult
+from pipeline.segmentation.engines.block import BlockJob, BlockResult
 
 from .measuring import keep, numbers, some_of
 
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def count_block(job: BlockJob, index: Shape) -> BlockResult:
-    """Report a block as done, as ``pipeline.segmentation.block.segment_block`` would."""
+    """Report a block as done, as ``pipeline.segmentation.engines.block.segment_block`` would."""
     return BlockResult(
         index=index, voxels=SIDE**3, bytes_read=0, bad_voxels=0, class_voxels=(SIDE**3, 0),
         seconds={"read": 0.0, "wait": 0.0, "device": 0.0, "write": 0.0},
@@ -45,7 +45,7 @@ def count_block(job: BlockJob, index: Shape) -> BlockResult:
 
 
 def count_chunk(scores: Any, job: BlockJob, first: Shape, blocks: list[Shape]) -> list[BlockResult]:
-    """Report the blocks of a chunk as done, as ``segmentation.engines.write_chunk`` would."""
+    """Report the blocks of a chunk as done, as ``engines.graph.write_chunk`` would."""
     return [count_block(job, index) for index in blocks]
 
 
@@ -100,7 +100,7 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
     """Return the figures of one run; this process is the driver."""
     from distributed import Client
 
-    from pipeline.segmentation import engines, overlap
+    from pipeline.segmentation.engines import graph, overlap, store
     from pipeline.segmentation.request import SegmentRequest
     from pipeline.segmentation.run import SegmentRun
     from pipeline.segmentation.sequence import Steps, complete, segment_regions
@@ -110,7 +110,7 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
         scale,
     )  # functions of an imported module are pickled by name, those of __main__ by value
 
-    engines.segment_block, engines.write_chunk = scale.count_block, scale.count_chunk
+    store.segment_block, graph.write_chunk = scale.count_block, scale.count_chunk
     overlap._chunk_scores = scale.no_scores
     side = round(blocks ** (1 / 3)) * SIDE
     volume, output = folder / f"{side}.zarr", str(folder / f"{side}-{engine}.zarr")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .planning.blocks import BlockPlan
     from .preview.preview import preview_volume
     from .segment import segment_volume
-    from .segmentation.overlap import map_overlap
+    from .segmentation.engines.overlap import map_overlap
     from .segmentation.request import SegmentRequest
     from .segmentation.run import SegmentRun
     from .volume.labelled_volumes import LabelledVolumes, open_labelled
@@ -51,7 +51,7 @@ _HOME = {
     "evaluate_volume": "evaluation.run",
     "find_objects": "finding",
     "find_volume": "volume.volume",
-    "map_overlap": "segmentation.overlap",
+    "map_overlap": "segmentation.engines.overlap",
     "measure_intensity": "volume.measure_intensity",
     "open_labelled": "volume.labelled_volumes",
     "open_volume": "volume.volume",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy import ClusterSpec, open_cluster
 from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Shape
 from pipeline.objects.definition.request import PATH, ObjectsRequest
 from pipeline.objects.definition.scores import choose_class
-from pipeline.objects.preparation.prepare import prepare_objects
-from pipeline.objects.run import ObjectsRun
 from pipeline.segmentation.prepare import Prepared
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import write_report
@@ -21,6 +19,9 @@ from pipeline.segmentation.summary import RunSummary
 
 from ..options.objects import ObjectDefinition
 from ..preflight.checks import check_before_start
+
+if TYPE_CHECKING:
+    from pipeline.objects.run import ObjectsRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,9 @@ def segment_on_cluster(
         run = SegmentRun.start(prepared, client, notify=front_end.say)
         summary = complete(run, steps=front_end.steps, watch=front_end.watch)
         if objects is not None and prepared.request.share is None:  # else overtile finish does it
+            from pipeline.objects.preparation.prepare import prepare_objects  # with numba: 1 s
+            from pipeline.objects.run import ObjectsRun
+
             found = prepare_objects(objects_request(objects, prepared))
             front_end.find_objects(ObjectsRun.start(found, client))
             write_report(summary)  # again: now it links to the report of the objects

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
-from pipeline.objects.report.run_report import objects_report, write_objects_report
-from pipeline.objects.run import ObjectsRun
-from pipeline.objects.table.table_summary import summarise_table
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import report_path, write_report
@@ -25,6 +23,9 @@ from ..signals.drain import Drain
 from ..text.objects import result_lines, start_lines
 from ..text.terminal import say, shown
 from .on_cluster import FrontEnd, segment_on_cluster
+
+if TYPE_CHECKING:
+    from pipeline.objects.run import ObjectsRun
 
 
 def run_segmentation(
@@ -83,6 +84,8 @@ def terminal(drain: Drain | None = None) -> FrontEnd:
 
 def find_objects(run: ObjectsRun, *, drain: Drain | None = None) -> int:
     """Find objects and show the progress. Raises kinds of OvertileError, RunError."""
+    from pipeline.objects.report.run_report import objects_report, write_objects_report
+    from pipeline.objects.table.table_summary import summarise_table
 
     @contextmanager
     def watch(run: ObjectsRun) -> Iterator[None]:

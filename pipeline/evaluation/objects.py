@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..objects.definition.distance import in_steps, squared_distance
+from ..objects.definition.distance import squared_distance
+from ..objects.definition.lengths import in_steps
 from ..objects.definition.method import HIGHEST
 from ..objects.fragments.forest import flood
 

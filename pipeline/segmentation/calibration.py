@@ -34,8 +34,8 @@ from ..output.guard import delete_output
 from ..output.image_spec import ImageSpec
 from ..output.pyramid import reduced
 from ..planning.blocks import Region
-from .block import BlockJob
-from .engines import store_outcomes
+from .engines.block import BlockJob
+from .engines.store import store_outcomes
 from .prepare import Prepared
 from .run import SegmentRun
 

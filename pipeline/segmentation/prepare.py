@@ -28,7 +28,7 @@ from ..planning.shares import Share, cut
 from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
 from ..volume.intensity import stated_intensity
 from ..volume.volume import VolumeSource
-from .block import OutputArray
+from .engines.block import OutputArray
 from .images import image_specs, input_layout, storage_layout
 from .normalisation import choose_record
 from .part import Part, choose_part, select_blocks

@@ -33,7 +33,7 @@ from ..report.report import (
 from ..report.seams import SeamStatistics, seam_statistics
 from ..volume.micrometres import voxel_size_um
 from ..volume.volume import open_volume
-from .block import OutputArray
+from .engines.block import OutputArray
 from .prepare import Prepared
 from .summary import RunSummary
 

@@ -28,7 +28,7 @@ from ..volume.fingerprint import measured_note
 from ..volume.intensity import Intensity, stated_intensity
 from ..volume.measure_intensity import measure_intensity
 from ..volume.volume import VolumeSource, open_volume
-from .block import BlockJob
+from .engines.block import BlockJob
 from .prepare import Prepared, with_settled
 from .provenance import provenance
 

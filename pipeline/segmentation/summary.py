@@ -9,7 +9,7 @@ from typing import Any
 from ..base.geometry import Shape
 from ..ledger.figures import Figures
 from ..ledger.progress import Progress
-from .block import BlockJob
+from .engines.block import BlockJob
 from .prepare import Prepared
 
 

@@ -52,7 +52,8 @@ class UNet(nn.Module):
             block(config, level, 2 * channels[level]) for level in reversed(range(bottom))
         )
         self.head = CONVOLUTION[dims](channels[0], config.classes, kernel_size=1)
-        self.apply(he_initialise)
+        if not self.head.weight.is_meta:  # weights that are loaded replace it
+            self.apply(he_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits; shapes in the comments are the paper's, 572² in and 388² out."""

@@ -1,40 +1,17 @@
 """Exact distances to the outside of a mask, up to a limit: a function of the voxels near by only.
 
-Distances are integers in thousandths of the unit (nm for µm), and their squares are exact, so that
-no result depends on where a block starts.
+Distances are integer steps (see lengths.py), and their squares are exact, so that no result depends
+on where a block starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...base.compiled import compiled
-from ...base.geometry import Shape
-
-STEPS: Final = 1000
-"""Integer steps per unit of length."""
-
-
-def in_steps(length: float) -> int:
-    """Return a length in integer steps.
-
-    >>> in_steps(0.5)
-    500
-    """
-    return round(length * STEPS)
-
-
-def distance_halo(limit: int, spacing: Sequence[int]) -> Shape:
-    """Return how many voxels away a voxel can lie within the limit, per axis; both in steps.
-
-    >>> distance_halo(2000, (1000, 400, 400))
-    (2, 5, 5)
-    """
-    return tuple(limit // step for step in spacing)
 
 
 def squared_distance(
@@ -44,7 +21,7 @@ def squared_distance(
 
     spacing: size of a voxel per axis, limit: the largest distance of interest, both in steps.
     Distances above the limit are returned as ``limit**2 + 1``. Beyond the array nothing is outside.
-    Exact where the array holds all voxels within :func:`distance_halo`.
+    Exact where the array holds all voxels within :func:`.lengths.distance_halo`.
     """
     far = limit * limit + 1
     squares = np.where(inside_zyx, np.int64(far), np.int64(0))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.geometry import Shape
-from .distance import distance_halo
+from .lengths import distance_halo
 from .neighbourhood import neighbour_offsets
 
 Role: TypeAlias = Literal["foreground", "boundary"]

@@ -26,7 +26,7 @@ from ...volume.companion import find_companion
 from ...volume.fingerprint import read_sample, same_where_unread
 from ...volume.micrometres import voxel_size_um
 from ...volume.volume import VolumeSource
-from ..definition.distance import in_steps
+from ..definition.lengths import in_steps
 from ..definition.method import Method
 from ..definition.request import PATH, ObjectsRequest
 from ..definition.scores import Scores, find_scores

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ...base.text import counted
-from ..definition.distance import STEPS
+from ..definition.lengths import STEPS
 from ..definition.method import Role
 from ..preparation.prepare import PreparedObjects
 from ..tasks.filters import Filter

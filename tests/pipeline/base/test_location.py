@@ -15,7 +15,7 @@ from pipeline.base.location import Location
 from pipeline.base.store_errors import explained
 from pipeline.evaluation.request import EvaluateRequest
 from pipeline.output.pyramid import LevelJob
-from pipeline.segmentation.block import BlockJob
+from pipeline.segmentation.engines.block import BlockJob
 from pipeline.segmentation.request import SegmentRequest
 from pipeline.volume.labelled import LabelledBox
 from pipeline.volume.volume import VolumeSource

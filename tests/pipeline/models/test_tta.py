@@ -19,7 +19,7 @@ from pipeline.base.errors import ConfigError, OutputError
 from pipeline.base.geometry import Halo
 from pipeline.models.protocol import Predictor
 from pipeline.planning.blocks import BlockPlan
-from pipeline.segmentation.block import StageClock, tile_scores
+from pipeline.segmentation.engines.block import StageClock, tile_scores
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.mirror import read_mirrored
 from unet import UNet, UNetConfig, UNetPredictor, load_weights, save_weights

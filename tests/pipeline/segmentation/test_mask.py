@@ -18,7 +18,7 @@ from pipeline.ledger.status import read_status
 from pipeline.planning.block_selection import BlockSelection
 from pipeline.planning.make_plan import make_plan
 from pipeline.segmentation import mask_survey
-from pipeline.segmentation.block import is_constant
+from pipeline.segmentation.engines.block import is_constant
 from pipeline.segmentation.mask_survey import survey_mask
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.run import SegmentRun

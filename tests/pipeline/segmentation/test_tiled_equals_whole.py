@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import pipeline.planning.blocks
 from pipeline.base.geometry import Box, Halo
 from pipeline.planning.blocks import BlockPlan
-from pipeline.segmentation.block import StageClock, halved, tile_scores
+from pipeline.segmentation.engines.block import StageClock, halved, tile_scores
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.mirror import read_mirrored
 from unet import UNetPredictor

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.objects.definition.distance import distance_halo, squared_distance
+from pipeline.objects.definition.distance import squared_distance
+from pipeline.objects.definition.lengths import distance_halo
 
 
 def masks(*, seed, count=12):

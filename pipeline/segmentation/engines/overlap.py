@@ -21,13 +21,13 @@ import numpy as np
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from ..base.errors import VolumeError
-from ..base.geometry import Box, Halo, Shape, round_up
-from ..models.protocol import Predictor
-from ..planning.blocks import BlockPlan
-from ..planning.make_plan import make_plan
-from ..volume.intensity import Intensity, check_record, stated_intensity
-from ..volume.mirror import mirror_index
+from ...base.errors import VolumeError
+from ...base.geometry import Box, Halo, Shape, round_up
+from ...models.protocol import Predictor
+from ...planning.blocks import BlockPlan
+from ...planning.make_plan import make_plan
+from ...volume.intensity import Intensity, check_record, stated_intensity
+from ...volume.mirror import mirror_index
 from .block import StageClock, tile_scores
 
 

@@ -17,18 +17,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.geometry import Box, Shape, round_up
-from ..base.location import Location
-from ..base.stores import open_array
-from ..ledger.block_result import BlockResult
-from ..ledger.ownership import check_owner
-from ..models.protocol import Predictor
-from ..output.kinds import OutputKind
-from ..planning.blocks import BlockPlan, tile_input
-from ..volume.intensity import Intensity
-from ..volume.mask import MaskSource
-from ..volume.mirror import read_mirrored
-from ..volume.volume import VolumeSource, open_volume
+from ...base.geometry import Box, Shape, round_up
+from ...base.location import Location
+from ...base.stores import open_array
+from ...ledger.block_result import BlockResult
+from ...ledger.ownership import check_owner
+from ...models.protocol import Predictor
+from ...output.kinds import OutputKind
+from ...planning.blocks import BlockPlan, tile_input
+from ...volume.intensity import Intensity
+from ...volume.mask import MaskSource
+from ...volume.mirror import read_mirrored
+from ...volume.volume import VolumeSource, open_volume
 
 Stage = Literal["read", "wait", "device", "write"]
 

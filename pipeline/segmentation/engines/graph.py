@@ -1,7 +1,6 @@
-"""The two engines: what each submits for a region, and the outcomes of its blocks.
+"""The engine ``map_overlap``: one ``dask.array.map_overlap`` graph per region.
 
-``store``: one Dask task per block, which reads its own halo from the store. ``map_overlap``: one
-``dask.array.map_overlap`` graph per region, in which workers exchange halos.
+Workers exchange halos.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import dask
@@ -19,50 +17,14 @@ import numpy as np
 from distributed import Client, Future
 from numpy.typing import NDArray
 
-from ..base.geometry import Box, Shape
-from ..base.scheduling import device_share, drive, reason
-from ..ledger.block_result import BlockResult
-from ..planning.blocks import Region
-from ..volume.volume import open_volume
-from .block import BlockJob, BlockSink, StageClock, count_bad, segment_block
+from ...base.geometry import Box, Shape
+from ...base.scheduling import drive, reason
+from ...ledger.block_result import BlockResult
+from ...planning.blocks import Region
+from ...volume.volume import open_volume
+from .block import BlockJob, BlockSink, StageClock, count_bad
 from .overlap import graph_chunk, graph_halo, overlapped_scores
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Blocks that ended since the last batch: results, and (index, reason) of failed blocks."""
-
-    results: list[BlockResult]
-    failures: list[tuple[Shape, str]]
-
-
-def store_outcomes(
-    job: BlockJob,
-    region: Region,
-    left: Sequence[Shape],
-    *,
-    client: Client,
-    limit: Callable[[], int],
-    stop: threading.Event,
-    retries: int,
-) -> Iterator[Batch]:
-    """Yield batches of ended blocks; one task per block."""
-    group = f"segment-block-{job.run_token}-{region.number}"
-    resources = device_share(client)
-
-    def submit(indices: list[Shape]) -> list[Future]:
-        keys = [(group, *index) for index in indices]
-        futures: list[Future] = client.map(
-            partial(segment_block, job), indices, key=keys, retries=retries, pure=False,
-            resources=resources,
-        )  # fmt: skip
-        return futures
-
-    for outcomes in drive(client, iter(left), submit, limit=limit, stop=stop):
-        yield Batch(
-            [outcome.result for outcome in outcomes if outcome.error is None],
-            [(o.item, reason(o)) for o in outcomes if o.error is not None],
-        )
+from .store import Batch
 
 
 def graph_outcomes(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline import map_overlap
 from pipeline.base.errors import OvertileError
 from pipeline.base.geometry import Box
-from pipeline.segmentation.overlap import mirrored_array
+from pipeline.segmentation.engines.overlap import mirrored_array
 from unet import UNetPredictor
 
 

@@ -1,0 +1,1 @@
+"""What each engine submits for a region, and the outcomes of its blocks."""
