@@ -35,6 +35,7 @@ COMMANDS = {
     "mask": "propose a tissue mask, for segment --mask",
     "train": "train a U-Net on labelled volumes",
     "objects": "find every object once, with ids, from the scores of a segmentation",
+    "outlines": "write the outlines of objects as GeoJSON, for QuPath",
     "convert": "write TIFF, slices, slides or Zarr as OME-Zarr",
     "evaluate": "score a prediction against the truth",
     "weights": "show the contents of a weights file",

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ...base.errors import OutputError
 from ...base.location import Location
-from ...base.store_errors import explained
-from ...base.stores import fsspec_options
 from .size_counts import SizeCounts
+from .table_file import opened_table
 
 LISTED: Final = 5
 """Objects that are listed as the largest, and as the smallest."""
@@ -51,7 +45,7 @@ class TableSummary:
 
 def summarise_table(table: Location) -> TableSummary:
     """Read ``objects.parquet`` once. Raises OutputError where it cannot be read."""
-    with explained(OutputError, table), _opened(table) as file:
+    with opened_table(table) as file:
         voxels = at_edge = 0
         sizes = SizeCounts.of(np.empty(0, np.int64))
         largest = smallest = file.schema_arrow.empty_table().select(_COLUMNS)
@@ -67,18 +61,6 @@ def summarise_table(table: Location) -> TableSummary:
             objects=file.metadata.num_rows, voxels=voxels, at_edge=at_edge, sizes=sizes,
             largest=_listed(largest), smallest=_listed(smallest),
         )  # fmt: skip
-
-
-@contextmanager
-def _opened(table: Location) -> Iterator[Any]:
-    """Open a Parquet file; of a remote one, only the columns that are used are fetched."""
-    if table.is_local:
-        with pq.ParquetFile(table.path) as file:
-            yield file
-        return
-    system, path = fsspec.url_to_fs(table.uri, **fsspec_options(table))
-    with system.open(path, "rb") as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
-        yield file
 
 
 def _first(rows: pa.Table, *, order: int) -> pa.Table:

@@ -31,6 +31,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "mask": ["INPUT", "MASK", "--tissue", "--method", "--closing", "--margin", "--overwrite"],
         "preview": ["INPUT", "--weights", "--box", "--out", "--level", "--tta"],
         "objects": ["SCORES", "OUTPUT", "--class", "--threshold", "--cluster"],
+        "outlines": ["OBJECTS", "OUT.geojson", "--image", "--name", "--overwrite"],
         "preflight": ["INPUT", "--cluster", "--weights", "--json"],
         "submit": ["segment"],
         "status": ["OUTPUT", "--json"],

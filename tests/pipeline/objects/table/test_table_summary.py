@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.base.errors import OutputError
 from pipeline.base.location import Location
-from pipeline.objects.table import table_summary
+from pipeline.objects.table import table_file
 from pipeline.objects.table.size_counts import SizeCounts
 from pipeline.objects.table.table_summary import summarise_table
 
@@ -55,11 +55,11 @@ def test_a_summary_equals_that_of_all_rows_and_reads_one_row_group_at_a_time(
     if location.is_local:
         location.path.write_bytes(sink.getvalue())
     else:
-        table_summary.fsspec.filesystem("memory").pipe(
+        table_file.fsspec.filesystem("memory").pipe(
             location.uri.partition("://")[2], sink.getvalue().to_pybytes()
         )
     watched = type("Watched", (Watched,), {})
-    monkeypatch.setattr(table_summary.pq, "ParquetFile", watched)
+    monkeypatch.setattr(table_file.pq, "ParquetFile", watched)
     found = summarise_table(location)
     voxels = columns["voxels"]
     assert watched.most == rows_per_group

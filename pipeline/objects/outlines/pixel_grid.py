@@ -1,0 +1,59 @@
+"""The pixels that the coordinates of outlines count: those of the labels, or of another image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...base.errors import VolumeError
+from ...base.location import Location
+from ...volume.micrometres import voxel_size_um
+from ...volume.volume import VolumeSource, find_volume
+
+_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelGrid:
+    """Coordinates are ``scale * corner + shift``, along x and y."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def coordinates(self, ring: NDArray[np.int64]) -> list[list[float]]:
+        """Return the positions of a ring (n, 2), the first one again at the end."""
+        closed = np.concatenate((ring, ring[:1]))
+        if self == PixelGrid():
+            whole: list[list[float]] = closed.tolist()
+            return whole
+        moved: list[list[float]] = np.round(closed * self.scale + self.shift, _DIGITS).tolist()
+        return moved
+
+
+def grid_of_image(labels: VolumeSource, image: Location) -> PixelGrid:
+    """Return the pixels of an image's finest level, found by voxel sizes and translations.
+
+    These state where the centre of the first voxel lies, so its outer corner is half a voxel
+    before. Raises VolumeError where one of the two states no voxel size in a unit of length.
+    """
+    size, corner = _size_and_corner(labels)
+    image_size, image_corner = _size_and_corner(find_volume(image))
+    scale, shift = size / image_size, (corner - image_corner) / image_size
+    return PixelGrid(
+        scale=(float(scale[0]), float(scale[1])), shift=(float(shift[0]), float(shift[1]))
+    )
+
+
+def _size_and_corner(source: VolumeSource) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return pixel size and outer corner along x and y, in µm."""
+    sizes = voxel_size_um(source)[:0:-1]
+    if None in sizes or min(source.direction[1:]) < 0:
+        raise VolumeError(
+            f"{source.location} states no voxel size in a unit of length, or has an axis that is "
+            "stored backwards: its pixels cannot be compared; leave --image out"
+        )
+    size = np.array(sizes, np.float64)
+    per_unit = size / np.array(source.voxel_size[:0:-1])
+    return size, np.array(source.translation[:0:-1]) * per_unit - size / 2

@@ -1,0 +1,142 @@
+"""Finished objects: their labels, and the rows of their table, a part at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...base.errors import VolumeError
+from ...base.geometry import Box
+from ...base.location import Location
+from ...base.stores import list_names, read_node
+from ...output.guard import RUN_GROUP
+from ...output.kinds import OBJECTS_PATH
+from ...volume.volume import VolumeSource, find_volume
+from .table import PARQUET
+from .table_file import opened_table
+
+TABLES: Final = "tables"
+_CORNERS: Final = tuple(f"box_{axis}{end}" for end in (0, 1) for axis in "zyx")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedObjects:
+    """The objects of one output. Small."""
+
+    output: Location
+    """Has the table; the labels are this image, or inside it."""
+    labels: VolumeSource
+    table: Location
+    is_flat: bool
+    """Whether every object lies in one z: the volume has one, or ``--per-slice``."""
+    origin: tuple[int, int, int]
+    """The first voxel of the labels, in the coordinates of the table."""
+    name: str
+    """What an object is: the class that objects consist of; ``object`` without a name, and between
+    boundaries."""
+    count: int
+
+    def rows(self, ids: NDArray[np.uint64] | None, *, most: int) -> Iterator[TableRows]:
+        """Yield the rows of all objects, or of some, in the order of their ids.
+
+        most: rows at once. Raises OutputError where the table cannot be read.
+        """
+        with opened_table(self.table) as file:
+            for batch in file.iter_batches(batch_size=most):
+                columns = {name: batch.column(name) for name in batch.schema.names}
+                found: NDArray[np.uint64] = columns["id"].to_numpy()
+                rows = np.arange(len(found)) if ids is None else np.flatnonzero(np.isin(found, ids))
+                if len(rows):
+                    yield TableRows(
+                        columns={name: one.take(rows) for name, one in columns.items()},
+                        origin=self.origin,
+                    )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TableRows:
+    """Some rows of a table, column by column, as pyarrow arrays."""
+
+    columns: dict[str, Any]
+    origin: tuple[int, int, int]
+
+    @property
+    def ids(self) -> NDArray[np.uint64]:
+        """The objects, ascending."""
+        return np.asarray(self.columns["id"].to_numpy())
+
+    @property
+    def voxels(self) -> NDArray[np.int64]:
+        """Voxels of each object."""
+        return np.asarray(self.columns["voxels"].to_numpy())
+
+    @property
+    def corners(self) -> NDArray[np.int64]:
+        """First voxel and the one after the last of each object (n, 2, 3), in the labels."""
+        columns = [self.columns[name].to_numpy() for name in _CORNERS]
+        return np.stack(columns, axis=1).reshape(-1, 2, 3) - np.array(self.origin)
+
+    def box(self, row: int) -> Box:
+        """Return the box of an object in the labels."""
+        start, stop = self.corners[row].tolist()
+        return Box(tuple(start), tuple(stop))
+
+
+def find_finished(location: Location) -> FinishedObjects:
+    """Return the objects of an output; reads metadata only.
+
+    location: an output of ``overtile objects`` or ``overtile segment --objects``, or its labels.
+    Raises VolumeError where there are none.
+    """
+    for output in _outputs(location):
+        if PARQUET in (list_names(output / TABLES) or ()):
+            return _finished(output)
+    unfinished = any(_is_run(output) for output in _outputs(location))
+    raise VolumeError(
+        f"{location} holds no {'finished objects' if unfinished else 'objects'}: expected an "
+        "output of overtile objects, or of overtile segment --objects"
+        + (", whose run is complete" if unfinished else "")
+    )
+
+
+def _outputs(location: Location) -> Iterator[Location]:
+    """Yield where the table of an output may be."""
+    yield location
+    yield location / OBJECTS_PATH
+    if location.uri.endswith(f"/{OBJECTS_PATH}"):
+        yield Location(location.uri.removesuffix(f"/{OBJECTS_PATH}"))
+
+
+def _is_run(output: Location) -> bool:
+    run = read_node(output, path=RUN_GROUP)
+    return run is not None and run.attributes.get("job", {}).get("kind") == "objects"
+
+
+def _finished(output: Location) -> FinishedObjects:
+    inside = read_node(output, path=OBJECTS_PATH) is not None
+    table = output / TABLES / PARQUET
+    with opened_table(table) as file:
+        stated = json.loads(file.schema_arrow.metadata[b"overtile.objects"])
+        count = file.metadata.num_rows
+    return FinishedObjects(
+        output=output,
+        labels=find_volume(output / OBJECTS_PATH if inside else output),
+        table=table,
+        is_flat=stated["is_flat"],
+        origin=tuple(stated["origin"]),
+        name=_name(output),
+        count=count,
+    )
+
+
+def _name(output: Location) -> str:
+    run = read_node(output, path=RUN_GROUP)
+    stated = run.attributes if run else {}
+    name = str(stated.get("provenance", {}).get("class", ""))
+    is_foreground = stated.get("job", {}).get("role") == "foreground"
+    return name if is_foreground and name and not name.isdecimal() else "object"

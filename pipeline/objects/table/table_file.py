@@ -1,0 +1,31 @@
+"""Opens ``objects.parquet``, where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+
+from ...base.errors import OutputError
+from ...base.location import Location
+from ...base.store_errors import explained
+from ...base.stores import fsspec_options
+
+
+@contextmanager
+def opened_table(table: Location) -> Iterator[Any]:
+    """Open a Parquet file; of a remote one, only the columns that are used are fetched.
+
+    Raises OutputError where it cannot be opened, or read while it is open.
+    """
+    with explained(OutputError, table):
+        if table.is_local:
+            with pq.ParquetFile(table.path) as file:
+                yield file
+            return
+        system, path = fsspec.url_to_fs(table.uri, **fsspec_options(table))
+        with system.open(path, "rb") as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+            yield file
