@@ -36,6 +36,7 @@ COMMANDS = {
     "train": "train a U-Net on labelled volumes",
     "objects": "find every object once, with ids, from the scores of a segmentation",
     "outlines": "write the outlines of objects as GeoJSON, for QuPath",
+    "meshes": "write the surfaces of objects as PLY, OBJ or for Neuroglancer",
     "convert": "write TIFF, slices, slides or Zarr as OME-Zarr",
     "evaluate": "score a prediction against the truth",
     "weights": "show the contents of a weights file",
@@ -48,7 +49,7 @@ COMMANDS = {
 }
 """Each is a module ``flows.cli.NAME`` with add_arguments(parser), run(options) and EXAMPLE."""
 
-RESUMABLE = ("segment", "finish", "convert", "objects", "train")
+RESUMABLE = ("segment", "finish", "convert", "objects", "meshes", "train")
 """Commands that keep what is done when they are stopped."""
 _KEPT = "; finished work is kept: start the same command again to resume"
 

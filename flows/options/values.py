@@ -124,6 +124,13 @@ def _ids_or_class(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
+def _object_ids(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError("expected ids as 1,2,3") from None
+
+
 def _write_range(ends: tuple[Any, Any]) -> str:
     return f"{ends[0]}:{ends[1]}"
 
@@ -137,6 +144,9 @@ Outputs = Annotated[list[OutputName], Field(min_length=1), Spelling("classes,sco
 Sizes = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Spelling("Z,Y,X", _sizes)]
 VoxelSizeUm = Annotated[tuple[float, ...], Spelling("Z,Y,X[UNIT]", _voxel_size)]
 Gibibytes = Annotated[float, Field(gt=0), Spelling("GIB", _gibibytes, write_number)]
+ObjectIds = Annotated[
+    list[Annotated[int, Field(ge=0)]], Field(min_length=1), Spelling("1,2,3", _object_ids)
+]
 Slices = Annotated[tuple[int, int], Spelling("A:B", _slices, _write_range)]
 BoxCorners = Annotated[tuple[ZYX, ZYX], Spelling("Z0:Z1,Y0:Y1,X0:X1", _box, _write_box)]
 Thresholds = Annotated[

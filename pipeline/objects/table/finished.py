@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ class FinishedObjects:
     """What an object is: the class that objects consist of; ``object`` without a name, and between
     boundaries."""
     count: int
+    identity: str
+    """Of the run that made them."""
 
     def rows(self, ids: NDArray[np.uint64] | None, *, most: int) -> Iterator[TableRows]:
         """Yield the rows of all objects, or of some, in the order of their ids.
@@ -123,20 +126,26 @@ def _finished(output: Location) -> FinishedObjects:
     with opened_table(table) as file:
         stated = json.loads(file.schema_arrow.metadata[b"overtile.objects"])
         count = file.metadata.num_rows
+    run = read_node(output, path=RUN_GROUP)
+    made = run.attributes if run else {}
     return FinishedObjects(
         output=output,
         labels=find_volume(output / OBJECTS_PATH if inside else output),
         table=table,
         is_flat=stated["is_flat"],
         origin=tuple(stated["origin"]),
-        name=_name(output),
+        name=_name(made),
         count=count,
+        identity=_digest([made.get("job"), made.get("provenance"), count]),
     )
 
 
-def _name(output: Location) -> str:
-    run = read_node(output, path=RUN_GROUP)
-    stated = run.attributes if run else {}
+def _name(stated: Mapping[str, Any]) -> str:
     name = str(stated.get("provenance", {}).get("class", ""))
     is_foreground = stated.get("job", {}).get("role") == "foreground"
     return name if is_foreground and name and not name.isdecimal() else "object"
+
+
+def _digest(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

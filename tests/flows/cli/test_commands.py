@@ -32,6 +32,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "preview": ["INPUT", "--weights", "--box", "--out", "--level", "--tta"],
         "objects": ["SCORES", "OUTPUT", "--class", "--threshold", "--cluster"],
         "outlines": ["OBJECTS", "OUT.geojson", "--image", "--name", "--overwrite"],
+        "meshes": ["OBJECTS", "FOLDER", "--ids", "--format", "--most-voxels", "--overwrite"],
         "preflight": ["INPUT", "--cluster", "--weights", "--json"],
         "submit": ["segment"],
         "status": ["OUTPUT", "--json"],

@@ -1,0 +1,1 @@
+"""Surfaces of finished objects as triangles, and files of them."""
