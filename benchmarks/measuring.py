@@ -21,7 +21,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from deploy.clusters.local import KEPT_MEMORY, cores
+from deploy.clusters.local import cores
+from deploy.clusters.worker_environment import KEPT_MEMORY
 
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).parent / "results")
 """`make bench` writes to another folder, so that a short run does not replace what docs/ quotes."""

@@ -19,10 +19,10 @@ Each tool segments a Zarr volume of noise into a Zarr array of classes, with its
   threads, in a process with the system's memory settings; and the same with freed memory kept. It
   computes a part of the volume, and its time is extrapolated
 
-All others keep freed memory as overtile's workers do (``deploy.clusters.local.KEPT_MEMORY``). Times
-are those of the work alone, after processes have started, models are loaded and a first pass is
-done: overtile's workers have segmented the volume once before; daisy starts new processes, and its
-time begins with its first block.
+All others keep freed memory as overtile's workers do (KEPT_MEMORY of
+``deploy.clusters.worker_environment``). Times are those of the work alone, after processes have
+started, models are loaded and a first pass is done: overtile's workers have segmented the volume
+once before; daisy starts new processes, and its time begins with its first block.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
-from deploy.clusters.local import KEPT_MEMORY
+from deploy.clusters.worker_environment import KEPT_MEMORY
 from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from unet import load_weights

@@ -32,7 +32,8 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
-from deploy.clusters.local import KEPT_MEMORY, cores
+from deploy.clusters.local import cores
+from deploy.clusters.worker_environment import KEPT_MEMORY
 from flows.options.segment import SegmentOptions
 from pipeline.base.location import Location
 from pipeline.ledger.status import read_status

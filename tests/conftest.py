@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from deploy import open_cluster
+from deploy.clusters.fork_server import start_fork_server
 from unet import UNet, UNetConfig, load_weights, save_weights
 
 # Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
@@ -77,6 +78,12 @@ class OneNodeSlurm:
         while queue := self.queue():
             assert time.monotonic() - start < timeout_s, queue
             time.sleep(0.2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_share_their_libraries():
+    """Fork the workers of all tests from one process that has imported torch."""
+    start_fork_server(with_torch=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
-from ..clusters.local import KEPT_MEMORY, torch_threads
 from ..clusters.spec import CLOSE_S, ClusterSpec, JobSpec
+from ..clusters.worker_environment import KEPT_MEMORY, torch_threads
 from .directives import directives
 from .quoting import word_with_variables
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
+from .fork_server import METHOD, start_fork_server, start_tracker
 from .spec import ClusterSpec
+from .worker_environment import KEPT_MEMORY, torch_threads
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -31,17 +32,6 @@ KILL_S = 5.0
 MOST_WORKERS = 8
 WORKER_MEMORY_BYTES = 4 * 2**30
 """Minimum memory of a worker if we choose their number: room for a tile and a few blocks."""
-
-KEPT_MEMORY = {
-    "MALLOC_TRIM_THRESHOLD_": str(10**12), "MALLOC_MMAP_MAX_": "0", "MALLOC_ARENA_MAX": "1",
-}  # fmt: skip
-"""Makes glibc keep freed memory in a worker, in one arena for all threads.
-
-A network allocates the same large buffers again and again. By default, and with Dask's own setting,
-glibc returns each to the system, which must clear it again; so does every thread with its own
-arena, whatever the other two variables are. A tile of a 2-D network of base 32 took 3.8 s by
-default, and 3.05 s with all three.
-"""
 
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
 
@@ -59,15 +49,6 @@ these settings.
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def torch_threads(number: int | str) -> dict[str, str]:
-    """Return the environment in which torch computes with this number of threads.
-
-    If torch is built with MKL, MKL_NUM_THREADS decides. Dask's nanny sets both variables to 1
-    unless they are set.
-    """
-    return {"OMP_NUM_THREADS": str(number), "MKL_NUM_THREADS": str(number)}
 
 
 def memory_bytes() -> int:
@@ -170,7 +151,7 @@ def _start(spec: ClusterSpec, start: Start) -> LocalCluster:
     A terminal sends Ctrl-C to all its processes, but only the driver should handle it. So the
     signal is blocked in the thread that starts the workers: they inherit the mask.
     """
-    _start_tracker()
+    start_tracker()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
@@ -182,7 +163,9 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
     from distributed import LocalCluster
 
     workers, threads = local_workers(spec)
-    with dask.config.set(worker_settings(threads)):
+    start_fork_server()
+    method = {"distributed.worker.multiprocessing-method": METHOD}
+    with dask.config.set({**worker_settings(threads), **method}):
         try:
             return LocalCluster(
                 n_workers=workers,
@@ -190,6 +173,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
                 resources={DEVICE_RESOURCE: spec.threads_per_worker},
                 host="127.0.0.1",
                 dashboard_address=spec.dashboard,
+                preload=["deploy.clusters.forked"],
                 silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
             )
         except RuntimeError as error:
@@ -210,24 +194,6 @@ def worker_settings(threads: int) -> dict[str, object]:
         "distributed.worker.daemon": False,
         **SELDOM,
     }
-
-
-def _start_tracker() -> None:
-    """Start multiprocessing's tracker, which removes the semaphores of killed processes.
-
-    Its warnings are not for users. It must start before SIGINT is blocked: CPython's
-    resource_tracker.ensure_running unblocks SIGINT in the thread that calls it first.
-    """
-    before = os.environ.get("PYTHONWARNINGS")
-    quiet = "ignore:resource_tracker:UserWarning"
-    os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONWARNINGS"]
-        else:
-            os.environ["PYTHONWARNINGS"] = before
 
 
 def _end(cluster: LocalCluster, *, at_once: bool) -> None:

@@ -13,6 +13,7 @@ from ..options.convert import ConvertFiles, ConvertOptions
 from ..signals.drain import Drain, drain_on_signal
 from ..text.terminal import Counter, say, shown
 from .arguments import add_options, read_options
+from .local_workers import expect_workers
 
 if TYPE_CHECKING:
     from pipeline.conversion.run import ConversionRun
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> None:
         export(parameters, input=options.input, output=options.output)
         return
     with drain_on_signal() as drain:  # before the imports, which are slow
+        expect_workers(options)
         from deploy import open_cluster
         from pipeline.conversion.prepare import prepare_conversion
         from pipeline.conversion.run import ConversionRun

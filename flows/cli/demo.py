@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .local_workers import expect_workers
+
 EXAMPLE = "overtile demo --directory overtile-demo"
 
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make a volume, segment it, find its cells and score both."""
+    expect_workers(options, with_torch=True)
     from ..demo.run import run_demo
 
     run_demo(options.directory, workers=options.workers)

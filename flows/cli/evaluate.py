@@ -13,6 +13,7 @@ from ..options.evaluate import EvaluateFiles, EvaluateOptions
 from ..text.json_file import check_json_place, write_json
 from ..text.terminal import say
 from .arguments import add_options, read_options
+from .local_workers import expect_workers
 
 EXAMPLE = "overtile evaluate segmented.zarr truth.zarr --scores membrane"
 PROGRESS_EVERY_S = 5.0
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Score a prediction and print the figures."""
+    expect_workers(options)
     from deploy import open_cluster
     from pipeline.evaluation.plan import plan_evaluation
     from pipeline.evaluation.run import evaluate as run

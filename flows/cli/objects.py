@@ -9,6 +9,7 @@ from ..options.objects import ObjectsFiles, ObjectsOptions
 from ..signals.drain import drain_on_signal
 from ..text.terminal import say
 from .arguments import add_options, read_options
+from .local_workers import expect_workers
 
 EXAMPLE = "overtile objects segmented.zarr objects.zarr --method watershed"
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Find the objects and show the progress."""
     with drain_on_signal() as drain:  # before the imports, which are slow
+        expect_workers(options)
         from deploy import open_cluster
         from pipeline.objects.preparation.prepare import prepare_objects
         from pipeline.objects.run import ObjectsRun

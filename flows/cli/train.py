@@ -12,6 +12,7 @@ from ..options.declared import options_of
 from ..options.train import LabelledVolume, TrainFiles, TrainOptions, training_cluster
 from ..text.terminal import say
 from .arguments import add_options, help_text, read_options
+from .local_workers import expect_workers
 
 EXAMPLE = "overtile train --volume raw.zarr --labels labels.zarr --out w.safetensors"
 
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    expect_workers(options, with_torch=True)
     from deploy import open_cluster
 
     from ..preflight.checks import check_before_start

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploy import ClusterSpec, open_cluster
+from deploy.clusters.fork_server import start_fork_server
 from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Shape
 from pipeline.objects.definition.request import PATH, ObjectsRequest
@@ -52,6 +53,8 @@ def segment_on_cluster(
     """
     if objects is not None:
         check_definition(objects, prepared)
+    if spec.kind == "local":
+        start_fork_server(with_torch=True)
     with open_cluster(spec, notify=front_end.say) as client:
         check_before_start(client, prepared, weights=weights, notify=front_end.warn)
         front_end.checked(prepared, client.dashboard_link)

@@ -17,7 +17,8 @@ import pytest
 
 from deploy import ClusterSpec, open_cluster, parse_cluster
 from deploy.clusters import local
-from deploy.clusters.local import KEPT_MEMORY, cores, local_workers, torch_threads
+from deploy.clusters.local import cores, local_workers
+from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
 from pipeline.base.errors import ClusterError
 
 
@@ -166,7 +167,7 @@ def test_local_workers_and_their_scheduler_leave_the_cores_to_the_network():
 
         return {n: os.environ.get(n) or dask.config.get(n, None) for n in names}
 
-    wanted = {**local.KEPT_MEMORY, **local.SELDOM}
+    wanted = {**KEPT_MEMORY, **local.SELDOM}
     with open_cluster("local", workers=1, dashboard=":0") as client:
         assert list(client.run(told, list(wanted)).values()) == [wanted]
         tick = client.run_on_scheduler(

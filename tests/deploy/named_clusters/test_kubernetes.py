@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from deploy.clusters.existing import checked_address
-from deploy.clusters.local import KEPT_MEMORY, torch_threads
+from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
 from flows.cli.main import make_parser
 
 ROOT = Path(__file__).parents[3]

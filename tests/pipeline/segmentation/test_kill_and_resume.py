@@ -107,7 +107,9 @@ def started(command, out):
 
 
 def workers(processes):
-    return [p for p in processes if "spawn_main" in " ".join(p.cmdline())]
+    """Return the processes that were forked from the fork server, or spawned."""
+    servers = {p.pid for p in processes if "forkserver" in " ".join(p.cmdline())}
+    return [p for p in processes if p.ppid() in servers or "spawn_main" in " ".join(p.cmdline())]
 
 
 def still_running(processes, *, within_s):

@@ -1,0 +1,82 @@
+"""A process that has imported what workers need; the workers of this machine are forked from it.
+
+Torch, Zarr and Dask take two seconds of CPU to import, in every worker. Here they are imported
+once, while the driver imports its own libraries, and the workers share their memory. Python's
+``multiprocessing`` calls this a fork server. It has a single thread, it computes nothing, and it
+ends with the driver.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from typing import Final
+
+from .worker_environment import KEPT_MEMORY
+
+METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
+"""How local workers are started; elsewhere, libraries of the system do not survive a fork."""
+IMPORTED: Final = (
+    "distributed.nanny", "distributed.worker", "zarr", "pipeline.segmentation.engines.store",
+)  # fmt: skip
+WITH_TORCH: Final = ("torch", "unet.predict.predictor", "unet.predict.runtime")
+HASH_SEED: Final = {"PYTHONHASHSEED": "6640"}
+"""Dask's: all workers must give the same text the same hash."""
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+"""No library may start threads: they do not survive a fork."""
+_BLOCKED: Final = {signal.SIGINT, signal.SIGUSR1}
+"""Signals that only the driver handles, and that terminals and Slurm send to all processes."""
+_STARTING: Final = threading.Lock()
+
+
+def start_fork_server(*, with_torch: bool = False) -> None:
+    """Start the process, unless it runs. Returns at once; it imports in the meantime.
+
+    with_torch: import torch too, for workers that run a network.
+    """
+    if METHOD != "forkserver":
+        return
+    with _STARTING, _environment({**HASH_SEED, **KEPT_MEMORY, **_ONE_THREAD}):
+        start_tracker()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        try:
+            modules = [*IMPORTED, *WITH_TORCH] if with_torch else [*IMPORTED]
+            multiprocessing.set_forkserver_preload(modules)
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start_tracker() -> None:
+    """Start multiprocessing's tracker, which removes the semaphores of killed processes.
+
+    Its warnings are not for users. It must start before SIGINT is blocked: CPython's
+    resource_tracker.ensure_running unblocks SIGINT in the thread that calls it first.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    with _environment({"PYTHONWARNINGS": f"{before},{quiet}" if before else quiet}):
+        resource_tracker.ensure_running()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process's environment, and restore them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,63 @@
+"""Local workers are forked from one process that has imported their libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy import open_cluster
+from deploy.clusters.fork_server import METHOD, start_fork_server
+from deploy.clusters.worker_environment import KEPT_MEMORY
+
+pytestmark = pytest.mark.skipif(METHOD != "forkserver", reason="workers are not forked here")
+
+
+def loaded_at_start():
+    return {name for name in ("torch", "zarr", "distributed") if name in sys.modules}
+
+
+def parent_pid():
+    return os.getppid()
+
+
+def environment_at_start():
+    variables = Path("/proc/self/environ").read_text().split("\0")
+    return dict(one.split("=", 1) for one in variables if one)
+
+
+@pytest.fixture(scope="module")
+def client():
+    with open_cluster("local", workers=2, dashboard=":0") as client:
+        yield client
+
+
+def test_workers_have_their_libraries_from_one_server_with_a_single_thread(client):
+    start_fork_server()  # once more does nothing
+    (server,) = set(client.run(parent_pid).values())
+    assert server != os.getpid()
+    assert psutil.Process(server).num_threads() == 1, "threads do not survive a fork"
+    assert list(client.run(loaded_at_start).values()) == [{"torch", "zarr", "distributed"}] * 2
+
+
+def test_workers_keep_freed_memory_which_glibc_decides_when_the_server_starts(client):
+    for variables in client.run(environment_at_start).values():
+        assert variables.items() >= KEPT_MEMORY.items()
+
+
+def test_a_killed_server_ends_its_workers_and_others_come_from_a_new_one(client):
+    (server,) = set(client.run(parent_pid).values())
+    before = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
+    psutil.Process(server).kill()
+    _, alive = psutil.wait_procs(before, timeout=20)
+    assert alive == [], "a worker that the driver takes for dead goes on"
+    until = time.monotonic() + 60
+    while server in (seen := set(client.run(parent_pid).values())) or len(seen) != 1:
+        assert time.monotonic() < until, seen
+        time.sleep(0.2)
+    client.wait_for_workers(2, timeout=60)
+    assert client.submit(lambda: 7, pure=False).result(timeout=30) == 7
