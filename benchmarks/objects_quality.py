@@ -6,8 +6,9 @@
 SCORES: an output of overtile with scores; TRUTH: an array of ids. Parts are AXIS:START:STOP of z, y
 and x (0, 1, 2); ``--choose`` may be repeated. Foreground objects are compared by F1 at IoU 0.5,
 beside scikit-image's watershed of the distance from its peaks; objects between boundaries by the
-variation of information (lower is better). Prints the best options of each method on the parts to
-choose from, with the figure there and on the part to score.
+variation of information (lower is better), with and without agglomeration. Prints the best options
+of each method on the parts to choose from, with the figure there and on the part to score; between
+boundaries also its terms and the adapted Rand error.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pipeline.volume.micrometres import voxel_size_um
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.3)
+MERGE_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 Labels = NDArray[Any]
 
 
@@ -51,6 +53,16 @@ def less_information(truth: Labels, found: Labels) -> float:
     return -float(sum(variation_of_information(truth[inside], found[inside])))
 
 
+def in_full(truth: Labels, found: Labels) -> str:
+    """Return the adapted Rand error, and the variation of information: split and merge."""
+    from skimage.metrics import adapted_rand_error, variation_of_information
+
+    inside = truth > 0
+    split, merge = variation_of_information(truth[inside], found[inside])
+    error = adapted_rand_error(truth[inside], found[inside])[0]
+    return f"adapted Rand error {error:.3f}, VOI split {split:.3f}, merge {merge:.3f}"
+
+
 def without_small(labels: Labels, voxels: int) -> Labels:
     keeps = np.bincount(labels.ravel()) >= voxels
     keeps[0] = False
@@ -61,7 +73,11 @@ def candidates(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any
     """Yield methods and their options."""
     if options.role == "boundary":
         for depth in DEPTHS:
-            yield "watershed by depth", {"method": "watershed", "depth": depth}
+            watershed = {"method": "watershed", "depth": depth}
+            yield "watershed by depth", watershed
+            for threshold in MERGE_THRESHOLDS:
+                merged = {"agglomerate": "mean", "merge_threshold": threshold}
+                yield "watershed by depth, merged by mean", {**watershed, **merged}
         return
     for threshold in THRESHOLDS:
         yield "components", {"threshold": threshold}
@@ -113,22 +129,28 @@ class Best:
     def __init__(self, options: argparse.Namespace, truth: Labels) -> None:
         self._options, self._truth = options, truth
         self._figure = f1 if options.role == "foreground" else less_information
-        self._best: dict[str, tuple[float, dict[str, Any], float]] = {}
+        self._best: dict[str, tuple[float, dict[str, Any], str]] = {}
 
     def consider(self, method: str, settings: dict[str, Any], labels: Labels) -> None:
         for voxels in map(int, self._options.min_voxels):
             kept = without_small(labels, voxels)
             chosen = float(np.mean([self._on(kept, one) for one in self._options.choose]))
             if method not in self._best or chosen > self._best[method][0]:
-                scored = self._on(kept, self._options.score)
+                scored = self._scored(kept, self._options.score)
                 self._best[method] = chosen, {**settings, "min_voxels": voxels}, scored
+
+    def _scored(self, labels: Labels, place: tuple[slice, ...]) -> str:
+        text = f"{abs(self._on(labels, place)):.3f}"
+        if self._options.role == "foreground":
+            return text
+        return f"{text} ({in_full(self._truth[place], labels[place])})"
 
     def _on(self, labels: Labels, place: tuple[slice, ...]) -> float:
         return self._figure(self._truth[place], labels[place])
 
     def show(self) -> None:
         for method, (chosen, settings, scored) in self._best.items():
-            print(f"{method}: {abs(chosen):.3f} where chosen, {abs(scored):.3f} apart; {settings}")
+            print(f"{method}: {abs(chosen):.3f} where chosen, {scored} apart; {settings}")
 
 
 def main() -> None:
