@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..base.errors import OutputError
@@ -18,6 +18,8 @@ class Job:
     """What a run computes: everything that changes a voxel of the output, as JSON values."""
 
     parts: Mapping[str, Any]
+    in_words: Callable[[str, Any], str | None] = field(default=lambda *_: None, compare=False)
+    """Returns how a message shows the value of a part, by the part's name; None: unchanged."""
 
     @property
     def digest(self) -> str:
@@ -33,9 +35,13 @@ class Job:
         names = sorted(name for name in {*self.parts, *other} if self.parts.get(name) != "auto")
         differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
         return "; ".join(
-            f"{name} was {_short(other.get(name))}, now {_short(self.parts.get(name))}"
+            f"{name} was {self._shown(name, other)}, now {self._shown(name, self.parts)}"
             for name in differing
         )
+
+    def _shown(self, name: str, parts: Mapping[str, Any]) -> str:
+        value = parts.get(name)
+        return self.in_words(name, value) or _short(value)
 
 
 def check_job(output: Location, job: Job, stored: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from ..base.errors import OutputError, VolumeError
 from ..base.location import Location
+from ..base.similar_path import similar_text
 from ..base.store_errors import ANSWER_WITHIN_S
 from ..base.stores import open_store, read_node, wait_for
 from ..output.guard import RUN_GROUP, is_begun
@@ -83,7 +84,8 @@ def read_status(output: Location) -> RunStatus:
 def _run_attributes(output: Location) -> Mapping[str, Any]:
     """Return the attributes of the run group. Raises OutputError if overtile did not make it."""
     if output.is_local and not output.path.is_dir():
-        problem = "is a file" if output.path.exists() else "does not exist"
+        is_file = output.path.exists()
+        problem = "is a file" if is_file else f"does not exist{similar_text(output.path)}"
         raise OutputError(
             f"{output} {problem}: expected the output of a run, a folder like out.zarr; the output "
             "of a submitted run exists once its job has started"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +35,7 @@ from ..fragments.labelling import outer_box
 from ..table.table_spec import TableSpec
 from ..tasks.filters import Filter
 from ..tasks.tasks import GRAPHS, TOUCHING, Intensity
+from .part_words import part_in_words
 from .reuse import check_reuse
 
 VOLUME_BLOCK: Final = (128, 128, 128)
@@ -150,7 +152,8 @@ class PreparedObjects:
                 "block": list(self.plan.core),
                 "format": self.request.format,
                 "overtile": VERSION,
-            }
+            },
+            in_words=partial(part_in_words, highest=self.scores.highest),
         )
 
     def provenance(self, *, workers: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ...base.errors import PlanError
@@ -25,7 +26,8 @@ def check_reuse(reused: Location, job: Job, *, blocks: int, stages: tuple[str, .
     stages: those of which every block needs a file.
     """
     stored = stored_job(reused)
-    ours = Job({name: one for name, one in job.parts.items() if name not in OF_LATER_STAGES})
+    kept = {name: one for name, one in job.parts.items() if name not in OF_LATER_STAGES}
+    ours = replace(job, parts=kept)
     theirs = {name: one for name, one in stored.items() if name not in OF_LATER_STAGES}
     if differences := ours.differences(theirs):
         raise PlanError(f"{reused} cannot be reused: {differences}")

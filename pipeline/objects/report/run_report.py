@@ -132,7 +132,8 @@ def _run_table(run: ObjectsSummary) -> Table:
 
 
 def _histogram(run: ObjectsSummary, found: TableSummary) -> Picture:
-    unit, sizes = SizeUnit.of(run.prepared.table_spec), found.sizes
+    sizes = found.sizes
+    unit = SizeUnit.of(run.prepared.table_spec).near(sizes.quantile(0.5))
     marks = [
         Mark(sizes.quantile(share) * unit.per_voxel, name)
         for share, name in ((0.05, "5 %"), (0.5, "median"), (0.95, "95 %"))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...base.errors import VolumeError
 from ...base.geometry import Box
 from ...base.location import Location
+from ...base.similar_path import similar_text
 from ...base.stores import list_names, read_node
 from ...output.guard import RUN_GROUP
 from ...output.kinds import OBJECTS_PATH
@@ -99,6 +100,8 @@ def find_finished(location: Location) -> FinishedObjects:
     for output in _outputs(location):
         if PARQUET in (list_names(output / TABLES) or ()):
             return _finished(output)
+    if location.is_local and not location.path.exists():
+        raise VolumeError(f"{location} does not exist{similar_text(location.path)}")
     unfinished = any(_is_run(output) for output in _outputs(location))
     raise VolumeError(
         f"{location} holds no {'finished objects' if unfinished else 'objects'}: expected an "

@@ -1,11 +1,18 @@
-"""Sizes of objects as text: µm³ (µm² of flat objects) where the size of a voxel is known."""
+"""Sizes of objects as text: µm³ (µm² of flat objects) where the size of a voxel is known.
+
+Sizes below 0.01 are stated in nm³ or nm², which are readable then.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from .table_spec import TableSpec
+
+SMALL: Final = 0.01
+_NM_PER_UM: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +32,39 @@ class SizeUnit:
         name = "µm²" if spec.is_flat else "µm³"
         return cls(name, math.prod(spacing.tolist()), spec.is_flat)
 
+    def near(self, voxels: float) -> SizeUnit:
+        """Return the unit in which a size has a readable number.
+
+        >>> SizeUnit("µm³", 0.000001, False).near(3).name
+        'nm³'
+        """
+        if self.name == "voxels" or voxels * self.per_voxel >= SMALL:
+            return self
+        factor = _NM_PER_UM ** (2 if self.is_flat else 3)
+        return SizeUnit(self.name.replace("µ", "n"), self.per_voxel * factor, self.is_flat)
+
     def text(self, voxels: float) -> str:
         """Return a size.
 
         >>> SizeUnit("µm³", 0.002, False).text(1234.5), SizeUnit("voxels", 1.0, True).text(12345)
         ('2.47 µm³', '12,345 voxels')
+        >>> SizeUnit("µm³", 0.000001, False).text(3)
+        '3,000 nm³'
         """
-        size = voxels * self.per_voxel
+        unit = self.near(voxels)
+        size = voxels * unit.per_voxel
         digits = max(0, 2 - math.floor(math.log10(size))) if 0 < size < 1000 else 0
-        return f"{size:,.{0 if self.name == 'voxels' else digits}f} {self.name}"
+        return f"{size:,.{0 if self.name == 'voxels' else digits}f} {unit.name}"
 
     def diameter(self, voxels: float) -> str:
         """Return the diameter of the ball, or disc, of a size.
 
-        >>> SizeUnit("µm³", 1.0, False).diameter(100)
-        '5.76 µm'
+        >>> SizeUnit("µm³", 1.0, False).diameter(100), SizeUnit("µm³", 1e-6, False).diameter(100)
+        ('5.76 µm', '57.6 nm')
         """
         size = voxels * self.per_voxel
         diameter = 2 * math.sqrt(size / math.pi) if self.is_flat else math.cbrt(6 * size / math.pi)
-        return f"{diameter:.3g} {'voxels' if self.name == 'voxels' else 'µm'}"
+        if self.name == "voxels":
+            return f"{diameter:.3g} voxels"
+        is_small = diameter < 10 * SMALL
+        return f"{diameter * _NM_PER_UM:.3g} nm" if is_small else f"{diameter:.3g} µm"

@@ -227,7 +227,7 @@ def test_another_definition_is_refused_and_replaces_only_on_request(shell, place
     before = listing(place)
     code, _, err = shell("scores.zarr", "out.zarr", "--threshold", "0.4")
     assert code == 2
-    assert re.search(r"another job \(threshold was 128, .*--overwrite", err)
+    assert re.search(r"another job \(threshold was 0\.5, .*--overwrite", err)
     assert err.count("\n") == 1
     assert listing(place) == before
     assert shell("scores.zarr", "out.zarr", "--threshold", "0.4", "--overwrite")[0] == 0

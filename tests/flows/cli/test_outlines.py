@@ -60,7 +60,7 @@ def test_no_objects_are_an_empty_collection(place, shell):
             ["image.zarr", "o.geojson"],
             "image.zarr holds no objects: expected an output of overtile",
         ),
-        (["missing.zarr", "o.geojson"], "missing.zarr"),
+        (["plan.zarr", "o.geojson"], "plan.zarr does not exist (did you mean "),
         (["s-plane.zarr", "o.geojson"], "s-plane.zarr holds no objects"),
         (["volume.zarr", "o.geojson"], "has objects in three dimensions"),
         (["plane.zarr", "o.png"], "expected a name that ends in .geojson or .geojson.gz"),

@@ -264,7 +264,9 @@ def test_an_output_of_other_parameters_is_refused_unless_it_is_replaced(threads,
     find_objects(threads, source, output, **METHODS["components"])
     before = times_of(output)
     other = {**METHODS["components"], "threshold": 0.7}
-    with pytest.raises(OutputError, match=r"another job \(threshold was 153, .*179\).*--overwrite"):
+    with pytest.raises(
+        OutputError, match=r"another job \(threshold was 0\.6, now 0\.7\).*--overwrite"
+    ):
         prepared_for(source, output, **other)
     with pytest.raises(OutputError, match=r"another job"):
         prepared_for(source, output, **METHODS["components"], min_voxels=2)

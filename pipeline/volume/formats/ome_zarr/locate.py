@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ....base.errors import VolumeError
 from ....base.location import Location
+from ....base.similar_path import similar_text
 from ....base.stores import Node, list_names, read_node
 from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale
 from .unsupported import unsupported_text
@@ -208,7 +209,7 @@ def _missing_text(location: Location) -> str:
     if location.is_local and location.path.is_symlink() and not location.path.exists():
         return f"{location} is a symbolic link to nothing or to itself: pass the image itself"
     if location.is_local and not location.path.exists():
-        return f"{location} does not exist"
+        return f"{location} does not exist{similar_text(location.path)}"
     inside = arrays_in(location, deep=2) if location.is_local else []
     advice = f"; {_advice(location, inside)}" if inside else "; check the path"
     return (
