@@ -16,16 +16,24 @@ LARGEST_RATIO: Final = 1.5
 
 
 def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
-    """Return a warning if the voxel size differs from that of the training, else None.
+    """Return a warning if the voxel size is not stated, or not that of the training, else None.
 
     It names the level of the image that fits best, if one fits. Axes are compared where both the
     weights and the volume state a size.
     """
     trained = predictor.voxel_size_um if isinstance(predictor, StatesTraining) else None
-    if trained is None or _distance(trained, voxel_size_um(source)) <= math.log(LARGEST_RATIO):
+    if trained is None:
         return None
     axes = [axis for axis, size in enumerate(trained) if size is not None]
-    own, known = (_text([sizes[a] for a in axes]) for sizes in (voxel_size_um(source), trained))
+    sizes_um = voxel_size_um(source)
+    own, known = (_text([sizes[a] for a in axes]) for sizes in (sizes_um, trained))
+    if axes and not any(sizes_um[a] for a in axes):
+        return (
+            f"the volume states no voxel size in µm: check that it is about that of the training, "
+            f"{known} µm"
+        )
+    if _distance(trained, sizes_um) <= math.log(LARGEST_RATIO):
+        return None
     return (
         f"the voxel size, {own} µm, differs from that of the training, {known} µm, by more than "
         f"a factor of {LARGEST_RATIO:g}: {_advice(trained, source)}"

@@ -41,8 +41,8 @@ def pyramid(path, *, finest, unit, levels=3):
         ("nanometer", (50, 1, 1), r"level 2 of .*in\.zarr fits best \(--level 2\)"),
         ("nanometer", (50, 4, 6.1), r"no level of the image fits"),
         ("micrometer", (50, 4, 4), r"no level of the image fits"),
-        (None, (50, 2, 2), None),
-        ("parsec", (50, 2, 2), None),
+        (None, (50, 2, 2), r"^the volume states no voxel size in µm: .* 0\.004×0\.004 µm$"),
+        ("parsec", (50, 2, 2), r"states no voxel size in µm"),
     ],
 )
 def test_a_size_that_differs_by_more_than_a_half_is_noted_with_the_level_that_fits(
