@@ -69,7 +69,7 @@ def find(client: Client, scores: Path, output: Path, method: str, block: Any) ->
     return {
         "method": method, "block": list(block), "objects": objects, "seconds": round(seconds, 1),
         "mvoxel_per_s_and_worker": round(voxels / seconds / 1e6 / len(client.nthreads()), 2),
-        "labels": digest.hexdigest()[:12], "block_mib": prepared.block_bytes // 2**20,
+        "labels": digest.hexdigest()[:12], "block_mib": prepared.budget.block_memory_bytes // 2**20,
         "workers_peak_mib": sorted(client.run(peak_mib).values()), "driver_peak_mib": peak_mib(),
     }  # fmt: skip
 

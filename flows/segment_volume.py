@@ -1,8 +1,12 @@
-"""The Prefect flow ``segment-volume``: the shell's run, with a task run per region."""
+"""The Prefect flow ``segment-volume``: the shell's run, with a task run per region.
+
+Objects are found in one task run, with one in it for each of its stages.
+"""
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -10,7 +14,7 @@ from prefect.states import Cancelled
 
 from pipeline.base.errors import RunStoppedError
 from pipeline.objects.report.run_report import objects_report, write_objects_report
-from pipeline.objects.run import ObjectsRun
+from pipeline.objects.run import ObjectsRun, Stage
 from pipeline.objects.table.table_summary import summarise_table
 from pipeline.planning.blocks import Region
 from pipeline.segmentation.prepare import Prepared, prepare
@@ -45,6 +49,12 @@ def finish(run: SegmentRun) -> None:
     run.finish()
 
 
+@task(name="objects-stage", task_run_name="objects-{stage.name}", cache_policy=NO_CACHE)
+def objects_stage(stage: Stage) -> None:
+    """Do one stage of finding objects: label, merge, …, write, table, pyramid."""
+    stage.do()
+
+
 @task(name="find-objects", cache_policy=NO_CACHE)
 def find_objects(run: ObjectsRun) -> int | State[int]:
     """Find the objects in the scores; return their number."""
@@ -52,7 +62,7 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
     for line in start_lines(run.prepared):
         logger.info(line)
     try:
-        count = run.complete(progress_shown)
+        count = run.complete(partial(progress_shown, key="objects-progress"), do=objects_stage)
     except RunStoppedError as stopped:
         return Cancelled(message=str(stopped))
     summary = run.summary()

@@ -47,6 +47,8 @@ class ObjectsSettings(TypedDict, total=False):
     keep_intermediates: bool
     reuse: Location | str | None
     retries: int
+    shard: str | None
+    merge_only: bool
 
 
 def find_objects(

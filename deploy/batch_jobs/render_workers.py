@@ -10,6 +10,7 @@ from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from ..clusters.spec import CLOSE_S, ClusterSpec, JobSpec
 from ..clusters.worker_environment import KEPT_MEMORY, torch_threads
+from ..clusters.worker_memory import worker_memory_bytes
 from .directives import directives
 from .quoting import word_with_variables
 
@@ -64,8 +65,8 @@ def python_command(job: JobSpec) -> list[str]:
 
 
 def _worker_command(spec: ClusterSpec, job: JobSpec, *, scheduler: str, name: str) -> str:
-    """Return the command that starts a job's workers; an eighth of the memory is not theirs."""
-    memory_mib = job.memory_per_job_bytes * 7 // 8 // job.workers // 2**20
+    """Return the command that starts a job's workers."""
+    memory_mib = (worker_memory_bytes(spec) or 0) // 2**20
     cuda = ["dask_cuda.cli", "--device-memory-limit", "0"]  # results of our tasks are on the host
     cpu = ["distributed.cli.dask_worker", "--nworkers", str(job.workers), "--nanny"]
     words = [

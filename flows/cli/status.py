@@ -49,6 +49,9 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
         ("stage", stage_text(status)),
         ("blocks", f"{total.done:,} of {total.computed:,} done, {share_text(total)}"),
     ]
+    if total.labelled:
+        labelled = total.labelled + total.done
+        rows.append(("labelled", f"{labelled:,} of {total.computed:,}"))
     if total.skipped:
         rows.append(("skipped", f"{counted(total.skipped, 'block')} without files"))
     if len(status.shares) > 1:
@@ -76,7 +79,9 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
 
 def _share_row(share: Progress) -> tuple[str, str]:
     aside = f", {len(share.set_aside)} set aside" if share.set_aside else ""
-    return f"shard {share.number}/{share.of}", f"{share.done:,} of {share.computed:,} done{aside}"
+    labelled = f", {share.labelled:,} labelled" if share.labelled else ""
+    done = f"{share.done:,} of {share.computed:,} done{labelled}{aside}"
+    return f"shard {share.number}/{share.of}", done
 
 
 def stage_text(status: RunStatus) -> str:
@@ -87,8 +92,11 @@ def stage_text(status: RunStatus) -> str:
         return "being created, or its creation was interrupted: start the run again"
     if status.total.set_aside and not status.total.missing:
         return "blocks failed: start the run again to retry them"
+    if len(status.shares) > 1 and status.total.labelled == status.total.left > 0:
+        return "all blocks are labelled: run overtile objects without --shard, or with --merge-only"
     if not status.total.left:
-        how = "run overtile finish" if len(status.shares) > 1 else "the run builds it"
+        finish = "objects without --shard" if status.job.get("kind") == "objects" else "finish"
+        how = f"run overtile {finish}" if len(status.shares) > 1 else "the run builds it"
         return f"all blocks are done, the pyramid is missing: {how}"
     return "not complete: a run is writing it, or must be started again"
 
@@ -125,6 +133,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "blocks": total.blocks,
         "done": total.done,
         "skipped": total.skipped,
+        "labelled": total.labelled,
         "missing": total.missing,
         "set_aside": [list(index) for index in total.set_aside],
         "pyramid": status.pyramid,
@@ -139,6 +148,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
                 "blocks": share.blocks,
                 "done": share.done,
                 "skipped": share.skipped,
+                "labelled": share.labelled,
                 "set_aside": len(share.set_aside),
                 "blocks_per_s": share.blocks_per_s,
             }

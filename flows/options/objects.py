@@ -10,7 +10,7 @@ from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
 from .image import INPUT
-from .segment import OUTPUT, SegmentOptions
+from .segment import OUTPUT, SHARES, SegmentOptions
 from .values import NumberOrName, Sizes
 
 if TYPE_CHECKING:
@@ -178,6 +178,20 @@ class ObjectsOptions(ObjectDefinition):
     )
     retries: Annotated[int, Shell(OUTPUT)] = Field(
         2, ge=0, description="How often a failing block is tried again"
+    )
+
+    shard: Annotated[str | None, Shell(SHARES, metavar="i/N")] = Field(
+        None,
+        title="Shard i/N",
+        description="The i-th of N shares of the blocks: labels them or, after --merge-only, "
+        "writes them; separate runs do the others, and a run without --shard completes the output",
+        examples=["2/3"],
+    )
+    merge_only: Annotated[bool, Shell(SHARES)] = Field(
+        False,
+        title="Merge only",
+        description="Merge what all shares have labelled, then end: each --shard i/N can write "
+        "its labels",
     )
 
     def request(self, *, scores: str, output: str) -> ObjectsRequest:

@@ -48,6 +48,17 @@ class FinishFiles(SegmentFiles):
     )
 
 
+class PlanFiles(SegmentFiles):
+    """What ``plan`` reads, and what a run would write."""
+
+    weights: Annotated[str | None, Shell(metavar="FILE|URI|NAME")] = Field(  # type: ignore[assignment]
+        None,
+        description="Weights file or URI, or the name of bundled weights; without them, with "
+        "--objects, INPUT holds scores",
+        examples=["membranes.safetensors"],
+    )
+
+
 class SegmentOptions(ImageOptions):
     """How to segment. Every option has a default that suits most volumes."""
 

@@ -37,13 +37,13 @@ def link_dashboard(link: str) -> None:
 
 
 @contextmanager
-def progress_shown(run: ShownRun) -> Iterator[None]:
+def progress_shown(run: ShownRun, *, key: str = "segment-progress") -> Iterator[None]:
     """Create a progress artifact and keep it up to date while inside."""
     over = threading.Event()
     context = copy_context()
 
     def report() -> None:
-        artifact = create_progress_artifact(0.0, key="segment-progress", description="starting")
+        artifact = create_progress_artifact(0.0, key=key, description="starting")
         assert isinstance(artifact, UUID)  # a coroutine only where an event loop runs
         while True:
             ended = over.wait(UPDATE_EVERY_S)

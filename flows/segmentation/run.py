@@ -20,7 +20,7 @@ from pipeline.volume.intensity import MEASURED_KINDS
 from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
 from ..signals.drain import Drain
-from ..text.objects import result_lines, start_lines
+from ..text.objects import partial_lines, result_lines, start_lines
 from ..text.terminal import say, shown
 from .on_cluster import FrontEnd, segment_on_cluster
 
@@ -97,6 +97,10 @@ def find_objects(run: ObjectsRun, *, drain: Drain | None = None) -> int:
     for line in start_lines(run.prepared):
         say(line)
     count = run.complete(watch)
+    if run.prepared.is_partial:
+        for line in partial_lines(run):
+            say(line)
+        return count
     summary = run.summary()
     found = summarise_table(summary.table)
     write_objects_report(summary, objects_report(summary, found))

@@ -11,6 +11,7 @@ from pipeline.base.text import counted, duration_text, shape_text, size_text
 if TYPE_CHECKING:
     from pipeline.objects.preparation.prepare import PreparedObjects
     from pipeline.objects.preparation.summary import ObjectsSummary
+    from pipeline.objects.run import ObjectsRun
     from pipeline.objects.table.table_summary import TableSummary
 
 
@@ -18,18 +19,46 @@ def start_lines(prepared: PreparedObjects) -> Iterator[str]:
     """Yield what the run is about to do."""
     from pipeline.base.compiled import is_compiled
 
-    scores, method, plan = prepared.scores, prepared.method, prepared.plan
-    lies = "of" if scores.role == "foreground" else "between boundaries of"
-    kind = "watershed" if method.is_watershed else "connected components"
+    plan = prepared.plan
     yield (
-        f"objects {lies} class {scores.class_name}, {kind}: {shape_text(plan.shape)} voxels in "
+        f"objects {definition_text(prepared)}: {shape_text(plan.shape)} voxels in "
         f"{counted(len(plan), 'block')} of {shape_text(plan.core)}, "
-        f"{size_text(prepared.block_bytes)} of memory each"
+        f"{size_text(prepared.budget.block_memory_bytes)} of memory each"
     )
+    if share := prepared.request.share:
+        yield f"shard {share}: {sum(map(len, prepared.regions)):,} of these blocks"
     for note in prepared.notes:
         yield f"note: {note}"
     if not is_compiled():
         yield "compiling first: 10 to 20 s, once on each machine"
+
+
+def definition_text(prepared: PreparedObjects) -> str:
+    """Return what the objects are, in a few words."""
+    scores = prepared.scores
+    lies = "of" if scores.role == "foreground" else "between boundaries of"
+    kind = "watershed" if prepared.method.is_watershed else "connected components"
+    return f"{lies} class {scores.class_name}, {kind}"
+
+
+def partial_lines(run: ObjectsRun) -> Iterator[str]:
+    """Yield what a run has done that leaves the output incomplete, and what comes next."""
+    share, progress = run.prepared.request.share, run.progress()
+    of_all = counted(progress.computed, "block")
+    if share is None:
+        yield f"done: {counted(run.objects, 'object')} in {counted(run.blocks, 'block')}"
+        yield "next: the same command with --shard i/N for each share writes the labels"
+    elif run.has_ended:
+        yield f"nothing to do for shard {share}: a run without --shard has its blocks"
+    elif progress.done < progress.computed:
+        yield f"done: {of_all} of shard {share} labelled"
+        yield (
+            "next, once all shards are labelled: the same command without --shard, or with "
+            "--merge-only for the shards to write the labels too"
+        )
+    else:
+        yield f"done: {of_all} of shard {share} written"
+        yield "next, once all shards are written: the same command without --shard"
 
 
 def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:

@@ -97,10 +97,10 @@ def normalisation_text(record: Mapping[str, Any]) -> str:
     return text + (f", measured on level {record['level']}" if "level" in record else "")
 
 
-def plan_text(prepared: Prepared) -> str:
-    """Return the plan as aligned lines."""
+def plan_text(prepared: Prepared, *more: tuple[str, str]) -> str:
+    """Return the plan as aligned lines. more: further rows."""
     notes = (f"note: {note}" for note in prepared.notes)
-    return "\n".join([aligned_rows(plan_rows(prepared)), *notes])
+    return "\n".join([aligned_rows([*plan_rows(prepared), *more]), *notes])
 
 
 def plan_json(prepared: Prepared) -> dict[str, Any]:

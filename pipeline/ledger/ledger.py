@@ -37,6 +37,8 @@ class BlockState(IntEnum):
     SET_ASIDE = 2
     SKIPPED = 3
     """It lies outside the part that is segmented, or its input is constant: it has no file."""
+    LABELLED = 4
+    """Of objects: its fragments are found, and its labels are not written yet."""
 
 
 class Ledger:
@@ -93,6 +95,11 @@ class Ledger:
         with self._lock, self._written():
             self._states[new] = BlockState.SKIPPED
             self._array[...] = self._states
+
+    def record_labelled(self, indices: Iterable[Shape]) -> None:
+        """Record blocks as labelled unless they are done. Raises RunError."""
+        missing = (index for index in indices if self._states[index] == BlockState.MISSING)
+        self.record(missing, BlockState.LABELLED)
 
     def count(self, state: BlockState) -> int:
         """Return the number of blocks in this state."""

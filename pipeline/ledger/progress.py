@@ -20,7 +20,7 @@ from ..base.store_errors import explained
 from ..output.guard import RUN_GROUP
 from .figures import Figures
 from .ledger import BlockState, run_group
-from .ownership import SHARDS, SKIPPED, part_path
+from .ownership import ENDED, OWNER, SHARDS, SKIPPED, part_path
 
 RunStage: TypeAlias = Literal["segment", "label", "merge", "write", "table", "pyramid", "done"]
 
@@ -33,6 +33,8 @@ class Progress:
     done: int
     skipped: int = 0
     """Blocks outside the part that is segmented, or with constant input."""
+    labelled: int = 0
+    """Of objects: blocks that are not done, and whose fragments are found."""
     set_aside: tuple[Shape, ...] = ()
     """Blocks that failed after their retries, by index (z, y, x)."""
     figures: Figures = field(default_factory=Figures)
@@ -96,6 +98,7 @@ def progress_of(
         blocks=states.size if blocks is None else blocks,
         done=int(np.count_nonzero(states == BlockState.DONE)),
         skipped=int(np.count_nonzero(states == BlockState.SKIPPED)),
+        labelled=int(np.count_nonzero(states == BlockState.LABELLED)),
         set_aside=tuple(
             tuple(map(int, index)) for index in np.argwhere(states == BlockState.SET_ASIDE)
         ),
@@ -111,6 +114,7 @@ def total(shares: Sequence[Progress], figures: Figures) -> Progress:
         blocks=sum(share.blocks for share in shares),
         done=sum(share.done for share in shares),
         skipped=sum(share.skipped for share in shares),
+        labelled=sum(share.labelled for share in shares),
         set_aside=tuple(index for share in shares for index in share.set_aside),
         figures=figures,
     )
@@ -130,7 +134,7 @@ def read_progress(output: Location) -> tuple[Progress, ...]:
 def group_progress(run: zarr.Group) -> tuple[Progress, ...]:
     """Return the progress of every share, from the run group of an output."""
     sizes: Any = run.attrs.get(SHARDS)
-    if sizes is not None:
+    if sizes is not None and ENDED not in run.attrs:
         skipped: Any = run.attrs.get(SKIPPED) or [0] * len(sizes)
         shares = tuple(
             progress_of(
@@ -160,6 +164,13 @@ def part_figures(run: zarr.Group, share: int) -> Figures:
     """Return the figures of the runs of one share."""
     part: Any = run.get(_part_name(share))
     return Figures.from_json(None if part is None else part.attrs.get("figures"))
+
+
+def take_part(run: zarr.Group, share: int, *, owner: str) -> None:
+    """Write another owner into a share's part of the ledger, if it has started."""
+    part: Any = run.get(_part_name(share))
+    if part is not None:
+        part.attrs[OWNER] = owner
 
 
 def _part_name(share: int) -> str:

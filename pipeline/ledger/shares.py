@@ -10,11 +10,13 @@ import numpy as np
 from ..base.errors import OutputError, RunError
 from ..base.location import Location
 from ..base.store_errors import explained
+from ..base.stores import read_node
+from ..output.guard import RUN_GROUP
 from ..planning.shares import Share
 from .figures import Figures
 from .ledger import BlockState, run_attributes, run_group
-from .ownership import SHARDS
-from .progress import Progress, group_progress, part_states, read_progress
+from .ownership import ENDED, SHARDS
+from .progress import Progress, group_progress, part_states, read_progress, take_part
 
 MERGED = "merged"
 """Attribute of the run group: the shares' ledgers are merged into the output's."""
@@ -72,6 +74,36 @@ def merge_shares(output: Location) -> None:
             figures += share.figures
         done[...] = whole
         run.attrs.update({"figures": figures.to_json(), MERGED: True})
+
+
+def is_in_shares(output: Location) -> bool:
+    """Return whether an output exists, and runs of shares make it."""
+    run = read_node(output, path=RUN_GROUP)
+    return run is not None and SHARDS in run.attributes
+
+
+def end_shares(output: Location, *, owner: str) -> None:
+    """Merge the parts of the ledger into the whole; the runs of shares that still go on, end.
+
+    owner: the token of the run that takes over the blocks of all shares. Blocks that no share has
+    done are left to it.
+    """
+    with explained(OutputError, output):
+        run = run_group(output, mode="r+")
+        sizes: Any = run.attrs[SHARDS]
+        if ENDED in run.attrs:
+            return
+        done: Any = run["done"]
+        whole = np.asarray(done[...])
+        for number in range(1, len(sizes) + 1):
+            take_part(run, number, owner=owner)  # first: the share records nothing from now on
+            states = part_states(run, number)
+            whole[(states == BlockState.LABELLED) & (whole == BlockState.MISSING)] = (
+                BlockState.LABELLED
+            )
+            whole[np.broadcast_to(states == BlockState.DONE, whole.shape)] = BlockState.DONE
+        done[...] = whole
+        run.attrs[ENDED] = True
 
 
 def shares_text(shares: Sequence[Progress]) -> str:

@@ -10,6 +10,7 @@ from ...base.errors import OutputError, PlanError
 from ...base.geometry import Shape
 from ...base.location import Location
 from ...output.kinds import OBJECTS_PATH
+from ...planning.shares import Share
 from ...volume.volume import VolumeSource
 from .method import Agglomerate, Role
 from .neighbourhood import neighbour_offsets
@@ -76,6 +77,10 @@ class ObjectsRequest:
     """An output of the same scores and definition, made with ``keep_intermediates``; only what is
     merged, kept and filled may differ."""
     retries: int = 2
+    shard: str | None = None
+    """The share of the blocks that this run does, like ``"2/3"``; other runs do the others."""
+    merge_only: bool = False
+    """Whether the run ends once objects are numbered, so that shares write their labels."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", Location.parse(self.scores))
@@ -96,6 +101,11 @@ class ObjectsRequest:
         self._check_watershed()
         self._check_agglomeration()
         self._check_sizes()
+
+    @property
+    def share(self) -> Share | None:
+        """``shard`` as numbers. Raises PlanError."""
+        return None if self.shard is None else Share.parse(self.shard)
 
     @property
     def reused(self) -> Location | None:
@@ -153,5 +163,16 @@ class ObjectsRequest:
             )
         if self.block is not None and (len(self.block) != 3 or min(self.block) < 1):
             raise PlanError(f"block {self.block}: expected three sizes z,y,x of at least 1")
+        self._check_share()
         if self.retries < 0:
             raise PlanError(f"retries ({self.retries}): expected at least 0")
+
+    def _check_share(self) -> None:
+        if self.share and self.overwrite:
+            raise PlanError(
+                f"--overwrite with --shard {self.share}: each share would delete the others' "
+                f"blocks; delete {self.output} first, then start the shares without it"
+            )
+        if self.merge_only and (self.share or self.overwrite):
+            other = "--overwrite" if self.overwrite else f"--shard {self.share}"
+            raise PlanError(f"--merge-only with {other}: it merges what shares have labelled")

@@ -7,8 +7,9 @@ from 0 to 1 are rounded to one of 65,536 values.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from ...base.errors import VolumeError
 from ...base.geometry import Box
 from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
+from ...output.image_spec import ImageSpec
+from ...volume.formats.image import ZYX, Units
 from ...volume.volume import VolumeSource, find_volume, open_volume
 from .method import Role
 from .request import ObjectsRequest
@@ -63,7 +66,9 @@ class Scores:
                 f"{self.source.location} holds {worst:g}: expected scores from 0 to 1 as floats, "
                 "or as uint8 or uint16"
             )
-        return np.rint(values.astype(np.float64) * self.highest).astype(np.uint16)
+        scaled = values.astype(np.float64)
+        scaled *= self.highest
+        return np.rint(scaled, out=scaled).astype(np.uint16)
 
     def at_least(self, score: float) -> int:
         """Return the lowest integer that is not below a score."""
@@ -78,8 +83,7 @@ def find_scores(request: ObjectsRequest) -> Scores:
     """
     everything = source = _stored(request, None)
     names = source.channel_names if "c" in source.axes else ()
-    count = source.channel_count
-    number = choose_class(request.score_class, names, count)
+    number = choose_class(request.score_class, names, source.channel_count)
     if "c" in source.axes:
         source = _stored(request, number)
     if source.dtype not in ("uint8", "uint16", "float16", "float32", "float64"):
@@ -88,18 +92,65 @@ def find_scores(request: ObjectsRequest) -> Scores:
             "from 0 to 1"
         )
     name = names[number] if number < len(names) else str(number)
+    return _scores(request, source, everything, name, job_parts=partial(_job_parts, request))
+
+
+def planned_scores(
+    request: ObjectsRequest, image: ImageSpec, *, job_parts: Mapping[str, Any]
+) -> Scores:
+    """Return the scores that a segmentation will write. Raises VolumeError for an unknown class.
+
+    image: of the scores, with the axis c. job_parts: of the segmentation.
+    """
+    z, y, x = map(abs, image.voxel_sizes[0])
+    counts = dict(zip(image.axes, image.chunks[0], strict=True))
+    names = image.class_names
+    everything = VolumeSource(
+        store=request.scores, path=image.level_path(0), axes=image.axes, shape=image.shapes[0],
+        dtype=image.dtype, channels=None, time=None, voxel_size=(z, y, x), unit=_units(image),
+        translation=_zyx(image.translations[0]),
+        chunk_shape_zyx=(counts.get("z", 1), counts["y"], counts["x"]), metadata_digest="",
+        name=image.name, channel_names=names,
+    )  # fmt: skip
+    number = choose_class(request.score_class, names, len(names))
+    source = replace(everything, channels=(number,), channel_names=(names[number],))
+    return _scores(request, source, everything, names[number], job_parts=lambda: job_parts)
+
+
+def _units(image: ImageSpec) -> Units:
+    z, y, x = image.unit
+    return z, y, x
+
+
+def _zyx(values: Sequence[float]) -> ZYX:
+    z, y, x = values
+    return z, y, x
+
+
+def _scores(
+    request: ObjectsRequest, source: VolumeSource, everything: VolumeSource, name: str, *,
+    job_parts: Callable[[], Mapping[str, Any]],
+) -> Scores:  # fmt: skip
+    """Return the scores of a class. job_parts: returns those of the segmentation, if it is one."""
     role = request.role or role_of(name)
-    is_partial = role == "boundary" and count > 1 and _is_of_a_part(request)
+    is_partial = role == "boundary" and everything.channel_count > 1 and is_of_a_part(job_parts())
     return Scores(
         source=source, class_name=name, role=role, all_classes=everything if is_partial else None
     )
 
 
-def _is_of_a_part(request: ObjectsRequest) -> bool:
-    """Return whether the scores are an output of overtile of a part of a volume."""
+def is_of_a_part(job_parts: Mapping[str, Any]) -> bool:
+    """Return whether a segmentation leaves voxels of its output out, where all scores are 0."""
+    return any(name in job_parts for name in ("mask", "skip")) or (
+        job_parts.get("frame") == "volume"
+    )
+
+
+def _job_parts(request: ObjectsRequest) -> Mapping[str, Any]:
+    """Return what identifies the segmentation that wrote the scores; nothing for others."""
     run = read_node(request.scores, path=RUN_GROUP)
-    job = run.attributes.get("job", {}) if run else {}
-    return any(name in job for name in ("mask", "skip")) or job.get("frame") == "volume"
+    parts: Mapping[str, Any] = run.attributes.get("job", {}) if run else {}
+    return parts
 
 
 def role_of(class_name: str) -> Role:

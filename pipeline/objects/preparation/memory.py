@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
-from typing import Final
-
-from distributed import Client
+from typing import TYPE_CHECKING
 
 from ...base.errors import OutputError, PlanError
 from ...base.location import Location
@@ -15,10 +12,8 @@ from ...base.scheduling import check_reach, workers_of
 from ...base.text import size_text
 from .prepare import PreparedObjects
 
-INTERMEDIATE_BYTES: Final = 1.0
-LABEL_BYTES: Final = 0.5
-"""Bytes on the disk per voxel. Measured on scores of FIB-25: 0.29 for components with filled holes,
-0.37 for a watershed with agglomeration; labels with their coarser levels 0.09 to 0.13."""
+if TYPE_CHECKING:  # `overtile plan` must not import distributed
+    from distributed import Client
 
 
 def check_room(prepared: PreparedObjects) -> None:
@@ -26,8 +21,7 @@ def check_room(prepared: PreparedObjects) -> None:
     output = prepared.request.output
     if not output.is_local or prepared.output_action == "resumed":
         return
-    voxels = math.prod(prepared.plan.shape)
-    need, free = int(voxels * (INTERMEDIATE_BYTES + LABEL_BYTES)), free_bytes(output)
+    need, free = prepared.budget.disk_bytes, free_bytes(output)
     if need > free:
         raise OutputError(
             f"{output} may need {size_text(need)}, intermediate results included, and its disk has "
@@ -46,10 +40,14 @@ def check_memory(prepared: PreparedObjects, client: Client) -> None:
     """Raise if a worker cannot hold a block for each of its threads, or cannot see a store."""
     check_reach(client, (prepared.scores.source.store, prepared.request.output))
     for worker in workers_of(client).values():
-        need = worker["nthreads"] * prepared.block_bytes
-        has = worker.get("memory_limit") or need
-        if need > has:
-            raise PlanError(
-                f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
-                "use fewer workers, or smaller blocks (--block)"
-            )
+        check_worker(prepared, threads=worker["nthreads"], memory_bytes=worker.get("memory_limit"))
+
+
+def check_worker(prepared: PreparedObjects, *, threads: int, memory_bytes: int | None) -> None:
+    """Raise PlanError if a worker cannot hold a block for each thread; None or 0: no limit."""
+    need = threads * prepared.budget.block_memory_bytes
+    if memory_bytes and need > memory_bytes:
+        raise PlanError(
+            f"a worker needs {size_text(need)} of memory and has {size_text(memory_bytes)}: "
+            "use fewer workers, or smaller blocks (--block)"
+        )

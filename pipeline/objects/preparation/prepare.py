@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
-from ...base.errors import PlanError, VolumeError
+from ...base.errors import OutputError, PlanError, VolumeError
 from ...base.geometry import Box, Halo, Shape
 from ...base.location import Location
 from ...base.text import shape_text
@@ -19,9 +17,11 @@ from ...base.versions import VERSION, versions
 from ...ledger.identity import Job, check_job
 from ...ledger.ledger import stored_job
 from ...ledger.output_action import OutputAction, choose_output_action
+from ...ledger.shares import is_in_shares
 from ...output.image_spec import ImageSpec
-from ...planning.blocks import BlockPlan
+from ...planning.blocks import BlockPlan, Region
 from ...planning.levels import level_grids, voxels_of_levels
+from ...planning.shares import Share, cut
 from ...planning.tile_choice import choose_chunk
 from ...volume.companion import find_companion
 from ...volume.fingerprint import read_sample, same_where_unread
@@ -30,11 +30,11 @@ from ...volume.volume import VolumeSource
 from ..definition.lengths import in_steps
 from ..definition.method import Method
 from ..definition.request import PATH, ObjectsRequest
-from ..definition.scores import Scores, find_scores
-from ..fragments.labelling import outer_box
+from ..definition.scores import Scores, find_scores, planned_scores
 from ..table.table_spec import TableSpec
 from ..tasks.filters import Filter
 from ..tasks.tasks import GRAPHS, TOUCHING, Intensity
+from .budget import ObjectsBudget, reckon_objects
 from .part_words import part_in_words
 from .reuse import check_reuse
 
@@ -42,11 +42,6 @@ VOLUME_BLOCK: Final = (128, 128, 128)
 PLANE_BLOCK: Final = (1, 2048, 2048)
 BLOCKS_ENOUGH: Final = 512
 BLOCK_VOXELS: Final = 2**24
-WRITING_BYTES: Final = 24
-HOLES_BYTES: Final = 44
-WATERSHED_BYTES: Final = 56
-DISTANCE_BYTES: Final = 40
-"""Bytes per voxel of a block; of its outer box for distances. See benchmarks/objects.py."""
 BLOCK_VOXELS_BELOW: Final = 2**31
 """Voxels of a block, with one more on each side, are numbered by int32."""
 DEFAULT_DEPTH: Final = 0.1
@@ -65,7 +60,29 @@ class PreparedObjects:
     intensity: Intensity | None
     sample_digest: str
     output_action: OutputAction
+    in_shares: bool = False
+    """Whether the run continues, without a share, an output that is made in shares."""
     notes: tuple[str, ...]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the run ends before the output is complete."""
+        return bool(self.request.share) or self.request.merge_only
+
+    @property
+    def ends_shares(self) -> bool:
+        """Whether the run takes over the blocks of all shares."""
+        return self.in_shares and not self.request.merge_only
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """All regions of blocks, or those of the run's share. Raises PlanError."""
+        share = self.request.share or Share(1, 1)
+        return self.shares(share.of)[share.number - 1]
+
+    def shares(self, of: int) -> tuple[tuple[Region, ...], ...]:
+        """Return the regions of each of some shares. Raises PlanError for too many."""
+        return cut(self.plan.regions(), Share(1, of))
 
     @property
     def table_spec(self) -> TableSpec:
@@ -118,16 +135,13 @@ class PreparedObjects:
         )
 
     @property
-    def block_bytes(self) -> int:
-        """Memory that a block needs on a worker's thread, in the pass that needs most."""
-        core = self.plan.block((0, 0, 0)).core
-        outer = outer_box(core, self.method, self.plan.shape)
-        distance = DISTANCE_BYTES * outer.voxels if self.method.seed_distance else 0
-        labelling = WATERSHED_BYTES * core.voxels + distance if self.method.is_watershed else 0
-        channels = self.intensity.source if self.intensity else None
-        grey = channels.channel_count * np.dtype(channels.dtype).itemsize if channels else 0
-        writing = (HOLES_BYTES if self.request.fill_holes else WRITING_BYTES) + 2 * grey
-        return max(labelling, writing * core.voxels)
+    def budget(self) -> ObjectsBudget:
+        """What the run needs."""
+        return reckon_objects(
+            self.plan, self.method, self.scores,
+            grey=self.intensity.source if self.intensity else None,
+            fills_holes=self.request.fill_holes,
+        )  # fmt: skip
 
     @property
     def job(self) -> Job:
@@ -174,29 +188,25 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
 
     Raises kinds of OvertileError for everything that it refuses.
     """
+    shared = not request.share and not request.overwrite and is_in_shares(request.output)
+    if request.merge_only and not shared:
+        raise OutputError(
+            f"--merge-only: {request.output} is not made in shares; label its blocks with --shard "
+            "i/N first, or leave --merge-only out"
+        )
     action = choose_output_action(
-        request.output, source=None if request.is_inside else request.scores, share=None,
-        overwrite=request.overwrite, finishing=False,
+        request.output, source=None if request.is_inside else request.scores, share=request.share,
+        overwrite=request.overwrite, finishing=shared,
     )  # fmt: skip
     stored = stored_job(request.output) if action == "resumed" else {}
     scores = find_scores(request)
-    source = scores.source
-    core = request.block or tuple(stored.get("block", ())) or choose_core(source.shape_zyx)
-    prepared = PreparedObjects(
-        request=request,
-        scores=scores,
-        plan=_plan(source.shape_zyx, core),
-        method=choose_method(request, scores),
-        kept=Filter(
-            min_voxels=request.min_voxels,
-            max_voxels=request.max_voxels,
-            drops_border=request.border == "drop",
-        ),
-        intensity=_find_intensity(request, source),
-        sample_digest=same_where_unread(read_sample(source).digest, stored.get("input_sample")),
-        output_action=action,
-        notes=(*source.notes, *_notes(scores)),
-    )
+    sample = read_sample(scores.source).digest
+    prepared = _prepared(
+        request, scores, action=action, core=tuple(stored.get("block", ())) or None,
+        sample_digest=same_where_unread(sample, stored.get("input_sample")),
+    )  # fmt: skip
+    prepared = replace(prepared, in_shares=shared)
+    _ = prepared.regions  # raises PlanError for too many shares
     if stored:
         check_job(request.output, prepared.job, stored)
     if request.reused is not None:
@@ -205,6 +215,41 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
             stages=(GRAPHS,) if request.agglomerate == "none" else (GRAPHS, TOUCHING),
         )  # fmt: skip
     return prepared
+
+
+def plan_objects(
+    request: ObjectsRequest, image: ImageSpec, *, job_parts: Mapping[str, Any]
+) -> PreparedObjects:
+    """Return what a run would do with scores that a segmentation will write. Reads nothing of them.
+
+    image: of the scores. job_parts: of the segmentation. The plan states what a run needs; it does
+    not identify a job. Raises kinds of OvertileError for what a run refuses.
+    """
+    scores = planned_scores(request, image, job_parts=job_parts)
+    return _prepared(request, scores, action="created", core=None, sample_digest="")
+
+
+def _prepared(
+    request: ObjectsRequest, scores: Scores, *, action: OutputAction, core: Shape | None,
+    sample_digest: str,
+) -> PreparedObjects:  # fmt: skip
+    """core: that of the output, where it is resumed."""
+    source = scores.source
+    return PreparedObjects(
+        request=request,
+        scores=scores,
+        plan=_plan(source.shape_zyx, request.block or core or choose_core(source.shape_zyx)),
+        method=choose_method(request, scores),
+        kept=Filter(
+            min_voxels=request.min_voxels,
+            max_voxels=request.max_voxels,
+            drops_border=request.border == "drop",
+        ),
+        intensity=_find_intensity(request, source),
+        sample_digest=sample_digest,
+        output_action=action,
+        notes=(*source.notes, *_notes(scores)),
+    )
 
 
 def _find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity | None:

@@ -8,7 +8,7 @@ are stored in parts, of which a block reads those that hold its names.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from ...base.geometry import Box, Shape
 from ..fragments.measures import Records
+from .intermediates import Intermediates
 
+INDEX: Final = "index"
+ALL: Final = "all"
 PART: Final = 2**20
 """Names in a part: 8 MB."""
 
@@ -67,6 +70,18 @@ class IdIndex:
             ids_before=np.array(before, np.uint64),
             count=total,
         )
+
+    @classmethod
+    def stored(cls, files: Intermediates) -> IdIndex | None:
+        """Return the index that :meth:`store` wrote, if it did."""
+        if ALL not in files.names(INDEX):
+            return None
+        found = files.get(INDEX, ALL, cls)
+        return replace(found, parts=tuple(map(str, found.parts)), count=int(found.count))
+
+    def store(self, files: Intermediates) -> None:
+        """Write the index: objects are merged and numbered."""
+        files.put(INDEX, ALL, self)
 
     def ids(
         self, names: NDArray[np.uint64], read: Callable[[str], NDArray[np.uint64]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import threading
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -30,6 +31,9 @@ FOLDER = f"{RUN_GROUP}/objects"
 REUSABLE = ("labels", "graphs", "touching", "groups", "settled", "names")
 """Stages that depend on the labelling of the blocks alone, not on what is merged or kept then."""
 _ZSTD = Zstd(level=1)
+_parsing = threading.Lock()
+"""NumPy parses its headers with ``ast``, which fails in several threads at once ("recursion depth
+mismatch", python/cpython#106905)."""
 
 
 def file_name(index: Shape) -> str:
@@ -110,8 +114,10 @@ def pack(value: Any) -> bytes:
 
 def unpack(content: bytes, kind: type[T]) -> T:
     """Return what :func:`pack` wrote. Raises an error for damaged bytes."""
-    with np.load(io.BytesIO(_ZSTD.decode(content)), allow_pickle=False) as arrays:
-        return _nested(kind, {name: arrays[name] for name in arrays.files})
+    buffer = io.BytesIO(_ZSTD.decode(content))
+    with _parsing, np.load(buffer, allow_pickle=False) as arrays:
+        stored = {name: arrays[name] for name in arrays.files}
+    return _nested(kind, stored)
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:

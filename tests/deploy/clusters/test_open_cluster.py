@@ -19,7 +19,9 @@ from deploy import ClusterSpec, open_cluster, parse_cluster
 from deploy.clusters import local
 from deploy.clusters.local import cores, local_workers
 from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
+from deploy.clusters.worker_memory import worker_memory_bytes
 from pipeline.base.errors import ClusterError
+from pipeline.base.scheduling import workers_of
 
 
 def worker_processes(client):
@@ -119,6 +121,8 @@ def test_local_workers_are_processes_with_their_share_of_cores_and_end_with_the_
         processes = worker_processes(client)
         assert len({process.pid for process in processes} - {os.getpid()}) == 2
         assert set(client.nthreads().values()) == {3}
+        limits = {worker["memory_limit"] for worker in workers_of(client).values()}
+        assert limits == {worker_memory_bytes(ClusterSpec(workers=2))}
         assert client.dashboard_link.startswith("http://127.0.0.1:")
     assert ended(processes, within_s=10)
     assert (os.environ.get("PYTHONWARNINGS"), blocked_signals()) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import zarr
 from scipy import ndimage
 
 from flows.cli.main import main
+from flows.cli.status import status_text
 from pipeline.base.location import Location
+from pipeline.ledger.status import read_status
 from pipeline.output.image_spec import ImageSpec
 from pipeline.output.ome_write import create_images
 
@@ -280,6 +283,59 @@ def test_intermediates_are_kept_on_request(shell, place):
     assert (place / "out.zarr/run/objects/graphs/0.0.0").is_file()
     assert shell("scores.zarr", "out2.zarr")[0] == 0
     assert not (place / "out2.zarr/run/objects").exists()
+
+
+def test_shares_label_and_write_and_each_run_says_what_comes_next(shell, place):
+    def run(*argv):
+        code, out, err = shell("scores.zarr", "out.zarr", "--block", "3,8,9", *argv)
+        assert out == ""
+        return code, err.splitlines()
+
+    assert run()[0] == 0
+    expected = labels_in(place)
+    shutil.rmtree(place / "out.zarr")
+    code, said = run("--shard", "2/2")
+    assert code == 0
+    assert "shard 2/2: 16 of these blocks" in said
+    assert said[-2:] == [
+        "done: 16 blocks of shard 2/2 labelled",
+        "next, once all shards are labelled: the same command without --shard, or with "
+        "--merge-only for the shards to write the labels too",
+    ]
+    code, said = run("--merge-only")
+    assert code == 1
+    assert re.fullmatch(
+        r"overtile: not every block of .*out\.zarr is labelled: shard 1/2 misses 16 of 16 blocks; "
+        r"run the same command with --shard 1/2, then this one again", said[-1])  # fmt: skip
+    assert run("--shard", "1/2")[0] == 0
+    told = read_status(Location.parse(str(place / "out.zarr")))
+    status = status_text(told, now=datetime.now(UTC))
+    for words in (
+        r"stage +all blocks are labelled: run overtile objects without --shard, or with --merge",
+        r"blocks +0 of 32 done, 0.0 %",
+        r"labelled +32 of 32\n",
+        r"shard 1/2 +0 of 16 done, 16 labelled",
+    ):
+        assert re.search(words, status)
+    code, said = run("--merge-only")
+    assert code == 0
+    assert said[-2:] == [
+        "done: 16 objects in 32 blocks",
+        "next: the same command with --shard i/N for each share writes the labels",
+    ]
+    code, said = run("--shard", "1/2")
+    assert code == 0
+    assert said[-2:] == [
+        "done: 16 blocks of shard 1/2 written",
+        "next, once all shards are written: the same command without --shard",
+    ]
+    code, said = run()
+    assert code == 0
+    assert any(line.startswith("done: 16 objects, ") for line in said)
+    np.testing.assert_array_equal(labels_in(place), expected)
+    code, said = run("--shard", "1/2")
+    assert code == 0
+    assert said[-1] == "nothing to do for shard 1/2: a run without --shard has its blocks"
 
 
 def test_help_lists_the_options_and_fits_80_columns(shell, monkeypatch):

@@ -221,6 +221,29 @@ def test_objects_are_found_in_one_task_run(completed):
     assert labels.any()
 
 
+def test_every_stage_of_finding_objects_is_one_task_run_within_theirs(completed):
+    seen = completed[0]
+    (found,) = [run for run in seen.task_runs if run.task_key.startswith("find_objects-")]
+    stages = [run for run in seen.task_runs if run.task_key.startswith("objects_stage-")]
+    stages.sort(key=lambda run: run.start_time)
+    assert [run.name for run in stages] == [
+        f"objects-{name}" for name in ("label", "merge", "number", "write", "table", "pyramid")
+    ]
+    assert all(run.state.is_completed() for run in stages)
+    assert found.start_time <= stages[0].start_time
+    assert stages[-1].end_time <= found.end_time
+
+
+def test_objects_have_a_progress_artifact_of_their_own(completed):
+    of_blocks, of_objects = (
+        completed[0].artifacts[key] for key in ("segment-progress", "objects-progress")
+    )
+    assert of_objects.type == "progress"
+    assert of_objects.data == of_blocks.data == 100
+    assert of_objects.description == "1/1 block, done"
+    assert of_objects.task_run_id != of_blocks.task_run_id
+
+
 def test_objects_are_an_optional_group_of_the_form(schema):
     field = schema["properties"]["objects"]
     assert field["title"] == "objects"

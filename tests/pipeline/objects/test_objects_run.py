@@ -20,10 +20,12 @@ from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.base.stores import list_names, open_store
 from pipeline.objects import run as run_module
+from pipeline.objects import task_run
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
 from pipeline.objects.tasks import ids, tasks
+from pipeline.objects.tasks.intermediates import Intermediates
 from pipeline.output.documents import read_bytes
 
 SHAPE, BLOCK = (6, 20, 26), (3, 8, 8)
@@ -183,7 +185,7 @@ def test_a_run_that_fails_or_is_drained_at_every_stage_gives_the_same_bytes(
     threads, source, undisturbed, tmp_path, monkeypatch
 ):
     stages, said, output = [], [], tmp_path / "out.zarr"
-    drive = run_module.drive
+    drive = task_run.drive
 
     def stopping(client, items, submit, *, limit, stop):
         for batch in drive(client, items, submit, limit=limit, stop=stop):
@@ -194,7 +196,7 @@ def test_a_run_that_fails_or_is_drained_at_every_stage_gives_the_same_bytes(
             elif left[0] < 0:
                 raise RunError("stopped by the test")
 
-    monkeypatch.setattr(run_module, "drive", stopping)
+    monkeypatch.setattr(task_run, "drive", stopping)
     while "done" not in stages:
         left = [20]
         run = ObjectsRun.start(prepared_for(source, output, **WATERSHED), threads)
@@ -240,14 +242,27 @@ def test_a_killed_command_is_resumed_to_the_same_bytes_and_leaves_no_intermediat
 
 
 def test_intermediates_that_a_kill_at_the_very_end_left_are_deleted(
-    threads, source, undisturbed, tmp_path
+    threads, source, undisturbed, tmp_path, monkeypatch
 ):
     output = tmp_path / "out.zarr"
-    find_objects(threads, source, output, keep_intermediates=True, **WATERSHED)
+    with monkeypatch.context() as patch:
+        patch.setattr(Intermediates, "delete", fail)
+        with pytest.raises(RuntimeError, match="by the test"):
+            find_objects(threads, source, output, **WATERSHED)
     assert stored_files(output) > 4 * BLOCKS
     assert files_of(output) == undisturbed[0]
     find_objects(threads, source, output, **WATERSHED)
     assert not (output / "run/objects").exists()
+
+
+def test_intermediates_that_a_run_was_asked_to_keep_stay_when_it_is_repeated(
+    threads, source, tmp_path
+):
+    output = tmp_path / "out.zarr"
+    find_objects(threads, source, output, keep_intermediates=True, **WATERSHED)
+    kept = stored_files(output)
+    find_objects(threads, source, output, **WATERSHED)
+    assert stored_files(output) == kept > 4 * BLOCKS
 
 
 def test_a_complete_output_is_not_written_again(threads, source, tmp_path):

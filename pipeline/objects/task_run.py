@@ -1,0 +1,111 @@
+"""Runs the tasks of one stage after the other on the workers, and counts what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from distributed import Client, Future
+
+from ..base.errors import OvertileError, RunDrainedError, RunError
+from ..base.geometry import Shape
+from ..base.live_run import LiveRun
+from ..base.scheduling import drive, reason
+from ..base.text import counted
+from ..ledger.block_result import BlockResult
+from ..ledger.figures import Figures
+from ..ledger.messages import drained_text, resume_advice
+from ..ledger.progress import RunStage
+from ..ledger.tally import Tally
+from .preparation.prepare import PreparedObjects
+from .preparation.run_clock import RunClock
+from .tasks.intermediates import missing
+from .tasks.tasks import ObjectsJob
+
+Item = TypeVar("Item")
+
+
+class TaskRun(LiveRun):
+    """A run whose stages are tasks per block, group or layer, in any order within a stage."""
+
+    def __init__(self, prepared: PreparedObjects, job: ObjectsJob, client: Client) -> None:
+        super().__init__(client)
+        self.prepared, self.job = prepared, job
+        self._tally = Tally(earlier=Figures())
+        self._clock = RunClock("label")
+        self._done = 0
+
+    def do_missing(
+        self, stage: RunStage, call: Callable[[Shape], Any], items: Iterable[Shape], *,
+        files: str, of: ObjectsJob | None = None,
+    ) -> Iterator[Any]:  # fmt: skip
+        """Do what has no file yet, and yield the results.
+
+        files: the stage whose files the tasks write last. of: whose files they are, by default
+        those of the run's job.
+        """
+        job = of or self.job
+        items = missing(items, job.files.names(files))
+        return self.results(stage, call, items, key=f"objects-{job.folder}{files}")
+
+    def do_all_missing(
+        self, stage: RunStage, call: Callable[[Shape], Any], items: Iterable[Shape], *,
+        files: str, of: ObjectsJob | None = None,
+    ) -> None:  # fmt: skip
+        """Do as :meth:`do_missing`, to the end."""
+        for _ in self.do_missing(stage, call, items, files=files, of=of):
+            pass
+
+    def results(
+        self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item], *, key: str
+    ) -> Iterator[Any]:
+        """Yield the results of a stage's tasks; raise once all others are done if one failed."""
+        if stage != self._clock.stage:  # a stage has its own speed
+            self._tally = Tally(earlier=Figures())
+        self._clock.enter(stage)
+        self._done = 0
+        failed: list[str] = []
+
+        def submit(some: list[Item]) -> list[Future]:
+            futures: list[Future] = self._client.map(
+                call, some, key=[(f"{key}-{self.job.run_token}", str(one)) for one in some],
+                retries=self.prepared.request.retries, pure=False,
+            )  # fmt: skip
+            return futures
+
+        # In no variable: an error's traceback would keep it, and its tasks in flight, alive until
+        # the garbage collector closes it in any thread, which can wait for itself.
+        for outcomes in drive(
+            self._client, iter(items), submit, limit=self._limit, stop=self._stop
+        ):
+            self._limit.ended(len(outcomes))
+            for outcome in outcomes:
+                if isinstance(outcome.error, OvertileError):
+                    raise outcome.error
+                if outcome.error is not None:
+                    failed.append(f"{outcome.item}: {reason(outcome)}")
+                    continue
+                self._done += 1
+                if isinstance(outcome.result, BlockResult):
+                    self._tally.add([outcome.result], [])
+                yield outcome.result
+        is_whole = not self._limit.is_drained and not self._stop.is_set()
+        if failed:
+            raise RunError(f"{counted(len(failed), 'block')} failed ({failed[0]}); {self.advice}")
+        if not is_whole:
+            raise RunDrainedError(f"{drained_text(self._done, self.blocks)}; {self.advice}")
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of the run or of its share, completed ones included."""
+        return sum(map(len, self.prepared.regions))
+
+    def indices(self) -> Iterator[Shape]:
+        """Yield the blocks of the run or of its share."""
+        for region in self.prepared.regions:
+            yield from region.indices
+
+    @property
+    def advice(self) -> str:
+        """How to resume the run."""
+        return resume_advice(overwrite=self.prepared.request.overwrite)
