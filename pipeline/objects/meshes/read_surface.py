@@ -18,7 +18,7 @@ from .mesh_files import MeshFormat
 from .surface import Surface, surface_of
 
 MOST_VOXELS: Final = 2**25
-"""Of the box of an object: its surface takes up to 0.7 GiB. Larger ones use a coarser level."""
+"""Of the box of an object: a ball that fills it takes 0.4 GiB. Larger ones use a coarser level."""
 _NM_PER_UM: Final = 1000.0
 
 

@@ -15,12 +15,12 @@ from ...base.errors import VolumeError
 from ...base.geometry import Box
 from ...base.location import Location
 from ...base.similar_path import similar_text
-from ...base.stores import list_names, read_node
+from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
 from ...output.kinds import OBJECTS_PATH
 from ...volume.volume import VolumeSource, find_volume
 from .table import PARQUET
-from .table_file import opened_table
+from .table_file import exists, opened_table
 
 TABLES: Final = "tables"
 _CORNERS: Final = tuple(f"box_{axis}{end}" for end in (0, 1) for axis in "zyx")
@@ -98,7 +98,7 @@ def find_finished(location: Location) -> FinishedObjects:
     Raises VolumeError where there are none.
     """
     for output in _outputs(location):
-        if PARQUET in (list_names(output / TABLES) or ()):
+        if exists(output / TABLES / PARQUET):
             return _finished(output)
     if location.is_local and not location.path.exists():
         raise VolumeError(f"{location} does not exist{similar_text(location.path)}")

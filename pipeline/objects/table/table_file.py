@@ -29,3 +29,12 @@ def opened_table(table: Location) -> Iterator[Any]:
         system, path = fsspec.url_to_fs(table.uri, **fsspec_options(table))
         with system.open(path, "rb") as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
             yield file
+
+
+def exists(table: Location) -> bool:
+    """Return whether there is such a file. Raises OutputError where that cannot be found out."""
+    if table.is_local:
+        return table.path.is_file()
+    with explained(OutputError, table):
+        system, path = fsspec.url_to_fs(table.uri, **fsspec_options(table))
+        return bool(system.exists(path))

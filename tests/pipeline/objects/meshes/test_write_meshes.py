@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -165,3 +167,17 @@ def test_ids_that_are_not_there_and_folders_with_other_files_are_refused(found, 
         with pytest.raises(OutputError, match=r"contains other files, e\.g\. notes\.txt"):
             written(found["small"], tmp_path / "mine", overwrite=overwrite)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_meshes_in_a_bucket_are_the_same_and_resumed_and_replaced(s3, found, tmp_path):
+    written(found["small"], tmp_path / "m")
+    s3fs = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    written(found["small"], f"{s3}/m", ids=[3])
+    assert written(found["small"], f"{s3}/m").kept == 1
+    for number in (1, 2, 3):
+        ours = (tmp_path / f"m/{number}.ply").read_bytes()
+        assert s3fs.cat_file(f"{s3}/m/{number}.ply") == ours
+    written(found["small"], f"{s3}/m", kind="precomputed", ids=[2], overwrite=True)
+    s3fs.invalidate_cache()
+    names = [path.rsplit("/", 1)[-1] for path in s3fs.ls(f"{s3}/m")]
+    assert sorted(names) == ["2", "2:0", "info", RECORD]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import shutil
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -186,3 +188,15 @@ def test_objects_of_an_unfinished_run_are_refused(found, tmp_path):
     shutil.rmtree(output / "tables")
     with pytest.raises(VolumeError, match="holds no finished objects"):
         find_finished(Location.parse(output))
+
+
+def test_objects_in_a_bucket_have_the_same_outlines_there(s3, found, tmp_path):
+    local = written(found(1, 16, 16), tmp_path / "o.geojson").read_bytes()
+    s3fs = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    s3fs.put(str(found(1, 16, 16)), f"{s3}/cells.zarr", recursive=True)
+    written(f"{s3}/cells.zarr", f"{s3}/o.geojson")
+    assert s3fs.cat_file(f"{s3}/o.geojson") == local
+    with pytest.raises(OutputError, match="exists: choose another file"):
+        written(f"{s3}/cells.zarr", f"{s3}/o.geojson")
+    with pytest.raises(VolumeError, match="holds no objects"):
+        find_finished(Location.parse(f"{s3}/other.zarr"))
