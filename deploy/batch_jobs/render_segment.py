@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from pipeline.base.errors import ClusterError
 
@@ -30,12 +31,12 @@ MOST_SHARES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One run of ``overtile segment`` to submit."""
+    """One run of ``overtile segment`` or ``overtile objects`` to submit."""
 
     cluster: ClusterSpec
     """Of kind slurm. Its job states the resources of a node; its number of jobs is ignored."""
     arguments: tuple[str, ...]
-    """Of ``overtile segment``: INPUT, OUTPUT, then options."""
+    """Of the command: INPUT, OUTPUT, then options."""
     directory: str
     """The job's working directory."""
     folder: str
@@ -43,12 +44,13 @@ class Submission:
     nodes: int = 1
     shares: int | None = None
     """Size of the job array, each task on ``nodes`` nodes; a last job finishes the output."""
+    command: Literal["segment", "objects"] = "segment"
 
     def __post_init__(self) -> None:
         if self.cluster.kind != "slurm":
             raise ClusterError(
                 f"cluster {self.cluster.where or self.cluster.kind}: expected a profile with "
-                'kind = "slurm"; with other batch systems, run overtile segment --cluster on a '
+                'kind = "slurm"; with other batch systems, run the command with --cluster on a '
                 "login node"
             )
         if self.nodes < 1:
@@ -75,12 +77,27 @@ class Submission:
         return self.cluster.job
 
 
-def render_segment(submission: Submission) -> str:
-    """Return the script of the run; with shares, of the job array whose tasks do one share each."""
-    run = _array(("segment", *submission.arguments))
+def render_segment(submission: Submission, *, after: str | None = None) -> str:
+    """Return the script of the run; with shares, of the job array whose tasks do one share each.
+
+    after: the id of a job that must have succeeded.
+    """
+    run = _array((submission.command, *submission.arguments))
     if submission.shares is not None:
         run += f' --shard "$SLURM_ARRAY_TASK_ID/{submission.shares}"'
-    return _script(submission, run, nodes=submission.nodes, tasks=submission.shares)
+    more = () if after is None else _after(after)
+    return _script(submission, run, nodes=submission.nodes, tasks=submission.shares, more=more)
+
+
+def render_merge(submission: Submission, *, after: str) -> str:
+    """Return the script of the job that merges objects once all shares are labelled."""
+    run = _array((submission.command, *submission.arguments, "--merge-only"))
+    return _script(submission, run, nodes=submission.nodes, more=_after(after))
+
+
+def _after(job_id: str) -> tuple[str, ...]:
+    """Return the directives of a job that begins if another one has succeeded."""
+    return (f"--dependency=afterok:{shlex.quote(job_id)}", "--kill-on-invalid-dep=yes")
 
 
 def render_finish(submission: Submission, *, after: str) -> str:
@@ -88,9 +105,9 @@ def render_finish(submission: Submission, *, after: str) -> str:
 
     after: the id of the array. If a share fails, Slurm cancels this job before it starts.
     """
-    run = _array(("finish", *submission.arguments))
-    more = (f"--dependency=afterok:{shlex.quote(after)}", "--kill-on-invalid-dep=yes")
-    return _script(submission, run, more=more)
+    command = "finish" if submission.command == "segment" else submission.command
+    run = _array((command, *submission.arguments))
+    return _script(submission, run, more=_after(after))
 
 
 def _script(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .batch_system import BatchSystem
 from .logs import make_log_folder
-from .render_segment import Submission, render_finish, render_segment
+from .render_segment import Submission, render_finish, render_merge, render_segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,20 +17,31 @@ class Submitted:
 
     job_id: str
     """Of the run, or of the job array of its shares."""
-    finish_id: str | None = None
-    """Of the job that finishes the output when all shares are done."""
+    later_ids: tuple[str, ...] = ()
+    """Of the jobs that follow, each on the one before it; the last one finishes the output."""
 
 
 def submit(submission: Submission) -> Submitted:
     """Submit a run. Raises ClusterError in one line; then no job is left."""
     batch = BatchSystem("slurm")
     make_log_folder(Path(submission.folder))
-    job_id = batch.submit(render_segment(submission))
-    if submission.shares is None:
-        return Submitted(job_id=job_id)
+    ids = [batch.submit(render_segment(submission))]
     try:
-        finish_id = batch.submit(render_finish(submission, after=job_id))
+        for render in following(submission):
+            ids.append(batch.submit(render(submission, after=ids[-1])))
     except BaseException:
-        batch.cancel([job_id])
+        batch.cancel(ids)
         raise
-    return Submitted(job_id=job_id, finish_id=finish_id)
+    return Submitted(job_id=ids[0], later_ids=tuple(ids[1:]))
+
+
+def following(submission: Submission) -> tuple[Callable[..., str], ...]:
+    """Return what renders the jobs after the first, in order. They take the id of the one before.
+
+    Shares of objects label; when all have, one job merges, then shares write.
+    """
+    if submission.shares is None:
+        return ()
+    if submission.command == "segment":
+        return (render_finish,)
+    return (render_merge, render_segment, render_finish)

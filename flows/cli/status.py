@@ -138,6 +138,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "set_aside": [list(index) for index in total.set_aside],
         "pyramid": status.pyramid,
         "levels": status.levels,
+        "intermediates": status.intermediates,
         "created": status.created,
         "blocks_per_s": total.blocks_per_s,
         "seconds_left": status.seconds_left,

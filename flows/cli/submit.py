@@ -1,10 +1,11 @@
-"""``overtile submit segment``: runs segment as a separate Slurm job, or as an array of shares."""
+"""``overtile submit``: runs segment or objects as a separate Slurm job, or as arrays of shares."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,35 +14,57 @@ from pipeline.base.errors import ClusterError, OvertileError
 
 from ..options.cluster import ClusterOptions
 from ..options.declared import valued, words_of
-from ..options.objects import ObjectDefinition, WithObjects
+from ..options.objects import ObjectDefinition, ObjectsFiles, ObjectsOptions, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
 from ..text.terminal import say
-from .arguments import add_options
+from .arguments import add_options, read_options
 from .object_arguments import read_definition, read_segment_options
 from .parser import Parser
 
 if TYPE_CHECKING:
     from deploy.batch_jobs.render_segment import Submission
+    from deploy.batch_jobs.submit import Submitted
     from pipeline.base.location import Location
 
+EXAMPLE_OBJECTS = "overtile submit objects scores.zarr out.zarr --cluster hpc"
 EXAMPLE = "overtile submit segment in.zarr out.zarr --weights w.safetensors --cluster hpc"
 RECENT_S = 120.0
 """A run is assumed to be writing an output that changed within this time."""
-_ABOUT = (
-    "Segment a volume in a separate Slurm job: scheduler, workers and run in one allocation. "
-    "Before its walltime the job drains, requeues itself and resumes."
+_JOB = (
+    "in a separate Slurm job: scheduler, workers and run in one allocation. Before its walltime "
+    "the job drains, requeues itself and resumes."
 )
+_SHARES = {
+    "segment": "and a last job that builds the pyramid",
+    "objects": "to label, a job that merges, an array to write, and a last job",
+}
 
 
 def add_arguments(parser: Parser) -> None:
-    """Add the arguments of ``overtile submit``: those of segment, and those of the submission."""
-    commands = parser.add_subparsers(required=True, metavar="segment")
-    segment = commands.add_parser("segment", help="segment a volume", description=_ABOUT)
+    """Add the arguments of ``overtile submit``: those of the command, and of the submission."""
+    commands = parser.add_subparsers(required=True, metavar="segment|objects", dest="submitted")
+    segment = commands.add_parser(
+        "segment", help="segment a volume", description=f"Segment a volume {_JOB}"
+    )
     add_options(
         segment, SegmentFiles, SegmentOptions, WithObjects, ObjectDefinition, ClusterOptions,
         without=("shard", "cluster"),
     )  # fmt: skip
-    job = segment.add_argument_group("submission")
+    segment.example = EXAMPLE
+    objects = commands.add_parser(
+        "objects", help="find the objects in scores", description=f"Find objects {_JOB}"
+    )
+    add_options(
+        objects, ObjectsFiles, ObjectsOptions, ClusterOptions,
+        without=("shard", "merge_only", "cluster"),
+    )  # fmt: skip
+    objects.example = EXAMPLE_OBJECTS
+    for name, command in (("segment", segment), ("objects", objects)):
+        _add_submission(command, name)
+
+
+def _add_submission(parser: Parser, command: str) -> None:
+    job = parser.add_argument_group("submission")
     job.add_argument(
         "--cluster", default="slurm", metavar="PROFILE|FILE.toml",
         help="settings of the jobs, of kind slurm (default: slurm)",
@@ -52,38 +75,81 @@ def add_arguments(parser: Parser) -> None:
     job.add_argument(
         "--shard", type=int, metavar="N", dest="shares",
         help="number of shares of the volume: a job array, each with its own nodes and scheduler, "
-        "and a last job that builds the pyramid (default: one job without shares)",
+        f"{_SHARES[command]} (default: one job without shares)",
     )  # fmt: skip
     job.add_argument("--dry-run", action="store_true", help="print the scripts, submit nothing")
-    segment.example = EXAMPLE
 
 
 def run(options: argparse.Namespace) -> None:
-    """Check the run as segment would, then submit it or print its script."""
-    from deploy.batch_jobs.render_segment import render_finish, render_segment
+    """Check the run as its command would, then submit it or print its script."""
     from deploy.batch_jobs.submit import submit
 
-    parameters = read_segment_options(options)
-    submission = _submission(options, parameters)
-    output = _checked_output(options, parameters)
+    if options.submitted == "objects":
+        arguments, output = _of_objects(options)
+    else:
+        arguments, output = _of_segmentation(options)
+    submission = _submission(options, arguments)
     if options.dry_run:
-        print(render_segment(submission), end="")
-        if submission.shares:
-            print(render_finish(submission, after="ID-OF-THE-ARRAY"), end="")
-            say("two scripts: the array of shares, and the job that completes the output")
+        _print_scripts(submission)
         return
     warn_of_other_run(output)
     submitted = submit(submission)
-    print(submitted.job_id)
-    if submitted.finish_id:
-        print(submitted.finish_id)
-        say(f"{submission.shares} shares in job array {submitted.job_id}")
-        say(f"then job {submitted.finish_id} builds the pyramid")
-    else:
-        say(f"job {submitted.job_id}")
+    print(submitted.job_id, *submitted.later_ids, sep="\n")
+    for line in _submitted_lines(submission, submitted):
+        say(line)
     say(f"logs: {submission.folder}")
     quoted = shlex.quote(str(output))
     say(f"progress, once the job has started: overtile status {quoted}")
+
+
+def _print_scripts(submission: Submission) -> None:
+    from deploy.batch_jobs.render_segment import render_segment
+    from deploy.batch_jobs.submit import following
+
+    print(render_segment(submission), end="")
+    later = following(submission)
+    for render in later:
+        print(render(submission, after="ID-OF-THE-JOB-BEFORE"), end="")
+    if later:
+        say(f"{1 + len(later)} scripts: {_SCRIPTS[submission.command]}")
+
+
+_SCRIPTS = {
+    "segment": "the array of shares, and the job that completes the output",
+    "objects": "the array that labels, the job that merges, the array that writes, the last job",
+}
+
+
+def _submitted_lines(submission: Submission, submitted: Submitted) -> Iterator[str]:
+    if not submitted.later_ids:
+        yield f"job {submitted.job_id}"
+        return
+    yield f"{submission.shares} shares in job array {submitted.job_id}"
+    *between, last = submitted.later_ids
+    if between:
+        merging, writing = between
+        yield f"then job {merging} merges, and job array {writing} writes the labels"
+    yield f"then job {last} builds the pyramid"
+
+
+def _of_segmentation(options: argparse.Namespace) -> tuple[tuple[str, ...], Location]:
+    """Return the arguments of segment, and the output, checked as segment would."""
+    parameters = read_segment_options(options)
+    return segment_words(options, parameters), _checked_output(options, parameters)
+
+
+def _of_objects(options: argparse.Namespace) -> tuple[tuple[str, ...], Location]:
+    """Return the arguments of objects, and the output, checked as objects would."""
+    from pipeline.objects.preparation.memory import check_room
+    from pipeline.objects.preparation.prepare import prepare_objects
+
+    parameters = read_options(ObjectsOptions, options)
+    share = f"1/{options.shares}" if options.shares else None  # what one share accepts, all accept
+    one = parameters.model_copy(update={"shard": share})
+    prepared = prepare_objects(one.request(scores=options.scores, output=options.output))
+    check_room(prepared)
+    words = (options.scores, options.output, *words_of(parameters))
+    return words, prepared.request.output
 
 
 def _checked_output(options: argparse.Namespace, parameters: SegmentOptions) -> Location:
@@ -113,7 +179,7 @@ def warn_of_other_run(output: Location) -> None:
             )
 
 
-def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Submission:
+def _submission(options: argparse.Namespace, arguments: tuple[str, ...]) -> Submission:
     """Return the jobs to submit. Raises ClusterError."""
     from deploy.batch_jobs.logs import log_folder
     from deploy.batch_jobs.render_segment import Submission
@@ -126,7 +192,8 @@ def _submission(options: argparse.Namespace, parameters: SegmentOptions) -> Subm
     spec = described_cluster(options.cluster)
     return Submission(
         cluster=spec,
-        arguments=segment_words(options, parameters),
+        command=options.submitted,
+        arguments=arguments,
         directory=os.getcwd(),
         folder=str(log_folder(spec.job)) if spec.job else "",
         nodes=options.nodes,

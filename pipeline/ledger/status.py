@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from zarr.storage import FsspecStore, LocalStore
 
@@ -21,6 +21,9 @@ from .figures import Figures
 from .ownership import SHARDS
 from .progress import Progress, read_progress, total
 from .shares import MERGED
+
+INTERMEDIATES: Final = f"/{RUN_GROUP}/objects/"
+"""In the names of files of intermediate results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,8 @@ class RunStatus:
     """Whether all arrays exist. If not, a run is creating the output, or was stopped then."""
     written: datetime | None
     """When the ledger was last written; None where the store does not report it."""
+    intermediates: int
+    """Files of intermediate results: how far objects are between labelling and writing."""
     job: Mapping[str, Any]
     """What is computed, see identity.py."""
     provenance: Mapping[str, Any]
@@ -64,7 +69,7 @@ def read_status(output: Location) -> RunStatus:
         attributes = _run_attributes(output)
     except VolumeError as error:
         raise OutputError(str(error)) from error
-    shares = read_progress(output)
+    shares, files = read_progress(output), _files(output)
     merged = MERGED in attributes or SHARDS not in attributes
     return RunStatus(
         output=output,
@@ -75,7 +80,8 @@ def read_status(output: Location) -> RunStatus:
         levels=len(attributes.get("levels") or ()),
         pyramid=attributes.get("pyramid") == "complete",
         created=bool(attributes.get(CREATED)),
-        written=_written(output),
+        written=max(filter(None, files.values()), default=None),
+        intermediates=sum(INTERMEDIATES in f"/{name}" for name in files),
         job=attributes["job"],
         provenance=attributes.get("provenance", {}),
     )
@@ -102,16 +108,13 @@ def _run_attributes(output: Location) -> Mapping[str, Any]:
     return run.attributes
 
 
-def _written(output: Location) -> datetime | None:
-    """Return when a file of the ledger was last written, if the store reports it."""
+def _files(output: Location) -> Mapping[str, datetime | None]:
+    """Return the files of the ledger, and when they were last written, as far as it is known."""
     store = open_store(output)
     if isinstance(store, LocalStore):
-        times = [_time_of_file(path) for path in (store.root / RUN_GROUP).rglob("*")]
-    elif isinstance(store, FsspecStore):
-        times = _times_of_objects(store)
-    else:
-        return None
-    return max(filter(None, times), default=None)
+        paths = (store.root / RUN_GROUP).rglob("*")
+        return {str(path.relative_to(store.root)): _time_of_file(path) for path in paths}
+    return _times_of_objects(store) if isinstance(store, FsspecStore) else {}
 
 
 def _time_of_file(path: Path) -> datetime | None:
@@ -121,12 +124,14 @@ def _time_of_file(path: Path) -> datetime | None:
         return None
 
 
-def _times_of_objects(store: FsspecStore) -> list[datetime | None]:
+def _times_of_objects(store: FsspecStore) -> Mapping[str, datetime | None]:
     """Return when objects were written; each fsspec store has its own name for it."""
     listing = store.fs._find(f"{store.path.rstrip('/')}/{RUN_GROUP}", detail=True)
     try:
         found = wait_for(listing, timeout_s=ANSWER_WITHIN_S)
     except (OSError, NotImplementedError):  # many HTTP servers cannot list
-        return []
-    answers = [info.get("LastModified", info.get("mtime")) for info in found.values()]
-    return [answer for answer in answers if isinstance(answer, datetime)]
+        return {}
+    answers = {name: info.get("LastModified", info.get("mtime")) for name, info in found.items()}
+    return {
+        name: answer if isinstance(answer, datetime) else None for name, answer in answers.items()
+    }

@@ -22,7 +22,7 @@ import zarr
 
 from deploy.clusters.gpu import PRETEND
 from flows.cli.main import main
-from pipeline import segment_volume
+from pipeline import find_objects, segment_volume
 from pipeline.models.tta import with_tta
 from unet import UNetPredictor
 
@@ -242,6 +242,25 @@ def test_an_array_of_shares_with_one_requeued_and_its_last_job_give_the_local_vo
     told = json.loads(overtile("status", "shares.zarr", "--json"))
     assert [share["shard"] for share in told["shares"]] == ["1/3", "2/3", "3/3"]
     assert sum(share["done"] for share in told["shares"]) == told["blocks"] == BLOCKS
+
+
+def test_objects_in_shares_are_labelled_merged_written_and_completed_by_jobs_in_turn():
+    options = ("--block", "8,24,32", "--threshold", "0.5")
+    find_objects("in.zarr", "alone.zarr", block=(8, 24, 32), threshold=0.5)
+    label, merge, write, last = overtile(
+        "submit", "objects", "in.zarr", "objects.zarr", *options, "--cluster", "hpc",
+        "--shard", "2",
+    ).split()  # fmt: skip
+    assert ended(last)["ExitCode"] == "0:0", log_of(last)
+    said = {name: log_of(name) for name in (f"{label}_1", merge, f"{write}_2", last)}
+    for name, words in zip(said, ("1/2 labelled", "objects in 64", "2/2 written", "done: "),
+                           strict=True):  # fmt: skip
+        assert words in said[name], said[name]
+    for part in ("labels", "tables"):
+        written = {path.relative_to("objects.zarr"): path.read_bytes()
+                   for path in Path("objects.zarr", part).rglob("*") if path.is_file()}  # fmt: skip
+        assert len(written) > 2 * (part == "labels")
+        assert all(Path("alone.zarr", name).read_bytes() == one for name, one in written.items())
 
 
 def test_the_last_job_is_cancelled_if_a_share_fails():

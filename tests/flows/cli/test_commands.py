@@ -34,7 +34,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "outlines": ["OBJECTS", "OUT.geojson", "--image", "--name", "--overwrite"],
         "meshes": ["OBJECTS", "FOLDER", "--ids", "--format", "--most-voxels", "--overwrite"],
         "preflight": ["INPUT", "--cluster", "--weights", "--json"],
-        "submit": ["segment"],
+        "submit": ["segment", "objects"],
         "status": ["OUTPUT", "--json"],
         "finish": ["OUTPUT", "--weights", "--cluster"],
         "cluster": ["start", "status", "stop"],
