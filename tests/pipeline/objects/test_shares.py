@@ -258,6 +258,7 @@ def test_the_status_counts_blocks_that_are_labelled_and_blocks_that_are_written(
         return shares, (status.total.labelled, status.total.done, status.total.computed)
 
     find("2/4")
+    assert read_status(Location.parse(str(find.output))).intermediates >= 2 * OWN
     assert counts() == ([(0, 0), (OWN, 0), (0, 0), (0, 0)], (OWN, 0, BLOCKS))
     for shard in ("1/4", "3/4", "4/4"):
         find(shard)
@@ -268,4 +269,5 @@ def test_the_status_counts_blocks_that_are_labelled_and_blocks_that_are_written(
     )  # fmt: skip
     find()
     assert counts() == ([(0, BLOCKS)], (0, BLOCKS, BLOCKS))
-    assert read_status(Location.parse(str(find.output))).pyramid
+    complete = read_status(Location.parse(str(find.output)))
+    assert (complete.pyramid, complete.intermediates) == (True, 0)
