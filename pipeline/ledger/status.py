@@ -109,7 +109,7 @@ def _run_attributes(output: Location) -> Mapping[str, Any]:
 
 
 def _files(output: Location) -> Mapping[str, datetime | None]:
-    """Return the files of the ledger, and when they were last written, as far as it is known."""
+    """Return the files of the ledger, and when each was last written; None where unknown."""
     store = open_store(output)
     if isinstance(store, LocalStore):
         paths = (store.root / RUN_GROUP).rglob("*")
