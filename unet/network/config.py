@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pipeline.base.errors import ConfigError
 
-from . import cost
+from . import cost, memory
 from .axis import AxisGeometry
 
 Norm: TypeAlias = Literal["none", "batch", "instance", "group"]
@@ -183,7 +183,12 @@ class UNetConfig:
     def peak_activation_elements(self, input_shape: Sequence[int]) -> int:
         """Return the most activations that are alive at once while one image is predicted."""
         self.output_shape(input_shape)
-        return cost.peak_activation_elements(self, input_shape)
+        return memory.peak_activation_elements(self, input_shape)
+
+    def peak_activation_bytes(self, input_shape: Sequence[int], *, element_bytes: int) -> int:
+        """Return the peak memory of the activations while one image is predicted."""
+        self.output_shape(input_shape)
+        return memory.peak_activation_bytes(self, input_shape, element_bytes=element_bytes)
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:

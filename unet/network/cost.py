@@ -1,4 +1,4 @@
-"""The costs of a network: tensors, parameters, FLOPs and activations, counted layer by layer.
+"""The costs of a network: tensors, parameters and FLOPs, counted layer by layer.
 
 All are computed from one list of layers, in the order of ``model.UNet.forward``.
 """
@@ -190,32 +190,6 @@ def flops(config: Architecture, input_shape: Sequence[int]) -> int:
         taps = 1 if layer.kind == "up" else math.prod(layer.kernel)
         total += 2 * layer.in_channels * taps * layer.out_elements
     return total
-
-
-def peak_activation_elements(config: Architecture, input_shape: Sequence[int]) -> int:
-    """Return the most elements alive at once in ``UNet.forward`` under inference, for one image.
-
-    Alive are the image, the skips that are not joined yet, the input of the current block, and the
-    input and output of the current layer. Norms write a new tensor; ReLU works in place.
-    """
-    image = config.in_channels * math.prod(input_shape)
-    skips: list[int] = []
-    current = block_input = peak = 0  # the image itself is counted once, at the end
-    for layer in layers(config, input_shape):
-        out = layer.out_elements
-        alive = sum(skips) + current + out
-        if layer.kind == "convolution_1":
-            block_input = current
-            alive += out if config.norm != "none" else 0
-        elif layer.kind == "convolution_2":
-            alive += block_input
-        elif layer.kind == "pool":
-            skips.append(current)
-        elif layer.kind == "join":
-            skips.pop()
-        peak = max(peak, alive)
-        current = out
-    return image + peak
 
 
 def _smallest_input(config: Architecture) -> Shape:

@@ -32,23 +32,6 @@ ELEMENT_BYTES = {"bf16": 2, "fp32": 4}
 SUB_BATCH_BYTES = 2**29
 """Images of a tile go through the network together up to this many bytes, at least one image."""
 
-# Measured on 2026-11-22, torch 2.13 on two Zen 4 cores: growth of the peak resident memory (VmHWM)
-# of a fresh process over one call, against peak_activation_elements x bytes. 2-D 572 to 1100
-# squared, 3-D 100 and 132 cubed, levels 3 to 5, one and two threads:
-#   fp32  base 16 to 64: 1.43 to 1.68   base 8: 2.08 to 2.57   base 4: 2.83 to 3.46
-#   bf16  base 4 to 64: 0.89 to 1.49
-# In float32 oneDNN copies a layer's input and output into blocks of 16 channels; in bf16 it does
-# not. The same holds for processors without bfloat16 instructions (float32 on AVX2 and AVX-512,
-# bf16 on AVX-512); bf16 on AVX2 would take 7.8 times as much, and is refused
-# (runtime.settle_precision). tests/unet/predict/test_predictor.py measures one tile again. No GPU
-# was available: the workspace of cuDNN is not included; a tile that does not fit raises
-# MemoryError.
-SCRATCH = {"bf16": 0.5, "fp32": 0.8}
-"""Memory of the convolutions on top of the activations, as a fraction of them."""
-
-CHANNEL_BLOCK = 16
-"""In float32, this memory is counted for at least so many channels."""
-
 
 @dataclass(frozen=True, slots=True)
 class UNetPredictor:
@@ -150,8 +133,8 @@ class UNetPredictor:
     def memory_bytes(self, output_shape: Sequence[int]) -> int:
         """Return the peak memory in bytes of one tile with at least this output, without weights.
 
-        The activations of the images that go through together, the measured memory of the
-        convolutions on top of them, and the whole tile's input and scores in float32.
+        The activations of the images that go through together, and the whole tile's input and
+        scores in float32.
         """
         planes, own = self._split(output_shape)
         shape = self.config.input_shape(own)
@@ -166,14 +149,14 @@ class UNetPredictor:
         ``auto`` counts as the precision of this machine's processor; a run computes the figure
         again with the precision that its workers choose.
         """
-        elements = self.config.peak_activation_elements(input_shape)
+        return self.config.peak_activation_bytes(input_shape, element_bytes=self._element_bytes)
+
+    @property
+    def _element_bytes(self) -> int:
         precision = self.precision
         if precision == "auto":
             precision = "bf16" if processor_has_bf16() else "fp32"
-        scratch = SCRATCH[precision]
-        if precision != "bf16":
-            scratch *= max(1, CHANNEL_BLOCK / self.config.base_channels)
-        return math.ceil(elements * ELEMENT_BYTES[precision] * (1 + scratch))
+        return ELEMENT_BYTES[precision]
 
     def images_together(self, input_shape: Sequence[int], *, images: int) -> int:
         """Return how many of so many images go through the network at once."""

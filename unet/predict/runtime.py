@@ -15,6 +15,7 @@ from pipeline.base.errors import ConfigError, WeightsError
 
 from ..network.model import UNet
 from ..weights.file import load_weights
+from .convolution import use_inference_convolutions
 from .cpu_features import onednn_is_limited
 
 THREADS_VARIABLE = "OVERTILE_TORCH_THREADS"
@@ -87,10 +88,15 @@ def _load(uri: str, digest: str, device: str, precision: str) -> UNet:
     if precision == "fp32":
         # Else cuDNN rounds float32 convolutions to TF32, and tiles differ from the whole by 1e-3.
         torch.backends.cudnn.allow_tf32 = False
+    else:
+        model = model.to(torch.bfloat16)
+    if device != "cpu" and precision == "fp32":  # there, no other layout was measured
         return model.to(device)
     layout = torch.channels_last if info.config.dims == 2 else torch.channels_last_3d
-    model = model.to(device=device, dtype=torch.bfloat16)
-    return model.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+    model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]  # not in stubs
+    if device == "cpu":
+        use_inference_convolutions(model)
+    return model
 
 
 def settle_device(device: str) -> torch.device:
