@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Tta
+from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Traversal, Tta
 
 from .declared import Shell
 from .image import IMAGE, INPUT, ImageOptions
@@ -111,6 +111,11 @@ class SegmentOptions(ImageOptions):
         None,
         description="Voxels of one pass through the network (default: from the tile memory)",
         examples=[(32, 128, 128)],
+    )
+    traversal: Annotated[Traversal, Shell(COMPUTATION)] = Field(
+        "auto",
+        description="How tiles go through the network: whole (tiles), or plane by plane along z "
+        "(sweep, 3-D only); auto takes what needs fewer operations, and tiles if --tile is set",
     )
     tile_memory_gib: Annotated[Gibibytes, Shell(COMPUTATION, name="tile-memory")] = Field(
         2.0,

@@ -43,7 +43,11 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ),
         ("grid", shape_text(plan.grid)),
         ("regions", f"{budget.regions:,}"),
-        ("tiles", f"{budget.tiles:,} of {shape_text(plan.tile)} voxels"),
+        (
+            "tiles" if plan.traversal == "tiles" else "sweeps along z",
+            f"{budget.tiles:,} of {shape_text(plan.tile)} voxels",
+        ),
+        ("", prepared.plan_reason),
         ("halo, divisor", f"{shape_text(plan.halo.low)}, {shape_text(plan.divisor)}"),
         ("read", size_text(budget.bytes_read)),
         ("read in whole chunks", size_text(budget.bytes_read_in_whole_chunks)),
@@ -54,7 +58,8 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("memory per worker", size_text(budget.worker_memory_bytes)),
         (
             "",
-            f"2 × {tile} for a tile, 4 × {block} for blocks, and what is kept of them",
+            f"{2 if plan.traversal == 'tiles' else 1} × {tile} for a tile, 4 × {block} for blocks, "
+            "and what is kept of them",
         ),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
@@ -125,6 +130,8 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         ],
         "block": list(prepared.plan.core),
         "tile": list(prepared.plan.tile),
+        "traversal": prepared.plan.traversal,
+        "traversal_reason": prepared.plan_reason,
         "halo": list(prepared.plan.halo.low),
         "divisor": list(prepared.plan.divisor),
         "grid": list(prepared.plan.grid),

@@ -6,8 +6,8 @@ is pickled and sent to the workers, so it should be small and load its weights t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,32 @@ class StatesTraining(Protocol):
     @property
     def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
         """Percentiles "1", "50" and "99" of the network's input in training, per channel."""
+
+
+ReadPlanes: TypeAlias = Callable[[int, int], NDArray[np.float32]]
+"""From the first plane (z) and the one after the last to normalised planes (channel, z, y, x)."""
+
+
+@runtime_checkable
+class Sweeps(Protocol):
+    """A predictor that can also compute a deep tile plane by plane along z. Optional.
+
+    The scores are those of the whole tile, but memory depends little on the tile's depth.
+    """
+
+    def sweep_memory_bytes(self, output_shape: Sequence[int]) -> int | None:
+        """Return the peak memory of a swept tile with at least this output, without the weights.
+
+        None if this network cannot be swept.
+        """
+
+    def sweep(self, read: ReadPlanes, input_shape: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """Yield the scores (class, z, y, x) of a tile, some planes at a time, in order.
+
+        read: returns planes of the tile's input, which is ``input_shape`` (z, y, x); it is called
+        for no more than some planes at once. Raises MemoryError where the tile does not fit the
+        device; the caller then halves it in y or x.
+        """
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -32,7 +32,8 @@ from ..base.choices import Tta
 from ..base.errors import ConfigError
 from ..base.geometry import round_up
 from ..base.text import shape_text
-from .protocol import Predictor, StatesTraining
+from ..planning.network import sweep_memory_bytes
+from .protocol import Predictor, ReadPlanes, StatesTraining, Sweeps
 
 ZYX: TypeAlias = tuple[int, int, int]
 
@@ -68,6 +69,21 @@ class Orientation:
     def undone(self, turned_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the array in its original orientation."""
         return np.flip(np.rot90(turned_nczyx, -self.turns, axes=_PLANE), self._mirrored_axes)
+
+    def shape_of(self, shape_zyx: Sequence[int]) -> ZYX:
+        """Return the shape of a tile in this orientation."""
+        z, y, x = _turned(shape_zyx) if self.turns % 2 else shape_zyx
+        return z, y, x
+
+    def planes_of(self, read: ReadPlanes, *, planes: int) -> ReadPlanes:
+        """Return ``read`` for a tile of so many planes in this orientation."""
+
+        def turned(start: int, stop: int) -> NDArray[np.float32]:
+            if self.mirrored_z:
+                start, stop = planes - stop, planes - start
+            return np.ascontiguousarray(self.of(read(start, stop)[None])[0])
+
+        return turned
 
     @property
     def _mirrored_axes(self) -> tuple[int, ...]:
@@ -160,6 +176,31 @@ class TtaPredictor:
         size = self.predictor.input_shape(whole)
         turned = self.in_channels * math.prod(size)
         return need + 4 * (turned + len(self.class_names) * math.prod(_output(size, self.halo)))
+
+    def sweep_memory_bytes(self, output_shape: Sequence[int]) -> int | None:
+        """Return the network's memory plus the sum of scores; None if it cannot be swept."""
+        whole = self._whole(output_shape)
+        needs = [sweep_memory_bytes(self.predictor, shape) for shape in (whole, _turned(whole))]
+        known = [need for need in needs if need is not None]
+        if len(known) < len(needs):
+            return None
+        scores = len(self.class_names) * math.prod(_output(self.input_shape(whole), self.halo))
+        return max(known) + 4 * scores
+
+    def sweep(self, read: ReadPlanes, input_shape: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """Yield the mean probabilities (classes, z, y, x) of a tile, from one sweep per view."""
+        network = self.predictor
+        assert isinstance(network, Sweeps)
+        total = np.zeros((len(self.class_names), *_output(input_shape, self.halo)), np.float32)
+        for orientation in self.orientations:
+            place = 0
+            view = orientation.of(total[None])[0]
+            turned = orientation.planes_of(read, planes=input_shape[0])
+            for scores in network.sweep(turned, orientation.shape_of(input_shape)):
+                view[:, place : place + scores.shape[1]] += scores
+                place += scores.shape[1]
+        total /= len(self.orientations)
+        yield total
 
     def settled(self) -> TtaPredictor:
         """Return the same predictor with every ``auto`` resolved."""

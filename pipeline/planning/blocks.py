@@ -22,7 +22,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ..base.errors import PlanError
 from ..base.geometry import Box, Halo, Shape, round_up
@@ -78,6 +78,8 @@ class BlockPlan:
     tile: Shape = ()
     origin: Shape = ()
     within: Box | None = None
+    traversal: Literal["tiles", "sweep"] = "tiles"
+    """Whether a tile goes through the network as a whole, or plane by plane along z."""
 
     def __post_init__(self) -> None:
         if not self.tile:

@@ -9,11 +9,12 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ..base.choices import DECODED_CACHE_BYTES
 from ..base.geometry import Shape, round_up
 from .blocks import BlockPlan
+from .network import Network, sweep_memory_bytes
 
 CHUNKS_AT_ONCE = 16
 """Chunks of one read that exist at the same time (measured: zarr 10, tensorstore up to 25)."""
@@ -28,7 +29,8 @@ Measured with one small block: 370 MiB where it was spawned, 301 MiB where it wa
 KEPT_TILES = 2
 """Tiles of memory in a worker: one that is computed, and what the allocator keeps in pieces.
 
-Measured by hand on a local cluster: peaks of up to 1.95 tiles (2-D, float32).
+Measured by hand on a local cluster: peaks of up to 1.95 tiles (2-D, float32). The memory of a sweep
+contains what the allocator keeps.
 benchmarks/worker_memory.py compares stated and measured memory.
 """
 KEPT_BLOCKS = 1
@@ -38,27 +40,6 @@ Measured on a slide of 58,368 x 58,368 RGB voxels of uint16: 290 MiB at blocks o
 """
 Summed: TypeAlias = Callable[[Sequence[Sequence[int]]], int]
 """The sum, over the blocks that are computed, of the product of one number per axis and block."""
-
-
-class Network(Protocol):
-    """The part of a Predictor that planning needs."""
-
-    @property
-    def halo(self) -> tuple[int, int, int]:
-        """Context per side in voxels."""
-
-    @property
-    def divisor(self) -> tuple[int, int, int]:
-        """Tiles start at multiples of this."""
-
-    def input_shape(self, output_shape: Sequence[int]) -> tuple[int, int, int]:
-        """Return the smallest valid input that covers this output."""
-
-    def flops(self, output_shape: Sequence[int]) -> int:
-        """Return the operations of one tile."""
-
-    def memory_bytes(self, output_shape: Sequence[int]) -> int:
-        """Return the peak memory of one tile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +118,7 @@ def reckon(
     )
     voxels = summed([[b - a for a, b in _cores(plan, axis)] for axis in axes])
     blocks = summed([[1] * count for count in plan.grid])
-    tile_memory = network.memory_bytes(tuple(max(counts) for counts in sizes))
+    tile_memory = _tile_memory_bytes(plan, network, tuple(max(counts) for counts in sizes))
     block_memory = _block_memory_bytes(plan, network, layout)
     return Budget(
         blocks=blocks,
@@ -153,7 +134,7 @@ def reckon(
         block_memory_bytes=block_memory,
         worker_memory_bytes=PROCESS_BYTES
         + DECODED_CACHE_BYTES
-        + KEPT_TILES * tile_memory
+        + (KEPT_TILES if plan.traversal == "tiles" else 1) * tile_memory
         + (layout.worker_threads + KEPT_BLOCKS) * block_memory,
         read_amplification=chunked / max(1, voxels),
         tile_amplification=tile_input_voxels / max(1, voxels),
@@ -201,6 +182,15 @@ def _read_spans(plan: BlockPlan, network: Network, axis: int, volume: int) -> li
     return spans
 
 
+def _tile_memory_bytes(plan: BlockPlan, network: Network, tile: Shape) -> int:
+    """Return the memory of one tile on the device."""
+    if plan.traversal == "tiles":
+        return network.memory_bytes(tile)
+    need = sweep_memory_bytes(network, tile)
+    assert need is not None, "a plan of sweeps has a network that can be swept"
+    return need
+
+
 def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> int:
     """Return the memory of one thread: the block as read, a float32 tile, the block's output."""
     core = clip(plan.core, plan.shape)
@@ -210,7 +200,8 @@ def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> in
         for c, p, n, t in zip(core, plan.phase, network.input_shape(tile), tile, strict=True)
     )
     outer = math.prod(outer_shape)
-    tile_voxels = math.prod(network.input_shape(tile))
+    # A swept tile is normalised slab by slab; its memory contains that.
+    tile_voxels = math.prod(network.input_shape(tile)) if plan.traversal == "tiles" else 0
     raw = outer * layout.channels * layout.itemsize
     # The block exists twice, as zarr read it and mirrored; a tile is normalised in float32.
     return (

@@ -16,7 +16,8 @@ from typing import Final
 from ..base.geometry import Shape, round_up
 from ..base.text import shape_text, size_text
 from .blocks import BlockPlan
-from .budget import Budget, Network, clip
+from .budget import Budget, clip
+from .network import Network
 from .tile_choice import BLOCK_VOXELS, BLOCKS_WANTED, SMALL_FLOPS, choose_tile, volume_flops
 
 FLOPS_PER_BYTE: Final = 1000
@@ -52,6 +53,12 @@ def _along_axis(size: int, core: int, halo: int, chunk: int) -> int:
     return total
 
 
+def reading_flops(block: Shape, shape: Shape, network: Network, layout: InputLayout) -> int:
+    """Return the operations that take as long as reading all blocks in whole chunks."""
+    read = voxels_in_whole_chunks(shape, block, network.halo, layout.chunk_zyx)
+    return FLOPS_PER_BYTE * read * layout.voxel_bytes
+
+
 def fitted_to_chunks(
     core: Shape,
     tile: Shape,
@@ -66,9 +73,8 @@ def fitted_to_chunks(
     memory_bytes: for one tile.
     """
 
-    def reading(block: Shape) -> float:
-        read = voxels_in_whole_chunks(shape, block, network.halo, layout.chunk_zyx)
-        return FLOPS_PER_BYTE * read * layout.voxel_bytes
+    def reading(block: Shape) -> int:
+        return reading_flops(block, shape, network, layout)
 
     flops = volume_flops(tile, shape, network)
     least_read = FLOPS_PER_BYTE * math.prod(shape) * layout.voxel_bytes
@@ -83,7 +89,7 @@ def fitted_to_chunks(
         read = reading(block)
         if read < reading(core):
             bounds.append((read + volume_flops(block, shape, network), read, block))
-    best = flops + reading(core), core, tile
+    best: tuple[float, Shape, Shape] = flops + reading(core), core, tile
     for _, read, block in sorted(bounds)[:TRIED]:
         inner = clip(choose_tile(block, network, memory_bytes=memory_bytes), block)
         operations = volume_flops(inner, block, network) * math.prod(shape) / math.prod(block)

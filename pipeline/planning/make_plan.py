@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..base.errors import PlanError
 from ..base.geometry import Box, Halo, Shape, round_up
 from .blocks import BlockPlan, check_multiple
-from .budget import Network, clip
+from .budget import clip
 from .chunk_fit import InputLayout, fitted_to_chunks
+from .network import Network
 from .tile_choice import WORKERS, choose_block, choose_tile
 
 
@@ -41,7 +42,7 @@ def make_plan(
         block = clip(block, tuple(round_up(n, d) for n, d in zip(shape, divisor, strict=True)))
         tile = tile or choose_tile(block, network, memory_bytes=memory_bytes)
     elif tile is not None:
-        block = _core_of_tiles(choose_block(tiled, clip(tile, enough)), shape, phase, divisor)
+        block = core_of_tiles(choose_block(tiled, clip(tile, enough)), shape, phase, divisor)
     else:
         tile = choose_tile(tiled, network, memory_bytes=memory_bytes, workers=WORKERS)
         block = choose_block(tiled, tile)
@@ -49,7 +50,7 @@ def make_plan(
             block, tile = fitted_to_chunks(
                 block, tile, shape=tiled, network=network, layout=layout, memory_bytes=memory_bytes
             )
-        block = _core_of_tiles(block, shape, phase, divisor)
+        block = core_of_tiles(block, shape, phase, divisor)
     return BlockPlan(
         shape=shape,
         core=block,
@@ -61,7 +62,7 @@ def make_plan(
     )
 
 
-def _core_of_tiles(whole_tiles: Shape, shape: Shape, phase: Shape, divisor: Shape) -> Shape:
+def core_of_tiles(whole_tiles: Shape, shape: Shape, phase: Shape, divisor: Shape) -> Shape:
     """Return the largest core for which no block needs more than these whole tiles.
 
     A block of a box that starts off the pooling grid starts ``phase`` voxels after its first tile,

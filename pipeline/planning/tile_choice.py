@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from ..base.errors import PlanError
 from ..base.geometry import Shape, round_up
 from ..base.text import shape_text, size_text
-from .budget import Network, clip
+from .budget import clip
+from .network import Network
 
 BLOCK_VOXELS = 2**24
 """Largest block, 256³: it is read in about a second, and its shard is a file of handy size."""
@@ -147,6 +148,12 @@ def volume_flops(tile: Shape, shape: Shape, network: Network) -> int:
         network.flops(tuple(s for s, _ in combination)) * math.prod(n for _, n in combination)
         for combination in itertools.product(*axes)
     )
+
+
+def volume_work(tile: Shape, shape: Shape, network: Network) -> float:
+    """Return the operations of a volume in tiles, and those that idle workers could have done."""
+    flops = volume_flops(tile, shape, network)
+    return flops * _waiting(tile, shape, WORKERS if flops >= SMALL_FLOPS else (1,))
 
 
 def choose_block(shape: Shape, tile: Shape) -> Shape:

@@ -10,7 +10,7 @@ from ..base.geometry import Box, round_up
 from ..base.store_errors import explained
 from ..models.protocol import Predictor
 from ..planning.make_plan import make_plan
-from ..segmentation.engines.block import StageClock, tile_scores
+from ..segmentation.engines.tile import StageClock, tile_scores
 from ..volume.intensity import Intensity
 from ..volume.mirror import read_mirrored
 from ..volume.volume import VolumeSource, open_volume

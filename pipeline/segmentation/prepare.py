@@ -23,8 +23,8 @@ from ..planning.block_selection import BlockSelection
 from ..planning.blocks import BlockPlan, Region
 from ..planning.budget import Budget, reckon
 from ..planning.chunk_fit import chunk_note
-from ..planning.make_plan import make_plan
 from ..planning.shares import Share, cut
+from ..planning.traversal import ChosenPlan, Given, choose_plan
 from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
 from ..volume.intensity import stated_intensity
 from ..volume.volume import VolumeSource
@@ -47,6 +47,8 @@ class Prepared:
     predictor: Predictor
     record: Mapping[str, Any]
     plan: BlockPlan
+    plan_reason: str
+    """Why tiles go through the network as they do, whole or swept."""
     part: Part
     selection: BlockSelection
     """The blocks that are computed: those of the part, of all shares."""
@@ -109,6 +111,7 @@ class Prepared:
                 "normalisation": dict(self.record),
                 "block": list(self.plan.core),
                 "tile": list(self.plan.tile),
+                **({"traversal": "sweep"} if self.plan.traversal == "sweep" else {}),
                 "halo": list(self.plan.halo.low),
                 "divisor": list(self.plan.divisor),
                 "engine": request.engine,
@@ -142,7 +145,8 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     record, record_notes = choose_record(request, predictor, source)
     sample = read_sample(source)
     part = choose_part(request, source)
-    plan = _plan(request, predictor, source, part, stored)
+    chosen = _plan(request, predictor, source, part, stored)
+    plan = chosen.plan
     part, selection = select_blocks(part, plan)
     regions = plan.regions()
     images = image_specs(request, source, plan, predictor.class_names)
@@ -156,6 +160,7 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
         predictor=predictor,
         record=record,
         plan=plan,
+        plan_reason=chosen.reason,
         part=part,
         selection=selection,
         shares=cut(regions, request.share or Share(1, 1), count=selection.count),
@@ -230,24 +235,33 @@ def _plan(
     source: VolumeSource,
     part: Part,
     stored: Mapping[str, Any],
-) -> BlockPlan:
+) -> ChosenPlan:
     """Return the plan, with the sizes of the stored job where the request leaves them open."""
-    tile = request.tile
-    if tile is None and (not request.block or list(request.block) == stored.get("block")):
-        tile = tuple(stored.get("tile", ())) or None
-    plan = make_plan(
+    chosen = choose_plan(
+        _given(request, stored),
         part.output_box.shape,
         predictor,
-        block=request.block or tuple(stored.get("block", ())) or None,
-        tile=tile,
         memory_bytes=request.tile_memory_bytes,
         layout=input_layout(source),
         origin=part.output_box.start,
         within=part.within,
     )
     if stored and request.block is None:  # a chosen block may be longer than the volume
-        plan = replace(plan, core=tuple(stored["block"]))
-    return plan
+        return replace(chosen, plan=replace(chosen.plan, core=tuple(stored["block"])))
+    return chosen
+
+
+def _given(request: SegmentRequest, stored: Mapping[str, Any]) -> Given:
+    """Return what the request decides, and the stored job where the request leaves it open."""
+    block = request.block or tuple(stored.get("block", ())) or None
+    tile, traversal = request.tile, request.traversal
+    if tile is None and (not request.block or list(request.block) == stored.get("block")):
+        tile = tuple(stored.get("tile", ())) or None
+        if stored and traversal == "auto":
+            traversal = stored.get("traversal", "tiles")
+    if request.engine != "store" and traversal == "auto":
+        traversal = "tiles"
+    return Given(block=block, tile=tile, traversal=traversal)
 
 
 def notes_on(

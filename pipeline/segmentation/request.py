@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict, get_args
 
-from ..base.choices import Engine, Frame, OmeVersion, OutputName, ScoresDtype
+from ..base.choices import Engine, Frame, OmeVersion, OutputName, ScoresDtype, Traversal
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
@@ -32,6 +32,7 @@ class SegmentSettings(TypedDict, total=False):
     normalisation: Mapping[str, Any] | None
     block: Shape | None
     tile: Shape | None
+    traversal: Traversal
     tile_memory_bytes: int
     engine: Engine
     format: OmeVersion
@@ -68,6 +69,8 @@ class SegmentRequest:
     """A record (see intensity.py); by default, that of the weights."""
     block: Shape | None = None
     tile: Shape | None = None
+    traversal: Traversal = "auto"
+    """How tiles go through the network: as a whole, or plane by plane along z."""
     tile_memory_bytes: int = 2**31
     """Device memory for one tile; larger tiles cost fewer operations per voxel."""
     engine: Engine = "store"
@@ -90,6 +93,7 @@ class SegmentRequest:
         choices = {
             "scores dtype": (self.scores_dtype, SCORES.dtypes),
             "engine": (self.engine, get_args(Engine)),
+            "traversal": (self.traversal, get_args(Traversal)),
             "frame": (self.frame, get_args(Frame)),
             "format": (self.format, get_args(OmeVersion)),
         }
@@ -100,6 +104,11 @@ class SegmentRequest:
             raise PlanError(
                 f"retries ({self.retries}) and tile memory ({self.tile_memory_bytes}): "
                 "expected at least 0 retries and more than 0 bytes"
+            )
+        if self.traversal == "sweep" and self.engine != "store":
+            raise PlanError(
+                f"--traversal sweep with --engine {self.engine}: expected the engine store, whose "
+                "tasks read whole blocks; leave one of the two out"
             )
         self._check_part()
         if self.share and self.overwrite:

@@ -182,6 +182,7 @@ def _job_table(run: RunSummary) -> Table:
         {
             "engine": prepared.request.engine,
             "block, tile, halo": f"{plan.core}, {plan.tile}, {plan.halo.low}",
+            "traversal": plan.traversal,
             "normalisation": dict(prepared.record),
             "offset, scale": f"{run.job.intensity.offset}, {run.job.intensity.scale}",
             "weights": prepared.predictor.digest,

@@ -4,7 +4,7 @@ Measured on 2026-11-28, torch 2.13 on two Zen 4 cores (held to AVX2 and AVX-512 
 the peak resident memory (VmHWM) of a fresh process over one call of a model in channels-last with
 oneDNN's convolutions, which make no copies in blocks of channels. 2-D 684 to 1084 squared,
 3-D 100 to 164 cubed, base 4 to 64, levels 3 to 5, float32 and bfloat16: 18 cases between 40 and 750
-MiB, stated / measured 0.99 to 1.27. tests/unet/predict/test_predictor.py measures two tiles again.
+MiB, stated / measured 0.95 to 1.22. tests/unet/predict/test_predictor.py measures two tiles again.
 No GPU was available: the workspace of cuDNN is not included.
 """
 
@@ -18,7 +18,7 @@ from .cost import Architecture, layers
 RETURNED_BYTES = 32 * 2**20
 """glibc returns larger tensors to the system when they are freed, and keeps smaller ones for reuse
 (the upper limit of its dynamic M_MMAP_THRESHOLD)."""
-IN_PIECES = 1.4
+IN_PIECES = 1.3
 """Memory that the small tensors take together, over their greatest sum: it is kept in pieces."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -24,6 +24,8 @@ from .cpu_features import processor_has_bf16
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ..network.model import UNet
 
 Precision: TypeAlias = Literal["auto", "bf16", "fp32"]
 
@@ -162,6 +164,32 @@ class UNetPredictor:
         """Return how many of so many images go through the network at once."""
         return max(1, min(images, SUB_BATCH_BYTES // self.image_bytes(input_shape)))
 
+    def sweep_memory_bytes(self, output_shape: Sequence[int]) -> int | None:
+        """Return the peak memory in bytes of a swept tile with at least this output, or None.
+
+        None for a network that cannot be swept (its layers use statistics of the whole tile) and
+        for a 2-D one, whose tiles are large enough to compute little twice.
+        """
+        if self.config.dims == 2 or self.tile_dependent_layers:
+            return None
+        from .sweep.memory import sweep_bytes
+
+        shape = self.config.input_shape(self._split(output_shape)[1])
+        return sweep_bytes(self.config, shape, element_bytes=self._element_bytes)
+
+    def sweep(
+        self, read: Callable[[int, int], NDArray[np.float32]], input_shape: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the probabilities (classes, z, y, x) of a tile, some planes at a time, in order.
+
+        read: from the first plane and the one after the last to planes (channels, z, y, x) of the
+        normalised input, whose shape is ``input_shape``. Raises the errors of a call.
+        """
+        from .swept import swept_probabilities
+
+        self.config.output_shape(input_shape)
+        return swept_probabilities(self._model(), read, input_shape=input_shape)
+
     def settled(self) -> UNetPredictor:
         """Return the same predictor with ``auto`` precision replaced by this machine's.
 
@@ -197,9 +225,7 @@ class UNetPredictor:
                 f"tiles of shape {x_nczyx.shape}: expected (n, {self.in_channels}, z, y, x); the "
                 f"weights have {self.in_channels} input channel(s)"
             )
-        device = runtime.settle_device(self.device)
-        precision = runtime.settle_precision(self.precision, device)
-        model = runtime.loaded_model(self.weights_uri, self.digest, str(device), precision)
+        model = self._model()
         images = x_nczyx if self.config.dims == 3 else _slices(x_nczyx)
         together = self.images_together(images.shape[2:], images=len(images))
         scores = runtime.probabilities(model, images, together=together)
@@ -207,6 +233,14 @@ class UNetPredictor:
             return scores
         n, _, z, *_ = x_nczyx.shape
         return scores.reshape(n, z, *scores.shape[1:]).swapaxes(1, 2)
+
+    def _model(self) -> UNet:
+        """Return the model on its device, loaded once per process."""
+        from . import runtime
+
+        device = runtime.settle_device(self.device)
+        precision = runtime.settle_precision(self.precision, device)
+        return runtime.loaded_model(self.weights_uri, self.digest, str(device), precision)
 
     def _split(self, shape_zyx: Sequence[int]) -> tuple[int, tuple[int, ...]]:
         """Return how many images a (z, y, x) shape is, and the shape of one of them."""

@@ -17,6 +17,7 @@ from ..network.model import UNet
 from ..weights.file import load_weights
 from .convolution import use_inference_convolutions
 from .cpu_features import onednn_is_limited
+from .forward import softmax_of
 
 THREADS_VARIABLE = "OVERTILE_TORCH_THREADS"
 MODELS_KEPT = 2
@@ -36,33 +37,8 @@ def probabilities(
     scores = np.empty((len(images), config.classes, *out_shape), np.float32)
     for start in range(0, len(images), together):
         part = slice(start, start + together)
-        scores[part] = _probabilities(model, images[part])
+        scores[part] = softmax_of(model, images[part], like=next(model.parameters()))
     return scores
-
-
-def _probabilities(model: UNet, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the softmax over classes, in float32. Raises MemoryError where it does not fit."""
-    # Tiles that came through Dask are read-only, which torch warns of: those are copied.
-    batch = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
-    weight = next(model.parameters())
-    try:
-        with torch.inference_mode():
-            logits = model(batch.to(device=weight.device, dtype=weight.dtype))
-            return logits.float().softmax(dim=1).cpu().numpy()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        reason = str(error).splitlines()[0]
-    # Outside the handler: as long as the error is handled, its frames keep the tile's activations.
-    if weight.is_cuda:
-        torch.cuda.empty_cache()
-    raise MemoryError(f"a tile of {images.shape} does not fit {weight.device}: {reason}")
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch ran out of memory; on the CPU only the message shows it."""
-    words = ("DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def loaded_model(uri: str, digest: str, device: str, precision: str) -> UNet:

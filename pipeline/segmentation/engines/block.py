@@ -7,33 +7,25 @@ Dask's Fine Performance Metrics and the report show the time of each stage.
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...base.geometry import Box, Shape, round_up
+from ...base.geometry import Box, Shape
 from ...base.location import Location
 from ...base.stores import open_array
 from ...ledger.block_result import BlockResult
 from ...ledger.ownership import check_owner
 from ...models.protocol import Predictor
 from ...output.kinds import OutputKind
-from ...planning.blocks import BlockPlan, tile_input
+from ...planning.blocks import BlockPlan
 from ...volume.intensity import Intensity
 from ...volume.mask import MaskSource
 from ...volume.mirror import read_mirrored
 from ...volume.volume import VolumeSource, open_volume
-
-Stage = Literal["read", "wait", "device", "write"]
-
-_device = threading.Semaphore(1)
-"""Lets one thread of a process use the device at a time."""
+from .tile import StageClock, TileWork, compute_tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +54,10 @@ class BlockJob:
     skip: float | None = None
     """A block whose outer box has this value alone is not computed."""
 
-
-@dataclass(slots=True)
-class StageClock:
-    """Seconds per stage of one block; also reported to Dask."""
-
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("read", "wait", "device", "write"), 0.0)
-    )
-
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        from distributed.metrics import context_meter  # here: `overtile plan` needs no cluster
-
-        start = time.perf_counter()
-        try:
-            with context_meter.meter(name):
-                yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
+    @property
+    def tile_work(self) -> TileWork:
+        """What the scores of any tile depend on."""
+        return TileWork(predictor=self.predictor, plan=self.plan, intensity=self.intensity)
 
 
 def segment_block(job: BlockJob, index: Shape) -> BlockResult:
@@ -102,15 +78,13 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
     if job.skip is not None and is_constant(raw, job.skip):
         return _skipped(index, raw.nbytes, clock)
     for tile in tiles:
-        scores = tile_scores(
+        compute_tile(
             lambda box: raw[(slice(None), *box.relative_to(outer.start).slices)],
             tile,
-            predictor=job.predictor,
-            plan=job.plan,
-            intensity=job.intensity,
+            sink.put,
+            work=job.tile_work,
             clock=clock,
         )
-        sink.put(tile, scores)
     with clock.stage("write"):
         sink.write(job)
     core_raw = raw[(slice(None), *core.clipped_to(outer).relative_to(outer.start).slices)]
@@ -154,67 +128,6 @@ def count_bad(raw: NDArray[Any]) -> int:
     if raw.dtype.kind != "f":
         return 0
     return int(raw.size - np.count_nonzero(np.isfinite(raw)))
-
-
-def tile_scores(
-    read: Callable[[Box], NDArray[Any]],
-    core: Box,
-    *,
-    predictor: Predictor,
-    plan: BlockPlan,
-    intensity: Intensity,
-    clock: StageClock,
-) -> NDArray[np.float32]:
-    """Return the scores (class, z, y, x) of one tile's core.
-
-    read: returns the raw voxels (c, z, y, x) of a box. A tile that does not fit in the device's
-    memory is halved at a multiple of the divisor, which does not change the scores.
-    """
-    box = tile_input(core, plan.halo, predictor.input_shape)
-    scores = _on_device(predictor, intensity.apply(read(box)), clock)
-    if scores is not None:
-        return scores[(slice(None), *Box.of_shape(core.shape).slices)]
-    halves = halved(core, plan.divisor)
-    if halves is None:
-        raise MemoryError(
-            f"the device has too little memory for a tile of {core.shape}: use a smaller network"
-        )
-    whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
-    for half in halves:
-        whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
-            read, half, predictor=predictor, plan=plan, intensity=intensity, clock=clock
-        )
-    return whole
-
-
-def _on_device(
-    predictor: Predictor, x_czyx: NDArray[np.float32], clock: StageClock
-) -> NDArray[np.float32] | None:
-    """Return the scores of one input, or None if it does not fit in the device's memory.
-
-    The error is handled here because its frames keep the tile's activations alive.
-    """
-    with clock.stage("wait"):
-        _device.acquire()
-    try:
-        with clock.stage("device"):
-            return predictor(x_czyx[None])[0]
-    except MemoryError:
-        return None
-    finally:
-        _device.release()
-
-
-def halved(core: Box, divisor: Shape) -> tuple[Box, Box] | None:
-    """Return two halves of a tile along its longest axis, on the grid; None if it is too small."""
-    axes = [a for a, (n, d) in enumerate(zip(core.shape, divisor, strict=True)) if n > d]
-    if not axes:
-        return None
-    axis = max(axes, key=lambda a: core.shape[a])
-    middle = core.start[axis] + round_up(-(-core.shape[axis] // 2), divisor[axis])
-    stop, start = list(core.stop), list(core.start)
-    stop[axis] = start[axis] = middle
-    return Box(core.start, tuple(stop)), Box(tuple(start), core.stop)
 
 
 class BlockSink:

@@ -22,9 +22,10 @@ from ...base.scheduling import drive, reason
 from ...ledger.block_result import BlockResult
 from ...planning.blocks import Region
 from ...volume.volume import open_volume
-from .block import BlockJob, BlockSink, StageClock, count_bad
+from .block import BlockJob, BlockSink, count_bad
 from .overlap import graph_chunk, graph_halo, overlapped_scores
 from .store import Batch
+from .tile import StageClock
 
 
 def graph_outcomes(

@@ -28,7 +28,7 @@ from ...planning.blocks import BlockPlan
 from ...planning.make_plan import make_plan
 from ...volume.intensity import Intensity, check_record, stated_intensity
 from ...volume.mirror import mirror_index
-from .block import StageClock, tile_scores
+from .tile import StageClock, tile_scores
 
 
 def map_overlap(

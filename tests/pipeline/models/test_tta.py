@@ -19,7 +19,7 @@ from pipeline.base.errors import ConfigError, OutputError
 from pipeline.base.geometry import Halo
 from pipeline.models.protocol import Predictor
 from pipeline.planning.blocks import BlockPlan
-from pipeline.segmentation.engines.block import StageClock, tile_scores
+from pipeline.segmentation.engines.tile import StageClock, tile_scores
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.mirror import read_mirrored
 from unet import UNet, UNetConfig, UNetPredictor, load_weights, save_weights
@@ -167,6 +167,26 @@ def test_the_tiled_mean_equals_the_mean_of_the_whole_volume(
     np.testing.assert_allclose(
         tiled(raw, predictor, tiles=tiles, blocks=blocks), expected, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("tta", ["rotations", "full"])
+def test_a_sweep_per_orientation_gives_the_mean_of_the_tile(tta, file_of, textured):
+    predictor = pipeline.with_tta(predictor_of(file_of("3-D")), tta)
+    shape = predictor.input_shape((19, 6, 11))
+    x = textured((1, *shape)).astype(np.float32) / 255
+    reads = []
+
+    def read(start, stop):
+        reads.append(stop - start)
+        return x[:, start:stop]
+
+    swept = np.concatenate(list(predictor.sweep(read, shape)), axis=1)
+    np.testing.assert_allclose(swept, predictor(x[None])[0], atol=1e-5)
+    assert max(reads) < shape[0] // 2
+    core = (63, 63, 63)
+    out = [n - 2 * h for n, h in zip(predictor.input_shape(core), predictor.halo, strict=True)]
+    need = predictor.sweep_memory_bytes(core)
+    assert need == predictor.predictor.sweep_memory_bytes(core) + 4 * 2 * np.prod(out)
 
 
 @pytest.mark.parametrize("engine", ["store", "map_overlap"])

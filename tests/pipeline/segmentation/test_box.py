@@ -15,7 +15,7 @@ from pipeline.planning.block_selection import BlockSelection
 from pipeline.planning.blocks import BlockPlan
 from pipeline.planning.budget import Layout, reckon
 from pipeline.planning.make_plan import make_plan
-from pipeline.segmentation.engines.block import StageClock, tile_scores
+from pipeline.segmentation.engines.tile import StageClock, tile_scores
 from pipeline.segmentation.prepare import prepare
 from pipeline.volume.box_text import resolve_box
 from pipeline.volume.intensity import Intensity

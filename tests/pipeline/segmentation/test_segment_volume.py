@@ -12,7 +12,7 @@ import zarr
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from pipeline import SegmentRequest, segment_volume
-from pipeline.base.errors import OutputError, OvertileError, RunError
+from pipeline.base.errors import OutputError, OvertileError, PlanError, RunError
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentSettings
 from pipeline.segmentation.run import SegmentRun
@@ -31,6 +31,9 @@ CASES = [
     ("3d", (1, 9, 17, 30), (64, 256, 256), None, "store"),
     ("3d-anisotropic", (1, 13, 50, 41), (4, 16, 32), (2, 16, 16), "store"),
     ("3d-anisotropic", (1, 9, 34, 41), (4, 16, 32), (2, 16, 16), "map_overlap"),
+    ("3d", (1, 41, 33, 40), (24, 16, 32), (24, 16, 16), "sweep"),
+    ("3d", (1, 29, 17, 20), None, None, "sweep"),
+    ("3d-anisotropic", (1, 25, 50, 41), (16, 32, 32), None, "sweep"),
 ]
 
 
@@ -68,8 +71,8 @@ def test_stored_scores_equal_whole_volume_scores(
     out = tmp_path / "out.zarr"
     figures = segment_volume(
         path, str(out), predictor_of(weights(network)), client=request.getfixturevalue(cluster),
-        block=block, tile=tile, engine=engine, outputs=("classes", "scores"),
-        scores_dtype="float32",
+        block=block, tile=tile, outputs=("classes", "scores"), scores_dtype="float32",
+        **({"traversal": "sweep"} if engine == "sweep" else {"engine": engine}),
     )  # fmt: skip
     scores = by_tensorstore(out / "0")
     classes = by_tensorstore(out / "labels/classes/0")
@@ -386,12 +389,12 @@ def test_figures_of_a_resumed_job_count_every_block_once(weights, volume, tmp_pa
 
 
 def test_a_run_whose_chosen_block_is_longer_than_the_volume_resumes(weights, volume, tmp_path):
-    _, path = volume((1, 122, 13, 58))
+    _, path = volume((1, 103, 13, 58))
     out, predictor = tmp_path / "out.zarr", predictor_of(weights("3d"))
-    request = SegmentRequest(input=path, output=out, tile_memory_bytes=2**21)
+    request = SegmentRequest(input=path, output=out, tile_memory_bytes=2**19)
     chosen = prepare(request, predictor).plan.core
     assert chosen[1] >= 13 + predictor.divisor[1]
-    segment_volume(path, str(out), predictor, tile_memory_bytes=2**21)
+    segment_volume(path, str(out), predictor, tile_memory_bytes=2**19)
     assert prepare(request, predictor).plan.core == chosen
 
 
@@ -399,3 +402,73 @@ def test_keyword_arguments_of_segment_volume_are_the_optional_fields_of_the_requ
     settings, fields = get_type_hints(SegmentSettings), get_type_hints(SegmentRequest)
     assert settings == {n: kind for n, kind in fields.items() if n not in ("input", "output")}
     assert get_type_hints(segment_volume)["settings"] == Unpack[SegmentSettings]
+
+
+def deep_volume(volume):
+    return volume((1, 96, 40, 40), chunks=(16, 16, 16))
+
+
+def test_a_deep_volume_is_swept_and_its_plan_states_why(weights, volume, monkeypatch):
+    _, path = deep_volume(volume)
+    monkeypatch.setattr("pipeline.planning.tile_choice.SMALL_FLOPS", 0)
+    monkeypatch.setattr("pipeline.planning.tile_choice.WORKERS", (1,))
+    request = SegmentRequest(input=path, output="out.zarr", tile_memory_bytes=3 * 2**20)
+    prepared = prepare(request, predictor_of(weights("3d")))
+    assert prepared.plan.traversal == "sweep"
+    assert "per voxel in sweeps of" in prepared.plan_reason
+    assert "per voxel in tiles of" in prepared.plan_reason
+    tile = replace(request, tile=(8, 8, 8))
+    assert prepare(tile, predictor_of(weights("3d"))).plan.traversal == "tiles"
+
+
+def test_an_unfinished_sweep_is_resumed_as_a_sweep_to_the_same_bytes(
+    weights, volume, tmp_path, one_worker, three_workers
+):
+    _, path = deep_volume(volume)
+    predictor, once = predictor_of(weights("3d")), tmp_path / "once.zarr"
+    sizes = {"block": (32, 16, 16), "traversal": "sweep", "outputs": ("scores",)}
+    segment_volume(path, str(once), predictor, client=three_workers, **sizes)
+    out = tmp_path / "out.zarr"
+    request = SegmentRequest(input=path, output=out, **sizes)
+    run = SegmentRun.open(request, predictor, one_worker)
+    run.segment_region(run.regions[0])
+    open_request = SegmentRequest(input=path, output=out, outputs=("scores",))
+    prepared = prepare(open_request, predictor)
+    assert (prepared.plan.traversal, prepared.plan.core) == ("sweep", (32, 16, 16))
+    assert prepared.job(predictor).parts["traversal"] == "sweep"
+    segment_volume(path, str(out), predictor, client=one_worker, outputs=("scores",))
+    np.testing.assert_array_equal(by_tensorstore(out / "0"), by_tensorstore(once / "0"))
+    with pytest.raises(OutputError, match="traversal was sweep"):
+        prepare(replace(open_request, tile=prepared.plan.tile), predictor)
+
+
+@pytest.mark.parametrize("network", ["2d", "another"])
+def test_a_sweep_of_a_network_that_cannot_be_swept_is_refused(weights, volume, network):
+    _, path = volume((1, 20, 40, 40))
+    predictor = predictor_of(weights("2d" if network == "2d" else "3d"))
+    if network == "another":
+        predictor = AnotherPredictor(predictor)
+    request = SegmentRequest(input=path, output="out.zarr", traversal="sweep")
+    with pytest.raises(PlanError, match="cannot be swept"):
+        prepare(request, predictor)
+    assert prepare(replace(request, traversal="auto"), predictor).plan.traversal == "tiles"
+
+
+class AnotherPredictor:
+    """A user's own predictor: all that the protocol asks for, and no sweep."""
+
+    def __init__(self, predictor):
+        self._predictor = predictor
+
+    def __getattr__(self, name):
+        if name.startswith(("sweep", "__")):
+            raise AttributeError(name)
+        return getattr(self._predictor, name)
+
+    def __call__(self, x_nczyx):
+        return self._predictor(x_nczyx)
+
+
+def test_a_sweep_with_the_engine_map_overlap_is_refused():
+    with pytest.raises(PlanError, match="--traversal sweep with --engine map_overlap"):
+        SegmentRequest(input="a", output="b", traversal="sweep", engine="map_overlap")

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 import pipeline.planning.blocks
 from pipeline.base.geometry import Box, Halo
 from pipeline.planning.blocks import BlockPlan
-from pipeline.segmentation.engines.block import StageClock, halved, tile_scores
+from pipeline.segmentation.engines.tile import StageClock, TileWork, compute_tile, halved
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.mirror import read_mirrored
 from unet import UNetPredictor
+from unet.predict.sweep.steps import SweptConvolution
 
 RANGE = Intensity((0.0,), (1 / 255,))
 
@@ -26,33 +27,41 @@ class ArrayVolume:
 
 
 def tiled_scores(raw, predictor, plan):
-    """Return the scores of all blocks, each read, tiled and cropped as on a worker."""
+    """Return the scores of all blocks, each read, tiled or swept, and cropped as on a worker."""
     scores = np.full((len(predictor.class_names), *plan.shape), np.nan, np.float32)
     for block in plan.blocks():
         outer = plan.outer(block.core, predictor.input_shape)
         read = read_mirrored(ArrayVolume(raw), outer)
+        work = TileWork(predictor=predictor, plan=plan, intensity=RANGE)
         for tile in plan.tiles(block.core):
-            scores[(slice(None), *tile.slices)] = tile_scores(
+            compute_tile(
                 lambda box, read=read, outer=outer: read[
                     (slice(None), *box.relative_to(outer.start).slices)
                 ],
                 tile,
-                predictor=predictor,
-                plan=plan,
-                intensity=RANGE,
+                lambda box, part: scores.__setitem__((slice(None), *box.slices), part),
+                work=work,
                 clock=StageClock(),
             )
     return scores
 
 
-def plan_for(predictor, shape, blocks, tiles):
+def plan_for(predictor, shape, blocks, tiles, traversal="tiles"):
     tile = tuple(d * n for d, n in zip(predictor.divisor, tiles, strict=True))
     core = tuple(t * n for t, n in zip(tile, blocks, strict=True))
     halo = Halo.same_on_both_sides(predictor.halo)
-    return BlockPlan(shape=shape, core=core, tile=tile, halo=halo, divisor=predictor.divisor)
+    return BlockPlan(
+        shape=shape, core=core, tile=tile, halo=halo, divisor=predictor.divisor, traversal=traversal
+    )
 
 
-@pytest.mark.parametrize("network", ["2d", "2d-rgb", "3d", "3d-anisotropic"])
+@pytest.mark.parametrize(
+    ("network", "traversal"),
+    [
+        ("2d", "tiles"), ("2d-rgb", "tiles"), ("3d", "tiles"), ("3d-anisotropic", "tiles"),
+        ("3d", "sweep"), ("3d-anisotropic", "sweep"),
+    ],
+)  # fmt: skip
 @settings(max_examples=25, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(3, 40), st.integers(3, 40)),
@@ -60,7 +69,7 @@ def plan_for(predictor, shape, blocks, tiles):
     tiles=st.tuples(st.integers(2, 4), st.integers(3, 8), st.integers(3, 8)),
 )
 def test_tiled_scores_equal_whole_volume_scores(
-    network, shape, blocks, tiles, weights, whole_scores, textured
+    network, traversal, shape, blocks, tiles, weights, whole_scores, textured
 ):
     path = weights(network)
     predictor = UNetPredictor(path, precision="fp32", device="cpu")
@@ -68,7 +77,7 @@ def test_tiled_scores_equal_whole_volume_scores(
     if raw.size < 4000:  # too few voxels for scores that vary
         return
     expected = whole_scores(path, raw)
-    scores = tiled_scores(raw, predictor, plan_for(predictor, shape, blocks, tiles))
+    scores = tiled_scores(raw, predictor, plan_for(predictor, shape, blocks, tiles, traversal))
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     top = np.sort(expected, axis=0)
     sure = top[-1] - top[-2] > 2e-5
@@ -122,3 +131,45 @@ def test_a_tile_too_large_for_the_device_is_halved_with_equal_scores(
     assert np.prod(predictor.input_shape(plan.tile)) > 30 * 60 * 60
     scores = tiled_scores(raw, predictor, plan)
     np.testing.assert_allclose(scores, whole_scores(weights("3d"), raw), atol=1e-5)
+
+
+def test_a_sweep_too_large_for_the_device_is_halved_in_y_or_x_with_equal_scores(
+    weights, whole_scores, textured
+):
+    swept = []
+
+    class SmallDevice(UNetPredictor):
+        def sweep(self, read, input_shape):
+            swept.append(input_shape)
+            if input_shape[1] * input_shape[2] > 40 * 60:
+                yield next(super().sweep(read, input_shape))
+                raise MemoryError
+            yield from super().sweep(read, input_shape)
+
+    predictor = SmallDevice(weights("3d"), precision="fp32", device="cpu")
+    raw = textured((1, 20, 40, 40))
+    plan = plan_for(predictor, (20, 40, 40), (1, 1, 1), (10, 20, 20), "sweep")
+    scores = tiled_scores(raw, predictor, plan)
+    np.testing.assert_allclose(scores, whole_scores(weights("3d"), raw), atol=1e-5)
+    assert len(swept) > len(list(plan.tiles(Box.of_shape(plan.shape))))
+    assert len({depth for depth, _, _ in swept}) == 1
+
+
+def test_a_sweep_without_its_last_plane_of_history_is_detected(
+    weights, whole_scores, textured, monkeypatch
+):
+    compute = SweptConvolution.compute
+
+    def old(self, x):
+        y = compute(self, x)
+        if x.shape[2] > 3 and self._history.shape[2] == 2:
+            self._history[...] = x[:, :, -3:-1]
+        return y
+
+    monkeypatch.setattr(SweptConvolution, "compute", old)
+    predictor = UNetPredictor(weights("3d"), precision="fp32", device="cpu")
+    raw = textured((1, 40, 20, 20))
+    wrong = tiled_scores(
+        raw, predictor, plan_for(predictor, (40, 20, 20), (1, 1, 1), (20, 10, 10), "sweep")
+    )
+    assert np.abs(wrong - whole_scores(weights("3d"), raw)).max() > 0.05

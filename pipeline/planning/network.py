@@ -1,0 +1,47 @@
+"""What planning needs to know of a network; every Predictor states it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+
+class Network(Protocol):
+    """The part of a Predictor that planning needs."""
+
+    @property
+    def halo(self) -> tuple[int, int, int]:
+        """Context per side in voxels."""
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """Tiles start at multiples of this."""
+
+    def input_shape(self, output_shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the smallest valid input that covers this output."""
+
+    def flops(self, output_shape: Sequence[int]) -> int:
+        """Return the operations of one tile."""
+
+    def memory_bytes(self, output_shape: Sequence[int]) -> int:
+        """Return the peak memory of one tile."""
+
+
+@runtime_checkable
+class StatesSweepMemory(Protocol):
+    """The part of a network that can be swept that planning needs."""
+
+    def sweep_memory_bytes(self, output_shape: Sequence[int]) -> int | None:
+        """Return the peak memory of a swept tile, or None if the network cannot be swept."""
+
+
+def sweep_memory_bytes(network: object, output_shape: Sequence[int]) -> int | None:
+    """Return the memory of a swept tile of a network, or None if it cannot be swept."""
+    if not isinstance(network, StatesSweepMemory):
+        return None
+    return network.sweep_memory_bytes(output_shape)
+
+
+def can_sweep(network: Network) -> bool:
+    """Return whether a network can be swept."""
+    return sweep_memory_bytes(network, network.divisor) is not None

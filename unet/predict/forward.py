@@ -1,0 +1,40 @@
+"""One call of a network, from an array to probabilities, and what happens if memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def softmax_of(
+    forward: Callable[[Tensor], Tensor | None], images: NDArray[np.float32], *, like: Tensor
+) -> NDArray[np.float32] | None:
+    """Return the softmax over classes (n, classes, …) of the logits of ``forward``, or its None.
+
+    images: (n, channels, …). like: a tensor of the network's device and dtype. Raises MemoryError
+    where the images do not fit the device.
+    """
+    # Tiles that came through Dask are read-only, which torch warns of: those are copied.
+    batch = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
+    try:
+        with torch.inference_mode():
+            logits = forward(batch.to(device=like.device, dtype=like.dtype))
+            return None if logits is None else logits.float().softmax(dim=1).cpu().numpy()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0]
+    # Outside the handler: as long as the error is handled, its frames keep the activations.
+    if like.is_cuda:
+        torch.cuda.empty_cache()
+    raise MemoryError(f"a tile of {images.shape} does not fit {like.device}: {reason}")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether torch ran out of memory; on the CPU only the message shows it."""
+    words = ("DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -1,0 +1,36 @@
+"""Slabs of input planes in, slabs of probabilities out: no float32 copy of a whole tile exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..network.model import UNet
+from .forward import softmax_of
+from .sweep.column import ColumnSweep
+from .sweep.geometry import slab_planes
+
+ReadPlanes: TypeAlias = Callable[[int, int], NDArray[np.float32]]
+"""From the first plane and the one after the last to input planes (channels, planes, *rest)."""
+
+
+def swept_probabilities(
+    model: UNet, read: ReadPlanes, *, input_shape: Sequence[int]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the softmax over classes (classes, planes, *rest) of a tile, some planes at a time.
+
+    input_shape: of the tile; each plane of it is read once, in order. Raises MemoryError where the
+    sweep does not fit the device.
+    """
+    slab = slab_planes(model.config)
+    planes, *column = input_shape
+    sweep = ColumnSweep(model, tuple(column), slab=slab)
+    weight = next(model.parameters())
+    for start in range(0, planes, slab):
+        x = read(start, min(start + slab, planes))
+        scores = softmax_of(sweep.push, x[None], like=weight)
+        if scores is not None:
+            yield scores[0]
