@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.clusters.local import KEPT_MEMORY
+from deploy.clusters.worker_environment import KEPT_MEMORY
 from unet import UNetConfig, UNetPredictor
 from unet.network.model import UNet
 from unet.predict.sweep.column import ColumnSweep
