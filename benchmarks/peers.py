@@ -290,7 +290,8 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, open_cluster("local", workers=THREADS) as client:
         place = Place(Path(name), case, repeat=repeat)
         prepared = place.prepared()
-        peers = Peers(place, prepared.plan.tile)
+        tile = place.prepared("tiles").plan.tile
+        peers = Peers(place, tile)
         address = client.scheduler.address
         place.segment(address)
 
@@ -317,7 +318,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     less = peers.padded_flops() / prepared.budget.flops
     return {
         "shape": list(place.shape),
-        "tile": list(prepared.plan.tile),
+        "tile": list(tile),
         "seconds": {name: spread(values) for name, values in seconds.items()},
         "over_overtile": over,
         "commit": commit(),

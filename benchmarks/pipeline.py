@@ -35,6 +35,7 @@ from deploy import open_cluster
 from deploy.clusters.local import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY
 from flows.options.segment import SegmentOptions
+from pipeline.base.choices import Traversal
 from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from pipeline.segmentation.prepare import Prepared, prepare
@@ -104,9 +105,9 @@ class Place:
         )  # fmt: skip
         self.runs = 0
 
-    def prepared(self) -> Prepared:
-        """Return overtile's plan and its cost."""
-        options = SegmentOptions()
+    def prepared(self, traversal: Traversal = "auto") -> Prepared:
+        """Return overtile's plan and its cost; tools that only know tiles take those of "tiles"."""
+        options = SegmentOptions(traversal=traversal)
         request = options.request(
             input=str(self.folder / "raw.zarr"), output=str(self.folder / "planned.zarr")
         )
@@ -140,7 +141,7 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     """Return the figures of one case."""
     with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
         place = Place(Path(name), case, repeat=repeat)
-        prepared = place.prepared()
+        prepared = place.prepared("tiles")
         tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)
         address, workers = client.scheduler.address, len(client.nthreads())
         place.segment(address)  # warm up: workers keep the memory of their first tiles
