@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from operator import mul
 
@@ -35,11 +36,7 @@ class AxisGeometry:
     @property
     def cropped(self) -> int:
         """Voxels that the levels above the bottom crop on the way down, and again on the way up."""
-        scales = accumulate(self.pooling, mul, initial=1)
-        return sum(
-            2 * (kernel - 1) * scale
-            for kernel, scale in zip(self.kernels[:-1], list(scales)[:-1], strict=True)
-        )
+        return _cropped(self.kernels, self.pooling)
 
     @property
     def halo(self) -> int:
@@ -68,3 +65,12 @@ class AxisGeometry:
         above = self.valid_input_size(size)
         below = above - self.divisor
         return (below, above) if self.is_valid_input(below) else (above,)
+
+
+@lru_cache(maxsize=256)
+def _cropped(kernels: tuple[int, ...], pooling: tuple[int, ...]) -> int:
+    scales = accumulate(pooling, mul, initial=1)
+    return sum(
+        2 * (kernel - 1) * scale
+        for kernel, scale in zip(kernels[:-1], list(scales)[:-1], strict=True)
+    )

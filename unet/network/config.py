@@ -178,7 +178,7 @@ class UNetConfig:
         Counts convolutions, up-convolutions and the last 1×1; the rest is less than one percent.
         """
         self.output_shape(input_shape)
-        return cost.flops(self, input_shape)
+        return cost.flops(self, tuple(input_shape))
 
     def peak_activation_elements(self, input_shape: Sequence[int]) -> int:
         """Return the most activations that are alive at once while one image is predicted."""
@@ -188,7 +188,7 @@ class UNetConfig:
     def peak_activation_bytes(self, input_shape: Sequence[int], *, element_bytes: int) -> int:
         """Return the peak memory of the activations while one image is predicted."""
         self.output_shape(input_shape)
-        return memory.peak_activation_bytes(self, input_shape, element_bytes=element_bytes)
+        return memory.peak_activation_bytes(self, tuple(input_shape), element_bytes=element_bytes)
 
     @property
     def tile_dependent_layers(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol, TypeAlias
 
 Shape: TypeAlias = tuple[int, ...]
@@ -180,8 +181,12 @@ def parameters(config: Architecture) -> int:
     )
 
 
-def flops(config: Architecture, input_shape: Sequence[int]) -> int:
-    """Return the operations of all (up-)convolutions for one image, two per multiply-add."""
+@lru_cache(maxsize=2**14)
+def flops(config: Architecture, input_shape: Shape) -> int:
+    """Return the operations of all (up-)convolutions for one image, two per multiply-add.
+
+    Kept, because a plan compares thousands of tiles, most of them several times.
+    """
     total = 0
     for layer in layers(config, input_shape):
         if layer.kind in ("pool", "join"):

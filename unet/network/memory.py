@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-from .cost import Architecture, layers
+from .cost import Architecture, Shape, layers
 
 RETURNED_BYTES = 32 * 2**20
 """glibc returns larger tensors to the system when they are freed, and keeps smaller ones for reuse
@@ -27,9 +28,8 @@ def peak_activation_elements(config: Architecture, input_shape: Sequence[int]) -
     return _image(config, input_shape) + max(map(sum, alive_elements(config, input_shape)))
 
 
-def peak_activation_bytes(
-    config: Architecture, input_shape: Sequence[int], *, element_bytes: int
-) -> int:
+@lru_cache(maxsize=2**14)
+def peak_activation_bytes(config: Architecture, input_shape: Shape, *, element_bytes: int) -> int:
     """Return the most memory of the activations of one image, what the allocator keeps included."""
     peak = small_so_far = 0.0
     for alive in alive_elements(config, input_shape):
