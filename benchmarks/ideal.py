@@ -101,6 +101,7 @@ def measured(weights: str, precision: str, *, memory_gib: float, rounds: int) ->
         for traversal in ("tiles", "sweep")
     }  # fmt: skip
     cases = {name: timed_tile(predictor, plan) for name, plan in plans.items()}
+    cases["tiles"]()  # warm up; a sweep does so in its first slabs
     seconds = in_turn({**cases, "product": timed_product(precision)}, rounds=rounds, warm=0)
     matrix = [2 * SIZE**3 / one for one in seconds["product"]]
     figures: dict[str, Any] = {"matrix_flops_per_s": spread(matrix), "commit": commit()}

@@ -391,10 +391,18 @@ def test_figures_of_a_resumed_job_count_every_block_once(weights, volume, tmp_pa
 def test_a_run_whose_chosen_block_is_longer_than_the_volume_resumes(weights, volume, tmp_path):
     _, path = volume((1, 103, 13, 58))
     out, predictor = tmp_path / "out.zarr", predictor_of(weights("3d"))
-    request = SegmentRequest(input=path, output=out, tile_memory_bytes=2**19, traversal="tiles")
-    chosen = prepare(request, predictor).plan.core
-    assert chosen[1] >= 13 + predictor.divisor[1]
-    segment_volume(path, str(out), predictor, tile_memory_bytes=2**19, traversal="tiles")
+    requests = (
+        SegmentRequest(input=path, output=out, tile_memory_bytes=memory, traversal="tiles")
+        for memory in range(2**18, 2**20, 2**15)
+    )
+    request, chosen = next(
+        (request, core)
+        for request in requests
+        if (core := prepare(request, predictor).plan.core)[1] >= 13 + predictor.divisor[1]
+    )
+    segment_volume(
+        path, str(out), predictor, tile_memory_bytes=request.tile_memory_bytes, traversal="tiles"
+    )
     assert prepare(request, predictor).plan.core == chosen
 
 
