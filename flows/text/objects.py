@@ -67,17 +67,36 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     from pipeline.objects.report.run_report import objects_report_path
     from pipeline.objects.table.size_unit import SizeUnit
 
-    covered = found.voxels / math.prod(run.job.plan.shape)
+    voxels = math.prod(run.job.plan.shape)
+    covered = found.voxels / voxels
     share, took = f"{100 * covered:.1f} % of the volume", duration_text(run.seconds)
     yield f"done: {counted(found.objects, 'object')}, {share}, in {took}"
     if found.objects:
         unit = SizeUnit.of(run.prepared.table_spec)
         low, median, high = (unit.text(found.sizes.quantile(q)) for q in (0.05, 0.5, 0.95))
         yield f"sizes: median {median}, 5 % at most {low}, 5 % at least {high}"
-        if note := advice(run.prepared.method.role, covered):
+        if note := advice(run.prepared.method.role, found, voxels=voxels):
             yield f"note: {note}"
     else:
-        yield "note: no object was found: compare --class, --role and --threshold with the scores"
+        yield f"note: no object was found: compare {_deciding(run.prepared)} with the scores"
     yield f"objects: {run.job.output}"
     yield f"table: {run.table}"
     yield f"report: {run.job.output / objects_report_path(run)}"
+
+
+def _deciding(prepared: PreparedObjects) -> str:
+    """Return the options that may have left no object, with the values that were passed."""
+    request = prepared.request
+    options = ["--class", "--role"]
+    options.append(
+        "--threshold" if request.threshold is None else f"--threshold {request.threshold:g}"
+    )
+    passed = (
+        ("--seed-threshold", request.seed_threshold), ("--seed-distance", request.seed_distance),
+        ("--min-voxels", request.min_voxels if request.min_voxels > 1 else None),
+        ("--max-voxels", request.max_voxels),
+    )  # fmt: skip
+    options += [f"{name} {value:g}" for name, value in passed if value is not None]
+    if request.border == "drop":
+        options.append("--border drop")
+    return f"{', '.join(options[:-1])} and {options[-1]}"

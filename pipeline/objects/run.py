@@ -2,8 +2,8 @@
 
 Every stage is a task per block or group, in any order, on the workers. The driver holds counts,
 and one entry per million objects. The ledger records the blocks that are labelled, and those whose
-final labels are written. Shares
-label and write blocks of their own, and one run without a share does all that lies between.
+final labels are written. Shares label and write blocks of their own, and one run without a share
+does all that lies between.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,13 +91,18 @@ def merge_clusters(
     adjacency = Adjacency.merged(child.adjacency for child in children.values())
     links_from = np.concatenate([child.links_from for child in children.values()])
     links_to = np.concatenate([child.links_to for child in children.values()])
-    if kind == "mean":
-        found = agglomerate(adjacency, threshold=threshold, open_names=open_names)
-    else:
-        joined = threshold_merges(
-            adjacency, threshold=threshold, open_names=open_names, links=(links_from, links_to)
-        )
-        found, links_from, links_to = joined, joined.links_from, joined.links_to
+    match kind:
+        case "mean":
+            found = agglomerate(adjacency, threshold=threshold, open_names=open_names)
+        case "threshold":
+            joined = threshold_merges(
+                adjacency, threshold=threshold, open_names=open_names, links=(links_from, links_to)
+            )
+            found, links_from, links_to = joined, joined.links_from, joined.links_to
+        case "none":
+            raise AssertionError("nothing is merged")
+        case _:
+            assert_never(kind)
     records = _distinct([child.records for child in children.values()])
     clusters = _merged(records, found.merges_from, found.merges_to)
     is_cluster = np.isin(clusters.names, found.merges_to)

@@ -58,7 +58,7 @@ class Method:
     merge_threshold: int = 0
     """Faces of a lower mean score are merged."""
     spacing: Shape = (1000, 1000, 1000)
-    """Size of a voxel, in steps (see distance.py)."""
+    """Size of a voxel, in steps (see lengths.py)."""
 
     @property
     def has_seeds(self) -> bool:

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from ...base.errors import OutputError, PlanError, VolumeError
-from ...base.geometry import Box, Halo, Shape
-from ...base.location import Location
+from ...base.errors import OutputError, PlanError
+from ...base.geometry import Halo, Shape
 from ...base.text import shape_text
 from ...base.versions import VERSION, versions
 from ...ledger.identity import Job, check_job
@@ -23,7 +22,6 @@ from ...planning.blocks import BlockPlan, Region
 from ...planning.levels import level_grids, voxels_of_levels
 from ...planning.shares import Share, cut
 from ...planning.tile_choice import choose_chunk
-from ...volume.companion import find_companion
 from ...volume.fingerprint import read_sample, same_where_unread
 from ...volume.micrometres import voxel_size_um
 from ...volume.volume import VolumeSource
@@ -35,6 +33,7 @@ from ..table.table_spec import TableSpec
 from ..tasks.filters import Filter
 from ..tasks.tasks import GRAPHS, TOUCHING, Intensity
 from .budget import ObjectsBudget, reckon_objects
+from .intensity import find_intensity, intensity_notes
 from .part_words import part_in_words
 from .reuse import check_reuse
 
@@ -235,6 +234,7 @@ def _prepared(
 ) -> PreparedObjects:  # fmt: skip
     """core: that of the output, where it is resumed."""
     source = scores.source
+    intensity = find_intensity(request, source)
     return PreparedObjects(
         request=request,
         scores=scores,
@@ -245,30 +245,11 @@ def _prepared(
             max_voxels=request.max_voxels,
             drops_border=request.border == "drop",
         ),
-        intensity=_find_intensity(request, source),
+        intensity=intensity,
         sample_digest=sample_digest,
         output_action=action,
-        notes=(*source.notes, *_notes(scores)),
+        notes=(*source.notes, *_notes(scores), *intensity_notes(intensity, source)),
     )
-
-
-def _find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity | None:
-    """Return the image whose grey values are measured. Raises VolumeError if it does not fit."""
-    image = request.intensity
-    if image is None:
-        return None
-    if not isinstance(image, VolumeSource):
-        image = find_companion(
-            Location.parse(image), time=request.time, axes=request.axes, holds="grey values"
-        )
-    start = request.intensity_start
-    box = Box.of_shape(scores.shape_zyx).shifted(start)
-    if not Box.of_shape(image.shape_zyx).contains(box):
-        raise VolumeError(
-            f"{image.location} is {shape_text(image.shape_zyx)} voxels, the scores are "
-            f"{shape_text(scores.shape_zyx)}: expected an image of the same voxels"
-        )
-    return Intensity(source=image, start=start)
 
 
 def _channel_names(source: VolumeSource) -> tuple[str, ...]:
@@ -291,6 +272,11 @@ def _plan(shape: Shape, core: Shape) -> BlockPlan:
 def _notes(scores: Scores) -> Iterator[str]:
     if not scores.source.dtype.startswith("uint"):
         yield f"scores of {scores.source.dtype} are rounded to uint16"
+    if not scores.source.channel_names and scores.class_name.isdecimal():
+        yield (
+            f"{scores.source.location} names no classes: its values are taken as scores; an image "
+            "must be segmented first (overtile segment --objects)"
+        )
 
 
 def choose_core(shape: Shape) -> Shape:

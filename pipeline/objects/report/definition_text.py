@@ -7,17 +7,20 @@ from typing import Final
 
 from ...base.text import counted
 from ..definition.lengths import STEPS
-from ..definition.method import Role
+from ..definition.method import Method, Role
 from ..preparation.prepare import PreparedObjects
+from ..table.table_summary import TableSummary
 from ..tasks.filters import Filter
 
 COVERED_BY_BOUNDARY_OBJECTS: Final = 0.2
 COVERED_BY_FOREGROUND: Final = 0.9
+HELD_BY_ONE: Final = 0.9
 _NEIGHBOURS: Final = {
     6: "6, through faces",
     18: "18, through faces and edges",
     26: "26, through faces, edges and corners",
 }
+_NEIGHBOURS_IN_SLICE: Final = {4: "4, through edges", 8: "8, through edges and corners"}
 
 
 def definition_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
@@ -31,7 +34,7 @@ def definition_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
     yield "method", "watershed" if method.is_watershed else "connected components"
     yield "threshold", _threshold_text(method.threshold, method.role, scores.highest)
     yield from _watershed_rows(prepared)
-    yield "neighbours of a voxel", _NEIGHBOURS[method.connectivity]
+    yield "neighbours of a voxel", _neighbours_text(method)
     if method.agglomerate != "none":
         threshold = f"{method.merge_threshold / scores.highest:.3g}"
         yield "merged", f"by --agglomerate {method.agglomerate} at {threshold}"
@@ -40,6 +43,12 @@ def definition_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
     yield "kept", _kept_text(prepared.kept)
     if prepared.request.fill_holes:
         yield "holes", "filled"
+
+
+def _neighbours_text(method: Method) -> str:
+    if method.per_slice:
+        return _NEIGHBOURS_IN_SLICE[len(method.offsets)]
+    return _NEIGHBOURS[method.connectivity]
 
 
 def _watershed_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
@@ -72,11 +81,12 @@ def _kept_text(kept: Filter) -> str:
     return ", ".join(parts) or "all"
 
 
-def advice(role: Role, covered: float) -> str | None:
-    """Return a note where the class is probably of the other role.
+def advice(role: Role, found: TableSummary, *, voxels: int) -> str | None:
+    """Return a note where the class is probably the wrong one, or of the other role.
 
-    covered: the share of the volume that is in objects.
+    voxels: of the volume.
     """
+    covered = found.voxels / voxels
     if role == "boundary" and covered < COVERED_BY_BOUNDARY_OBJECTS:
         return (
             "objects between boundaries usually cover nearly everything: if the class is that of "
@@ -86,5 +96,10 @@ def advice(role: Role, covered: float) -> str | None:
         return (
             "the objects cover nearly everything: if the class is a boundary between objects, "
             "pass --role boundary"
+        )
+    if found.objects > 1 and found.largest[0].voxels > HELD_BY_ONE * found.voxels:
+        return (
+            f"one of the objects holds more than {100 * HELD_BY_ONE:.0f} % of their voxels: if it "
+            "is the background, compare --class and --role with the scores"
         )
     return None

@@ -34,10 +34,11 @@ _STAGES: Final = {
 def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE) -> Report:
     """Return the report of a complete run. side: width and height of the picture, at most."""
     warnings, shown = [], []
-    covered = found.voxels / math.prod(run.job.plan.shape)
+    voxels = math.prod(run.job.plan.shape)
+    covered = found.voxels / voxels
     if found.objects:
         shown.append(_histogram(run, found))
-        if note := advice(run.prepared.method.role, covered):
+        if note := advice(run.prepared.method.role, found, voxels=voxels):
             warnings.append(note)
     try:
         shown.insert(0, middle_picture(run, side=side))

@@ -247,7 +247,10 @@ def test_no_object_is_a_result_with_advice(shell, place):
     code, _, err = shell("scores.zarr", "out.zarr", "--min-voxels", "100000")
     assert code == 0
     assert "done: 0 objects, 0.0 % of the volume" in err
-    assert "note: no object was found: compare --class, --role and --threshold" in err
+    assert (
+        "note: no object was found: compare --class, --role, --threshold and --min-voxels 100000"
+        in err
+    )
     assert not labels_in(place).any()
 
 
@@ -261,8 +264,25 @@ def test_a_class_of_the_other_role_is_noticed(score, role, advice, shell, place)
     zarr.create_array(place / "flat.zarr", data=values, overwrite=True)
     code, _, err = shell("flat.zarr", "out.zarr", "--axes", "zyx", "--role", role)
     assert code == 0
-    assert ("note: " in err) == (advice is not None)
+    assert ("pass --role" in err) == (advice is not None)
     assert advice is None or f"pass --role {advice}" in err
+
+
+def test_an_object_that_holds_nearly_everything_found_may_be_the_background(shell, place):
+    values = np.zeros(SHAPE, np.uint8)
+    values[:, :, : SHAPE[2] // 2] = 250
+    values[0, 0, -1] = 250
+    zarr.create_array(place / "flat.zarr", data=values, overwrite=True)
+    code, _, err = shell("flat.zarr", "out.zarr", "--axes", "zyx", "--role", "foreground")
+    assert code == 0
+    assert "note: one of the objects holds more than 90 % of their voxels" in err
+
+
+def test_an_image_in_place_of_scores_is_noticed(shell, place):
+    zarr.create_array(place / "flat.zarr", data=np.full(SHAPE, 90, np.uint8), overwrite=True)
+    _, _, err = shell("flat.zarr", "out.zarr", "--axes", "zyx")
+    assert "names no classes: its values are taken as scores" in err
+    assert "names no classes" not in shell("scores.zarr", "other.zarr")[2]
 
 
 def test_images_of_two_dimensions_and_slices_have_separate_objects(shell, place):
