@@ -93,7 +93,7 @@ SEGMENT = {
         {"--normalisation": "range"}, r"without low and high: expected both, as range:LOW:HIGH"),
     "a volume in memory": ({"INPUT": "memory://in.zarr"}, r"memory://in\.zarr.*within one process"),
     "an output in memory": ({"OUTPUT": "memory://out.zarr"}, r"memory://out.*use a path or s3"),
-    "too little memory": ({"--tile-memory": "0.0001"}, r"smallest tile.*needs"),
+    "too little memory": ({"--tile-memory": "0.00001"}, r"smallest tile.*needs"),
     "memory in a unit that there is not": ({"--tile-memory": "2XB"}, r"--tile-memory: '2XB'"),
     "memory without end": ({"--tile-memory": "inf"}, r"--tile-memory: 'inf'"),
     "no worker": ({"--workers": "0"}, r"--workers 0"),
