@@ -165,4 +165,6 @@ def _merged_column(name: str, column: NDArray[Any], starts: NDArray[np.intp]) ->
         return np.minimum.reduceat(column, starts, axis=0)
     if name in ("last", "intensity_max"):
         return np.maximum.reduceat(column, starts, axis=0)
-    return np.add.reduceat(column, starts, axis=0)
+    if name in ("voxels", "inner_faces", "outer_faces", "intensity_voxels"):
+        return np.add.reduceat(column, starts, axis=0)
+    raise AssertionError(f"how rows of {name} are put together is not stated")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -278,6 +280,29 @@ def test_every_column_states_its_description_and_unit():
         assert field.metadata[b"description"]
         if field.name.endswith("_um"):
             assert field.metadata[b"unit"].decode() == "µm"
+
+
+def documented_columns(channels):
+    """Return the names of columns in the table of docs/objects-table.md, written in full."""
+    text = (Path(__file__).parents[4] / "docs/objects-table.md").read_text()
+    names = []
+    for cell in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE):
+        row = []
+        for name in re.findall(r"`([^`]*)`", cell):
+            parts = name.split("_")
+            row.append(
+                name if parts[0] else "_".join([*row[0].split("_")[: 1 - len(parts)], *parts[1:]])
+            )
+        if cell.endswith("…"):
+            row += [row[0].replace("_z_", f"_{axis}_") for axis in "yx"]
+        names += row
+    return {
+        re.sub("_C$", f"_{channel}", name) for name in names for channel in channels
+    }  # fmt: skip
+
+
+def test_the_documented_columns_are_those_of_the_table():
+    assert documented_columns(SIZED.channels) == set(table_schema(SIZED).names)
 
 
 # Files
