@@ -163,7 +163,7 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
             file.write(f"{number}\n")
         return block(number)
 
-    told, blocks = [], 64
+    told, blocks = [], 72
     with open_cluster("hpc", walltime="1 min", drain_s=30.0, notify=told.append) as client:
         outcomes, share = [], device_share(client)
         began = time.time()
@@ -179,11 +179,11 @@ def test_jobs_of_a_minute_hand_over_and_no_block_is_lost_or_started_twice(tmp_pa
     assert Counter(int(n) for n in starts.read_text().split()) == Counter(range(blocks))
     results = [outcome.result for outcome in outcomes]
     jobs = {result["job"] for result in results}
-    assert len(jobs) >= 4, "workers leave after half a minute, and the run lasts a whole one"
+    assert len(jobs) >= 6, "workers leave after half a minute, and the run lasts a whole one"
     busy_s = sum(result["end"] - result["start"] for result in results)
     idle = 1 - busy_s / (took_s * 4)
     print(f"\n{took_s:.0f} s over {len(jobs)} jobs; {idle:.0%} of four threads' time was idle")
-    assert idle < 0.5, "new jobs do not replace the old ones in time"  # measured: 0.13
+    assert idle < 0.35, "new jobs do not replace the old ones in time"  # measured: 0.13
     assert [line for line in told if "job" in line and "waiting" not in line] == []
 
 
