@@ -13,12 +13,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from typing import Final
 
-from .worker_environment import KEPT_MEMORY
+from .worker_environment import KEPT_MEMORY, restored
 
 METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
 """How local workers are started; elsewhere, libraries of the system do not survive a fork."""
@@ -44,7 +42,9 @@ def start_fork_server(*, with_torch: bool = False) -> None:
     """
     if METHOD != "forkserver":
         return
-    with _STARTING, _environment({**HASH_SEED, **KEPT_MEMORY, **_ONE_THREAD}):
+    variables = {**HASH_SEED, **KEPT_MEMORY, **_ONE_THREAD}
+    with _STARTING, restored(variables):
+        os.environ.update(variables)
         start_tracker()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
@@ -63,20 +63,6 @@ def start_tracker() -> None:
     """
     before = os.environ.get("PYTHONWARNINGS")
     quiet = "ignore:resource_tracker:UserWarning"
-    with _environment({"PYTHONWARNINGS": f"{before},{quiet}" if before else quiet}):
+    with restored(["PYTHONWARNINGS"]):
+        os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
         resource_tracker.ensure_running()
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of this process's environment, and restore them."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -9,7 +9,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +18,7 @@ from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
 from .spec import ClusterSpec
-from .worker_environment import KEPT_MEMORY, torch_threads
+from .worker_environment import KEPT_MEMORY, restored, torch_threads
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -98,8 +98,7 @@ def open_on_this_machine(spec: ClusterSpec, start: Start) -> Iterator[Client]:
         yield from _client_of(cluster)
 
 
-@contextmanager
-def _unchanged_environment() -> Iterator[None]:
+def _unchanged_environment() -> AbstractContextManager[None]:
     """Restore the variables for threads and memory in this process's environment.
 
     A nanny runs in this process, and writes its worker's variables into our environment. The next
@@ -107,16 +106,7 @@ def _unchanged_environment() -> Iterator[None]:
     """
     import dask
 
-    names = {*torch_threads(1), *KEPT_MEMORY, *dask.config.get(_ENVIRON)}
-    before = {name: os.environ.get(name) for name in names}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return restored({*torch_threads(1), *KEPT_MEMORY, *dask.config.get(_ENVIRON)})
 
 
 def _client_of(cluster: LocalCluster) -> Iterator[Client]:
