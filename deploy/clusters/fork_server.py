@@ -20,10 +20,7 @@ from .worker_environment import KEPT_MEMORY, restored
 
 METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
 """How local workers are started; elsewhere, libraries of the system do not survive a fork."""
-IMPORTED: Final = (
-    "distributed.nanny", "distributed.worker", "zarr", "pipeline.segmentation.engines.store",
-)  # fmt: skip
-WITH_TORCH: Final = ("torch", "unet.predict.predictor", "unet.predict.runtime")
+IMPORTED: Final = ("distributed.nanny", "distributed.worker", "zarr")
 HASH_SEED: Final = {"PYTHONHASHSEED": "6640"}
 """Dask's: all workers must give the same text the same hash."""
 _ONE_THREAD: Final = dict.fromkeys(
@@ -48,7 +45,7 @@ def start_fork_server(*, with_torch: bool = False) -> None:
         start_tracker()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
-            modules = [*IMPORTED, *WITH_TORCH] if with_torch else [*IMPORTED]
+            modules = [*IMPORTED, "torch"] if with_torch else [*IMPORTED]
             multiprocessing.set_forkserver_preload(modules)
             forkserver.ensure_running()
         finally:
