@@ -21,7 +21,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from deploy.clusters.local import cores
+from deploy.clusters.machine import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY
 
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).parent / "results")

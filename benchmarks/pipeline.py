@@ -32,7 +32,7 @@ import zarr
 from numpy.typing import NDArray
 
 from deploy import open_cluster
-from deploy.clusters.local import cores
+from deploy.clusters.machine import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY
 from flows.options.segment import SegmentOptions
 from pipeline.base.choices import Traversal

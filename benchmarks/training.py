@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from deploy import open_cluster
-from deploy.clusters.local import cores
+from deploy.clusters.machine import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY
 from flows.demo.volume import make_demo_volume
 from flows.options.train import LabelledVolume, TrainOptions

@@ -27,6 +27,7 @@ from .options.cluster import ClusterOptions
 from .options.objects import ObjectDefinition, with_scores
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, progress_shown, show_report
+from .segmentation.expected_room import expected_room
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
 from .text.objects import result_lines, start_lines
 
@@ -101,7 +102,7 @@ def segment_volume(
     options = options if objects is None else with_scores(options)
     request = options.request(input=input, output=output)
     spec = cluster.spec()
-    prepared = prepare(request, options.predictor(weights))
+    prepared = prepare(request, options.predictor(weights), room=expected_room(spec))
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()
     for note in prepared.notes:

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parent.parent
 THIRD_PARTIES = {
     "pipeline": {"numpy", "scipy", "skimage", "zarr", "tensorstore", "fsspec", "aiohttp", "dask",
                  "distributed", "PIL", "jinja2", "tifffile", "imagecodecs", "numba", "numcodecs",
-                 "pyarrow"},
+                 "psutil", "pyarrow"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
-    "deploy": {"distributed", "dask", "dask_cuda"},
+    "deploy": {"distributed", "dask", "dask_cuda", "psutil"},
     "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
 }  # fmt: skip
 ALSO = {

@@ -12,7 +12,8 @@ from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .gpu import checked_devices, missing_gpu
-from .local import cores, open_on_this_machine, worker_settings
+from .local import open_on_this_machine, worker_settings
+from .machine import cores
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
+from .machine import cores, memory_bytes
 from .spec import ClusterSpec
 from .worker_environment import KEPT_MEMORY, restored, torch_threads
 
@@ -44,18 +45,6 @@ SELDOM = {
 An idle scheduler with two nannies and two workers used 0.12 of a core by default, and 0.04 with
 these settings.
 """
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_bytes() -> int:
-    """Return the memory that this process may use."""
-    from distributed.system import MEMORY_LIMIT
-
-    return int(MEMORY_LIMIT)
 
 
 def local_workers(spec: ClusterSpec) -> tuple[int, int]:

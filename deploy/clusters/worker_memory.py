@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .local import local_workers, memory_bytes
+from .local import local_workers
+from .machine import memory_bytes
 from .spec import ClusterSpec
 
 
@@ -16,4 +17,4 @@ def worker_memory_bytes(spec: ClusterSpec) -> int | None:
     if spec.kind != "local":
         return None
     workers, _ = local_workers(spec)
-    return int(memory_bytes() * min(1, 1 / workers))  # as dask.distributed's LocalCluster
+    return memory_bytes() // workers  # as dask.distributed's LocalCluster

@@ -60,12 +60,14 @@ def plan_segmentation(options: argparse.Namespace, spec: ClusterSpec) -> None:
     """Print what segment would do, with the objects that it would find."""
     from pipeline.segmentation.prepare import prepare
 
+    from ..segmentation.expected_room import expected_room
     from ..text.calibration import calibration_text
     from ..text.plan import plan_json, plan_text
 
     parameters = read_segment_options(options)
     request = parameters.request(input=options.input, output=options.output)
-    prepared = prepare(request, parameters.predictor(options.weights))
+    predictor = parameters.predictor(options.weights)
+    prepared = prepare(request, predictor, room=expected_room(spec))
     found = planned_objects(options, prepared, spec)
     if options.json:
         plan = plan_json(prepared)
@@ -145,12 +147,14 @@ def measured(prepared: Prepared, spec: ClusterSpec, *, weights: str) -> Calibrat
     """Compute some blocks on the cluster. Raises kinds of OvertileError, RunError."""
     from deploy import open_cluster
     from pipeline.segmentation.calibration import calibrate
+    from pipeline.segmentation.room import fit_to_workers
 
     from ..preflight.checks import check_before_start
 
     say("measuring: starting the cluster")
     began = time.monotonic()
     with open_cluster(spec, notify=say) as client:
+        prepared = fit_to_workers(prepared, client)
         check_before_start(client, prepared, weights=weights, notify=say)
         say(f"measuring: computing some blocks; dashboard: {client.dashboard_link}")
         return calibrate(prepared, client, started_s=time.monotonic() - began)

@@ -16,6 +16,7 @@ from ..text.terminal import say
 from .arguments import add_options, read_options
 
 if TYPE_CHECKING:
+    from deploy import Client
     from deploy.preflight.findings import Finding
     from pipeline.segmentation.prepare import Prepared
 
@@ -43,6 +44,8 @@ def run(options: argparse.Namespace) -> None:
     spec = read_options(ClusterOptions, options).spec()
     prepared = _prepared(options)
     with open_cluster(spec, notify=say) as client:
+        if prepared is not None:
+            prepared = fitted(prepared, client)
         findings = preflight(client, prepared, weights=options.weights)
         workers = len(client.nthreads())
     if options.json:
@@ -51,6 +54,13 @@ def run(options: argparse.Namespace) -> None:
         print("\n".join(f"{found.level:<8}{found.check:<10}{found.text}" for found in findings))
         say(summary(findings, workers=workers))
     refuse_errors(findings)
+
+
+def fitted(prepared: Prepared, client: Client) -> Prepared:
+    """Return the plan for what the workers can spare."""
+    from pipeline.segmentation.room import fit_to_workers
+
+    return fit_to_workers(prepared, client)
 
 
 def summary(findings: tuple[Finding, ...], *, workers: int) -> str:

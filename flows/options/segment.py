@@ -13,7 +13,7 @@ from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Traver
 
 from .declared import Shell
 from .image import IMAGE, INPUT, ImageOptions
-from .values import Gibibytes, Outputs, Sizes
+from .values import Outputs, Sizes, TileMemory
 
 if TYPE_CHECKING:
     from pipeline.models.protocol import Predictor
@@ -117,10 +117,11 @@ class SegmentOptions(ImageOptions):
         description="How tiles go through the network: whole (tiles), or plane by plane along z "
         "(sweep, 3-D only); auto takes what needs fewer operations, and tiles if --tile is set",
     )
-    tile_memory_gib: Annotated[Gibibytes, Shell(COMPUTATION, name="tile-memory")] = Field(
-        2.0,
+    tile_memory_gib: Annotated[TileMemory, Shell(COMPUTATION, name="tile-memory")] = Field(
+        "auto",
         title="Tile memory (GiB)",
-        description="Largest memory of one tile, in GiB or with a unit, such as 512MiB",
+        description="Largest memory of one tile, in GiB or with a unit, such as 512MiB; auto takes "
+        "what the workers can spare, as far as it saves work",
     )
     precision: Annotated[Literal["auto", "bf16", "fp32"], Shell(COMPUTATION)] = Field(
         "auto",
@@ -152,6 +153,11 @@ class SegmentOptions(ImageOptions):
         examples=["2/3"],
     )
 
+    @property
+    def tile_memory_bytes(self) -> int | None:
+        """Memory of one tile; None: what the workers can spare."""
+        return None if self.tile_memory_gib == "auto" else int(self.tile_memory_gib * 2**30)
+
     def request(self, *, input: str, output: str) -> SegmentRequest:  # noqa: A002
         """Return what the pipeline takes. Raises kinds of OvertileError."""
         from pipeline.base.errors import OutputError, VolumeError
@@ -181,7 +187,7 @@ class SegmentOptions(ImageOptions):
             outputs=tuple(self.outputs),
             mask=mask,
             normalisation=parse_record(self.normalisation) if self.normalisation else None,
-            tile_memory_bytes=int(self.tile_memory_gib * 2**30),
+            tile_memory_bytes=self.tile_memory_bytes,
             **values,
         )
 

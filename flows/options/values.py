@@ -76,6 +76,14 @@ def _gibibytes(text: str) -> float:
     return size
 
 
+def _auto_or_gibibytes(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else _gibibytes(text)
+
+
+def _write_auto_or_number(value: float | Literal["auto"]) -> str:
+    return value if isinstance(value, str) else write_number(value)
+
+
 def _range(text: str) -> tuple[int, int]:
     first, _, end = text.partition(":")
     return int(first), int(end)
@@ -143,7 +151,10 @@ Names = Annotated[list[str], Spelling("A,B,…", _names)]
 Outputs = Annotated[list[OutputName], Field(min_length=1), Spelling("classes,scores", _outputs)]
 Sizes = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Spelling("Z,Y,X", _sizes)]
 VoxelSizeUm = Annotated[tuple[float, ...], Spelling("Z,Y,X[UNIT]", _voxel_size)]
-Gibibytes = Annotated[float, Field(gt=0), Spelling("GIB", _gibibytes, write_number)]
+TileMemory = Annotated[
+    Annotated[float, Field(gt=0)] | Literal["auto"],
+    Spelling("auto|GIB", _auto_or_gibibytes, _write_auto_or_number),
+]
 ObjectIds = Annotated[
     list[Annotated[int, Field(ge=0)]], Field(min_length=1), Spelling("1,2,3", _object_ids)
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploy import ClusterSpec, open_cluster
 from deploy.clusters.fork_server import start_fork_server
 from pipeline.segmentation.prepare import Prepared
+from pipeline.segmentation.room import fit_to_workers
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import write_report
 from pipeline.segmentation.sequence import Steps, Watch, complete
@@ -52,13 +53,14 @@ def segment_on_cluster(
 
         from .objects import objects_run, planned_objects
 
-        planned = planned_objects(objects, prepared)
+        planned_objects(objects, prepared)  # raises before a cluster is started
     if spec.kind == "local":
         start_fork_server(with_torch=True)
     with open_cluster(spec, notify=front_end.say) as client:
+        prepared = fit_to_workers(prepared, client)
         check_before_start(client, prepared, weights=weights, notify=front_end.warn)
         if objects is not None:
-            check_memory(planned, client)
+            check_memory(planned_objects(objects, prepared), client)
         front_end.checked(prepared, client.dashboard_link)
         run = SegmentRun.start(prepared, client, notify=front_end.say)
         summary = complete(run, steps=front_end.steps, watch=front_end.watch)

@@ -22,6 +22,7 @@ from ..options.segment import SegmentOptions
 from ..signals.drain import Drain
 from ..text.objects import partial_lines, result_lines, start_lines
 from ..text.terminal import say, shown
+from .expected_room import expected_room
 from .on_cluster import FrontEnd, segment_on_cluster
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def run_segmentation(
     drain: can end the run early once it has begun.
     """
     request = options.request(input=input, output=output)
-    prepared = prepare(request, options.predictor(weights))
+    prepared = prepare(request, options.predictor(weights), room=expected_room(spec))
     return segment_on_cluster(
         prepared, weights=weights, spec=spec, front_end=terminal(drain), objects=objects
     )

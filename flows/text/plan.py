@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.base.text import aligned_rows, counted, flops_text, shape_text, size_text
 from pipeline.ledger.progress import blocks_done
-from pipeline.segmentation.prepare import Prepared
+from pipeline.planning.tile_memory import spared_text
+from pipeline.segmentation.prepare import Prepared, depends_on_room
 
 from .volume import channels_text, voxel_size_text
 
@@ -55,6 +56,7 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("", f"{budget.tile_amplification:.2f} into the network"),
         ("written", f"{size_text(budget.bytes_written)} before compression"),
         ("files", f"{budget.files:,} at full resolution"),
+        ("tile memory", tile_memory_text(prepared)),
         ("memory per worker", size_text(budget.worker_memory_bytes)),
         (
             "",
@@ -63,6 +65,17 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
+
+
+def tile_memory_text(prepared: Prepared) -> str:
+    """Return how much memory a tile may take, and why."""
+    if depends_on_room(prepared):
+        return spared_text(prepared.tile_memory_bytes, prepared.room)
+    if prepared.request.tile is not None:
+        return "as --tile needs"
+    if prepared.request.tile_memory_bytes is None:
+        return "as in the earlier run"
+    return f"{size_text(prepared.tile_memory_bytes)}, as given"
 
 
 def output_action_text(prepared: Prepared) -> str:
@@ -132,6 +145,7 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "tile": list(prepared.plan.tile),
         "traversal": prepared.plan.traversal,
         "traversal_reason": prepared.plan_reason,
+        "tile_memory": tile_memory_text(prepared),
         "halo": list(prepared.plan.halo.low),
         "divisor": list(prepared.plan.divisor),
         "grid": list(prepared.plan.grid),

@@ -26,6 +26,14 @@ class StatesTraining(Protocol):
         """Percentiles "1", "50" and "99" of the network's input in training, per channel."""
 
 
+@runtime_checkable
+class UsesDevice(Protocol):
+    """A predictor that may compute on a device with separate memory, a GPU. Optional."""
+
+    def free_device_bytes(self) -> int | None:
+        """Return the free memory of this process's device; None on the processor."""
+
+
 ReadPlanes: TypeAlias = Callable[[int, int], NDArray[np.float32]]
 """From the first plane (z) and the one after the last to normalised planes (channel, z, y, x)."""
 

@@ -33,7 +33,7 @@ from ..base.errors import ConfigError
 from ..base.geometry import round_up
 from ..base.text import shape_text
 from ..planning.network import sweep_memory_bytes
-from .protocol import Predictor, ReadPlanes, StatesTraining, Sweeps
+from .protocol import Predictor, ReadPlanes, StatesTraining, Sweeps, UsesDevice
 
 ZYX: TypeAlias = tuple[int, int, int]
 
@@ -205,6 +205,11 @@ class TtaPredictor:
     def settled(self) -> TtaPredictor:
         """Return the same predictor with every ``auto`` resolved."""
         return replace(self, predictor=self.predictor.settled())
+
+    def free_device_bytes(self) -> int | None:
+        """Return the free memory of the network's device; None on the processor."""
+        network = self.predictor
+        return network.free_device_bytes() if isinstance(network, UsesDevice) else None
 
     def settings(self) -> Mapping[str, Any]:
         """Return the network's settings and ``tta``: both change the scores."""

@@ -134,11 +134,20 @@ def reckon(
         block_memory_bytes=block_memory,
         worker_memory_bytes=PROCESS_BYTES
         + DECODED_CACHE_BYTES
-        + (KEPT_TILES if plan.traversal == "tiles" else 1) * tile_memory
+        + _tiles_kept(plan) * tile_memory
         + (layout.worker_threads + KEPT_BLOCKS) * block_memory,
         read_amplification=chunked / max(1, voxels),
         tile_amplification=tile_input_voxels / max(1, voxels),
     )
+
+
+def tiles_bytes(plan: BlockPlan, budget: Budget) -> int:
+    """Return the memory of a worker that tiles take, what the allocator keeps included."""
+    return _tiles_kept(plan) * budget.tile_memory_bytes
+
+
+def _tiles_kept(plan: BlockPlan) -> int:
+    return KEPT_TILES if plan.traversal == "tiles" else 1
 
 
 def clip(size: Shape, shape: Shape) -> Shape:

@@ -31,6 +31,20 @@ TRIED = 1500
 """Up to this many possible tiles, all are tried; only large volumes have more."""
 
 
+class SmallestTileError(PlanError):
+    """Even the smallest tile of the network needs more memory than there is."""
+
+    def __init__(self, memory_bytes: int, *, smallest: Shape, need_bytes: int) -> None:
+        self.needs = (
+            f"the smallest tile of this network, {shape_text(smallest)}, needs "
+            f"{size_text(need_bytes)}"
+        )
+        super().__init__(
+            f"tile memory ({size_text(memory_bytes)}): {self.needs}; raise --tile-memory or use a "
+            "smaller network"
+        )
+
+
 def choose_tile(
     shape: Shape, network: Network, *, memory_bytes: int, workers: Sequence[int] = (1,)
 ) -> Shape:
@@ -46,11 +60,7 @@ def choose_tile(
     if not fitting:
         smallest = tuple(min(sizes) for sizes in candidates)
         need = network.memory_bytes(clip(smallest, shape))
-        raise PlanError(
-            f"tile memory ({size_text(memory_bytes)}): the smallest tile of this network, "
-            f"{shape_text(smallest)}, needs {size_text(need)}; raise --tile-memory or use a "
-            "smaller network"
-        )
+        raise SmallestTileError(memory_bytes, smallest=smallest, need_bytes=need)
     if min(volume_flops(tile, shape, network) for tile in fitting) < SMALL_FLOPS:
         workers = (1,)
     if max(workers) > 1:

@@ -43,6 +43,8 @@ class ChosenPlan:
 
     plan: BlockPlan
     reason: str
+    work: float
+    """Operations that the volume takes as long as, idle workers and reading included."""
 
 
 def choose_plan(
@@ -61,6 +63,9 @@ def choose_plan(
     does not allow.
     """
 
+    def chosen(plan: BlockPlan, reason: str) -> ChosenPlan:
+        return ChosenPlan(plan, reason, _work(plan, network, layout))
+
     def tiled() -> BlockPlan:
         return make_plan(
             shape, network, block=given.block, tile=given.tile,
@@ -74,12 +79,12 @@ def choose_plan(
         return replace(plan, traversal="sweep")
 
     if given.traversal == "tiles" or (given.traversal == "auto" and given.tile is not None):
-        return ChosenPlan(tiled(), "as given")
+        return chosen(tiled(), "as given")
     if given.traversal == "sweep":
         _check_sweeps(network)
-        return ChosenPlan(swept(), "as given")
+        return chosen(swept(), "as given")
     if not can_sweep(network):
-        return ChosenPlan(tiled(), "this network cannot be swept, or would gain little")
+        return chosen(tiled(), "this network cannot be swept, or would gain little")
     plans, problems = {}, []
     for make in (tiled, swept):
         try:
@@ -89,16 +94,11 @@ def choose_plan(
             problems.append(error)
     if not plans:
         raise problems[0]
-    return _cheapest(list(plans.values()), network, layout)
-
-
-def _cheapest(plans: list[BlockPlan], network: Network, layout: InputLayout) -> ChosenPlan:
-    """Return the plan of the least work, with the operations of both."""
-    best = min(plans, key=lambda plan: _work(plan, network, layout))
+    best = min(plans.values(), key=lambda plan: _work(plan, network, layout))
     if len(plans) == 1:
-        return ChosenPlan(best, "nothing else fits the tile memory")
-    other = next(plan for plan in plans if plan is not best)
-    return ChosenPlan(best, f"{_cost_text(best, network)}; {_cost_text(other, network)}")
+        return chosen(best, "nothing else fits the tile memory")
+    other = next(plan for plan in plans.values() if plan is not best)
+    return chosen(best, f"{_cost_text(best, network)}; {_cost_text(other, network)}")
 
 
 def _cost_text(plan: BlockPlan, network: Network) -> str:

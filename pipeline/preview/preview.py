@@ -9,6 +9,7 @@ from functools import cache
 from ..base.geometry import Box
 from ..base.text import shape_text
 from ..models.protocol import Predictor, StatesTraining
+from ..planning.tile_memory import ASSUMED_BYTES
 from ..report.pictures import Rgb
 from ..segmentation.normalisation import choose_record
 from ..segmentation.prepare import check_suits, notes_on
@@ -46,7 +47,7 @@ def preview_volume(
     source = request.find_source(level=request.level)
     check_suits(predictor, source, allow_seams=request.allow_seams)
     record, record_notes = choose_record(request, predictor, source)
-    memory_bytes = request.tile_memory_bytes
+    memory_bytes = request.tile_memory_bytes or ASSUMED_BYTES
     window = box_shape(source.shape_zyx, predictor, memory_bytes=memory_bytes)
 
     @cache

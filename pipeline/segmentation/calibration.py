@@ -109,7 +109,10 @@ def calibrate(
     and deletes it. Raises RunError if a block fails, kinds of OvertileError as a run does.
     """
     scratch = _scratch(prepared.request.output)
-    request = replace(prepared.request, output=scratch, overwrite=False, shard=None)
+    request = replace(
+        prepared.request, output=scratch, overwrite=False, shard=None,
+        tile_memory_bytes=prepared.tile_memory_bytes,
+    )  # fmt: skip
     began = time.monotonic()
     try:
         run = SegmentRun.start(replace(prepared, request=request, output_action="created"), client)

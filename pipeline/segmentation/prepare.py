@@ -24,7 +24,7 @@ from ..planning.blocks import BlockPlan, Region
 from ..planning.budget import Budget, reckon
 from ..planning.chunk_fit import chunk_note
 from ..planning.shares import Share, cut
-from ..planning.traversal import ChosenPlan, Given, choose_plan
+from ..planning.tile_memory import WorkerRoom
 from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
 from ..volume.intensity import stated_intensity
 from ..volume.volume import VolumeSource
@@ -33,6 +33,7 @@ from .images import image_specs, input_layout, storage_layout
 from .normalisation import choose_record
 from .part import Part, choose_part, select_blocks
 from .request import SegmentRequest
+from .sizes import choose_sizes
 from .trained_scale import voxel_size_note
 
 MOST_CLASSES = 255
@@ -49,6 +50,10 @@ class Prepared:
     plan: BlockPlan
     plan_reason: str
     """Why tiles go through the network as they do, whole or swept."""
+    tile_memory_bytes: int
+    """Memory of a tile that the plan was made for."""
+    room: WorkerRoom | None
+    """What a worker can spare, where the plan depends on it and it is known."""
     part: Part
     selection: BlockSelection
     """The blocks that are computed: those of the part, of all shares."""
@@ -59,7 +64,15 @@ class Prepared:
     sample_digest: str
     output_action: OutputAction
     """Whether the output is created, resumed, or deleted and created again."""
-    notes: tuple[str, ...]
+    volume_notes: tuple[str, ...]
+    """Warnings about the volume, which no plan changes."""
+    chunk_note: str | None
+    """A warning about the plan: it reads chunks more than once."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings for the user, a line each."""
+        return (*self.volume_notes, *([self.chunk_note] if self.chunk_note else []))
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -124,13 +137,35 @@ class Prepared:
         )
 
 
-def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = False) -> Prepared:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What a plan is made from."""
+
+    request: SegmentRequest
+    source: VolumeSource
+    predictor: Predictor
+    record: Mapping[str, Any]
+    part: Part
+    sample_digest: str
+    output_action: OutputAction
+    notes: tuple[str, ...]
+    stored: Mapping[str, Any]
+    """The job of the output that is resumed; empty without one."""
+
+
+def prepare(
+    request: SegmentRequest,
+    predictor: Predictor,
+    *,
+    room: WorkerRoom | None = None,
+    finishing: bool = False,
+) -> Prepared:
     """Return what a run of ``request`` would do. Reads metadata and a few voxels, writes nothing.
 
-    finishing: the run finishes an output that was made in shares. To resume an output, block and
-    tile sizes that the request leaves open are those of the earlier run, so that another machine
-    can resume it. Raises kinds of OvertileError for everything that a run would refuse without
-    asking a worker.
+    room: what a worker can spare, if it is known; see room.py. finishing: the run finishes an
+    output that was made in shares. To resume an output, block and tile sizes that the request
+    leaves open are those of the earlier run, so that another machine can resume it. Raises kinds of
+    OvertileError for everything that a run would refuse without asking a worker.
     """
     action = choose_output_action(
         request.output,
@@ -144,40 +179,85 @@ def prepare(request: SegmentRequest, predictor: Predictor, *, finishing: bool = 
     check_suits(predictor, source, allow_seams=request.allow_seams)
     record, record_notes = choose_record(request, predictor, source)
     sample = read_sample(source)
-    part = choose_part(request, source)
-    chosen = _plan(request, predictor, source, part, stored)
-    plan = chosen.plan
-    part, selection = select_blocks(part, plan)
-    regions = plan.regions()
+    facts = _Facts(
+        request=request,
+        source=source,
+        predictor=predictor,
+        record=record,
+        part=choose_part(request, source),
+        sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
+        output_action=action,
+        notes=(*source.notes, *record_notes, *notes_on(predictor, source, record, sample)),
+        stored=stored,
+    )
+    prepared = _planned(facts, room)
+    if stored:
+        check_job(request.output, prepared.job(predictor), stored)
+    return prepared
+
+
+def depends_on_room(prepared: Prepared) -> bool:
+    """Return whether the plan depends on what the workers can spare."""
+    request = prepared.request
+    is_open = request.tile_memory_bytes is None and request.tile is None
+    return is_open and prepared.output_action != "resumed"
+
+
+def planned_for(prepared: Prepared, room: WorkerRoom) -> Prepared:
+    """Return the plan for this room. Raises PlanError where the network does not fit."""
+    if room == prepared.room:
+        return replace(prepared, room=room)  # now it may be asked
+    return _planned(_facts_of(prepared, {}), room)
+
+
+def with_sizes_of(prepared: Prepared, stored: Mapping[str, Any]) -> Prepared:
+    """Return the plan with the sizes of a stored job, where the request leaves these open."""
+    return _planned(_facts_of(prepared, stored), prepared.room)
+
+
+def _facts_of(prepared: Prepared, stored: Mapping[str, Any]) -> _Facts:
+    return _Facts(
+        request=prepared.request,
+        source=prepared.source,
+        predictor=prepared.predictor,
+        record=prepared.record,
+        part=prepared.part,
+        sample_digest=prepared.sample_digest,
+        output_action=prepared.output_action,
+        notes=prepared.volume_notes,
+        stored=stored,
+    )
+
+
+def _planned(facts: _Facts, room: WorkerRoom | None) -> Prepared:
+    request, source, predictor = facts.request, facts.source, facts.predictor
+    sizes = choose_sizes(request, predictor, source, facts.part, stored=facts.stored, room=room)
+    plan = sizes.plan
+    part, selection = select_blocks(facts.part, plan)
     images = image_specs(request, source, plan, predictor.class_names)
     budget = _budget(request, source, selection, images, predictor)
     chunks = None
     if selection.chosen is None and part.box is None:  # the blocks of a part may share no chunk
         chunks = chunk_note(plan, budget, network=predictor, layout=input_layout(source))
-    prepared = Prepared(
+    return Prepared(
         request=request,
         source=source,
         predictor=predictor,
-        record=record,
+        record=facts.record,
         plan=plan,
-        plan_reason=chosen.reason,
+        plan_reason=sizes.reason,
+        tile_memory_bytes=sizes.tile_memory_bytes,
+        room=sizes.room,
         part=part,
         selection=selection,
-        shares=cut(regions, request.share or Share(1, 1), count=selection.count),
+        shares=cut(plan.regions(), request.share or Share(1, 1), count=selection.count),
         images=images,
         budget=budget,
-        sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
-        output_action=action,
-        notes=(
-            *source.notes,
-            *record_notes,
-            *notes_on(predictor, source, record, sample),
-            *([chunks] if chunks else []),
-        ),
+        sample_digest=facts.sample_digest,
+        output_action=facts.output_action,
+        volume_notes=facts.notes,
+        chunk_note=chunks,
     )
-    if stored:
-        check_job(request.output, prepared.job(predictor), stored)
-    return prepared
 
 
 def with_settled(prepared: Prepared, predictor: Predictor) -> Prepared:
@@ -227,41 +307,6 @@ def check_suits(predictor: Predictor, source: VolumeSource, *, allow_seams: bool
             f"the network has {len(predictor.class_names)} classes: expected at most "
             f"{MOST_CLASSES}, which fit uint8; use other weights"
         )
-
-
-def _plan(
-    request: SegmentRequest,
-    predictor: Predictor,
-    source: VolumeSource,
-    part: Part,
-    stored: Mapping[str, Any],
-) -> ChosenPlan:
-    """Return the plan, with the sizes of the stored job where the request leaves them open."""
-    chosen = choose_plan(
-        _given(request, stored),
-        part.output_box.shape,
-        predictor,
-        memory_bytes=request.tile_memory_bytes,
-        layout=input_layout(source),
-        origin=part.output_box.start,
-        within=part.within,
-    )
-    if stored and request.block is None:  # a chosen block may be longer than the volume
-        return replace(chosen, plan=replace(chosen.plan, core=tuple(stored["block"])))
-    return chosen
-
-
-def _given(request: SegmentRequest, stored: Mapping[str, Any]) -> Given:
-    """Return what the request decides, and the stored job where the request leaves it open."""
-    block = request.block or tuple(stored.get("block", ())) or None
-    tile, traversal = request.tile, request.traversal
-    if tile is None and (not request.block or list(request.block) == stored.get("block")):
-        tile = tuple(stored.get("tile", ())) or None
-        if stored and traversal == "auto":
-            traversal = stored.get("traversal", "tiles")
-    if request.engine != "store" and traversal == "auto":
-        traversal = "tiles"
-    return Given(block=block, tile=tile, traversal=traversal)
 
 
 def notes_on(

@@ -33,7 +33,7 @@ class SegmentSettings(TypedDict, total=False):
     block: Shape | None
     tile: Shape | None
     traversal: Traversal
-    tile_memory_bytes: int
+    tile_memory_bytes: int | None
     engine: Engine
     format: OmeVersion
     overwrite: bool
@@ -71,8 +71,9 @@ class SegmentRequest:
     tile: Shape | None = None
     traversal: Traversal = "auto"
     """How tiles go through the network: as a whole, or plane by plane along z."""
-    tile_memory_bytes: int = 2**31
-    """Device memory for one tile; larger tiles cost fewer operations per voxel."""
+    tile_memory_bytes: int | None = None
+    """Memory of one tile; larger tiles cost fewer operations per voxel. None: what the workers can
+    spare, as far as it saves work."""
     engine: Engine = "store"
     format: OmeVersion = "0.5"
     overwrite: bool = False
@@ -100,11 +101,10 @@ class SegmentRequest:
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise PlanError(f"{name} {value!r}: expected {' or '.join(allowed)}")
-        if self.retries < 0 or self.tile_memory_bytes <= 0:
-            raise PlanError(
-                f"retries ({self.retries}) and tile memory ({self.tile_memory_bytes}): "
-                "expected at least 0 retries and more than 0 bytes"
-            )
+        if self.retries < 0:
+            raise PlanError(f"retries ({self.retries}): expected at least 0")
+        if self.tile_memory_bytes is not None and self.tile_memory_bytes <= 0:
+            raise PlanError(f"tile memory ({self.tile_memory_bytes}): expected more than 0 bytes")
         if self.traversal == "sweep" and self.engine != "store":
             raise PlanError(
                 f"--traversal sweep with --engine {self.engine}: expected the engine store, whose "

@@ -12,13 +12,13 @@ from typing import Any
 
 from distributed import Client
 
-from ..base.errors import ClusterError, OutputError, RunError
+from ..base.errors import ClusterError, OutputError, PlanError, RunError
 from ..base.scheduling import check_reach, run_all, workers_of
+from ..base.text import size_text
 from ..base.versions import VERSION
-from ..base.worker_memory import check_worker_memory
 from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
 from ..ledger.identity import Job, check_digest
-from ..ledger.ledger import BlockState, Ledger, run_attributes
+from ..ledger.ledger import BlockState, Ledger, run_attributes, stored_job
 from ..ledger.ownership import OWNER, SHARDS, SKIPPED, new_token
 from ..ledger.shares import check_kind
 from ..models.protocol import Predictor
@@ -29,8 +29,9 @@ from ..volume.intensity import Intensity, stated_intensity
 from ..volume.measure_intensity import measure_intensity
 from ..volume.volume import VolumeSource, open_volume
 from .engines.block import BlockJob
-from .prepare import Prepared, with_settled
+from .prepare import Prepared, with_settled, with_sizes_of
 from .provenance import provenance
+from .room import fit_to_workers
 
 
 def start_run(
@@ -44,13 +45,15 @@ def start_run(
     request = prepared.request
     token = new_token(request.share.number if request.share else None)
     _check_reach(prepared, client)
+    prepared = fit_to_workers(prepared, client)
     settled = _settle(prepared, client, token)
     prepared = with_settled(prepared, settled)
     _check_memory(prepared, client)
     job = prepared.job(settled)
     try:
-        if prepared.output_action != "resumed":
-            _begin(prepared, job, client, token, notify)
+        if prepared.output_action != "resumed" and not _begin(prepared, job, client, token, notify):
+            prepared = with_sizes_of(prepared, stored_job(request.output))
+            job = prepared.job(settled)
         ledger = _open_ledger(prepared, job, token)
         ledger.skip(prepared.selection.skipped(prepared.regions))
     except OSError as error:
@@ -79,14 +82,18 @@ def _check_reach(prepared: Prepared, client: Client) -> None:
 
 def _check_memory(prepared: Prepared, client: Client) -> None:
     """Raise if a worker's memory cannot hold a tile, and a block for each of its threads."""
-    budget = prepared.budget
+    budget, room = prepared.budget, prepared.room
+    tile = 0 if room and room.device_bytes is not None else budget.tile_memory_bytes
     for worker in workers_of(client).values():
-        need = budget.tile_memory_bytes + worker["nthreads"] * budget.block_memory_bytes
-        check_worker_memory(
-            need, has_bytes=worker.get("memory_limit"),
-            smaller="smaller blocks (--block), smaller tiles (--tile-memory), or an input of "
-            "smaller chunks (overtile convert)",
-        )  # fmt: skip
+        need = tile + worker["nthreads"] * budget.block_memory_bytes
+        has = worker.get("memory_limit") or need
+        if need <= has:
+            continue
+        raise PlanError(
+            f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
+            "use fewer workers, smaller blocks (--block), smaller tiles (--tile-memory), or an "
+            "input of smaller chunks (overtile convert)"
+        )
 
 
 def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:
@@ -125,8 +132,11 @@ def _measure(
 
 def _begin(
     prepared: Prepared, job: Job, client: Client, token: str, notify: Callable[[str], None]
-) -> None:
-    """Create the run group with the measured grey values, unless another share has created it."""
+) -> bool:
+    """Create the run group with the measured grey values, unless another share has created it.
+
+    Return whether this run has.
+    """
     request, share = prepared.request, prepared.request.share
     is_stated = stated_intensity(prepared.record, prepared.source.dtype) is not None
     turn: AbstractContextManager[bool] = nullcontext(True)
@@ -141,6 +151,7 @@ def _begin(
             f"another run is creating {request.output} at this moment: "
             "wait for it, or choose another output"
         )
+    return is_created
 
 
 def _create_run_group(

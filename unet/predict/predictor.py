@@ -207,6 +207,12 @@ class UNetPredictor:
         object.__setattr__(twin, "precision", precision)
         return twin
 
+    def free_device_bytes(self) -> int | None:
+        """Return the free memory of the GPU that this process computes on; None without one."""
+        from . import runtime
+
+        return runtime.free_device_bytes(runtime.settle_device(self.device))
+
     def settings(self) -> Mapping[str, Any]:
         """Return the settings that change the scores; part of the job digest."""
         return {"precision": self.precision}

@@ -99,6 +99,14 @@ def device_memory_bytes() -> int:
     return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
 
 
+def free_device_bytes(device: torch.device) -> int | None:
+    """Return the free memory of a GPU; None for the processor."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)
+
+
 def settle_precision(precision: str, device: torch.device) -> Literal["bf16", "fp32"]:
     """Return the precision in which this device computes: ``auto`` is bf16 where it is native.
 

@@ -17,7 +17,8 @@ import pytest
 
 from deploy import ClusterSpec, open_cluster, parse_cluster
 from deploy.clusters import local
-from deploy.clusters.local import cores, local_workers
+from deploy.clusters.local import local_workers
+from deploy.clusters.machine import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
 from deploy.clusters.worker_memory import worker_memory_bytes
 from pipeline.base.errors import ClusterError

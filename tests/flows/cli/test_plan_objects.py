@@ -122,6 +122,7 @@ def test_a_disk_or_a_worker_without_room_is_refused(with_weights, asked, monkeyp
     assert re.fullmatch(r"overtile: .*new\.zarr\S* may need .* its disk has 2.93 KiB left.*\n", err)
     with monkeypatch.context() as patch:
         patch.setattr(worker_memory, "memory_bytes", lambda: 10**5)
-        code, _, err = asked(name, "--objects", with_weights=with_weights)
+        given = ("--tile-memory", "1") if with_weights else ()
+        code, _, err = asked(name, "--objects", *given, with_weights=with_weights)
     assert code == 2
     assert re.fullmatch(r"overtile: a worker needs .* has \S+ KiB: .*--block\)\n", err)

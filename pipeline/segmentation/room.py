@@ -1,0 +1,68 @@
+"""What the workers of a cluster can spare: asked of them, before the plan is made."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from uuid import uuid4
+
+import psutil
+from distributed import Client
+
+from ..base.errors import OvertileError, RunError
+from ..base.scheduling import run_all, workers_of
+from ..models.protocol import Predictor, UsesDevice
+from ..planning.tile_memory import WorkerRoom
+from .prepare import Prepared, depends_on_room, planned_for
+
+
+def fit_to_workers(prepared: Prepared, client: Client) -> Prepared:
+    """Return the plan for what the workers can spare, where the request leaves this open.
+
+    Asks them once. Raises PlanError where the network does not fit, ClusterError without workers.
+    """
+    if not depends_on_room(prepared) or (prepared.room and prepared.room.is_asked):
+        return prepared
+    room = ask_workers(client, prepared.predictor)
+    return prepared if room is None else planned_for(prepared, room)
+
+
+def ask_workers(client: Client, predictor: Predictor) -> WorkerRoom | None:
+    """Return what each of the workers that are connected can spare; None where none can tell.
+
+    A worker can spare its memory limit, or its share of what is free on its machine if that is
+    less. The GPU is asked on one worker: those of a cluster are taken to be alike. What a worker
+    cannot answer shows in the checks of the run.
+    """
+    workers = workers_of(client)
+    free = {
+        address: size
+        for address, size in client.run(_free_bytes, on_error="return").items()
+        if isinstance(size, int) and address in workers
+    }
+    if not free:
+        return None
+    on_host = Counter(workers[address]["host"] for address in free)
+    memory_bytes = min(
+        min(workers[address].get("memory_limit") or size, size // on_host[workers[address]["host"]])
+        for address, size in free.items()
+    )
+    device_bytes = None
+    with suppress(OvertileError, RunError):
+        calls = [(_free_device_bytes, (predictor,))]
+        stop = threading.Event()
+        (device_bytes,) = run_all(
+            client, calls, key="ask-device", token=uuid4().hex, stop=stop, retries=0
+        )
+    return replace(WorkerRoom.rounded(memory_bytes, device_bytes), is_asked=True)
+
+
+def _free_bytes() -> int:
+    """Return the memory of this machine that is free or in use by this process."""
+    return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
+
+
+def _free_device_bytes(predictor: Predictor) -> int | None:
+    return predictor.free_device_bytes() if isinstance(predictor, UsesDevice) else None
