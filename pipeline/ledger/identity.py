@@ -34,6 +34,8 @@ class Job:
         """
         names = sorted(name for name in {*self.parts, *other} if self.parts.get(name) != "auto")
         differing = [n for n in names if _plain(self.parts.get(n)) != _plain(other.get(n))]
+        if place := [name for name in differing if name in ("input_uri", "input_path")]:
+            differing = place  # its digests say no more, and what depends on it can mislead
         return "; ".join(
             f"{name} was {self._shown(name, other)}, now {self._shown(name, self.parts)}"
             for name in differing

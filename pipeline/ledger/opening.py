@@ -17,7 +17,7 @@ from .creation import begin_run_group, complete_run_group
 from .identity import Job, check_digest
 from .ledger import Ledger, run_attributes
 from .output_action import OutputAction
-from .ownership import OWNER, SHARDS, new_token
+from .ownership import OWNER, SHARDS, check_owner, new_token
 from .shares import check_kind
 
 
@@ -61,6 +61,15 @@ def open_output(
         raise OutputError(
             f"{output} cannot be written ({error.strerror or error}): choose another output"
         ) from error
+
+
+def discard_output(output: Location, *, owner: str) -> None:
+    """Delete an output that a run has created and cannot complete.
+
+    Raises RunError if another run owns it, OutputError if it cannot be deleted.
+    """
+    check_owner(output, owner)
+    delete_output(output)
 
 
 def _check_other(output: Location, own: OwnShare | None) -> None:

@@ -19,11 +19,12 @@ from distributed import Client
 from ..base.errors import RunDrainedError
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.ledger import BlockState, Ledger
-from ..ledger.opening import open_output
+from ..ledger.opening import discard_output, open_output
 from ..ledger.ownership import ENDED
 from ..ledger.progress import Progress, progress_of
 from ..ledger.shares import end_shares
 from ..output.ome_write import create_images, list_label, require_folder
+from .definition.scores import NotScoresError
 from .preparation.memory import check_memory, check_room
 from .preparation.prepare import PreparedObjects
 from .preparation.shares import check_labelled, own_share
@@ -131,10 +132,24 @@ class ObjectsRun(TaskRun):
                 if not self.prepared.is_partial:
                     self._tidy()
                 self._clock.enter("done")
+        except NotScoresError as error:
+            self._stop.set()
+            raise self._discarded(error) from None
         except BaseException:
             self._stop.set()
             raise
         return self.objects
+
+    def _discarded(self, error: NotScoresError) -> NotScoresError:
+        """Delete the output if this run has created it; return the error that says so.
+
+        Scores must be corrected first: objects of the blocks before would be those of others.
+        """
+        request = self.prepared.request
+        if request.share or self.prepared.output_action == "resumed":
+            return error
+        discard_output(request.output, owner=self.job.run_token)
+        return NotScoresError(f"{error}; the unfinished {request.output} is deleted")
 
     @property
     def objects(self) -> int:

@@ -59,12 +59,16 @@ class TaskRun(LiveRun):
     def results(
         self, stage: RunStage, call: Callable[[Item], Any], items: Iterable[Item], *, key: str
     ) -> Iterator[Any]:
-        """Yield the results of a stage's tasks; raise once all others are done if one failed."""
+        """Yield the results of a stage's tasks; raise once all others are done if one failed.
+
+        After an error that the user must fix, only tasks in flight are done.
+        """
         if stage != self._clock.stage:  # a stage has its own speed
             self._tally = Tally(earlier=Figures())
         self._clock.enter(stage)
         self._done = 0
         failed: list[str] = []
+        refused: list[OvertileError] = []
 
         def submit(some: list[Item]) -> list[Future]:
             futures: list[Future] = self._client.map(
@@ -76,12 +80,14 @@ class TaskRun(LiveRun):
         # In no variable: an error's traceback would keep it, and its tasks in flight, alive until
         # the garbage collector closes it in any thread, which can wait for itself.
         for outcomes in drive(
-            self._client, iter(items), submit, limit=self._limit, stop=self._stop
-        ):
+            self._client, iter(items), submit, limit=lambda: 0 if refused else self._limit(),
+            stop=self._stop,
+        ):  # fmt: skip
             self._limit.ended(len(outcomes))
             for outcome in outcomes:
                 if isinstance(outcome.error, OvertileError):
-                    raise outcome.error
+                    refused.append(outcome.error)
+                    continue
                 if outcome.error is not None:
                     failed.append(f"{outcome.item}: {reason(outcome)}")
                     continue
@@ -89,6 +95,8 @@ class TaskRun(LiveRun):
                 if isinstance(outcome.result, BlockResult):
                     self._tally.add([outcome.result], [])
                 yield outcome.result
+        if refused:
+            raise refused[0]
         is_whole = not self._limit.is_drained and not self._stop.is_set()
         if failed:
             raise RunError(f"{counted(len(failed), 'block')} failed ({failed[0]}); {self.advice}")

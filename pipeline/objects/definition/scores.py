@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...base.errors import VolumeError
+from ...base.errors import OutputError, VolumeError
 from ...base.geometry import Box
 from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
@@ -30,6 +30,10 @@ _BOUNDARIES: Final = (
     "boundary", "boundaries", "membrane", "membranes", "border", "borders", "edge", "edges",
     "wall", "walls", "cell wall", "contour", "outline",
 )  # fmt: skip
+
+
+class NotScoresError(VolumeError):
+    """Floats that are not scores, which are found when they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +59,31 @@ class Scores:
         return 255 if self.source.dtype == "uint8" else 65535
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the integers (z, y, x) of a box. Raises VolumeError for other values."""
+        """Return the integers (z, y, x) of a box. Raises NotScoresError for other values."""
         values: NDArray[Any] = open_volume(self.source).read(box)[0]
         if values.dtype.kind == "u":
             return values
-        is_score = (values >= 0) & (values <= 1)  # False for NaN
-        if not is_score.all():
-            worst = values[~is_score].ravel()[0]
-            raise VolumeError(
-                f"{self.source.location} holds {worst:g}: expected scores from 0 to 1 as floats, "
-                "or as uint8 or uint16"
-            )
+        self.check_values(values, box)
         scaled = values.astype(np.float64)
         scaled *= self.highest
         return np.rint(scaled, out=scaled).astype(np.uint16)
+
+    def check_values(self, values: NDArray[Any], box: Box | None = None) -> None:
+        """Raise NotScoresError for floats that are not from 0 to 1. box: where (z, y, x) lie."""
+        if values.dtype.kind == "u":
+            return
+        is_score = (values >= 0) & (values <= 1)  # False for NaN
+        if is_score.all():
+            return
+        first = np.argwhere(~is_score)[0]
+        place = ""
+        if box is not None:
+            z, y, x = (first + box.start).tolist()
+            place = f" at z {z}, y {y}, x {x}"
+        raise NotScoresError(
+            f"{self.source.location} holds {values[tuple(first)]:g}{place}: expected scores from 0 "
+            "to 1 as floats, or as uint8 or uint16"
+        )
 
     def at_least(self, score: float) -> int:
         """Return the lowest integer that is not below a score."""
@@ -164,6 +179,11 @@ def role_of(class_name: str) -> Role:
 
 def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
     node = read_node(request.scores)
+    if request.is_inside and node is not None and node.kind == "array":
+        raise OutputError(
+            f"{request.output} lies inside an array, {request.scores}: only the image of a "
+            "segmentation has labels; choose another output"
+        )
     is_output = node is not None and read_node(request.scores, path=_CLASSES) is not None
     source = find_volume(
         request.scores, level=request.level, channel=channel, time=request.time, axes=request.axes

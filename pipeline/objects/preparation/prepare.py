@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from ...base.errors import OutputError, PlanError
 from ...base.geometry import Halo, Shape
+from ...base.location import Location
 from ...base.text import shape_text
 from ...base.versions import VERSION, versions
 from ...ledger.identity import Job, check_job
 from ...ledger.ledger import stored_job
 from ...ledger.output_action import OutputAction, choose_output_action
 from ...ledger.shares import is_in_shares
+from ...output.guard import check_apart
 from ...output.image_spec import ImageSpec
 from ...planning.blocks import BlockPlan, Region
 from ...planning.levels import level_grids, voxels_of_levels
@@ -187,6 +189,7 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
 
     Raises kinds of OvertileError for everything that it refuses.
     """
+    _check_apart(request)
     shared = not request.share and not request.overwrite and is_in_shares(request.output)
     if request.merge_only and not shared:
         raise OutputError(
@@ -199,10 +202,11 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     )  # fmt: skip
     stored = stored_job(request.output) if action == "resumed" else {}
     scores = find_scores(request)
-    sample = read_sample(scores.source).digest
+    sample = read_sample(scores.source)
+    scores.check_values(sample.values)
     prepared = _prepared(
         request, scores, action=action, core=tuple(stored.get("block", ())) or None,
-        sample_digest=same_where_unread(sample, stored.get("input_sample")),
+        sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
     )  # fmt: skip
     prepared = replace(prepared, in_shares=shared)
     _ = prepared.regions  # raises PlanError for too many shares
@@ -214,6 +218,16 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
             stages=(GRAPHS,) if request.agglomerate == "none" else (GRAPHS, TOUCHING),
         )  # fmt: skip
     return prepared
+
+
+def _check_apart(request: ObjectsRequest) -> None:
+    """Raise OutputError if the run could delete what it reads, besides the scores."""
+    image = request.intensity
+    if image == request.scores and request.is_inside:
+        image = None  # the output is among the labels of the image
+    for read, name in ((image, "image of grey values"), (request.reused, "reused output")):
+        if isinstance(read, Location):
+            check_apart(request.output, read, name=name)
 
 
 def plan_objects(
@@ -292,7 +306,7 @@ def choose_core(shape: Shape) -> Shape:
 
 
 def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
-    """Return the definition of objects in stored integers and integer lengths."""
+    """Return the definition of objects in stored integers and integer lengths. Raises PlanError."""
     is_watershed = request.method == "watershed"
     if request.agglomerate != "none" and scores.role == "foreground":
         raise PlanError(
@@ -307,6 +321,7 @@ def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
         seeds = 0.5
     if is_watershed and seeds is None and depth is None:
         depth = DEFAULT_DEPTH
+    _check_seeds(request, scores, threshold)
     return Method(
         role=scores.role,
         threshold=None if threshold is None else scores.at_least(threshold),
@@ -321,6 +336,21 @@ def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
         else scores.at_least(request.merge_threshold),
         spacing=_spacing(scores),
     )
+
+
+def _check_seeds(request: ObjectsRequest, scores: Scores, threshold: float | None) -> None:
+    """Raise PlanError if all of the objects would be seeds, by thresholds that are reversed."""
+    seeds = request.seed_threshold
+    if seeds is None or threshold is None or request.seed_distance is not None:
+        return
+    is_above = scores.role == "foreground"
+    if seeds < threshold if is_above else seeds > threshold:
+        raise PlanError(
+            f"--seed-threshold {seeds:g} with a threshold of {threshold:g}: seeds would be whole "
+            f"objects; expected a seed threshold {'above' if is_above else 'below'} it, since "
+            f"class {scores.class_name} is "
+            f"{'that of the objects' if is_above else 'a boundary'}"
+        )
 
 
 def _spacing(scores: Scores) -> Shape:

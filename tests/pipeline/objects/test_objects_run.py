@@ -15,7 +15,7 @@ import ome_zarr_models.v05
 import pytest
 import zarr
 
-from pipeline.base.errors import OutputError, RunError, VolumeError
+from pipeline.base.errors import OutputError, PlanError, RunError, VolumeError
 from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.base.stores import list_names, open_store
@@ -319,15 +319,82 @@ def test_float_scores_give_objects(threads, scores, tmp_path):
     assert labels_in(tmp_path / "out.zarr").max() == run.objects > 20
 
 
+UNREAD_Z = 3
+"""In none of the boxes that are read before the start."""
+
+
 @pytest.mark.parametrize("bad", [np.nan, 1.5, -0.1])
-def test_floats_that_are_no_scores_end_the_run_with_their_value(bad, threads, scores, tmp_path):
+def test_floats_that_are_no_scores_end_the_run_and_nothing_is_left(bad, threads, scores, tmp_path):
     values = (scores / 255).astype(np.float32)
-    values[1, 4, 15, 20] = bad
+    values[1, UNREAD_Z, 15, 20] = bad
     store_scores(tmp_path / "bad.zarr", values)
-    with pytest.raises(VolumeError, match=rf"holds {bad:g}: expected scores from 0 to 1") as caught:
-        find_objects(threads, tmp_path / "bad.zarr", tmp_path / "none.zarr", **WATERSHED)
+    output = tmp_path / "none.zarr"
+    says = rf"holds {bad:g} at z 3, y 15, x 20: expected scores .*none.zarr is deleted$"
+    with pytest.raises(VolumeError, match=says) as caught:
+        find_objects(threads, tmp_path / "bad.zarr", output, **WATERSHED)
     assert caught  # its traceback holds the frames of the run
-    assert not threads.futures, "the tasks in flight are cancelled before the error is raised"
+    assert not threads.futures, "no task is in flight, which could write into the output"
+    assert not output.exists()
+    values[1, 4, 15, 20] = bad
+    store_scores(tmp_path / "early.zarr", values)
+    with pytest.raises(VolumeError, match=rf"holds {bad:g}: expected scores from 0 to 1"):
+        prepared_for(tmp_path / "early.zarr", output, **WATERSHED)
+
+
+def test_blocks_of_an_earlier_run_are_kept_if_scores_are_refused(
+    threads, scores, tmp_path, monkeypatch
+):
+    values = (scores / 255).astype(np.float32)
+    path, output = store_scores(tmp_path / "in.zarr", values), tmp_path / "out.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "name_group", fail)
+        with pytest.raises(RunError, match="by the test"):
+            find_objects(threads, path, output, retries=0, **WATERSHED)
+    before = set(os.listdir(output / "run/objects/labels"))
+    shutil.rmtree(output / "run/objects/graphs")
+    zarr.open_array(path / "0")[1, UNREAD_Z, 15, 20] = np.nan
+    with pytest.raises(VolumeError, match=r"holds nan at .* or uint16$"):
+        find_objects(threads, path, output, **WATERSHED)
+    assert set(os.listdir(output / "run/objects/labels")) == before
+
+
+def test_what_a_run_reads_is_never_in_the_output_that_it_may_delete(source, tmp_path):
+    read = tmp_path / "read.zarr"
+    zarr.create_array(read, data=np.zeros(SHAPE, np.uint8))
+    for option in ("intensity", "reuse"):
+        for output in (read, tmp_path, read / "inside.zarr"):
+            with pytest.raises(OutputError, match=r"the same|lies inside"):
+                prepared_for(source, output, overwrite=True, score_class=0, **{option: str(read)})
+
+
+def test_an_array_has_no_labels_inside(tmp_path):
+    scores = tmp_path / "in.zarr"
+    zarr.create_array(scores, data=np.zeros(SHAPE, np.uint8))
+    with pytest.raises(OutputError, match="lies inside an array"):
+        prepared_for(scores, scores / "labels/objects")
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "seeds", "says"),
+    [("cell", 0.6, 0.3, "above"), ("membrane", 0.3, 0.6, "below"), ("cell", None, 0.4, "above")],
+)
+def test_seeds_that_would_be_whole_objects_are_refused(
+    name, threshold, seeds, says, source, tmp_path
+):
+    options = {"method": "watershed", "score_class": name, "threshold": threshold}
+    with pytest.raises(PlanError, match=rf"--seed-threshold {seeds} .* {says} it"):
+        prepared_for(source, tmp_path / "out.zarr", seed_threshold=seeds, **options)
+    prepared_for(source, tmp_path / "o", seed_threshold=seeds, seed_distance=0.5, **options)
+
+
+def test_an_output_of_other_scores_is_refused_by_their_place_alone(threads, scores, tmp_path):
+    for name, dtype in (("a.zarr", np.uint8), ("b.zarr", np.uint16)):
+        store_scores(tmp_path / name, scores.astype(dtype))
+    output = tmp_path / "out.zarr"
+    find_objects(threads, tmp_path / "a.zarr", output, **WATERSHED)
+    says = r"\(input_uri was \S+a.zarr, now \S+b.zarr\): choose another output"
+    with pytest.raises(OutputError, match=says):
+        prepared_for(tmp_path / "b.zarr", output, **WATERSHED)
 
 
 MODELS = {"0.4": ome_zarr_models.v04, "0.5": ome_zarr_models.v05}
