@@ -14,11 +14,11 @@ from typing import Any
 
 from distributed import Client, Future
 
-from ..base.errors import ClusterError, PlanError, RunDrainedError, RunError
+from ..base.errors import ClusterError, RunDrainedError, RunError
 from ..base.geometry import Shape
 from ..base.live_run import LiveRun
 from ..base.scheduling import Outcome, drive, reason, workers_of
-from ..base.text import size_text
+from ..base.worker_memory import check_worker_memory
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
@@ -155,10 +155,7 @@ def _check_workers(prepared: PreparedConversion, client: Client) -> None:
     if not workers:
         raise ClusterError("the cluster has no workers: start workers, then run again")
     for worker in workers.values():
-        need = worker["nthreads"] * prepared.block_bytes
-        has = worker.get("memory_limit") or need
-        if need > has:
-            raise PlanError(
-                f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
-                "use fewer workers, or smaller shards (--shard)"
-            )
+        check_worker_memory(
+            worker["nthreads"] * prepared.block_bytes,
+            has_bytes=worker.get("memory_limit"), smaller="smaller shards (--shard)",
+        )  # fmt: skip

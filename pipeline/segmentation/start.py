@@ -12,10 +12,10 @@ from typing import Any
 
 from distributed import Client
 
-from ..base.errors import ClusterError, OutputError, PlanError, RunError
+from ..base.errors import ClusterError, OutputError, RunError
 from ..base.scheduling import check_reach, run_all, workers_of
-from ..base.text import size_text
 from ..base.versions import VERSION
+from ..base.worker_memory import check_worker_memory
 from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
 from ..ledger.identity import Job, check_digest
 from ..ledger.ledger import BlockState, Ledger, run_attributes, stored_job
@@ -86,14 +86,11 @@ def _check_memory(prepared: Prepared, client: Client) -> None:
     tile = 0 if room and room.device_bytes is not None else budget.tile_memory_bytes
     for worker in workers_of(client).values():
         need = tile + worker["nthreads"] * budget.block_memory_bytes
-        has = worker.get("memory_limit") or need
-        if need <= has:
-            continue
-        raise PlanError(
-            f"a worker needs {size_text(need)} of memory and has {size_text(has)}: "
-            "use fewer workers, smaller blocks (--block), smaller tiles (--tile-memory), or an "
-            "input of smaller chunks (overtile convert)"
-        )
+        check_worker_memory(
+            need, has_bytes=worker.get("memory_limit"),
+            smaller="smaller blocks (--block), smaller tiles (--tile-memory), or an input of "
+            "smaller chunks (overtile convert)",
+        )  # fmt: skip
 
 
 def _settle(prepared: Prepared, client: Client, token: str) -> Predictor:

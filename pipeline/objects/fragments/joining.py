@@ -74,9 +74,9 @@ def decide(
 ) -> int:
     """Decide on an edge and join what it joins; return DROPPED, CERTAIN or LEFT.
 
-    edge: both ends, height plus 1 (or 0, see forest.Edges) and place. part, tree: parents, parts,
-    trees: properties of what is joined certainly, and in the group; see Sets. depth: see
-    merge.Rule; 0 for seeds and for connected components.
+    edge: both ends, height plus 1 (or 0, see forest.Edges) and place. part, parts: parents and
+    properties of the sets of nodes that are joined certainly; tree, trees: of those that are
+    joined in the group; see Sets. depth: see method.Rule; 0 for seeds and for components.
     """
     one, other, height, place = edge
     a = find(part, one)

@@ -31,7 +31,7 @@ ROWS: Final = 2**12
 _OURS: Final = re.compile(r"\d+(:0|\.ply|\.obj)?|info|\..*\.partial|" + re.escape(RECORD))
 
 OnObjects = Callable[[int, int], None]
-"""Called after each object with the number of objects that are done, and of all."""
+"""Called after each mesh that is written: objects that are done, earlier runs included; of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

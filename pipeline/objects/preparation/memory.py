@@ -6,10 +6,11 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from ...base.errors import OutputError, PlanError
+from ...base.errors import OutputError
 from ...base.location import Location
 from ...base.scheduling import check_reach, workers_of
 from ...base.text import size_text
+from ...base.worker_memory import check_worker_memory
 from .prepare import PreparedObjects
 
 if TYPE_CHECKING:  # `overtile plan` must not import distributed
@@ -45,9 +46,7 @@ def check_memory(prepared: PreparedObjects, client: Client) -> None:
 
 def check_worker(prepared: PreparedObjects, *, threads: int, memory_bytes: int | None) -> None:
     """Raise PlanError if a worker cannot hold a block for each thread; None or 0: no limit."""
-    need = threads * prepared.budget.block_memory_bytes
-    if memory_bytes and need > memory_bytes:
-        raise PlanError(
-            f"a worker needs {size_text(need)} of memory and has {size_text(memory_bytes)}: "
-            "use fewer workers, or smaller blocks (--block)"
-        )
+    check_worker_memory(
+        threads * prepared.budget.block_memory_bytes,
+        has_bytes=memory_bytes, smaller="smaller blocks (--block)",
+    )  # fmt: skip

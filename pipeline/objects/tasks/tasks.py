@@ -3,13 +3,14 @@
 ::
 
     label    block    scores -> labels of fragments, their graph
-    merge    group    graphs of the children -> the group's graph, and what became of the nodes
+    merge    group    graphs of blocks, states of groups -> state of the group above, and what
+                      became of the nodes of its children
     name     group    names of the parent's nodes -> names of the group's nodes, down to the blocks
-    (touch, cluster, rename: agglomeration, cluster_tasks.py)
+    (touch, cluster, rename: agglomeration, see cluster_tasks.py)
     number   layer    names of objects -> parts of the ascending list of all names
     (holes   block    labels, names -> labels of background, merged and named in the same way)
     write    block    labels, names, scores -> final ids, rows of the table (write_tasks.py)
-    sweep    layer    rows of the layer's blocks -> rows of the objects that end there
+    sweep    layer    rows of its blocks, rows carried to it -> rows that are done, rows carried on
     table    once     rows of all objects -> objects.parquet (row_tasks.py)
 
 Each is a pure function of the files that it reads, and idempotent.
