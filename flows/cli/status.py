@@ -29,18 +29,29 @@ def run(options: argparse.Namespace) -> None:
     """Print the progress of an output."""
     from pipeline.base.errors import OutputError
     from pipeline.base.location import Location
-    from pipeline.ledger.status import read_status
+    from pipeline.ledger.status import read_objects_status, read_status
 
     status = read_status(Location.parse(options.output, kind=OutputError))
+    inside = read_objects_status(status.output)
     if options.json:
-        print(json.dumps(status_json(status), indent=2))
+        found = inside and status_json(inside)
+        print(json.dumps({**status_json(status), "labels/objects": found}, indent=2))
     else:
-        print(status_text(status, now=datetime.now(UTC)))
+        print(status_text(status, inside=inside, now=datetime.now(UTC)))
 
 
-def status_text(status: RunStatus, *, now: datetime) -> str:
-    """Return the progress of an output as aligned lines."""
-    return aligned_rows([("", str(status.output)), *_rows(status, now)])
+def status_text(status: RunStatus, *, now: datetime, inside: RunStatus | None = None) -> str:
+    """Return the progress of an output as aligned lines. inside: of its objects, if it has any."""
+    rows = [("", str(status.output)), *_rows(status, now)]
+    return aligned_rows([*rows, *(_inside_rows(inside) if inside else ())])
+
+
+def _inside_rows(inside: RunStatus) -> list[tuple[str, str]]:
+    found = "" if inside.objects is None else f"{counted(inside.objects, 'object')}; "
+    return [
+        ("objects", f"{found}{stage_text(inside)}"),
+        ("", f"more: overtile status {inside.output}"),
+    ]
 
 
 def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
@@ -52,6 +63,8 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
     if total.labelled:
         labelled = total.labelled + total.done
         rows.append(("labelled", f"{labelled:,} of {total.computed:,}"))
+    if status.objects is not None:
+        rows.append(("objects", f"{status.objects:,}"))
     if total.skipped:
         rows.append(("skipped", f"{counted(total.skipped, 'block')} without files"))
     if len(status.shares) > 1:
@@ -97,7 +110,8 @@ def stage_text(status: RunStatus) -> str:
     if not status.total.left:
         finish = "objects without --shard" if status.job.get("kind") == "objects" else "finish"
         how = f"run overtile {finish}" if len(status.shares) > 1 else "the run builds it"
-        return f"all blocks are done, the pyramid is missing: {how}"
+        what = "the table or the pyramid" if status.job.get("kind") == "objects" else "the pyramid"
+        return f"all blocks are done, {what} is missing: {how}"
     return "not complete: a run is writing it, or must be started again"
 
 
@@ -140,6 +154,7 @@ def status_json(status: RunStatus) -> dict[str, Any]:
         "levels": status.levels,
         "intermediates": status.intermediates,
         "created": status.created,
+        "objects": status.objects,
         "blocks_per_s": total.blocks_per_s,
         "seconds_left": status.seconds_left,
         "figures": status.figures.to_json(),

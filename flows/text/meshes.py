@@ -22,7 +22,8 @@ def result_lines(plan: MeshPlan, done: WrittenMeshes) -> Iterator[str]:
         )
     if done.without:
         yield f"note: {_named(done.without)} too thin for that level: no mesh"
-    yield f"meshes: {plan.target}, in {plan.record['unit']}"
+    unit = plan.record["unit"]
+    yield f"meshes: {plan.target}, {f'in {unit}' if unit in ('µm', 'nm') else f'sized {unit}'}"
     if plan.kind == "precomputed":
         yield "open precomputed://URL in Neuroglancer as a source of the layer of the objects"
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.text import counted, duration_text, shape_text, size_text
 
+MOST_NAMED = 4
+
 if TYPE_CHECKING:
     from pipeline.objects.preparation.prepare import PreparedObjects
     from pipeline.objects.preparation.summary import ObjectsSummary
@@ -46,8 +48,8 @@ def partial_lines(run: ObjectsRun) -> Iterator[str]:
     share, progress = run.prepared.request.share, run.progress()
     of_all = counted(progress.computed, "block")
     if share is None:
-        yield f"done: {counted(run.objects, 'object')} in {counted(run.blocks, 'block')}"
-        yield "next: the same command with --shard i/N for each share writes the labels"
+        yield f"done: {counted(run.objects, 'object')} in {counted(run.blocks, 'block')}, merged"
+        yield f"next: {_next_text(run)}"
     elif run.has_ended:
         yield f"nothing to do for shard {share}: a run without --shard has its blocks"
     elif progress.done < progress.computed:
@@ -61,19 +63,35 @@ def partial_lines(run: ObjectsRun) -> Iterator[str]:
         yield "next, once all shards are written: the same command without --shard"
 
 
+def _next_text(run: ObjectsRun) -> str:
+    """Return what comes after the merge: shares write labels, or have written all of them."""
+    if run.is_complete:
+        return f"nothing is left to do: {run.prepared.request.output} is complete"
+    left = [number for number, blocks in enumerate(run.unwritten, start=1) if blocks]
+    of = len(run.unwritten)
+    if not left:
+        return "the same command without --merge-only: all labels are written, the table is left"
+    named = " and ".join(f"--shard {number}/{of}" for number in left[:MOST_NAMED])
+    more = f" and {len(left) - MOST_NAMED} more" if len(left) > MOST_NAMED else ""
+    return (
+        f"the same command with {named}{more} instead of --merge-only writes the labels; then, "
+        "without both, the table"
+    )
+
+
 def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     """Yield how many objects there are, their sizes, how much they cover, and where they are."""
     from pipeline.objects.report.definition_text import advice
     from pipeline.objects.report.run_report import objects_report_path
-    from pipeline.objects.table.size_unit import SizeUnit
+    from pipeline.objects.table.size_unit import SizeUnit, extent_name
 
-    voxels = math.prod(run.job.plan.shape)
-    covered = found.voxels / voxels
-    share, took = f"{100 * covered:.1f} % of the volume", duration_text(run.seconds)
+    voxels, spec = math.prod(run.job.plan.shape), run.prepared.table_spec
+    covered, took = 100 * found.voxels / voxels, duration_text(run.seconds)
+    share = f"{covered:.1f} % of the {extent_name(spec)}"
     yield f"done: {counted(found.objects, 'object')}, {share}, in {took}"
     if found.objects:
-        unit = SizeUnit.of(run.prepared.table_spec)
-        low, median, high = (unit.text(found.sizes.quantile(q)) for q in (0.05, 0.5, 0.95))
+        quantiles = [found.sizes.quantile(q) for q in (0.05, 0.5, 0.95)]
+        low, median, high = map(SizeUnit.of(spec).near(quantiles[-1]).text, quantiles)
         yield f"sizes: median {median}, 5 % at most {low}, 5 % at least {high}"
         if note := advice(run.prepared.method.role, found, voxels=voxels):
             yield f"note: {note}"

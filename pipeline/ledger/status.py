@@ -16,6 +16,7 @@ from ..base.similar_path import similar_text
 from ..base.store_errors import ANSWER_WITHIN_S
 from ..base.stores import open_store, read_node, wait_for
 from ..output.guard import RUN_GROUP, is_begun
+from ..output.kinds import OBJECTS_PATH
 from .creation import CREATED
 from .figures import Figures
 from .ownership import SHARDS
@@ -44,6 +45,8 @@ class RunStatus:
     """When the ledger was last written; None where the store does not report it."""
     intermediates: int
     """Files of intermediate results: how far objects are between labelling and writing."""
+    objects: int | None
+    """How many objects a run has found, once they are numbered."""
     job: Mapping[str, Any]
     """What is computed, see identity.py."""
     provenance: Mapping[str, Any]
@@ -82,9 +85,19 @@ def read_status(output: Location) -> RunStatus:
         created=bool(attributes.get(CREATED)),
         written=max(filter(None, files.values()), default=None),
         intermediates=sum(INTERMEDIATES in f"/{name}" for name in files),
+        objects=attributes.get("objects"),
         job=attributes["job"],
         provenance=attributes.get("provenance", {}),
     )
+
+
+def read_objects_status(output: Location) -> RunStatus | None:
+    """Return the status of the objects among the labels of a segmentation, if it has any.
+
+    Raises OutputError for a ledger that cannot be read.
+    """
+    run = read_node(output, path=f"{OBJECTS_PATH}/{RUN_GROUP}")
+    return read_status(output / OBJECTS_PATH) if run and "job" in run.attributes else None
 
 
 def _run_attributes(output: Location) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.ledger import BlockState, Ledger
 from ..ledger.opening import discard_output, open_output
 from ..ledger.ownership import ENDED
-from ..ledger.progress import Progress, progress_of
+from ..ledger.progress import Progress, progress_of, read_progress
 from ..ledger.shares import end_shares
 from ..output.ome_write import create_images, list_label, require_folder
 from .definition.scores import NotScoresError
@@ -155,6 +155,16 @@ class ObjectsRun(TaskRun):
     def objects(self) -> int:
         """The number of objects, once they are numbered."""
         return int(self._ledger.noted("objects") or 0)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do, for any run."""
+        return self._ledger.noted_of_output("pyramid") == "complete"
+
+    @property
+    def unwritten(self) -> tuple[int, ...]:
+        """Blocks whose labels are not written, per share; one number without shares."""
+        return tuple(share.left for share in read_progress(self.job.output))
 
     @property
     def has_ended(self) -> bool:

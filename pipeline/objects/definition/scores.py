@@ -203,7 +203,7 @@ def choose_class(chosen: int | str | None, names: Sequence[str], count: int) -> 
 
     chosen: its name or number; None where there is only one that can be meant.
     """
-    listed = ", ".join(names) or f"0 to {count - 1}"
+    listed = ", ".join(names) or (f"0 to {count - 1}" if count > 1 else "0")
     if chosen is None:
         return _only_class(names, count, listed)
     matches = [i for i, name in enumerate(names) if name.lower() == str(chosen).strip().lower()]

@@ -7,6 +7,7 @@ from typing import Any, Final
 from ..definition.lengths import STEPS
 
 _SCORES: Final = ("threshold", "seed_threshold", "merge_threshold")
+_ABSENT_IF_0: Final = ("depth", "seed_distance", "merge_threshold")
 
 
 def part_in_words(name: str, value: Any, *, highest: int) -> str | None:
@@ -18,8 +19,10 @@ def part_in_words(name: str, value: Any, *, highest: int) -> str | None:
     ('0.5', '0.1')
     >>> part_in_words("seed_distance", 800, highest=255), part_in_words("axes", "zyx", highest=255)
     ('0.8', None)
+    >>> part_in_words("depth", 0, highest=255)
+    'not set'
     """
-    if value is None:
+    if value is None or (value == 0 and name in _ABSENT_IF_0):
         return "not set"
     if not isinstance(value, int):
         return None

@@ -37,7 +37,7 @@ from ..tasks.tasks import GRAPHS, TOUCHING, Intensity
 from .budget import ObjectsBudget, reckon_objects
 from .intensity import find_intensity, intensity_notes
 from .part_words import part_in_words
-from .reuse import check_reuse
+from .reuse import check_kept, check_reuse
 
 VOLUME_BLOCK: Final = (128, 128, 128)
 PLANE_BLOCK: Final = (1, 2048, 2048)
@@ -212,6 +212,8 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     _ = prepared.regions  # raises PlanError for too many shares
     if stored:
         check_job(request.output, prepared.job, stored)
+        if request.keep_intermediates:
+            check_kept(request.output)
     if request.reused is not None:
         check_reuse(
             request.reused, prepared.job, blocks=len(prepared.plan),

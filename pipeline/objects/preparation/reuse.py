@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ...base.errors import PlanError
+from ...base.errors import OutputError, PlanError
 from ...base.location import Location
 from ...ledger.identity import Job
-from ...ledger.ledger import stored_job
+from ...ledger.ledger import run_attributes, stored_job
 from ..tasks.intermediates import Intermediates
+from ..tasks.tasks import GRAPHS
 
 OF_LATER_STAGES: Final = frozenset(
     {
@@ -18,6 +19,17 @@ OF_LATER_STAGES: Final = frozenset(
     }
 )  # fmt: skip
 """What may differ: it is decided after the blocks are labelled and their fragments merged."""
+
+
+def check_kept(output: Location) -> None:
+    """Raise OutputError where intermediate results are to be kept that are deleted already."""
+    if run_attributes(output).get("pyramid") == "complete" and not Intermediates(output).names(
+        GRAPHS
+    ):
+        raise OutputError(
+            f"--keep-intermediates: {output} is complete, and its intermediate files are deleted; "
+            "choose another output, or replace it with --overwrite"
+        )
 
 
 def check_reuse(reused: Location, job: Job, *, blocks: int, stages: tuple[str, ...]) -> None:

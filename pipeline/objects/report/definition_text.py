@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from ...base.text import counted
 from ..definition.lengths import STEPS
 from ..definition.method import Method, Role
+from ..preparation.part_words import part_in_words
 from ..preparation.prepare import PreparedObjects
+from ..table.size_unit import element_name, image_name
+from ..table.table_spec import TableSpec
 from ..table.table_summary import TableSummary
 from ..tasks.filters import Filter
 
@@ -32,15 +35,15 @@ def definition_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
     else:
         yield "objects", "lie between the class (boundary)"
     yield "method", "watershed" if method.is_watershed else "connected components"
-    yield "threshold", _threshold_text(method.threshold, method.role, scores.highest)
+    yield "threshold", _threshold_text("threshold", method, scores.highest)
     yield from _watershed_rows(prepared)
     yield "neighbours of a voxel", _neighbours_text(method)
     if method.agglomerate != "none":
-        threshold = f"{method.merge_threshold / scores.highest:.3g}"
-        yield "merged", f"by --agglomerate {method.agglomerate} at {threshold}"
+        below = part_in_words("merge_threshold", method.merge_threshold, highest=scores.highest)
+        yield "merged", f"by --agglomerate {method.agglomerate} at {below}"
     if method.per_slice:
         yield "slices", "every z is a separate image"
-    yield "kept", _kept_text(prepared.kept)
+    yield "kept", _kept_text(prepared.kept, prepared.table_spec)
     if prepared.request.fill_holes:
         yield "holes", "filled"
 
@@ -54,30 +57,35 @@ def _neighbours_text(method: Method) -> str:
 def _watershed_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
     method, highest = prepared.method, prepared.scores.highest
     if method.depth:
-        yield "depth", f"basins at least {method.depth / highest:.3g} deep"
+        depth = part_in_words("depth", method.depth, highest=highest)
+        yield "depth", f"basins at least {depth} deep"
     if method.has_seeds:
-        text = _threshold_text(method.seed_threshold, method.role, highest)
+        text = _threshold_text("seed_threshold", method, highest)
         if method.seed_distance:
             unit = "µm" if prepared.table_spec.spacing_um is not None else "voxels"
             text += f", more than {method.seed_distance / STEPS:g} {unit} inside"
         yield "seeds", text
 
 
-def _threshold_text(threshold: int | None, role: Role, highest: int) -> str:
-    if threshold is None:
+def _threshold_text(
+    name: Literal["threshold", "seed_threshold"], method: Method, highest: int
+) -> str:
+    stored = method.threshold if name == "threshold" else method.seed_threshold
+    if stored is None:
         return "none: every voxel is in an object"
-    side = "at least" if role == "foreground" else "below"
-    return f"scores {side} {threshold / highest:.3g} (stored {threshold} of {highest})"
+    side = "at least" if method.role == "foreground" else "below"
+    asked = part_in_words(name, stored, highest=highest)
+    return f"scores {side} {asked} (stored as {stored} of {highest})"
 
 
-def _kept_text(kept: Filter) -> str:
-    parts = []
+def _kept_text(kept: Filter, spec: TableSpec) -> str:
+    element, parts = element_name(spec), []
     if kept.min_voxels > 1:
-        parts.append(f"at least {counted(kept.min_voxels, 'voxel')}")
+        parts.append(f"at least {counted(kept.min_voxels, element)}")
     if kept.max_voxels is not None:
-        parts.append(f"at most {counted(kept.max_voxels, 'voxel')}")
+        parts.append(f"at most {counted(kept.max_voxels, element)}")
     if kept.drops_border:
-        parts.append("none that touches the edge of the volume")
+        parts.append(f"none that touches the edge of the {image_name(spec)}")
     return ", ".join(parts) or "all"
 
 

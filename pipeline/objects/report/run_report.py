@@ -14,7 +14,7 @@ from ...report.pictures import png_bytes
 from ...report.report import REPORT_FILE, Picture, Report, Table, table_of, to_html
 from ...report.size_histogram import Bar, size_histogram
 from ..preparation.summary import ObjectsSummary
-from ..table.size_unit import SizeUnit
+from ..table.size_unit import SizeUnit, element_name, extent_name, image_name
 from ..table.table_summary import ListedObject, TableSummary
 from .definition_text import advice, definition_rows
 from .middle_picture import middle_picture
@@ -35,7 +35,7 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
     """Return the report of a complete run. side: width and height of the picture, at most."""
     warnings, shown = [], []
     voxels = math.prod(run.job.plan.shape)
-    covered = found.voxels / voxels
+    covered, extent = found.voxels / voxels, extent_name(run.prepared.table_spec)
     if found.objects:
         shown.append(_histogram(run, found))
         if note := advice(run.prepared.method.role, found, voxels=voxels):
@@ -47,7 +47,7 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
         warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
     return Report(
         title=f"overtile objects: {run.job.output}",
-        summary=f"{counted(found.objects, 'object')}, {100 * covered:.1f} % of the volume",
+        summary=f"{counted(found.objects, 'object')}, {100 * covered:.1f} % of the {extent}",
         warnings=(*warnings, *run.prepared.notes),
         tables=(
             _objects_table(run, found),
@@ -74,16 +74,20 @@ def objects_report_path(run: ObjectsSummary) -> str:
 
 
 def _objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
-    unit = SizeUnit.of(run.prepared.table_spec)
+    spec, sizes = run.prepared.table_spec, found.sizes
+    everything = f"{math.prod(run.job.plan.shape):,} {element_name(spec)}s"
     rows = [
         ("objects", f"{found.objects:,}"),
-        ("in objects", f"{found.voxels:,} of {math.prod(run.job.plan.shape):,} voxels"),
+        ("in objects", f"{found.voxels:,} of {everything}"),
     ]
     if found.objects:
-        sizes, touching = found.sizes, found.at_edge
-        median = sizes.quantile(0.5)
+        unit = SizeUnit.of(spec).near(sizes.quantile(0.95))
+        median, touching = sizes.quantile(0.5), found.at_edge
         rows += [
-            ("touch the edge of the volume", f"{touching:,} ({touching / found.objects:.0%})"),
+            (
+                f"touch the edge of the {image_name(spec)}",
+                f"{touching:,} ({touching / found.objects:.0%})",
+            ),
             ("median size", unit.text(median)),
             ("diameter of the median size", unit.diameter(median)),
             ("5 % are at most", unit.text(sizes.quantile(0.05))),
@@ -94,10 +98,9 @@ def _objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
 
 
 def _listed_tables(run: ObjectsSummary, found: TableSummary) -> tuple[Table, ...]:
-    unit = SizeUnit.of(run.prepared.table_spec)
-
     def listed(title: str, objects: Sequence[ListedObject]) -> Table:
-        rows = []
+        largest = max(one.voxels for one in objects)
+        unit, rows = SizeUnit.of(run.prepared.table_spec).near(largest), []
         for one in objects:
             z, y, x = one.centroid
             rows.append((f"id {one.id}", f"{unit.text(one.voxels)} at z {z:.0f}, y {y:.0f}, "
@@ -134,7 +137,7 @@ def _run_table(run: ObjectsSummary) -> Table:
 
 def _histogram(run: ObjectsSummary, found: TableSummary) -> Picture:
     sizes = found.sizes
-    unit = SizeUnit.of(run.prepared.table_spec).near(sizes.quantile(0.5))
+    unit = SizeUnit.of(run.prepared.table_spec).near(sizes.quantile(0.95))
     marks = [
         Mark(sizes.quantile(share) * unit.per_voxel, name)
         for share, name in ((0.05, "5 %"), (0.5, "median"), (0.95, "95 %"))

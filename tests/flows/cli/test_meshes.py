@@ -36,7 +36,7 @@ def test_meshes_are_written_and_kept(place, shell):
     code, out, err = shell("meshes", "volume.zarr", "m", "--ids", "2")
     assert (code, out) == (0, "")
     assert "done: 1 mesh\n" in err
-    assert f"meshes: {place / 'm'}, in as the labels state" in err
+    assert f"meshes: {place / 'm'}, sized as the labels state" in err
     code, _, err = shell("meshes", "volume.zarr", "m")
     assert "done: 1 mesh, 1 were there" in err
     code, _, err = shell("meshes", "volume.zarr", "n", "--format", "precomputed")

@@ -15,20 +15,20 @@ from scipy import ndimage
 from flows.cli.main import main
 from flows.cli.status import status_text
 from pipeline.base.location import Location
-from pipeline.ledger.status import read_status
+from pipeline.ledger.status import read_objects_status, read_status
 from pipeline.output.image_spec import ImageSpec
 from pipeline.output.ome_write import create_images
 
 SHAPE = (6, 32, 36)
 
 
-def store_scores(path, values, names, *, unit="micrometer"):
+def store_scores(path, values, names, *, unit="micrometer", size=1.0):
     """Write scores (classes, …) as an OME-Zarr image."""
     axes = "czyx" if values.ndim == 4 else "cyx"
     root = zarr.create_group(path)
     root.create_array("0", data=values, chunks=(1, *values.shape[1:]))
     space = [{"name": a, "type": "space", "unit": unit} for a in axes[1:]]
-    scale = [{"type": "scale", "scale": [1.0] * values.ndim}]
+    scale = [{"type": "scale", "scale": [1.0, *[size] * (values.ndim - 1)]}]
     root.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [{
@@ -288,6 +288,8 @@ def test_an_image_in_place_of_scores_is_noticed(shell, place):
 def test_images_of_two_dimensions_and_slices_have_separate_objects(shell, place):
     code, _, err = shell("plane.zarr", "out.zarr", *WATERSHED, "--threshold", "0.5")
     assert code == 0
+    assert "% of the area" in err
+    assert "µm²" in err
     assert labels_in(place).shape == SHAPE[1:]
     assert labels_in(place).max() == 16
     code, _, err = shell("scores.zarr", "out2.zarr", "--per-slice", "--block", "2,32,36")
@@ -303,6 +305,30 @@ def test_intermediates_are_kept_on_request(shell, place):
     assert (place / "out.zarr/run/objects/graphs/0.0.0").is_file()
     assert shell("scores.zarr", "out2.zarr")[0] == 0
     assert not (place / "out2.zarr/run/objects").exists()
+    code, _, err = shell("scores.zarr", "out2.zarr", "--keep-intermediates")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "out2.zarr is complete, and its intermediate files are deleted" in err
+    assert shell("scores.zarr", "out.zarr", "--keep-intermediates")[0] == 0
+
+
+def test_the_sizes_of_a_line_have_one_unit(shell, place):
+    values = np.zeros((1, *SHAPE), np.uint8)
+    values[0, :, 2:19:8, 2:19:8], values[0, :, 20:, 20:] = 200, 200
+    store_scores(place / "mixed.zarr", values, ["cell"], size=0.05)
+    code, _, err = shell("mixed.zarr", "out.zarr", "--per-slice")
+    assert code == 0
+    (sizes,) = [line for line in err.splitlines() if line.startswith("sizes:")]
+    assert set(re.findall(r"[nµ]m.", sizes)) == {"µm²"}, sizes
+
+
+def test_status_names_the_objects_inside_a_segmentation(shell, place):
+    assert shell("scores.zarr", "scores.zarr/labels/objects")[0] == 0
+    scores = Location.parse(str(place / "scores.zarr"))
+    inside = read_objects_status(scores)
+    assert read_objects_status(scores / "labels") is None
+    shown = status_text(inside, now=datetime.now(UTC), inside=inside)
+    assert re.search(r"\nobjects +16 objects; complete\n +more: overtile status \S+/objects", shown)
+    shutil.rmtree(place / "scores.zarr/labels")
 
 
 def test_shares_label_and_write_and_each_run_says_what_comes_next(shell, place):
@@ -328,8 +354,8 @@ def test_shares_label_and_write_and_each_run_says_what_comes_next(shell, place):
         r"overtile: not every block of .*out\.zarr is labelled: shard 1/2 misses 16 of 16 blocks; "
         r"run the same command with --shard 1/2, then this one again", said[-1])  # fmt: skip
     assert run("--shard", "1/2")[0] == 0
-    told = read_status(Location.parse(str(place / "out.zarr")))
-    status = status_text(told, now=datetime.now(UTC))
+    out_zarr = Location.parse(str(place / "out.zarr"))
+    status = status_text(read_status(out_zarr), now=datetime.now(UTC))
     for words in (
         r"stage +all blocks are labelled: run overtile objects without --shard, or with --merge",
         r"blocks +0 of 32 done, 0.0 %",
@@ -339,19 +365,22 @@ def test_shares_label_and_write_and_each_run_says_what_comes_next(shell, place):
         assert re.search(words, status)
     code, said = run("--merge-only")
     assert code == 0
-    assert said[-2:] == [
-        "done: 16 objects in 32 blocks",
-        "next: the same command with --shard i/N for each share writes the labels",
-    ]
+    assert said[-2] == "done: 16 objects in 32 blocks, merged"
+    assert said[-1].startswith("next: the same command with --shard 1/2 and --shard 2/2 instead of")
+    assert re.search(r"\nobjects +16\n", status_text(read_status(out_zarr), now=datetime.now(UTC)))
     code, said = run("--shard", "1/2")
     assert code == 0
     assert said[-2:] == [
         "done: 16 blocks of shard 1/2 written",
         "next, once all shards are written: the same command without --shard",
     ]
+    assert run("--merge-only")[1][-1].startswith("next: the same command with --shard 2/2 instead")
+    assert run("--shard", "2/2")[0] == 0
+    assert "without --merge-only: all labels are written" in run("--merge-only")[1][-1]
     code, said = run()
     assert code == 0
     assert any(line.startswith("done: 16 objects, ") for line in said)
+    assert re.search(r"nothing is left to do: .*out\.zarr is complete$", run("--merge-only")[1][-1])
     np.testing.assert_array_equal(labels_in(place), expected)
     code, said = run("--shard", "1/2")
     assert code == 0

@@ -80,7 +80,7 @@ def test_the_report_states_the_definition_in_words(shown, report_of):
     rows = shown[0]["What objects are"]
     assert rows["objects"] == "consist of the class (foreground)"
     assert rows["method"] == "connected components"
-    assert rows["threshold"] == "scores at least 0.502 (stored 128 of 255)"
+    assert rows["threshold"] == "scores at least 0.5 (stored as 128 of 255)"
     assert rows["neighbours of a voxel"] == "6, through faces"
     assert rows["kept"] == "all"
     tables, _ = report_of(
@@ -91,10 +91,10 @@ def test_the_report_states_the_definition_in_words(shown, report_of):
     assert rows["objects"] == "lie between the class (boundary)"
     assert rows["method"] == "watershed"
     assert rows["threshold"] == "none: every voxel is in an object"
-    assert rows["seeds"] == "scores below 0.4 (stored 102 of 255), more than 1.5 voxels inside"
+    assert rows["seeds"] == "scores below 0.4 (stored as 102 of 255), more than 1.5 voxels inside"
     assert rows["slices"] == "every z is a separate image"
     assert rows["kept"] == (
-        "at least 2 voxels, at most 5,000 voxels, none that touches the edge of the volume"
+        "at least 2 pixels, at most 5,000 pixels, none that touches the edge of the image"
     )
 
 
