@@ -11,7 +11,7 @@ from pipeline.base.choices import OmeVersion
 from .declared import Shell
 from .image import INPUT
 from .segment import OUTPUT, SHARES, SegmentOptions
-from .values import NumberOrName, Sizes
+from .values import NumberOrName, Sizes, VoxelSizeUm
 
 if TYPE_CHECKING:
     from pipeline.objects.definition.request import ObjectsRequest
@@ -150,6 +150,12 @@ class ObjectsOptions(ObjectDefinition):
         None,
         description="Axes of the stored array (default: those in its metadata)",
         examples=["czyx"],
+    )
+    voxel_size_um: Annotated[VoxelSizeUm | None, Shell(INPUT, name="voxel-size")] = Field(
+        None,
+        title="Voxel size in µm",
+        description="Voxel size of scores that state none, in µm or with a unit",
+        examples=[(0.5, 0.2, 0.2)],
     )
     intensity: Annotated[str | None, Shell(INPUT, metavar="IMAGE")] = Field(
         None,

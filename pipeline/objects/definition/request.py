@@ -38,6 +38,8 @@ class ObjectsRequest:
     level: int | str | None = None
     time: int | None = None
     axes: str | None = None
+    voxel_size_um: tuple[float, ...] | None = None
+    """Of scores that state none: z, y, x; y, x of a 2-D image."""
     method: MethodName = "components"
     threshold: float | None = None
     """Where objects are: scores at or above it, or below it for a boundary. By default 0.5; for the
@@ -164,6 +166,11 @@ class ObjectsRequest:
         if self.block is not None and (len(self.block) != 3 or min(self.block) < 1):
             raise PlanError(f"block {self.block}: expected three sizes z,y,x of at least 1")
         self._check_share()
+        if self.voxel_size_um is not None and self.is_inside:
+            raise PlanError(
+                f"--voxel-size with labels inside {self.scores}: they have the voxels of that "
+                "image; choose another output"
+            )
         if self.retries < 0:
             raise PlanError(f"retries ({self.retries}): expected at least 0")
 

@@ -15,12 +15,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...base.errors import OutputError, VolumeError
+from ...base.errors import OutputError, PlanError, VolumeError
 from ...base.geometry import Box
 from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
 from ...output.image_spec import ImageSpec
 from ...volume.formats.image import ZYX, Units
+from ...volume.micrometres import voxel_size_um
 from ...volume.volume import VolumeSource, find_volume, open_volume
 from .method import Role
 from .request import ObjectsRequest
@@ -106,8 +107,41 @@ def find_scores(request: ObjectsRequest) -> Scores:
             f"{source.location} holds {source.dtype}: expected scores as uint8, uint16, or floats "
             "from 0 to 1"
         )
+    source, everything = _sized(request, source), _sized(request, everything)
     name = names[number] if number < len(names) else str(number)
     return _scores(request, source, everything, name, job_parts=partial(_job_parts, request))
+
+
+def _sized(request: ObjectsRequest, source: VolumeSource) -> VolumeSource:
+    """Return scores with the requested voxel size. Raises PlanError if they state one."""
+    sizes = request.voxel_size_um
+    if sizes is None:
+        return source
+    axes = source.spatial_axes
+    if len(sizes) != len(axes):
+        raise PlanError(
+            f"--voxel-size {_listed(sizes)}: expected {len(axes)} sizes, along {', '.join(axes)}"
+        )
+    if any(voxel_size_um(source)):
+        raise PlanError(
+            f"--voxel-size: {source.location} states voxels of "
+            f"{_listed(source.voxel_size[-len(axes) :])} {source.unit[-1]}; leave --voxel-size out"
+        )
+    first = 3 - len(axes)
+    stated = list(zip(source.voxel_size, source.unit, source.translation, strict=True))
+    per_axis = [
+        (one, "micrometer", start * one / old)
+        for one, (old, _, start) in zip(sizes, stated[first:], strict=True)
+    ]
+    voxel_size, unit, translation = zip(*stated[:first], *per_axis, strict=True)
+    return replace(
+        source, voxel_size=_zyx(voxel_size), unit=(unit[0], unit[1], unit[2]),
+        translation=_zyx(translation),
+    )  # fmt: skip
+
+
+def _listed(sizes: Sequence[float]) -> str:
+    return ",".join(f"{size:g}" for size in sizes)
 
 
 def planned_scores(

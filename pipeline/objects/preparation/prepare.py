@@ -159,6 +159,7 @@ class PreparedObjects:
                 "channels": source.channels,
                 "time": source.time,
                 **self.method.job_parts(),
+                **({"voxel_size_um": list(size)} if (size := self.request.voxel_size_um) else {}),
                 "min_voxels": self.kept.min_voxels,
                 "max_voxels": self.kept.max_voxels,
                 "drops_border": self.kept.drops_border,

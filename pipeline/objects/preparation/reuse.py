@@ -15,7 +15,7 @@ from ..tasks.tasks import GRAPHS
 OF_LATER_STAGES: Final = frozenset(
     {
         "agglomerate", "merge_threshold", "min_voxels", "max_voxels", "drops_border", "fill_holes",
-        "intensity", "format",
+        "intensity", "format", "voxel_size_um",
     }
 )  # fmt: skip
 """What may differ: it is decided after the blocks are labelled and their fragments merged."""

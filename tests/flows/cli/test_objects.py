@@ -8,6 +8,7 @@ import signal
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 import zarr
 from scipy import ndimage
@@ -20,6 +21,7 @@ from pipeline.output.image_spec import ImageSpec
 from pipeline.output.ome_write import create_images
 
 SHAPE = (6, 32, 36)
+OUTPUTS = ("out.zarr", "out2.zarr")
 
 
 def store_scores(path, values, names, *, unit="micrometer", size=1.0):
@@ -96,6 +98,7 @@ def listing(folder):
 
 
 WATERSHED = ("--method", "watershed")
+SEEDS = (*WATERSHED, "--seed-distance", "0.3")
 BAD = {
     # what is wrong: (arguments, what the line says)
     "classes and no scores": (("classes.zarr",), r"classes\.zarr holds classes and no scores: "
@@ -319,6 +322,33 @@ def test_the_sizes_of_a_line_have_one_unit(shell, place):
     assert code == 0
     (sizes,) = [line for line in err.splitlines() if line.startswith("sizes:")]
     assert set(re.findall(r"[nµ]m.", sizes)) == {"µm²"}, sizes
+
+
+def test_scores_without_a_voxel_size_can_be_given_one(shell, place):
+    names, values = ["cell"], np.zeros((1, *SHAPE), np.uint8)
+    values[:, 1:4, 3:9, 3:9] = 200
+    store_scores(place / "stated.zarr", values, names, size=0.25)
+    store_scores(place / "silent.zarr", values, names, unit="pixel")
+    sized = ("--voxel-size", "250,250,250nm")
+    assert shell("stated.zarr", "out.zarr", *SEEDS)[0] == 0
+    assert shell("silent.zarr", "out2.zarr", *SEEDS, *sized)[0] == 0
+    one, two = (parquet.read_table(place / name / "tables/objects.parquet") for name in OUTPUTS)
+    assert one.equals(two, check_metadata=True)
+    assert one.column("volume_um3").to_pylist() == [3 * 6 * 6 * 0.25**3]
+    scales = [zarr.open_group(place / name / "labels/objects").attrs["ome"] for name in OUTPUTS]
+    assert scales[0]["multiscales"] == scales[1]["multiscales"]
+    for arguments, says in (
+        (
+            ("stated.zarr", "out3.zarr", *sized),
+            r"stated.zarr/0 states voxels of 0.25,0.25",
+        ),
+        (("silent.zarr", "out3.zarr", "--voxel-size", "1,1"), "expected 3 sizes, along z, y, x"),
+        (("silent.zarr", "out2.zarr", *SEEDS), "another job .voxel_size_um was .*, now"),
+        (("silent.zarr", "silent.zarr/labels/objects", *sized), "inside .*choose another output"),
+    ):
+        code, _, err = shell(*arguments)
+        assert (code, err.count("\n")) == (2, 1)
+        assert re.search(says, err), err
 
 
 def test_status_names_the_objects_inside_a_segmentation(shell, place):
