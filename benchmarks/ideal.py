@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from pipeline.base.geometry import Box
+from pipeline.base.tile_request import StoredPlanes
 from pipeline.planning.blocks import BlockPlan, tile_input
 from pipeline.planning.chunk_fit import InputLayout
 from pipeline.planning.traversal import Given, choose_plan
@@ -60,10 +61,12 @@ def timed_tile(predictor: UNetPredictor, plan: BlockPlan) -> Callable[[], float]
     outer = tile_input(core, plan.halo, predictor.input_shape)
     raw = np.random.default_rng(0).integers(0, 256, (1, *outer.shape), np.uint8)
     classes = np.zeros(core.shape, np.uint8)
-    work = TileWork(predictor=predictor, plan=plan, intensity=Intensity((0.0,), (1 / 255,)))
+    work = TileWork(
+        predictor=predictor, plan=plan, intensity=Intensity((0.0,), (1 / 255,)), outputs=()
+    )
 
-    def put(box: Box, scores_czyx: Any) -> None:
-        classes[box.slices] = scores_czyx.argmax(axis=0)
+    def put(box: Box, planes: StoredPlanes) -> None:
+        classes[box.slices] = planes.classes_zyx
 
     def one() -> float:
         start = time.process_time()

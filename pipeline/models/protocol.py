@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.tile_request import StoredPlanes, TileRequest
+
 
 @runtime_checkable
 class StatesTraining(Protocol):
@@ -57,6 +59,38 @@ class Sweeps(Protocol):
         read: returns planes of the tile's input, which is ``input_shape`` (z, y, x); it is called
         for no more than some planes at once. Raises MemoryError where the tile does not fit the
         device; the caller then halves it in y or x.
+        """
+
+
+ReadRaw: TypeAlias = Callable[[int, int], NDArray[Any]]
+"""From the first plane (z) and the one after the last to raw planes (channel, z, y, x)."""
+
+
+@runtime_checkable
+class StoresPlanes(Protocol):
+    """A predictor that takes raw planes to its device and returns what is stored. Optional.
+
+    Normalisation, classes and stored types are then computed there; without this, on the host, from
+    the scores of a call or a sweep. Both give the same bits on a processor.
+    """
+
+    @property
+    def takes_raw_planes(self) -> bool:
+        """Whether :meth:`stored_planes` can be used."""
+
+    def stored_planes(
+        self,
+        read: ReadRaw,
+        request: TileRequest,
+        *,
+        input_shape: Sequence[int],
+        core_shape: Sequence[int],
+    ) -> Iterator[StoredPlanes]:
+        """Yield what is stored of a tile's core (z, y, x), some planes at a time, in order.
+
+        read: returns planes of the tile's input, which is ``input_shape``, in any dtype and byte
+        order. The core starts one halo inside it. Raises MemoryError where the tile does not fit
+        the device; the caller then halves it, and takes planes that were yielded again.
         """
 
 

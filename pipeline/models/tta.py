@@ -32,13 +32,22 @@ from ..base.choices import Tta
 from ..base.errors import ConfigError
 from ..base.geometry import round_up
 from ..base.text import shape_text
-from ..planning.network import sweep_memory_bytes
-from .protocol import Predictor, ReadPlanes, StatesTraining, Sweeps, UsesDevice
+from ..base.tile_request import Orientation, StoredPlanes, TileRequest
+from ..planning.network import sweep_memory_bytes, takes_raw_planes
+from .protocol import (
+    Predictor,
+    ReadPlanes,
+    ReadRaw,
+    StatesTraining,
+    StoresPlanes,
+    Sweeps,
+    UsesDevice,
+)
 
 ZYX: TypeAlias = tuple[int, int, int]
 
-_Z, _X, _PLANE = 2, 4, (3, 4)
-"""Axes of (n, c, z, y, x)."""
+_Z, _X, _PLANE = -3, -1, (-2, -1)
+"""Axes of (…, z, y, x)."""
 
 
 def with_tta(predictor: Predictor, tta: Tta) -> Predictor:
@@ -52,42 +61,6 @@ def with_tta(predictor: Predictor, tta: Tta) -> Predictor:
     if isinstance(predictor, TtaPredictor):
         raise ConfigError(f"the predictor already averages over {predictor.tta}: wrap it once")
     return predictor if tta == "none" else TtaPredictor(predictor, tta)
-
-
-@dataclass(frozen=True, slots=True)
-class Orientation:
-    """Mirrored in z and x, then turned by quarter turns from y towards x."""
-
-    mirrored_z: bool
-    mirrored_x: bool
-    turns: int
-
-    def of(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the array in this orientation."""
-        return np.rot90(np.flip(x_nczyx, self._mirrored_axes), self.turns, axes=_PLANE)
-
-    def undone(self, turned_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the array in its original orientation."""
-        return np.flip(np.rot90(turned_nczyx, -self.turns, axes=_PLANE), self._mirrored_axes)
-
-    def shape_of(self, shape_zyx: Sequence[int]) -> ZYX:
-        """Return the shape of a tile in this orientation."""
-        z, y, x = _turned(shape_zyx) if self.turns % 2 else shape_zyx
-        return z, y, x
-
-    def planes_of(self, read: ReadPlanes, *, planes: int) -> ReadPlanes:
-        """Return ``read`` for a tile of so many planes in this orientation."""
-
-        def turned(start: int, stop: int) -> NDArray[np.float32]:
-            if self.mirrored_z:
-                start, stop = planes - stop, planes - start
-            return np.ascontiguousarray(self.of(read(start, stop)[None])[0])
-
-        return turned
-
-    @property
-    def _mirrored_axes(self) -> tuple[int, ...]:
-        return (_Z,) * self.mirrored_z + (_X,) * self.mirrored_x
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +167,33 @@ class TtaPredictor:
         total = np.zeros((len(self.class_names), *_output(input_shape, self.halo)), np.float32)
         for orientation in self.orientations:
             place = 0
-            view = orientation.of(total[None])[0]
-            turned = orientation.planes_of(read, planes=input_shape[0])
-            for scores in network.sweep(turned, orientation.shape_of(input_shape)):
+            view = turned(total, orientation)
+            turned_read = _turned_read(read, orientation, planes=input_shape[0])
+            for scores in network.sweep(turned_read, orientation.shape_of(input_shape)):
                 view[:, place : place + scores.shape[1]] += scores
                 place += scores.shape[1]
         total /= len(self.orientations)
         yield total
+
+    @property
+    def takes_raw_planes(self) -> bool:
+        """Whether the network does: it then averages on its device."""
+        return takes_raw_planes(self.predictor)
+
+    def stored_planes(
+        self,
+        read: ReadRaw,
+        request: TileRequest,
+        *,
+        input_shape: Sequence[int],
+        core_shape: Sequence[int],
+    ) -> Iterator[StoredPlanes]:
+        """Yield what is stored of a tile's core: of the mean that the network computes."""
+        assert isinstance(self.predictor, StoresPlanes)
+        of_all = replace(request, orientations=self.orientations)
+        return self.predictor.stored_planes(
+            read, of_all, input_shape=input_shape, core_shape=core_shape
+        )
 
     def settled(self) -> TtaPredictor:
         """Return the same predictor with every ``auto`` resolved."""
@@ -224,8 +217,8 @@ class TtaPredictor:
         expected = _output(x_nczyx.shape[2:], self.halo)
         total = np.zeros((len(x_nczyx), len(self.class_names), *expected), np.float32)
         for orientation in self.orientations:
-            scores = orientation.undone(
-                self.predictor(np.ascontiguousarray(orientation.of(x_nczyx)))
+            scores = turned_back(
+                self.predictor(np.ascontiguousarray(turned(x_nczyx, orientation))), orientation
             )
             if scores.shape != total.shape:
                 raise ConfigError(
@@ -240,6 +233,31 @@ class TtaPredictor:
     def _whole(self, output_shape: Sequence[int]) -> ZYX:
         z, y, x = (round_up(n, d) for n, d in zip(output_shape, self.divisor, strict=True))
         return z, y, x
+
+
+def turned(array: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
+    """Return a view of an array (…, z, y, x) in this orientation."""
+    mirrored = np.flip(array, _mirrored_axes(orientation))
+    return np.rot90(mirrored, orientation.turns, axes=_PLANE)
+
+
+def turned_back(array: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
+    """Return a view of an array in this orientation in its original one."""
+    return np.flip(np.rot90(array, -orientation.turns, axes=_PLANE), _mirrored_axes(orientation))
+
+
+def _mirrored_axes(orientation: Orientation) -> tuple[int, ...]:
+    return (_Z,) * orientation.mirrored_z + (_X,) * orientation.mirrored_x
+
+
+def _turned_read(read: ReadPlanes, orientation: Orientation, *, planes: int) -> ReadPlanes:
+    """Return ``read`` for a tile of so many planes in this orientation."""
+
+    def turned_planes(start: int, stop: int) -> NDArray[np.float32]:
+        ends = orientation.planes_of(start, stop, planes=planes)
+        return np.ascontiguousarray(turned(read(*ends), orientation))
+
+    return turned_planes
 
 
 def _turned(shape_zyx: Sequence[int]) -> ZYX:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ..base.choices import DECODED_CACHE_BYTES
 from ..base.geometry import Shape, round_up
 from .blocks import BlockPlan
-from .network import Network, sweep_memory_bytes
+from .network import Network, sweep_memory_bytes, takes_raw_planes
 
 CHUNKS_AT_ONCE = 16
 """Chunks of one read that exist at the same time (measured: zarr 10, tensorstore up to 25)."""
@@ -201,7 +201,7 @@ def _tile_memory_bytes(plan: BlockPlan, network: Network, tile: Shape) -> int:
 
 
 def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> int:
-    """Return the memory of one thread: the block as read, a float32 tile, the block's output."""
+    """Return the memory of one thread: the block as read, its output, a tile on the host."""
     core = clip(plan.core, plan.shape)
     tile = clip(plan.tile, plan.shape)
     outer_shape = tuple(
@@ -209,15 +209,17 @@ def _block_memory_bytes(plan: BlockPlan, network: Network, layout: Layout) -> in
         for c, p, n, t in zip(core, plan.phase, network.input_shape(tile), tile, strict=True)
     )
     outer = math.prod(outer_shape)
-    # A swept tile is normalised slab by slab; its memory contains that.
-    tile_voxels = math.prod(network.input_shape(tile)) if plan.traversal == "tiles" else 0
+    # What a network normalises itself, or slab by slab, is in its own memory.
+    on_host = plan.traversal == "tiles" and not takes_raw_planes(network)
+    tile_voxels = math.prod(network.input_shape(tile)) if on_host else 0
     raw = outer * layout.channels * layout.itemsize
-    # The block exists twice, as zarr read it and mirrored; a tile is normalised in float32.
+    # The block exists twice, as zarr read it and mirrored, and so does its output with the classes
+    # that are counted: collected, and as it comes from the device or goes to the store.
     return (
         2 * raw
         + _open_chunks_bytes(outer_shape, layout.volume_zyx or plan.shape, layout)
         + 2 * 4 * layout.channels * tile_voxels
-        + 2 * math.prod(core) * layout.output_bytes_per_voxel
+        + 2 * math.prod(core) * (layout.output_bytes_per_voxel + 1)
     )
 
 

@@ -45,3 +45,17 @@ def sweep_memory_bytes(network: object, output_shape: Sequence[int]) -> int | No
 def can_sweep(network: Network) -> bool:
     """Return whether a network can be swept."""
     return sweep_memory_bytes(network, network.divisor) is not None
+
+
+@runtime_checkable
+class TakesRawPlanes(Protocol):
+    """The part of a network that computes stored outputs on its device that planning needs."""
+
+    @property
+    def takes_raw_planes(self) -> bool:
+        """Whether tiles go to the device raw, and come back as they are stored."""
+
+
+def takes_raw_planes(network: object) -> bool:
+    """Return whether no float32 tile of this network exists outside its own memory."""
+    return isinstance(network, TakesRawPlanes) and network.takes_raw_planes

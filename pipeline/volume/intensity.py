@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import IntensityError
+from ..base.grey_values import working_dtype
 
 MEASURED_KINDS = ("percentile", "zscore")
 KINDS = ("none", "dtype", "range", *MEASURED_KINDS)
@@ -37,10 +38,7 @@ class Intensity:
 
     def apply(self, raw_czyx: NDArray[Any]) -> NDArray[np.float32]:
         """Return float32 network input; NaN and infinite values become 0."""
-        wide = raw_czyx.dtype.kind in "iu" and raw_czyx.dtype.itemsize > 2
-        working: type[np.floating[Any]] = (
-            np.float64 if wide or raw_czyx.dtype == np.float64 else np.float32
-        )
+        working = working_dtype(raw_czyx.dtype.kind, raw_czyx.dtype.itemsize)
         x: NDArray[np.floating[Any]] = raw_czyx.astype(working)
         shape = (-1,) + (1,) * (x.ndim - 1)
         x -= np.asarray(self.offset, dtype=working).reshape(shape)

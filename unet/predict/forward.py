@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def softmax_of(
@@ -20,18 +23,35 @@ def softmax_of(
     """
     # Tiles that came through Dask are read-only, which torch warns of: those are copied.
     batch = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
+
+    def scores() -> NDArray[np.float32] | None:
+        logits = forward(batch.to(device=like.device, dtype=like.dtype))
+        return None if logits is None else probabilities_of(logits).cpu().numpy()
+
+    return within_memory(scores, shape=images.shape, device=like.device)
+
+
+def probabilities_of(logits: Tensor) -> Tensor:
+    """Return the softmax over classes (n, classes, …) in float32."""
+    return logits.float().softmax(dim=1)
+
+
+def within_memory(work: Callable[[], T], *, shape: tuple[int, ...], device: torch.device) -> T:
+    """Return what some work without gradients gives, for a tile of this shape.
+
+    Raises MemoryError where it does not fit the device.
+    """
     try:
         with torch.inference_mode():
-            logits = forward(batch.to(device=like.device, dtype=like.dtype))
-            return None if logits is None else logits.float().softmax(dim=1).cpu().numpy()
+            return work()
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0]
     # Outside the handler: as long as the error is handled, its frames keep the activations.
-    if like.is_cuda:
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-    raise MemoryError(f"a tile of {images.shape} does not fit {like.device}: {reason}")
+    raise MemoryError(f"a tile of {shape} does not fit {device}: {reason}")
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

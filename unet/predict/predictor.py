@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pipeline.base.errors import ConfigError
 from pipeline.base.store_errors import redacted
+from pipeline.base.tile_request import StoredPlanes, TileRequest
 
 from ..network.config import UNetConfig
 from ..weights.file import WeightsInfo, read_weights_info
@@ -189,6 +190,39 @@ class UNetPredictor:
 
         self.config.output_shape(input_shape)
         return swept_probabilities(self._model(), read, input_shape=input_shape)
+
+    @property
+    def takes_raw_planes(self) -> bool:
+        """Always: the device normalises, and computes what is stored."""
+        return True
+
+    def stored_planes(
+        self,
+        read: Callable[[int, int], NDArray[Any]],
+        request: TileRequest,
+        *,
+        input_shape: Sequence[int],
+        core_shape: Sequence[int],
+    ) -> Iterator[StoredPlanes]:
+        """Yield what is stored of a tile's core (z, y, x), some planes at a time, in order.
+
+        read: from the first plane and the one after the last to raw planes (channels, z, y, x) of
+        the tile's input, whose shape is ``input_shape``. Raises the errors of a call.
+        """
+        from .raw_planes import RawTile, swept_tile, whole_tile
+
+        planes, own = self._split(input_shape)
+        self.config.output_shape(own)
+        tile = RawTile(
+            model=self._model(),
+            read=read,
+            request=request,
+            input_shape=tuple(input_shape),
+            core_shape=tuple(core_shape),
+        )
+        if request.traversal == "sweep":
+            return swept_tile(tile)
+        return whole_tile(tile, together=self.images_together(own, images=planes))
 
     def settled(self) -> UNetPredictor:
         """Return the same predictor with ``auto`` precision replaced by this machine's.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..network.model import UNet
-from .forward import softmax_of
+from .forward import softmax_of, within_memory
 from .sweep.column import ColumnSweep
 from .sweep.geometry import slab_planes
 
@@ -27,8 +28,9 @@ def swept_probabilities(
     """
     slab = slab_planes(model.config)
     planes, *column = input_shape
-    sweep = ColumnSweep(model, tuple(column), slab=slab)
     weight = next(model.parameters())
+    make = partial(ColumnSweep, model, tuple(column), slab=slab)
+    sweep = within_memory(make, shape=tuple(input_shape), device=weight.device)
     for start in range(0, planes, slab):
         x = read(start, min(start + slab, planes))
         scores = softmax_of(sweep.push, x[None], like=weight)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...base.geometry import Box, Shape
 from ...base.location import Location
 from ...base.stores import open_array
+from ...base.tile_request import StoredPlanes
 from ...ledger.block_result import BlockResult
 from ...ledger.ownership import check_owner
 from ...models.protocol import Predictor
@@ -56,8 +57,13 @@ class BlockJob:
 
     @property
     def tile_work(self) -> TileWork:
-        """What the scores of any tile depend on."""
-        return TileWork(predictor=self.predictor, plan=self.plan, intensity=self.intensity)
+        """What the stored voxels of any tile depend on."""
+        return TileWork(
+            predictor=self.predictor,
+            plan=self.plan,
+            intensity=self.intensity,
+            outputs=tuple((output.kind.name, output.dtype) for output in self.outputs),
+        )
 
 
 def segment_block(job: BlockJob, index: Shape) -> BlockResult:
@@ -166,18 +172,16 @@ class BlockSink:
             return True
         return self.inside[box.relative_to(self.part.start).slices]
 
-    def put(self, tile: Box, scores_czyx: NDArray[np.float32]) -> None:
-        """Store the scores of the voxels of a tile's core that are in the part."""
-        kept = tile.clipped_to(self.part)
-        scores_czyx = scores_czyx[(slice(None), *kept.relative_to(tile.start).slices)]
+    def put(self, box: Box, planes: StoredPlanes) -> None:
+        """Take what is stored of the voxels of a box, those that are in the part."""
+        kept = box.clipped_to(self.part)
+        source = kept.relative_to(box.start).slices
         place = kept.relative_to(self._core.start).slices
-        classes_zyx = self._classes[place]
-        classes_zyx[...] = np.argmax(scores_czyx, axis=0)
+        self._classes[place] = planes.classes_zyx[source]
         is_kept = self._kept(kept)
-        for output, stored in zip(self._outputs, self._stored, strict=True):
+        for output, stored, values in zip(self._outputs, self._stored, planes.outputs, strict=True):
             channels = (slice(None),) * output.kind.per_class
-            values = output.kind.stored(scores_czyx, classes_zyx, output.dtype)
-            np.copyto(stored[channels + place], values, where=is_kept)
+            np.copyto(stored[channels + place], values[channels + source], where=is_kept)
 
     def class_voxels(self) -> tuple[int, ...]:
         """Return the number of voxels of each class, of those that are kept."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...base.geometry import Box, Shape
 from ...base.scheduling import drive, reason
 from ...ledger.block_result import BlockResult
+from ...models.host_path import stored_of
 from ...planning.blocks import Region
 from ...volume.volume import open_volume
 from .block import BlockJob, BlockSink, count_bad
@@ -92,7 +93,8 @@ def write_chunk(
         core = job.plan.block(index).core
         clock = StageClock()
         sink = BlockSink(job.outputs, core, len(job.predictor.class_names))
-        sink.put(core, scores_czyx[(slice(None), *core.relative_to(origin).slices)])
+        scores = scores_czyx[(slice(None), *core.relative_to(origin).slices)]
+        sink.put(core, stored_of(scores, job.tile_work.outputs))
         bad = 0
         if np.dtype(job.source.dtype).kind == "f":
             with clock.stage("read"):

@@ -1,26 +1,29 @@
-"""The scores of one tile: as a whole, or some planes at a time."""
+"""One tile: what is stored of it, or its scores; halved where the device has too little memory."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...base.choices import OutputName
 from ...base.geometry import Box, Shape, round_up
-from ...models.protocol import Predictor, Sweeps
+from ...base.tile_request import StoredPlanes, TileRequest
+from ...models.protocol import Predictor
+from ...models.stored import stored_planes
 from ...planning.blocks import BlockPlan, tile_input
 from ...volume.intensity import Intensity
 
 Read: TypeAlias = Callable[[Box], NDArray[Any]]
 """From a box to its raw voxels (c, z, y, x)."""
-Put: TypeAlias = Callable[[Box, NDArray[np.float32]], None]
-"""Takes a box and the scores (class, z, y, x) of its voxels."""
+Put: TypeAlias = Callable[[Box, StoredPlanes], None]
+"""Takes a box and what is stored of its voxels."""
 
 Stage = Literal["read", "wait", "device", "write"]
 
@@ -51,73 +54,81 @@ class StageClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileWork:
-    """Everything that the scores of a tile depend on, the same for all tiles of a run."""
+    """Everything that the stored voxels of a tile depend on, the same for all tiles of a run."""
 
     predictor: Predictor
     plan: BlockPlan
     intensity: Intensity
+    outputs: tuple[tuple[OutputName, str], ...]
+    """Kind and dtype of each array that is stored."""
+
+    @property
+    def request(self) -> TileRequest:
+        """What is asked of the predictor."""
+        return TileRequest(
+            offset=self.intensity.offset,
+            scale=self.intensity.scale,
+            outputs=self.outputs,
+            traversal=self.plan.traversal,
+        )
 
 
 def compute_tile(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock) -> None:
-    """Put the scores of a tile's core, as the plan says: as a whole, or some planes at a time."""
-    if work.plan.traversal == "sweep":
-        sweep_tile(read, core, put, work=work, clock=clock)
-        return
-    scores = tile_scores(
-        read,
-        core,
-        predictor=work.predictor,
-        plan=work.plan,
-        intensity=work.intensity,
-        clock=clock,
-    )
-    put(core, scores)
+    """Put what is stored of a tile's core, some planes at a time.
 
-
-def sweep_tile(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock) -> None:
-    """Put the scores of a tile's core some planes at a time.
-
-    A tile that does not fit in the device's memory is halved in y or x: its memory hardly depends
-    on z. Planes that were put before that are put again, with the same scores.
+    read: returns the raw voxels (c, z, y, x) of a box. A tile that does not fit in the device's
+    memory is halved at a multiple of the divisor, which does not change what is stored; a swept one
+    in y or x, for its memory hardly depends on z. Planes that were put before are put again.
     """
-    if _swept_on_device(read, core, put, work=work, clock=clock):
+    if _computed(read, core, put, work=work, clock=clock):
         return
-    halves = halved(core, work.plan.divisor, first_axis=1)
+    is_swept = work.plan.traversal == "sweep"
+    halves = halved(core, work.plan.divisor, first_axis=1 if is_swept else 0)
     if halves is None:
         raise MemoryError(
-            f"the device has too little memory to sweep a tile of {core.shape}: use a smaller "
-            "network"
+            f"the device has too little memory {'to sweep' if is_swept else 'for'} a tile of "
+            f"{core.shape}: use a smaller network"
         )
     for half in halves:
-        sweep_tile(read, half, put, work=work, clock=clock)
+        compute_tile(read, half, put, work=work, clock=clock)
 
 
-def _swept_on_device(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock) -> bool:
-    """Sweep a tile and put its scores; return False if it does not fit in the device's memory."""
-    predictor = work.predictor
-    assert isinstance(predictor, Sweeps), "a plan of sweeps has a predictor that can sweep"
-    outer = tile_input(core, work.plan.halo, predictor.input_shape)
+def _computed(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock) -> bool:
+    """Put what is stored of a tile; return False if it does not fit in the device's memory.
 
-    def planes(start: int, stop: int) -> NDArray[np.float32]:
+    The error is handled here because its frames keep the tile's activations alive.
+    """
+    outer = tile_input(core, work.plan.halo, work.predictor.input_shape)
+
+    def raw(start: int, stop: int) -> NDArray[Any]:
         z = outer.start[0]
-        slab = Box((z + start, *outer.start[1:]), (z + stop, *outer.stop[1:]))
-        return work.intensity.apply(read(slab))
+        return read(Box((z + start, *outer.start[1:]), (z + stop, *outer.stop[1:])))
 
+    planes = stored_planes(
+        work.predictor, raw, work.request, input_shape=outer.shape, core_shape=core.shape,
+        turn=lambda: _turn(clock),
+    )  # fmt: skip
+    first = core.start[0]
+    try:
+        with closing(planes):
+            for stored in planes:
+                stop = first + len(stored.classes_zyx)
+                put(Box((first, *core.start[1:]), (stop, *core.stop[1:])), stored)
+                first = stop
+    except MemoryError:
+        return False
+    assert first == core.stop[0], "a predictor gives all planes of a core"
+    return True
+
+
+@contextmanager
+def _turn(clock: StageClock) -> Iterator[None]:
+    """Wait for the device and keep it."""
     with clock.stage("wait"):
         _device.acquire()
     try:
         with clock.stage("device"):
-            first = core.start[0]
-            for scores in predictor.sweep(planes, outer.shape):
-                stop = min(first + scores.shape[1], core.stop[0])
-                slab = Box((first, *core.start[1:]), (stop, *core.stop[1:]))
-                put(slab, scores[(slice(None), *Box.of_shape(slab.shape).slices)])
-                if stop == core.stop[0]:
-                    break
-                first = stop
-        return True
-    except MemoryError:
-        return False
+            yield
     finally:
         _device.release()
 
@@ -160,15 +171,11 @@ def _on_device(
 
     The error is handled here because its frames keep the tile's activations alive.
     """
-    with clock.stage("wait"):
-        _device.acquire()
     try:
-        with clock.stage("device"):
+        with _turn(clock):
             return predictor(x_czyx[None])[0]
     except MemoryError:
         return None
-    finally:
-        _device.release()
 
 
 def halved(core: Box, divisor: Shape, *, first_axis: int = 0) -> tuple[Box, Box] | None:

@@ -32,14 +32,16 @@ def tiled_scores(raw, predictor, plan):
     for block in plan.blocks():
         outer = plan.outer(block.core, predictor.input_shape)
         read = read_mirrored(ArrayVolume(raw), outer)
-        work = TileWork(predictor=predictor, plan=plan, intensity=RANGE)
+        work = TileWork(
+            predictor=predictor, plan=plan, intensity=RANGE, outputs=(("scores", "float32"),)
+        )
         for tile in plan.tiles(block.core):
             compute_tile(
                 lambda box, read=read, outer=outer: read[
                     (slice(None), *box.relative_to(outer.start).slices)
                 ],
                 tile,
-                lambda box, part: scores.__setitem__((slice(None), *box.slices), part),
+                lambda box, part: scores.__setitem__((slice(None), *box.slices), part.outputs[0]),
                 work=work,
                 clock=StageClock(),
             )
@@ -120,10 +122,12 @@ def test_a_tile_too_large_for_the_device_is_halved_with_equal_scores(
     weights, whole_scores, textured
 ):
     class SmallDevice(UNetPredictor):
-        def __call__(self, x_nczyx):
-            if x_nczyx[0, 0].size > 30 * 60 * 60:
+        def stored_planes(self, read, request, *, input_shape, core_shape):
+            if np.prod(input_shape) > 30 * 60 * 60:
                 raise MemoryError
-            return super().__call__(x_nczyx)
+            return super().stored_planes(
+                read, request, input_shape=input_shape, core_shape=core_shape
+            )
 
     predictor = SmallDevice(weights("3d"), precision="fp32", device="cpu")
     raw = textured((1, 20, 40, 40))
@@ -139,12 +143,15 @@ def test_a_sweep_too_large_for_the_device_is_halved_in_y_or_x_with_equal_scores(
     swept = []
 
     class SmallDevice(UNetPredictor):
-        def sweep(self, read, input_shape):
+        def stored_planes(self, read, request, *, input_shape, core_shape):
             swept.append(input_shape)
+            planes = super().stored_planes(
+                read, request, input_shape=input_shape, core_shape=core_shape
+            )
             if input_shape[1] * input_shape[2] > 40 * 60:
-                yield next(super().sweep(read, input_shape))
+                yield next(planes)
                 raise MemoryError
-            yield from super().sweep(read, input_shape)
+            yield from planes
 
     predictor = SmallDevice(weights("3d"), precision="fp32", device="cpu")
     raw = textured((1, 20, 40, 40))

@@ -1,0 +1,175 @@
+"""Raw planes in, stored planes out: a tile as a whole, image by image, or swept slab by slab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.base.geometry import Shape
+from pipeline.base.tile_request import Orientation, StoredPlanes, TileRequest
+
+from ..network.model import UNet
+from .forward import probabilities_of, within_memory
+from .stored import normalised, stored
+from .sweep.column import ColumnSweep
+from .sweep.geometry import slab_planes
+from .transfer import Arrays, Compute, Transfer, streamed, transfer_to
+from .views import turned, turned_back
+
+ReadRaw: TypeAlias = Callable[[int, int], NDArray[Any]]
+"""From the first plane and the one after the last to raw planes (channel, z, y, x)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawTile:
+    """One tile: its network, how its planes are read, what is asked, and two shapes (z, y, x)."""
+
+    model: UNet
+    read: ReadRaw
+    request: TileRequest
+    input_shape: Shape
+    core_shape: Shape
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the network's device and dtype."""
+        return next(self.model.parameters())
+
+    @property
+    def transfer(self) -> Transfer:
+        """The way to the network's device."""
+        return transfer_to(self.like.device)
+
+    def input_of(self, raw_czyx: Tensor) -> Tensor:
+        """Return images (n, channel, …) for the network: one volume, or one image per plane."""
+        x_czyx = normalised(raw_czyx, self.request).to(self.like.dtype)
+        return x_czyx[None] if self.model.config.dims == 3 else x_czyx.transpose(0, 1).contiguous()
+
+    def stored(self, scores_czyx: Tensor) -> tuple[Tensor, ...]:
+        """Return what is stored of scores whose first voxel is one of the core's."""
+        _, y, x = self.core_shape
+        return stored(scores_czyx[:, :, :y, :x], self.request.outputs)
+
+    def streamed(self, raw: Iterable[NDArray[Any]], compute: Compute) -> Iterator[StoredPlanes]:
+        """Yield what ``compute`` gives for raw planes."""
+        for arrays in streamed(raw, compute, self.transfer, shape=self.input_shape):
+            yield _planes(arrays)
+
+
+def whole_tile(tile: RawTile, *, together: int) -> Iterator[StoredPlanes]:
+    """Yield what is stored of a tile's core; of a 2-D network so many planes at once."""
+    planes = tile.input_shape[0]
+    step = planes if tile.model.config.dims == 3 else together
+    raw = (tile.read(start, min(start + step, planes)) for start in range(0, planes, step))
+
+    def compute(raw_czyx: Tensor) -> tuple[Tensor, ...]:
+        scores = _mean_probabilities(tile, tile.input_of(raw_czyx))
+        scores_czyx = scores[0] if tile.model.config.dims == 3 else scores.transpose(0, 1)
+        return tile.stored(scores_czyx[:, : tile.core_shape[0]])
+
+    return tile.streamed(raw, compute)
+
+
+def _mean_probabilities(tile: RawTile, images: Tensor) -> Tensor:
+    """Return the mean over all orientations (n, class, …), float32."""
+    first, *others = tile.request.orientations
+
+    def probabilities(orientation: Orientation) -> Tensor:
+        logits = tile.model(turned(images, orientation))
+        return turned_back(probabilities_of(logits), orientation)
+
+    total = probabilities(first)
+    for orientation in others:
+        total += probabilities(orientation)
+    return total.div_(1 + len(others)) if others else total
+
+
+def swept_tile(tile: RawTile) -> Iterator[StoredPlanes]:
+    """Yield what is stored of a tile's core, slab by slab; of a mean after the last sweep."""
+    if len(tile.request.orientations) > 1:
+        return _mean_of_sweeps(tile)
+    sweep = _Sweep(tile, tile.request.orientations[0])
+
+    def compute(raw_czyx: Tensor) -> tuple[Tensor, ...] | None:
+        found = sweep.scores(raw_czyx)
+        return None if found is None else tile.stored(found[0])
+
+    return tile.streamed(sweep.raw(), compute)
+
+
+def _mean_of_sweeps(tile: RawTile) -> Iterator[StoredPlanes]:
+    shape = (tile.model.config.classes, *tile.core_shape)
+    within = partial(within_memory, shape=tile.input_shape, device=tile.like.device)
+    total = within(partial(torch.zeros, shape, device=tile.like.device))
+    _, y, x = tile.core_shape
+
+    def add(sweep: _Sweep, raw_czyx: Tensor) -> None:
+        found = sweep.scores(raw_czyx)
+        if found is not None:
+            scores_czyx, planes = found
+            total[:, planes] += scores_czyx[:, :, :y, :x]
+
+    for orientation in tile.request.orientations:
+        sweep = _Sweep(tile, orientation)
+        assert not list(tile.streamed(sweep.raw(), partial(add, sweep))), "sums stay on the device"
+
+    def mean(planes: slice) -> Any:
+        scores_czyx = total[:, planes] / len(tile.request.orientations)
+        return tile.transfer.download(tile.stored(scores_czyx))
+
+    slab = slab_planes(tile.model.config)
+    for start in range(0, tile.core_shape[0], slab):
+        yield _planes(tile.transfer.arrays(within(partial(mean, slice(start, start + slab)))))
+
+
+class _Sweep:
+    """One sweep over a tile in one orientation."""
+
+    def __init__(self, tile: RawTile, orientation: Orientation) -> None:
+        self._tile, self._orientation = tile, orientation
+        config = tile.model.config
+        self._slab = slab_planes(config)
+        self._planes = config.output_shape(tile.input_shape)[0]
+        """Planes of scores in all."""
+        self._given = 0
+        """Planes of scores so far, in the order of the sweep."""
+        column = orientation.shape_of(tile.input_shape)[1:]
+        make = partial(ColumnSweep, tile.model, column, slab=self._slab)
+        self._sweep = within_memory(make, shape=tile.input_shape, device=tile.like.device)
+
+    def raw(self) -> Iterator[NDArray[Any]]:
+        """Yield the slabs of the input, until all planes of the core are given."""
+        planes = self._tile.input_shape[0]
+        for start in range(0, planes, self._slab):
+            if self._given >= self._tile.core_shape[0] and not self._orientation.mirrored_z:
+                return
+            stop = min(start + self._slab, planes)
+            yield self._tile.read(*self._orientation.planes_of(start, stop, planes=planes))
+
+    def scores(self, raw_czyx: Tensor) -> tuple[Tensor, slice] | None:
+        """Return the scores (class, z, y, x) that more planes give, and which planes they are.
+
+        Turned back, and only those of the core; None if there are none.
+        """
+        logits = self._sweep.push(turned(self._tile.input_of(raw_czyx), self._orientation))
+        if logits is None:
+            return None
+        given = self._given
+        self._given += logits.shape[2]
+        start, stop = self._orientation.planes_of(given, self._given, planes=self._planes)
+        stop = min(stop, self._tile.core_shape[0])
+        if start >= stop:
+            return None
+        scores_czyx = turned_back(probabilities_of(logits), self._orientation)[0]
+        return scores_czyx[:, : stop - start], slice(start, stop)
+
+
+def _planes(arrays: Arrays) -> StoredPlanes:
+    classes_zyx, *outputs = arrays
+    return StoredPlanes(classes_zyx, tuple(outputs))
