@@ -246,15 +246,15 @@ def test_mirroring_about_the_core_would_be_detected(network, file_of, textured, 
     path = file_of(network)
     predictor = pipeline.with_tta(predictor_of(path), "full")
     raw = textured((1, 4, 31, 34))
-    undone = pipeline.models.tta.Orientation.undone
+    turned_back = pipeline.models.tta.turned_back
 
-    def about_the_core(orientation, turned):
+    def about_the_core(turned, orientation):
         """Mirrors about the core instead of the valid output: shifted by their difference."""
-        whole = undone(orientation, turned)
+        whole = turned_back(turned, orientation)
         return np.roll(whole, -2, axis=4) if orientation.mirrored_x else whole
 
     assert predictor.input_shape((3, 12, 12))[2] - 2 * predictor.halo[2] == 12 + 2
-    monkeypatch.setattr(pipeline.models.tta.Orientation, "undone", about_the_core)
+    monkeypatch.setattr(pipeline.models.tta, "turned_back", about_the_core)
     wrong = tiled(raw, predictor, tiles=(1, 4, 4))
     assert np.abs(wrong - whole_mean(path, raw, "full")).max() > 0.05
 
