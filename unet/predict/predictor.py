@@ -193,8 +193,12 @@ class UNetPredictor:
 
     @property
     def takes_raw_planes(self) -> bool:
-        """Always: the device normalises, and computes what is stored."""
-        return True
+        """Whether the device normalises, and computes what is stored.
+
+        Not in a subclass with another call or sweep, whose scores are what should be stored.
+        """
+        own = type(self)
+        return own.__call__ is UNetPredictor.__call__ and own.sweep is UNetPredictor.sweep
 
     def stored_planes(
         self,

@@ -109,15 +109,19 @@ def _mean_of_sweeps(tile: RawTile) -> Iterator[StoredPlanes]:
     total = within(partial(torch.zeros, shape, device=tile.like.device))
     _, y, x = tile.core_shape
 
-    def add(sweep: _Sweep, raw_czyx: Tensor) -> None:
-        found = sweep.scores(raw_czyx)
-        if found is not None:
-            scores_czyx, planes = found
-            total[:, planes] += scores_czyx[:, :, :y, :x]
+    def add_sweep(orientation: Orientation) -> None:  # its room is free before the next one's
+        sweep = _Sweep(tile, orientation)
+
+        def add(raw_czyx: Tensor) -> None:
+            found = sweep.scores(raw_czyx)
+            if found is not None:
+                scores_czyx, planes = found
+                total[:, planes] += scores_czyx[:, :, :y, :x]
+
+        assert not list(tile.streamed(sweep.raw(), add)), "sums stay on the device"
 
     for orientation in tile.request.orientations:
-        sweep = _Sweep(tile, orientation)
-        assert not list(tile.streamed(sweep.raw(), partial(add, sweep))), "sums stay on the device"
+        add_sweep(orientation)
 
     def mean(planes: slice) -> Any:
         scores_czyx = total[:, planes] / len(tile.request.orientations)

@@ -226,3 +226,19 @@ def test_sub_batches_and_bfloat16_are_those_of_a_call(
     check_tile(predictor, raw, request, core)
     if has_bf16_convolutions(CPU.device):
         check_tile(replace(predictor, precision="bf16"), raw, request, core)
+
+
+def test_a_subclass_with_other_scores_is_stored_with_its_scores(weights, textured):
+    class Inverted(UNetPredictor):
+        def __call__(self, x_nczyx):
+            return 1 - super().__call__(x_nczyx)
+
+    predictor = Inverted(weights("2d"), precision="fp32", device="cpu")
+    core = (1, 9, 14)
+    raw = raw_of("<u1", (1, *predictor.input_shape(core)), textured)
+    request = request_for("<u1", "tiles")
+    shapes = {"input_shape": raw.shape[1:], "core_shape": core, "turn": contextlib.nullcontext}
+    (planes,) = stored_planes(predictor, planes_of(raw), request, **shapes)
+    x = Intensity(request.offset, request.scale).apply(raw)
+    expected = predictor(x[None])[0][:, :, :9, :14]
+    assert_same_bits(planes.outputs[-1], expected)

@@ -118,10 +118,18 @@ def test_halves_of_a_tile_cover_it_and_stay_on_the_grid(start, sizes, divisor):
         assert all(a % d == 0 for a, d in zip(half.start, divisor, strict=True))
 
 
+@pytest.mark.parametrize("path", ["device", "host"])
 def test_a_tile_too_large_for_the_device_is_halved_with_equal_scores(
-    weights, whole_scores, textured
+    path, weights, whole_scores, textured
 ):
     class SmallDevice(UNetPredictor):
+        takes_raw_planes = path == "device"
+
+        def __call__(self, x_nczyx):
+            if x_nczyx[0, 0].size > 30 * 60 * 60:
+                raise MemoryError
+            return super().__call__(x_nczyx)
+
         def stored_planes(self, read, request, *, input_shape, core_shape):
             if np.prod(input_shape) > 30 * 60 * 60:
                 raise MemoryError
