@@ -137,7 +137,7 @@ class UNetPredictor:
         """Return the peak memory in bytes of one tile with at least this output, without weights.
 
         The activations of the images that go through together, and the whole tile's input and
-        scores in float32.
+        scores in float32. A call holds these; a run holds raw values and what is stored instead.
         """
         planes, own = self._split(output_shape)
         shape = self.config.input_shape(own)

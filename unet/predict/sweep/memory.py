@@ -20,12 +20,13 @@ the allocator's settings of overtile's workers: base 8 to 32, three to five leve
 
 
 def sweep_bytes(config: UNetConfig, input_shape: Shape, *, element_bytes: int) -> int:
-    """Return the peak memory of a sweep over a tile, a slab of input and scores included.
+    """Return the peak memory of a sweep over a tile, its slabs of input and scores included.
 
-    These exist in float32 as well.
+    Counted in float32: a slab of input and the next one, raw on its way to a GPU; logits and
+    probabilities of a slab, and what is stored of two, on its way back.
     """
     slab, column = slab_planes(config), tuple(input_shape[1:])
-    in_and_out = (config.in_channels + 2 * config.classes) * slab * math.prod(column)
+    in_and_out = (2 * config.in_channels + 3 * config.classes) * slab * math.prod(column)
     return element_bytes * column_elements(config, column, slab=slab) + 4 * in_and_out
 
 
