@@ -212,6 +212,14 @@ def test_a_tile_is_stored_with_the_bits_of_its_scores(
     check_tile(predictor, raw, request_for(dtype, traversal, predictor.in_channels), core)
 
 
+def test_mirrored_sweeps_reach_a_core_that_is_far_from_the_tile_s_end(weights, textured):
+    predictor = pipeline.with_tta(
+        UNetPredictor(weights("3d"), precision="fp32", device="cpu"), "full"
+    )
+    raw = raw_of("<u1", (1, *predictor.input_shape((27, 2, 2))), textured)
+    check_tile(predictor, raw, request_for("<u1", "sweep"), (3, 2, 2))
+
+
 @pytest.mark.parametrize(
     ("network", "traversal"), [("2d", "tiles"), ("3d", "tiles"), ("3d", "sweep")]
 )
