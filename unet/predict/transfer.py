@@ -3,9 +3,9 @@
 On a GPU, of three slabs that follow each other, the device computes one while the next goes up and
 the last comes down::
 
-    upload     0 1 2 3            pinned memory, a stream of its own
-    compute      0 1 2 3          the current stream
-    download       0 1 2 3        pinned memory, a stream of its own
+    upload     0 1 2 3            from pinned memory, on a second stream
+    compute      0 1 2 3          on the current stream
+    download       0 1 2 3        to pinned memory, on a third stream
     host gets        0 1 2 3
 
 On a processor the same calls are made in the same order, and nothing is copied.
