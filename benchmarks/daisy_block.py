@@ -12,16 +12,28 @@ import torch
 import zarr
 
 from .bare_loop import prepared_model, to_tensor
+from .measuring import peak_mib
 
 
 class DaisyBlock:
     """The function that daisy calls for each block, in a worker process."""
 
-    def __init__(self, raw: str, out: str, weights: str, size: tuple[int, ...], clock: str) -> None:
+    def __init__(
+        self,
+        raw: str,
+        out: str,
+        weights: str,
+        size: tuple[int, ...],
+        clock: str,
+        *,
+        precision: str = "bf16",
+        warms_up: bool = True,
+    ) -> None:
         self.raw, self.out, self.weights, self.size, self.clock = raw, out, weights, size, clock
+        self.precision, self.warms_up = precision, warms_up
 
     def __call__(self, block: Any) -> None:
-        model, layout, source, target, mark = _opened(self)
+        model, as_input, source, target, mark = _opened(self)
         start = time.time()
         begin, end = list(block.read_roi.begin), list(block.read_roi.end)
         shape = source.shape
@@ -34,8 +46,7 @@ class DaisyBlock:
         x = to_tensor(raw)
         x = x[:, None] if dims == 2 else x[None, None]
         with torch.inference_mode():
-            x = x.to(torch.bfloat16).contiguous(memory_format=layout)
-            classes = model(x).argmax(dim=1).to(torch.uint8).numpy()
+            classes = model(as_input(x)).argmax(dim=1).to(torch.uint8).numpy()
         core = tuple(
             slice(a, min(b, n))
             for a, b, n in zip(block.write_roi.begin, block.write_roi.end, shape, strict=True)
@@ -43,7 +54,7 @@ class DaisyBlock:
         size_out = tuple(slice(s.stop - s.start) for s in core)
         target[core] = (classes if dims == 2 else classes[0])[size_out]
         with open(mark, "a") as file:
-            file.write(f"{start} {time.time()}\n")
+            file.write(f"{start} {time.time()} {peak_mib()}\n")
 
 
 _kept: dict[str, Any] = {}
@@ -53,14 +64,14 @@ def _opened(job: DaisyBlock) -> Any:
     """Return model, arrays and the clock's file, opened once per process."""
     if "all" not in _kept:
         torch.set_num_threads(1)
-        model, layout = prepared_model(job.weights)
+        model, as_input = prepared_model(job.weights, job.precision)
         dims = model.config.dims
         images, size = (job.size[0], job.size[1:]) if dims == 2 else (1, job.size)
-        x = torch.zeros(images, 1, *size, dtype=torch.bfloat16).contiguous(memory_format=layout)
-        with torch.inference_mode():
-            model(x)  # like overtile's workers, it computes once before the clock starts
+        if job.warms_up:  # like overtile's workers, it computes once before the clock starts
+            with torch.inference_mode():
+                model(as_input(torch.zeros(images, 1, *size)))
         mark = str(Path(job.clock) / str(os.getpid()))
         _kept["all"] = (
-            model, layout, zarr.open_array(job.raw, mode="r"), zarr.open_array(job.out), mark
+            model, as_input, zarr.open_array(job.raw, mode="r"), zarr.open_array(job.out), mark
         )  # fmt: skip
     return _kept["all"]

@@ -12,6 +12,7 @@ are those of the processor, so that other work on the machine counts little. A 3
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -51,8 +52,8 @@ ENDLESS = 10**8
 
 def ideal_flops(config: UNetConfig) -> float:
     """Return the operations per voxel where no halo counts."""
-    side = ENDLESS * config.divisor[0]
-    return config.flops(config.input_shape((side,) * 3)) / side**3
+    sides = [ENDLESS * divisor for divisor in config.divisor]
+    return config.flops(config.input_shape(sides)) / math.prod(sides)
 
 
 def timed_tile(predictor: UNetPredictor, plan: BlockPlan) -> Callable[[], float]:

@@ -130,6 +130,12 @@ def restart_with_memory_kept() -> None:
     os.execve(sys.executable, command, {**os.environ, **KEPT_MEMORY})
 
 
+def peak_mib() -> int:
+    """Return the peak of this process; ru_maxrss would be its parent's if that was larger."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) // 1024
+
+
 def needs(*modules: str) -> None:
     """Exit with one line if a module of the extra ``bench`` is missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]

@@ -30,6 +30,8 @@ from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
 
+from .measuring import peak_mib
+
 TILE, SIGMA = 256, 3.0
 THRESHOLD, DEPTH = 0.5, 0.05
 BLOCKS = ((128, 128, 128), (96, 160, 256))
@@ -72,12 +74,6 @@ def find(client: Client, scores: Path, output: Path, method: str, block: Any) ->
         "labels": digest.hexdigest()[:12], "block_mib": prepared.budget.block_memory_bytes // 2**20,
         "workers_peak_mib": sorted(client.run(peak_mib).values()), "driver_peak_mib": peak_mib(),
     }  # fmt: skip
-
-
-def peak_mib() -> int:
-    """Return the peak of this process; ru_maxrss would be its parent's if that was larger."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) // 1024
 
 
 def scipy_label(path: Path) -> int:

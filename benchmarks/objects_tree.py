@@ -37,7 +37,7 @@ from pipeline.objects.tasks.intermediates import file_name
 from pipeline.objects.tasks.tasks import ObjectsJob, groups_at, merge_group, name_group, settled_at
 from pipeline.planning.blocks import BlockPlan
 
-from .objects import peak_mib
+from .measuring import peak_mib
 
 FRAGMENTS, EDGES, HEIGHTS = 4, 2, 1000
 DEPTH = 300

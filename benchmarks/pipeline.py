@@ -16,6 +16,7 @@ loop computes a part of the volume, and its time is extrapolated.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -126,14 +127,18 @@ class Place:
         np.save(path, noise((many * z, y, x)))
         return path, prepared.budget.flops / (many * prepared.predictor.flops((z, y, x)))
 
-    def segment(self, address: str) -> str:
-        """Segment the volume with the command; return the output's path."""
+    def segment(self, address: str, *options: str, code: str = "") -> str:
+        """Segment the volume with the command; return the output's path.
+
+        options: more of the command's. code: the folder of another checkout, whose code is run.
+        """
         self.runs += 1
         output = str(self.folder / f"out{self.runs}.zarr")
         raw = str(self.folder / "raw.zarr")
         command = [sys.executable, "-P", "-m", "flows.cli", "segment", raw]
-        options = ["--weights", self.weights, "--cluster", address]
-        subprocess.run([*command, output, *options], check=True, capture_output=True)
+        words = [*command, output, "--weights", self.weights, "--cluster", address, *options]
+        place = {"PYTHONPATH": code} if code else {}
+        subprocess.run(words, check=True, capture_output=True, env={**os.environ, **place})
         return output
 
 
