@@ -7,8 +7,7 @@ from pathlib import Path
 from deploy import ClusterSpec
 from pipeline.evaluation.confusion import ConfusionMatrix
 from pipeline.evaluation.object_metrics import ObjectFigures
-from pipeline.objects.table.table import PARQUET
-from pipeline.objects.tasks.row_tasks import TABLES
+from pipeline.objects.table.table import PARQUET, TABLES
 from pipeline.output.kinds import CLASSES, OBJECTS_PATH
 
 from ..options.objects import ObjectDefinition

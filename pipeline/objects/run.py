@@ -29,12 +29,12 @@ from .preparation.memory import check_memory, check_room
 from .preparation.prepare import PreparedObjects
 from .preparation.shares import check_labelled, own_share
 from .preparation.summary import ObjectsSummary
-from .table.table import write_missing_csv
+from .table.table import TABLES, write_missing_csv
 from .task_run import TaskRun
 from .tasks.cluster_tasks import cluster_group, clusters_at, rename_block, touch_block
 from .tasks.ids import IdIndex, LayerNames, dtype_of_ids
 from .tasks.intermediates import file_name
-from .tasks.row_tasks import CARRIED, TABLES, sweep_axis, sweep_layer, write_table
+from .tasks.row_tasks import CARRIED, sweep_axis, sweep_layer, write_table
 from .tasks.tasks import (
     CLUSTERED,
     GRAPHS,

@@ -27,7 +27,7 @@ from .mesh_files import NEUROGLANCER_INFO, MeshFormat, files_of, last_file
 from .read_surface import MOST_VOXELS, LabelLevels, unit_of
 
 RECORD: Final = "overtile-meshes.json"
-ROWS: Final = 2**12
+ROWS_AT_ONCE: Final = 2**12
 _OURS: Final = re.compile(r"\d+(:0|\.ply|\.obj)?|info|\..*\.partial|" + re.escape(RECORD))
 
 OnObjects = Callable[[int, int], None]
@@ -98,7 +98,7 @@ def write_meshes(plan: MeshPlan, *, on_objects: OnObjects) -> WrittenMeshes:
     levels = LabelLevels.of(plan.objects.labels)
     written = kept = 0
     coarser, without = {}, []
-    for rows in plan.objects.rows(plan.ids, most=ROWS):
+    for rows in plan.objects.rows(plan.ids, most=ROWS_AT_ONCE):
         for row, identifier in enumerate(rows.ids.tolist()):
             if last_file(identifier, plan.kind) in names:
                 kept += 1

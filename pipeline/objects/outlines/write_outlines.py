@@ -17,7 +17,7 @@ from .geojson import BEGIN, END, features
 from .pixel_grid import PixelGrid
 from .read_outlines import outlines_of
 
-ROWS: Final = 2**14
+ROWS_AT_ONCE: Final = 2**14
 """Objects whose features are in memory at once: about 30 MB of text for nuclei."""
 ENDINGS: Final = (".geojson", ".json", ".geojson.gz", ".json.gz")
 _GZIP: Final = 31
@@ -63,7 +63,7 @@ def write_outlines(
             file.write(packer.compress(text.encode()) if packer else text.encode())
 
         write(BEGIN)
-        for rows in objects.rows(None, most=ROWS):
+        for rows in objects.rows(None, most=ROWS_AT_ONCE):
             outlines = outlines_of(rows, labels)
             texts = features(rows, outlines, name=objects.name, grid=grid)
             write((",\n" if done else "\n") + ",\n".join(texts))

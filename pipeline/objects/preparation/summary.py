@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...base.location import Location
-from ..table.table import PARQUET
-from ..tasks.row_tasks import TABLES
+from ..table.table import PARQUET, TABLES
 from ..tasks.tasks import ObjectsJob
 from .prepare import PreparedObjects
 

@@ -19,10 +19,9 @@ from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
 from ...output.kinds import OBJECTS_PATH
 from ...volume.volume import VolumeSource, find_volume
-from .table import PARQUET
+from .table import PARQUET, TABLES
 from .table_file import exists, opened_table
 
-TABLES: Final = "tables"
 _CORNERS: Final = tuple(f"box_{axis}{end}" for end in (0, 1) for axis in "zyx")
 
 
@@ -36,8 +35,6 @@ class FinishedObjects:
     table: Location
     is_flat: bool
     """Whether every object lies in one z: the volume has one, or ``--per-slice``."""
-    origin: tuple[int, int, int]
-    """The first voxel of the labels, in the coordinates of the table."""
     name: str
     """What an object is: the class that objects consist of; ``object`` without a name, and between
     boundaries."""
@@ -58,7 +55,6 @@ class FinishedObjects:
                 if len(rows):
                     yield TableRows(
                         columns={name: one.take(rows) for name, one in columns.items()},
-                        origin=self.origin,
                     )
 
 
@@ -67,7 +63,6 @@ class TableRows:
     """Some rows of a table, column by column, as pyarrow arrays."""
 
     columns: dict[str, Any]
-    origin: tuple[int, int, int]
 
     @property
     def ids(self) -> NDArray[np.uint64]:
@@ -83,7 +78,7 @@ class TableRows:
     def corners(self) -> NDArray[np.int64]:
         """First voxel and the one after the last of each object (n, 2, 3), in the labels."""
         columns = [self.columns[name].to_numpy() for name in _CORNERS]
-        return np.stack(columns, axis=1).reshape(-1, 2, 3) - np.array(self.origin)
+        return np.stack(columns, axis=1).reshape(-1, 2, 3)
 
     def box(self, row: int) -> Box:
         """Return the box of an object in the labels."""
@@ -136,7 +131,6 @@ def _finished(output: Location) -> FinishedObjects:
         labels=find_volume(output / OBJECTS_PATH if inside else output),
         table=table,
         is_flat=stated["is_flat"],
-        origin=tuple(stated["origin"]),
         name=_name(made),
         count=count,
         identity=_digest([made.get("job"), made.get("provenance"), count]),

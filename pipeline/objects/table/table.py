@@ -23,6 +23,8 @@ from .table_columns import columns
 from .table_measures import Measures
 from .table_spec import TableSpec
 
+TABLES: Final = "tables"
+"""Folder of an output."""
 PARQUET: Final = "objects.parquet"
 CSV: Final = "objects.csv"
 ROWS_PER_GROUP: Final = 2**16
@@ -41,7 +43,6 @@ def table_schema(spec: TableSpec) -> pa.Schema:
     stated = {
         "is_flat": spec.is_flat,
         "voxel_size_um": spec.voxel_size_um,
-        "origin": spec.origin,
         "origin_um": spec.origin_um,
         "channel_names": spec.channel_names,
     }

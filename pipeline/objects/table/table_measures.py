@@ -26,15 +26,15 @@ class Measures:
 
     @cached_property
     def _centroids(self) -> Floats:
-        return centroids(self.rows) + np.array(self.spec.origin, np.float64)
+        return centroids(self.rows)
 
     def box_start(self, axis: int) -> NDArray[np.int64]:
         """Return the lowest coordinate, in the level."""
-        return self.rows.first[:, axis] + self.spec.origin[axis]
+        return self.rows.first[:, axis]
 
     def box_stop(self, axis: int) -> NDArray[np.int64]:
         """Return the coordinate behind the highest, in the level."""
-        return self.rows.last[:, axis] + 1 + self.spec.origin[axis]
+        return self.rows.last[:, axis] + 1
 
     def centroid(self, axis: int) -> Floats:
         """Return the mean of the voxels' indices, in the level."""

@@ -18,8 +18,6 @@ class TableSpec:
     """Whether objects lie in one z each (one z in all, or ``--per-slice``): areas, not volumes."""
     voxel_size_um: SizesUm = (None, None, None)
     """z, y, x; None where unknown. Columns in µm exist where all axes of the objects have one."""
-    origin: tuple[int, int, int] = (0, 0, 0)
-    """The first voxel of the labelled volume in its level: added to boxes and centroids."""
     origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Where the centre of voxel (0, 0, 0) of the level lies."""
     score_scale: int | None = None

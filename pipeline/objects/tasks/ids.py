@@ -20,7 +20,7 @@ from .intermediates import Intermediates
 
 INDEX: Final = "index"
 ALL: Final = "all"
-PART: Final = 2**20
+NAMES_PER_PART: Final = 2**20
 """Names in a part: 8 MB."""
 
 
@@ -62,7 +62,7 @@ class IdIndex:
             for number, first in enumerate(layer.firsts):
                 parts.append(part_name(layer.layer, number))
                 firsts.append(first)
-                before.append(total + number * PART)
+                before.append(total + number * NAMES_PER_PART)
             total += layer.count
         return cls(
             parts=tuple(parts),

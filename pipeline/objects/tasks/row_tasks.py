@@ -22,14 +22,13 @@ import numpy as np
 from ...base.geometry import Shape
 from ...ledger.ownership import check_owner
 from ..table.rows import ObjectRows
-from ..table.table import TableWriter
+from ..table.table import TABLES, TableWriter
 from ..table.table_spec import TableSpec
 from .intermediates import file_name
 from .tasks import ROWS, ObjectsJob
 
 CARRIED: Final = "rows-carried"
-ENDED: Final = "rows-ended"
-TABLES: Final = "tables"
+ROWS_ENDED: Final = "rows-ended"
 IDS_PER_PART: Final = 2**16
 
 
@@ -56,7 +55,7 @@ def sweep_layer(job: ObjectsJob, layer: int) -> int:
     check_owner(job.output, job.run_token)
     part = (ended.ids - np.uint64(1)) // np.uint64(IDS_PER_PART)
     for number in np.unique(part).tolist():
-        files.put(ENDED, f"{number}.{layer}", ended.taken(part == number))
+        files.put(ROWS_ENDED, f"{number}.{layer}", ended.taken(part == number))
     files.put(CARRIED, str(layer), rows.taken(goes_on))  # last: it states that all is written
     return len(ended)
 
@@ -71,10 +70,10 @@ def _blocks(job: ObjectsJob, layer: int) -> Iterator[Shape]:
 def write_table(job: ObjectsJob, spec: TableSpec, with_csv: bool) -> int:
     """Write the table of all objects; return their number."""
     files = job.files
-    stored = sorted(tuple(map(int, name.split("."))) for name in files.names(ENDED))
+    stored = sorted(tuple(map(int, name.split("."))) for name in files.names(ROWS_ENDED))
     check_owner(job.output, job.run_token)
     with TableWriter(job.output / TABLES, spec, with_csv=with_csv) as writer:
         for _, names in itertools.groupby(stored, key=lambda name: name[0]):
-            rows = [files.get(ENDED, file_name(name), ObjectRows) for name in names]
+            rows = [files.get(ROWS_ENDED, file_name(name), ObjectRows) for name in names]
             writer.add(ObjectRows.merged(rows))
         return writer.objects

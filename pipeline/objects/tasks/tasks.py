@@ -41,7 +41,7 @@ from ..merging.holes import background_method
 from ..merging.link import BlockGraph, linked
 from ..merging.merge import GroupState, Settled, merge
 from .filters import Filter
-from .ids import PART, LayerNames, Names, owned, part_name
+from .ids import NAMES_PER_PART, LayerNames, Names, owned, part_name
 from .intermediates import Intermediates, file_name
 
 LABELS: Final = "labels"
@@ -225,8 +225,8 @@ def number_layer(job: ObjectsJob, layer: int) -> LayerNames:
     names = np.sort(np.concatenate(found))
     check_owner(job.output, job.run_token)
     firsts = []
-    for number, start in enumerate(range(0, len(names), PART)):
-        part = names[start : start + PART]
+    for number, start in enumerate(range(0, len(names), NAMES_PER_PART)):
+        part = names[start : start + NAMES_PER_PART]
         files.put(NUMBERS, part_name(layer, number), Names(names=part))
         firsts.append(int(part[0]))
     return LayerNames(layer=layer, count=len(names), firsts=tuple(firsts))

@@ -122,7 +122,7 @@ def test_stored_labels_are_those_of_the_whole_volume_with_ids_by_first_voxel(
     options, threads, source, scores, reference, tmp_path, monkeypatch
 ):
     for module in (ids, tasks):  # many parts of the list of names
-        monkeypatch.setattr(module, "PART", 3)
+        monkeypatch.setattr(module, "NAMES_PER_PART", 3)
     run = find_objects(threads, source, tmp_path / "out.zarr", **options)
     method = run.prepared.method
     expected = reference(scores[NAMES.index(options["score_class"])], method)

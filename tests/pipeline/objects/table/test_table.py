@@ -227,17 +227,15 @@ def test_without_a_physical_size_there_are_no_columns_in_micrometres():
         assert found["equivalent_diameter"] == pytest.approx([np.cbrt(6 * 24 / np.pi)])
 
 
-def test_the_origin_moves_boxes_and_centroids_and_backward_axes_keep_their_direction():
+def test_the_origin_moves_centroids_and_backward_axes_keep_their_direction():
     labels = np.ones((2, 2, 2), np.uint32)
-    spec = TableSpec(
-        voxel_size_um=(-2.0, 1.0, 1.0), origin=(10, 20, 30), origin_um=(100.0, 0.0, 0.5)
-    )
+    spec = TableSpec(voxel_size_um=(-2.0, 1.0, 1.0), origin_um=(100.0, 0.0, 0.5))
     found = {
         name: values[0] for name, values in finished(rows_of(labels), spec).to_pydict().items()
     }
-    assert [found[f"box_{name}{end}"] for end in "01" for name in "zyx"] == [10, 20, 30, 12, 22, 32]
-    assert [found[f"centroid_{name}"] for name in "zyx"] == [10.5, 20.5, 30.5]
-    assert [found[f"centroid_{name}_um"] for name in "zyx"] == [100 - 21, 20.5, 31.0]
+    assert [found[f"box_{name}{end}"] for end in "01" for name in "zyx"] == [0, 0, 0, 2, 2, 2]
+    assert [found[f"centroid_{name}"] for name in "zyx"] == [0.5, 0.5, 0.5]
+    assert [found[f"centroid_{name}_um"] for name in "zyx"] == [100 - 1, 0.5, 1.0]
     assert (found["volume_um3"], found["elongation"]) == (16.0, pytest.approx(2))
 
 

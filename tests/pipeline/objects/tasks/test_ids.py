@@ -33,7 +33,7 @@ def test_ids_are_ranks_of_names_over_all_parts_and_layers(names, part, layers):
     listed = sorted(names)
     cuts = [len(listed) * k // layers for k in range(layers + 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids, "PART", part)
+        patch.setattr(ids, "NAMES_PER_PART", part)
         parts, summary = stored([listed[a:b] for a, b in itertools.pairwise(cuts)], part)
         index = IdIndex.of(summary)
         asked = np.array([0, *listed[::-1], *(n + 1 for n in listed)], np.uint64)
@@ -43,7 +43,7 @@ def test_ids_are_ranks_of_names_over_all_parts_and_layers(names, part, layers):
 
 
 def test_a_block_reads_only_the_parts_that_hold_its_names(monkeypatch):
-    monkeypatch.setattr(ids, "PART", 2)
+    monkeypatch.setattr(ids, "NAMES_PER_PART", 2)
     parts, summary = stored([[1, 4, 6, 7], [9, 12, 30]], 2)
     read = []
     index = IdIndex.of(summary)
