@@ -29,7 +29,8 @@ from pipeline.base.geometry import Shape
 from pipeline.base.location import Location
 from pipeline.ledger.creation import begin_run_group
 from pipeline.objects.definition.request import ObjectsRequest
-from pipeline.objects.preparation.prepare import PreparedObjects, prepare_objects
+from pipeline.objects.preparation.prepare import prepare_objects
+from pipeline.objects.preparation.prepared import PreparedObjects
 from pipeline.objects.run import job_for
 from pipeline.objects.tasks.cluster_tasks import cluster_group, rename_block, touch_block
 from pipeline.objects.tasks.ids import IdIndex

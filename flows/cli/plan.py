@@ -20,7 +20,7 @@ from .object_arguments import read_definition, read_segment_options
 
 if TYPE_CHECKING:
     from deploy import ClusterSpec
-    from pipeline.objects.preparation.prepare import PreparedObjects
+    from pipeline.objects.preparation.prepared import PreparedObjects
     from pipeline.segmentation.calibration import Calibration
     from pipeline.segmentation.prepare import Prepared
 

@@ -8,7 +8,8 @@ from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Shape
 from pipeline.objects.definition.request import PATH, ObjectsRequest
 from pipeline.objects.preparation.memory import check_room
-from pipeline.objects.preparation.prepare import PreparedObjects, plan_objects, prepare_objects
+from pipeline.objects.preparation.prepare import plan_objects, prepare_objects
+from pipeline.objects.preparation.prepared import PreparedObjects
 from pipeline.segmentation.prepare import Prepared
 
 from ..options.objects import ObjectDefinition

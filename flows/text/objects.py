@@ -11,7 +11,7 @@ from pipeline.base.text import counted, duration_text, shape_text, size_text
 MOST_NAMED = 4
 
 if TYPE_CHECKING:
-    from pipeline.objects.preparation.prepare import PreparedObjects
+    from pipeline.objects.preparation.prepared import PreparedObjects
     from pipeline.objects.preparation.summary import ObjectsSummary
     from pipeline.objects.run import ObjectsRun
     from pipeline.objects.table.table_summary import TableSummary

@@ -10,7 +10,7 @@ from pipeline.base.text import aligned_rows, shape_text, size_text
 from .objects import definition_text
 
 if TYPE_CHECKING:
-    from pipeline.objects.preparation.prepare import PreparedObjects
+    from pipeline.objects.preparation.prepared import PreparedObjects
 
 
 def objects_plan_rows(prepared: PreparedObjects, *, threads: int) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from ..ledger.shares import end_shares
 from ..output.ome_write import create_images, list_label, require_folder
 from .definition.scores import NotScoresError
 from .preparation.memory import check_memory, check_room
-from .preparation.prepare import PreparedObjects
+from .preparation.prepared import PreparedObjects
 from .preparation.shares import check_labelled, own_share
 from .preparation.summary import ObjectsSummary
 from .table.table import TABLES, write_missing_csv

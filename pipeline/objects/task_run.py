@@ -17,7 +17,7 @@ from ..ledger.figures import Figures
 from ..ledger.messages import drained_text, resume_advice
 from ..ledger.progress import RunStage
 from ..ledger.tally import Tally
-from .preparation.prepare import PreparedObjects
+from .preparation.prepared import PreparedObjects
 from .preparation.run_clock import RunClock
 from .tasks.intermediates import missing
 from .tasks.tasks import ObjectsJob
@@ -80,13 +80,13 @@ class TaskRun(LiveRun):
         # In no variable: an error's traceback would keep it, and its tasks in flight, alive until
         # the garbage collector closes it in any thread, which can wait for itself.
         for outcomes in drive(
-            self._client, iter(items), submit, limit=lambda: 0 if refused else self._limit(),
-            stop=self._stop,
-        ):  # fmt: skip
+            self._client, iter(items), submit, limit=self._limit, stop=self._stop
+        ):
             self._limit.ended(len(outcomes))
             for outcome in outcomes:
                 if isinstance(outcome.error, OvertileError):
                     refused.append(outcome.error)
+                    self._limit.drain()
                     continue
                 if outcome.error is not None:
                     failed.append(f"{outcome.item}: {reason(outcome)}")

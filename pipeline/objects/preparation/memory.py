@@ -11,7 +11,7 @@ from ...base.location import Location
 from ...base.scheduling import check_reach, workers_of
 from ...base.text import size_text
 from ...base.worker_memory import check_worker_memory
-from .prepare import PreparedObjects
+from .prepared import PreparedObjects
 
 if TYPE_CHECKING:  # `overtile plan` must not import distributed
     from distributed import Client

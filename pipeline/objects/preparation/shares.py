@@ -13,7 +13,7 @@ from ...ledger.shares import shares_text
 from ..tasks.ids import IdIndex
 from ..tasks.intermediates import Intermediates, file_name
 from ..tasks.tasks import GRAPHS
-from .prepare import PreparedObjects
+from .prepared import PreparedObjects
 
 
 def own_share(prepared: PreparedObjects) -> OwnShare | None:

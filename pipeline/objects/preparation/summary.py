@@ -9,7 +9,7 @@ from typing import Any
 from ...base.location import Location
 from ..table.table import PARQUET, TABLES
 from ..tasks.tasks import ObjectsJob
-from .prepare import PreparedObjects
+from .prepared import PreparedObjects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

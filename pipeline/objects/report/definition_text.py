@@ -9,7 +9,7 @@ from ...base.text import counted
 from ..definition.lengths import STEPS
 from ..definition.method import Method, Role
 from ..preparation.part_words import part_in_words
-from ..preparation.prepare import PreparedObjects
+from ..preparation.prepared import PreparedObjects
 from ..table.size_unit import element_name, image_name
 from ..table.table_spec import TableSpec
 from ..table.table_summary import TableSummary

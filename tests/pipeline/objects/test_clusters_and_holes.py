@@ -20,7 +20,8 @@ from pipeline.base.errors import OutputError, PlanError
 from pipeline.objects import run as run_module
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation import memory
-from pipeline.objects.preparation.prepare import choose_method, prepare_objects
+from pipeline.objects.preparation.choices import choose_method
+from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
 from pipeline.objects.tasks import write_tasks
 
