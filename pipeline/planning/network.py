@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Protocol, runtime_checkable
 
 
@@ -45,6 +46,34 @@ def sweep_memory_bytes(network: object, output_shape: Sequence[int]) -> int | No
 def can_sweep(network: Network) -> bool:
     """Return whether a network can be swept."""
     return sweep_memory_bytes(network, network.divisor) is not None
+
+
+class Remembered:
+    """A network that computes each figure of a shape once; plans ask for the same ones often."""
+
+    def __init__(self, network: Network) -> None:
+        self.halo, self.divisor = network.halo, network.divisor
+        self.takes_raw_planes = takes_raw_planes(network)
+        self._input_shape = cache(network.input_shape)
+        self._flops = cache(network.flops)
+        self._memory_bytes = cache(network.memory_bytes)
+        self._sweep_memory_bytes = cache(partial(sweep_memory_bytes, network))
+
+    def input_shape(self, output_shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the smallest valid input that covers this output."""
+        return self._input_shape(tuple(output_shape))
+
+    def flops(self, output_shape: Sequence[int]) -> int:
+        """Return the operations of one tile."""
+        return self._flops(tuple(output_shape))
+
+    def memory_bytes(self, output_shape: Sequence[int]) -> int:
+        """Return the peak memory of one tile."""
+        return self._memory_bytes(tuple(output_shape))
+
+    def sweep_memory_bytes(self, output_shape: Sequence[int]) -> int | None:
+        """Return the peak memory of a swept tile, or None if the network cannot be swept."""
+        return self._sweep_memory_bytes(tuple(output_shape))
 
 
 @runtime_checkable

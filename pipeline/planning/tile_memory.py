@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -69,27 +68,41 @@ def choose_memory(
     PlanError where all that can be spared is too little for a tile.
     Where no plan fits the worker, the smallest is returned: the caller refuses it with its figures.
     """
-    too_large: tuple[PricedPlan, int] | None = None
-    chosen: tuple[PricedPlan, int] | None = None
-    least_work = math.inf
-    for memory_bytes in _sizes(room):
+    sizes = list(_sizes(room))
+    found, first = _largest_that_fits(plan_for, sizes, room)
+    least_work = found.work
+    worth, too_small = first, len(sizes)  # the work grows as the memory shrinks
+    while too_small - worth > 1:
+        middle = (worth + too_small) // 2
         try:
-            plan = plan_for(memory_bytes)
-        except SmallestTileError as error:
-            if chosen is None and too_large is None:
-                raise PlanError(
-                    f"a worker can spare {size_text(memory_bytes)} for a tile: {error.needs}; use "
-                    "fewer workers per machine, or a smaller network"
-                ) from error
-            break
-        if not _fits(plan, room):
-            too_large = (plan, memory_bytes)
+            plan = plan_for(sizes[middle])
+        except SmallestTileError:
+            too_small = middle
             continue
-        least_work = min(least_work, plan.work)
         if plan.work > WORTH * least_work:
-            break
-        chosen = (plan, memory_bytes)
-    found = chosen or too_large
+            too_small = middle
+        else:
+            found, worth = plan, middle
+    return found, sizes[worth]
+
+
+def _largest_that_fits(
+    plan_for: Callable[[int], PricedPlan], sizes: Sequence[int], room: WorkerRoom
+) -> tuple[PricedPlan, int]:
+    """Return the plan of the largest size that fits, or else of the smallest, and its place."""
+    found: tuple[PricedPlan, int] | None = None
+    for place, memory_bytes in enumerate(sizes):
+        try:
+            found = plan_for(memory_bytes), place
+        except SmallestTileError as error:
+            if found is not None:
+                return found
+            raise PlanError(
+                f"a worker can spare {size_text(memory_bytes)} for a tile: {error.needs}; use "
+                "fewer workers per machine, or a smaller network"
+            ) from error
+        if _fits(found[0], room):
+            return found
     assert found is not None, "there is always a size to try"
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..models.protocol import Predictor
 from ..planning.blocks import BlockPlan
 from ..planning.budget import reckon, tiles_bytes
+from ..planning.network import Remembered
 from ..planning.tile_memory import ASSUMED_BYTES, WorkerRoom, choose_memory
 from ..planning.traversal import ChosenPlan, Given, choose_plan
 from ..volume.volume import VolumeSource
@@ -51,13 +52,13 @@ def choose_sizes(
 
     room: what a worker can spare, if it is known. Raises PlanError.
     """
-    given = _given(request, stored)
+    given, network = _given(request, stored), Remembered(predictor)
 
     def chosen(memory_bytes: int) -> ChosenPlan:
         return choose_plan(
             given,
             part.output_box.shape,
-            predictor,
+            network,
             memory_bytes=memory_bytes,
             layout=input_layout(source),
             origin=part.output_box.start,
@@ -68,7 +69,7 @@ def choose_sizes(
         plan = chosen(memory_bytes)
         images = image_specs(request, source, plan.plan, predictor.class_names)
         layout = storage_layout(source, images, request)
-        budget = reckon(plan.plan, predictor, layout, regions=1)
+        budget = reckon(plan.plan, network, layout, regions=1)
         return _Priced(plan, plan.work, tiles_bytes(plan.plan, budget), budget.worker_memory_bytes)
 
     is_open = request.tile_memory_bytes is None and given.tile is None

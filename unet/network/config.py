@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pipeline.base.errors import ConfigError
@@ -122,13 +123,7 @@ class UNetConfig:
     @property
     def axes(self) -> tuple[AxisGeometry, ...]:
         """The geometry of each axis."""
-        return tuple(
-            AxisGeometry(
-                tuple(level[axis] for level in self.level_kernels),
-                tuple(step[axis] for step in self.level_pooling),
-            )
-            for axis in range(self.dims)
-        )
+        return _axes(self.level_kernels, self.level_pooling)
 
     @property
     def halo(self) -> Shape:
@@ -227,6 +222,14 @@ _LIMITS = {
     "base_channels": (1, 4096),
     "levels": (1, MOST_LEVELS),
 }
+
+
+@lru_cache(maxsize=256)
+def _axes(kernels: tuple[Shape, ...], pooling: tuple[Shape, ...]) -> tuple[AxisGeometry, ...]:
+    return tuple(
+        AxisGeometry(tuple(level[axis] for level in kernels), tuple(step[axis] for step in pooling))
+        for axis in range(len(kernels[0]))
+    )
 
 
 def _is_int(value: object) -> bool:
