@@ -212,6 +212,18 @@ def test_a_tile_is_stored_with_the_bits_of_its_scores(
     check_tile(predictor, raw, request_for(dtype, traversal, predictor.in_channels), core)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize(("network", "traversal", "tta"), CASES)
+@pytest.mark.parametrize("dtype", SOME_DTYPES)
+def test_a_gpu_stores_the_bits_of_its_scores(network, traversal, tta, dtype, weights, textured):
+    predictor = UNetPredictor(weights(network), precision="fp32", device="cuda")
+    predictor = pipeline.with_tta(predictor, tta)
+    core = (40, 25, 27) if network.startswith("3d") else (5, 39, 44)  # several slabs in flight
+    raw = raw_of(dtype, (predictor.in_channels, *predictor.input_shape(core)), textured)
+    check_tile(predictor, raw, request_for(dtype, traversal, predictor.in_channels), core)
+
+
 def test_mirrored_sweeps_reach_a_core_that_is_far_from_the_tile_s_end(weights, textured):
     predictor = pipeline.with_tta(
         UNetPredictor(weights("3d"), precision="fp32", device="cpu"), "full"
