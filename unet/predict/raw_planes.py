@@ -92,9 +92,9 @@ def _mean_probabilities(tile: RawTile, images: Tensor) -> Tensor:
 
 def swept_tile(tile: RawTile) -> Iterator[StoredPlanes]:
     """Yield what is stored of a tile's core, slab by slab; of a mean after the last sweep."""
-    if len(tile.request.orientations) > 1:
+    if tile.request.orientations != (Orientation(),):
         return _mean_of_sweeps(tile)
-    sweep = _Sweep(tile, tile.request.orientations[0])
+    sweep = _Sweep(tile, Orientation())
 
     def compute(raw_czyx: Tensor) -> tuple[Tensor, ...] | None:
         found = sweep.scores(raw_czyx)
@@ -118,7 +118,8 @@ def _mean_of_sweeps(tile: RawTile) -> Iterator[StoredPlanes]:
                 scores_czyx, planes = found
                 total[:, planes] += scores_czyx[:, :, :y, :x]
 
-        assert not list(tile.streamed(sweep.raw(), add)), "sums stay on the device"
+        given = list(tile.streamed(sweep.raw(), add))
+        assert not given, "sums stay on the device"
 
     for orientation in tile.request.orientations:
         add_sweep(orientation)
