@@ -195,3 +195,15 @@ def test_a_million_blocks_are_priced_without_being_created():
     tracemalloc.stop()
     assert budget.blocks == 10**6
     assert peak < 50 * 2**20, f"{peak} bytes, {seconds} s"
+
+
+def test_a_tile_that_goes_to_the_device_raw_takes_no_float32_memory_of_the_host():
+    network, raw = Network(), Network()
+    raw.takes_raw_planes = True
+    plan = make_plan((40, 64, 64), network, block=(8, 32, 32), tile=(8, 32, 32))
+    on_host, on_device = (
+        reckon(plan, one, layout(), regions=1).block_memory_bytes for one in (network, raw)
+    )
+    assert on_host - on_device == 2 * 4 * layout().channels * math.prod(
+        network.input_shape(plan.tile)
+    )
