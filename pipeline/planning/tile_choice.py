@@ -28,7 +28,7 @@ WORKERS = (1, 2, 4, 8)
 SMALL_FLOPS = 5 * 10**10
 """A volume of fewer operations (a quarter of a second on a core) is planned for one worker."""
 TRIED = 1500
-"""Up to this many possible tiles, all are tried; only large volumes have more."""
+"""Up to this many tiles that cut a volume evenly, all are tried; only large volumes have more."""
 
 
 class SmallestTileError(PlanError):
@@ -55,7 +55,13 @@ def choose_tile(
     workers: possible numbers of workers, equally likely. Raises PlanError if even the smallest tile
     does not fit.
     """
-    candidates = [_candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)]
+    every = [_every_cut(size, d) for size, d in zip(shape, network.divisor, strict=True)]
+    is_small = math.prod(map(len, every)) <= TRIED
+    candidates = (
+        every
+        if is_small
+        else [_candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)]
+    )
     fitting = list(_largest_fitting(candidates, shape, network, memory_bytes))
     if not fitting:
         smallest = tuple(min(sizes) for sizes in candidates)
@@ -70,6 +76,8 @@ def choose_tile(
         flops = volume_flops(tile, shape, network)
         return flops * _waiting(tile, shape, workers), math.prod(tile)
 
+    if is_small:
+        return min(fitting, key=work)
     found = min(_likely(fitting, network), key=work)
     near = [_cuts_near(*each) for each in zip(shape, network.divisor, found, strict=True)]
     closer = list(_largest_fitting(near, shape, network, memory_bytes))
@@ -132,6 +140,13 @@ def _candidates(size: int, divisor: int) -> list[int]:
         sizes.add(_even_cut(size, divisor, wanted))
         wanted *= CANDIDATES_APART
     return sorted(s for s in sizes if s <= max(TILE_LONGEST, divisor))
+
+
+def _every_cut(size: int, divisor: int) -> list[int]:
+    """Return all tile sizes that cut an axis evenly, about twice the root of its length."""
+    whole = round_up(size, divisor)
+    cuts = {_even_cut(size, divisor, size / pieces) for pieces in range(1, whole // divisor + 1)}
+    return sorted(cut for cut in cuts if cut <= max(TILE_LONGEST, divisor))
 
 
 def _cuts_near(size: int, divisor: int, length: int) -> list[int]:

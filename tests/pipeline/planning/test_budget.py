@@ -4,7 +4,7 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import PlanError
@@ -133,6 +133,8 @@ def test_no_number_of_workers_needs_twice_the_time_of_its_best_tile(shape, mebib
 
 @settings(max_examples=30, deadline=None)
 @given(shape=st.tuples(st.integers(1, 40), st.integers(1, 400), st.integers(1, 400)))
+@example(shape=(19, 345, 91))
+@example(shape=(11, 358, 203))
 def test_more_memory_never_costs_more_work_averaged_over_numbers_of_workers(shape):
     network = Network(halo=(3, 20, 20), divisor=(1, 16, 16))
     work = []
