@@ -28,7 +28,7 @@ from scipy import ndimage
 
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation.prepare import prepare_objects
-from pipeline.objects.run import ObjectsRun
+from pipeline.objects.run import ObjectsRun, Stage
 
 from .measuring import peak_mib
 
@@ -59,9 +59,16 @@ def find(client: Client, scores: Path, output: Path, method: str, block: Any) ->
         block=block, overwrite=True, **settings,
     )  # fmt: skip
     prepared = prepare_objects(request)
+    stages: dict[str, float] = {}
+
+    def timed(stage: Stage) -> None:
+        start = time.perf_counter()
+        stage.do()
+        stages[stage.name] = stages.get(stage.name, 0) + time.perf_counter() - start
+
     start = time.perf_counter()
     run = ObjectsRun.start(prepared, client)
-    objects = run.complete()
+    objects = run.complete(do=timed)
     seconds = time.perf_counter() - start
     labels: Any = zarr.open_array(output / "labels/objects/0", mode="r")
     digest = hashlib.sha256()
@@ -71,6 +78,10 @@ def find(client: Client, scores: Path, output: Path, method: str, block: Any) ->
     return {
         "method": method, "block": list(block), "objects": objects, "seconds": round(seconds, 1),
         "mvoxel_per_s_and_worker": round(voxels / seconds / 1e6 / len(client.nthreads()), 2),
+        "mvoxel_per_s_and_worker_by_stage": {
+            name: round(voxels / each / 1e6 / len(client.nthreads()), 2)
+            for name, each in stages.items()
+        },
         "labels": digest.hexdigest()[:12], "block_mib": prepared.budget.block_memory_bytes // 2**20,
         "workers_peak_mib": sorted(client.run(peak_mib).values()), "driver_peak_mib": peak_mib(),
     }  # fmt: skip
