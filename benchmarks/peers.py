@@ -56,7 +56,7 @@ from .measuring import (
     spread,
 )
 from .peer_tools import DEPTH, THREADS, Peers
-from .pipeline import CASES, Case, Place
+from .pipeline import CASES, SAME_MEMORY, Case, Place
 
 
 def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
@@ -67,10 +67,10 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         tile = place.prepared("tiles").plan.tile
         peers = Peers(place, tile)
         address = client.scheduler.address
-        place.segment(address)
+        place.segment(address, *SAME_MEMORY)
 
         def ours() -> float:
-            return read_status(Location.parse(place.segment(address))).figures.seconds
+            return read_status(Location.parse(place.segment(address, *SAME_MEMORY))).figures.seconds
 
         cases: dict[str, Callable[[], float]] = {
             "overtile": ours,

@@ -78,6 +78,9 @@ CASES = {
     ),
     "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (128, 128, 256), None, 7),
 }
+MEMORY_GIB = 2.0
+SAME_MEMORY = ("--tile-memory", f"{MEMORY_GIB:g}")
+"""As other tools have, and as the plan is made here."""
 STAGES = ("read", "wait", "device", "write")
 
 
@@ -108,7 +111,7 @@ class Place:
 
     def prepared(self, traversal: Traversal = "auto") -> Prepared:
         """Return overtile's plan and its cost; tools that only know tiles take those of "tiles"."""
-        options = SegmentOptions(traversal=traversal)
+        options = SegmentOptions(traversal=traversal, tile_memory_gib=MEMORY_GIB)
         request = options.request(
             input=str(self.folder / "raw.zarr"), output=str(self.folder / "planned.zarr")
         )
@@ -149,13 +152,15 @@ def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
         prepared = place.prepared("tiles")
         tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)
         address, workers = client.scheduler.address, len(client.nthreads())
-        place.segment(address)  # warm up: workers keep the memory of their first tiles
+        place.segment(
+            address, *SAME_MEMORY
+        )  # warm up: workers keep the memory of their first tiles
         figures: list[dict[str, Any]] = []
         commands: list[float] = []
 
         def ours() -> float:
             start = time.perf_counter()
-            status = read_status(Location.parse(place.segment(address)))
+            status = read_status(Location.parse(place.segment(address, *SAME_MEMORY)))
             commands.append(time.perf_counter() - start)
             figures.append(status.figures.to_json())
             return status.figures.seconds

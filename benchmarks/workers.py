@@ -22,7 +22,7 @@ from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 
 from .measuring import RESULTS, at_least_one, digits, in_turn, keep, ratios, spread
-from .pipeline import CASES, Place
+from .pipeline import CASES, SAME_MEMORY, Place
 
 CASE = "2-D base 32"
 GPU_FLOPS_PER_S = 0.35 * 700e12
@@ -67,7 +67,7 @@ def main() -> None:
 
         def seconds(client: Any) -> float:
             return read_status(
-                Location.parse(place.segment(client.scheduler.address))
+                Location.parse(place.segment(client.scheduler.address, *SAME_MEMORY))
             ).figures.seconds
 
         taken = in_turn(
