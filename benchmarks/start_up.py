@@ -2,11 +2,11 @@
 
     python -m benchmarks.start_up [--rounds N]              (pip install 'overtile[bench]')
 
-A small volume (3-D, base 8, 64×256×256), Zarr to Zarr, two workers of one thread, float32, every
-process new. daisy runs from a script that imports what it needs, in the tiles of overtile's plan.
-The first block is there when the first chunk of the output is on the disk. Of all processes of a
-command, the memory that is not shared and their part of what is (PSS) is added up four times a
-second. Also prints the seconds of ``overtile --help``, of ``overtile plan`` and of Python alone.
+A small volume (3-D, base 8, three levels, 64×256×256), Zarr to Zarr, two workers of one thread,
+float32, every process new. daisy runs from a script that imports what it needs, in the tiles of
+overtile's plan. The first block is there when the first chunk of the output is on the disk. Of all
+processes of a command, the memory that is not shared and their part of what is (PSS) is added up
+four times a second. Also prints the seconds of ``overtile --help``, ``overtile plan`` and Python.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .measuring import at_least_one, commit, in_turn, keep, needs, ratios, sprea
 from .peer_tools import THREADS, Peers
 from .pipeline import Case, Place
 
-CASE = Case(UNetConfig(dims=3, base_channels=8, levels=4), (64, 256, 256), None, 1)
+CASE = Case(UNetConfig(dims=3, base_channels=8, levels=3), (64, 256, 256), None, 1)
 DAISY = """
 import sys
 import daisy
