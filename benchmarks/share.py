@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,11 @@ from .pipeline import Case, Place
 
 CASES = {
     "2-D base 32": Case(UNetConfig(dims=2, base_channels=32, levels=5), (24, 1024, 1536), None, 1),
-    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (256, 256, 384), None, 1),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (256, 256, 256), None, 1),
 }
-"""Volumes with at least 60 s of work of two cores."""
+"""Volumes with at least 60 s of work of a core, of two cores for the tools that tile."""
+SMALL = {2: (2, 1024, 1024), 3: (64, 128, 256)}
+"""Volumes that warm up the workers of both overtiles; the other tools do so in each run."""
 TOOLS = ("overtile", "default", "old", "daisy", "MONAI")
 OLD_CLUSTER = """
 import sys
@@ -208,7 +211,16 @@ def measured(
             address = stack.enter_context(old_cluster(old))
             cases["old"] = lambda: run.old(old, address)
         cases = {name: call for name, call in cases.items() if name in tools}
-        timed = in_turn({**cases, "product": timed_product(precision)}, rounds=rounds, warm=1)
+        small = folder / "small"
+        small.mkdir()
+        warm = Run(
+            Place(small, replace(case, shape=SMALL[case.network.dims]), repeat=1), client,
+            precision=precision, memory_gib=memory_gib,
+        )  # fmt: skip
+        warm.overtile()
+        if "old" in cases:
+            warm.old(old, address)
+        timed = in_turn({**cases, "product": timed_product(precision)}, rounds=rounds, warm=0)
         agreement = run.agreement()
     matrix = [2 * SIZE**3 / one for one in timed.pop("product")]
     ideal = ideal_flops(case.network) * math.prod(place.shape)

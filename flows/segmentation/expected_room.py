@@ -17,7 +17,16 @@ def expected_room(spec: ClusterSpec) -> WorkerRoom | None:
     memory_bytes = worker_memory_bytes(spec)
     if memory_bytes is None:
         return None
-    if spec.kind == "local":
-        workers, _ = local_workers(spec)
+    workers = expected_workers(spec)
+    if spec.kind == "local" and workers:
         memory_bytes = min(memory_bytes, free_memory_bytes() // workers)
-    return WorkerRoom.rounded(memory_bytes)
+    return WorkerRoom.rounded(memory_bytes, workers=workers)
+
+
+def expected_workers(spec: ClusterSpec) -> int | None:
+    """Return the number of workers; None for jobs that follow the work, or a running cluster."""
+    if spec.kind == "local":
+        return local_workers(spec)[0]
+    if spec.job is None or spec.job.maximum_jobs is not None:
+        return None
+    return spec.job.most * spec.job.workers

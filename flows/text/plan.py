@@ -69,13 +69,13 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
 
 def tile_memory_text(prepared: Prepared) -> str:
     """Return how much memory a tile may take, and why."""
-    if depends_on_room(prepared):
-        return spared_text(prepared.tile_memory_bytes, prepared.room)
     if prepared.request.tile is not None:
         return "as --tile needs"
-    if prepared.request.tile_memory_bytes is None:
+    if prepared.request.tile_memory_bytes is not None:
+        return f"{size_text(prepared.tile_memory_bytes)}, as given"
+    if not depends_on_room(prepared):
         return "as in the earlier run"
-    return f"{size_text(prepared.tile_memory_bytes)}, as given"
+    return spared_text(prepared.tile_memory_bytes, prepared.room)
 
 
 def output_action_text(prepared: Prepared) -> str:

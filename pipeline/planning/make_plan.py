@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..base.errors import PlanError
 from ..base.geometry import Box, Halo, Shape, round_up
 from .blocks import BlockPlan, check_multiple
@@ -44,13 +46,9 @@ def make_plan(
     elif tile is not None:
         block = core_of_tiles(choose_block(tiled, clip(tile, enough)), shape, phase, divisor)
     else:
-        tile = choose_tile(tiled, network, memory_bytes=memory_bytes, workers=WORKERS)
-        block = choose_block(tiled, tile)
-        if layout is not None:
-            block, tile = fitted_to_chunks(
-                block, tile, shape=tiled, network=network, layout=layout, memory_bytes=memory_bytes
-            )
-        block = core_of_tiles(block, shape, phase, divisor)
+        block, tile = choose_both(
+            shape, network, memory_bytes=memory_bytes, layout=layout, origin=origin
+        )
     return BlockPlan(
         shape=shape,
         core=block,
@@ -60,6 +58,30 @@ def make_plan(
         origin=origin,
         within=within,
     )
+
+
+def choose_both(
+    shape: Shape,
+    network: Network,
+    *,
+    memory_bytes: int,
+    layout: InputLayout | None,
+    origin: Shape,
+    workers: Sequence[int] = WORKERS,
+) -> tuple[Shape, Shape]:
+    """Return a block and a tile for a volume; parameters are those of :func:`make_plan`.
+
+    workers: possible numbers of workers, equally likely.
+    """
+    phase = tuple(o % d for o, d in zip(origin, network.divisor, strict=True))
+    tiled = tuple(n + p for n, p in zip(shape, phase, strict=True))
+    tile = choose_tile(tiled, network, memory_bytes=memory_bytes, workers=workers)
+    block = choose_block(tiled, tile)
+    if layout is not None:
+        block, tile = fitted_to_chunks(
+            block, tile, shape=tiled, network=network, layout=layout, memory_bytes=memory_bytes
+        )
+    return core_of_tiles(block, shape, phase, network.divisor), tile
 
 
 def core_of_tiles(whole_tiles: Shape, shape: Shape, phase: Shape, divisor: Shape) -> Shape:

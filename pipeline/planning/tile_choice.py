@@ -23,7 +23,7 @@ CANDIDATES_APART = 1.4
 TILE_LONGEST = 2048
 """Longest side of a tile. Longer tiles gain nothing: the halo is a small part by then."""
 WORKERS = (1, 2, 4, 8)
-"""Possible numbers of workers, equally likely: they are not known when a plan is made."""
+"""Possible numbers of workers, equally likely, where they are not known."""
 
 SMALL_FLOPS = 5 * 10**10
 """A volume of fewer operations (a quarter of a second on a core) is planned for one worker."""
@@ -175,10 +175,12 @@ def volume_flops(tile: Shape, shape: Shape, network: Network) -> int:
     )
 
 
-def volume_work(tile: Shape, shape: Shape, network: Network) -> float:
+def volume_work(
+    tile: Shape, shape: Shape, network: Network, *, workers: Sequence[int] = WORKERS
+) -> float:
     """Return the operations of a volume in tiles, and those that idle workers could have done."""
     flops = volume_flops(tile, shape, network)
-    return flops * _waiting(tile, shape, WORKERS if flops >= SMALL_FLOPS else (1,))
+    return flops * _waiting(tile, shape, workers if flops >= SMALL_FLOPS else (1,))
 
 
 def choose_block(shape: Shape, tile: Shape) -> Shape:

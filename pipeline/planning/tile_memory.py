@@ -30,14 +30,18 @@ class WorkerRoom:
     """Of the process: its limit, or its share of what is free on its machine."""
     device_bytes: int | None = None
     """Free memory of its GPU; None where it computes on the processor."""
+    workers: int | None = None
+    """How many there are, if that is known."""
     is_asked: bool = field(default=False, compare=False)
     """Whether workers stated it; else it follows from the description of their cluster."""
 
     @classmethod
-    def rounded(cls, memory_bytes: int, device_bytes: int | None = None) -> WorkerRoom:
+    def rounded(
+        cls, memory_bytes: int, device_bytes: int | None = None, *, workers: int | None = None
+    ) -> WorkerRoom:
         """Return the room, rounded down to three bits: what else runs hardly changes a plan."""
         device = None if device_bytes is None else _rounded(device_bytes)
-        return cls(memory_bytes=_rounded(memory_bytes), device_bytes=device)
+        return cls(memory_bytes=_rounded(memory_bytes), device_bytes=device, workers=workers)
 
 
 class Priced(Protocol):

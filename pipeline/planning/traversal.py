@@ -9,6 +9,7 @@ and x. Operations take as long in either way (measured: a sweep's were 1.0 to 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..base.choices import Traversal
@@ -18,7 +19,7 @@ from ..base.text import flops_text, shape_text
 from .blocks import BlockPlan, check_multiple
 from .budget import clip
 from .chunk_fit import InputLayout, reading_flops
-from .make_plan import core_of_tiles, make_plan
+from .make_plan import choose_both, core_of_tiles, make_plan
 from .network import Network, can_sweep
 from .swept import SweptTiles
 from .tile_choice import WORKERS, choose_tile, volume_flops, volume_work
@@ -35,6 +36,8 @@ class Given:
     tile: Shape | None = None
     traversal: Traversal = "auto"
     """``auto`` with a tile means tiles."""
+    workers: tuple[int, ...] = WORKERS
+    """Possible numbers of workers, equally likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,20 @@ def choose_plan(
     """
 
     def chosen(plan: BlockPlan, reason: str) -> ChosenPlan:
-        return ChosenPlan(plan, reason, _work(plan, network, layout))
+        return ChosenPlan(plan, reason, work(plan))
+
+    def work(plan: BlockPlan) -> float:
+        return _work(plan, network, layout, given.workers)
 
     def tiled() -> BlockPlan:
+        block, tile = given.block, given.tile
+        if block is None and tile is None:
+            block, tile = choose_both(
+                shape, network, memory_bytes=memory_bytes, layout=layout, origin=origin,
+                workers=given.workers,
+            )  # fmt: skip
         return make_plan(
-            shape, network, block=given.block, tile=given.tile,
+            shape, network, block=block, tile=tile,
             memory_bytes=memory_bytes, layout=layout, origin=origin, within=within,
         )  # fmt: skip
 
@@ -94,7 +106,7 @@ def choose_plan(
             problems.append(error)
     if not plans:
         raise problems[0]
-    best = min(plans.values(), key=lambda plan: _work(plan, network, layout))
+    best = min(plans.values(), key=work)
     if len(plans) == 1:
         return chosen(best, "nothing else fits the tile memory")
     other = next(plan for plan in plans.values() if plan is not best)
@@ -107,11 +119,11 @@ def _cost_text(plan: BlockPlan, network: Network) -> str:
     return f"{flops_text(per_voxel)} per voxel {way} of {shape_text(plan.tile)}"
 
 
-def _work(plan: BlockPlan, network: Network, layout: InputLayout) -> float:
+def _work(plan: BlockPlan, network: Network, layout: InputLayout, workers: Sequence[int]) -> float:
     """Return the operations that a plan takes as long as, idle workers and reading included."""
     margin = 1.0 if plan.traversal == "tiles" else 1 / WORTH_SWEEPING
     tiled = tuple(n + p for n, p in zip(plan.shape, plan.phase, strict=True))
-    computing = volume_work(plan.tile, tiled, network)
+    computing = volume_work(plan.tile, tiled, network, workers=workers)
     return margin * computing + reading_flops(plan.core, plan.shape, network, layout)
 
 
@@ -127,7 +139,7 @@ def _column(
         return choose_tile(inside, SweptTiles(network), memory_bytes=memory_bytes)
     phase = tuple(o % d for o, d in zip(origin, network.divisor, strict=True))
     tiled = tuple(n + p for n, p in zip(shape, phase, strict=True))
-    return choose_tile(tiled, SweptTiles(network), memory_bytes=memory_bytes, workers=WORKERS)
+    return choose_tile(tiled, SweptTiles(network), memory_bytes=memory_bytes, workers=given.workers)
 
 
 def _one_column(column: Shape, shape: Shape, network: Network, origin: Shape) -> Shape:

@@ -111,7 +111,7 @@ def calibrate(
     scratch = _scratch(prepared.request.output)
     request = replace(
         prepared.request, output=scratch, overwrite=False, shard=None,
-        tile_memory_bytes=prepared.tile_memory_bytes,
+        block=prepared.plan.core, tile=prepared.plan.tile, traversal=prepared.plan.traversal,
     )  # fmt: skip
     began = time.monotonic()
     try:

@@ -197,10 +197,8 @@ def prepare(
 
 
 def depends_on_room(prepared: Prepared) -> bool:
-    """Return whether the plan depends on what the workers can spare."""
-    request = prepared.request
-    is_open = request.tile_memory_bytes is None and request.tile is None
-    return is_open and prepared.output_action != "resumed"
+    """Return whether the plan depends on what the workers can spare, or on how many they are."""
+    return prepared.request.tile is None and prepared.output_action != "resumed"
 
 
 def planned_for(prepared: Prepared, room: WorkerRoom) -> Prepared:

@@ -26,7 +26,10 @@ def fit_to_workers(prepared: Prepared, client: Client) -> Prepared:
     if not depends_on_room(prepared) or (prepared.room and prepared.room.is_asked):
         return prepared
     room = ask_workers(client, prepared.predictor)
-    return prepared if room is None else planned_for(prepared, room)
+    if room is None:
+        return prepared
+    expected = prepared.room.workers if prepared.room else None  # some may not have started yet
+    return planned_for(prepared, replace(room, workers=max(room.workers or 1, expected or 1)))
 
 
 def ask_workers(client: Client, predictor: Predictor) -> WorkerRoom | None:
@@ -56,7 +59,7 @@ def ask_workers(client: Client, predictor: Predictor) -> WorkerRoom | None:
         (device_bytes,) = run_all(
             client, calls, key="ask-device", token=uuid4().hex, stop=stop, retries=0
         )
-    return replace(WorkerRoom.rounded(memory_bytes, device_bytes), is_asked=True)
+    return replace(WorkerRoom.rounded(memory_bytes, device_bytes, workers=len(free)), is_asked=True)
 
 
 def _free_bytes() -> int:

@@ -10,6 +10,7 @@ from ..models.protocol import Predictor
 from ..planning.blocks import BlockPlan
 from ..planning.budget import reckon, tiles_bytes
 from ..planning.network import Remembered
+from ..planning.tile_choice import WORKERS
 from ..planning.tile_memory import ASSUMED_BYTES, WorkerRoom, choose_memory
 from ..planning.traversal import ChosenPlan, Given, choose_plan
 from ..volume.volume import VolumeSource
@@ -52,7 +53,7 @@ def choose_sizes(
 
     room: what a worker can spare, if it is known. Raises PlanError.
     """
-    given, network = _given(request, stored), Remembered(predictor)
+    given, network = _given(request, stored, room), Remembered(predictor)
 
     def chosen(memory_bytes: int) -> ChosenPlan:
         return choose_plan(
@@ -72,8 +73,8 @@ def choose_sizes(
         budget = reckon(plan.plan, network, layout, regions=1)
         return _Priced(plan, plan.work, tiles_bytes(plan.plan, budget), budget.worker_memory_bytes)
 
-    is_open = request.tile_memory_bytes is None and given.tile is None
-    if is_open and room is not None:
+    is_open = given.tile is None
+    if is_open and room is not None and request.tile_memory_bytes is None:
         found, memory_bytes = choose_memory(priced, room)
         plan = found.chosen
     else:
@@ -89,7 +90,7 @@ def choose_sizes(
     )
 
 
-def _given(request: SegmentRequest, stored: Mapping[str, Any]) -> Given:
+def _given(request: SegmentRequest, stored: Mapping[str, Any], room: WorkerRoom | None) -> Given:
     """Return what the request decides, and the stored job where the request leaves it open."""
     block = request.block or tuple(stored.get("block", ())) or None
     tile, traversal = request.tile, request.traversal
@@ -99,4 +100,6 @@ def _given(request: SegmentRequest, stored: Mapping[str, Any]) -> Given:
             traversal = stored.get("traversal", "tiles")
     if request.engine != "store" and traversal == "auto":
         traversal = "tiles"
-    return Given(block=block, tile=tile, traversal=traversal)
+    shares = request.share.of if request.share else 1  # they run at the same time
+    workers = (room.workers * shares,) if room and room.workers else WORKERS
+    return Given(block=block, tile=tile, traversal=traversal, workers=workers)

@@ -9,7 +9,8 @@ from pipeline.base.geometry import Shape
 from pipeline.planning import swept
 from pipeline.planning.budget import Layout, reckon
 from pipeline.planning.chunk_fit import InputLayout
-from pipeline.planning.traversal import Given, choose_plan
+from pipeline.planning.tile_choice import volume_flops
+from pipeline.planning.traversal import WORTH_SWEEPING, Given, choose_plan
 
 INPUT = InputLayout(chunk_zyx=(64, 64, 64), voxel_bytes=1)
 
@@ -54,6 +55,31 @@ def test_a_large_volume_is_swept_with_fewer_operations_in_the_same_memory():
     assert [plan.traversal for plan in plans] == ["sweep", "tiles"]
     assert sweeps.flops < 0.7 * tiles.flops
     assert max(sweeps.tile_memory_bytes, tiles.tile_memory_bytes) <= 2**31
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, 16])
+@pytest.mark.parametrize("shape", [(256, 256, 256), (100, 300, 700)])
+def test_a_plan_for_known_workers_takes_them_less_time_than_one_for_any(workers, shape):
+    network = Network()
+
+    def seconds(given):
+        plan = chosen(shape, given=given, network=network).plan
+        tiles = math.prod(-(-n // t) for n, t in zip(shape, plan.tile, strict=True))
+        work = volume_flops(plan.tile, shape, network)
+        return work / tiles * -(-tiles // workers)
+
+    known = seconds(Given(workers=(workers,)))
+    assert known <= seconds(Given()) / WORTH_SWEEPING  # a sweep must save more than that
+
+
+@pytest.mark.parametrize("traversal", ["tiles", "sweep"])
+@pytest.mark.parametrize("workers", [1, 2, 4, 16])
+def test_every_worker_gets_a_tile_and_no_halo_is_computed_for_workers_that_are_not_there(
+    workers, traversal
+):
+    given = Given(workers=(workers,), traversal=traversal)
+    plan = chosen((256,) * 3, given=given, memory_bytes=2**40).plan
+    assert len(plan) == workers
 
 
 def test_less_memory_shortens_a_sweep_in_y_or_x():

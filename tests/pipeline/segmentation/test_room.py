@@ -12,10 +12,12 @@ from pipeline import SegmentRequest
 from pipeline.ledger.shares import merge_shares
 from pipeline.models.tta import with_tta
 from pipeline.planning.tile_memory import SPARED, WorkerRoom
+from pipeline.segmentation.part import choose_part
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.room import ask_workers, fit_to_workers
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.sequence import complete
+from pipeline.segmentation.sizes import choose_sizes
 from unet import UNetPredictor
 
 SMALL, LARGE = (WorkerRoom(memory_bytes=size, is_asked=True) for size in (2**20, 2**32))
@@ -31,6 +33,10 @@ def deep(tmp_path, textured):
 @pytest.fixture
 def predictor(weights):
     return UNetPredictor(weights("3d"), precision="fp32", device="cpu")
+
+
+def source_of(asked):
+    return asked.find_source(level=None)
 
 
 def request(deep, tmp_path, *, shard=None, **settings):
@@ -52,6 +58,7 @@ def test_workers_are_asked_and_the_plan_fits_the_least_of_them(deep, tmp_path, p
     assert room is not None
     assert room.is_asked
     assert room.device_bytes is None
+    assert room.workers == 2
     assert 0 < room.memory_bytes <= limit
     assert prepared.room is None
     assert fitted.room == room
@@ -74,11 +81,29 @@ def test_a_worker_with_a_gpu_states_its_free_memory(weights, tta, one_worker):
     assert room.device_bytes == 10 * 2**30
 
 
-def test_a_plan_with_a_given_tile_or_memory_asks_nobody(deep, tmp_path, predictor):
-    for settings in ({"tile": (8, 8, 8)}, {"tile_memory_bytes": 2**21}):
-        prepared = prepare(request(deep, tmp_path, **settings), predictor, room=LARGE)
-        assert prepared.room is None
-        assert fit_to_workers(prepared, client=None) is prepared
+def test_a_plan_with_a_given_tile_asks_nobody(deep, tmp_path, predictor):
+    prepared = prepare(request(deep, tmp_path, tile=(8, 8, 8)), predictor, room=LARGE)
+    assert prepared.room is None
+    assert fit_to_workers(prepared, client=None) is prepared
+
+
+def test_a_given_memory_is_kept_whatever_workers_can_spare(deep, tmp_path, predictor, one_worker):
+    prepared = prepare(request(deep, tmp_path, tile_memory_bytes=3 * 2**19), predictor)
+    fitted = fit_to_workers(prepared, one_worker)
+    assert prepared.tile_memory_bytes == fitted.tile_memory_bytes == 3 * 2**19
+    assert fitted.budget.tile_memory_bytes <= 3 * 2**19
+
+
+@pytest.mark.parametrize("shares", [1, 3])
+def test_a_plan_is_for_the_workers_of_all_shares(deep, tmp_path, predictor, shares, monkeypatch):
+    monkeypatch.setattr("pipeline.planning.tile_choice.SMALL_FLOPS", 0)
+    asked = request(deep, tmp_path, shard=f"1/{shares}" if shares > 1 else None)
+    room = replace(LARGE, workers=8)
+    sizes = choose_sizes(
+        asked, predictor, source_of(asked), choose_part(asked, source_of(asked)),
+        stored={}, room=room,
+    )  # fmt: skip
+    assert len(sizes.plan) % (8 * shares) == 0
 
 
 def test_a_run_is_resumed_with_its_own_sizes_where_workers_can_spare_more(
