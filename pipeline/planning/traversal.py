@@ -9,7 +9,7 @@ and x. Operations take as long in either way (measured: a sweep's were 1.0 to 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..base.choices import Traversal
@@ -67,10 +67,7 @@ def choose_plan(
     """
 
     def chosen(plan: BlockPlan, reason: str) -> ChosenPlan:
-        return ChosenPlan(plan, reason, work(plan))
-
-    def work(plan: BlockPlan) -> float:
-        return _work(plan, network, layout, given.workers)
+        return ChosenPlan(plan, reason, _work(plan, network, layout, given.workers))
 
     def tiled() -> BlockPlan:
         block, tile = given.block, given.tile
@@ -80,8 +77,8 @@ def choose_plan(
                 workers=given.workers,
             )  # fmt: skip
         return make_plan(
-            shape, network, block=block, tile=tile,
-            memory_bytes=memory_bytes, layout=layout, origin=origin, within=within,
+            shape, network, block=block, tile=tile, memory_bytes=memory_bytes, origin=origin,
+            within=within,
         )  # fmt: skip
 
     def swept() -> BlockPlan:
@@ -97,20 +94,30 @@ def choose_plan(
         return chosen(swept(), "as given")
     if not can_sweep(network):
         return chosen(tiled(), "this network cannot be swept, or would gain little")
-    plans, problems = {}, []
-    for make in (tiled, swept):
+    return _cheapest([chosen(plan, "") for plan in _possible(tiled, swept)], network)
+
+
+def _possible(*makers: Callable[[], BlockPlan]) -> list[BlockPlan]:
+    """Return the plans that fit. Raises the first PlanError where none does."""
+    plans, problems = [], []
+    for make in makers:
         try:
-            plan = make()
-            plans[plan.traversal] = plan
+            plans.append(make())
         except PlanError as error:
             problems.append(error)
     if not plans:
         raise problems[0]
-    best = min(plans.values(), key=work)
+    return plans
+
+
+def _cheapest(plans: list[ChosenPlan], network: Network) -> ChosenPlan:
+    """Return the plan of the least work, with the operations of both as the reason."""
+    best = min(plans, key=lambda one: one.work)
     if len(plans) == 1:
-        return chosen(best, "nothing else fits the tile memory")
-    other = next(plan for plan in plans.values() if plan is not best)
-    return chosen(best, f"{_cost_text(best, network)}; {_cost_text(other, network)}")
+        return replace(best, reason="nothing else fits the tile memory")
+    other = next(one for one in plans if one is not best)
+    reason = f"{_cost_text(best.plan, network)}; {_cost_text(other.plan, network)}"
+    return replace(best, reason=reason)
 
 
 def _cost_text(plan: BlockPlan, network: Network) -> str:

@@ -74,7 +74,7 @@ def test_a_plan_for_known_workers_takes_them_less_time_than_one_for_any(workers,
 
 @pytest.mark.parametrize("traversal", ["tiles", "sweep"])
 @pytest.mark.parametrize("workers", [1, 2, 4, 16])
-def test_every_worker_gets_a_tile_and_no_halo_is_computed_for_workers_that_are_not_there(
+def test_every_worker_gets_a_tile_and_no_halo_is_computed_for_workers_that_do_not_exist(
     workers, traversal
 ):
     given = Given(workers=(workers,), traversal=traversal)

@@ -391,18 +391,10 @@ def test_figures_of_a_resumed_job_count_every_block_once(weights, volume, tmp_pa
 def test_a_run_whose_chosen_block_is_longer_than_the_volume_resumes(weights, volume, tmp_path):
     _, path = volume((1, 103, 13, 58))
     out, predictor = tmp_path / "out.zarr", predictor_of(weights("3d"))
-    requests = (
-        SegmentRequest(input=path, output=out, tile_memory_bytes=memory, traversal="tiles")
-        for memory in range(2**18, 2**20, 2**15)
-    )
-    request, chosen = next(
-        (request, core)
-        for request in requests
-        if (core := prepare(request, predictor).plan.core)[1] >= 13 + predictor.divisor[1]
-    )
-    segment_volume(
-        path, str(out), predictor, tile_memory_bytes=request.tile_memory_bytes, traversal="tiles"
-    )
+    request = SegmentRequest(input=path, output=out, tile=(8, 8, 10))
+    chosen = prepare(request, predictor).plan.core
+    assert chosen[1] >= 13 + predictor.divisor[1]
+    segment_volume(path, str(out), predictor, tile=(8, 8, 10))
     assert prepare(request, predictor).plan.core == chosen
 
 
@@ -425,7 +417,7 @@ def test_a_deep_volume_is_swept_and_its_plan_states_why(weights, volume, monkeyp
     assert prepared.plan.traversal == "sweep"
     assert "per voxel in sweeps of" in prepared.plan_reason
     assert "per voxel in tiles of" in prepared.plan_reason
-    tile = replace(request, tile=(8, 8, 8))
+    tile = replace(request, tile=(8, 8, 10))
     assert prepare(tile, predictor_of(weights("3d"))).plan.traversal == "tiles"
 
 
