@@ -417,7 +417,7 @@ def test_a_deep_volume_is_swept_and_its_plan_states_why(weights, volume, monkeyp
     assert prepared.plan.traversal == "sweep"
     assert "per voxel in sweeps of" in prepared.plan_reason
     assert "per voxel in tiles of" in prepared.plan_reason
-    tile = replace(request, tile=(8, 8, 10))
+    tile = replace(request, tile=(8, 8, 8))
     assert prepare(tile, predictor_of(weights("3d"))).plan.traversal == "tiles"
 
 
