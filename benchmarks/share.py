@@ -61,9 +61,9 @@ from .pipeline import Case, Place
 
 CASES = {
     "2-D base 32": Case(UNetConfig(dims=2, base_channels=32, levels=5), (24, 1024, 1536), None, 1),
-    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (384, 384, 384), None, 1),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (256, 384, 384), None, 1),
 }
-"""Volumes with at least 60 s of work of two cores."""
+"""Volumes with about a minute of work of two cores in bfloat16."""
 SMALL = {2: (2, 1024, 1024), 3: (64, 128, 256)}
 """Volumes that warm up the workers of both overtiles; the other tools do so in each run."""
 TOOLS = ("overtile", "default", "old", "daisy", "MONAI")
