@@ -1,7 +1,7 @@
 """Share of the ideal, Zarr to Zarr, of overtile and of other tools with as much memory per worker.
 
     python -m benchmarks.share [--cases NAME,…] [--precisions bf16,fp32] [--memory GIB] [--rounds N]
-        [--tools NAME,…] [--old FOLDER]                     (pip install 'overtile[bench]')
+        [--tools NAME,…] [--old FOLDER] [--shape Z,Y,X]     (pip install 'overtile[bench]')
 
 Share = (operations per voxel of an infinite tile × voxels) / (seconds × matrix rate of two threads,
 measured in the same rounds). Each tool has two threads, and for one tile per worker the memory of
@@ -61,9 +61,9 @@ from .pipeline import Case, Place
 
 CASES = {
     "2-D base 32": Case(UNetConfig(dims=2, base_channels=32, levels=5), (24, 1024, 1536), None, 1),
-    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (256, 384, 384), None, 1),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (512, 384, 384), None, 1),
 }
-"""Volumes with about a minute of work of two cores in bfloat16."""
+"""Volumes with about a minute of work in bfloat16, for two cores of some 800 GFLOP/s."""
 SMALL = {2: (2, 1024, 1024), 3: (64, 128, 256)}
 """Volumes that warm up the workers of both overtiles; the other tools do so in each run."""
 TOOLS = ("overtile", "default", "old", "daisy", "MONAI")
@@ -242,6 +242,11 @@ def measured(
     }
 
 
+def _shape(text: str) -> tuple[int, int, int]:
+    z, y, x = map(int, text.split(","))
+    return z, y, x
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=some_of(CASES), default=list(CASES))
@@ -250,6 +255,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--tools", type=some_of(TOOLS), default=list(TOOLS))
     parser.add_argument("--old", metavar="FOLDER")
+    parser.add_argument("--shape", type=_shape, metavar="Z,Y,X", help="instead of the case's")
     options = parser.parse_args()
     needs("daisy", "monai")
     restart_with_memory_kept()
@@ -257,9 +263,11 @@ def main() -> None:
     figures = cases_kept("share")
     for case in options.cases:
         for precision in options.precisions:
+            one = CASES[case]
+            one = replace(one, shape=options.shape or one.shape)
             name = f"{case}, {precision}, {options.memory:g} GiB"
             figures[name] = found = measured(
-                CASES[case], precision, memory_gib=options.memory, rounds=options.rounds,
+                one, precision, memory_gib=options.memory, rounds=options.rounds,
                 tools=options.tools, old=options.old,
             )  # fmt: skip
             print(
