@@ -17,7 +17,7 @@ from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels
 from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
-from ..volume.volume import VolumeSource
+from ..volume.volume import LABELS, VolumeSource
 from .contingency import CLASSES_AT_MOST, check_integers
 from .grid import BoxGrid, reading_step
 from .request import EvaluateRequest
@@ -140,7 +140,7 @@ def _scores(request: EvaluateRequest, chosen: int | str) -> VolumeSource:
     prediction = request.prediction
     node = read_node(prediction)
     image = parse_multiscale(node.attributes, where=str(prediction)) if node else None
-    has_scores = image is not None and not image.levels[0].path.startswith(f"{CLASSES}/")
+    has_scores = image is not None and not image.levels[0].path.startswith(LABELS)
     if node is not None and read_node(prediction, path=CLASSES) is not None and not has_scores:
         raise VolumeError(
             f"{prediction} holds classes and no scores: segment with --outputs classes,scores"
@@ -168,7 +168,8 @@ def class_names_of(prediction: Location) -> tuple[str, ...]:
         if names := _stated_classes(stated):
             return tuple(names.get(number, "") for number in range(max(names) + 1))
         image = parse_multiscale(node.attributes, where=str(place)) if node else None
-        if image is not None and image.channel_names:
+        holds_labels = image is not None and image.levels[0].path.startswith(LABELS)
+        if image is not None and image.channel_names and not holds_labels:
             return image.channel_names
     return ()
 

@@ -12,7 +12,7 @@ from ..base.store_errors import explained
 from ..base.stores import open_array, open_group
 from ..base.versions import VERSION
 from ..output.guard import check_output, delete_output
-from ..output.image_spec import ImageSpec
+from ..output.image_spec import Channel, ImageSpec
 from ..output.ome_write import create_images
 from ..report.pictures import Rgb
 from ..volume.micrometres import voxel_size_um
@@ -126,4 +126,5 @@ def _spec(proposed: ProposedMask) -> ImageSpec:
         voxel_sizes=(tuple(np.multiply(image.voxel_size, image.direction).tolist()),),
         translations=(image.translation,),
         unit=proposed.source.unit,
+        channels=(Channel(name="tissue", colour=(255, 255, 255), low=0.0, high=1.0),),
     )

@@ -261,7 +261,8 @@ class ObjectsRun(TaskRun):
         ids.store(self.job.files)  # last: it states that all is there
 
     def _create_labels(self, ids: IdIndex) -> None:
-        request, image = self.prepared.request, self.prepared.image(ids.dtype)
+        request = self.prepared.request
+        image = self.prepared.image(ids.dtype, objects=ids.count)
         create_images(request.output, (image,), version=request.format)
         if request.is_inside:
             list_label(request.scores, image.name, version=request.format)

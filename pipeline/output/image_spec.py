@@ -53,6 +53,8 @@ class ImageSpec:
     """Of an image of grey values; empty for labels and scores."""
     is_inside: bool = False
     """Whether the output lies in the folder of labels of another image."""
+    highest_label: int | None = None
+    """Of labels without class names, the highest that is stored, where it is known."""
 
     def __post_init__(self) -> None:
         if self.axes not in ("czyx", "cyx", "zyx", "yx"):
@@ -94,11 +96,22 @@ def root_attributes(specs: Sequence[ImageSpec], *, version: Version) -> dict[str
 
     The root is then an image too: its levels are those of the first image inside, usually the
     classes. Without it, viewers that open an output show nothing (ome/napari-ome-zarr#99), and the
-    source that its labels state would be a group without an image.
+    source that its labels state would be a group without an image. Its window ends at the highest
+    label: viewers show 1 of 255 black.
     """
     if not specs or any(not spec.path for spec in specs):
         return {}
-    return _versioned(_multiscale(specs[0], folder=f"{specs[0].path}/"), {}, version)
+    stated = {"omero": {"channels": [_grey_channel(_labels_as_grey(specs[0]))]}}
+    return _versioned(_multiscale(specs[0], folder=f"{specs[0].path}/"), stated, version)
+
+
+def _labels_as_grey(spec: ImageSpec) -> Channel:
+    """Return how labels look as grey values: 0 is black, the highest is white."""
+    names, highest = spec.class_names, spec.highest_label
+    if highest is None:
+        highest = len(names) - 1 if names else 255
+    name = names[1] if len(names) == 2 else "label"
+    return Channel(name=name, colour=(255, 255, 255), low=0.0, high=float(max(1, highest)))
 
 
 def _multiscale(spec: ImageSpec, *, folder: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ def levels_of(source: VolumeSource) -> Iterator[tuple[int, VolumeSource]]:
         try:
             found = find_volume(
                 source.image, level=name, channel=source.channels, time=source.time,
-                axes=source.axes,
+                axes=source.axes, holds="anything",
             )  # fmt: skip
         except VolumeError:  # a damaged level must not prevent the use of the others
             continue

@@ -13,7 +13,7 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from .formats.image import ZYX, Readable, StoredImage, Units
 from .known_formats import format_named, format_of
 from .label_values import as_integers, label_dtype
 from .selection import chosen_channels, chosen_time, name_notes
+
+LABELS: Final = "labels/"
+"""Where an image lists its labels; the levels of an image of labels alone are there too."""
 
 _lock = threading.Lock()
 
@@ -230,6 +233,10 @@ def find_volume(
 
 
 def _check_grey(image: StoredImage) -> None:
+    if image.image is not None and image.path.startswith(LABELS):
+        raise VolumeError(
+            f"{image.image} holds labels ({image.path}) and no grey values: expected an image"
+        )
     if image.dtype == "bool":
         raise VolumeError(
             f"{image.where} holds bool, not grey values: expected integers of 8 to 64 bits or "

@@ -220,8 +220,9 @@ def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
         )
     is_output = node is not None and read_node(request.scores, path=_CLASSES) is not None
     source = find_volume(
-        request.scores, level=request.level, channel=channel, time=request.time, axes=request.axes
-    )
+        request.scores, level=request.level, channel=channel, time=request.time, axes=request.axes,
+        holds="anything",
+    )  # fmt: skip
     inside = source.path.startswith(f"{_CLASSES}/") or "image-label" in str(
         node.attributes if node else ""
     )

@@ -90,8 +90,8 @@ class PreparedObjects:
         """Path of the image in the output."""
         return "" if self.request.is_inside else PATH
 
-    def image(self, dtype: str) -> ImageSpec:
-        """Return the image of the labels."""
+    def image(self, dtype: str, *, objects: int | None = None) -> ImageSpec:
+        """Return the image of the labels. objects: how many there are, where it is known."""
         source = self.scores.source
         grids = level_grids(source.shape_zyx, source.voxel_size)
         first = 3 - len(self.axes)
@@ -105,6 +105,7 @@ class PreparedObjects:
             axes=self.axes,
             dtype=dtype,
             class_names=(),
+            highest_label=objects,
             shapes=tuple(shape[first:] for _, shape in grids),
             shards=(core[first:],) * len(grids),
             chunks=(choose_chunk(core)[first:],) * len(grids),

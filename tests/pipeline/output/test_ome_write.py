@@ -17,7 +17,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.base.errors import OutputError
+from pipeline.base.errors import OutputError, VolumeError
 from pipeline.base.location import Location
 from pipeline.base.stores import open_array
 from pipeline.output.image_spec import ImageSpec, colour
@@ -254,8 +254,8 @@ def test_the_root_of_an_output_of_labels_alone_is_an_image_with_their_levels(
     create_images(out, [spec], version=version)
     MODELS[version].Image.from_zarr(zarr.open_group(out.path, mode="r"))
     for number in range(2):
-        found = find_volume(out, level=number)
-        inside = find_volume(f"{out}/labels/classes", level=number)
+        found = find_volume(out, level=number, holds="labels")
+        inside = find_volume(f"{out}/labels/classes", level=number, holds="labels")
         assert found.path == f"labels/classes/{number}"
         assert found.location == inside.location
         for field in ("axes", "shape", "dtype", "voxel_size", "unit", "translation"):
@@ -263,6 +263,8 @@ def test_the_root_of_an_output_of_labels_alone_is_an_image_with_their_levels(
     group = zarr.open_group(f"{out}/labels/classes", mode="r").attrs.asdict()
     source = group.get("ome", group)["image-label"]["source"]["image"]
     assert os.path.normpath(f"{out}/labels/classes/{source}") == str(out)
+    with pytest.raises(VolumeError, match="holds labels"):
+        find_volume(out)
 
 
 @VERSIONS
