@@ -200,7 +200,6 @@ def workers() -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
-    "shares": shares,
     "cases": cases,
     "figures": figures,
     "networks": networks,
