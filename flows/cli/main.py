@@ -20,7 +20,7 @@ from pipeline.base.errors import OvertileError, RunDrainedError, RunError
 from pipeline.base.store_errors import one_line
 
 from ..signals.stop import DrainedBeforeRun, handle_stops
-from ..text.terminal import say
+from ..text.terminal import clear_status, say, show_status
 from .parser import Parser
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
@@ -51,6 +51,8 @@ COMMANDS = {
 
 RESUMABLE = ("segment", "finish", "convert", "objects", "meshes", "train")
 """Commands that keep what is done when they are stopped."""
+SLOW = (*RESUMABLE, "evaluate", "preview", "mask", "preflight", "demo")
+"""Commands that take more than a second."""
 _KEPT = "; finished work is kept: start the same command again to resume"
 
 
@@ -66,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return EXIT_BAD_INPUT
         options = parser.parse_args(given)
         options.given = given[1:]
+        if given[0] in SLOW:
+            show_status(f"starting overtile {given[0]}")
         options.command(options)
         if sys.stdout is not None:  # None: it was closed before the start
             sys.stdout.flush()
@@ -86,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         say(f"overtile: {one_line(f'{type(error).__name__}: {error}')}")
         return EXIT_FAILED
+    finally:
+        clear_status()
     return 0
 
 

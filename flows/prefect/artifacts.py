@@ -21,7 +21,8 @@ from prefect.artifacts import (
 
 from pipeline.report.report import Report, to_markdown
 
-from ..text.terminal import ShownRun, progress_text
+from ..text.progress_line import ProgressLine
+from ..text.terminal import ShownRun
 
 UPDATE_EVERY_S = 5.0
 
@@ -44,13 +45,12 @@ def progress_shown(run: ShownRun, *, key: str = "segment-progress") -> Iterator[
 
     def report() -> None:
         artifact = create_progress_artifact(0.0, key=key, description="starting")
+        text = ProgressLine()
         assert isinstance(artifact, UUID)  # a coroutine only where an event loop runs
         while True:
             ended = over.wait(UPDATE_EVERY_S)
             progress = run.progress()
-            update_progress_artifact(
-                artifact, progress.percent, description=progress_text(progress)
-            )
+            update_progress_artifact(artifact, progress.percent, description=text(progress))
             if ended:
                 return
 

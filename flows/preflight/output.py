@@ -58,6 +58,16 @@ def output_check(output: Location, *, token: str) -> Iterator[Check]:
             _delete(above, token)
 
 
+def check_writable_here(output: Location) -> None:
+    """Raise OutputError where this process cannot write beside a local output.
+
+    Workers take seconds to start; this is known before.
+    """
+    if output.is_local:
+        with output_check(output, token=f".overtile-preflight-{uuid4().hex[:12]}"):
+            pass
+
+
 def _nothing() -> str:
     return ""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy import ClusterSpec, open_cluster
 from deploy.clusters.fork_server import start_fork_server
+from pipeline.base.text import shape_text
 from pipeline.segmentation.prepare import Prepared
 from pipeline.segmentation.room import fit_to_workers
 from pipeline.segmentation.run import SegmentRun
@@ -17,6 +18,7 @@ from pipeline.segmentation.summary import RunSummary
 
 from ..options.objects import ObjectDefinition
 from ..preflight.checks import check_before_start
+from ..preflight.output import check_writable_here
 
 if TYPE_CHECKING:
     from pipeline.objects.run import ObjectsRun
@@ -28,6 +30,8 @@ class FrontEnd:
 
     say: Callable[[str], None]
     warn: Callable[[str], None]
+    doing: Callable[[str], None] = lambda text: None
+    """Takes what is being done, for a display that the next message replaces."""
     checked: Callable[[Prepared, str], None]
     """Called after the preflight checks, with the address of the Dask dashboard."""
     watch: Watch
@@ -56,15 +60,32 @@ def segment_on_cluster(
         planned_objects(objects, prepared)  # raises before a cluster is started
     if spec.kind == "local":
         start_fork_server(with_torch=True)
+    check_writable_here(prepared.request.output)
+    if not is_existing(spec):
+        front_end.say(f"{_input_text(prepared)}; starting workers")
+    front_end.doing("connecting to the cluster" if is_existing(spec) else "starting workers")
     with open_cluster(spec, notify=front_end.say) as client:
+        front_end.doing("checking the workers: files, space, devices")
         prepared = fit_to_workers(prepared, client)
         check_before_start(client, prepared, weights=weights, notify=front_end.warn)
         if objects is not None:
             check_memory(planned_objects(objects, prepared), client)
         front_end.checked(prepared, client.dashboard_link)
+        front_end.doing("loading the network on a worker")
         run = SegmentRun.start(prepared, client, notify=front_end.say)
         summary = complete(run, steps=front_end.steps, watch=front_end.watch)
         if objects is not None and prepared.request.share is None:  # else overtile finish does it
             front_end.find_objects(objects_run(objects, prepared, client))
             write_report(summary)  # again: now it links to the report of the objects
     return summary
+
+
+def _input_text(prepared: Prepared) -> str:
+    source = prepared.source
+    shape = shape_text(source.shape_zyx)
+    return f"input: {source.location}, {shape} voxels, {source.dtype}"
+
+
+def is_existing(spec: ClusterSpec) -> bool:
+    """Return whether the cluster exists: then nothing is said before it has answered."""
+    return spec.kind in ("address", "scheduler_file")

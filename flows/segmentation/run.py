@@ -21,7 +21,7 @@ from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
 from ..signals.drain import Drain
 from ..text.objects import partial_lines, result_lines, start_lines
-from ..text.terminal import say, shown
+from ..text.terminal import say, show_status, shown
 from .expected_room import expected_room
 from .on_cluster import FrontEnd, segment_on_cluster
 
@@ -43,6 +43,7 @@ def run_segmentation(
 
     drain: can end the run early once it has begun.
     """
+    show_status("reading the metadata of the input, and planning")
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights), room=expected_room(spec))
     return segment_on_cluster(
@@ -78,8 +79,8 @@ def terminal(drain: Drain | None = None) -> FrontEnd:
             yield
 
     return FrontEnd(
-        say=say, warn=say, checked=_say_measuring, watch=watch, steps=Steps(report=_report),
-        find_objects=partial(find_objects, drain=drain),
+        say=say, warn=say, doing=show_status, checked=_say_measuring, watch=watch,
+        steps=Steps(report=_report), find_objects=partial(find_objects, drain=drain),
     )  # fmt: skip
 
 

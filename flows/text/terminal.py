@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.base.text import counted, duration_text, rate_text, voxel_rate_text
+from pipeline.base.text import counted
+
+from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from pipeline.ledger.progress import Progress
@@ -20,12 +23,6 @@ BAR_COLUMNS = 16
 COUNT_EVERY_S = 5.0
 PLAIN_SHORTEST_S, PLAIN_LONGEST_S = 2.0, 60.0
 """Pause between plain lines: short at first, a minute later on, so that logs stay short."""
-
-_STAGES = {
-    "pyramid": "building the pyramid",
-    "merge": "merging objects across blocks",
-    "table": "writing the table of objects",
-}
 
 
 class ShownRun(Protocol):
@@ -43,9 +40,45 @@ class ShownRun(Protocol):
         """Return how far the run is."""
 
 
+_status = threading.Lock()
+_is_shown = False
+"""Whether the terminal's last line is the status."""
+
+
 def say(text: str) -> None:
     """Print one line to standard error at once; standard output is for results."""
+    clear_status()
     print(text, file=sys.stderr, flush=True)
+
+
+def show_status(text: str) -> None:
+    """Show on a terminal what is being done, in a line that the next one replaces.
+
+    Elsewhere nothing is printed, so that an error stays one line.
+    """
+    global _is_shown
+    if sys.stderr is None or not sys.stderr.isatty():
+        return
+    with _status:
+        line = f"{text} …"[: _columns() - 1]
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        _is_shown = True
+
+
+def clear_status() -> None:
+    """Remove the line of :func:`show_status`, if it is shown."""
+    global _is_shown
+    with _status:
+        if _is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            _is_shown = False
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 class Counter:
@@ -60,30 +93,6 @@ class Counter:
         if time.monotonic() - self._last >= COUNT_EVERY_S or done == total:
             self._last = time.monotonic()
             say(f"{done:,}/{total:,} {self._things}")
-
-
-def progress_text(progress: Progress) -> str:
-    """Return one line: blocks done, speed, time left."""
-    line = f"{progress.done:,}/{counted(progress.computed, 'block')}"
-    line += {"label": " labelled", "write": " written"}.get(progress.stage, "")
-    if progress.skipped:
-        line += f", {progress.skipped:,} skipped"
-    if progress.set_aside:
-        line += f", {len(progress.set_aside)} set aside"
-    if progress.stage == "done":
-        return f"{line}, done"
-    if progress.workers == 0:
-        return f"{line}, no workers: waiting"
-    if progress.stage in _STAGES:
-        return f"{line}, {_STAGES[progress.stage]}"
-    speed, left, figures = progress.blocks_per_s, progress.seconds_left, progress.figures
-    if speed is None or left is None:
-        return line + ", waiting for the first block"
-    return line + (
-        f", {rate_text(speed)} blocks/s, "
-        f"{voxel_rate_text(figures.voxels / figures.seconds)}, "
-        f"{duration_text(left)} left"
-    )
 
 
 @contextmanager
@@ -112,11 +121,11 @@ def _lines(run: ShownRun) -> Iterator[None]:
 
 def _changed_lines(run: ShownRun) -> Callable[[], None]:
     """Return a function that prints the progress if it has changed, or a minute has passed."""
-    last, printed = "", 0.0
+    last, printed, text = "", 0.0, ProgressLine(with_percent=True)
 
     def show() -> None:
         nonlocal last, printed
-        line, now = progress_text(run.progress()), time.monotonic()
+        line, now = text(run.progress()), time.monotonic()
         if line != last or now - printed >= PLAIN_LONGEST_S:
             last, printed = line, now
             say(line)
@@ -135,13 +144,12 @@ def _bar(run: ShownRun) -> Iterator[None]:
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("segment", total=run.blocks, text="")
+        task, text = bar.add_task("segment", total=run.blocks, text=""), ProgressLine()
 
         def update() -> None:
             progress = run.progress()
             bar.update(
-                task, completed=progress.done, total=progress.computed,
-                text=progress_text(progress),
+                task, completed=progress.worked, total=progress.computed, text=text(progress)
             )  # fmt: skip
 
         update()

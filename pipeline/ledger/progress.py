@@ -47,6 +47,8 @@ class Progress:
     """Of a live run."""
     workers: int | None = None
     """Of a live run's cluster, a few seconds ago."""
+    within: float = 0.0
+    """Of a live run: the parts of blocks in progress that are done, summed, in blocks."""
 
     @property
     def left(self) -> int:
@@ -65,8 +67,13 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """Share of the blocks to compute that are done."""
-        return 100 * self.done / self.computed if self.computed else 100.0
+        """Share of the blocks to compute that is done, parts of blocks in progress included."""
+        return 100 * self.worked / self.computed if self.computed else 100.0
+
+    @property
+    def worked(self) -> float:
+        """Blocks that are done, and the parts that are done of blocks in progress."""
+        return min(self.done + self.within, self.computed)
 
     @property
     def blocks_per_s(self) -> float | None:

@@ -26,6 +26,7 @@ from ..ledger.tally import Tally
 from ..models.protocol import Predictor
 from ..planning.blocks import Region
 from .engines.block import BlockJob
+from .engines.part_done import PartsDone
 from .engines.store import Batch, store_outcomes
 from .prepare import Prepared, prepare
 from .request import SegmentRequest
@@ -48,6 +49,7 @@ class SegmentRun:
         self._client = client
         self._limit = InFlightLimit(client)
         self._workers = WorkerCount(client)
+        self._parts = PartsDone(client, job.run_token)
         self._tally = Tally(earlier=Figures.from_json(ledger.noted("figures")))
         self._noted_at = time.monotonic()
         self._stop = threading.Event()
@@ -124,6 +126,8 @@ class SegmentRun:
             )
         self._ledger.record([index for index, _ in batch.failures], BlockState.SET_ASIDE)
         self._tally.add(batch.results, batch.failures)
+        self._parts.forget([result.index for result in batch.results])
+        self._parts.forget([index for index, _ in batch.failures])
         if time.monotonic() - self._noted_at > NOTE_EVERY_S:
             self._noted_at = time.monotonic()
             self.note_figures()
@@ -173,7 +177,9 @@ class SegmentRun:
 
     def note_figures(self) -> None:
         """Write the figures to the output, those of earlier runs of the job included."""
-        self._ledger.note(figures=self.figures.to_json())
+        throughput = self._tally.throughput
+        timed = {"throughput": throughput.to_json()} if throughput.voxels else {}
+        self._ledger.note(figures=self.figures.to_json(), **timed)
 
     @property
     def figures(self) -> Figures:
@@ -183,7 +189,8 @@ class SegmentRun:
     def progress(self) -> Progress:
         """Return how far the run is; any thread may ask."""
         counted = progress_of(self._ledger.states, figures=self._tally.session, blocks=self.blocks)
-        return replace(counted, stage=self._stage, workers=self._workers())
+        within = self._parts.blocks if counted.missing else 0.0
+        return replace(counted, stage=self._stage, workers=self._workers(), within=within)
 
     def summary(self, *, error: str | None = None) -> RunSummary:
         """Return what reports show of the run. error: why it did not complete."""

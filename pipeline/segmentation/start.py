@@ -29,6 +29,7 @@ from ..volume.intensity import Intensity, stated_intensity
 from ..volume.measure_intensity import measure_intensity
 from ..volume.volume import VolumeSource, open_volume
 from .engines.block import BlockJob
+from .engines.part_done import pause_between_messages
 from .prepare import Prepared, with_settled, with_sizes_of
 from .provenance import provenance
 from .room import fit_to_workers
@@ -70,6 +71,7 @@ def start_run(
         outputs=prepared.outputs,
         mask=prepared.part.mask,
         skip=prepared.part.skip,
+        report_every_s=pause_between_messages(sum(client.nthreads().values())),
     )
     return prepared, block_job, ledger
 

@@ -26,6 +26,7 @@ from ...volume.intensity import Intensity
 from ...volume.mask import MaskSource
 from ...volume.mirror import read_mirrored
 from ...volume.volume import VolumeSource, open_volume
+from .part_done import reporting
 from .tile import StageClock, TileWork, compute_tile
 
 
@@ -54,6 +55,8 @@ class BlockJob:
     """Voxels outside it are 0 in every output."""
     skip: float | None = None
     """A block whose outer box has this value alone is not computed."""
+    report_every_s: float = 1.0
+    """Pause between two messages about which part of a block is done."""
 
     @property
     def tile_work(self) -> TileWork:
@@ -83,11 +86,15 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
         raw = read_mirrored(open_volume(job.source), outer.shifted(job.plan.origin))
     if job.skip is not None and is_constant(raw, job.skip):
         return _skipped(index, raw.nbytes, clock)
+    put = reporting(
+        sink.put, run_token=job.run_token, index=index, pause_s=job.report_every_s,
+        voxels=sum(tile.voxels for tile in tiles),
+    )  # fmt: skip
     for tile in tiles:
         compute_tile(
             lambda box: raw[(slice(None), *box.relative_to(outer.start).slices)],
             tile,
-            sink.put,
+            put,
             work=job.tile_work,
             clock=clock,
         )

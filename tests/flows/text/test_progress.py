@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 import zarr
 
 from flows.text import terminal
-from flows.text.terminal import progress_text
+from flows.text.progress_line import progress_text
 from pipeline.ledger.figures import Figures
 from pipeline.ledger.progress import Progress
 
@@ -159,3 +161,30 @@ def test_a_plain_line_is_repeated_only_after_a_minute(monkeypatch, capsys):
     now += 61
     show()
     assert capsys.readouterr().err == "0/1 block, waiting for the first block\n"
+
+
+def test_on_a_terminal_the_first_line_comes_before_the_imports_and_leaves_no_trace(tmp_path):
+    command = [sys.executable, "-m", "flows.cli", "segment", str(tmp_path / "in.zarr"),
+               str(tmp_path / "out.zarr"), "--weights", "demo"]  # fmt: skip
+    master, tty = pty.openpty()
+    with subprocess.Popen(command, stderr=tty) as process:
+        os.close(tty)
+        shown, loaded = os.read(master, 65536), modules_of(process.pid)
+        with contextlib.suppress(OSError):  # Linux: the last writer has gone
+            while piece := os.read(master, 65536):
+                shown += piece
+    os.close(master)
+    assert process.returncode == 2
+    text = shown.decode()
+    assert text.lstrip("\r\x1b[K").startswith("starting overtile segment …")
+    assert not [name for name in loaded if "numpy" in name or "zarr" in name]
+    at_the_end = [line.rpartition("\x1b[K")[2] for line in text.split("\r\n")]
+    assert [line for line in at_the_end if line] == [
+        f"overtile: {tmp_path / 'in.zarr'} does not exist"
+    ]
+
+
+def modules_of(process_id):
+    """Return the libraries that a process has loaded."""
+    with open(f"/proc/{process_id}/maps") as maps:
+        return {line.split()[-1] for line in maps if ".so" in line}

@@ -6,7 +6,45 @@ import zarr
 from distributed import Client
 
 from pipeline import SegmentRequest, SegmentRun
+from pipeline.segmentation.engines import part_done
+from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
+
+seen_within = []
+
+
+class AsksForProgress(UNetPredictor):
+    """Weights that, from the second tile on, wait until the driver knows of the first one."""
+
+    run = None
+
+    def __call__(self, x_nczyx):
+        scores = super().__call__(x_nczyx)
+        latest = time.monotonic() + 20
+        while len(seen_within) and not seen_within[-1] and time.monotonic() < latest:
+            seen_within.append(AsksForProgress.run.progress().within)
+            time.sleep(0.01)
+        seen_within.append(AsksForProgress.run.progress().within)
+        return scores
+
+
+def test_a_run_of_one_block_shows_progress_before_the_block_ends(
+    weights, textured, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(part_done, "SHORTEST_PAUSE_S", 0.0)
+    zarr.create_array(tmp_path / "in.zarr", data=textured((1, 8, 32, 32))[0])
+    request = SegmentRequest(
+        input=str(tmp_path / "in.zarr"), output=str(tmp_path / "out.zarr"), block=(8, 32, 32),
+        tile=(8, 16, 16),
+    )  # fmt: skip
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0",
+                set_as_default=False) as client:  # fmt: skip
+        predictor = AsksForProgress(weights("3d"), precision="fp32")
+        AsksForProgress.run = run = SegmentRun.open(request, predictor, client)
+        assert run.blocks == 1
+        complete(run)
+    assert 0 < max(seen_within) < 1
+    assert (run.progress().within, run.progress().percent) == (0, 100)
 
 
 def test_progress_reports_that_the_cluster_lost_its_workers(weights, textured, tmp_path):

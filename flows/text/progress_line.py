@@ -1,0 +1,77 @@
+"""How far a run is, as one line: blocks done, speed, time left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pipeline.base.text import counted, duration_text, rate_text, voxel_rate_text
+from pipeline.ledger.time_left import TimeLeft
+
+if TYPE_CHECKING:
+    from pipeline.ledger.progress import Progress, RunStage
+
+_STAGES = {
+    "pyramid": "building the pyramid",
+    "merge": "merging objects across blocks",
+    "table": "writing the table of objects",
+}
+
+
+class ProgressLine:
+    """Returns lines about one run, whose time left does not jump. Any thread may call it."""
+
+    def __init__(self, *, with_percent: bool = False) -> None:
+        """with_percent: state the share of the work, for displays without a bar."""
+        self._with_percent = with_percent
+        self._lock = threading.Lock()
+        self._stage: RunStage | None = None
+        self._time_left = TimeLeft()
+
+    def __call__(self, progress: Progress) -> str:
+        """Return the line of this moment."""
+        with self._lock:
+            now_s, figures = time.monotonic(), progress.figures
+            blocks_left = max(0.0, progress.missing - progress.within)
+            if progress.stage != self._stage:
+                self._stage, self._time_left = progress.stage, TimeLeft()
+                at_start = blocks_left + figures.blocks + progress.within
+                self._time_left.update(now_s - figures.seconds, at_start)
+            left_s = self._time_left.update(now_s, blocks_left, workers=progress.workers or 1)
+        return _line(progress, left_s, percent=progress.percent if self._with_percent else None)
+
+
+def progress_text(progress: Progress) -> str:
+    """Return the line of a single moment: its time left is that of the run's mean speed."""
+    return _line(progress, progress.seconds_left, percent=None)
+
+
+def _line(progress: Progress, left_s: float | None, *, percent: float | None) -> str:
+    line = f"{progress.done:,}/{counted(progress.computed, 'block')}"
+    line += {"label": " labelled", "write": " written"}.get(progress.stage, "")
+    if progress.skipped:
+        line += f", {progress.skipped:,} skipped"
+    if progress.set_aside:
+        line += f", {len(progress.set_aside)} set aside"
+    if progress.stage == "done":
+        return f"{line}, done"
+    if progress.workers == 0:
+        return f"{line}, no workers: waiting"
+    if progress.stage in _STAGES:
+        return f"{line}, {_STAGES[progress.stage]}"
+    if percent is not None and progress.within:
+        line += f" ({percent:.0f} %)"
+    return line + _speed(progress, left_s)
+
+
+def _speed(progress: Progress, left_s: float | None) -> str:
+    figures, parts = progress.figures, []
+    if (speed := progress.blocks_per_s) is not None:
+        parts.append(f"{rate_text(speed)} blocks/s")
+        parts.append(voxel_rate_text(figures.voxels / figures.seconds))
+    if left_s is not None:
+        parts.append(f"{duration_text(left_s)} left")
+    elif not parts and not progress.within:
+        parts.append("waiting for the first block")
+    return "".join(f", {part}" for part in parts)
