@@ -15,12 +15,13 @@ from pipeline.evaluation.run import evaluate
 from .options.cluster import ClusterOptions
 from .options.evaluate import EvaluateOptions
 from .prefect.artifacts import link_dashboard
+from .prefect.run_names import named_after
 from .preflight.checks import check_before_start
 from .text.json_file import check_json_place, write_json
 from .text.scores import evaluation_markdown, summary
 
 
-@flow(name="evaluate-volume")
+@flow(name="evaluate-volume", flow_run_name=named_after("evaluate", "prediction"))
 def evaluate_volume(
     prediction: str,
     truth: str,

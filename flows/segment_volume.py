@@ -27,6 +27,7 @@ from .options.cluster import ClusterOptions
 from .options.objects import ObjectDefinition, with_scores
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, progress_shown, show_report
+from .prefect.run_names import named_after, region_name
 from .segmentation.expected_room import expected_room
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
 from .text.objects import result_lines, start_lines
@@ -35,7 +36,11 @@ ARTIFACT_PICTURE_SIDE = 384
 """Pictures in an artifact go through Prefect's database: smaller than the report's."""
 
 
-@task(name="segment-region", task_run_name="region-{region.number}", cache_policy=NO_CACHE)
+@task(
+    name="segment-region",
+    task_run_name=region_name,  # type: ignore[arg-type]  # Prefect's protocol fits no function
+    cache_policy=NO_CACHE,
+)
 def segment_region(run: SegmentRun, region: Region) -> int | State[int]:
     """Do the blocks of one region; return how many are done."""
     try:
@@ -44,19 +49,19 @@ def segment_region(run: SegmentRun, region: Region) -> int | State[int]:
         return Cancelled(message=str(stopped))
 
 
-@task(name="build-pyramid", cache_policy=NO_CACHE)
+@task(name="build-pyramid", task_run_name="build pyramid", cache_policy=NO_CACHE)
 def finish(run: SegmentRun) -> None:
     """Build the coarser levels, except for a share; raise RunError where blocks were set aside."""
     run.finish()
 
 
-@task(name="objects-stage", task_run_name="objects-{stage.name}", cache_policy=NO_CACHE)
+@task(name="objects-stage", task_run_name="objects: {stage.name}", cache_policy=NO_CACHE)
 def objects_stage(stage: Stage) -> None:
     """Do one stage of finding objects: label, merge, …, write, table, pyramid."""
     stage.do()
 
 
-@task(name="find-objects", cache_policy=NO_CACHE)
+@task(name="find-objects", task_run_name="find objects", cache_policy=NO_CACHE)
 def find_objects(run: ObjectsRun) -> int | State[int]:
     """Find the objects in the scores; return their number."""
     logger = get_run_logger()
@@ -76,7 +81,7 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
     return count
 
 
-@flow(name="segment-volume")
+@flow(name="segment-volume", flow_run_name=named_after("segment", "output"))
 def segment_volume(
     input: str,  # noqa: A002  the same name as in the shell
     output: str,

@@ -11,6 +11,7 @@ from deploy import open_cluster
 from .options.cluster import ClusterOptions
 from .options.train import LabelledVolume, TrainOptions, training_cluster
 from .prefect.artifacts import link_dashboard
+from .prefect.run_names import named_after
 from .prefect.training_artifacts import training_in_prefect
 from .preflight.checks import check_before_start
 from .text.training import TerminalLines, done_text, start_lines
@@ -21,7 +22,7 @@ LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved by then."""
 
 
-@flow(name="train-unet")
+@flow(name="train-unet", flow_run_name=named_after("train", "out"))
 def train_unet(
     volumes: list[LabelledVolume],
     out: str,

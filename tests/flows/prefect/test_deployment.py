@@ -339,7 +339,8 @@ def test_cancelling_stops_the_blocks_and_a_new_run_resumes(deployment, stored, w
             assert client.read_flow_run(flow_run).state.is_cancelled()
             of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
             regions = {r.name: r.state.type for r in client.read_task_runs(flow_run_filter=of_run)}
-        assert regions == {"region-0": "CANCELLED", "region-1": "CANCELLED"}
+        assert list(regions.values()) == ["CANCELLED", "CANCELLED"]
+        assert all(name.startswith("region ") for name in regions)
         _, alive = psutil.wait_procs(at_work, timeout=10)
         assert alive == []
     assert done_in(output) == begun

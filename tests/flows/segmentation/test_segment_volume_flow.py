@@ -25,6 +25,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.options.cluster import ClusterOptions
 from flows.options.objects import ObjectDefinition
 from flows.options.segment import SegmentOptions
+from flows.prefect.run_names import named_after, run_name
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
 from pipeline import with_tta
@@ -64,6 +65,7 @@ class Seen:
         flow_run_id = state.state_details.flow_run_id
         of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
         with get_client(sync_client=True) as client:
+            self.name = client.read_flow_run(flow_run_id).name
             self.task_runs = client.read_task_runs(flow_run_filter=of_run)
             self.artifacts = {
                 artifact.key: artifact
@@ -166,10 +168,44 @@ def test_every_region_is_exactly_one_task_run(completed):
     options = parameters["options"].request(input=parameters["input"], output=str(output))
     regions = prepare(options, UNetPredictor(parameters["weights"], precision="fp32")).regions
     assert len(regions) > 3
+    count = len(regions)
     assert sorted(run.name for run in seen.regions()) == sorted(
-        f"region-{region.number}" for region in regions
+        f"region {region.number + 1} of {count}, {len(region)} block{'s' * (len(region) > 1)}"
+        for region in regions
     )
     assert all(run.state.is_completed() for run in seen.task_runs)
+
+
+def test_runs_are_named_for_what_they_do(completed):
+    assert completed[0].name == "segment out.zarr"
+    names = {run.name for run in completed[0].task_runs}
+    assert {"build pyramid", "find objects", "objects: label"} < names
+
+
+def test_a_name_that_a_person_gave_is_kept(server):
+    from prefect.runtime import flow_run
+
+    named = named_after("segment", "output")
+    for given, kept in (("Mouse 3", "Mouse 3"), ("whimsical-guan", "segment out.zarr")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT__RUNTIME__FLOW_RUN__NAME", given)
+            patch.setattr(flow_run, "parameters", {"output": "s3://a:b@c/out.zarr"}, raising=False)
+            assert named() == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("s3://me:a/b@bucket/x", "segment"),
+        ("https://host/x.zarr?token=secret", "segment"),
+        ("{0.__class__}%s/{output}.zarr", "segment {output}.zarr"),
+        ("a\n\x1b[31mb.zarr", "segment a[31mb.zarr"),
+        ("x" * 5000, f"segment {'x' * 30}…{'x' * 29}"),
+        (None, "segment None"),
+    ],
+)
+def test_hostile_paths_give_harmless_names(path, name):
+    assert run_name("segment", path) == name
 
 
 def test_the_progress_artifact_ends_at_100(completed):
@@ -227,7 +263,7 @@ def test_every_stage_of_finding_objects_is_one_task_run_within_theirs(completed)
     stages = [run for run in seen.task_runs if run.task_key.startswith("objects_stage-")]
     stages.sort(key=lambda run: run.start_time)
     assert [run.name for run in stages] == [
-        f"objects-{name}" for name in ("label", "merge", "number", "write", "table", "pyramid")
+        f"objects: {name}" for name in ("label", "merge", "number", "write", "table", "pyramid")
     ]
     assert all(run.state.is_completed() for run in stages)
     assert found.start_time <= stages[0].start_time
