@@ -47,7 +47,10 @@ def _up(options: argparse.Namespace) -> None:
     from ..prefect.up import bring_up
 
     bring_up(say)
-    say("ready: prefect deployment run segment-volume/local -p input=… -p output=… -p weights=…")
+    say(
+        "ready: prefect deployment run segment-volume/segment-local -p input=… -p output=… "
+        "-p weights=…"
+    )
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -1,12 +1,14 @@
-"""A Prefect plugin for short names: ``prefect deployment run segment-volume``.
+"""A Prefect plugin for short and old names: ``prefect deployment run segment-volume``.
 
-Prefect expects FLOW/DEPLOYMENT. The plugin resolves FLOW alone by ``prefect.toml``:
+Prefect expects FLOW/DEPLOYMENT. The plugin resolves DEPLOYMENT alone (``segment-local``), FLOW
+alone by ``prefect.toml``, and, where the server has no such deployment, the names of earlier
+versions (``segment-volume/local``):
 
     [plugins]
     enabled = true
 
     [overtile.deployments]
-    segment-volume = "segment-volume/slurm"
+    segment-volume = "segment-volume/segment-slurm"
 
 Prefect ignores unknown tables. If a release of Prefect lacks the method that the plugin wraps, the
 plugin disables itself with a warning, and full names still work.
@@ -23,6 +25,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+VERBS = {"segment-volume": "segment", "train-unet": "train", "evaluate-volume": "evaluate"}
+"""What the deployments of each flow begin with."""
+CLUSTERS = ("local", "cuda", "slurm")
 SETTINGS = Path("prefect.toml")
 """Where Prefect itself reads it: in the current folder."""
 
@@ -54,27 +59,55 @@ def is_deployment_run(arguments: Sequence[str]) -> bool:
 
 
 def full_name(name: str) -> str:
-    """Return the full name in ``prefect.toml``; if there is none, warn and return the short one."""
+    """Return the full name of a short one; if it is unknown, warn and return the short one.
+
+    >>> full_name("train-slurm")
+    'train-unet/train-slurm'
+    """
     try:
         known = tomllib.loads(SETTINGS.read_text())["overtile"]["deployments"]
     except (OSError, KeyError, ValueError):
         known = {}
-    if name not in known:
-        _warn(
-            f"{name} is not a short name in prefect.toml of this folder (it lists "
-            f"{', '.join(known) or 'none'}): use FLOW/DEPLOYMENT, like segment-volume/local, or "
-            "add it there"
-        )
-        return name
-    return str(known[name])
+    known = {flow: f"{flow}/{verb}-local" for flow, verb in VERBS.items()} | known
+    if name in known:
+        return str(known[name])
+    verb, _, cluster = name.partition("-")
+    for flow, its_verb in VERBS.items():
+        if verb == its_verb and cluster in CLUSTERS:
+            return f"{flow}/{name}"
+    _warn(
+        f"{name} is not a short name (prefect.toml lists {', '.join(known)}): use "
+        "FLOW/DEPLOYMENT, like segment-volume/segment-local, or add it there"
+    )
+    return name
+
+
+def new_name(name: str) -> str | None:
+    """Return what a deployment of an earlier version is called now; None for any other name.
+
+    >>> new_name("segment-volume/slurm"), new_name("segment-volume/arrivals")
+    ('segment-volume/segment-slurm', None)
+    """
+    flow, _, cluster = name.partition("/")
+    if flow in VERBS and cluster in CLUSTERS:
+        return f"{flow}/{VERBS[flow]}-{cluster}"
+    return None
 
 
 def _resolving(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Return a client's method that accepts short names too."""
+    """Return a client's method that accepts short and old names too."""
 
     @wraps(read)
     async def read_deployment_by_name(self: Any, name: str, *more: Any, **named: Any) -> Any:
-        return await read(self, name if "/" in name else full_name(name), *more, **named)
+        from prefect.exceptions import ObjectNotFound
+
+        given = name if "/" in name else full_name(name)
+        try:
+            return await read(self, given, *more, **named)
+        except ObjectNotFound:
+            if (new := new_name(given)) is None:
+                raise
+            return await read(self, new, *more, **named)
 
     return read_deployment_by_name
 
@@ -82,7 +115,7 @@ def _resolving(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 def _disable(error: Exception) -> None:
     _warn(
         "short names of deployments do not work with this Prefect: use FLOW/DEPLOYMENT, like "
-        f"segment-volume/local ({error})"
+        f"segment-volume/segment-local ({error})"
     )
 
 

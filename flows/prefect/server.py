@@ -78,7 +78,7 @@ def settings_note(url: str) -> str | None:
         return None
     return (
         f"no prefect.toml in {Path.cwd()}: to use this server with prefect commands here, run: "
-        f"prefect config set PREFECT_API_URL={url}"
+        f"prefect config set PREFECT_API_URL={url} PREFECT_PLUGINS_ENABLED=true"
     )
 
 

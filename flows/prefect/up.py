@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 
 from pipeline.base.errors import ClusterError
 
+from .available import LIMITS, why_not
 from .background import (
     Part,
     directory,
@@ -39,8 +40,6 @@ from .server import (
 )
 
 POOL = "overtile"
-LIMITS = {"local": 1, "cuda": 1, "slurm": 8}
-"""Concurrent runs per cluster's queue: a run uses the whole machine, or submits jobs."""
 AUTOMATION = "overtile-lost-runs"
 SERVER_S, WORKER_S = 180.0, 180.0
 
@@ -53,8 +52,9 @@ def bring_up(say: Callable[[str], None]) -> None:
         _server(run)
         with open_client(url) as client:
             _pool(client, run)
-            _deployments(run)
-            _limits(client, run)
+            clusters = _clusters(run)
+            _deployments(client, run, clusters)
+            _limits(client, run, clusters)
             _automation(client, run)
             _worker(client, run)
     if note := settings_note(url):
@@ -144,14 +144,36 @@ def _pool(client: SyncPrefectClient, run: _Runner) -> None:
         run("work-pool", "create", POOL, "--type", "process")
 
 
-def _deployments(run: _Runner) -> None:
+def _clusters(run: _Runner) -> list[str]:
+    """Return the clusters that this machine can use; report the others, with the remedy."""
+    missing = {cluster: why_not(cluster) for cluster in LIMITS}
+    for cluster, why in missing.items():
+        if why:
+            run.say(
+                f"left out: segment-{cluster} and train-{cluster} ({why}; then run overtile "
+                "prefect up again)"
+            )
+    return [cluster for cluster, why in missing.items() if not why]
+
+
+def _deployments(client: SyncPrefectClient, run: _Runner, clusters: list[str]) -> None:
     run.say(f"deployments: flow runs start in {Path.cwd()}")
-    run("--no-prompt", "deploy", "--all", "--prefect-file", str(shipped("prefect.yaml")))
+    _deploy(run, "prefect.yaml", [f"*-{cluster}" for cluster in clusters])
+    names = {deployment.name for deployment in client.read_deployments()}
+    if old := [cluster for cluster in clusters if cluster in names]:
+        run.say("deployments of an earlier version, such as segment-volume/local: updated")
+        _deploy(run, "old-names.yaml", old)
 
 
-def _limits(client: SyncPrefectClient, run: _Runner) -> None:
+def _deploy(run: _Runner, file: str, names: list[str]) -> None:
+    given = [word for name in names for word in ("--name", name)]
+    run("--no-prompt", "deploy", "--prefect-file", str(shipped(file)), *given)
+
+
+def _limits(client: SyncPrefectClient, run: _Runner, clusters: list[str]) -> None:
     queues = {queue.name: queue for queue in client.read_work_queues(work_pool_name=POOL)}
-    for name, limit in LIMITS.items():
+    for name in clusters:
+        limit = LIMITS[name]
         if (existing := queues[name].concurrency_limit) is not None:
             run.say(f"queue {name}: at most {existing} concurrent runs, unchanged")
             continue

@@ -1,4 +1,4 @@
-"""The deployment `segment-volume/local` as docs/prefect.md has it: real server and runs.
+"""The deployment `segment-local` as docs/prefect.md has it: real server and runs.
 
 The slow tests start server and worker by the page's commands, the others by `overtile prefect up`,
 which runs the same commands (test_up.py).
@@ -7,6 +7,7 @@ which runs the same commands (test_up.py).
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -28,11 +29,11 @@ PREFECT = str(Path(sys.executable).with_name("prefect"))
 SERVER = "prefect server start"
 RECIPE = (
     "prefect work-pool create overtile --type process --overwrite",
-    "prefect --no-prompt deploy --all --prefect-file deploy/prefect.yaml",
+    "prefect --no-prompt deploy --prefect-file deploy/prefect.yaml --name *-local",
 )
 WORKER = "prefect worker start --pool overtile --type process"
-RUN = "prefect deployment run segment-volume/local"
-TRAIN = "prefect deployment run train-unet/local"
+RUN = "prefect deployment run segment-volume/segment-local"
+TRAIN = "prefect deployment run train-unet/train-local"
 PATIENCE_S = 180
 
 
@@ -159,7 +160,7 @@ def stored(tmp_path, textured):
 def test_the_recipe_is_the_one_in_the_docs():
     page = (ROOT / "docs/prefect.md").read_text()
     for command in (SERVER, *RECIPE, WORKER, f"{RUN} --watch"):
-        assert f"    {command}" in page
+        assert f"    {command.replace('*-local', shlex.quote('*-local'))}" in page
 
 
 def test_a_run_of_the_deployment_completes_and_watching_it_ends_with_0(
@@ -214,7 +215,7 @@ def test_wrong_parameters_are_rejected_before_anything_is_scheduled(
 
 def test_the_deployment_contains_the_form_and_the_server_is_on_loopback_in_its_home(shared_front):
     with shared_front.client() as client:
-        deployment = client.read_deployment_by_name("segment-volume/local")
+        deployment = client.read_deployment_by_name("segment-volume/segment-local")
     schema = deployment.parameter_openapi_schema
     assert schema["required"] == ["input", "output", "weights"]
     options = schema["definitions"]["SegmentOptions"]["properties"]

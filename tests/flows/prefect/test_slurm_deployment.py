@@ -1,4 +1,4 @@
-"""`segment-volume/slurm` by a Prefect worker, on a real one-node Slurm. make test-slurm."""
+"""`segment-volume/segment-slurm` by a Prefect worker, on a real one-node Slurm. make test-slurm."""
 
 import time
 
@@ -17,6 +17,8 @@ def login_node(slurm, front):
     profiles = front.home / ".config/overtile"
     profiles.mkdir(parents=True)
     (profiles / "slurm.toml").write_text(f"{slurm.profile}jobs = 2\n")
+    code, told = front.overtile("prefect", "up")  # again: now there is a profile
+    assert code == 0, told
     return front
 
 
@@ -42,7 +44,7 @@ def files_under(folder):
 def test_a_volume_from_slurm_equals_the_local_one_byte_for_byte(
     login_node, slurm, parameters, tmp_path
 ):
-    flow_run = login_node.run("segment-volume/slurm", **parameters("slurm.zarr"))
+    flow_run = login_node.run("segment-volume/segment-slurm", **parameters("slurm.zarr"))
     segment_volume(
         str(tmp_path / "in.zarr"), str(tmp_path / "local.zarr"), UNetPredictor("demo"),
         block=(16, 32, 32), tile=(16, 32, 32),
@@ -58,7 +60,7 @@ def test_a_volume_from_slurm_equals_the_local_one_byte_for_byte(
 
 
 def test_cancelling_a_run_ends_its_jobs(login_node, slurm, waiting, parameters):
-    flow_run = login_node.run("segment-volume/slurm", **parameters("out.zarr", tta="full"))
+    flow_run = login_node.run("segment-volume/segment-slurm", **parameters("out.zarr", tta="full"))
     waiting(lambda: len([job for job in slurm.queue() if " R " in job]) == 2, what="its jobs")
     start = time.monotonic()
     login_node.done("prefect flow-run cancel", flow_run)

@@ -14,9 +14,15 @@ import pytest
 import yaml
 import zarr
 
+from flows.prefect.available import LIMITS, why_not
+from flows.prefect.deployment_names import full_name, new_name
+
 ROOT = Path(__file__).parents[3]
 DEPLOYED = yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())["deployments"]
-LIMITS = {"local": 1, "cuda": 1, "slurm": 8}
+
+
+def flow_of(deployment):
+    return deployment["entrypoint"].rpartition(".")[2].replace("_", "-")
 
 
 def commands(told):
@@ -26,26 +32,76 @@ def commands(told):
 def test_up_creates_everything_in_order_and_prints_the_command_of_each_step(shared_front):
     assert [words[1:3] for words in commands(shared_front.told)] == [
         ["server", "start"], ["work-pool", "create"], ["--no-prompt", "deploy"],
-        *[["work-queue", "set-concurrency-limit"]] * 3,
-        ["automation", "create"], ["worker", "start"],
+        ["work-queue", "set-concurrency-limit"], ["automation", "create"], ["worker", "start"],
     ]  # fmt: skip
     with shared_front.client() as client:
         assert client.read_work_pool("overtile").type == "process"
-        queues = client.read_work_queues(work_pool_name="overtile")
-        assert LIMITS.items() <= {queue.name: queue.concurrency_limit for queue in queues}.items()
-        for name in ("segment-volume", "train-unet"):
-            for cluster in ("local", "cuda", "slurm"):
-                deployment = client.read_deployment_by_name(f"{name}/{cluster}")
-                assert deployment.parameters == {"cluster": {"cluster": cluster}}
-                assert deployment.work_queue_name == cluster
-                assert deployment.tags == ["overtile", cluster]
-                assert deployment.description.count(".") == 1
-                assert deployment.pull_steps[0].popitem()[1]["directory"] == str(
-                    shared_front.project
-                )
-        assert client.read_deployment_by_name("evaluate-volume/local")
+        (queue,) = [
+            queue
+            for queue in client.read_work_queues(work_pool_name="overtile")
+            if queue.name == "local"
+        ]
+        assert queue.concurrency_limit == LIMITS["local"]
+        names = {deployment.name for deployment in client.read_deployments()}
+        assert names == {"segment-local", "train-local", "evaluate-local"}, "of this machine only"
+        for name in ("segment-volume/segment-local", "train-unet/train-local"):
+            deployment = client.read_deployment_by_name(name)
+            assert deployment.parameters == {"cluster": {"cluster": "local"}}
+            assert deployment.work_queue_name == "local"
+            assert deployment.tags == ["overtile", "local"]
+            assert deployment.description.count(".") == 1
+            assert deployment.pull_steps[0].popitem()[1]["directory"] == str(shared_front.project)
         (automation,) = client.read_automations_by_name("overtile-lost-runs")
         assert automation.enabled
+
+
+def test_up_reports_what_it_left_out_and_the_remedy(shared_front):
+    left_out = re.findall(
+        r"left out: (\S+) and (\S+) \((.+); then run (.+) again\)", shared_front.told
+    )
+    assert [names for *names, _, _ in left_out] == [
+        ["segment-cuda", "train-cuda"], ["segment-slurm", "train-slurm"],
+    ]  # fmt: skip
+    assert {again for *_, again in left_out} == {"overtile prefect up"}
+
+
+def test_a_cluster_is_available_once_what_it_lacks_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("DASK_CUDA_TEST_DISABLE_DEVICE_SPECIFIC", "0")
+    assert "sbatch is not on the PATH" in why_not("slurm")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    assert f"{tmp_path}/overtile/slurm.toml does not exist" in why_not("slurm")
+    (tmp_path / "overtile").mkdir()
+    (tmp_path / "overtile/slurm.toml").write_text('kind = "slurm"\n')
+    assert why_not("slurm") is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "hides all" in why_not("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("DASK_CUDA_TEST_DISABLE_DEVICE_SPECIFIC", "1")
+    assert why_not("cuda") is None
+
+
+@pytest.mark.parametrize("cluster", LIMITS)
+def test_every_deployment_has_an_old_name(cluster):
+    old = yaml.safe_load((ROOT / "deploy/old-names.yaml").read_text())["deployments"]
+    new_names = {
+        (each["entrypoint"], each["name"]) for each in DEPLOYED if each["name"].endswith(cluster)
+    }
+    now = {
+        (each["entrypoint"], new_name(f"{flow_of(each)}/{each['name']}").partition("/")[2])
+        for each in old
+        if each["name"] == cluster
+    }
+    assert now == new_names
+    for each in old:
+        (same,) = [
+            one
+            for one in DEPLOYED
+            if new_name(f"{flow_of(each)}/{each['name']}") == f"{flow_of(one)}/{one['name']}"
+        ]
+        assert all(each[key] == same[key] for key in ("parameters", "work_pool", "entrypoint"))
 
 
 def test_the_docs_list_the_commands_that_up_prints(shared_front):
@@ -69,16 +125,20 @@ def test_the_files_of_up_are_in_the_installed_package():
 @pytest.mark.slow
 def test_up_again_starts_nothing_twice_and_keeps_changes_by_the_user(front):
     before = {part: front.kept(part) for part in ("server", "worker")}
-    front.done("prefect work-queue set-concurrency-limit slurm 3 --pool overtile")
+    front.done("prefect work-queue set-concurrency-limit local 3 --pool overtile")
+    front.done(
+        "prefect --no-prompt deploy --name local --prefect-file", ROOT / "deploy/old-names.yaml"
+    )
     code, told = front.overtile("prefect", "up")
     assert code == 0, told
-    assert [words[1:3] for words in commands(told)] == [["--no-prompt", "deploy"]]
+    deploy = ["--no-prompt", "deploy"]
+    assert [words[1:3] for words in commands(told)] == [deploy, deploy], "the old names too"
     assert {part: front.kept(part) for part in ("server", "worker")} == before
     with front.client() as client:
         (queue,) = [
             queue
             for queue in client.read_work_queues(work_pool_name="overtile")
-            if queue.name == "slurm"
+            if queue.name == "local"
         ]
         assert queue.concurrency_limit == 3
         assert len(client.read_automations()) == 1
@@ -90,9 +150,8 @@ def test_status_shows_server_worker_and_deployments(shared_front):
     assert f"server: {shared_front.api}, Prefect" in printed
     assert f"worker: started in {shared_front.project}" in printed
     for each in DEPLOYED:
-        assert (
-            f"{each['entrypoint'].rpartition('.')[2].replace('_', '-')}/{each['name']}" in printed
-        )
+        is_here = each["name"].endswith("-local")
+        assert (f"{flow_of(each)}/{each['name']}" in printed) == is_here
 
 
 def test_the_server_listens_on_loopback_only(shared_front):
@@ -120,24 +179,26 @@ def parameters():
     return {"input": "in.zarr", "output": "out.zarr", "weights": "demo"}
 
 
-def test_a_short_name_is_the_deployment_that_prefect_toml_names(shared_front, parameters):
-    flow_run = shared_front.run("segment-volume", *LATER, **parameters)
-    assert deployment_of(shared_front, flow_run) == "segment-volume/local"
-    settings = shared_front.project / "prefect.toml"
-    shipped = settings.read_text()
-    settings.write_text(shipped.replace("segment-volume/local", "segment-volume/slurm"))
-    try:
-        flow_run = shared_front.run("segment-volume", *LATER, **parameters)
-    finally:
-        settings.write_text(shipped)
-    assert deployment_of(shared_front, flow_run) == "segment-volume/slurm"
+@pytest.mark.parametrize("name", ["segment-volume", "segment-local", "segment-volume/local"])
+def test_short_and_old_names_are_found(shared_front, parameters, name):
+    flow_run = shared_front.run(name, *LATER, **parameters)
+    assert deployment_of(shared_front, flow_run) == "segment-volume/segment-local"
+
+
+def test_a_short_name_is_the_deployment_that_prefect_toml_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prefect.toml").write_text(
+        '[overtile.deployments]\nsegment-volume = "segment-volume/slurm"\n'
+    )
+    assert full_name("segment-volume") == "segment-volume/slurm"
+    assert full_name("train-unet") == "train-unet/train-local"
 
 
 def test_an_unknown_short_name_is_answered_with_the_known_ones(shared_front):
     code, printed = shared_front.prefect("prefect deployment run segment-volumes")
     assert code == 1
-    assert "(it lists segment-volume, train-unet" in printed
-    assert "use FLOW/DEPLOYMENT, like segment-volume/local" in printed
+    assert "(prefect.toml lists segment-volume, train-unet" in printed
+    assert "use FLOW/DEPLOYMENT, like segment-volume/segment-local" in printed
 
 
 OTHER_PREFECT = '''
@@ -175,7 +236,7 @@ def test_with_another_prefect_the_plugin_disables_itself_and_the_full_name_works
     pairs = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
     other = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     code, printed = shared_front.prefect(
-        "prefect deployment run segment-volume/local", *LATER, *pairs, **other
+        "prefect deployment run segment-volume/segment-local", *LATER, *pairs, **other
     )
     assert code == 0, printed
     assert "short names of deployments do not work with this Prefect: use FLOW" in printed
@@ -188,7 +249,7 @@ def test_with_another_prefect_the_plugin_disables_itself_and_the_full_name_works
 
 @pytest.mark.slow
 def test_two_runs_of_a_cluster_run_one_after_the_other(front, parameters):
-    runs = [front.run("segment-volume/cuda", **parameters) for _ in range(2)]
+    runs = [front.run("segment-volume/segment-local", **parameters) for _ in range(2)]
     assert not any(front.ended(run).is_completed() for run in runs), "there is no such input"
     first, second = sorted((front.flow_run(run) for run in runs), key=lambda run: run.start_time)
     assert second.start_time >= first.end_time
@@ -199,7 +260,7 @@ def test_down_refuses_active_runs_unless_they_may_be_cancelled(front, waiting, t
     raw = textured((64, 256, 256))
     zarr.create_array(tmp_path / "in.zarr", data=raw, dimension_names=["z", "y", "x"])
     flow_run = front.run(
-        "segment-volume/local", input=str(tmp_path / "in.zarr"), weights="demo",
+        "segment-volume/segment-local", input=str(tmp_path / "in.zarr"), weights="demo",
         output=str(tmp_path / "out.zarr"), options={"tta": "full"}, cluster={"workers": 1},
     )  # fmt: skip
     waiting(lambda: front.flow_run(flow_run).state.is_running(), what="the run")

@@ -107,5 +107,5 @@ def test_every_deployment_names_a_flow_that_is_there_and_none_is_named_twice():
         module, _, function = one["entrypoint"].rpartition(".")
         found = getattr(importlib.import_module(module), function)
         names.append(f"{found.name}/{one['name']}")
-    assert "evaluate-volume/local" in names
+    assert "evaluate-volume/evaluate-local" in names
     assert len(set(names)) == len(names)
