@@ -20,8 +20,6 @@ _ABOUT = (
     "segment … --cluster NAME. Several runs can share a cluster."
 )
 
-EXAMPLE = "overtile cluster start hpc"
-
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile cluster``."""
@@ -29,7 +27,6 @@ def add_arguments(parser: Parser) -> None:
     start = commands.add_parser(
         "start", help="start scheduler and workers in the background", description=_ABOUT
     )
-    start.example = EXAMPLE
     start.add_argument("name", metavar="NAME", help="name of the cluster, for runs")
     start.add_argument(
         "--cluster", metavar="PROFILE|FILE.toml|KIND",
@@ -41,7 +38,6 @@ def add_arguments(parser: Parser) -> None:
         help="show workers and their tasks",
         description="Show the batch jobs, the workers and the tasks of started clusters.",
     )
-    status.example = "overtile cluster status hpc"
     status.add_argument(
         "name", metavar="NAME", nargs="?", help="one cluster (default: all started clusters)"
     )
@@ -52,7 +48,6 @@ def add_arguments(parser: Parser) -> None:
         description="Stop the scheduler, the workers and the batch jobs of a started cluster. "
         "Runs that use it fail, and can be resumed.",
     )
-    stop.example = "overtile cluster stop hpc"
     stop.add_argument("name", metavar="NAME", help="name of a started cluster")
 
 

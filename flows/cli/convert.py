@@ -18,8 +18,6 @@ from .local_workers import expect_workers
 if TYPE_CHECKING:
     from pipeline.conversion.run import ConversionRun
 
-EXAMPLE = "overtile convert 'slices/*.tif' brain.zarr"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile convert``."""

@@ -6,8 +6,6 @@ import argparse
 
 from .local_workers import expect_workers
 
-EXAMPLE = "overtile demo --directory overtile-demo"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile demo``."""

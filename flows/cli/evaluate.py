@@ -15,7 +15,6 @@ from ..text.terminal import say
 from .arguments import add_options, read_options
 from .local_workers import expect_workers
 
-EXAMPLE = "overtile evaluate segmented.zarr truth.zarr --scores membrane"
 PROGRESS_EVERY_S = 5.0
 
 

@@ -17,7 +17,6 @@ from .object_arguments import read_definition, read_segment_options
 if TYPE_CHECKING:
     from pipeline.ledger.progress import Progress
 
-EXAMPLE = "overtile finish raw.zarr out.zarr --weights w.safetensors"
 MOST_COMMANDS = 3
 
 

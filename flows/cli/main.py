@@ -26,7 +26,6 @@ from .parser import Parser
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_DRAINED = 75
 """EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
-EXAMPLE = "overtile segment raw.zarr out.zarr --weights w.safetensors"
 COMMANDS = {
     "segment": "segment a volume: Zarr, TIFF or slices in, OME-Zarr out",
     "finish": "complete an output of segment --shard: pyramid and report",
@@ -47,7 +46,7 @@ COMMANDS = {
     "prefect": "start, inspect or stop Prefect with overtile's deployments",
     "demo": "segment a synthetic volume, find its cells, score both",
 }
-"""Each is a module ``flows.cli.NAME`` with add_arguments(parser), run(options) and EXAMPLE."""
+"""Each is a module ``flows.cli.NAME`` with add_arguments(parser) and run(options)."""
 
 RESUMABLE = ("segment", "finish", "convert", "objects", "meshes", "train")
 """Commands that keep what is done when they are stopped."""
@@ -63,9 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = _joined(sys.argv[1:] if arguments is None else arguments)
         parser = make_parser(name for name in COMMANDS if name in given)
-        if not given:
-            say(parser.format_help().rstrip())
-            return EXIT_BAD_INPUT
         options = parser.parse_args(given)
         options.given = given[1:]
         if given[0] in SLOW:
@@ -142,7 +138,6 @@ def make_parser(commands: Iterable[str] = COMMANDS) -> Parser:
         "75 stopped early by SIGUSR1, after the blocks in progress were finished; start the same "
         "command again to resume.",
     )
-    parser.example = EXAMPLE
     parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     wanted = set(commands)
@@ -152,7 +147,6 @@ def make_parser(commands: Iterable[str] = COMMANDS) -> Parser:
         if name in wanted:
             module = import_module(f"flows.cli.{name}")
             module.add_arguments(sub)
-            sub.example = module.EXAMPLE
             sub.set_defaults(command=module.run)
     return parser
 

@@ -8,7 +8,6 @@ from ..options.mask import MaskFiles, MaskOptions
 from ..text.terminal import say
 from .arguments import add_options, read_options
 
-EXAMPLE = "overtile mask slide.svs tissue.zarr"
 MAKER = "overtile mask"
 
 

@@ -8,8 +8,6 @@ from ..options.meshes import MeshesFiles, MeshesOptions
 from ..text.terminal import Counter, say
 from .arguments import add_options, read_options
 
-EXAMPLE = "overtile meshes neurons.zarr meshes --ids 12,40"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile meshes``."""

@@ -11,8 +11,6 @@ from ..text.terminal import say
 from .arguments import add_options, read_options
 from .local_workers import expect_workers
 
-EXAMPLE = "overtile objects segmented.zarr objects.zarr --method watershed"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile objects``."""

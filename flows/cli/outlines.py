@@ -9,8 +9,6 @@ from ..options.outlines import OutlinesFiles, OutlinesOptions
 from ..text.terminal import Counter, say
 from .arguments import add_options, read_options
 
-EXAMPLE = "overtile outlines cells.zarr cells.geojson"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile outlines``."""

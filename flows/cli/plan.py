@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pipeline.segmentation.calibration import Calibration
     from pipeline.segmentation.prepare import Prepared
 
-EXAMPLE = "overtile plan raw.zarr out.zarr --weights w.safetensors"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile plan``: those of segment."""

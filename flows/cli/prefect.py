@@ -7,32 +7,27 @@ import argparse
 from ..text.terminal import say
 from .parser import Parser
 
-EXAMPLE = "overtile prefect up"
-
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile prefect``."""
     commands = parser.add_subparsers(required=True, metavar="up|status|down", dest="action")
-    up = commands.add_parser(
+    commands.add_parser(
         "up",
         help="start server and worker, register deployments",
         description="Start what is missing, in the right order, and print the plain Prefect "
         "command of each step. Flow runs start in this folder. Safe to run again at any time.",
     )
-    up.example = EXAMPLE
-    status = commands.add_parser(
+    commands.add_parser(
         "status",
         help="show processes, deployments and flow runs",
         description="Show the server, the worker, the deployments and the active flow runs.",
     )
-    status.example = "overtile prefect status"
     down = commands.add_parser(
         "down",
         help="stop what up started, and nothing else",
         description="Stop the worker and the server that overtile prefect up started here. While "
         "flow runs are active, nothing is stopped without --cancel.",
     )
-    down.example = "overtile prefect down --cancel"
     down.add_argument(
         "--cancel", action="store_true", help="cancel running flow runs; they can be resumed"
     )

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from deploy.preflight.findings import Finding
     from pipeline.segmentation.prepare import Prepared
 
-EXAMPLE = "overtile preflight raw.zarr out.zarr --weights w.safetensors --cluster slurm"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile preflight``: those of segment, all optional."""

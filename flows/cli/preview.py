@@ -10,7 +10,6 @@ from ..options.segment import SegmentFiles, SegmentOptions
 from ..text.terminal import say
 from .arguments import add_options, help_text, parser_of, read_options
 
-EXAMPLE = "overtile preview raw.zarr --weights w.safetensors"
 MAKER = "overtile preview"
 
 

@@ -12,8 +12,6 @@ from .arguments import add_options, read_options
 from .local_workers import expect_workers
 from .object_arguments import read_definition, read_segment_options
 
-EXAMPLE = "overtile segment raw.zarr out.zarr --weights w.safetensors --block 64,256,256"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile segment``."""

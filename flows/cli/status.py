@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pipeline.ledger.status import RunStatus
 
 MOST_NAMED = 8
-EXAMPLE = "overtile status segmented.zarr"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from deploy.batch_jobs.submit import Submitted
     from pipeline.base.location import Location
 
-EXAMPLE_OBJECTS = "overtile submit objects scores.zarr out.zarr --cluster hpc"
-EXAMPLE = "overtile submit segment in.zarr out.zarr --weights w.safetensors --cluster hpc"
 RECENT_S = 120.0
 """A run is assumed to be writing an output that changed within this time."""
 _JOB = (
@@ -50,7 +48,6 @@ def add_arguments(parser: Parser) -> None:
         segment, SegmentFiles, SegmentOptions, WithObjects, ObjectDefinition, ClusterOptions,
         without=("shard", "cluster"),
     )  # fmt: skip
-    segment.example = EXAMPLE
     objects = commands.add_parser(
         "objects", help="find the objects in scores", description=f"Find objects {_JOB}"
     )
@@ -58,7 +55,6 @@ def add_arguments(parser: Parser) -> None:
         objects, ObjectsFiles, ObjectsOptions, ClusterOptions,
         without=("shard", "merge_only", "cluster"),
     )  # fmt: skip
-    objects.example = EXAMPLE_OBJECTS
     for name, command in (("segment", segment), ("objects", objects)):
         _add_submission(command, name)
 

@@ -14,8 +14,6 @@ from ..text.terminal import say
 from .arguments import add_options, help_text, read_options
 from .local_workers import expect_workers
 
-EXAMPLE = "overtile train --volume raw.zarr --labels labels.zarr --out w.safetensors"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile train``."""

@@ -11,8 +11,6 @@ from ..options.weights import WeightsFiles, WeightsOptions
 from ..text.terminal import say
 from .arguments import add_options, read_options
 
-EXAMPLE = "overtile weights demo"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile weights``."""

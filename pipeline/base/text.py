@@ -19,6 +19,18 @@ def shape_text(shape: Iterable[int]) -> str:
     return "×".join(map(str, shape))
 
 
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a question that proposes the name which resembles a word, or nothing.
+
+    >>> did_you_mean("segmnt", ["segment", "plan"]), did_you_mean("help", ["segment", "plan"])
+    (' (did you mean segment?)', '')
+    """
+    from difflib import get_close_matches
+
+    found = get_close_matches(word.lower(), list(names), n=1, cutoff=0.7)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
 def size_text(size_bytes: float) -> str:
     """Return a number of bytes in binary units, with three digits.
 

@@ -53,6 +53,30 @@ def test_no_command_at_all_shows_the_help_as_an_error(shell):
     code, out, err = shell()
     assert (code, out) == (2, "")
     assert err == shell("--help")[1]
+    code, out, err = shell("cluster")
+    assert (code, out) == (2, "")
+    assert err == shell("cluster", "--help")[1]
+
+
+TYPING_ERRORS = {
+    ("segmnt",): "unknown command 'segmnt' (did you mean segment?); see overtile --help",
+    ("cluster", "strat"): "'strat' (did you mean start?); see overtile cluster --help",
+    ("segment", "a", "b", "--wieghts", "w"):
+        "arguments: --wieghts (did you mean --weights?); see overtile segment --help",
+    ("submit", "objects", "a", "b", "--min_voxels=3"):
+        "--min_voxels (did you mean --min-voxels?); see overtile submit objects --help",
+    ("plan", "a", "b", "--weights", "w", "--tta", "rotation"):
+        "(did you mean rotations?); see overtile plan --help",
+    ("weights", "demo", "more"): "arguments: more; see overtile weights --help",
+    ("--verison",): "--verison (did you mean --version?); see overtile --help",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", TYPING_ERRORS, ids=" ".join)
+def test_a_typing_error_is_answered_with_the_nearest_name_and_the_help_of_its_command(argv, shell):
+    code, out, err = shell(*argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith(f"{TYPING_ERRORS[argv]}\n")
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", "| true", ">&-"])

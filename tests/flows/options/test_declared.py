@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 
 import flows.options
 from flows.cli.arguments import add_options, help_text, read_options
+from flows.cli.examples import EXAMPLES
 from flows.cli.main import COMMANDS, make_parser
 from flows.options.cluster import ClusterOptions
 from flows.options.declared import options_of, words_of
@@ -227,15 +229,21 @@ PARSERS = parsers()
 
 
 @pytest.mark.parametrize("words", PARSERS, ids=" ".join)
-def test_every_help_ends_with_an_example_that_parses(words):
-    parser = PARSERS[words]
-    *_, title, line = parser.format_help().splitlines()
-    assert title == "example:"
-    overtile, *arguments = line.split()
-    assert overtile == "overtile"
-    assert tuple(arguments[: len(words)]) == words
-    PARSERS[()].parse_args(arguments)
-    assert len(line) <= 80
+def test_every_help_ends_with_examples_that_parse(words):
+    _, examples = PARSERS[words].format_help().split("\nexamples:\n")
+    lines = [line.removeprefix("  ") for line in examples.splitlines()]
+    uses, commands = lines[::2], lines[1::2]
+    assert len(uses) == len(commands) in (2, 3)
+    for use, line in zip(uses, commands, strict=True):
+        assert use.startswith("# ")
+        overtile, *arguments = shlex.split(line)
+        assert overtile == "overtile"
+        PARSERS[()].parse_args(arguments)
+    assert any(tuple(shlex.split(line)[1 : len(words) + 1]) == words for line in commands)
+
+
+def test_every_example_is_of_a_command():
+    assert set(EXAMPLES) == {" ".join(("overtile", *words)) for words in PARSERS}
 
 
 @pytest.mark.parametrize("words", PARSERS, ids=" ".join)
