@@ -14,6 +14,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONSAFEPATH=1 DO_NOT_T
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY overtile overtile
 COPY pipeline pipeline
 COPY unet unet
 COPY flows flows

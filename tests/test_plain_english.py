@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PATTERNS = (
     "README.md", "Makefile", "docs/**/*.md", "pipeline/**/*", "unet/**/*", "deploy/**/*",
-    "flows/**/*", "benchmarks/**/*",
+    "flows/**/*", "overtile/**/*", "benchmarks/**/*",
 )  # fmt: skip
 SUFFIXES = {".md", ".py", ".sh", ".sbatch", ".yaml", ".toml", ".html", ""}
 FILES = [

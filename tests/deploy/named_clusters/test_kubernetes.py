@@ -98,7 +98,8 @@ def test_workers_compute_with_their_cores_and_keep_their_memory(objects):
 def test_the_image_contains_the_installed_files_and_runs_as_an_ordinary_user():
     text = (ROOT / "Dockerfile").read_text()
     copied = set(re.findall(r"^COPY (.+) \S+$", text, re.M))
-    assert copied == {"pyproject.toml README.md LICENSE", "pipeline", "unet", "flows", "deploy"}
+    packages = {"overtile", "pipeline", "unet", "flows", "deploy"}
+    assert copied == {"pyproject.toml README.md LICENSE", *packages}
     extras = set(re.findall(r"^(cuda\d*) = ", (ROOT / "pyproject.toml").read_text(), re.M))
     assert set(re.search(r"^ +(cuda[^)]*)\)", text, re.M)[1].split(" | ")) == extras
     assert re.findall(r"^USER (.+)$", text, re.M)[-1] == "overtile"

@@ -1,0 +1,8 @@
+"""``python -m overtile``: the command where the script ``overtile`` is not on the path."""
+
+import sys
+
+from flows.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
