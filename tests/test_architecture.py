@@ -13,7 +13,7 @@ THIRD_PARTIES = {
                  "psutil", "pyarrow"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda", "psutil"},
-    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "zarr"},
+    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "shtab", "zarr"},
     "overtile": set(),
 }  # fmt: skip
 ALSO = {

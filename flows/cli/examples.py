@@ -181,6 +181,14 @@ overtile prefect down
 # also cancel active flow runs
 overtile prefect down --cancel
 """,
+    "overtile completion": """
+# bash
+overtile completion bash > ~/.local/share/bash-completion/completions/overtile
+# zsh, with fpath=(~/.zfunc $fpath) in ~/.zshrc
+overtile completion zsh > ~/.zfunc/_overtile
+# fish
+overtile completion fish > ~/.config/fish/completions/overtile.fish
+""",
     "overtile demo": """
 # into the folder overtile-demo
 overtile demo

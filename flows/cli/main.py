@@ -45,6 +45,7 @@ COMMANDS = {
     "preflight": "check whether a run could start: versions, files, space, devices",
     "prefect": "start, inspect or stop Prefect with overtile's deployments",
     "demo": "segment a synthetic volume, find its cells, score both",
+    "completion": "print a script that completes commands in bash, zsh or fish",
 }
 """Each is a module ``flows.cli.NAME`` with add_arguments(parser) and run(options)."""
 

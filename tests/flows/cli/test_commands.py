@@ -28,6 +28,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
         "weights": ["--json"],
         "demo": ["--directory"],
+        "completion": ["SHELL", "bash, zsh, fish"],
         "mask": ["INPUT", "MASK", "--tissue", "--method", "--closing", "--margin", "--overwrite"],
         "preview": ["INPUT", "--weights", "--box", "--out", "--level", "--tta"],
         "objects": ["SCORES", "OUTPUT", "--class", "--threshold", "--cluster"],
