@@ -73,7 +73,7 @@ class EvaluateOptions(BaseModel):
         "ids",
         title="True objects",
         description="Objects of the truth: its ids, where 0 is background, or the connected "
-        "components of a class",
+        "components of a class, by name or number",
     )
     per_slice: Annotated[bool, Shell(OBJECTS)] = Field(
         False,

@@ -127,8 +127,6 @@ def _write_thresholds(thresholds: list[float]) -> str:
 
 
 def _ids_or_class(text: str) -> int | str:
-    if text != "ids" and not text.isdigit():
-        raise ValueError("expected ids, or the number of a class, such as 0")
     return int(text) if text.isdigit() else text
 
 
@@ -165,4 +163,4 @@ Thresholds = Annotated[
     Field(min_length=1),
     Spelling("T,T,…|A:B:STEP", _thresholds, _write_thresholds),
 ]
-IdsOrClass = Annotated[int | Literal["ids"], Spelling("ids|CLASS", _ids_or_class)]
+IdsOrClass = Annotated[int | str, Spelling("ids|CLASS", _ids_or_class)]

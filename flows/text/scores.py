@@ -46,7 +46,7 @@ class FigureTable:
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """Return every table as aligned lines."""
-    lines = [summary(evaluation)]
+    lines = [summary(evaluation), *(f"note: {note}" for note in evaluation.notes)]
     for table in figure_tables(evaluation):
         lines += ["", *table.lines()]
     return "\n".join(lines)
@@ -54,7 +54,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 def evaluation_markdown(evaluation: Evaluation) -> str:
     """Return every table as markdown."""
-    lines = [summary(evaluation), ""]
+    lines = [summary(evaluation), "", *(f"- note: {note}" for note in evaluation.notes), ""]
     for table in figure_tables(evaluation):
         lines += table.markdown()
     return "\n".join(lines)

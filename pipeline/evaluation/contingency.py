@@ -6,7 +6,7 @@ block, and only tables are combined: one row per pair of ids that overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -22,9 +22,11 @@ Ids: TypeAlias = NDArray[np.uint64]
 Counts: TypeAlias = NDArray[np.int64]
 
 CLASSES_AT_MOST = 256
-NEVER_PREDICTED_AT_MOST = 64
-"""Most classes of a truth that a prediction may lack; a truth with more is taken for an image."""
 """More labels than this are the ids of objects, not classes."""
+NEVER_PREDICTED_AT_MOST = 16
+"""Most labels of a truth that a prediction may lack; more are not classes."""
+NEVER_IN_BLOCK_AT_MOST = 64
+"""The same for one block, where the prediction may lack labels that it has elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +91,12 @@ class ContingencyTable:
         """Ids of the prediction, ascending, and the voxels of each."""
         return _sizes(self.predicted_ids, self.counts)
 
+    @property
+    def first_true_ids(self) -> frozenset[int]:
+        """The two lowest ids of the truth, or fewer, without the background."""
+        ids = self.truth_sizes[0]
+        return frozenset(map(int, ids[ids != 0][:2]))
+
     def foreground(self) -> ContingencyTable:
         """Return the rows whose true id is not 0: the truth's foreground."""
         return self._rows(self.truth_ids != 0)
@@ -127,17 +135,24 @@ class ContingencyTable:
                 "the prediction's scores with --scores CLASS --objects watershed"
             )
         never = np.setdiff1d(self.truth_ids, self.predicted_ids)
-        if len(never) > NEVER_PREDICTED_AT_MOST:
-            raise LabelError(
-                f"the truth has {len(never)} values that the prediction never has ({never[0]} to "
-                f"{never[-1]}): expected the same classes in both; pass labels, not the image"
-            )
+        if len(never) > NEVER_IN_BLOCK_AT_MOST:
+            raise too_many_labels(never.tolist())
         counts = np.zeros((largest + 1, largest + 1), np.int64)
         counts[self.truth_ids.astype(np.intp), self.predicted_ids.astype(np.intp)] = self.counts
         return ConfusionMatrix(counts=tuple(tuple(row) for row in counts.tolist()))
 
     def _both(self) -> tuple[Ids, Ids]:
         return self.truth_ids, self.predicted_ids
+
+
+def too_many_labels(never: Sequence[int]) -> LabelError:
+    """Return the error for a truth with many labels that the prediction never has."""
+    return LabelError(
+        f"the truth has {len(never)} values that the prediction never has ({never[0]} to "
+        f"{never[-1]}): expected the same classes in both; if they are ids of objects, make "
+        "objects of the prediction too (--objects components, or --scores CLASS --objects "
+        "watershed); if they are grey values, pass labels, not the image"
+    )
 
 
 class RunningTotal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..base.errors import LabelError, PlanError, VolumeError
 from ..base.geometry import Box
 from ..base.location import Location
 from ..base.stores import read_node
-from ..base.text import shape_text
+from ..base.text import did_you_mean, shape_text
 from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels
@@ -20,6 +20,7 @@ from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
 from ..volume.volume import LABELS, VolumeSource
 from .contingency import CLASSES_AT_MOST, check_integers
 from .grid import BoxGrid, reading_step
+from .placement import Placement, placement_of
 from .request import EvaluateRequest
 
 CLASSES = "labels/classes"
@@ -39,6 +40,7 @@ class EvaluatePlan:
     scores: VolumeSource | None
     """Scores of the chosen class."""
     grid: BoxGrid
+    placement: Placement
     class_names: tuple[str, ...]
     made_by: dict[str, Any]
     """The prediction's record of the run that wrote it."""
@@ -57,9 +59,14 @@ class EvaluatePlan:
     @property
     def score_name(self) -> str:
         """Name of that class if one is stated, else a description."""
+        other = "the boundary" if self.request.objects else f"class {self.score_class}"
+        return self.stated_score_name or other
+
+    @property
+    def stated_score_name(self) -> str:
+        """Name of that class if one is stated, else an empty text."""
         number = self.score_class
-        stated = self.class_names[number] if number < len(self.class_names) else ""
-        return stated or ("the boundary" if self.request.objects else f"class {number}")
+        return self.class_names[number] if number < len(self.class_names) else ""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -74,6 +81,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     Raises VolumeError for arrays that cannot be read as requested, LabelError for truth or classes
     that are not integers, PlanError if a task would not fit the memory of one worker.
     """
+    request = _with_class_number(request)
     truth = find_companion(labels_in(request.truth), time=request.time, axes=request.axes)
     if truth.channel_count != 1:
         raise VolumeError(
@@ -84,13 +92,11 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     check_labels(truth)
     classes, scores = _prediction(request)
     _check_time(request, (truth, classes, scores))
-    for source in (classes, scores):
-        if source is not None and source.shape_zyx != truth.shape_zyx:
-            raise VolumeError(
-                f"the prediction is {shape_text(source.shape_zyx)} voxels, the truth "
-                f"{shape_text(truth.shape_zyx)}: expected arrays of the same volume and level"
-            )
-    box = _box(request, truth)
+    names, made_by = class_names_of(request.prediction), _made_by(request.prediction)
+    placed = [placement_of(one, truth, is_output=bool(made_by)) for one in (classes, scores) if one]
+    if placed[-1] != placed[0]:
+        raise VolumeError(f"{request.prediction}: its classes and its scores lie at other places")
+    box = _box(request, truth, placed[0].common)
     sources = [source for source in (truth, classes, scores) if source is not None]
     return EvaluatePlan(
         request=request,
@@ -98,8 +104,9 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
         classes=classes,
         scores=scores,
         grid=BoxGrid(box=box, step=_step(request, sources, box)),
-        class_names=class_names_of(request.prediction),
-        made_by=_made_by(request.prediction),
+        placement=placed[0],
+        class_names=names,
+        made_by=made_by,
     )
 
 
@@ -125,6 +132,25 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
             f"{prediction} holds {classes.dtype}, not classes: if these are scores, pass --scores 0"
         ) from error
     return classes, None
+
+
+def _with_class_number(request: EvaluateRequest) -> EvaluateRequest:
+    """Return the request with the number of the class that is named. Raises PlanError.
+
+    Names are those that the truth states, else those of the prediction.
+    """
+    chosen = request.truth_objects
+    if isinstance(chosen, int) or chosen == "ids":
+        return request
+    names = class_names_of(request.truth) or class_names_of(request.prediction)
+    matches = [n for n, name in enumerate(names) if name.lower() == chosen.strip().lower()]
+    if len(matches) != 1:
+        stated = ", ".join(f"{n} ({name})" for n, name in enumerate(names) if name)
+        raise PlanError(
+            f"--truth-objects {chosen}{did_you_mean(chosen, names)}: expected ids, or a class, by "
+            f"number or name: {stated or 'neither the truth nor the prediction names its classes'}"
+        )
+    return replace(request, truth_objects=matches[0])
 
 
 def _check_time(request: EvaluateRequest, sources: Sequence[VolumeSource | None]) -> None:
@@ -200,16 +226,24 @@ def _made_by(prediction: Location) -> dict[str, Any]:
     return {name: value for name, value in made.items() if value is not None}
 
 
-def _box(request: EvaluateRequest, truth: VolumeSource) -> Box:
-    whole = Box.of_shape(truth.shape_zyx)
-    box = request.box or whole
+def _box(request: EvaluateRequest, truth: VolumeSource, common: Box) -> Box:
+    """Return the box to compare, in voxels of the truth. common: voxels that both have."""
+    box = request.box or common
     if request.slices is not None:
         first, end = request.slices
-        box = Box((first, 0, 0), (end, *whole.stop[1:]))
+        box = Box((first, *common.start[1:]), (end, *common.stop[1:]))
+    whole = Box.of_shape(truth.shape_zyx)
     if not whole.contains(box):
-        asked = ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
-        raise PlanError(f"{asked} is not inside the volume of {shape_text(whole.shape)} voxels")
+        raise PlanError(
+            f"{_ranges(box)} is not inside the volume of {shape_text(whole.shape)} voxels"
+        )
+    if not common.contains(box):
+        raise PlanError(f"{_ranges(box)} is not inside {_ranges(common)}, which was predicted")
     return box
+
+
+def _ranges(box: Box) -> str:
+    return ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
 
 
 def _step(request: EvaluateRequest, sources: list[VolumeSource], box: Box) -> tuple[int, ...]:

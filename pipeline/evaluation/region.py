@@ -38,7 +38,9 @@ class EvaluatedRegion:
     @cached_property
     def truth(self) -> NDArray[Any]:
         """The truth as stored."""
-        return self._read(self.plan.truth) if self.slab is None else self._cut(self.slab.truth)
+        if self.slab is not None:
+            return self._cut(self.slab.truth)
+        return self._read(self.plan.truth, self.box)
 
     @cached_property
     def classes(self) -> NDArray[Any]:
@@ -46,7 +48,7 @@ class EvaluatedRegion:
         assert self.plan.classes is not None
         if self.slab is not None:
             return self._cut(self.slab.classes)
-        return self._read(self.plan.classes)
+        return self._read(self.plan.classes, self._predicted_box)
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
@@ -54,7 +56,9 @@ class EvaluatedRegion:
         assert self.plan.scores is not None
         if self.slab is not None:
             return self._cut(self.slab.scores)
-        return as_scores(self._read(self.plan.scores), where=str(self.plan.scores.store))
+        return as_scores(
+            self._read(self.plan.scores, self._predicted_box), where=str(self.plan.scores.store)
+        )
 
     @cached_property
     def kept(self) -> Mask:
@@ -131,6 +135,11 @@ class EvaluatedRegion:
         assert self.slab is not None
         return array[self.box.relative_to(self.slab.box.start).slices]
 
-    def _read(self, source: VolumeSource) -> NDArray[Any]:
-        stored: NDArray[Any] = open_volume(source).read(self.box)[0]
+    @property
+    def _predicted_box(self) -> Box:
+        """The box in voxels of the prediction."""
+        return self.box.relative_to(self.plan.placement.start)
+
+    def _read(self, source: VolumeSource, box: Box) -> NDArray[Any]:
+        stored: NDArray[Any] = open_volume(source).read(box)[0]
         return stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from ..base.choices import DEFAULT_THRESHOLDS, Objects
 from ..base.errors import PlanError
@@ -19,7 +19,7 @@ class EvaluateSettings(TypedDict, total=False):
     time: int | None
     axes: str | None
     objects: Objects | None
-    truth_objects: Literal["ids"] | int
+    truth_objects: int | str
     per_slice: bool
     slices: tuple[int, int] | None
     box: Box | None
@@ -52,8 +52,9 @@ class EvaluateRequest:
     """``ids``: as stored. ``components``: connected voxels where the score is below the threshold,
     or, without scores, where the class is the true objects' class. ``watershed``: see
     objects.seeded_watershed."""
-    truth_objects: Literal["ids"] | int = "ids"
-    """``ids``: the truth's integers, 0 is background. A class: its connected components."""
+    truth_objects: int | str = "ids"
+    """``ids``: the truth's integers, 0 is background. A class, by number or name: its connected
+    components."""
     per_slice: bool = False
     """Every z is a separate image; figures of objects are means over the slices."""
     slices: tuple[int, int] | None = None

@@ -40,6 +40,8 @@ class Evaluation:
     voxels: int
     """Compared voxels: inside the box, and not ignored."""
     seconds: float
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures must know, one line each."""
 
     @property
     def box(self) -> Box:
@@ -76,6 +78,8 @@ class Evaluation:
             "box": [list(self.box.start), list(self.box.stop)],
             "voxels": self.voxels,
             "settings": plan.request.settings(),
+            "notes": list(self.notes),
+            "threshold_chosen_on_scored_voxels": len(self.layers) > 1,
             "classes": None,
             "pixels": None,
             "objects": None,

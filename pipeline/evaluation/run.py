@@ -21,6 +21,7 @@ from .contingency import ContingencyTable, RunningTotal
 from .gather import results_of
 from .grid import Index
 from .merge_components import ComponentMerger
+from .notes import notes_of
 from .object_metrics import ObjectFigures, mean_figures, object_figures
 from .plan import EvaluatePlan, plan_evaluation
 from .request import EvaluateRequest, EvaluateSettings
@@ -69,14 +70,17 @@ def evaluate(plan: EvaluatePlan, client: Client, *, watch: Watch | None = None) 
     started = time.monotonic()
     cluster = _Cluster(plan=plan, client=client, token=uuid.uuid4().hex[:12], watch=watch)
     if plan.request.per_slice:
-        voxels, layers = _slices(cluster)
+        voxels, layers, true_ids = _slices(cluster)
     else:
         voxels = cluster.voxel_counts()
-        layers = _layers(plan, voxels, _figures(cluster))
+        figures, true_ids = _figures(cluster)
+        layers = _layers(plan, voxels, figures)
     _check(plan, voxels)
+    classes = None if voxels.classes is None else voxels.classes.confusion()
     return Evaluation(
         plan=plan,
-        classes=None if voxels.classes is None else voxels.classes.confusion(),
+        classes=classes,
+        notes=tuple(notes_of(plan, classes, true_ids=true_ids)),
         layers=layers,
         voxels=voxels.voxels,
         seconds=time.monotonic() - started,
@@ -113,8 +117,8 @@ class _Cluster:
         return reduce(add, (counts for _, counts in found))
 
 
-def _slices(cluster: _Cluster) -> tuple[VoxelCounts, tuple[Layer, ...]]:
-    """Return voxel counts, and figures of objects as means over the slices with objects."""
+def _slices(cluster: _Cluster) -> tuple[VoxelCounts, tuple[Layer, ...], frozenset[int]]:
+    """Return voxel counts, figures of objects as means over the slices with objects, some ids."""
     plan = cluster.plan
     found = cluster.each("slices", lambda i: (score_slices, plan, plan.grid.block(i)), [*plan.grid])
     each: list[SliceResult] = [one for _, slab in found for one in slab]
@@ -128,19 +132,20 @@ def _slices(cluster: _Cluster) -> tuple[VoxelCounts, tuple[Layer, ...]]:
         for number in range(len(plan.layers))
     ]
     means = [mean_figures([figures for _, figures in one]) for one in slices]
-    return voxels, _layers(plan, voxels, means, slices)
+    true_ids: frozenset[int] = frozenset().union(*(one.true_ids for one in results))
+    return voxels, _layers(plan, voxels, means, slices), true_ids
 
 
-def _figures(cluster: _Cluster) -> list[ObjectFigures] | None:
-    """Return the figures of objects per layer, from one table of the whole box each."""
+def _figures(cluster: _Cluster) -> tuple[list[ObjectFigures] | None, frozenset[int]]:
+    """Return the figures of objects per layer, from one table of the whole box each, some ids."""
     plan = cluster.plan
     if plan.request.objects is None:
-        return None
+        return None, frozenset()
     tables = {"ids": _ids, "components": _components, "watershed": _watershed}
     found = tables[plan.request.objects](cluster)
     if not found[0].foreground().voxels:
         raise LabelError(_no_object(plan))
-    return [object_figures(table) for table in found]
+    return [object_figures(table) for table in found], found[0].first_true_ids
 
 
 def _ids(cluster: _Cluster) -> list[ContingencyTable]:

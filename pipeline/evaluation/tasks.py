@@ -44,6 +44,8 @@ class SliceResult:
     z: int
     voxels: VoxelCounts
     objects: tuple[ObjectFigures, ...] | None
+    true_ids: frozenset[int] = frozenset()
+    """Ids of the true objects; the first two."""
 
 
 def count_voxels(plan: EvaluatePlan, box: Box) -> VoxelCounts:
@@ -80,12 +82,12 @@ def score_slices(plan: EvaluatePlan, box: Box) -> list[SliceResult]:
 
 
 def _score_slice(region: EvaluatedRegion) -> SliceResult:
-    plan, figures = region.plan, None
-    if region.has_objects:
-        figures = tuple(
-            object_figures(region.table(region.predicted_objects(layer))) for layer in plan.layers
-        )
-    return SliceResult(z=region.box.start[0], voxels=_voxel_counts(region), objects=figures)
+    z, voxels = region.box.start[0], _voxel_counts(region)
+    if not region.has_objects:
+        return SliceResult(z=z, voxels=voxels, objects=None)
+    tables = [region.table(region.predicted_objects(layer)) for layer in region.plan.layers]
+    figures = tuple(map(object_figures, tables))
+    return SliceResult(z=z, voxels=voxels, objects=figures, true_ids=tables[0].first_true_ids)
 
 
 def flood_region(plan: EvaluatePlan, box: Box, threshold: float) -> ContingencyTable:

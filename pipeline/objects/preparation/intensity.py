@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from ...base.errors import VolumeError
 from ...base.geometry import Box, Shape
 from ...base.location import Location
 from ...base.text import shape_text
 from ...volume.companion import find_companion
-from ...volume.micrometres import SizesUm, voxel_size_um
+from ...volume.micrometres import voxel_size_um
+from ...volume.placement import has_other_voxels, sizes_text, stated_start
 from ...volume.volume import VolumeSource
 from ..definition.request import ObjectsRequest
 from ..tasks.tasks import Intensity
-
-SAME_SIZE: Final = 0.05
-"""Largest relative difference of voxel sizes that count as the same."""
-ALIGNED: Final = 0.25
-"""Largest distance, in voxels, of a stated place from a whole voxel."""
 
 
 def find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity | None:
@@ -55,29 +50,19 @@ def intensity_notes(intensity: Intensity | None, scores: VolumeSource) -> Iterat
 
 def _check_sizes(image: VolumeSource, scores: VolumeSource) -> None:
     """Raise VolumeError where both state a voxel size, and not the same."""
-    of_image, of_scores = voxel_size_um(image), voxel_size_um(scores)
-    if any(
-        a and b and abs(a / b - 1) > SAME_SIZE for a, b in zip(of_image, of_scores, strict=True)
-    ):
+    if has_other_voxels(image, scores):
         raise VolumeError(
-            f"{image.location} has voxels of {_text(of_image)} µm, the scores of "
-            f"{_text(of_scores)} µm: expected an image of the same voxels"
+            f"{image.location} has voxels of {sizes_text(voxel_size_um(image))} µm, the scores of "
+            f"{sizes_text(voxel_size_um(scores))} µm: expected an image of the same voxels"
         )
 
 
 def _stated_start(image: VolumeSource, scores: VolumeSource) -> Shape:
     """Return the voxel of the image at which the scores begin, by what both state."""
-    if None in voxel_size_um(image)[1:] or None in voxel_size_um(scores)[1:]:
+    start = stated_start(scores, image)
+    if start is None:
         raise _other_voxels(image, scores)
-    start = []
-    for axis in range(3):
-        if image.direction[axis] != scores.direction[axis]:
-            raise _other_voxels(image, scores)
-        first, origin = (one.translation[axis] / one.step[axis] for one in (scores, image))
-        start.append(round(first - origin))
-        if abs(first - origin - start[-1]) > ALIGNED:
-            raise _other_voxels(image, scores)
-    return tuple(start)
+    return start
 
 
 def _other_voxels(image: VolumeSource, scores: VolumeSource) -> VolumeError:
@@ -86,7 +71,3 @@ def _other_voxels(image: VolumeSource, scores: VolumeSource) -> VolumeError:
         f"{shape_text(scores.shape_zyx)}: expected an image of the same voxels, or a larger one "
         "that states where it lies"
     )
-
-
-def _text(sizes: SizesUm) -> str:
-    return "×".join("?" if size is None else f"{size:.3g}" for size in sizes)

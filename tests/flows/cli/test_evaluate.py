@@ -151,6 +151,50 @@ def test_help_lists_the_options_and_fits_80_columns(shell, monkeypatch):
         assert word in out
 
 
+TRUTH_OF_CLASSES = ("the truth has the values 0 and 1 only, read as one object in every slice: if "
+                    "they are classes, pass --truth-objects 1")  # fmt: skip
+CHOSEN = "the best threshold was chosen on the voxels that are scored"
+
+
+def test_figures_that_may_mislead_are_noted_in_one_line_each(shell, place):
+    scores = ("scores.zarr", "cells.zarr", "--scores")
+    cases = {
+        ("scores.zarr", "membrane.zarr", *CHALLENGE[2:7]): {TRUTH_OF_CLASSES, CHOSEN},
+        (*scores, "cell", "--objects", "watershed", "--thresholds", "0.5"):
+            {"cell is taken for the boundary between objects, which lie where its score is low"},
+        (*scores, "membrane", "--objects", "watershed", "--thresholds", "0.5"): set(),
+        ("classes.zarr", "cells.zarr"): {"the prediction never has label 2, 3, 4, 5, 6, 7, 8"},
+        ("classes.zarr", "membrane.zarr"): set(),
+    }  # fmt: skip
+    for argv, expected in cases.items():
+        code, out, err = shell(*argv, "--json", "noted.json")
+        assert (code, err) == (0, "")
+        notes = [line for line in out.splitlines() if line.startswith("note: ")]
+        assert len(notes) == len(expected), out
+        assert all(any(line.startswith(f"note: {one}") for line in notes) for one in expected), out
+        told = json.loads((place / "noted.json").read_text())
+        assert [f"note: {note}" for note in told["notes"]] == notes
+        assert told["threshold_chosen_on_scored_voxels"] == (CHOSEN in out)
+    (place / "noted.json").unlink()
+
+
+def test_ids_of_objects_are_not_taken_for_classes(shell, place):
+    ids = np.arange(6 * 32 * 36).reshape(6, 32, 36) // 60
+    zarr.create_array(place / "ids.zarr", data=ids.astype(np.uint8))
+    code, out, err = shell("classes.zarr", "ids.zarr")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "114 values that the prediction never has" in err
+    assert "--objects watershed" in err
+    zarr.create_array(place / "fewer.zarr", data=(ids // 4).astype(np.uint8))
+    assert "27 values that the prediction never has" in shell("classes.zarr", "fewer.zarr")[2]
+
+
+def test_true_objects_are_named_as_well_as_numbered(shell):
+    number = CHALLENGE.index("0")
+    named = (*CHALLENGE[:number], "Cell", *CHALLENGE[number + 1 :])
+    assert shell(*named) == shell(*CHALLENGE)
+
+
 GOOD = ("classes.zarr", "membrane.zarr")
 BAD = {
     "no prediction": (("gone.zarr", "membrane.zarr"), r"gone\.zarr does not exist"),
@@ -173,8 +217,21 @@ BAD = {
     "thresholds without end": ((*GOOD, "--thresholds", "0:1:1e-9"), r"got 1,000,000,001"),
     "no objects": ((*GOOD, "--objects", "cells"), r"--objects: invalid choice: 'cells'"),
     "no true objects": (
-        (*GOOD, "--truth-objects", "cells"),
-        r"'cells': expected ids, or the",
+        (
+            "scores.zarr",
+            "membrane.zarr",
+            "--scores",
+            "1",
+            "--objects",
+            "components",
+            "--truth-objects",
+            "cel",
+        ),
+        r"cel \(did you mean cell\?\): expected ids, or a class, by number or name: 0 \(cell\), 1",
+    ),
+    "classes without names": (
+        (*GOOD, "--objects", "components", "--truth-objects", "cell"),
+        r"neither the truth nor the",
     ),
     "a seed outside": ((*GOOD, "--seed-distance", "-1"), r"--seed-distance -1"),
     "a file in no folder": ((*GOOD, "--json", "gone/out.json"), r"gone/out\.json cannot be writ"),
