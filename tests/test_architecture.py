@@ -13,7 +13,8 @@ THIRD_PARTIES = {
                  "psutil", "pyarrow"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda", "psutil"},
-    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "shtab", "zarr"},
+    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "shtab", "zarr", "neuroglancer",
+              "tornado"},
     "overtile": set(),
 }  # fmt: skip
 ALSO = {
@@ -38,7 +39,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion", "objects"],
-        ["segment", "finding", "preview", "masking"],
+        ["segment", "finding", "preview", "masking", "viewing"],
         ["evaluation"],
     ],
     "unet": [
@@ -59,7 +60,7 @@ LAYERS = {
         ["text"],
         ["signals"],
         ["training"],
-        ["preflight", "prefect"],
+        ["preflight", "prefect", "viewing"],
         ["segmentation", "conversion"],  # shell and flow share it
         ["segment_volume", "train_unet", "evaluate_volume", "announce_volumes"],
         ["demo"],

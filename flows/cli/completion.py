@@ -12,7 +12,7 @@ from typing import Any
 SHELLS = ("bash", "zsh", "fish")
 FILES = frozenset({
     "DIR", "FILE", "FILE.toml", "FOLDER", "IMAGE", "INPUT", "MASK", "OBJECTS", "OTHER",
-    "OUT.geojson", "OUTPUT", "PNG", "PREDICTION", "SCORES", "TRUTH", "URI", "WEIGHTS",
+    "OUT.geojson", "OUTPUT", "PNG", "PREDICTION", "RAW", "SCORES", "TRUTH", "URI", "WEIGHTS",
 })  # fmt: skip
 """Metavars of files and folders."""
 WEIGHTS = "FILE|URI|NAME"

@@ -61,6 +61,14 @@ overtile objects segmented.zarr cells.zarr --method watershed
 # connected voxels of a class, without small ones
 overtile objects segmented.zarr nuclei.zarr --class nucleus --min-voxels 50
 """,
+    "overtile view": """
+# a result over the image that it was made from
+overtile view segmented.zarr
+# the same, on a port that ssh -L forwards
+overtile view segmented.zarr --port 8899
+# over another image, in napari
+overtile view segmented.zarr raw.zarr --napari
+""",
     "overtile outlines": """
 # in pixels of the labels
 overtile outlines cells.zarr cells.geojson

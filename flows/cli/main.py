@@ -37,6 +37,7 @@ COMMANDS = {
     "outlines": "write the outlines of objects as GeoJSON, for QuPath",
     "meshes": "write the surfaces of objects as PLY, OBJ or for Neuroglancer",
     "convert": "write TIFF, slices, slides or Zarr as OME-Zarr",
+    "view": "show an output in a browser on this machine, or in napari",
     "evaluate": "score a prediction against the truth",
     "weights": "show the contents of a weights file",
     "submit": "segment in a separate Slurm job, requeued until done",

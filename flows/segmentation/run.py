@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
+from pipeline.output.viewing import view_commands
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import report_path, write_report
@@ -159,3 +160,5 @@ def say_result(run: RunSummary) -> None:
         say("once all shards are done, run overtile finish with the same arguments")
     say(f"segmentation: {output}")
     say(f"report: {output / report_path(run)}")
+    if not run.prepared.request.share:
+        say(f"look at it: {view_commands(output)[0].command}")

@@ -84,6 +84,7 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     from pipeline.objects.report.definition_text import advice
     from pipeline.objects.report.run_report import objects_report_path
     from pipeline.objects.table.size_unit import SizeUnit, extent_name
+    from pipeline.output.viewing import view_commands
 
     voxels, spec = math.prod(run.job.plan.shape), run.prepared.table_spec
     covered, took = 100 * found.voxels / voxels, duration_text(run.seconds)
@@ -100,6 +101,9 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     yield f"objects: {run.job.output}"
     yield f"table: {run.table}"
     yield f"report: {run.job.output / objects_report_path(run)}"
+    request = run.prepared.request
+    image = request.scores if request.is_inside else run.job.output
+    yield f"look at them: {view_commands(image)[0].command}"
 
 
 def _deciding(prepared: PreparedObjects) -> str:

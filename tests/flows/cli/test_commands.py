@@ -26,6 +26,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "train": ["--volume", "--labels", "--validation-slices", "--preset", "--ranks", "--resume"],
         "convert": ["INPUT", "OUTPUT", "--labels", "--shard", "--chunk", "--cluster"],
         "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
+        "view": ["OUTPUT", "RAW", "--napari", "--print", "--port"],
         "weights": ["--json"],
         "demo": ["--directory"],
         "completion": ["SHELL", "bash, zsh, fish"],

@@ -213,11 +213,12 @@ def test_objects_between_membranes_are_counted_and_their_output_is_named(shell, 
     assert (code, out) == (0, "")
     assert "objects between boundaries of class membrane, connected components: 6×32×36" in err
     assert re.search(r"done: 16 objects, \d\d\.\d % of the volume, in ", err)
-    sizes, *where = err.splitlines()[-4:]
+    sizes, *where = err.splitlines()[-5:]
     output = place / "out.zarr"
     assert re.fullmatch(r"sizes: median \d+ µm³, 5 % at most \d+ µm³, 5 % at least \d+ µm³", sizes)
     assert where == [f"objects: {output}", f"table: {output / 'tables/objects.parquet'}",
-                     f"report: {output / 'run/report.html'}"]  # fmt: skip
+                     f"report: {output / 'run/report.html'}",
+                     f"look at them: overtile view {output}"]  # fmt: skip
     assert "16 objects" in (output / "run/report.html").read_text()
     assert "note" not in err
     assert labels_in(place).max() == 16

@@ -121,7 +121,7 @@ def test_without_a_terminal_every_line_is_plain_and_the_last_ones_show_the_resul
     lines = ended.stderr.splitlines()
     assert any(re.match(r"dashboard: http://127\.0\.0\.1:\d+/status", line) for line in lines)
     assert "segmenting 8×64×64 voxels in 128 blocks of 4×8×8" in lines
-    *_, done, segmentation, report = lines
+    *_, done, segmentation, report, look = lines
     seconds, speed = re.match(
         r"done: 128 blocks; 32,768 voxels in ([\d.]+) s, ([\d.e-]+) Mvoxel/s$", done
     ).groups()
@@ -129,6 +129,7 @@ def test_without_a_terminal_every_line_is_plain_and_the_last_ones_show_the_resul
     assert segmentation.startswith("segmentation: ")
     assert os.path.isdir(segmentation.removeprefix("segmentation: "))
     assert os.path.isfile(report.removeprefix("report: "))
+    assert look == f"look at it: overtile view {segmentation.removeprefix('segmentation: ')}"
 
 
 def test_on_a_terminal_a_bar_moves_beside_speed_and_time_left(command, on_a_terminal):
@@ -144,7 +145,7 @@ def test_on_a_terminal_a_bar_moves_beside_speed_and_time_left(command, on_a_term
     assert counts == sorted(counts)
     assert states[-1].split()[-2:] == ["blocks,", "done"]
     assert max(map(len, states)) <= 80
-    assert plain.rstrip().splitlines()[-1].startswith("report: ")
+    assert plain.rstrip().splitlines()[-1].startswith("look at it: ")
 
 
 def test_a_plain_line_is_repeated_only_after_a_minute(monkeypatch, capsys):

@@ -1,0 +1,1 @@
+"""Serves an output to viewers on this machine."""

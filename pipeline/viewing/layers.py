@@ -1,0 +1,212 @@
+"""The layers that show an output: its image, its labels, and the image that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from ..base.errors import VolumeError
+from ..base.location import Location
+from ..base.stores import Node, read_node
+from ..output.guard import RUN_GROUP
+from ..output.image_spec import colour
+from ..volume.fingerprint import read_sample
+from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
+from ..volume.image_levels import levels_of
+from ..volume.volume import LABELS, VolumeSource, find_volume
+
+MOST_CHANNELS: Final = 8
+"""Of one image, as layers."""
+_RGB: Final = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+_SHOWN_PERCENT: Final = (0.5, 99.8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer of a viewer: one channel of an image, or labels."""
+
+    name: str
+    kind: Literal["raw", "scores", "labels"]
+    levels: tuple[VolumeSource, ...]
+    """The finest first; each has one channel."""
+    colour: tuple[int, int, int] = (255, 255, 255)
+    window: tuple[float, float] = (0.0, 255.0)
+    """The grey values that are black, and in full colour."""
+    class_names: tuple[str, ...] = ()
+    """Of labels 0, 1, 2 …; empty for objects."""
+    is_shown: bool = True
+
+    @property
+    def source(self) -> VolumeSource:
+        """The finest level."""
+        return self.levels[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The layers of an output, the undermost first, and notes for the user."""
+
+    place: Location
+    """The image whose layers they are: that of the output."""
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_view(output: Location, raw: Location | None = None) -> View:
+    """Return what shows an output. Reads metadata, and a few voxels of the raw image.
+
+    output: of any command, or any image. raw: the image below; by default, the one that the output
+    was made from. Raises VolumeError where the output is not an image, or RAW cannot be read.
+    """
+    place = _image_of(output)
+    node = read_node(place)
+    if node is None or node.kind == "array":
+        grey = _raw_layers(find_volume(output))
+        return View(place=output, layers=(*(_raw_layers(find_volume(raw)) if raw else ()), *grey))
+    own = tuple(_own_layers(place, node))
+    notes: list[str] = []
+    below: tuple[Layer, ...] = ()
+    if raw is not None:
+        below = _raw_layers(find_volume(raw))
+    elif not any(layer.kind == "raw" for layer in own):
+        below, notes = _made_from(place)
+    layers = (*below, *own)
+    if not layers:
+        raise VolumeError(f"{output} holds no image: expected an output of overtile, or an image")
+    return View(place=place, layers=_one_of_labels(layers), notes=tuple(notes))
+
+
+def _image_of(output: Location) -> Location:
+    """Return the image that labels belong to, where the location names labels inside it."""
+    parent = output.parent
+    above = parent.parent if parent is not None and parent.name == LABELS.strip("/") else None
+    return above if above is not None and read_node(above) is not None else output
+
+
+def _own_layers(place: Location, node: Node) -> Iterator[Layer]:
+    """Yield the image at a location, unless it shows its labels, and the labels."""
+    image = parse_multiscale(node.attributes, where=str(place))
+    if image is not None and not image.levels[0].path.startswith(LABELS):
+        if "image-label" in ome_attributes(node.attributes):
+            yield _labels_layer(place, place.name)
+        elif "weights" in _job(place):
+            yield from _scores_layers(place)
+        else:
+            yield from _raw_layers(find_volume(place))
+    listing = read_node(place, path=LABELS.strip("/"))
+    for name in ome_attributes(listing.attributes).get("labels", ()) if listing else ():
+        yield _labels_layer(place / LABELS / str(name), str(name))
+
+
+def _job(place: Location) -> Mapping[str, Any]:
+    run = read_node(place, path=RUN_GROUP)
+    job = run.attributes.get("job") if run else None
+    return job if isinstance(job, Mapping) else {}
+
+
+def _labels_layer(place: Location, name: str) -> Layer:
+    source = find_volume(place, holds="labels")
+    node = read_node(place)
+    stated = ome_attributes(node.attributes).get("image-label", {}) if node else {}
+    named = {
+        one["label-value"]: str(one["class"])
+        for one in stated.get("properties", ()) if "class" in one and "label-value" in one
+    }  # fmt: skip
+    names = tuple(named.get(value, str(value)) for value in range(max(named) + 1)) if named else ()
+    return Layer(name=name, kind="labels", levels=_levels(source, 0), class_names=names)
+
+
+def _scores_layers(place: Location) -> Iterator[Layer]:
+    source = find_volume(place)
+    high = float(np.iinfo(source.dtype).max) if np.dtype(source.dtype).kind in "iu" else 1.0
+    for number in range(min(source.channel_count, MOST_CHANNELS)):
+        names = source.channel_names
+        name = names[number] if number < len(names) else str(number)
+        yield Layer(
+            name=f"scores: {name}", kind="scores", levels=_levels(source, number),
+            colour=colour(number) if number else (128, 128, 128), window=(0.0, high),
+            is_shown=number > 0 or source.channel_count == 1,
+        )  # fmt: skip
+
+
+def _raw_layers(source: VolumeSource) -> tuple[Layer, ...]:
+    """Return the channels of an image of grey values, with windows from a sample of its voxels."""
+    values = read_sample(source).values
+    several = source.channel_count > 1
+    layers = []
+    for number in range(min(source.channel_count, MOST_CHANNELS)):
+        finite = values[number][np.isfinite(values[number])]
+        low, high = np.percentile(finite, _SHOWN_PERCENT).tolist() if finite.size else (0.0, 1.0)
+        names = source.channel_names
+        name = names[number] if several and number < len(names) else str(number)
+        tint = _RGB[number] if source.channel_count == 3 else colour(number + 1)
+        layers.append(
+            Layer(
+                name=f"raw: {name}" if several else "raw",
+                kind="raw",
+                levels=_levels(source, number),
+                colour=tint if several else (255, 255, 255),
+                window=(low, high if high > low else low + 1),
+            )
+        )
+    return tuple(layers)
+
+
+def _levels(source: VolumeSource, channel: int) -> tuple[VolumeSource, ...]:
+    """Return the levels of one channel, as :attr:`Layer.levels` has them."""
+    every = [one for _, one in levels_of(source)] or [source]
+    chosen = source.channels[channel] if source.channels else channel
+    return tuple(
+        replace(
+            one, channels=(chosen,) if "c" in one.axes else None,
+            holds_labels=source.holds_labels,
+        )
+        for one in every
+    )  # fmt: skip
+
+
+def _made_from(place: Location) -> tuple[tuple[Layer, ...], list[str]]:
+    """Return the layers below those of an output, as its run states them, and notes."""
+    run = read_node(place, path=RUN_GROUP)
+    stated = run.attributes.get("provenance") if run else None
+    if not isinstance(stated, Mapping) or "input" not in stated:
+        return (), ["what it was made from is not known: pass the image as RAW"]
+    source = str(stated["input"])
+    job = _job(place)
+    try:
+        if job.get("kind") == "objects":
+            below, notes = _made_from(Location.parse(source))
+            return (*below, *_scores_layers(Location.parse(source))), notes
+        return _raw_layers(_input(source, str(stated.get("input_path", "")), job)), []
+    except VolumeError as error:
+        return (), [f"the raw image is not shown ({error}): pass it as RAW"]
+
+
+def _input(store: str, path: str, job: Mapping[str, Any]) -> VolumeSource:
+    """Return the image that a run has read. Raises VolumeError where it does not exist any more.
+
+    path: of the array in its store; of TIFF, the image's number and the level, which no file has.
+    """
+    parts = path.split("/")
+    errors = []
+    for length in range(len(parts), -1, -1):
+        place = Location.parse(store) / "/".join(parts[:length])
+        try:
+            return find_volume(
+                place, time=job.get("time"), axes=job.get("axes"), channel=job.get("channels")
+            )
+        except VolumeError as error:
+            errors.append(error)
+    raise errors[-1]
+
+
+def _one_of_labels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Return the layers with the last labels shown: objects rather than the classes below them."""
+    last = max((n for n, one in enumerate(layers) if one.kind == "labels"), default=-1)
+    return tuple(
+        replace(one, is_shown=number == last) if one.kind == "labels" else one
+        for number, one in enumerate(layers)
+    )

@@ -1,0 +1,149 @@
+"""``overtile view``: the page and every layer come from this machine, and hold the voxels."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import zarr
+
+import pipeline
+from pipeline.base.location import Location
+from pipeline.base.stores import open_array
+from pipeline.viewing.layers import find_view
+from pipeline.viewing.virtual_zarr import answer
+from unet import UNetPredictor
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory, weights, textured):
+    """A segmentation of a box, with scores, classes and objects."""
+    folder = tmp_path_factory.mktemp("view")
+    zarr.create_array(
+        folder / "raw.zarr", data=textured((1, 9, 70, 90))[0], chunks=(4, 32, 32),
+        dimension_names=list("zyx"), attributes={"voxel_size_nm": [40, 8, 8]},
+    )  # fmt: skip
+    out = folder / "out.zarr"
+    pipeline.segment_volume(
+        str(folder / "raw.zarr"), str(out), UNetPredictor(weights("3d"), device="cpu"),
+        outputs=("classes", "scores"), scores_dtype="float16", box="1:9,:,10:80",
+    )  # fmt: skip
+    pipeline.find_objects(str(out), f"{out}/labels/objects")
+    pipeline.find_objects(str(out), str(folder / "objects.zarr"))
+    return folder
+
+
+def read(url):
+    with urlopen(url, timeout=20) as answered:
+        return answered.read()
+
+
+def shown_state(link):
+    """Return the state that the page receives when it opens."""
+    with urlopen(f"{link.replace('/v/', '/events/').rstrip('/')}?c=test&gc=&gs=") as events:
+        for line in events:
+            if line.startswith(b"data: ") and json.loads(line[6:])["k"] == "s":
+                return json.loads(line[6:])["s"]
+    raise AssertionError("no state")
+
+
+def test_the_page_shows_raw_scores_classes_and_objects_from_this_machine(segmented):
+    command = [sys.executable, "-P", "-m", "flows.cli", "view", str(segmented / "out.zarr")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        link = process.stdout.readline().removeprefix("open in a browser: ").strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v/\w{20,}/", link)
+        page = read(link).decode()
+        assert "neuroglancer" in page
+        assert re.findall(r"https?://", page) == []
+        state = shown_state(link)
+        layers = {layer["name"]: layer for layer in state["layers"]}
+        assert [*layers] == ["raw", "scores: background", "scores: class 1", "classes", "objects"]
+        assert state["dimensions"] == {"x": [8e-9, "m"], "y": [8e-9, "m"], "z": [40e-9, "m"]}
+        assert state["position"] == [45, 35, 5]
+        assert [layers[name]["type"] for name in ("raw", "classes")] == ["image", "segmentation"]
+        names, url = layers["classes"]["source"][1]["url"].removeprefix("precomputed://"), ""
+        assert json.loads(read(f"{names}/info"))["inline"]["properties"][0]["values"] == ["class 1"]
+        for name in ("raw", "objects"):
+            source = layers[name]["source"]
+            url = (source if isinstance(source, str) else source[0]["url"]).removeprefix("zarr2://")
+            array = json.loads(read(f"{url}/0/.zarray"))
+            first = np.frombuffer(read(f"{url}/0/0/0/0"), array["dtype"]).reshape(array["chunks"])
+            place = segmented / ("raw.zarr" if name == "raw" else "out.zarr/labels/objects/0")
+            stored = zarr.open_array(place, mode="r")[tuple(slice(n) for n in first.shape)]
+            corner = tuple(slice(n) for n in stored.shape)
+            np.testing.assert_array_equal(first[corner], stored)
+        assert array["dtype"] == "<u4"
+        with pytest.raises(HTTPError, match="404"):
+            read(re.sub(r"/layers/[^/]+", "/layers/guessed", f"{url}/0/.zarray"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert err.splitlines()[-2:] == ["stop with Ctrl-C", "stopped"]
+
+
+def test_what_viewers_do_not_read_is_converted_and_edges_are_filled(segmented):
+    view = find_view(Location.parse(segmented / "out.zarr/labels/objects"))
+    (layer,) = [one for one in view.layers if one.name == "scores: class 1"]
+    array = json.loads(answer(layer, "0/.zarray"))
+    assert array["dtype"] == "<f4"
+    stored = open_array(view.place, "0")[1]
+    assert stored.dtype == np.float16
+    chunk = array["chunks"]
+    last = [-(-n // c) - 1 for n, c in zip(stored.shape, chunk, strict=True)]
+    values = np.frombuffer(answer(layer, f"0/{'/'.join(map(str, last))}"), "<f4").reshape(chunk)
+    corner = stored[tuple(slice(i * c, None) for i, c in zip(last, chunk, strict=True))]
+    np.testing.assert_array_equal(values[tuple(map(slice, corner.shape))], corner)
+    assert answer(layer, "0/99/0/0") is None
+    assert answer(layer, "7/.zarray") is None
+
+
+def test_objects_alone_are_shown_over_their_scores_and_their_raw_image(segmented):
+    view = find_view(Location.parse(segmented / "objects.zarr"))
+    names = [layer.name for layer in view.layers]
+    assert names == ["raw", "scores: background", "scores: class 1", "objects"]
+    assert [layer.is_shown for layer in view.layers] == [True, False, True, True]
+
+
+def test_a_raw_image_that_has_moved_is_noted_and_can_be_passed(segmented):
+    moved = segmented / "moved.zarr"
+    (segmented / "raw.zarr").rename(moved)
+    try:
+        view = find_view(Location.parse(segmented / "out.zarr"))
+        assert "raw.zarr" in view.notes[0]
+        assert view.layers[0].kind == "scores"
+        again = find_view(Location.parse(segmented / "out.zarr"), Location.parse(moved))
+        assert again.layers[0].kind == "raw"
+    finally:
+        moved.rename(segmented / "raw.zarr")
+
+
+def test_print_only_prints_the_commands(segmented, shell):
+    code, out, err = shell("view", str(segmented / "out.zarr/labels/classes"), "--print")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"browser: overtile view {segmented}/out.zarr",
+        f"napari: napari --plugin napari-ome-zarr {segmented}/out.zarr",
+    ]
+
+
+def test_what_cannot_be_shown_costs_one_line(segmented, shell, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words, reason in (
+            ((str(tmp_path / "none.zarr"),), "does not exist"),
+            ((str(segmented / "out.zarr"), "--port", port), f"--port {port}: "),
+            ((str(segmented / "out.zarr"), "--napari"), "napari"),
+        ):
+            code, out, err = shell("view", *words)
+            assert (code, out, err.count("\n")) == (2, "", 1), err
+            assert reason in err
