@@ -7,6 +7,7 @@ segment or finish early, and the same command resumes it.
 from __future__ import annotations
 
 import atexit
+import errno
 import logging
 import os
 import re
@@ -86,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except OSError as error:  # a full disk behind standard output, for example
         _drop_output()
-        say(f"overtile: {one_line(f'{type(error).__name__}: {error}')}")
+        is_full = error.errno == errno.ENOSPC and given and given[0] in RESUMABLE
+        advice = f"; free some space{_KEPT}" if is_full else ""
+        say(f"overtile: {one_line(f'{type(error).__name__}: {error}')}{advice}")
         return EXIT_FAILED
     finally:
         clear_status()

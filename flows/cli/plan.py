@@ -11,7 +11,7 @@ from pipeline.base.errors import PlanError
 
 from ..options.cluster import ClusterOptions
 from ..options.declared import words_of
-from ..options.objects import ObjectDefinition, ObjectsOptions, WithObjects
+from ..options.objects import ObjectDefinition, ObjectsOptions, ScoresOptions, WithObjects
 from ..options.segment import PlanFiles, SegmentOptions
 from ..text.objects_plan import objects_plan_json, objects_plan_rows, objects_plan_text
 from ..text.terminal import say
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``overtile plan``: those of segment."""
-    add_options(parser, PlanFiles, SegmentOptions, WithObjects, ObjectDefinition, ClusterOptions)
+    """Add the arguments of ``overtile plan``: those of segment, and of existing scores."""
+    add_options(
+        parser, PlanFiles, SegmentOptions, WithObjects, ObjectDefinition, ScoresOptions,
+        ClusterOptions,
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     measure = parser.add_argument_group("measuring")
     measure.add_argument(
@@ -62,6 +65,8 @@ def plan_segmentation(options: argparse.Namespace, spec: ClusterSpec) -> None:
     from ..text.calibration import calibration_text
     from ..text.plan import plan_json, plan_text
 
+    for option in words_of(read_options(ScoresOptions, options)):
+        raise PlanError(f"{option} is for scores that exist: leave it out, or --weights")
     parameters = read_segment_options(options)
     request = parameters.request(input=options.input, output=options.output)
     predictor = parameters.predictor(options.weights)

@@ -135,7 +135,24 @@ def with_scores(options: SegmentOptions) -> SegmentOptions:
     return options.model_copy(update={"outputs": ["classes", "scores"]})
 
 
-class ObjectsOptions(ObjectDefinition):
+class ScoresOptions(BaseModel):
+    """What existing scores do not state themselves, and an image beside them."""
+
+    voxel_size_um: Annotated[VoxelSizeUm | None, Shell(INPUT, name="voxel-size")] = Field(
+        None,
+        title="Voxel size in µm",
+        description="Voxel size of scores that state none, in µm or with a unit",
+        examples=[(0.5, 0.2, 0.2)],
+    )
+    intensity: Annotated[str | None, Shell(INPUT, metavar="IMAGE")] = Field(
+        None,
+        description="Image of the same voxels: the table states the mean, sum, minimum and maximum "
+        "of each channel in every object",
+        examples=["raw.zarr"],
+    )
+
+
+class ObjectsOptions(ScoresOptions, ObjectDefinition):
     """What objects are, and how to find them."""
 
     model_config = ConfigDict(extra="forbid", title="Options")
@@ -150,18 +167,6 @@ class ObjectsOptions(ObjectDefinition):
         None,
         description="Axes of the stored array (default: those in its metadata)",
         examples=["czyx"],
-    )
-    voxel_size_um: Annotated[VoxelSizeUm | None, Shell(INPUT, name="voxel-size")] = Field(
-        None,
-        title="Voxel size in µm",
-        description="Voxel size of scores that state none, in µm or with a unit",
-        examples=[(0.5, 0.2, 0.2)],
-    )
-    intensity: Annotated[str | None, Shell(INPUT, metavar="IMAGE")] = Field(
-        None,
-        description="Image of the same voxels: the table states the mean, sum, minimum and maximum "
-        "of each channel in every object",
-        examples=["raw.zarr"],
     )
     block: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
         None, description="Voxels of one block and file (default: 128,128,128 or larger)"

@@ -96,7 +96,10 @@ def _reason(error: Exception, location: Location) -> str:
     if names & _TIMEOUT:
         return f"no answer within {ANSWER_WITHIN_S:g} s; check {checked} and the network"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "no space left on the device"
+        return (
+            "no space left on the device; free some, then start the same command again: finished "
+            "work is kept"
+        )
     if names & _UNREACHABLE:
         return f"cannot be reached ({text}); check {checked} and the network"
     if isinstance(error, ImportError) or not _is_known(location.scheme):

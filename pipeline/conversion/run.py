@@ -22,7 +22,7 @@ from ..base.worker_memory import check_worker_memory
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
-from ..ledger.messages import drained_text, resume_advice, set_aside_text
+from ..ledger.messages import drained_text, failed_text, resume_advice, set_aside_text
 from ..ledger.opening import open_output
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
@@ -115,7 +115,7 @@ class ConversionRun(LiveRun):
     def _finish(self) -> None:
         self._note()
         if failures := self._tally.failures:
-            raise RunError(f"{set_aside_text(failures, self.blocks)}; {self._advice}")
+            raise RunError(failed_text(set_aside_text(failures, self.blocks), self._advice))
         done = self._ledger.count(BlockState.DONE)
         if done < self.blocks:
             kind = RunDrainedError if self._limit.is_drained else RunError

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..base.errors import OutputError
 from ..base.location import Location
+from ..output.guard import other_output_advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,12 @@ class Job:
         return self.in_words(name, value) or _short(value)
 
 
-def check_job(output: Location, job: Job, stored: Mapping[str, Any]) -> None:
+def check_job(
+    output: Location, job: Job, stored: Mapping[str, Any], *, finishing: bool = False
+) -> None:
     """Raise OutputError if another job is known to have made the output."""
     if differences := job.differences(stored):
-        raise _another_job(output, differences)
+        raise _another_job(output, differences, finishing=finishing)
 
 
 def check_digest(output: Location, job: Job, attributes: Mapping[str, Any]) -> None:
@@ -59,11 +62,9 @@ def check_digest(output: Location, job: Job, attributes: Mapping[str, Any]) -> N
         raise _another_job(output, job.differences(stored))
 
 
-def _another_job(output: Location, differences: str) -> OutputError:
-    return OutputError(
-        f"{output} belongs to another job ({differences}): "
-        "choose another output, or replace it with --overwrite"
-    )
+def _another_job(output: Location, differences: str, *, finishing: bool = False) -> OutputError:
+    advice = other_output_advice(output, finishing=finishing)
+    return OutputError(f"{output} belongs to another job ({differences}): {advice}")
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,16 @@ def resume_advice(*, overwrite: bool) -> str:
     return f"finished blocks are kept; start the same run again{without} to resume"
 
 
+def failed_text(problem: str, advice: str) -> str:
+    """Return why a run failed, and how to resume it; a full disk needs space first.
+
+    >>> failed_text("OSError: No space left on device", "start the same run again to resume")
+    'OSError: No space left on device; free some space: start the same run again to resume'
+    """
+    is_full = "no space left" in problem.lower()
+    return f"{problem}; free some space: {advice}" if is_full else f"{problem}; {advice}"
+
+
 def drained_text(done: int, blocks: int) -> str:
     """Return how far a drained run got."""
     return f"drained: {done} of {blocks} blocks are done"

@@ -28,7 +28,7 @@ def choose_output_action(
     finishes an output that was made in shares. Raises OutputError if the run may neither resume nor
     replace the output.
     """
-    found = check_output(output, source=source, overwrite=overwrite)
+    found = check_output(output, source=source, overwrite=overwrite, finishing=finishing)
     if finishing and found != "ours":
         raise OutputError(
             f"{output} has nothing to finish: first run its shares with "

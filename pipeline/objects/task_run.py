@@ -14,7 +14,7 @@ from ..base.scheduling import drive, reason
 from ..base.text import counted
 from ..ledger.block_result import BlockResult
 from ..ledger.figures import Figures
-from ..ledger.messages import drained_text, resume_advice
+from ..ledger.messages import drained_text, failed_text, resume_advice
 from ..ledger.progress import RunStage
 from ..ledger.tally import Tally
 from .preparation.prepared import PreparedObjects
@@ -99,7 +99,8 @@ class TaskRun(LiveRun):
             raise refused[0]
         is_whole = not self._limit.is_drained and not self._stop.is_set()
         if failed:
-            raise RunError(f"{counted(len(failed), 'block')} failed ({failed[0]}); {self.advice}")
+            problem = f"{counted(len(failed), 'block')} failed ({failed[0]})"
+            raise RunError(failed_text(problem, self.advice))
         if not is_whole:
             raise RunDrainedError(f"{drained_text(self._done, self.blocks)}; {self.advice}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,23 @@ _METADATA: Final = frozenset({*DOCUMENTS, ".zmetadata"})
 _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 
 
-def check_output(output: Location, *, source: Location | None, overwrite: bool) -> Found:
+def other_output_advice(output: Location, *, finishing: bool = False) -> str:
+    """Return what to do about an output that another job made. finishing: by overtile finish.
+
+    Of objects inside a segmentation, --overwrite of a segmentation would replace the scores too.
+    """
+    if finishing:
+        return "pass the output and the arguments of the runs of overtile segment --shard"
+    image, inside, _ = str(output).rpartition("/labels/objects")
+    if not inside:
+        return "choose another output, or replace it with --overwrite"
+    words = shlex.join(["overtile", "objects", image, str(output)])
+    return f"write other objects elsewhere, or replace these alone: {words} … --overwrite"
+
+
+def check_output(
+    output: Location, *, source: Location | None, overwrite: bool, finishing: bool = False
+) -> Found:
     """Return what is at ``output``: nothing, an overtile output, or other replaceable Zarr.
 
     Writes nothing. source: the input, None where the output may lie inside it.
@@ -47,8 +64,8 @@ def check_output(output: Location, *, source: Location | None, overwrite: bool) 
     found = _found(output)
     if found == "foreign" and not overwrite:
         raise OutputError(
-            f"{output} exists and was not made by overtile: choose another output, or "
-            "replace it with --overwrite"
+            f"{output} exists and was not made by overtile: "
+            f"{other_output_advice(output, finishing=finishing)}"
         )
     if found != "absent" and overwrite:
         _check_deletable(output)

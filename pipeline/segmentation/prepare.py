@@ -192,7 +192,7 @@ def prepare(
     )
     prepared = _planned(facts, room)
     if stored:
-        check_job(request.output, prepared.job(predictor), stored)
+        check_job(request.output, prepared.job(predictor), stored, finishing=finishing)
     return prepared
 
 

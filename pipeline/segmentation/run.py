@@ -19,7 +19,13 @@ from ..base.worker_count import WorkerCount
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
-from ..ledger.messages import drained_text, given_up_text, resume_advice, set_aside_text
+from ..ledger.messages import (
+    drained_text,
+    failed_text,
+    given_up_text,
+    resume_advice,
+    set_aside_text,
+)
 from ..ledger.ownership import SHARDS
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
@@ -134,7 +140,7 @@ class SegmentRun:
         reason = self._tally.common_failure()
         if reason and not self._ledger.count(BlockState.DONE):
             text = given_up_text(len(self._tally.failures), reason)
-            self._given_up = f"{text}; {self._advice}"
+            self._given_up = failed_text(text, self._advice)
             self.stop()
             raise RunError(self._given_up)
 
@@ -146,7 +152,7 @@ class SegmentRun:
         self.note_figures()
         if failures := self._tally.failures:
             computed = self.progress().computed
-            raise RunError(f"{set_aside_text(failures, computed)}; {self._advice}")
+            raise RunError(failed_text(set_aside_text(failures, computed), self._advice))
         if self.progress().left:
             raise RunError(f"not every block is done: {self._advice}")
         self._ledger.check()

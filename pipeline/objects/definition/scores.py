@@ -21,6 +21,7 @@ from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
 from ...output.image_spec import ImageSpec
 from ...volume.formats.image import ZYX, Units
+from ...volume.known_formats import format_of
 from ...volume.micrometres import voxel_size_um
 from ...volume.volume import VolumeSource, find_volume, open_volume
 from .method import Role
@@ -220,8 +221,8 @@ def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
         )
     is_output = node is not None and read_node(request.scores, path=_CLASSES) is not None
     source = find_volume(
-        request.scores, level=request.level, channel=channel, time=request.time, axes=request.axes,
-        holds="anything",
+        request.scores, level=request.level, channel=channel, time=_time(request),
+        axes=request.axes, holds="anything",
     )  # fmt: skip
     inside = source.path.startswith(f"{_CLASSES}/") or "image-label" in str(
         node.attributes if node else ""
@@ -231,6 +232,15 @@ def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
             f"{request.scores} holds classes and no scores: segment with --outputs classes,scores"
         )
     return source
+
+
+def _time(request: ObjectsRequest) -> int | None:
+    """Return the time point of the scores; None where only the image of grey values has some."""
+    if request.time is None or request.intensity is None:
+        return request.time
+    image_format = format_of(request.scores)
+    image = image_format.describe(request.scores, level=request.level, axes=request.axes)
+    return request.time if "t" in image.axes else None
 
 
 def choose_class(chosen: int | str | None, names: Sequence[str], count: int) -> int:

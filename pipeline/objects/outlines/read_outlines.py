@@ -89,7 +89,7 @@ def _check(rows: TableRows, found: list[list[Polygon]]) -> None:
         if sum(area_of(ring) for polygon in polygons for ring in polygon) != pixels:
             raise OutputError(
                 f"object {identifier} has other pixels in the labels than in the table: expected "
-                "the output of one run; find the objects again with --overwrite"
+                "the output of one run; find the objects again with overtile objects … --overwrite"
             )
 
 

@@ -29,6 +29,11 @@ def find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity |
         image = find_companion(
             Location.parse(image), time=request.time, axes=request.axes, holds="grey values"
         )
+        if request.time is not None and "t" not in scores.axes + image.axes:
+            raise VolumeError(
+                f"--time {request.time}: neither {scores.location} nor {image.location} has a time "
+                "axis; leave --time out, or pass --axes"
+            )
         _check_sizes(image, scores)
         if image.shape_zyx != scores.shape_zyx:
             start = _stated_start(image, scores)

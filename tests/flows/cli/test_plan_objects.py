@@ -94,6 +94,9 @@ BAD = {
     "a tile of scores": (
         "made.zarr", ("--objects", "--tile", "8,16,16"), False,
         r"--tile is for a segmentation: pass --weights too"),
+    "a voxel size of scores that will state it": (
+        "raw.zarr", ("--objects", "--voxel-size", "1,1,1"), True,
+        r"--voxel-size is for scores that exist: leave it out"),
     "measured scores": (
         "made.zarr", ("--objects", "--measure"), False, r"--measure needs --weights"),
     "a volume as scores of four values": (
@@ -101,6 +104,20 @@ BAD = {
     "a block beyond numbers": (
         "made.zarr", ("--objects", "--block", "-1,2,2"), False, r"--block"),
 }  # fmt: skip
+
+
+def test_the_voxel_size_and_the_image_of_scores_count_as_in_a_run(asked):
+    argv = ("made.zarr/0", "--objects", *WATERSHED, "--axes", "czyx")
+    code, out, err = asked(*argv, "--voxel-size", "1,1um", output="objects.zarr")
+    assert (code, out) == (2, "")
+    assert "--voxel-size 1,1: expected 3 sizes" in err
+    code, out, err = asked(*argv, "--intensity", "gone.zarr", output="objects.zarr")
+    assert (code, out) == (2, "")
+    assert "gone.zarr does not exist" in err
+    sized = asked(
+        *argv, "--voxel-size", "1,1,1um", "--intensity", "raw.zarr", output="objects.zarr"
+    )
+    assert sized[0] == 0, sized
 
 
 @pytest.mark.parametrize("wrong", BAD)

@@ -203,6 +203,15 @@ def test_an_invalid_share_is_one_line_exit_2_and_nothing_written(
     assert not out.exists()
 
 
+def test_finish_advises_no_option_that_it_lacks(shell, source, weights, tmp_path):
+    zarr.create_array(tmp_path / "theirs.zarr", shape=(4, 4, 4), dtype="u1")
+    theirs = str(tmp_path / "theirs.zarr")
+    code, _, said = shell("finish", str(source), theirs, "--weights", weights("3d"))
+    assert code == 2
+    assert "was not made by overtile: pass the output and the arguments of the runs of" in said
+    assert "--overwrite" not in said
+
+
 def test_a_plan_states_the_blocks_of_a_share(shell, source, weights, tmp_path):
     base = ["plan", str(source), str(tmp_path / "o.zarr"), "--weights", weights("3d"),
             "--block", "4,16,16", "--shard", "2/3"]  # fmt: skip

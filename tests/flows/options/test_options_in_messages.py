@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from pathlib import Path
@@ -24,7 +25,20 @@ def actions_of(command):
 
 
 READERS = [name for name in COMMANDS if FILES & {one.dest for one in actions_of(name)}]
+OBJECTS = ("objects",)
 SHOWN_BY = {
+    "flows/demo": ("demo",),
+    "flows/preflight": SEGMENT,
+    "flows/segmentation": ("segment", "plan", "finish"),
+    "flows/text/objects.py": ("objects", "segment"),
+    "flows/text/plan.py": ("plan",),
+    "pipeline/ledger": ("segment", "objects", "plan"),
+    "pipeline/objects": OBJECTS,
+    "pipeline/objects/meshes": ("meshes",),
+    "pipeline/objects/outlines": ("outlines",),
+    "pipeline/objects/table/finished.py": ("outlines", "meshes"),
+    "pipeline/output": ("segment", "objects", "convert"),
+    **{f"flows/cli/{name}.py": (name,) for name in COMMANDS},
     "pipeline/volume": READERS,
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
     "pipeline/volume/fingerprint.py": SEGMENT,
@@ -44,17 +58,41 @@ SHOWN_BY = {
     "unet/samples": TRAIN,
 }
 """Commands that run the code of a folder or module; the longest path that fits counts."""
-ELSEWHERE = {"pipeline/evaluation": {"--outputs"}, "pipeline/segmentation": {"--voxel-size-um"}}
+ELSEWHERE = {
+    "flows/cli/finish.py": {"--shard"},  # of segment
+    "flows/cli/status.py": {"--merge-only", "--shard"},  # of objects
+    "flows/cli/submit.py": {"--workers"},  # it is in the arguments, and refused
+    "flows/preflight/device.py": {"--format", "--id", "--query-gpu"},  # of nvidia-smi
+    "flows/text/objects.py": {"--merge-only"},  # of objects, which label in shares
+    "pipeline/evaluation": {"--outputs"},
+    "pipeline/objects": {"--objects", "--outputs"},  # of segment
+    "pipeline/objects/outlines/read_outlines.py": {"--overwrite"},  # of objects
+    "pipeline/objects/outlines/write_outlines.py": {"--per-slice"},  # of objects
+    "pipeline/objects/table/finished.py": {"--objects", "--per-slice"},
+    "pipeline/output/guard.py": {"--shard"},  # of segment, to finish
+    "pipeline/output/viewing.py": {"--plugin"},  # of napari
+    "pipeline/segmentation": {"--voxel-size-um"},
+}
 """Options of another command, which the message names."""
 
 
 def options_of(command):
-    return {text for action in actions_of(command) for text in action.option_strings}
+    return {
+        text for action in actions_of(command) for text in (*action.option_strings, *_below(action))
+    }
+
+
+def _below(action):
+    """Yield the options of the commands below a command."""
+    if isinstance(action, argparse._SubParsersAction):
+        for sub in action.choices.values():
+            for one in sub._actions:
+                yield from one.option_strings
 
 
 def messages():
     """Yield (file, options) for every text in the code that names options."""
-    for folder in ("pipeline", "unet"):
+    for folder in ("pipeline", "unet", "flows"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             tree = ast.parse(path.read_text())
             docstrings = {

@@ -42,7 +42,10 @@ def answered(status):
         (boto.ConnectTimeoutError(**ENDPOINT), "no answer within 30 s"),
         (boto.ReadTimeoutError(**ENDPOINT), "no answer within 30 s"),
         (aiohttp.ServerTimeoutError(), "no answer within 30 s"),
-        (OSError(errno.ENOSPC, "full"), "no space left on the device"),
+        (
+            OSError(errno.ENOSPC, "full"),
+            "no space left on the device; free some, then start the same",
+        ),
         (boto.EndpointConnectionError(**ENDPOINT), "cannot be reached"),
         (ConnectionRefusedError("refused"), r"cannot be reached \(refused\); check AWS_ENDPOINT"),
         (

@@ -8,6 +8,7 @@ import zarr
 
 from pipeline.base.errors import VolumeError
 from pipeline.objects.definition.request import ObjectsRequest
+from pipeline.objects.definition.scores import find_scores
 from pipeline.objects.preparation.intensity import find_intensity, intensity_notes
 from pipeline.volume.volume import find_volume
 
@@ -42,6 +43,22 @@ def found(tmp_path):
         return intensity.start, [*intensity_notes(intensity, scores)]
 
     return find
+
+
+def test_a_time_point_is_of_each_image_that_has_a_time_axis(tmp_path):
+    zarr.create_array(tmp_path / "scores.zarr", data=np.zeros((4, 6, 6), "f4"))
+    zarr.create_array(tmp_path / "series.zarr", data=np.zeros((3, 4, 6, 6), "u1"),
+                      dimension_names="tzyx")  # fmt: skip
+    zarr.create_array(tmp_path / "still.zarr", data=np.zeros((4, 6, 6), "u1"))
+    series, still = (str(tmp_path / name) for name in ("series.zarr", "still.zarr"))
+    wanted = {"scores": str(tmp_path / "scores.zarr"), "output": str(tmp_path / "out.zarr")}
+    request = ObjectsRequest(**wanted, intensity=series, time=2)
+    scores = find_scores(request).source
+    assert (scores.time, find_intensity(request, scores).source.time) == (None, 2)
+    with pytest.raises(VolumeError, match=r"--time 2: neither .*scores.* nor .*still.* has a time"):
+        find_intensity(ObjectsRequest(**wanted, intensity=still, time=2), scores)
+    with pytest.raises(VolumeError, match="no time axis"):
+        find_scores(ObjectsRequest(**wanted, time=2))
 
 
 @pytest.mark.parametrize(
