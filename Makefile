@@ -9,7 +9,7 @@ PYTEST_OPTIONS ?=
 STATIC_TESTS := $(addprefix tests/test_,architecture.py sizes.py docs.py plain_english.py)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format docs help clean
+.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format docs pictures help clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,9 @@ format: $(VENV)/.installed-dev  ## format the code
 docs: $(VENV)/.installed-dev  ## the documentation as a site in site/, with its links checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "read it: $(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000"
+
+pictures: $(VENV)/.installed-dev  ## the pictures of the documentation, from the demo and a headless Chromium
+	$(BIN)/python docs/site/pictures.py
 
 clean:  ## remove the virtual environment, the demo's output and the site
 	rm -rf $(VENV) overtile-demo site
