@@ -37,7 +37,7 @@ def test_every_command_of_the_tutorial_runs_and_cells_are_counted(tmp_path):
 
     assert view.split()[0] == "view"
     with subprocess.Popen(
-        overtile(f"{view} --no-browser"), cwd=tmp_path, env=environment,
+        overtile(view), cwd=tmp_path, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as viewer:  # fmt: skip
         assert viewer.stdout is not None

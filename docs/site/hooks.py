@@ -10,6 +10,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+from flows.cli.examples import EXAMPLES
 from flows.cli.main import COMMANDS, make_parser
 
 ROOT = Path(__file__).parents[2]
@@ -62,12 +63,14 @@ def commands() -> Iterator[tuple[str, str]]:
         if isinstance(action, argparse._SubParsersAction)
     )
     for name, command in choices.items():
-        yield f"reference/{name}.md", f"# {name}\n\n{_described(command)}"
+        yield f"reference/{name}.md", f"# overtile {name}\n\n{_described(command)}"
 
 
 def _described(parser: argparse.ArgumentParser) -> str:
     """Return description, options and examples of one command, and of the commands below it."""
-    parts = [parser.description or "", f"```text\n{parser.format_usage().strip()}\n```"]
+    parts = [parser.description or ""]
+    if parser.prog in EXAMPLES:
+        parts.append(f"```text\n{EXAMPLES[parser.prog].strip()}\n```")
     below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     for group in parser._action_groups:
         rows = [_row(action) for action in group._group_actions if action not in below]
