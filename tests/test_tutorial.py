@@ -42,7 +42,7 @@ def test_every_command_of_the_tutorial_runs_and_cells_are_counted(tmp_path):
     ) as viewer:  # fmt: skip
         assert viewer.stdout is not None
         link = next(found for line in viewer.stdout for found in LINK.findall(line))
-        with urllib.request.urlopen(link.split("#")[0]) as page:  # noqa: S310
+        with urllib.request.urlopen(link.split("#")[0]) as page:
             assert page.status == 200
         viewer.send_signal(signal.SIGINT)
         viewer.communicate(timeout=30)
