@@ -1,4 +1,4 @@
-"""The tutorial: every command of docs/tutorial.md runs, in its order, and gives what the page says."""
+"""The tutorial: every command of docs/tutorial.md runs, and gives what the page says."""
 
 import csv
 import os
