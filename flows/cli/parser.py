@@ -36,7 +36,8 @@ class Parser(argparse.ArgumentParser):
         """Parse the words of this command. Exits with 2 for words that it does not know.
 
         argparse would report missing arguments first, and unknown ones in the name of the parser
-        of all commands.
+        of all commands. Without a command the help is shown, but as an error: a script that lost
+        its arguments must not seem to succeed.
         """
         words: Sequence[str] = sys.argv[1:] if args is None else args
         if self.has_commands and not words:

@@ -26,6 +26,11 @@ def planned_notes(plan: EvaluatePlan) -> Iterator[str]:
     """Yield what metadata says about the comparison."""
     if plan.placement.note:
         yield plan.placement.note
+    if plan.is_of_a_part:
+        yield (
+            "only a part of the volume was segmented: voxels outside of it count as predicted "
+            "background; compare a box that was segmented, with --box"
+        )
     name = plan.scores and plan.stated_score_name
     if name and plan.request.objects and role_of(name) == "foreground":
         yield (

@@ -13,6 +13,7 @@ from ..base.geometry import Box
 from ..base.location import Location
 from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
+from ..objects.definition.scores import is_of_a_part
 from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels
@@ -44,6 +45,8 @@ class EvaluatePlan:
     class_names: tuple[str, ...]
     made_by: dict[str, Any]
     """The prediction's record of the run that wrote it."""
+    is_of_a_part: bool
+    """Whether that run left voxels of its output out, which are 0."""
 
     @property
     def layers(self) -> tuple[float | None, ...]:
@@ -92,7 +95,8 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     check_labels(truth)
     classes, scores = _prediction(request)
     _check_time(request, (truth, classes, scores))
-    names, made_by = class_names_of(request.prediction), _made_by(request.prediction)
+    run = _run_attributes(request.prediction)
+    names, made_by = class_names_of(request.prediction), _made_by(run)
     placed = [placement_of(one, truth, is_output=bool(made_by)) for one in (classes, scores) if one]
     if placed[-1] != placed[0]:
         raise VolumeError(f"{request.prediction}: its classes and its scores lie at other places")
@@ -107,6 +111,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
         placement=placed[0],
         class_names=names,
         made_by=made_by,
+        is_of_a_part=is_of_a_part(run.get("job", {})),
     )
 
 
@@ -213,9 +218,12 @@ def _stated_classes(ome: Mapping[str, Any]) -> dict[int, str]:
     }
 
 
-def _made_by(prediction: Location) -> dict[str, Any]:
+def _run_attributes(prediction: Location) -> dict[str, Any]:
     node = read_node(prediction, path=RUN_GROUP)
-    stated = dict(node.attributes) if node is not None else {}
+    return dict(node.attributes) if node is not None else {}
+
+
+def _made_by(stated: Mapping[str, Any]) -> dict[str, Any]:
     record = stated.get("provenance", {})
     made = {
         "job_digest": stated.get("job_digest"),
