@@ -62,6 +62,7 @@ ELSEWHERE = {
     "flows/cli/finish.py": {"--shard"},  # of segment
     "flows/cli/status.py": {"--merge-only", "--shard"},  # of objects
     "flows/cli/submit.py": {"--workers"},  # it is in the arguments, and refused
+    "flows/cli/view.py": {"--plugin"},  # of napari
     "flows/preflight/device.py": {"--format", "--id", "--query-gpu"},  # of nvidia-smi
     "flows/text/objects.py": {"--merge-only"},  # of objects, which label in shares
     "pipeline/evaluation": {"--outputs"},
