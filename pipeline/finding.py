@@ -43,6 +43,7 @@ class ObjectsSettings(TypedDict, total=False):
     csv: bool
     block: Shape | None
     format: OmeVersion
+    into_input: bool
     overwrite: bool
     keep_intermediates: bool
     reuse: Location | str | None

@@ -177,6 +177,11 @@ class ObjectsOptions(ScoresOptions, ObjectDefinition):
     overwrite: Annotated[bool, Shell(OUTPUT)] = Field(
         False, description="Replace an existing output"
     )
+    into_input: Annotated[bool, Shell(OUTPUT)] = Field(
+        False,
+        title="Into the input",
+        description="OUTPUT is SCORES/labels/NAME: write the labels into the scores' own image",
+    )
     keep_intermediates: Annotated[bool, Shell(OUTPUT)] = Field(
         False,
         title="Keep intermediates",

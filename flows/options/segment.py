@@ -102,6 +102,11 @@ class SegmentOptions(ImageOptions):
     overwrite: Annotated[bool, Shell(OUTPUT)] = Field(
         False, description="Replace an existing output"
     )
+    into_input: Annotated[bool, Shell(OUTPUT)] = Field(
+        False,
+        title="Into the input",
+        description="OUTPUT is INPUT/labels/NAME: write the classes into the input, an OME-Zarr",
+    )
     block: Annotated[Sizes | None, Shell(COMPUTATION)] = Field(
         None,
         description="Voxels that one task writes (default: one or more tiles)",

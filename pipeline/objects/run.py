@@ -265,7 +265,7 @@ class ObjectsRun(TaskRun):
         image = self.prepared.image(ids.dtype, objects=ids.count)
         create_images(request.output, (image,), version=request.format)
         if request.is_inside:
-            list_label(request.scores, image.name, version=request.format)
+            list_label(request.scores, request.output.name, version=request.format)
 
     def _write(self) -> None:
         """Write the labels of the blocks that are left, and the rows of their objects."""

@@ -46,7 +46,8 @@ def _image_spec(
     return ImageSpec(
         name=name,
         is_label=kind.is_label,
-        path=kind.path,
+        path="" if request.into_input else kind.path,
+        is_inside=request.into_input,
         axes=("c" if kind.per_class else "") + source.spatial_axes,
         dtype=request.scores_dtype if kind is SCORES else kind.dtypes[0],
         class_names=class_names,

@@ -18,6 +18,7 @@ from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
 from ..models.protocol import Predictor
 from ..output.image_spec import ImageSpec
+from ..output.into_input import check_into_input
 from ..output.kinds import OUTPUT_KINDS
 from ..planning.block_selection import BlockSelection
 from ..planning.blocks import BlockPlan, Region
@@ -169,13 +170,16 @@ def prepare(
     """
     action = choose_output_action(
         request.output,
-        source=request.input,
+        source=None if request.into_input else request.input,
         share=request.share,
         overwrite=request.overwrite,
         finishing=finishing,
     )
     stored = stored_job(request.output) if action == "resumed" else {}
     source = request.find_source(level=request.level)
+    if request.into_input:
+        image = source.image if source.format == "zarr" else None
+        check_into_input(request.output, image=image, version=request.format)
     check_suits(predictor, source, allow_seams=request.allow_seams)
     record, record_notes = choose_record(request, predictor, source)
     sample = read_sample(source)

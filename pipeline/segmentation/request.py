@@ -27,6 +27,7 @@ class SegmentSettings(TypedDict, total=False):
     frame: Frame
     mask: Location | str | None
     skip: float | None
+    into_input: bool
     outputs: tuple[OutputName, ...]
     scores_dtype: ScoresDtype
     normalisation: Mapping[str, Any] | None
@@ -63,6 +64,8 @@ class SegmentRequest:
     """An image of the same field of view; voxels where it is 0 become 0 in every output."""
     skip: float | None = None
     """Blocks whose input, halo included, is this value alone are not computed."""
+    into_input: bool = False
+    """Whether ``output`` is a label image of the input, ``INPUT/labels/NAME``."""
     outputs: tuple[OutputName, ...] = ("classes",)
     scores_dtype: ScoresDtype = "uint8"
     normalisation: Mapping[str, Any] | None = None
@@ -127,6 +130,16 @@ class SegmentRequest:
             raise PlanError(
                 f"{used[0]} with --engine {self.engine}: expected the engine store, which decides "
                 "block by block what it reads"
+            )
+
+        if self.into_input and "scores" in self.outputs:
+            raise PlanError(
+                "--into-input with scores, which objects need too: an image has labels, and "
+                "no scores, in it; choose another output"
+            )
+        if self.into_input and self.box is not None and self.frame == "box":
+            raise PlanError(
+                "--into-input with --box: labels have the input's shape; pass --frame volume"
             )
 
     @property

@@ -23,7 +23,8 @@ from ..ledger.ownership import OWNER, SHARDS, SKIPPED, new_token
 from ..ledger.shares import check_kind
 from ..models.protocol import Predictor
 from ..output.guard import delete_output
-from ..output.ome_write import create_images
+from ..output.into_input import image_of_labels
+from ..output.ome_write import create_images, list_label
 from ..volume.fingerprint import measured_note
 from ..volume.intensity import Intensity, stated_intensity
 from ..volume.measure_intensity import measure_intensity
@@ -195,4 +196,7 @@ def _open_ledger(prepared: Prepared, job: Job, token: str) -> Ledger:
     ledger = Ledger.open(request.output, job, owner=token)
     if not ledger.count(BlockState.DONE):
         create_images(request.output, prepared.images, version=request.format)
+        image = image_of_labels(request.output) if request.into_input else None
+        if image is not None:
+            list_label(image, request.output.name, version=request.format)
     return ledger

@@ -73,6 +73,8 @@ class ObjectsRequest:
     """Whether the table is also written as CSV."""
     block: Shape | None = None
     format: OmeVersion = "0.5"
+    into_input: bool = False
+    """Whether ``output`` is a label image of the scores, ``SCORES/labels/NAME``."""
     overwrite: bool = False
     keep_intermediates: bool = False
     reuse: Location | str | None = None
@@ -117,7 +119,7 @@ class ObjectsRequest:
     @property
     def is_inside(self) -> bool:
         """Whether the objects become labels of the scores' own image."""
-        return self.output == self.scores / PATH
+        return self.output == self.scores / PATH or self.into_input
 
     def _check_scores(self) -> None:
         for name, value in (

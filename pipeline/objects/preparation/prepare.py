@@ -15,6 +15,7 @@ from ...ledger.output_action import OutputAction, choose_output_action
 from ...ledger.shares import is_in_shares
 from ...output.guard import check_apart
 from ...output.image_spec import ImageSpec
+from ...output.into_input import check_into_input
 from ...volume.fingerprint import read_sample, same_where_unread
 from ..definition.request import ObjectsRequest
 from ..definition.scores import Scores, find_scores, planned_scores
@@ -44,6 +45,9 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     )  # fmt: skip
     stored = stored_job(request.output) if action == "resumed" else {}
     scores = find_scores(request)
+    if request.into_input:
+        image = scores.source.image if scores.source.format == "zarr" else None
+        check_into_input(request.output, image=image, version=request.format)
     sample = read_sample(scores.source)
     scores.check_values(sample.values)
     prepared = _prepared(
