@@ -12,9 +12,9 @@ from deploy import open_cluster
 from pipeline.evaluation.plan import plan_evaluation
 from pipeline.evaluation.run import evaluate
 
-from .options.cluster import ClusterOptions
 from .options.evaluate import EvaluateOptions
 from .prefect.artifacts import link_dashboard
+from .prefect.form import DEFAULTS, Cluster, HowToEvaluate, cluster_of, options_of
 from .prefect.run_names import named_after
 from .preflight.checks import check_before_start
 from .text.json_file import check_json_place, write_json
@@ -25,24 +25,26 @@ from .text.scores import evaluation_markdown, summary
 def evaluate_volume(
     prediction: str,
     truth: str,
-    options: EvaluateOptions = EvaluateOptions(),  # noqa: B008  frozen by use: pydantic copies it
-    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
     json_file: str | None = None,
+    cluster: Cluster = "local",
+    options: HowToEvaluate = DEFAULTS,
 ) -> dict[str, Any]:
     """Score a prediction against the truth.
 
     Args:
-        prediction: Output of overtile, or an image of classes, ids or scores: a path, s3://…
-            or https://…
-        truth: Classes or object ids of the same shape, in any input format
-        options: How to compare
-        cluster: Where the Dask workers are
-        json_file: File for every figure and setting, as JSON; relative paths start at the
-            project's folder
+        prediction: The result to score: an output of overtile, or an image of classes, ids or
+            scores, as a path or URI.
+        truth: The true classes or object ids, of the same shape, in any input format.
+        json_file: A file for every figure and setting, as JSON (default: none). Relative paths
+            start at the project's folder.
+        cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
+            Advanced: number of workers or jobs, partition, ….
+        options: The defaults compare classes with classes. Advanced: scores, objects, slices, ….
     """
-    spec = cluster.spec()
+    how = options_of(options, EvaluateOptions)
+    spec = cluster_of(cluster).spec()
     check_json_place(json_file)
-    plan = plan_evaluation(options.request(prediction=prediction, truth=truth))
+    plan = plan_evaluation(how.request(prediction=prediction, truth=truth))
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()
     with open_cluster(spec) as client:

@@ -23,10 +23,19 @@ from pipeline.segmentation.run_report import run_report, write_report
 from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 
-from .options.cluster import ClusterOptions
-from .options.objects import ObjectDefinition, with_scores
+from .options.objects import with_scores
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, progress_shown, show_report
+from .prefect.form import (
+    DEFAULTS,
+    Cluster,
+    HowToSegment,
+    Objects,
+    Weights,
+    cluster_of,
+    objects_of,
+    options_of,
+)
 from .prefect.run_names import named_after, region_name
 from .segmentation.expected_room import expected_room
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
@@ -85,10 +94,10 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
 def segment_volume(
     input: str,  # noqa: A002  the same name as in the shell
     output: str,
-    weights: str,
-    options: SegmentOptions = SegmentOptions(),  # noqa: B008  frozen by use: pydantic copies it
-    objects: ObjectDefinition | None = None,
-    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
+    weights: Weights,
+    objects: Objects = None,
+    cluster: Cluster = "local",
+    options: HowToSegment = DEFAULTS,
 ) -> str:
     """Segment a volume: Zarr in, OME-Zarr out.
 
@@ -96,18 +105,24 @@ def segment_volume(
     project's folder on the Prefect worker's machine, wherever the run was requested.
 
     Args:
-        input: OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI
-            (relative paths start at the project's folder)
-        output: OME-Zarr to create; an existing output of the same job is resumed
-        weights: Weights file or URI, or the name of bundled weights (demo, fib25-boundary)
-        options: How to segment
-        objects: What objects to find in the scores, into labels/objects (default: none)
-        cluster: Where the Dask workers are
+        input: The image: OME-Zarr, Zarr, TIFF, slide, or a folder of slices, as a path or URI.
+            Relative paths start at the project's folder.
+        output: The result, an OME-Zarr to create, such as /data/out.zarr. If it exists and was
+            made by the same job, the run resumes it.
+        weights: The trained network: one that is bundled, or a weights file (.safetensors).
+        objects: Whether to find single objects too (cells, nuclei), into labels/objects. Yes, by
+            components: connected voxels; by watershed: also splits objects that touch. Advanced:
+            class, threshold, sizes, ….
+        cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
+            Advanced: number of workers or jobs, partition, ….
+        options: The defaults suit most images. Advanced: resolution level, channel, part of the
+            image, outputs, memory, ….
     """
-    options = options if objects is None else with_scores(options)
-    request = options.request(input=input, output=output)
-    spec = cluster.spec()
-    prepared = prepare(request, options.predictor(weights), room=expected_room(spec))
+    how, objects = options_of(options, SegmentOptions), objects_of(objects)
+    how = how if objects is None else with_scores(how)
+    spec = cluster_of(cluster).spec()
+    request = how.request(input=input, output=output)
+    prepared = prepare(request, how.predictor(weights), room=expected_room(spec))
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()
     for note in prepared.notes:

@@ -8,9 +8,9 @@ from prefect import flow, get_run_logger
 
 from deploy import open_cluster
 
-from .options.cluster import ClusterOptions
 from .options.train import LabelledVolume, TrainOptions, training_cluster
 from .prefect.artifacts import link_dashboard
+from .prefect.form import DEFAULTS, Cluster, HowToTrain, cluster_of, options_of
 from .prefect.run_names import named_after
 from .prefect.training_artifacts import training_in_prefect
 from .preflight.checks import check_before_start
@@ -26,8 +26,8 @@ LEAVE_S = 15.0
 def train_unet(
     volumes: list[LabelledVolume],
     out: str,
-    options: TrainOptions = TrainOptions(),  # noqa: B008  never changed: pydantic copies it
-    cluster: ClusterOptions = ClusterOptions(),  # noqa: B008
+    cluster: Cluster = "local",
+    options: HowToTrain = DEFAULTS,
 ) -> str:
     """Train a U-Net on labelled volumes; return the path of its weights.
 
@@ -35,14 +35,17 @@ def train_unet(
     project's folder on the machine of the Prefect worker, not where the run was requested.
 
     Args:
-        volumes: Training volumes with their labels
-        out: Weights file to create; checkpoints, log and pictures go beside it, into
-            WEIGHTS-without-suffix.training
-        options: How to train
-        cluster: Cluster to train on
+        volumes: The images to learn from, each with its labels.
+        out: The weights file to create, such as /data/membranes.safetensors. Checkpoints, log
+            and pictures go beside it, into a folder named ….training.
+        cluster: Where to train: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
+            Advanced: number of workers or jobs, partition, ….
+        options: The defaults suit a first training. Advanced: number of steps, what the labels
+            mean, slices for validation, ….
     """
-    spec = training_cluster(cluster, ranks=options.ranks)
-    prepared = prepare_training(volumes, out, options)
+    how = options_of(options, TrainOptions)
+    spec = training_cluster(cluster_of(cluster), ranks=how.ranks)
+    prepared = prepare_training(volumes, out, how)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints all logs
     logger = get_run_logger()
     if prepared.is_done:

@@ -60,6 +60,11 @@ def find_profile(name: str) -> Path | None:
     return path if is_name(name) and path.is_file() else None
 
 
+def profile_names() -> list[str]:
+    """Return the names of all profiles of this user."""
+    return sorted(path.stem for path in config_directory().glob("*.toml") if is_name(path.stem))
+
+
 def read_profile(path: Path) -> ClusterSpec:
     """Return the specification in a TOML file. Raises ClusterError."""
     try:

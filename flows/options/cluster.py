@@ -17,7 +17,7 @@ CLUSTER = "cluster"
 class ClusterOptions(BaseModel):
     """Where the workers are. The shell takes the settings of batch jobs from a profile."""
 
-    model_config = ConfigDict(extra="forbid", title="Cluster")
+    model_config = ConfigDict(extra="forbid", title="Advanced")
 
     cluster: Annotated[str, Shell(CLUSTER, metavar="WHERE")] = Field(
         "local",

@@ -33,7 +33,7 @@ class EvaluateFiles(BaseModel):
 class EvaluateOptions(BaseModel):
     """How to compare. By default classes are compared with classes."""
 
-    model_config = ConfigDict(extra="forbid", title="Options")
+    model_config = ConfigDict(extra="forbid", title="Advanced")
 
     scores: Annotated[NumberOrName | None, Shell(COMPARISON, metavar="CLASS")] = Field(
         None,

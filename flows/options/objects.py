@@ -37,7 +37,7 @@ class ObjectsFiles(BaseModel):
 class ObjectDefinition(BaseModel):
     """What objects are. Thresholds are scores from 0 to 1."""
 
-    model_config = ConfigDict(extra="forbid", title="Objects")
+    model_config = ConfigDict(extra="forbid", title="Advanced")
 
     score_class: Annotated[
         NumberOrName | None, Shell(DEFINITION, name="class", metavar="N|NAME")

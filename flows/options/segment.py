@@ -62,7 +62,7 @@ class PlanFiles(SegmentFiles):
 class SegmentOptions(ImageOptions):
     """How to segment. Every option has a default that suits most volumes."""
 
-    model_config = ConfigDict(extra="forbid", title="Options")
+    model_config = ConfigDict(extra="forbid", title="Advanced")
 
     box: Annotated[str | None, Shell(PART, metavar="Z0:Z1,Y0:Y1,X0:X1")] = Field(
         None,

@@ -47,7 +47,7 @@ class TrainFiles(BaseModel):
 class TrainOptions(BaseModel):
     """How to train. Every option has a default; a config file sets more."""
 
-    model_config = ConfigDict(extra="forbid", title="Options")
+    model_config = ConfigDict(extra="forbid", title="Advanced")
 
     config: Annotated[str | None, Shell(TRAINING, metavar="FILE.toml")] = Field(
         None,

@@ -14,7 +14,12 @@ from pipeline.base.location import Location
 
 LONGEST = 60
 """Characters of a file's name in the name of a run."""
-_MADE_BY_PREFECT = re.compile(r"[a-z]+-[a-z]+")
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|"
+    "tau|upsilon|phi|chi|psi|omega"
+)
+_MADE_BY_PREFECT = re.compile(rf"[A-Z]?[a-z]+-[A-Z]?[a-z]+|({_GREEK})\d*(-[a-z]+){{1,2}}")
+"""Names from the server (``whimsical-guan``) and from the form (``gamma457-gault-quadrant``)."""
 
 
 def named_after(verb: str, parameter: str) -> Callable[[], str]:

@@ -46,7 +46,7 @@ def test_up_creates_everything_in_order_and_prints_the_command_of_each_step(shar
         assert names == {"segment-local", "train-local", "evaluate-local"}, "of this machine only"
         for name in ("segment-volume/segment-local", "train-unet/train-local"):
             deployment = client.read_deployment_by_name(name)
-            assert deployment.parameters == {"cluster": {"cluster": "local"}}
+            assert deployment.parameters == {"cluster": "local"}
             assert deployment.work_queue_name == "local"
             assert deployment.tags == ["overtile", "local"]
             assert deployment.description.count(".") == 1

@@ -21,10 +21,12 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import is_valid as is_valid_parameters
 
 from flows.options.cluster import ClusterOptions
 from flows.options.objects import ObjectDefinition
 from flows.options.segment import SegmentOptions
+from flows.prefect.form import cluster_of, objects_of, options_of
 from flows.prefect.run_names import named_after, run_name
 from flows.segment_volume import segment_volume
 from pipeline import segment_volume as segment_volume_by_python
@@ -34,6 +36,7 @@ from pipeline.ledger.progress import read_progress
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
 from unet import UNetPredictor
+from unet.weights.location import bundled_names
 
 BLOCK = (8, 16, 16)
 
@@ -186,7 +189,11 @@ def test_a_name_that_a_person_gave_is_kept(server):
     from prefect.runtime import flow_run
 
     named = named_after("segment", "output")
-    for given, kept in (("Mouse 3", "Mouse 3"), ("whimsical-guan", "segment out.zarr")):
+    made_by_prefect = ("whimsical-guan", "gamma457-gault-quadrant", "Ergonomic-Brug", "mu4-gagarin")
+    for given, kept in (
+        *((name, name) for name in ("Mouse 3", "mouse3-left-eye", "segment b.zarr")),
+        *((name, "segment out.zarr") for name in made_by_prefect),
+    ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PREFECT__RUNTIME__FLOW_RUN__NAME", given)
             patch.setattr(flow_run, "parameters", {"output": "s3://a:b@c/out.zarr"}, raising=False)
@@ -285,8 +292,9 @@ def test_objects_are_an_optional_group_of_the_form(schema):
     assert field["title"] == "objects"
     assert "labels/objects" in field["description"]
     assert field["default"] is None
-    group, nothing = field["anyOf"]
-    assert nothing == {"type": "null"}
+    nothing, listed, group = field["anyOf"]
+    assert nothing == {"title": "No", "type": "null"}
+    assert listed["enum"] == ["components", "watershed"]
     inside = schema["definitions"][group["$ref"].rsplit("/", 1)[-1]]
     for name, one in inside["properties"].items():
         assert one.get("title"), name
@@ -388,8 +396,8 @@ def fields_of(schema):
     definitions = schema["definitions"]
     for name, field in schema["properties"].items():
         yield name, field
-        if "$ref" in field:
-            nested = definitions[field["$ref"].rsplit("/", 1)[-1]]
+        for group in (kind for kind in field.get("anyOf", []) if "$ref" in kind):
+            nested = definitions[group["$ref"].rsplit("/", 1)[-1]]
             for inner, inner_field in nested["properties"].items():
                 yield f"{name}.{inner}", inner_field
 
@@ -424,6 +432,56 @@ def test_choices_are_listed_in_the_form_the_default_first(schema, name, choices)
     field = dict(fields_of(schema))[f"options.{name}"]
     assert field["enum"] == choices
     assert field["default"] == choices[0]
+
+
+def test_what_matters_comes_first_and_all_else_is_folded_behind_a_tab(schema):
+    fields = schema["properties"]
+    assert list(fields) == ["input", "output", "weights", "objects", "cluster", "options"]
+    assert [fields[name]["position"] for name in fields] == list(range(6))
+    for name in ("objects", "cluster", "options"):
+        shown, *_ = fields[name]["anyOf"]
+        assert "$ref" not in shown, name
+        assert fields[name]["default"] in shown.get("enum", [None]), name
+        (folded,) = [kind for kind in fields[name]["anyOf"] if "$ref" in kind]
+        assert schema["definitions"][folded["$ref"].rsplit("/", 1)[-1]]["title"] == "Advanced"
+
+
+def test_weights_and_clusters_are_chosen_from_lists(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "overtile").mkdir()
+    for name in ("night", "slurm", "not a name"):
+        (tmp_path / f"overtile/{name}.toml").write_text('kind = "slurm"\n')
+    fields = parameter_schema(segment_volume).model_dump_for_openapi()["properties"]
+    bundled, own = fields["weights"]["anyOf"]
+    assert bundled["enum"] == bundled_names()
+    assert own == {"title": "File or URI", "type": "string"}
+    assert fields["cluster"]["anyOf"][0]["enum"] == ["local", "cuda", "slurm", "night"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_valid"),
+    [
+        ({}, True),
+        ({"cluster": "slurm", "objects": "watershed", "weights": "/data/w.safetensors"}, True),
+        ({"cluster": {"cluster": "slurm", "maximum_jobs": 8}, "objects": None}, True),
+        ({"objects": {"method": "watershed", "depth": 0.2}}, True),
+        ({"options": {"outputs": ["classes", "scores"], "block": [8, 16, 16]}}, True),
+        ({"options": {"blok": [8, 16, 16]}}, False),
+        ({"cluster": "nowhere"}, False),
+    ],
+    ids=str,
+)
+def test_parameters_of_scripts_are_valid_as_before(schema, parameters, is_valid):
+    given = {"input": "in.zarr", "output": "out.zarr", "weights": "demo", **parameters}
+    assert is_valid_parameters(given, schema) == is_valid
+
+
+def test_choices_of_the_form_mean_the_settings_behind_the_other_tab():
+    assert options_of("defaults", SegmentOptions) == SegmentOptions()
+    assert cluster_of("slurm") == ClusterOptions(cluster="slurm")
+    assert objects_of("watershed") == ObjectDefinition(method="watershed")
+    for given in (SegmentOptions(retries=0), ClusterOptions(workers=1), ObjectDefinition(), None):
+        assert options_of(given, type(given)) is cluster_of(given) is objects_of(given) is given
 
 
 def test_outputs_are_chosen_from_a_list(schema):
