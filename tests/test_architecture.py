@@ -23,6 +23,8 @@ ALSO = {
     "unet.recipe.augment_config": {"pydantic"},
     "unet.recipe.training_config": {"pydantic"},
     "deploy.clusters.profiles": {"pydantic"},
+    "flows.metrics.collector": {"prometheus_client"},  # where it is installed
+    "flows.metrics.publish": {"prometheus_client"},
     "deploy.ranks.process_group": {"torch"},  # docs/decisions/0005: it is loaded on workers only
     "unet.training.event_file": {"tensorboard"},  # where it is installed
 }
@@ -58,7 +60,7 @@ LAYERS = {
     "flows": [
         ["options"],
         ["text"],
-        ["signals"],
+        ["signals", "metrics"],
         ["training"],
         ["preflight", "prefect", "viewing"],
         ["segmentation", "conversion"],  # shell and flow share it

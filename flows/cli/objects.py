@@ -25,6 +25,8 @@ def run(options: argparse.Namespace) -> None:
         from pipeline.objects.preparation.prepare import prepare_objects
         from pipeline.objects.run import ObjectsRun
 
+        from ..metrics.publish import published
+        from ..metrics.work import Work
         from ..preflight.checks import check_before_start
         from ..segmentation.run import find_objects
 
@@ -34,4 +36,7 @@ def run(options: argparse.Namespace) -> None:
         prepared = prepare_objects(request)
         with open_cluster(spec, notify=say) as client:
             check_before_start(client, notify=say)
-            find_objects(ObjectsRun.start(prepared, client), drain=drain)
+            run = ObjectsRun.start(prepared, client)
+            with published(client.dashboard_link, output=str(prepared.request.output)) as works:
+                works.append(Work(run=run, name="objects", objects=lambda: run.objects))
+                find_objects(run, drain=drain)

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from deploy.clusters.profiles import profile_names
 from unet.weights.location import bundled_names
@@ -43,7 +42,7 @@ class Listed:
     """Title of a tab for None."""
 
     def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, core_schema: Any, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         found = handler(core_schema)
         groups = [kind for kind in found.get("anyOf", [found]) if "$ref" in kind]

@@ -16,6 +16,8 @@ from pipeline.segmentation.run_report import write_report
 from pipeline.segmentation.sequence import Steps, Watch, complete
 from pipeline.segmentation.summary import RunSummary
 
+from ..metrics.publish import published
+from ..metrics.work import Work
 from ..options.objects import ObjectDefinition
 from ..preflight.checks import check_before_start
 from ..preflight.output import check_writable_here
@@ -73,10 +75,16 @@ def segment_on_cluster(
         front_end.checked(prepared, client.dashboard_link)
         front_end.doing("loading the network on a worker")
         run = SegmentRun.start(prepared, client, notify=front_end.say)
-        summary = complete(run, steps=front_end.steps, watch=front_end.watch)
-        if objects is not None and prepared.request.share is None:  # else overtile finish does it
-            front_end.find_objects(objects_run(objects, prepared, client))
-            write_report(summary)  # again: now it links to the report of the objects
+        with published(client.dashboard_link, output=str(prepared.request.output)) as works:
+            works.append(Work(run=run, name="segment", voxel_bytes=run.prepared.output_voxel_bytes))
+            summary = complete(run, steps=front_end.steps, watch=front_end.watch)
+            if objects is not None and prepared.request.share is None:  # else finish does it
+                of_objects = objects_run(objects, prepared, client)
+                works.append(
+                    Work(run=of_objects, name="objects", objects=lambda: of_objects.objects)
+                )
+                front_end.find_objects(of_objects)
+                write_report(summary)  # again: now it links to the report of the objects
     return summary
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Shape
@@ -74,6 +77,15 @@ class Prepared:
     def notes(self) -> tuple[str, ...]:
         """Warnings for the user, a line each."""
         return (*self.volume_notes, *([self.chunk_note] if self.chunk_note else []))
+
+    @property
+    def output_voxel_bytes(self) -> int:
+        """Bytes that are written per voxel, of all outputs together, before compression."""
+        classes = len(self.predictor.class_names)
+        return sum(
+            np.dtype(output.dtype).itemsize * prod(output.kind.channels(classes))
+            for output in self.outputs
+        )
 
     @property
     def regions(self) -> tuple[Region, ...]:

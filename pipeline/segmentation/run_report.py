@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -134,12 +133,7 @@ def _figures(run: RunSummary) -> RunFigures:
         device_s=seconds.get("device", 0.0),
         write_s=seconds.get("write", 0.0),
         bytes_read=figures.bytes_read,
-        bytes_written=sum(
-            figures.voxels
-            * np.dtype(output.dtype).itemsize
-            * prod(output.kind.channels(len(prepared.predictor.class_names)))
-            for output in prepared.outputs
-        ),
+        bytes_written=figures.voxels * prepared.output_voxel_bytes,
         nan_voxels=run.figures.bad_voxels,
     )
 

@@ -1,0 +1,127 @@
+"""Metrics of a run, as Prometheus reads them from Dask's page, and the dashboard for them."""
+
+import json
+import re
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import zarr
+from distributed import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from flows.metrics import publish
+from flows.metrics.publish import published, targets_directory
+from flows.metrics.work import Work
+from pipeline import SegmentRequest, SegmentRun
+from pipeline.segmentation.sequence import complete
+from unet import UNetPredictor
+
+ROOT = Path(__file__).parents[3]
+DASHBOARD = json.loads((ROOT / "deploy/grafana/overtile.json").read_text())
+
+
+def scraped(link):
+    """Return the samples of overtile on a page of metrics: {(name, labels): value}."""
+    with urllib.request.urlopen(link.replace("/status", "/metrics"), timeout=30) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith(("overtile", "dask_scheduler"))
+    }
+
+
+class Asked:
+    """A run that notes which threads ask it."""
+
+    by: ClassVar[set[str]] = set()
+
+    def __init__(self, run):
+        self._run = run
+
+    def progress(self):
+        self.by.add(threading.current_thread().name)
+        return self._run.progress()
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory, weights, textured):
+    """One run: its metrics while published and after, its figures, the discovered targets."""
+    folder = tmp_path_factory.mktemp("metrics")
+    zarr.create_array(folder / "in.zarr", data=textured((1, 8, 20, 20))[0])
+    request = SegmentRequest(
+        input=str(folder / "in.zarr"), output=str(folder / "out.zarr"), block=(4, 8, 8)
+    )
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0",
+               set_as_default=False) as client,
+    ):  # fmt: skip
+        patch.setattr(publish, "SAMPLE_EVERY_S", 0.05)
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        targets_directory().mkdir(parents=True)
+        (targets_directory() / f"{publish.gethostname()}-99999999.json").touch()
+        (targets_directory() / "other-host-99999999.json").touch()
+        link = client.dashboard_link
+        run = SegmentRun.open(request, UNetPredictor(weights("3d"), precision="fp32"), client)
+        with published(link, output="out.zarr") as works:
+            works.append(
+                Work(run=Asked(run), name="segment", voxel_bytes=run.prepared.output_voxel_bytes)
+            )
+            works.append(Work(run=run, name="objects", objects=lambda: 7))
+            complete(run)
+            done = ("stage", "done"), ("work", "segment")
+            end_at = time.monotonic() + 30
+            while ("overtile_run_info", ("output", "out.zarr"), *done) not in scraped(link):
+                assert time.monotonic() < end_at
+                time.sleep(0.05)
+            during = scraped(link)
+            files = {file.name: file.read_text() for file in sorted(targets_directory().iterdir())}
+        return during, scraped(link), run, files, link
+
+
+def test_the_page_of_the_scheduler_states_blocks_voxels_bytes_and_objects(seen):
+    during, _, run, *_ = seen
+    figures, work = run.progress().figures, ("work", "segment")
+    assert during["overtile_blocks", ("state", "done"), work] == run.blocks == 18
+    assert during["overtile_blocks", ("state", "set_aside"), work] == 0
+    assert during["overtile_voxels_total", work] == figures.voxels == 8 * 20 * 20
+    assert during["overtile_read_bytes_total", work] == figures.bytes_read
+    assert during["overtile_written_bytes_total", work] == figures.voxels
+    assert during["overtile_workers", work] == 1
+    assert during["overtile_objects", ("work", "objects")] == 7
+    for stage, spent in figures.stage_seconds.items():
+        assert during["overtile_stage_seconds_total", ("stage", stage), work] == spent
+    info = ("output", "out.zarr"), ("stage", "done"), work
+    assert during["overtile_run_info", *info] == 1
+
+
+def test_a_request_asks_no_run_since_it_is_answered_in_the_thread_that_runs_need(seen):
+    assert Asked.by == {"metrics"}
+
+
+def test_after_the_run_nothing_is_published(seen):
+    _, after, *_ = seen
+    assert {name for name, *_ in after if name.startswith("overtile")} == set()
+
+
+def test_prometheus_discovers_a_run_by_its_file_and_files_of_ended_runs_are_removed(seen):
+    *_, files, link = seen
+    kept, own = sorted(files, key=lambda name: name != "other-host-99999999.json")
+    assert kept == "other-host-99999999.json", "it may run there"
+    (target,) = json.loads(files[own])
+    assert f"http://{target['targets'][0]}/status" == link
+    assert target["labels"] == {"output": "out.zarr"}
+
+
+def test_every_metric_of_the_dashboard_is_on_the_page(seen):
+    names = {name for name, *_ in seen[0]}
+    queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    asked = {name for query in queries for name in re.findall(r"(?:overtile|dask)_\w+", query)}
+    assert len(asked) >= 10
+    assert asked - names <= {"overtile_seconds_left"}, "stated once a block is done"
