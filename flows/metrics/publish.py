@@ -60,7 +60,7 @@ def targets_directory() -> Path:
 
 @contextmanager
 def _sampled(works: list[Work]) -> Iterator[Callable[[], list[Sample]]]:
-    """Yield a function that returns the last samples; a thread of their own takes them.
+    """Yield a function that returns the last samples; another thread takes them.
 
     Dask serves the page in the thread of its event loop, which a run needs to count its workers.
     """

@@ -90,12 +90,12 @@ def options_of(given: str | _Options, kind: type[_Options]) -> _Options:
 
 
 def cluster_of(given: str | ClusterOptions) -> ClusterOptions:
-    """Return the cluster of a run from its name in the list, or as it is."""
+    """Return the cluster of a run from its name in the list, or the given one."""
     return ClusterOptions(cluster=given) if isinstance(given, str) else given
 
 
 def objects_of(
     given: Literal["components", "watershed"] | ObjectDefinition | None,
 ) -> ObjectDefinition | None:
-    """Return the definition of objects from the method in the list, or as it is."""
+    """Return the definition of objects from the method in the list, or the given one."""
     return ObjectDefinition(method=given) if isinstance(given, str) else given
