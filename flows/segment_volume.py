@@ -150,5 +150,5 @@ def _front_end(logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -
 
 def _report(run: RunSummary) -> None:
     write_report(run)
-    shown = run_report(run, side=ARTIFACT_PICTURE_SIDE)
+    shown = run_report(run, side=ARTIFACT_PICTURE_SIDE, all_planes=False)
     show_report(shown, key="segment-report", description="Figures and pictures of the run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..options.cluster import ClusterOptions
+from ..options.declared import words_of
 from ..options.objects import ObjectDefinition, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
@@ -24,12 +25,14 @@ def run(options: argparse.Namespace) -> None:
         expect_workers(options, with_torch=True)
         from ..segmentation.run import run_segmentation
 
+        cluster = read_options(ClusterOptions, options)
         run_segmentation(
             input=options.input,
             output=options.output,
             weights=options.weights,
             options=read_segment_options(options),
             objects=read_definition(options),
-            spec=read_options(ClusterOptions, options).spec(),
+            spec=cluster.spec(),
+            cluster=words_of(cluster),
             drain=drain,
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from deploy import ClusterSpec, open_cluster
 from deploy.clusters.fork_server import start_fork_server
 from pipeline.base.text import shape_text
+from pipeline.report.extras import ObjectsShown, ReportExtras
+from pipeline.report.report import Command
 from pipeline.segmentation.prepare import Prepared
 from pipeline.segmentation.room import fit_to_workers
 from pipeline.segmentation.run import SegmentRun
@@ -40,6 +42,8 @@ class FrontEnd:
     steps: Steps
     find_objects: Callable[[ObjectsRun], Any]
     """Finds the objects of a segmentation, and shows the progress and the result."""
+    commands: tuple[Command, ...] = ()
+    """What repeats the run, for the report."""
 
 
 def segment_on_cluster(
@@ -84,8 +88,18 @@ def segment_on_cluster(
                     Work(run=of_objects, name="objects", objects=lambda: of_objects.objects)
                 )
                 front_end.find_objects(of_objects)
-                write_report(summary)  # again: now it links to the report of the objects
+                extras = ReportExtras(objects=_shown(of_objects), commands=front_end.commands)
+                write_report(summary, extras)  # again: now it shows the objects
     return summary
+
+
+def _shown(run: ObjectsRun) -> ObjectsShown:
+    """Return what the report of the segmentation shows of its objects."""
+    from pipeline.objects.report.run_report import objects_shown  # with pyarrow
+    from pipeline.objects.table.table_summary import summarise_table
+
+    summary = run.summary()
+    return objects_shown(summary, summarise_table(summary.table))
 
 
 def _input_text(prepared: Prepared) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,9 +11,12 @@ from deploy import ClusterSpec
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
 from pipeline.ledger.shares import merge_shares
 from pipeline.output.viewing import view_commands
+from pipeline.report.extras import ReportExtras
+from pipeline.report.report import Command
 from pipeline.segmentation.prepare import Prepared, prepare
+from pipeline.segmentation.report_tables import report_path
 from pipeline.segmentation.run import SegmentRun
-from pipeline.segmentation.run_report import report_path, write_report
+from pipeline.segmentation.run_report import write_report
 from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 from pipeline.volume.intensity import MEASURED_KINDS
@@ -21,6 +24,7 @@ from pipeline.volume.intensity import MEASURED_KINDS
 from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
 from ..signals.drain import Drain
+from ..text.next_commands import commands_after
 from ..text.objects import partial_lines, result_lines, start_lines
 from ..text.terminal import say, show_status, shown
 from .expected_room import expected_room
@@ -39,16 +43,23 @@ def run_segmentation(
     spec: ClusterSpec,
     objects: ObjectDefinition | None = None,
     drain: Drain | None = None,
+    cluster: Sequence[str] = (),
 ) -> RunSummary:
     """Segment a volume and show the run. Raises kinds of OvertileError, RunError.
 
-    drain: can end the run early once it has begun.
+    drain: can end the run early once it has begun. cluster: the options that ``spec`` was made
+    from, for the command that the report states.
     """
     show_status("reading the metadata of the input, and planning")
     request = options.request(input=input, output=output)
     prepared = prepare(request, options.predictor(weights), room=expected_room(spec))
+    commands = commands_after(
+        input=input, output=output, weights=weights, options=options, objects=objects,
+        cluster=cluster,
+    )  # fmt: skip
+    front_end = terminal(drain, commands=commands)
     return segment_on_cluster(
-        prepared, weights=weights, spec=spec, front_end=terminal(drain), objects=objects
+        prepared, weights=weights, spec=spec, front_end=front_end, objects=objects
     )
 
 
@@ -67,8 +78,8 @@ def run_finish(
     )
 
 
-def terminal(drain: Drain | None = None) -> FrontEnd:
-    """Return the front end of the shell's commands."""
+def terminal(drain: Drain | None = None, *, commands: tuple[Command, ...] = ()) -> FrontEnd:
+    """Return the front end of the shell's commands. commands: what comes next, for the report."""
 
     @contextmanager
     def watch(run: SegmentRun) -> Iterator[None]:
@@ -81,7 +92,8 @@ def terminal(drain: Drain | None = None) -> FrontEnd:
 
     return FrontEnd(
         say=say, warn=say, doing=show_status, checked=_say_measuring, watch=watch,
-        steps=Steps(report=_report), find_objects=partial(find_objects, drain=drain),
+        steps=Steps(report=partial(_report, commands=commands)), commands=commands,
+        find_objects=partial(find_objects, drain=drain),
     )  # fmt: skip
 
 
@@ -135,8 +147,9 @@ def say_start(prepared: Prepared) -> None:
         say(f"note: {note}")
 
 
-def _report(run: RunSummary) -> None:
-    write_report(run)
+def _report(run: RunSummary, *, commands: tuple[Command, ...]) -> None:
+    show_status("writing the report")
+    write_report(run, ReportExtras(commands=commands))
     if run.error is None:
         say_result(run)
 

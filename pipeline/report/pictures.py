@@ -38,6 +38,9 @@ CLASS_COLOURS: tuple[Colour, ...] = (  # Okabe and Ito (2008): for colour-blind 
 _INK: Colour = (32, 38, 46)
 _MARGIN_PX = 16
 _TITLE_PX = 18
+_SHOWN_PX = 420
+"""Smaller pictures are enlarged to about this size."""
+_BAR_PX = 32
 _SCALE_BARS_UM = tuple(digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5))
 
 
@@ -113,11 +116,7 @@ def panel(
         raise GeometryError(
             f"pictures of shapes {shapes or 0}: expected one or more pictures of one shape"
         )
-    zoom = max(1, round(420 / max(titled[0][1].shape[:2])))
-    cells = [
-        _titled(np.kron(p, np.ones((zoom, zoom, 1), np.uint8)), title, um_per_px, zoom=zoom)
-        for title, p in titled
-    ]
+    cells = [_titled(*enlarged(p), title=title, um_per_px=um_per_px) for title, p in titled]
     across = columns or (len(cells) if len(cells) <= 3 else -(-len(cells) // 2))
     height, width = cells[0].shape[:2]
     down = -(-len(cells) // across)
@@ -219,7 +218,35 @@ def scale_bar_um(width_um: float) -> float:
     return max((bar for bar in _SCALE_BARS_UM if bar <= width_um / 4), default=_SCALE_BARS_UM[0])
 
 
-def _titled(picture: Rgb, title: str, um_per_px: float | None, *, zoom: int) -> Rgb:
+def scale_bar_text(um_per_px: float, *, width: int) -> str:
+    """Return the length of the scale bar of a picture of this width.
+
+    >>> scale_bar_text(0.1, width=256), scale_bar_text(0.004, width=250)
+    ('5 µm', '200 nm')
+    """
+    length_um = scale_bar_um(width * um_per_px)
+    return f"{length_um * 1000:g} nm" if length_um < 1 else f"{length_um:g} µm"
+
+
+def enlarged(picture: Rgb) -> tuple[Rgb, int]:
+    """Return a small picture enlarged to some 420 pixels, and by how much; others unchanged."""
+    zoom = max(1, round(_SHOWN_PX / max(picture.shape[:2])))
+    return np.kron(picture, np.ones((zoom, zoom, 1), np.uint8)), zoom
+
+
+def with_scale_bar(picture: Rgb, *, um_per_px: float) -> Rgb:
+    """Return the picture with a scale bar in its lower right corner, where it is large enough."""
+    height, width = picture.shape[:2]
+    sheet = Image.fromarray(picture)
+    if height >= 3 * _BAR_PX:
+        _draw_scale_bar(
+            ImageDraw.Draw(sheet), (width, height), um_per_px=um_per_px, width=width,
+            scale=max(1.0, width / _SHOWN_PX),
+        )  # fmt: skip
+    return np.asarray(sheet)
+
+
+def _titled(picture: Rgb, zoom: int, *, title: str, um_per_px: float | None) -> Rgb:
     """Return ``picture`` with a margin left and above, its title, and a scale bar inside."""
     height, width = picture.shape[:2]
     top = _MARGIN_PX + _TITLE_PX + 8
@@ -235,22 +262,31 @@ def _titled(picture: Rgb, title: str, um_per_px: float | None, *, zoom: int) -> 
 
 
 def _draw_scale_bar(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], *, um_per_px: float, width: int
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    *,
+    um_per_px: float,
+    width: int,
+    scale: float = 1.0,
 ) -> None:
-    """Draw a white bar on a dark ground into the lower right ``corner`` of a picture."""
-    length_um = scale_bar_um(width * um_per_px)
-    length = max(1, round(length_um / um_per_px))
-    label, font = f"{length_um:g} um", ImageFont.load_default(14)
-    ground = max(length, int(font.getlength(label))) + 16
+    """Draw a white bar on a dark ground into the lower right ``corner`` of a picture.
+
+    scale: of the text and the thickness of the bar.
+    """
+    length = max(1, round(scale_bar_um(width * um_per_px) / um_per_px))
+    label = drawable(scale_bar_text(um_per_px, width=width))
+    font = ImageFont.load_default(14 * scale)
+    ground = max(length, int(font.getlength(label))) + 16 * scale
     if ground > width:
         return
     right, bottom = corner
-    draw.rectangle((right - ground, bottom - 32, right - 1, bottom - 1), fill=(0, 0, 0))
-    middle = right - ground / 2
-    draw.text((middle, bottom - 30), label, font=font, fill="white", anchor="ma")
     draw.rectangle(
-        (middle - length / 2, bottom - 9, middle + length / 2 - 1, bottom - 6), fill="white"
+        (right - ground, bottom - _BAR_PX * scale, right - 1, bottom - 1), fill=(0, 0, 0)
     )
+    middle = right - ground / 2
+    draw.text((middle, bottom - 30 * scale), label, font=font, fill="white", anchor="ma")
+    left = middle - length / 2
+    draw.rectangle((left, bottom - 9 * scale, left + length - 1, bottom - 6 * scale), fill="white")
 
 
 def _shortened(text: str, *, width: int) -> tuple[str, Any]:
@@ -285,6 +321,12 @@ def _coloured(classes_yx: NDArray[Any]) -> Rgb:
     index = np.where(labels == 0, 0, (labels - 1) % others + 1)
     coloured: Rgb = np.array(CLASS_COLOURS, np.uint8)[index]
     return coloured
+
+
+def class_colour(number: int) -> Colour:
+    """Return the colour of a class."""
+    red, green, blue = _palette(number + 1)[number].tolist()
+    return red, green, blue
 
 
 def _palette(classes: int) -> Rgb:

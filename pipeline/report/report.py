@@ -1,4 +1,4 @@
-"""The report of a run: figures, warnings, pictures, and a check for seams.
+"""The report of a run: a verdict in words, pictures, charts, figures and warnings.
 
 A ``Report`` is a value; ``to_markdown`` (for Prefect's artifacts) and ``to_html`` (a
 self-contained file) turn it into text. This module neither reads nor writes files.
@@ -9,24 +9,30 @@ from __future__ import annotations
 import base64
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..base.geometry import Shape
 from ..base.text import (
-    duration_text,
     markdown_table,
     markdown_text,
-    rate_text,
-    shape_text,
-    size_text,
-    voxel_rate_text,
 )
-from .seams import SeamStatistics
+from .charts import Chart
+from .pictures import (
+    Colour,
+    Legend,
+    enlarged,
+    legend_strip,
+    panel,
+    png_bytes,
+    with_scale_bar,
+)
+from .plane_pictures import Tile
 
 Row: TypeAlias = tuple[str, str]
 
@@ -40,6 +46,8 @@ class Table:
 
     title: str
     rows: tuple[Row, ...]
+    note: str = ""
+    """What the figures mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,108 +68,68 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The result in a sentence or two, and whether a person must do something."""
+
+    text: str
+    state: Literal["good", "attention", "bad"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegendEntry:
+    """What a colour in the pictures means. text: what is to be said of it, such as its share."""
+
+    name: str
+    colour: Colour | None
+    """None for things that have a colour each."""
+    text: str = ""
+    is_class: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Pictures of one plane, all of one size. um_per_px: None without a voxel size."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+    caption: str
+    um_per_px: float | None
+
+    @property
+    def width(self) -> float:
+        """Width of its pictures in µm, or in pixels without a voxel size."""
+        return self.tiles[0].picture.shape[1] * (self.um_per_px or 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of the shell, and what it does."""
+
+    text: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything that is shown, top to bottom. Texts are escaped when rendered."""
 
     title: str
+    verdict: Verdict | None = None
     summary: str = ""
+    key_figures: tuple[Row, ...] = ()
     warnings: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
+    """Of the planes."""
+    planes: tuple[Plane, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    """In the HTML page only."""
+    tables: tuple[Table, ...] = ()
+    commands: tuple[Command, ...] = ()
+    folded: tuple[Table, ...] = ()
+    """Figures for engineers: in the HTML page they are folded."""
     links: tuple[Link, ...] = ()
     """In the HTML page only: addresses are relative to its file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFigures:
-    """Figures of a run. Times of phases are summed over all threads of all workers.
-
-    Voxels, bytes and times are those of the ``blocks_timed`` blocks: the ones that this run did, or
-    those of earlier runs if it had none to do.
-    """
-
-    shape: Shape
-    """Of the volume, without channels."""
-    voxels: int
-    """Written; fewer than the volume's if the run was resumed."""
-    blocks: int
-    """To compute, done or not."""
-    blocks_done: int
-    """By this run and earlier ones."""
-    blocks_skipped: int = 0
-    """Outside the part that is segmented, or with constant input."""
-    blocks_done_before: int = 0
-    blocks_timed: int = 0
-    failed_blocks: tuple[str, ...] = ()
-    seconds: float
-    """From the first block's start to the last one's end."""
-    read_s: float = 0.0
-    wait_s: float = 0.0
-    """Time that blocks waited for the device after they were read."""
-    device_s: float = 0.0
-    write_s: float = 0.0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    nan_voxels: int = 0
-
-    @property
-    def voxels_per_s(self) -> float:
-        """Output voxels per second; 0 for a run that took no time."""
-        return self.voxels / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def blocks_per_s(self) -> float:
-        """Blocks per second; 0 for a run that took no time."""
-        return self.blocks_timed / self.seconds if self.seconds > 0 else 0.0
-
-    def tables(self) -> tuple[Table, ...]:
-        """Return the figures as two tables: the run, and the time per phase."""
-        done = [
-            ("volume", f"{shape_text(self.shape)} voxels"),
-            ("voxels written", f"{self.voxels:,}"),
-            ("blocks done", f"{self.blocks_done:,} of {self.blocks:,}"),
-            ("of these by an earlier run", f"{self.blocks_done_before:,}"),
-            *([("blocks skipped", f"{self.blocks_skipped:,}")] if self.blocks_skipped else []),
-            ("blocks failed", ", ".join(self.failed_blocks) or "none"),
-            ("time", duration_text(self.seconds)),
-            (
-                "speed",
-                f"{voxel_rate_text(self.voxels_per_s)}, {rate_text(self.blocks_per_s)} blocks/s",
-            ),
-            ("read, written", f"{size_text(self.bytes_read)}, {size_text(self.bytes_written)}"),
-            ("NaN voxels in the input", f"{self.nan_voxels:,}"),
-        ]
-        return (Table(title="Run", rows=tuple(done)), self._time_table())
-
-    def _time_table(self) -> Table:
-        phases = {
-            "reading": self.read_s,
-            "waiting for the device": self.wait_s,
-            "on the device": self.device_s,
-            "writing": self.write_s,
-        }
-        total = sum(phases.values())
-        rows = [
-            (name, f"{duration_text(s)} ({s / total if total else 0:.0%})")
-            for name, s in phases.items()
-        ]
-        return Table(title="Where the time of the workers' threads went, summed", rows=tuple(rows))
-
-
-def seam_table(seams: SeamStatistics) -> Table:
-    """Return the seam statistics as a table."""
-    if not seams.border_pairs:
-        return Table(title="Seams", rows=(("borders between blocks", "none in the picture"),))
-    rows = (
-        ("change across borders of blocks", f"{seams.across_borders:.4f}"),
-        ("change elsewhere", f"{seams.elsewhere:.4f}"),
-        ("ratio (about 1 by nature; more where borders fall on objects)", f"{seams.ratio:.2f}"),
-        (
-            "lines elsewhere that change as much as the worst border (0 % where a seam shows)",
-            f"{seams.lines_like_worst:.0%}",
-        ),
-    )
-    return Table(title="Seams", rows=rows)
 
 
 def table_of(title: str, values: Mapping[str, Any]) -> Table:
@@ -179,15 +147,30 @@ def to_markdown(report: Report, *, picture_link: Callable[[Picture], str] | None
     picture_link: gives the address of a picture; without it, pictures are embedded as data.
     """
     link = picture_link or data_uri
-    parts = [f"# {markdown_text(report.title)}", markdown_text(report.summary)]
+    parts = [f"# {markdown_text(report.title)}"]
+    if report.verdict is not None:
+        parts.append(f"**{markdown_text(report.verdict.text)}**")
+    parts.append(markdown_text(report.summary))
     parts += [f"> **Warning:** {markdown_text(warning)}" for warning in report.warnings]
-    for picture in report.pictures:
+    for picture in (*map(partial(_as_picture, report.legend), report.planes), *report.pictures):
         address = quote(link(picture), safe="/:?&=#%;,+@~!$*")
         image = f"![{markdown_text(picture.title)}]({address})"
         parts += [f"## {markdown_text(picture.title)}", image, markdown_text(picture.caption)]
-    for table in report.tables:
-        parts += [f"## {markdown_text(table.title)}", markdown_table(table.rows)]
+    for table in (*report.tables, *report.folded):
+        heading = f"## {markdown_text(table.title)}"
+        parts += [heading, markdown_text(table.note), markdown_table(table.rows)]
+    for command in report.commands:
+        parts += [markdown_text(command.text), markdown_text(command.command)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _as_picture(legend: Sequence[LegendEntry], plane: Plane) -> Picture:
+    """Return the pictures of a plane side by side as one, with titles and legend."""
+    sheet = panel([(tile.title, tile.picture) for tile in plane.tiles], um_per_px=plane.um_per_px)
+    if legend:
+        names = Legend(class_names=tuple(entry.name for entry in legend if entry.is_class))
+        sheet = np.concatenate([sheet, legend_strip(names, width=sheet.shape[1])])
+    return Picture(title=plane.title, png=png_bytes(sheet), caption=plane.caption)
 
 
 def to_html(report: Report) -> str:
@@ -205,7 +188,23 @@ def _templates() -> Environment:
         keep_trailing_newline=True,
     )
     found.filters["data_uri"] = data_uri
+    found.filters["shown"] = _shown
+    found.filters["width_percent"] = _width_percent
+    found.filters["hex"] = lambda colour: "#" + "".join(f"{part:02x}" for part in colour)
     return found
+
+
+def _width_percent(plane: Plane, planes: Sequence[Plane]) -> int:
+    """Return how wide the pictures of a plane are shown, so that all have one scale if they can."""
+    return max(35, round(100 * plane.width / max(one.width for one in planes)))
+
+
+def _shown(tile: Tile, plane: Plane) -> Picture:
+    """Return a picture of a plane for a page: large enough, with its scale bar."""
+    picture, zoom = enlarged(tile.picture)
+    if plane.um_per_px is not None:
+        picture = with_scale_bar(picture, um_per_px=plane.um_per_px / zoom)
+    return Picture(title=tile.alt, png=png_bytes(picture))
 
 
 def data_uri(picture: Picture) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import GeometryError
+
+VISIBLE_RATIO: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,14 @@ class SeamStatistics:
         if self.elsewhere > 0:
             return self.across_borders / self.elsewhere
         return math.inf if self.across_borders > 0 else 1.0
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether a border stands out: it changes more than all other lines, and far more.
+
+        Without a seam, the first alone happens now and then, where there are many borders.
+        """
+        return self.border_pairs > 0 and self.lines_like_worst == 0 and self.ratio >= VISIBLE_RATIO
 
 
 def seam_statistics(

@@ -29,6 +29,7 @@ from ..ledger.messages import (
 from ..ledger.ownership import SHARDS
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
+from ..ledger.throughput import Throughput
 from ..models.protocol import Predictor
 from ..planning.blocks import Region
 from .engines.block import BlockJob
@@ -201,6 +202,9 @@ class SegmentRun:
     def summary(self, *, error: str | None = None) -> RunSummary:
         """Return what reports show of the run. error: why it did not complete."""
         is_shared = self._ledger.noted_of_output(SHARDS) is not None
+        throughput = self._tally.throughput
+        if not throughput.voxels:
+            throughput = Throughput.from_json(self._ledger.noted("throughput"))
         return RunSummary(
             prepared=self.prepared,
             job=self.job,
@@ -208,6 +212,8 @@ class SegmentRun:
             done_before=self.resumed_blocks,
             figures=self.figures,
             failures=self._tally.failures,
+            states=self._ledger.states,
+            throughput=throughput,
             provenance=self._ledger.noted_of_output("provenance"),
             is_merged=is_shared and not self.prepared.request.share,
             error=error,

@@ -1,96 +1,150 @@
-"""The report of a run: its figures as tables, and pictures of the middle of the volume."""
+"""The report of a run: a verdict, pictures of three planes, charts, figures, what to do next.
+
+It reads a bounded number of bytes, however large the volume is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..base.errors import OvertileError, RunError
-from ..base.geometry import Box
-from ..base.stores import open_array, open_store, wait_for
-from ..base.text import counted, duration_text, voxel_rate_text
-from ..ledger.ownership import check_owner, owned_path
-from ..ledger.progress import read_progress
+from ..base.stores import open_store, wait_for
+from ..base.text import counted, duration_text, shape_text, voxel_rate_text
+from ..ledger.ledger import BlockState
+from ..ledger.ownership import check_owner
 from ..output.guard import RUN_GROUP, write_beside_ledger
 from ..output.kinds import OBJECTS_PATH
-from ..report import pictures
-from ..report.middle import middle_box
+from ..output.viewing import view_commands
+from ..report.block_map import STATES, block_map
+from ..report.charts import Chart
+from ..report.extras import NO_EXTRAS, ReportExtras
+from ..report.pictures import class_colour
+from ..report.plane_pictures import PlaneLayers
 from ..report.report import (
     REPORT_FILE,
+    Command,
+    LegendEntry,
     Link,
-    Picture,
+    Plane,
     Report,
-    RunFigures,
+    Row,
     Table,
-    seam_table,
     table_of,
     to_html,
 )
-from ..report.seams import SeamStatistics, seam_statistics
+from ..report.run_figures import seam_table
+from ..report.seams import SeamStatistics
+from ..report.sureness import FAIR, SURE, ScoreCounts, percent, sureness_chart
+from ..report.throughput_chart import throughput_chart
 from ..volume.micrometres import voxel_size_um
-from ..volume.volume import open_volume
-from .engines.block import OutputArray
-from .prepare import Prepared
+from .report_layers import plane_layers
+from .report_planes import plane, plane_names, seams_of
+from .report_scores import count_scores
+from .report_tables import (
+    class_shares,
+    class_table,
+    job_table,
+    report_path,
+    run_figures,
+    share_table,
+)
+from .report_verdict import verdict_of
 from .summary import RunSummary
 
-SIDE = 768
+SIDE = 640
 
 
-@dataclass(frozen=True, slots=True)
-class MiddleSlice:
-    """The middle of one z: raw (c, y, x), classes (y, x) and scores (class, y, x) as 0..1."""
-
-    box: Box
-    raw: NDArray[Any]
-    classes: NDArray[Any]
-    scores: NDArray[Any] | None
-
-
-def run_report(run: RunSummary, *, side: int = SIDE) -> Report:
+def run_report(
+    run: RunSummary, *, side: int = SIDE, extras: ReportExtras = NO_EXTRAS, all_planes: bool = True
+) -> Report:
     """Return the report of a run; a share's report has no pictures.
 
-    side: width and height of the pictures in voxels, at most.
+    side: width and height of the pictures in pixels, at most. all_planes: XZ and YZ too.
     """
+    seen = _Seen(run, side=side, with_objects=extras.objects is not None, all_planes=all_planes)
     warnings = [run.error] if run.error else []
-    pictures_shown: tuple[Picture, ...] = ()
-    seams: tuple[Table, ...] = ()
-    request = run.prepared.request
-    try:
-        if not request.share:
-            middle = read_middle(run, side=side)
-            pictures_shown = (_picture(run, middle),)
-            if not run.progress.skipped:  # a skipped block has a border, not a seam
-                seams = (seam_table(_seams(run, middle)),)
-    except Exception as unreadable:  # the error that ended the run may also have broken the output
-        why = " ".join(str(unreadable).split())
-        warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
+    warnings += seen.problems
     if bad := run.figures.bad_voxels:
         warnings.append(f"{bad:,} voxels of the input are NaN or infinite: read as 0")
-    progress = run.progress
+    progress, request, figures = run.progress, run.prepared.request, run_figures(run)
+    seams = [seam_table(one) for one in seen.seams[:1]]
+    share = request.share
     return Report(
-        title=f"overtile: {request.output}",
-        summary=f"{request.input}, "
-        f"{progress.done:,} of {progress.computed:,} blocks done",
-        warnings=(*warnings, *run.prepared.notes),
-        tables=(
-            *_figures(run).tables(), *_share_table(run), _class_table(run), *seams,
-            _job_table(run), table_of("Versions", run.provenance["versions"]),
+        title=f"overtile: {request.output.name}",
+        verdict=verdict_of(
+            progress, error=run.error, share=None if share is None else str(share),
+            seams=seen.seams, classes=class_shares(run),
+            objects=None if extras.objects is None else extras.objects.count,
+            undecided=None if seen.scores is None else seen.scores[0].share(0, FAIR),
         ),
-        pictures=pictures_shown,
+        summary=f"{request.input} → {request.output}: "
+        f"{progress.done:,} of {progress.computed:,} blocks done",
+        key_figures=tuple(_key_figures(run, seen.scores, extras)),
+        warnings=(*warnings, *run.prepared.notes),
+        legend=tuple(_legend(run, extras)),
+        planes=seen.planes,
+        pictures=() if extras.objects is None else extras.objects.pictures,
+        charts=tuple(_charts(run, seen)),
+        tables=(class_table(run), *_tables(extras)),
+        commands=(*_look(run), *extras.commands),
+        folded=(
+            *figures.tables(), *share_table(run), *seams, job_table(run),
+            table_of("Versions", run.provenance["versions"]),
+        ),
         links=_links(run),
     )  # fmt: skip
 
 
-def write_report(run: RunSummary) -> None:
+class _Seen:
+    """What a report reads of input and output; a part that cannot be read is a problem."""
+
+    def __init__(self, run: RunSummary, *, side: int, with_objects: bool, all_planes: bool) -> None:
+        self.planes: tuple[Plane, ...] = ()
+        self.seams: tuple[SeamStatistics, ...] = ()
+        self.scores: tuple[ScoreCounts, bool] | None = None
+        self.problems: list[str] = []
+        if run.prepared.request.share:
+            return
+        with self._tried("no picture"):
+            layers = plane_layers(run, with_objects=with_objects)
+            for name in plane_names(run)[: None if all_planes else 1]:
+                with self._tried(f"no picture of the plane {name}"):
+                    shown = plane(run, layers, name, side=side)
+                    self.planes += () if shown is None else (shown,)
+                    if shown is None:
+                        self.problems.append(
+                            f"no picture of the plane {name}: it would read too much of the input, "
+                            "whose chunks are large; overtile convert writes smaller ones"
+                        )
+            self._check(run, layers)
+
+    @contextmanager
+    def _tried(self, what: str) -> Iterator[None]:
+        """Note an error: the one that ended the run may have damaged the output too."""
+        try:
+            yield
+        except Exception as unreadable:
+            why = " ".join(str(unreadable).split())
+            self.problems.append(f"{what}: the middle of the volume cannot be read ({why})")
+
+    def _check(self, run: RunSummary, layers: PlaneLayers) -> None:
+        if layers.scores is not None:
+            within = run.prepared.plan.computed
+            self.scores = count_scores(layers.scores.levels[0], within=within)
+        if not run.progress.skipped and not run.progress.left:  # else borders look like seams
+            self.seams = seams_of(run, layers)
+
+
+def write_report(run: RunSummary, extras: ReportExtras = NO_EXTRAS) -> None:
     """Write the report as HTML beside the ledger of the output.
 
     Raises OutputError or RunError where it cannot be written or another run has taken the output
     over; not for a run that failed, since its error states this already.
     """
-    page = to_html(run_report(run)).encode()
+    page = to_html(run_report(run, extras=extras)).encode()
     try:
         check_owner(run.job.output, run.job.run_token)
         name = report_path(run).removeprefix(f"{RUN_GROUP}/")
@@ -98,11 +152,6 @@ def write_report(run: RunSummary) -> None:
     except (OvertileError, RunError):
         if run.error is None:
             raise
-
-
-def report_path(run: RunSummary) -> str:
-    """Return the report's path in the output: beside the ledger, or the share's part of it."""
-    return f"{owned_path(run.job.run_token)}/{REPORT_FILE}"
 
 
 def _links(run: RunSummary) -> tuple[Link, ...]:
@@ -114,141 +163,79 @@ def _links(run: RunSummary) -> tuple[Link, ...]:
     return (Link(text="Report of the objects", address=f"../{page}"),)
 
 
-def _figures(run: RunSummary) -> RunFigures:
-    progress, prepared = run.progress, run.prepared
-    figures = progress.figures if progress.figures.blocks else run.figures
-    seconds = figures.stage_seconds
-    return RunFigures(
-        shape=prepared.plan.shape,
-        voxels=figures.voxels,
-        blocks=progress.computed,
-        blocks_skipped=progress.skipped,
-        blocks_done=progress.done,
-        blocks_done_before=run.done_before,
-        blocks_timed=figures.blocks,
-        failed_blocks=tuple(",".join(map(str, index)) for index in run.failures),
-        seconds=figures.seconds,
-        read_s=seconds.get("read", 0.0),
-        wait_s=seconds.get("wait", 0.0),
-        device_s=seconds.get("device", 0.0),
-        write_s=seconds.get("write", 0.0),
-        bytes_read=figures.bytes_read,
-        bytes_written=figures.voxels * prepared.output_voxel_bytes,
-        nan_voxels=run.figures.bad_voxels,
-    )
+def _look(run: RunSummary) -> Iterator[Command]:
+    """Yield the commands that open the result."""
+    if run.prepared.request.share:
+        return
+    for one in view_commands(run.job.output):
+        yield Command(text=f"Look at the result ({one.viewer}):", command=one.command)
 
 
-def _class_table(run: RunSummary) -> Table:
-    counts = run.figures.class_voxels
-    total = max(1, sum(counts))
-    names = run.prepared.predictor.class_names
-    rows = tuple(
-        (f"{number} {name}", f"{count:,} voxels ({count / total:.2%})")
-        for number, (name, count) in enumerate(zip(names, counts, strict=False))
-    )
-    if run.figures.blocks < run.progress.done:
-        lost = "the counts of the others were lost with a killed run"
-        rows += (("counted", f"{sum(counts):,} voxels; {lost}"),)
-    return Table(title="Classes", rows=rows)
+def _key_figures(
+    run: RunSummary, scores: tuple[ScoreCounts, bool] | None, extras: ReportExtras
+) -> Iterator[Row]:
+    """Yield the figures that a person looks for first."""
+    plan, sizes = run.prepared.plan, voxel_size_um(run.prepared.source)
+    extent = ""
+    if None not in sizes:
+        lengths = (n * (size or 0) for n, size in zip(plan.shape, sizes, strict=True))
+        extent = f" ({' × '.join(f'{length:.3g}' for length in lengths)} µm)"
+    yield "volume (z, y, x)", f"{shape_text(plan.shape)} voxels{extent}"
+    if extras.objects is not None:
+        yield "objects", f"{extras.objects.count:,}"
+    if scores is not None:
+        yield "the network was sure in", f"{percent(scores[0].share(SURE))} of the voxels"
+    figures = run_figures(run)
+    yield "time", f"{duration_text(figures.seconds)}, {voxel_rate_text(figures.voxels_per_s)}"
+    if run.progress.skipped:
+        yield "skipped", counted(run.progress.skipped, "block")
 
 
-def _share_table(run: RunSummary) -> tuple[Table, ...]:
-    """Return the figures of each share as a table, once all shares are merged."""
-    if not run.is_merged:
-        return ()
-    rows = []
-    for share in read_progress(run.job.output):
-        figures = share.figures
-        speed = figures.voxels / max(figures.seconds, 1e-9)
-        text = (
-            f"{counted(share.done, 'block')}, {figures.voxels:,} voxels, "
-            f"{duration_text(figures.seconds)}, {voxel_rate_text(speed)}"
-        )
-        rows.append((f"{share.number} of {share.of}", text))
-    return (Table(title="Shares", rows=tuple(rows)),)
+def _legend(run: RunSummary, extras: ReportExtras) -> Iterator[LegendEntry]:
+    shares = dict(enumerate(share for _, share in class_shares(run)))
+    for number, name in enumerate(run.prepared.predictor.class_names):
+        text = percent(shares[number]) if number in shares else ""
+        yield LegendEntry(name=name, colour=class_colour(number), text=text)
+    if extras.objects is not None:
+        count = counted(extras.objects.count, "object")
+        yield LegendEntry(name=f"{count}, each in its own colour", colour=None, is_class=False)
+    if run.progress.left:
+        yield LegendEntry(name="not computed", colour=(0, 0, 0), is_class=False)
 
 
-def _job_table(run: RunSummary) -> Table:
-    prepared = run.prepared
-    plan = prepared.plan
-    return table_of(
-        "Job",
-        {
-            "engine": prepared.request.engine,
-            "block, tile, halo": f"{plan.core}, {plan.tile}, {plan.halo.low}",
-            "traversal": plan.traversal,
-            "normalisation": dict(prepared.record),
-            "offset, scale": f"{run.job.intensity.offset}, {run.job.intensity.scale}",
-            "weights": prepared.predictor.digest,
-            **prepared.predictor.settings(),
-            "started": run.provenance["created"],
-            "workers": run.provenance["workers"],
-            "this report": str(prepared.request.output / report_path(run)),
-        },
-    )
+def _tables(extras: ReportExtras) -> Iterator[Table]:
+    if extras.objects is not None:
+        yield extras.objects.table
+    if extras.scores is not None:
+        yield extras.scores
 
 
-def read_middle(run: RunSummary, *, side: int) -> MiddleSlice:
-    """Read the middle of the middle slice from input and output."""
-    box = middle_box(run.prepared.plan.computed, around=shown(run.prepared), side=side)
-    arrays: dict[str, NDArray[Any]] = {}
-    for output in run.prepared.outputs:
-        arrays[output.kind.name] = _read(run, output, box)
-    scores = arrays.get("scores")
-    if scores is not None and scores.dtype == np.uint8:
-        scores = scores.astype(np.float32) / 255
-    classes = arrays["classes"] if "classes" in arrays else np.argmax(arrays["scores"], axis=0)
-    raw = open_volume(run.prepared.source).read(box.shifted(run.prepared.plan.origin))[:, 0]
-    return MiddleSlice(box, raw, classes, scores)
+def _charts(run: RunSummary, seen: _Seen) -> Iterator[Chart]:
+    if seen.scores is not None:
+        counts, is_sample = seen.scores
+        classes = len(run.prepared.predictor.class_names)
+        yield sureness_chart(counts, classes=classes, is_sample=is_sample)
+    progress = run.progress
+    if not run.prepared.request.share and (progress.skipped or progress.left):
+        yield _map(run)
+    speed = throughput_chart(
+        run.throughput.voxels, interval_s=run.throughput.interval_s,
+        seconds=progress.figures.seconds if progress.figures.blocks else run.figures.seconds,
+    )  # fmt: skip
+    if speed is not None:
+        yield speed
 
 
-def shown(prepared: Prepared) -> Box:
-    """Return the box of the output whose middle is shown: what is computed, or a block of it."""
-    return prepared.plan.computed if prepared.part.mask is None else prepared.selection.central()
-
-
-def _read(run: RunSummary, output: OutputArray, box: Box) -> NDArray[Any]:
-    array: Any = open_array(run.job.output, output.path, token=run.job.run_token)
-    channels = (slice(None),) * output.kind.per_class
-    spatial = array.ndim - len(channels)
-    values = np.asarray(array[channels + box.slices[3 - spatial :]])
-    return values if spatial == 2 else values.take(0, axis=len(channels))
-
-
-def _seams(run: RunSummary, middle: MiddleSlice) -> SeamStatistics:
-    edges = [
-        [edge - a for edge in range(core, b, core) if a < edge < b]
-        for a, b, core in zip(
-            middle.box.start[1:], middle.box.stop[1:], run.prepared.plan.core[1:], strict=True
-        )
-    ]
-    if middle.scores is not None:
-        return seam_statistics(middle.scores, block_edges=[None, *edges])
-    return seam_statistics(middle.classes, block_edges=edges)
-
-
-def _picture(run: RunSummary, middle: MiddleSlice) -> Picture:
-    titled = [("raw", pictures.grey_picture(middle.raw))]
-    if middle.scores is not None:
-        titled.append(("scores", pictures.scores_picture(middle.scores)))
-    else:
-        titled.append(("classes", pictures.classes_picture(middle.classes)))
-    titled.append(("overlay", pictures.overlay_picture(middle.raw, middle.classes)))
-    names = run.prepared.predictor.class_names
-    sheet = pictures.panel(
-        titled, legend=pictures.Legend(class_names=names), um_per_px=_um_per_px(run, middle)
-    )
-    z, y, x = middle.box.start
-    return Picture(
-        title="The middle of the volume",
-        png=pictures.png_bytes(sheet),
-        caption=f"z {z}, y from {y}, x from {x}.",
-    )
-
-
-def _um_per_px(run: RunSummary, middle: MiddleSlice) -> float | None:
-    source = run.prepared.source
-    voxel_um = voxel_size_um(source)[2]
-    if voxel_um is None:
-        return None
-    return pictures.displayed_um(voxel_um, size=max(middle.classes.shape))
+def _map(run: RunSummary) -> Chart:
+    ranks = np.zeros(run.states.shape, np.uint8)
+    names = [name for name, _ in STATES]
+    kinds = {
+        BlockState.SKIPPED: "skipped", BlockState.MISSING: "missing",
+        BlockState.LABELLED: "missing", BlockState.SET_ASIDE: "aside",
+    }  # fmt: skip
+    for state, name in kinds.items():
+        ranks[run.states == state] = names.index(name)
+    counts = {name: int((ranks == number).sum()) for number, name in enumerate(names)}
+    source, core = run.prepared.source, run.prepared.plan.core
+    spacing = [n * size for n, size in zip(core, source.voxel_size, strict=True)]
+    return block_map(ranks, counts=counts, spacing=spacing)

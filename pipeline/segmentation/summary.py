@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..base.geometry import Shape
 from ..ledger.figures import Figures
 from ..ledger.progress import Progress
+from ..ledger.throughput import Throughput
 from .engines.block import BlockJob
 from .prepare import Prepared
 
@@ -27,6 +31,10 @@ class RunSummary:
     """Of this run and of earlier runs of the same job."""
     failures: Mapping[Shape, str]
     """Blocks that were set aside in this run, with the reason."""
+    states: NDArray[np.uint8]
+    """Of all blocks, on the plan's grid; see ``BlockState``."""
+    throughput: Throughput
+    """Of this run, or of the last one that computed a block."""
     provenance: Mapping[str, Any]
     is_merged: bool
     """Whether shares made the output, and this run is of the whole."""

@@ -9,6 +9,7 @@ from typing import Final
 from ...base.text import counted, duration_text, shape_text
 from ...ledger.ownership import check_owner, owned_path
 from ...output.guard import RUN_GROUP, write_beside_ledger
+from ...report.extras import ObjectsShown
 from ...report.histogram import Mark
 from ...report.pictures import png_bytes
 from ...report.report import REPORT_FILE, Picture, Report, Table, table_of, to_html
@@ -50,14 +51,22 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
         summary=f"{counted(found.objects, 'object')}, {100 * covered:.1f} % of the {extent}",
         warnings=(*warnings, *run.prepared.notes),
         tables=(
-            _objects_table(run, found),
+            objects_table(run, found),
             Table(title="What objects are", rows=tuple(definition_rows(run.prepared))),
             *_listed_tables(run, found),
-            _run_table(run),
-            table_of("Versions", run.provenance["versions"]),
         ),
+        folded=(_run_table(run), table_of("Versions", run.provenance["versions"])),
         pictures=tuple(shown),
     )  # fmt: skip
+
+
+def objects_shown(run: ObjectsSummary, found: TableSummary) -> ObjectsShown:
+    """Return what the report of the segmentation shows of its objects."""
+    return ObjectsShown(
+        count=found.objects,
+        table=objects_table(run, found),
+        pictures=(_histogram(run, found),) if found.objects else (),
+    )
 
 
 def write_objects_report(run: ObjectsSummary, report: Report) -> None:
@@ -73,7 +82,8 @@ def objects_report_path(run: ObjectsSummary) -> str:
     return f"{owned_path(run.job.run_token)}/{REPORT_FILE}"
 
 
-def _objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
+def objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
+    """Return count, sizes and place of the objects."""
     spec, sizes = run.prepared.table_spec, found.sizes
     everything = f"{math.prod(run.job.plan.shape):,} {element_name(spec)}s"
     rows = [
@@ -150,7 +160,7 @@ def _histogram(run: ObjectsSummary, found: TableSummary) -> Picture:
         bars, title="Objects by size", unit=unit.name, marks=marks, width=HISTOGRAM_PX
     )
     return Picture(
-        title="Sizes",
+        title="Sizes of the objects",
         png=png_bytes(sheet),
         caption="The scale is logarithmic; the area of a bar is the number of objects.",
     )

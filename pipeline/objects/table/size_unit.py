@@ -68,11 +68,15 @@ class SizeUnit:
 
         >>> SizeUnit("µm³", 1.0, False).diameter(100), SizeUnit("µm³", 1e-6, False).diameter(100)
         ('5.76 µm', '57.6 nm')
+        >>> SizeUnit("nm³", 1000.0, False).diameter(6)
+        '22.5 nm'
         """
         size = voxels * self.per_voxel
         diameter = 2 * math.sqrt(size / math.pi) if self.is_flat else math.cbrt(6 * size / math.pi)
         if not self.is_physical:
             return f"{diameter:.3g} {self.name}"
+        if self.name.startswith("n"):
+            return f"{diameter:.3g} nm"
         is_small = diameter < 10 * SMALL
         return f"{diameter * _NM_PER_UM:.3g} nm" if is_small else f"{diameter:.3g} µm"
 

@@ -239,7 +239,7 @@ def test_the_report_artifact_holds_figures_and_raw_scores_and_overlay(completed,
     artifact = completed[0].artifacts["segment-report"]
     assert artifact.type == "markdown"
     assert "| blocks done | 45 of 45 |" in artifact.data
-    assert "| on the device |" in artifact.data
+    assert "| computing |" in artifact.data
     (sheet,) = pictures_in(artifact.data)
     middle = stored[0][10]
     zoom = round(420 / max(middle.shape))

@@ -18,7 +18,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pipeline.base.errors import GeometryError
-from pipeline.report import pictures, report, seams
+from pipeline.report import charts, pictures, report, run_figures, seams
+from pipeline.report.plane_pictures import Tile
 
 NASTY = """<script>alert("1")</script> a|b `c` *d* [e](f) & 'g' \\ ~h~ _i_\nnext line"""
 
@@ -36,16 +37,34 @@ def small_report(text="Run of today"):
         warnings=(text,),
         tables=(table,),
         pictures=(small_picture(text),),
-    )
+        verdict=report.Verdict(text=text, state="bad"),
+        key_figures=((text, text),),
+        legend=(report.LegendEntry(name=text, colour=(1, 2, 3), text=text),),
+        planes=(small_plane(text),),
+        charts=(
+            charts.bar_chart([1, 2], title=text, caption=text, alt=text, x_labels=[(0.5, text)],
+                             y_label=text),
+        ),
+        commands=(report.Command(text=text, command=text),),
+        folded=(dataclasses.replace(table, note=text),),
+    )  # fmt: skip
+
+
+def small_plane(text):
+    tile = Tile(title=text, picture=np.full((4, 5, 3), 7, np.uint8), alt=text)
+    return report.Plane(title=text, tiles=(tile, tile), caption=text, um_per_px=0.1)
 
 
 class TextOfHtml(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.tags, self.text, self.sources = [], [], []
+        self.tags, self.text, self.sources, self.handlers = [], [], [], []
+        self.labels = []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        self.labels += [value for name, value in attrs if name in ("alt", "aria-label")]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
         self.sources += [value for name, value in attrs if name in ("src", "href")]
 
     def handle_data(self, data):
@@ -117,7 +136,7 @@ def test_blocks_that_disagree_are_reported_and_infinitely_so_where_nothing_else_
 def test_where_nothing_can_be_compared_or_nothing_changes_no_seam_is_claimed(values, edges):
     found = seams.seam_statistics(values, block_edges=edges)
     assert found.ratio == 1.0
-    assert report.seam_table(found).rows
+    assert run_figures.seam_table(found).rows
 
 
 def test_a_step_of_scores_at_a_border_shows_and_channels_are_not_compared():
@@ -144,9 +163,11 @@ def test_html_shows_every_text_as_it_is_and_makes_no_tag_of_it():
     page = TextOfHtml()
     page.feed(report.to_html(small_report(NASTY)))
     assert "script" not in page.tags
-    assert "a" not in page.tags
-    shown = [text for text in page.text if text == NASTY]
-    assert len(shown) >= 6  # title twice, summary, warning, table, both cells, picture
+    assert {"a", "b1", "i"} & set(page.tags) == set()
+    shown = [text for text in page.text if text.strip() == NASTY]
+    assert len(shown) >= 22, "every text of the report, as it is"
+    assert page.handlers == []
+    assert page.labels == [NASTY] * 4, "two pictures of the plane, a picture, a chart"
 
 
 def test_html_asks_for_nothing_from_outside_and_its_pictures_are_whole():
@@ -155,13 +176,17 @@ def test_html_asks_for_nothing_from_outside_and_its_pictures_are_whole():
     text = report.to_html(dataclasses.replace(small_report(), pictures=(picture,)))
     page.feed(text)
     assert "url(" not in text
-    (source,) = page.sources
+    assert "@import" not in text
+    *tiles, source = page.sources
+    assert len(tiles) == 2
+    assert all(tile.startswith("data:image/png;base64,") for tile in tiles)
     assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == picture.png
 
 
 def test_html_closes_what_it_opens():
     text = report.to_html(small_report(NASTY))
-    opened = re.findall(r"<(/?)(section|table|figure|div|main|tr|td|th|h1|h2|p)\b", text)
+    tags = "section|table|figure|div|main|tr|td|th|h1|h2|h3|p|pre|code|svg|text|details|ul|li|dl"
+    opened = re.findall(rf"<(/?)({tags})\b", text)
     for tag in {tag for _, tag in opened}:
         assert opened.count(("", tag)) == opened.count(("/", tag)), tag
 
@@ -200,7 +225,7 @@ def test_markdown_links_pictures_or_embeds_them():
 
 
 def test_figures_of_a_run_name_failed_blocks_and_divide_by_no_zero():
-    figures = report.RunFigures(
+    figures = run_figures.RunFigures(
         shape=(4, 8, 8), voxels=0, blocks=2, blocks_done=0, failed_blocks=("0/0/1",), seconds=0.0
     )
     run, phases = (dict(table.rows) for table in figures.tables())
@@ -210,7 +235,7 @@ def test_figures_of_a_run_name_failed_blocks_and_divide_by_no_zero():
 
 
 def test_a_resumed_run_counts_its_own_voxels_in_the_speed_and_all_blocks_as_done():
-    figures = report.RunFigures(
+    figures = run_figures.RunFigures(
         shape=(4, 8, 8), voxels=64, blocks=4, blocks_done=4, blocks_done_before=3, blocks_timed=1,
         seconds=2.0,
     )  # fmt: skip

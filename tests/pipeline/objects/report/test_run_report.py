@@ -52,7 +52,7 @@ def report_of(stored, threads):
         summary = run.summary()
         report = objects_report(summary, summarise_table(summary.table))
         write_objects_report(summary, report)
-        return {table.title: dict(table.rows) for table in report.tables}, report
+        return {table.title: dict(table.rows) for table in (*report.tables, *report.folded)}, report
 
     return make
 

@@ -1,0 +1,35 @@
+"""The command that repeats a run, for its report."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+
+from pipeline.report.report import Command
+
+from ..options.declared import valued, words_of
+from ..options.objects import ObjectDefinition
+from ..options.segment import SegmentOptions
+
+
+def commands_after(
+    *,
+    input: str,  # noqa: A002
+    output: str,
+    weights: str,
+    options: SegmentOptions,
+    objects: ObjectDefinition | None,
+    cluster: Sequence[str],
+) -> tuple[Command, ...]:
+    """Return the commands that a report lists. cluster: the options that choose the cluster."""
+    afresh = options.model_copy(update={"overwrite": False})
+    words = [input, output, *valued("--weights", weights), *words_of(afresh)]
+    if objects is not None:
+        words += ["--objects", *words_of(objects)]
+    repeat = Command(
+        text=f"This command, in the folder {os.getcwd()}, made the result. Run again, it computes "
+        "what is missing; with --overwrite, everything.",
+        command=shlex.join(["overtile", "segment", *words, *cluster]),
+    )
+    return (repeat,)
