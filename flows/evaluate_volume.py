@@ -44,13 +44,16 @@ def evaluate_volume(
     how = options_of(options, EvaluateOptions)
     spec = cluster_of(cluster).spec()
     check_json_place(json_file)
+    logger = get_run_logger()
+    logger.info("reading the metadata of both images, and planning")
     plan = plan_evaluation(how.request(prediction=prediction, truth=truth))
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
-    logger = get_run_logger()
-    with open_cluster(spec) as client:
+    logger.info("starting workers")
+    with open_cluster(spec, notify=logger.info) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
         check_before_start(client, notify=logger.warning)
+        logger.info("comparing the images, block by block")
         evaluation = evaluate(plan, client)
     figures = evaluation.to_json()
     write_json(json_file, figures)

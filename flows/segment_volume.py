@@ -6,7 +6,6 @@ Objects are found in one task run, with one in it for each of its stages.
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -25,7 +24,7 @@ from pipeline.segmentation.summary import RunSummary
 
 from .options.objects import with_scores
 from .options.segment import SegmentOptions
-from .prefect.artifacts import link_dashboard, progress_shown, show_report
+from .prefect.artifacts import link_dashboard, show_report
 from .prefect.form import (
     DEFAULTS,
     Cluster,
@@ -36,6 +35,7 @@ from .prefect.form import (
     objects_of,
     options_of,
 )
+from .prefect.progress import PrefectProgress, progress_in_prefect
 from .prefect.run_names import named_after, region_name
 from .segmentation.expected_room import expected_room
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
@@ -77,7 +77,10 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
     for line in start_lines(run.prepared):
         logger.info(line)
     try:
-        count = run.complete(partial(progress_shown, key="objects-progress"), do=objects_stage)
+        with progress_in_prefect(
+            logger.info, key="objects-progress", doing="finding objects in the scores"
+        ) as progress:
+            count = run.complete(progress.watch, do=objects_stage)
     except RunStoppedError as stopped:
         return Cancelled(message=str(stopped))
     summary = run.summary()
@@ -121,28 +124,35 @@ def segment_volume(
     how, objects = options_of(options, SegmentOptions), objects_of(objects)
     how = how if objects is None else with_scores(how)
     spec = cluster_of(cluster).spec()
-    request = how.request(input=input, output=output)
-    prepared = prepare(request, how.predictor(weights), room=expected_room(spec))
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()
-    for note in prepared.notes:
-        logger.warning(note)
-    segment_on_cluster(
-        prepared, weights=weights, spec=spec, front_end=_front_end(logger), objects=objects
-    )
+    with progress_in_prefect(
+        logger.info, key="segment-progress", doing="reading the metadata of the input, and planning"
+    ) as progress:
+        request = how.request(input=input, output=output)
+        prepared = prepare(request, how.predictor(weights), room=expected_room(spec))
+        for note in prepared.notes:
+            logger.warning(note)
+        front_end = _front_end(logger, progress)
+        segment_on_cluster(
+            prepared, weights=weights, spec=spec, front_end=front_end, objects=objects
+        )
     return str(prepared.request.output)
 
 
-def _front_end(logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> FrontEnd:
+def _front_end(
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger], progress: PrefectProgress
+) -> FrontEnd:
     def show_dashboard(prepared: Prepared, link: str) -> None:
         logger.info("Dask dashboard: %s", link)
         link_dashboard(link)
 
     return FrontEnd(
-        say=logger.info,
+        say=progress.say,
         warn=logger.warning,
+        doing=progress.doing,
         checked=show_dashboard,
-        watch=progress_shown,
+        watch=progress.watch,
         steps=Steps(segment_region=segment_region, finish=finish, report=_report),
         find_objects=find_objects,
     )

@@ -45,15 +45,17 @@ def train_unet(
     """
     how = options_of(options, TrainOptions)
     spec = training_cluster(cluster_of(cluster), ranks=how.ranks)
+    logger = get_run_logger()
+    logger.info("reading the metadata of the volumes and their labels")
     prepared = prepare_training(volumes, out, how)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints all logs
-    logger = get_run_logger()
     if prepared.is_done:
         logger.info(done_text(prepared))
         return str(prepared.out)
     for line in start_lines(prepared):
         logger.info(line)
-    with open_cluster(spec) as client:
+    logger.info("starting workers")
+    with open_cluster(spec, notify=logger.info) as client:
         logger.info("Dask dashboard: %s", client.dashboard_link)
         link_dashboard(client.dashboard_link)
         check_before_start(client, notify=logger.warning)

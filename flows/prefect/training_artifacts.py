@@ -30,7 +30,7 @@ from pipeline.report.pictures import png_bytes, read_picture, smaller
 from unet.training.messages import StepsDone, Validated
 
 from ..text.training import Pace, message_text
-from .artifacts import UPDATE_EVERY_S
+from .progress import UPDATE_EVERY_S
 
 PICTURE_WIDTH = 640
 """Pictures are stored in Prefect's database, one per validation."""

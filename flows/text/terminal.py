@@ -98,28 +98,40 @@ class Counter:
 @contextmanager
 def shown(run: ShownRun) -> Iterator[None]:
     """Show the run's progress while inside. The run never waits for this."""
+    _say_resumed(run, say)
+    with _bar(run) if sys.stderr.isatty() else _lines(run, say):
+        yield
+
+
+@contextmanager
+def logged(run: ShownRun, log: Callable[[str], None]) -> Iterator[None]:
+    """Log the run's progress as plain lines while inside. The run never waits for this."""
+    _say_resumed(run, log)
+    with _lines(run, log):
+        yield
+
+
+def _say_resumed(run: ShownRun, say: Callable[[str], None]) -> None:
     if run.resumed_blocks:
         progress = run.progress()
         if not progress.left:
             say(f"no block to compute: {counted(run.resumed_blocks, 'block')} done by earlier runs")
         else:
             say(f"resuming: {run.resumed_blocks} of {progress.computed} blocks are done already")
-    with _bar(run) if sys.stderr.isatty() else _lines(run):
-        yield
 
 
 @contextmanager
-def _lines(run: ShownRun) -> Iterator[None]:
+def _lines(run: ShownRun, say: Callable[[str], None]) -> Iterator[None]:
     start = time.monotonic()
 
     def pause_s() -> float:
         return min(PLAIN_LONGEST_S, max(PLAIN_SHORTEST_S, (time.monotonic() - start) / 5))
 
-    with _repeating(pause_s, _changed_lines(run)):
+    with _repeating(pause_s, _changed_lines(run, say)):
         yield
 
 
-def _changed_lines(run: ShownRun) -> Callable[[], None]:
+def _changed_lines(run: ShownRun, say: Callable[[str], None] = say) -> Callable[[], None]:
     """Return a function that prints the progress if it has changed, or a minute has passed."""
     last, printed, text = "", 0.0, ProgressLine(with_percent=True)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -27,12 +28,15 @@ from flows.options.cluster import ClusterOptions
 from flows.options.objects import ObjectDefinition
 from flows.options.segment import SegmentOptions
 from flows.prefect.form import cluster_of, objects_of, options_of
+from flows.prefect.progress import progress_in_prefect
 from flows.prefect.run_names import named_after, run_name
 from flows.segment_volume import segment_volume
+from flows.text import terminal
 from pipeline import segment_volume as segment_volume_by_python
 from pipeline import with_tta
 from pipeline.base.location import Location
-from pipeline.ledger.progress import read_progress
+from pipeline.ledger.figures import Figures
+from pipeline.ledger.progress import Progress, read_progress
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
 from unet import UNetPredictor
@@ -220,6 +224,48 @@ def test_the_progress_artifact_ends_at_100(completed):
     assert artifact.type == "progress"
     assert artifact.data == 100
     assert artifact.description.endswith("done")
+
+
+def test_the_log_states_each_step_and_then_the_blocks(completed):
+    steps = [
+        "reading the metadata of the input, and planning", "connecting to the cluster",
+        "checking the workers", "Dask dashboard", "loading the network", "finding objects",
+    ]  # fmt: skip
+    found = [step for line in completed[0].logs for step in steps if line.startswith(step)]
+    assert found == steps
+
+
+class Slow:
+    """A run as Prefect shows it, with one of ten blocks done."""
+
+    resumed_blocks, blocks = 0, 10
+
+    def progress(self):
+        figures = Figures(blocks=1, voxels=10**6, seconds=2.0)
+        return Progress(blocks=10, done=1, figures=figures, workers=1)
+
+
+def test_log_and_artifact_show_the_same_line_as_the_shell(server, monkeypatch):
+    monkeypatch.setattr(terminal, "PLAIN_SHORTEST_S", 0.05)
+    logged = []
+
+    @flow
+    def stopped():
+        with progress_in_prefect(logged.append, key="some-progress", doing="reading") as progress:
+            progress.say("waiting for a job")
+            progress.doing("a job")
+            with progress.watch(Slow()):
+                while len(logged) < 3:
+                    time.sleep(0.02)
+            raise OSError("disk full")
+
+    seen = Seen(stopped(return_state=True))
+    assert logged[:2] == ["reading", "waiting for a job"]
+    line = r"1/10 blocks, 0\.50 blocks/s, 0\.50 Mvoxel/s, 1\d s left"
+    assert re.fullmatch(line, logged[2])
+    artifact = seen.artifacts["some-progress"]
+    assert artifact.data == 10
+    assert re.fullmatch(line + ", stopped", artifact.description)
 
 
 def test_the_dashboard_is_a_link_artifact_and_is_logged(completed, one_worker):
