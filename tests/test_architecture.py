@@ -13,8 +13,8 @@ THIRD_PARTIES = {
                  "psutil", "pyarrow"},
     "unet": {"torch", "numpy", "scipy", "safetensors", "fsspec"},
     "deploy": {"distributed", "dask", "dask_cuda", "psutil"},
-    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "shtab", "zarr", "neuroglancer",
-              "tornado"},
+    "flows": {"prefect", "pydantic", "rich", "numpy", "scipy", "shtab", "zarr", "napari",
+              "neuroglancer", "tornado"},
     "overtile": set(),
 }  # fmt: skip
 ALSO = {

@@ -72,7 +72,7 @@ def _open_napari(view: View) -> None:
         )
     images = [layer.source.image for layer in view.layers if layer.source.format == "zarr"]
     raw = [str(one) for one in images[:1] if one is not None and one != view.place]
-    command = [sys.executable, "-m", "napari", "--plugin", NAPARI_PLUGIN, *raw, str(view.place)]
+    command = [sys.executable, "-P", "-m", "flows.viewing.napari_window", *raw, str(view.place)]
     code = subprocess.run(command, check=False).returncode  # noqa: S603  it is napari
     if code:
         raise RunError(f"napari ended with exit code {code}")
