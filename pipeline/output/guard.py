@@ -37,12 +37,12 @@ _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 def other_output_advice(output: Location, *, finishing: bool = False) -> str:
     """Return what to do about an output that another job made. finishing: by overtile finish.
 
-    Of objects inside a segmentation, --overwrite of a segmentation would replace the scores too.
+    Of objects inside a segmentation, --overwrite of overtile segment would replace the scores too.
     """
     if finishing:
         return "pass the output and the arguments of the runs of overtile segment --shard"
     image, inside, _ = str(output).rpartition("/labels/objects")
-    if not inside:
+    if not inside or read_node(Location.parse(image), path=RUN_GROUP) is None:
         return "choose another output, or replace it with --overwrite"
     words = shlex.join(["overtile", "objects", image, str(output)])
     return f"write other objects elsewhere, or replace these alone: {words} … --overwrite"

@@ -359,11 +359,13 @@ def test_status_names_the_objects_inside_a_segmentation(shell, place):
     assert read_objects_status(scores / "labels") is None
     shown = status_text(inside, now=datetime.now(UTC), inside=inside)
     assert re.search(r"\nobjects +16 objects; complete\n +more: overtile status \S+/objects", shown)
+    zarr.open_group(place / "scores.zarr").create_group("run")  # as in a segmentation
     _, _, err = shell("scores.zarr", "scores.zarr/labels/objects", "--min-voxels", "99")
     advised = re.search(r"replace these alone: overtile objects (\S+) (\S+) … (--\w+)$", err)
     before = {*(place / "scores.zarr").rglob("c/*")}
     assert shell(*advised.groups(), "--min-voxels", "99")[0] == 0
     assert before <= {*(place / "scores.zarr").rglob("c/*")}
+    shutil.rmtree(place / "scores.zarr/run")
     shutil.rmtree(place / "scores.zarr/labels")
 
 

@@ -38,6 +38,7 @@ SHOWN_BY = {
     "pipeline/objects/outlines": ("outlines",),
     "pipeline/objects/table/finished.py": ("outlines", "meshes"),
     "pipeline/output": ("segment", "objects", "convert"),
+    "pipeline/output/into_input.py": ("segment", "objects"),
     **{f"flows/cli/{name}.py": (name,) for name in COMMANDS},
     "pipeline/volume": READERS,
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
