@@ -11,7 +11,7 @@ def link_dashboard(link: str) -> None:
     """Create a link artifact for the Dask dashboard."""
     create_link_artifact(
         link, link_text="Dask dashboard", key="dask-dashboard",
-        description="Live during the run: task stream, memory, fine performance metrics",
+        description="What each worker does at this moment; the page ends with the run",
     )  # fmt: skip
 
 

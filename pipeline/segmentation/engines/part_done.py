@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...base.geometry import Box, Shape
 from ...base.tile_request import StoredPlanes
 from .tile import Put
+from .worker_metric import voxels_computed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,7 +36,7 @@ def pause_between_messages(threads: int) -> float:
 
 
 def reporting(put: Put, *, run_token: str, index: Shape, voxels: int, pause_s: float) -> Put:
-    """Return ``put`` that also reports, from time to time, which part of a block is done.
+    """Return ``put`` that also counts voxels, and reports at times which part of a block is done.
 
     voxels: of the block. Outside a Dask worker nothing is reported.
     """
@@ -45,12 +46,14 @@ def reporting(put: Put, *, run_token: str, index: Shape, voxels: int, pause_s: f
         worker = get_worker()
     except ValueError:
         return put
+    computed = voxels_computed(worker)
     done, sent_at = 0, time.monotonic()
 
     def reported(box: Box, planes: StoredPlanes) -> None:
         nonlocal done, sent_at
         put(box, planes)
         done += box.voxels
+        computed.add(box.voxels)
         if time.monotonic() - sent_at >= pause_s:
             sent_at = time.monotonic()
             part = min(done / voxels, 0.99)  # the planes of a halved tile are put again

@@ -33,6 +33,9 @@ def seen_by(dask_scheduler):
     """What the scheduler keeps for its dashboard; runs on the scheduler."""
     spans = dask_scheduler.extensions["spans"].spans
     return {
+        "computed": sum(
+            worker.metrics.get("mvoxel_computed", 0) for worker in dask_scheduler.workers.values()
+        ),
         "metrics": {
             key: value
             for key, value in dask_scheduler.cumulative_worker_metrics.items()
@@ -55,6 +58,7 @@ def run(one_worker, weights, stored, tmp_path_factory):
     predictor = UNetPredictor(weights("3d"), precision="fp32")
     output = str(tmp_path_factory.mktemp("out") / "out.zarr")
     regions = prepare(SegmentRequest(input=stored, output=output, block=BLOCK), predictor).regions
+    one_worker.run(heartbeat)
     before = one_worker.run_on_scheduler(seen_by)
     with get_task_stream(client=one_worker) as stream:
         figures = segment_volume(stored, output, predictor, client=one_worker, block=BLOCK)
@@ -83,6 +87,12 @@ def test_fine_performance_metrics_separate_read_wait_device_and_write(run):
         key = ("execute", "segment-block", stage, "seconds")
         spent = after["metrics"][key] - before["metrics"].get(key, 0)
         assert spent == pytest.approx(figures.stage_seconds[stage], rel=0.2, abs=0.02), stage
+
+
+def test_the_page_of_workers_counts_the_voxels_that_are_computed(run):
+    before, after, figures, *_ = run
+    computed = 1e6 * (after["computed"] - before["computed"])
+    assert computed == pytest.approx(figures.voxels, abs=1)
 
 
 @pytest.mark.parametrize(
