@@ -6,6 +6,8 @@ Objects are found in one task run, with one in it for each of its stages.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from functools import partial
 
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -16,12 +18,15 @@ from pipeline.objects.report.run_report import objects_report, write_objects_rep
 from pipeline.objects.run import ObjectsRun, Stage
 from pipeline.objects.table.table_summary import summarise_table
 from pipeline.planning.blocks import Region
+from pipeline.report.extras import ReportExtras
+from pipeline.report.report import Command
 from pipeline.segmentation.prepare import Prepared, prepare
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import run_report, write_report
 from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 
+from .options.declared import words_of
 from .options.objects import with_scores
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, show_report
@@ -39,6 +44,7 @@ from .prefect.progress import PrefectProgress, progress_in_prefect
 from .prefect.run_names import named_after, region_name
 from .segmentation.expected_room import expected_room
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
+from .text.next_commands import commands_after
 from .text.objects import result_lines, start_lines
 
 ARTIFACT_PICTURE_SIDE = 384
@@ -93,6 +99,9 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
     return count
 
 
+STEPS = Steps(segment_region=segment_region, finish=finish)
+
+
 @flow(name="segment-volume", flow_run_name=named_after("segment", "output"))
 def segment_volume(
     input: str,  # noqa: A002  the same name as in the shell
@@ -133,7 +142,15 @@ def segment_volume(
         prepared = prepare(request, how.predictor(weights), room=expected_room(spec))
         for note in prepared.notes:
             logger.warning(note)
-        front_end = _front_end(logger, progress)
+        commands = commands_after(
+            input=input, output=output, weights=weights, options=how, objects=objects,
+            cluster=words_of(cluster_of(cluster)),
+        )  # fmt: skip
+        front_end = replace(
+            _front_end(logger, progress),
+            steps=replace(STEPS, report=partial(_report, commands=commands)),
+            commands=commands,
+        )
         segment_on_cluster(
             prepared, weights=weights, spec=spec, front_end=front_end, objects=objects
         )
@@ -153,12 +170,13 @@ def _front_end(
         doing=progress.doing,
         checked=show_dashboard,
         watch=progress.watch,
-        steps=Steps(segment_region=segment_region, finish=finish, report=_report),
+        steps=STEPS,
         find_objects=find_objects,
     )
 
 
-def _report(run: RunSummary) -> None:
-    write_report(run)
-    shown = run_report(run, side=ARTIFACT_PICTURE_SIDE, all_planes=False)
+def _report(run: RunSummary, *, commands: tuple[Command, ...]) -> None:
+    extras = ReportExtras(commands=commands)
+    write_report(run, extras)
+    shown = run_report(run, side=ARTIFACT_PICTURE_SIDE, extras=extras, all_planes=False)
     show_report(shown, key="segment-report", description="Figures and pictures of the run")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.evaluation.confusion import ConfusionMatrix, confusion
 from pipeline.evaluation.contingency import RunningTotal, count_pairs
 from pipeline.evaluation.object_metrics import ObjectFigures, object_figures
+from pipeline.report.report import Table
 from pipeline.volume.measure_intensity import boxes_of_share
 from pipeline.volume.volume import find_volume, open_volume
 
@@ -44,6 +45,23 @@ def score_text(score: ConfusionMatrix, class_names: tuple[str, ...], cells: Obje
         f"  {'cells':<14} {cells.predicted_objects} found, {cells.truth_objects} in the truth; {f1}"
     )
     return "\n".join(lines)
+
+
+def score_table(
+    score: ConfusionMatrix, class_names: tuple[str, ...], cells: ObjectFigures
+) -> Table:
+    """Return the scores as a table of the report."""
+    rows = [("voxels of a wrong class", f"{score.pixel_error:.1%}")]
+    for name, iou, dice in zip(class_names, score.iou, score.dice, strict=True):
+        rows.append((name, f"IoU {iou:.3f}, Dice {dice:.3f}"))
+    found = f"{cells.predicted_objects} found, {cells.truth_objects} in the truth"
+    matches = [match for match in cells.matches if match.iou in SHOWN_IOU]
+    rows += [("cells", found), *((f"F1 of cells at IoU {m.iou}", f"{m.f1:.3f}") for m in matches)]
+    note = (
+        "IoU and Dice compare the voxels of a class with the known truth: 1 is equal, 0 is apart. "
+        "F1 counts cells that match a true cell at least as well as the IoU: 1 is all of them."
+    )
+    return Table(title="Score against the known truth", rows=tuple(rows), note=note)
 
 
 def _pairs(prediction: str, truth: str) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:

@@ -10,7 +10,7 @@ from deploy import ClusterSpec, open_cluster
 from deploy.clusters.fork_server import start_fork_server
 from pipeline.base.text import shape_text
 from pipeline.report.extras import ObjectsShown, ReportExtras
-from pipeline.report.report import Command
+from pipeline.report.report import Command, Table
 from pipeline.segmentation.prepare import Prepared
 from pipeline.segmentation.room import fit_to_workers
 from pipeline.segmentation.run import SegmentRun
@@ -44,6 +44,8 @@ class FrontEnd:
     """Finds the objects of a segmentation, and shows the progress and the result."""
     commands: tuple[Command, ...] = ()
     """What repeats the run, for the report."""
+    score: Callable[[], Table] | None = None
+    """Scores the result against a truth, once the objects are found, for the report."""
 
 
 def segment_on_cluster(
@@ -88,7 +90,10 @@ def segment_on_cluster(
                     Work(run=of_objects, name="objects", objects=lambda: of_objects.objects)
                 )
                 front_end.find_objects(of_objects)
-                extras = ReportExtras(objects=_shown(of_objects), commands=front_end.commands)
+                extras = ReportExtras(
+                    objects=_shown(of_objects), commands=front_end.commands,
+                    scores=None if front_end.score is None else front_end.score(),
+                )  # fmt: skip
                 write_report(summary, extras)  # again: now it shows the objects
     return summary
 

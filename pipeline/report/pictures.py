@@ -241,7 +241,7 @@ def with_scale_bar(picture: Rgb, *, um_per_px: float) -> Rgb:
     if height >= 3 * _BAR_PX:
         _draw_scale_bar(
             ImageDraw.Draw(sheet), (width, height), um_per_px=um_per_px, width=width,
-            scale=max(1.0, width / _SHOWN_PX),
+            scale=1.5 * max(1.0, width / _SHOWN_PX),
         )  # fmt: skip
     return np.asarray(sheet)
 

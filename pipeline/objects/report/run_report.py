@@ -12,7 +12,7 @@ from ...output.guard import RUN_GROUP, write_beside_ledger
 from ...report.extras import ObjectsShown
 from ...report.histogram import Mark
 from ...report.pictures import png_bytes
-from ...report.report import REPORT_FILE, Picture, Report, Table, table_of, to_html
+from ...report.report import REPORT_FILE, Picture, Report, Table, Verdict, table_of, to_html
 from ...report.size_histogram import Bar, size_histogram
 from ..preparation.summary import ObjectsSummary
 from ..table.size_unit import SizeUnit, element_name, extent_name, image_name
@@ -37,10 +37,11 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
     warnings, shown = [], []
     voxels = math.prod(run.job.plan.shape)
     covered, extent = found.voxels / voxels, extent_name(run.prepared.table_spec)
+    note = advice(run.prepared.method.role, found, voxels=voxels) if found.objects else None
     if found.objects:
         shown.append(_histogram(run, found))
-        if note := advice(run.prepared.method.role, found, voxels=voxels):
-            warnings.append(note)
+    if note is not None:
+        warnings.append(note)
     try:
         shown.insert(0, middle_picture(run, side=side))
     except Exception as unreadable:  # the figures are worth having without it
@@ -48,6 +49,7 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
         warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
     return Report(
         title=f"overtile objects: {run.job.output}",
+        verdict=_verdict(run, found, has_advice=note is not None),
         summary=f"{counted(found.objects, 'object')}, {100 * covered:.1f} % of the {extent}",
         warnings=(*warnings, *run.prepared.notes),
         tables=(
@@ -58,6 +60,17 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
         folded=(_run_table(run), table_of("Versions", run.provenance["versions"])),
         pictures=tuple(shown),
     )  # fmt: skip
+
+
+def _verdict(run: ObjectsSummary, found: TableSummary, *, has_advice: bool) -> Verdict:
+    """Return the result in words."""
+    if not found.objects:
+        text = "Complete, and no object was found: compare the definition below with the scores."
+        return Verdict(text=text, state="attention")
+    unit = SizeUnit.of(run.prepared.table_spec).near(found.sizes.quantile(0.95))
+    text = f"Complete. {counted(found.objects, 'object')} found"
+    text += f", of a median size of {unit.text(found.sizes.quantile(0.5))}."
+    return Verdict(text=text, state="attention" if has_advice else "good")
 
 
 def objects_shown(run: ObjectsSummary, found: TableSummary) -> ObjectsShown:
