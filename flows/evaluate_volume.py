@@ -38,8 +38,9 @@ def evaluate_volume(
         json_file: A file for every figure and setting, as JSON (default: none). Relative paths
             start at the project's folder.
         cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
-            Advanced: number of workers or jobs, partition, ….
-        options: The defaults compare classes with classes. Advanced: scores, objects, slices, ….
+            Advanced: number of workers or jobs, partition and more.
+        options: The defaults compare classes with classes. Advanced: scores, objects, slices and
+            more.
     """
     how = options_of(options, EvaluateOptions)
     spec = cluster_of(cluster).spec()

@@ -124,11 +124,11 @@ def segment_volume(
         weights: The trained network: one that is bundled, or a weights file (.safetensors).
         objects: Whether to find single objects too (cells, nuclei), into labels/objects. Yes, by
             components: connected voxels; by watershed: also splits objects that touch. Advanced:
-            class, threshold, sizes, ….
+            class, threshold, sizes and more.
         cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
-            Advanced: number of workers or jobs, partition, ….
+            Advanced: number of workers or jobs, partition and more.
         options: The defaults suit most images. Advanced: resolution level, channel, part of the
-            image, outputs, memory, ….
+            image, outputs, memory and more.
     """
     how, objects = options_of(options, SegmentOptions), objects_of(objects)
     how = how if objects is None else with_scores(how)

@@ -37,11 +37,11 @@ def train_unet(
     Args:
         volumes: The images to learn from, each with its labels.
         out: The weights file to create, such as /data/membranes.safetensors. Checkpoints, log
-            and pictures go beside it, into a folder named ….training.
+            and pictures go beside it, into a folder whose name ends in .training.
         cluster: Where to train: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
-            Advanced: number of workers or jobs, partition, ….
+            Advanced: number of workers or jobs, partition and more.
         options: The defaults suit a first training. Advanced: number of steps, what the labels
-            mean, slices for validation, ….
+            mean, slices for validation and more.
     """
     how = options_of(options, TrainOptions)
     spec = training_cluster(cluster_of(cluster), ranks=how.ranks)
