@@ -17,8 +17,8 @@ _SIDE_PX: Final = 260
 _GAP_PX: Final = 40
 
 STATES: Final[Sequence[tuple[str, str]]] = (
-    ("done", "done"),
     ("skipped", "skipped: outside the part to segment, or empty"),
+    ("done", "done"),
     ("missing", "not computed"),
     ("aside", "set aside: failed"),
 )
@@ -54,12 +54,11 @@ def block_map(ranks: NDArray[Any], *, counts: Mapping[str, int], spacing: Sequen
     bottom += 14 + 20 * len(shown)
     alt = "map of blocks: " + ", ".join(f"{counts[name]:,} {text}" for name, text in shown)
     svg = drawing(parts, alt=alt, size=(max(left - _GAP_PX, 420), bottom))
+    cell = "a block" if max(ranks.shape) <= MOST_CELLS else "several blocks"
     caption = (
-        "A cell is a block."
-        if max(ranks.shape) <= MOST_CELLS
-        else ("A cell stands for several blocks.")
+        f"A cell stands for {cell}. Where blocks lie behind each other, a failed one shows before "
+        "a done one, and a done one before a skipped one."
     )
-    caption += " Where blocks lie behind each other, the worst one shows."
     return Chart(title="Map of blocks", svg=svg, caption=caption)
 
 

@@ -89,9 +89,7 @@ def tiles_of(
 def _read(layer: Layer, view: PlaneView, number: int) -> NDArray[Any]:
     """Return the plane (c, rows, columns) at a level."""
     values = layer.levels[number].read(layer.box_at(view.box, number))
-    plane = np.take(values, 0, axis=1 + view.normal)
-    rows, columns = view.rows_and_columns
-    return plane if rows < columns else plane.swapaxes(1, 2)
+    return np.take(values, 0, axis=1 + view.normal)
 
 
 def _averaged(values_cyx: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

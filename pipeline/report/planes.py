@@ -21,9 +21,9 @@ PlaneName: TypeAlias = Literal["XY", "XZ", "YZ"]
 NORMALS: Final[dict[PlaneName, int]] = {"XY": 0, "XZ": 1, "YZ": 2}
 """The axis (of z, y, x) that a plane is perpendicular to."""
 _ROWS_AND_COLUMNS: Final[dict[PlaneName, tuple[int, int]]] = {
-    "XY": (1, 2), "XZ": (0, 2), "YZ": (1, 0),
+    "XY": (1, 2), "XZ": (0, 2), "YZ": (0, 1),
 }  # fmt: skip
-"""The axes that go down and to the right; in YZ, y goes down and z to the right."""
+"""The axes that go down and to the right; z always goes down."""
 MOST_BYTES: Final = 64 * 2**20
 """Of one layer for one plane, before compression; whole chunks count."""
 LONGEST: Final = 8

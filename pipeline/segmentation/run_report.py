@@ -227,8 +227,8 @@ def _charts(run: RunSummary, seen: _Seen) -> Iterator[Chart]:
 
 
 def _map(run: RunSummary) -> Chart:
-    ranks = np.zeros(run.states.shape, np.uint8)
     names = [name for name, _ in STATES]
+    ranks = np.full(run.states.shape, names.index("done"), np.uint8)
     kinds = {
         BlockState.SKIPPED: "skipped", BlockState.MISSING: "missing",
         BlockState.LABELLED: "missing", BlockState.SET_ASIDE: "aside",

@@ -50,7 +50,7 @@ def test_shares_in_percent_make_little_not_nothing_and_much_not_all():
 
 @pytest.mark.parametrize("shape", [(1, 3, 5), (4, 3, 5), (7, 300, 1000)])
 def test_a_block_that_was_set_aside_shows_in_every_view_however_many_blocks_there_are(shape):
-    ranks = np.zeros(shape, np.uint8)
+    ranks = np.full(shape, NAMES.index("done"), np.uint8)
     place = tuple(size - 1 for size in shape)
     ranks[place] = NAMES.index("aside")
     counts = {"done": ranks.size - 1, "aside": 1}

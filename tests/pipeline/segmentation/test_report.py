@@ -52,7 +52,7 @@ def run(weights, textured, tmp_path_factory, one_worker):
 def test_three_planes_have_the_volumes_proportions_and_scale_bars(run):
     report = run_report(run)
     shapes = {plane.title[:2]: plane.tiles[0].picture.shape[:2] for plane in report.planes}
-    assert shapes == {"XY": (33, 70), "XZ": (30, 70), "YZ": (33, 30)}
+    assert shapes == {"XY": (33, 70), "XZ": (30, 70), "YZ": (30, 33)}
     for plane in report.planes:
         assert [tile.title for tile in plane.tiles] == ["raw", "scores", "overlay"]
         assert plane.um_per_px == pytest.approx(0.1)
