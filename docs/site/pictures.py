@@ -7,23 +7,22 @@ Pages are photographed in a headless Chromium (Debian: apt-get install chromium)
 
 from __future__ import annotations
 
-import shutil
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from browser import photograph
 from PIL import Image
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 WIDTH = 1200
 COLOURS = 64
 """Of a PNG. With these, a picture takes some 100 KB."""
-CHROMIUM = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--virtual-time-budget=10000",
-)  # fmt: skip
 
 
 def kept(source: Path, name: str) -> None:
@@ -35,20 +34,27 @@ def kept(source: Path, name: str) -> None:
     picture.save(PICTURES / name, optimize=True, quality=80)
 
 
-def photographed(url: str, name: str, *, size: tuple[int, int]) -> None:
+def photographed(url: str, name: str, *, size: tuple[int, int], seconds: float = 3) -> None:
     """Write a picture of a page into the documentation. size: of the window, in pixels."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("no Chromium found: on Debian or Ubuntu, apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder, "page.png")
-        window = f"--window-size={size[0]},{size[1]}"
-        subprocess.run(
-            [browser, *CHROMIUM, f"--user-data-dir={folder}/profile", window,
-             f"--screenshot={shot}", url],
-            check=True, capture_output=True, timeout=120,
-        )  # fmt: skip
+        photograph(url, shot, size=size, seconds=seconds)
         kept(shot, name)
+
+
+@contextmanager
+def viewer(output: Path) -> Iterator[str]:
+    """Yield the address of `overtile view`."""
+    command = [sys.executable, "-m", "flows.cli", "view", str(output)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield next(url for line in process.stdout for url in re.findall(r"http://\S+", line))
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
 
 
 def main() -> None:
@@ -59,7 +65,9 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     kept(folder / "cells.png", "cells.jpg")
     report = folder / "segmented.zarr" / "run" / "report.html"
-    photographed(report.as_uri(), "report.png", size=(1200, 1400))
+    photographed(report.as_uri(), "report.jpg", size=(1100, 1250))
+    with viewer(folder / "segmented.zarr") as url:
+        photographed(url, "viewer.jpg", size=(1200, 800), seconds=30)
 
 
 if __name__ == "__main__":
