@@ -20,7 +20,7 @@ from browser import photograph
 from PIL import Image
 
 PICTURES = Path(__file__).parents[1] / "pictures"
-WIDTH = 1200
+WIDTH = 1000
 COLOURS = 64
 """Of a PNG. With these, a picture takes some 100 KB."""
 
