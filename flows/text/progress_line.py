@@ -42,11 +42,6 @@ class ProgressLine:
         return _line(progress, left_s, percent=progress.percent if self._with_percent else None)
 
 
-def progress_text(progress: Progress) -> str:
-    """Return the line of a single moment: its time left is that of the run's mean speed."""
-    return _line(progress, progress.seconds_left, percent=None)
-
-
 def _line(progress: Progress, left_s: float | None, *, percent: float | None) -> str:
     line = f"{progress.done:,}/{counted(progress.computed, 'block')}"
     line += {"label": " labelled", "write": " written"}.get(progress.stage, "")

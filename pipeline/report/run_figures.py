@@ -133,8 +133,8 @@ def seam_text(seams: SeamStatistics) -> str:
     return "No seam is visible between blocks."
 
 
-def seam_table(seams: SeamStatistics) -> Table:
-    """Return the seam statistics as a table."""
+def seam_table(seams: SeamStatistics, *, plane: str) -> Table:
+    """Return the seam statistics of a plane as a table."""
     rows = [("in short", seam_text(seams))]
     if seams.border_pairs:
         rows += [
@@ -146,7 +146,7 @@ def seam_table(seams: SeamStatistics) -> Table:
                 f"{seams.lines_like_worst:.0%}",
             ),
         ]
-    return Table(title="Check for seams", rows=tuple(rows), note=_SEAMS)
+    return Table(title=f"Check for seams in {plane}", rows=tuple(rows), note=_SEAMS)
 
 
 _SEAMS: Final = (

@@ -11,7 +11,7 @@ from ..base.geometry import Box
 from ..output.image_spec import colour
 from ..report.pictures import scale_bar_text
 from ..report.plane_pictures import PlaneLayers, tiles_of
-from ..report.planes import MOST_BYTES, Layer, PlaneName, PlaneView, choose_view, planes_of
+from ..report.planes import MOST_BYTES, NORMALS, Layer, PlaneName, PlaneView, choose_view, planes_of
 from ..report.report import Plane
 from ..report.seams import SeamStatistics, seam_statistics
 from ..volume.micrometres import voxel_size_um
@@ -78,16 +78,16 @@ def _caption(view: PlaneView, around: Box) -> str:
     return f"{text} Scale bar: {scale_bar_text(view.pixel_um, width=view.shape[1])}."
 
 
-def seams_of(run: RunSummary, layers: PlaneLayers) -> tuple[SeamStatistics, ...]:
+def seams_of(run: RunSummary, layers: PlaneLayers) -> dict[PlaneName, SeamStatistics]:
     """Return the change across borders of blocks in the planes XY and XZ, at full resolution."""
     layer = layers.scores or layers.classes
     assert layer is not None, "scores or classes are always stored"
     around = shown(run.prepared)
-    return tuple(
-        _seams(run, layer, normal, is_scores=layers.scores is not None)
-        for normal in ((0,) if around.shape[0] == 1 else (0, 1))
-        if layer.levels[0].bytes_of(_checked_box(around, normal)) <= MOST_BYTES
-    )
+    return {
+        name: _seams(run, layer, NORMALS[name], is_scores=layers.scores is not None)
+        for name in planes_of(around)[:2]
+        if layer.levels[0].bytes_of(_checked_box(around, NORMALS[name])) <= MOST_BYTES
+    }
 
 
 def _checked_box(around: Box, normal: int) -> Box:

@@ -23,6 +23,7 @@ from ..report.charts import Chart
 from ..report.extras import NO_EXTRAS, ReportExtras
 from ..report.pictures import class_colour
 from ..report.plane_pictures import PlaneLayers
+from ..report.planes import PlaneName
 from ..report.report import (
     REPORT_FILE,
     Command,
@@ -70,13 +71,13 @@ def run_report(
     if bad := run.figures.bad_voxels:
         warnings.append(f"{bad:,} voxels of the input are NaN or infinite: read as 0")
     progress, request, figures = run.progress, run.prepared.request, run_figures(run)
-    seams = [seam_table(one) for one in seen.seams[:1]]
+    seams = [seam_table(one, plane=name) for name, one in seen.seams.items()]
     share = request.share
     return Report(
         title=f"overtile: {request.output.name}",
         verdict=verdict_of(
             progress, error=run.error, share=None if share is None else str(share),
-            seams=seen.seams, classes=class_shares(run),
+            seams=tuple(seen.seams.values()), classes=class_shares(run),
             objects=None if extras.objects is None else extras.objects.count,
             undecided=None if seen.scores is None else seen.scores[0].share(0, FAIR),
         ),
@@ -103,7 +104,7 @@ class _Seen:
 
     def __init__(self, run: RunSummary, *, side: int, with_objects: bool, all_planes: bool) -> None:
         self.planes: tuple[Plane, ...] = ()
-        self.seams: tuple[SeamStatistics, ...] = ()
+        self.seams: dict[PlaneName, SeamStatistics] = {}
         self.scores: tuple[ScoreCounts, bool] | None = None
         self.problems: list[str] = []
         if run.prepared.request.share:

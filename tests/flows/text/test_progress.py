@@ -16,7 +16,7 @@ import pytest
 import zarr
 
 from flows.text import terminal
-from flows.text.progress_line import progress_text
+from flows.text.progress_line import ProgressLine
 from pipeline.ledger.figures import Figures
 from pipeline.ledger.progress import Progress
 
@@ -27,13 +27,15 @@ HALFWAY = Progress(
 
 
 def test_a_line_shows_blocks_done_speed_and_time_left():
-    assert progress_text(HALFWAY) == "100/200 blocks, 2.00 blocks/s, 20.00 Mvoxel/s, 50 s left"
+    assert ProgressLine()(HALFWAY) == "100/200 blocks, 2.00 blocks/s, 20.00 Mvoxel/s, 50 s left"
 
 
 def test_blocks_of_an_earlier_run_do_not_count_for_the_speed():
     figures = Figures(blocks=10, voxels=10**6, seconds=100.0)
     resumed = replace(HALFWAY, done=190, figures=figures)
-    assert progress_text(resumed) == "190/200 blocks, 0.10 blocks/s, 0.01 Mvoxel/s, 1 min 40 s left"
+    assert (
+        ProgressLine()(resumed) == "190/200 blocks, 0.10 blocks/s, 0.01 Mvoxel/s, 1 min 40 s left"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_blocks_of_an_earlier_run_do_not_count_for_the_speed():
     ],
 )
 def test_a_line_shows_the_stage_of_the_run(change, line):
-    assert progress_text(replace(HALFWAY, **change)) == line
+    assert ProgressLine()(replace(HALFWAY, **change)) == line
 
 
 class SlowRun:
