@@ -32,9 +32,8 @@ def evaluate_volume(
     """Score a prediction against the truth.
 
     Args:
-        prediction: The result to score: an output of overtile, or an image of classes, ids or
-            scores, as a path or URI.
-        truth: The true classes or object ids, of the same shape, in any input format.
+        prediction: Output of overtile, or an image of classes, ids or scores: a path or URI.
+        truth: Classes or object ids of the same shape, in any input format.
         json_file: A file for every figure and setting, as JSON (default: none). Relative paths
             start at the project's folder.
         cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.

@@ -117,11 +117,11 @@ def segment_volume(
     project's folder on the Prefect worker's machine, wherever the run was requested.
 
     Args:
-        input: The image: OME-Zarr, Zarr, TIFF, slide, or a folder of slices, as a path or URI.
+        input: OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI.
             Relative paths start at the project's folder.
-        output: The result, an OME-Zarr to create, such as /data/out.zarr. If it exists and was
-            made by the same job, the run resumes it.
-        weights: The trained network: one that is bundled, or a weights file (.safetensors).
+        output: OME-Zarr to create; an existing output of the same job is resumed. For example
+            /data/out.zarr.
+        weights: Weights file or URI, or the name of bundled weights (demo, fib25-boundary).
         objects: Whether to find single objects too (cells, nuclei), into labels/objects. Yes, by
             components: connected voxels; by watershed: also splits objects that touch. Advanced:
             class, threshold, sizes and more.

@@ -36,8 +36,8 @@ def train_unet(
 
     Args:
         volumes: The images to learn from, each with its labels.
-        out: The weights file to create, such as /data/membranes.safetensors. Checkpoints, log
-            and pictures go beside it, into a folder whose name ends in .training.
+        out: Weights file to create; checkpoints, log and pictures go beside it, into
+            WEIGHTS-without-suffix.training. For example /data/membranes.safetensors.
         cluster: Where to train: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
             Advanced: number of workers or jobs, partition and more.
         options: The defaults suit a first training. Advanced: number of steps, what the labels

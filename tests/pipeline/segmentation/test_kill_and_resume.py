@@ -189,7 +189,7 @@ def test_a_stopped_run_prints_one_line_leaves_no_process_and_resumes(
     *before, last = said.splitlines()
     assert last.startswith("overtile: stopped; ")
     assert "again" in last
-    told = re.compile(r"segmenting |note: |dashboard: |\d+/\d+ blocks")
+    told = re.compile(r"input: |segmenting |note: |dashboard: |\d+/\d+ blocks")
     assert [line for line in before if not told.match(line)] == []
     finish(command(out), out, undisturbed)
 
