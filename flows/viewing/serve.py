@@ -6,15 +6,20 @@ import asyncio
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from pipeline.base.errors import PlanError, VolumeError
+from pipeline.viewing.decoded_chunks import DecodedChunks
 from pipeline.viewing.layers import View
 from pipeline.viewing.neuroglancer_state import PROPERTIES, names_document, neuroglancer_state
 from pipeline.viewing.virtual_zarr import answer
 
 _HOST: Final = "127.0.0.1"
+_READERS: Final = 3
+"""Threads that decode; each may hold one stored chunk in memory."""
 
 
 @contextmanager
@@ -40,23 +45,29 @@ def served(view: View, *, port: int) -> Iterator[str]:
         raise PlanError(
             f"--port {port}: {error.strerror or error}; choose another port, or leave it out"
         ) from error
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="view")
     try:
         server, token = neuroglancer.server.global_server, secrets.token_urlsafe(24)
         path = f"/layers/{token}"
-        server.app.add_handlers(".*", [(rf"{path}/(\d+)/(.+)", _handler(view))])
+        server.app.add_handlers(".*", [(rf"{path}/(\d+)/(.+)", _handler(view, readers))])
         viewer = neuroglancer.Viewer(allow_credentials=False)
         urls = [f"{server.server_url}{path}/{number}" for number in range(len(view.layers))]
         viewer.set_state(neuroglancer_state(view, urls))
         yield viewer.get_viewer_url()
     finally:
+        readers.shutdown(wait=False, cancel_futures=True)
         neuroglancer.server.stop()
 
 
-def _handler(view: View) -> Any:
+def _handler(view: View, readers: ThreadPoolExecutor) -> Any:
     from tornado.web import RequestHandler
 
+    read_answer = partial(answer, read=DecodedChunks().read)
+
     class LayerHandler(RequestHandler):
-        """Answers the requests for arrays and names."""
+        """Answers the requests for arrays and names, unless the page has dropped them."""
+
+        answering: asyncio.Future[bytes | None] | None = None
 
         async def get(self, number: str, key: str) -> None:
             if int(number) >= len(view.layers):
@@ -69,7 +80,10 @@ def _handler(view: View) -> Any:
                     content = json.dumps(names_document(layer)).encode()
                 else:
                     loop = asyncio.get_running_loop()
-                    content = await loop.run_in_executor(None, answer, layer, key)
+                    self.answering = loop.run_in_executor(readers, read_answer, layer, key)
+                    content = await self.answering
+            except asyncio.CancelledError:  # the page has closed the connection
+                return
             except VolumeError as error:
                 self.set_status(500)
                 self.finish(f"{error}\n")
@@ -79,5 +93,10 @@ def _handler(view: View) -> Any:
                 return
             self.set_header("Content-Type", "application/octet-stream")
             self.finish(content)
+
+        def on_connection_close(self) -> None:
+            if self.answering is not None:
+                self.answering.cancel()
+            super().on_connection_close()
 
     return LayerHandler

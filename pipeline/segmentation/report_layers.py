@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from ..volume.volume import VolumeSource, open_volume
 from .summary import RunSummary
 
 MOST_LEVELS = 16
+_MOST_FAILING_S: Final = 30.0
+"""Time that chunks which cannot be read may take: an unreachable store takes long for each."""
 
 
 def plane_layers(run: RunSummary, *, with_objects: bool) -> PlaneLayers:
@@ -61,10 +63,10 @@ def _raw_level(source: VolumeSource) -> Level:
 def _readable(source: VolumeSource, box: Box) -> NDArray[Any]:
     """Return the voxels of a box; those of chunks that cannot be read are 0.
 
-    A damaged chunk is why a block may have been set aside: the rest is worth a picture. Raises the
-    reader's error where nothing can be read.
+    A damaged chunk is why a block may have been set aside: the rest is worth a picture. The rest is
+    0 too once failures have taken too long. Raises the reader's error where nothing was read.
     """
-    volume, is_any = open_volume(source), False
+    volume, is_any, failing_s = open_volume(source), False, 0.0
     try:
         return volume.read(box)
     except Exception as error:  # codecs raise errors of their own kinds
@@ -75,9 +77,14 @@ def _readable(source: VolumeSource, box: Box) -> NDArray[Any]:
     ]
     for ranges in itertools.product(*axes):
         part = Box(tuple(a for a, _ in ranges), tuple(b for _, b in ranges))
-        with suppress(Exception):
+        began = monotonic()
+        try:
             found[(slice(None), *part.relative_to(box.start).slices)] = volume.read(part)
             is_any = True
+        except Exception:  # of any kind, as above
+            failing_s += monotonic() - began
+        if failing_s > _MOST_FAILING_S:
+            break
     if not is_any:
         raise why
     return found

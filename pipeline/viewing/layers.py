@@ -20,6 +20,7 @@ from ..volume.volume import LABELS, VolumeSource, find_volume
 
 MOST_CHANNELS: Final = 8
 """Of one image, as layers."""
+_LAST_CLASS: Final = 255
 _RGB: Final = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 _SHOWN_PERCENT: Final = (0.5, 99.8)
 
@@ -66,13 +67,13 @@ def find_view(output: Location, raw: Location | None = None) -> View:
     if node is None or node.kind == "array":
         grey = _raw_layers(find_volume(output))
         return View(place=output, layers=(*(_raw_layers(find_volume(raw)) if raw else ()), *grey))
-    own = tuple(_own_layers(place, node))
-    notes: list[str] = []
+    own, notes = _own_layers(place, node)
     below: tuple[Layer, ...] = ()
     if raw is not None:
         below = _raw_layers(find_volume(raw))
     elif not any(layer.kind == "raw" for layer in own):
-        below, notes = _made_from(place)
+        below, more = _made_from(place)
+        notes = [*notes, *more]
     layers = (*below, *own)
     if not layers:
         raise VolumeError(f"{output} holds no image: expected an output of overtile, or an image")
@@ -80,14 +81,28 @@ def find_view(output: Location, raw: Location | None = None) -> View:
 
 
 def _image_of(output: Location) -> Location:
-    """Return the image that labels belong to, where the location names labels inside it."""
+    """Return the image that labels belong to, or that a collection of one image holds."""
+    node = read_node(output)
+    if node is not None and "bioformats2raw.layout" in ome_attributes(node.attributes):
+        return find_volume(output, holds="anything").image or output
     parent = output.parent
     above = parent.parent if parent is not None and parent.name == LABELS.strip("/") else None
     return above if above is not None and read_node(above) is not None else output
 
 
-def _own_layers(place: Location, node: Node) -> Iterator[Layer]:
-    """Yield the image at a location, unless it shows its labels, and the labels."""
+def _own_layers(place: Location, node: Node) -> tuple[tuple[Layer, ...], list[str]]:
+    """Return the image at a location, unless it shows its labels, and the labels; and notes."""
+    layers, notes = [*_image_layers(place, node)], []
+    listing = read_node(place, path=LABELS.strip("/"))
+    for name in ome_attributes(listing.attributes).get("labels", ()) if listing else ():
+        try:
+            layers.append(_labels_layer(place / LABELS / str(name), str(name)))
+        except VolumeError as error:  # a list of labels may name some that were deleted
+            notes.append(f"labels {name} are not shown ({error})")
+    return tuple(layers), notes
+
+
+def _image_layers(place: Location, node: Node) -> Iterator[Layer]:
     image = parse_multiscale(node.attributes, where=str(place))
     if image is not None and not image.levels[0].path.startswith(LABELS):
         if "image-label" in ome_attributes(node.attributes):
@@ -96,9 +111,6 @@ def _own_layers(place: Location, node: Node) -> Iterator[Layer]:
             yield from _scores_layers(place)
         else:
             yield from _raw_layers(find_volume(place))
-    listing = read_node(place, path=LABELS.strip("/"))
-    for name in ome_attributes(listing.attributes).get("labels", ()) if listing else ():
-        yield _labels_layer(place / LABELS / str(name), str(name))
 
 
 def _job(place: Location) -> Mapping[str, Any]:
@@ -110,13 +122,28 @@ def _job(place: Location) -> Mapping[str, Any]:
 def _labels_layer(place: Location, name: str) -> Layer:
     source = find_volume(place, holds="labels")
     node = read_node(place)
-    stated = ome_attributes(node.attributes).get("image-label", {}) if node else {}
-    named = {
-        one["label-value"]: str(one["class"])
-        for one in stated.get("properties", ()) if "class" in one and "label-value" in one
-    }  # fmt: skip
-    names = tuple(named.get(value, str(value)) for value in range(max(named) + 1)) if named else ()
+    stated = ome_attributes(node.attributes).get("image-label") if node else None
+    names = _class_names(stated.get("properties")) if isinstance(stated, Mapping) else ()
     return Layer(name=name, kind="labels", levels=_levels(source, 0), class_names=names)
+
+
+def _class_names(properties: object) -> tuple[str, ...]:
+    """Return the names of the labels 0, 1, 2 …; none where they are not those of classes.
+
+    >>> _class_names([{"label-value": 2, "class": "axon"}])
+    ('0', '1', 'axon')
+    >>> _class_names([{"label-value": 20_000_000, "class": "axon"}])
+    ()
+    """
+    stated = properties if isinstance(properties, list) else []
+    named = [
+        one for one in stated if isinstance(one, Mapping) and {"class", "label-value"} <= {*one}
+    ]
+    values = [one["label-value"] for one in named]
+    if not all(type(value) is int and 0 <= value <= _LAST_CLASS for value in values):
+        return ()
+    names = {one["label-value"]: str(one["class"]) for one in named}
+    return tuple(names.get(value, str(value)) for value in range(max(names, default=-1) + 1))
 
 
 def _scores_layers(place: Location) -> Iterator[Layer]:
@@ -168,8 +195,11 @@ def _levels(source: VolumeSource, channel: int) -> tuple[VolumeSource, ...]:
     )  # fmt: skip
 
 
-def _made_from(place: Location) -> tuple[tuple[Layer, ...], list[str]]:
-    """Return the layers below those of an output, as its run states them, and notes."""
+def _made_from(place: Location, *, is_scores: bool = False) -> tuple[tuple[Layer, ...], list[str]]:
+    """Return the layers below those of an output, as its run states them, and notes.
+
+    is_scores: it is what objects were found in, and not objects again, whatever it states.
+    """
     run = read_node(place, path=RUN_GROUP)
     stated = run.attributes.get("provenance") if run else None
     if not isinstance(stated, Mapping) or "input" not in stated:
@@ -177,9 +207,10 @@ def _made_from(place: Location) -> tuple[tuple[Layer, ...], list[str]]:
     source = str(stated["input"])
     job = _job(place)
     try:
-        if job.get("kind") == "objects":
-            below, notes = _made_from(Location.parse(source))
-            return (*below, *_scores_layers(Location.parse(source))), notes
+        if job.get("kind") == "objects" and not is_scores:
+            scores = Location.parse(source)
+            below, notes = _made_from(scores, is_scores=True)
+            return (*below, *_scores_layers(scores)), notes
         return _raw_layers(_input(source, str(stated.get("input_path", "")), job)), []
     except VolumeError as error:
         return (), [f"the raw image is not shown ({error}): pass it as RAW"]

@@ -6,10 +6,12 @@ So a viewer reads whatever overtile reads: TIFF, private buckets, float16, array
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.geometry import Box, Shape
 from ..volume.volume import VolumeSource, read_box
@@ -19,11 +21,13 @@ MOST_VOXELS: Final = 2**19
 """Of a chunk: half a million voxels are on the screen within a moment."""
 
 
-def answer(layer: Layer, key: str) -> bytes | None:
+def answer(
+    layer: Layer, key: str, *, read: Callable[[VolumeSource, Box], NDArray[Any]] = read_box
+) -> bytes | None:
     """Return the content of a key like ``.zattrs`` or ``0/3/1/2``; None where there is no such key.
 
     Chunks hold voxels in the order z, y, x; past the volume's edge they are 0. Raises VolumeError
-    where voxels cannot be read.
+    where voxels cannot be read. read: what reads parts of stored chunks.
     """
     if key == ".zgroup":
         return _json({"zarr_format": 2})
@@ -35,7 +39,8 @@ def answer(layer: Layer, key: str) -> bytes | None:
     source = layer.levels[int(number)]
     if rest == ".zarray":
         return _json(_array(layer, source))
-    return _chunk(layer, source, rest)
+    is_part = chunk_shape(source) != _stored_chunk(source)
+    return _chunk(layer, source, rest, read=read if is_part else read_box)
 
 
 def shown_dtype(layer: Layer) -> np.dtype[Any]:
@@ -55,11 +60,15 @@ def shown_dtype(layer: Layer) -> np.dtype[Any]:
 
 def chunk_shape(source: VolumeSource) -> Shape:
     """Return the stored chunk, halved along its longest axis until it is small enough."""
-    chunk = [min(n, c) for n, c in zip(source.shape_zyx, source.chunk_shape_zyx, strict=True)]
+    chunk = [*_stored_chunk(source)]
     while prod(chunk) > MOST_VOXELS:
         longest = chunk.index(max(chunk))
         chunk[longest] = -(-chunk[longest] // 2)
     return tuple(chunk)
+
+
+def _stored_chunk(source: VolumeSource) -> Shape:
+    return tuple(min(n, c) for n, c in zip(source.shape_zyx, source.chunk_shape_zyx, strict=True))
 
 
 def axis_units(source: VolumeSource) -> tuple[str | None, ...]:
@@ -106,7 +115,13 @@ def _array(layer: Layer, source: VolumeSource) -> dict[str, Any]:
     }
 
 
-def _chunk(layer: Layer, source: VolumeSource, index: str) -> bytes | None:
+def _chunk(
+    layer: Layer,
+    source: VolumeSource,
+    index: str,
+    *,
+    read: Callable[[VolumeSource, Box], NDArray[Any]],
+) -> bytes | None:
     parts = index.split("/")
     if len(parts) != 3 or not all(part.isdecimal() for part in parts):
         return None
@@ -117,7 +132,7 @@ def _chunk(layer: Layer, source: VolumeSource, index: str) -> bytes | None:
     whole = Box(start, tuple(a + c for a, c in zip(start, chunk, strict=True)))
     box = whole.clipped_to(Box.of_shape(source.shape_zyx))
     values = np.zeros(chunk, shown_dtype(layer))
-    values[box.relative_to(start).slices] = read_box(source, box)[0]
+    values[box.relative_to(start).slices] = read(source, box)[0]
     return values.tobytes()
 
 

@@ -8,7 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.client import HTTPConnection
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import numpy as np
@@ -16,6 +19,7 @@ import pytest
 import zarr
 
 import pipeline
+from flows.viewing import serve
 from pipeline.base.location import Location
 from pipeline.base.stores import open_array
 from pipeline.viewing.layers import find_view
@@ -105,6 +109,42 @@ def test_what_viewers_do_not_read_is_converted_and_edges_are_filled(segmented):
     np.testing.assert_array_equal(values[tuple(map(slice, corner.shape))], corner)
     assert answer(layer, "0/99/0/0") is None
     assert answer(layer, "7/.zarray") is None
+
+
+def test_requests_that_the_page_has_dropped_are_not_answered(segmented, monkeypatch):
+    pytest.importorskip("neuroglancer")
+    asked, may_answer = [], threading.Event()
+
+    def slow_answer(layer, key, **more):
+        asked.append(key)
+        assert may_answer.wait(20)
+        return answer(layer, key, **more)
+
+    monkeypatch.setattr(serve, "answer", slow_answer)
+    view = find_view(Location.parse(segmented / "raw.zarr"))
+    with serve.served(view, port=0) as link:
+        url = shown_state(link)["layers"][0]["source"].removeprefix("zarr2://")
+        address = urlsplit(url)
+
+        def ask(key):
+            sent = HTTPConnection(address.hostname, address.port, timeout=20)
+            sent.request("GET", f"{address.path}/{key}")
+            return sent
+
+        kept = [ask("0/.zarray") for _ in range(serve._READERS)]
+        read(f"{url}/properties/info")  # answered by the loop that takes all requests
+        dropped = [ask("0/0/0/0") for _ in range(4)]
+        read(f"{url}/properties/info")
+        for one in dropped:
+            one.close()
+        for _ in range(2):
+            read(f"{url}/properties/info")
+        last = ask("0/.zarray")
+        may_answer.set()
+        assert {one.getresponse().status for one in (*kept, last)} == {200}
+        for one in (*kept, last):
+            one.close()
+    assert asked == ["0/.zarray"] * (serve._READERS + 1)
 
 
 def test_objects_alone_are_shown_over_their_scores_and_their_raw_image(segmented):
