@@ -25,6 +25,7 @@ ALSO = {
     "deploy.clusters.profiles": {"pydantic"},
     "flows.metrics.collector": {"prometheus_client"},  # where it is installed
     "flows.metrics.publish": {"prometheus_client"},
+    "flows.prefect.run_names": {"coolname"},  # Prefect requires it: its names of runs
     "deploy.ranks.process_group": {"torch"},  # docs/decisions/0005: it is loaded on workers only
     "unet.training.event_file": {"tensorboard"},  # where it is installed
 }

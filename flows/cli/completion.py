@@ -17,10 +17,13 @@ FILES = frozenset({
 """Metavars of files and folders."""
 WEIGHTS = "FILE|URI|NAME"
 CLUSTERS = frozenset({"WHERE", "PROFILE|FILE.toml", "PROFILE|FILE.toml|KIND"})
+# Files by any other name are left out: bash expands the words once more.
 _PROFILES = """sh -c 'cd "${XDG_CONFIG_HOME:-$HOME/.config}/overtile" 2>/dev/null && \
-for file in *.toml; do test -f "$file" && echo "${file%.toml}"; done; true'"""
+for file in *.toml; do case "$file" in *[!A-Za-z0-9._-]*) continue;; esac; \
+test -f "$file" && echo "${file%.toml}"; done; true'"""
 _STARTED = """sh -c 'cd "${XDG_STATE_HOME:-$HOME/.local/state}/overtile/clusters" 2>/dev/null && \
-for file in */cluster.json; do test -f "$file" && echo "${file%/*}"; done; true'"""
+for file in */cluster.json; do case "${file%/*}" in *[!A-Za-z0-9._-]*) continue;; esac; \
+test -f "$file" && echo "${file%/*}"; done; true'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

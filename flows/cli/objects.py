@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> None:
         from ..metrics.publish import published
         from ..metrics.work import Work
         from ..preflight.checks import check_before_start
+        from ..segmentation.on_cluster import is_existing
         from ..segmentation.run import find_objects
 
         parameters = read_options(ObjectsOptions, options)
@@ -37,6 +38,9 @@ def run(options: argparse.Namespace) -> None:
         with open_cluster(spec, notify=say) as client:
             check_before_start(client, notify=say)
             run = ObjectsRun.start(prepared, client)
-            with published(client.dashboard_link, output=str(prepared.request.output)) as works:
+            with published(
+                client.dashboard_link, output=str(prepared.request.output),
+                is_existing=is_existing(spec),
+            ) as works:  # fmt: skip
                 works.append(Work(run=run, name="objects", objects=lambda: run.objects))
                 find_objects(run, drain=drain)

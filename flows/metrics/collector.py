@@ -15,14 +15,14 @@ class RunCollector:
     Called per request, in the thread of Dask's event loop: it asks no run.
     """
 
-    def __init__(self, samples: Callable[[], Sequence[Sample]], *, output: str) -> None:
-        self._samples, self._output = samples, output
+    def __init__(self, samples: Callable[[], Sequence[Sample]]) -> None:
+        self._samples = samples
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, labelled with the work that it is about."""
-        samples = self._samples()
-        yield from _counts(samples, self._output)
-        yield from _sums(samples)
+        if samples := self._samples():
+            yield from _counts(samples)
+            yield from _sums(samples)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -33,7 +33,7 @@ def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
     return CounterMetricFamily(f"overtile_{name}", text, labels=["work", *labels])
 
 
-def _counts(samples: Sequence[Sample], output: str) -> Iterator[Metric]:
+def _counts(samples: Sequence[Sample]) -> Iterator[Metric]:
     info = _gauge("run_info", "A run, its output and its stage; always 1", "output", "stage")
     blocks = _gauge("blocks", "Blocks by state: done, left, set_aside, skipped", "state")
     worked = _gauge("blocks_worked", "Blocks done, and the parts done of blocks in progress")
@@ -41,18 +41,18 @@ def _counts(samples: Sequence[Sample], output: str) -> Iterator[Metric]:
     workers = _gauge("workers", "Dask workers of the run")
     objects = _gauge("objects", "Objects found, once they are numbered")
     for sample in samples:
-        work, progress = sample.work, sample.progress
-        info.add_metric([work.name, output, progress.stage], 1)
+        name, progress = sample.name, sample.progress
+        info.add_metric([name, sample.output, progress.stage], 1)
         states = {"done": progress.done, "left": progress.missing, "skipped": progress.skipped,
                   "set_aside": len(progress.set_aside)}  # fmt: skip
         for state, count in states.items():
-            blocks.add_metric([work.name, state], count)
-        worked.add_metric([work.name], progress.worked)
+            blocks.add_metric([name, state], count)
+        worked.add_metric([name], progress.worked)
         if progress.seconds_left is not None:
-            left.add_metric([work.name], progress.seconds_left)
-        workers.add_metric([work.name], progress.workers or 0)
+            left.add_metric([name], progress.seconds_left)
+        workers.add_metric([name], progress.workers or 0)
         if sample.objects is not None:
-            objects.add_metric([work.name], sample.objects)
+            objects.add_metric([name], sample.objects)
     yield from (info, blocks, worked, left, workers, objects)
 
 
@@ -64,7 +64,7 @@ def _sums(samples: Sequence[Sample]) -> Iterator[Metric]:
     written = _counter("written_bytes", "Bytes that this run has written, before compression")
     bad = _counter("bad_voxels", "Voxels that were NaN or infinite, and were read as 0")
     for sample in samples:
-        work, figures, name = sample.work, sample.progress.figures, sample.work.name
+        work, figures, name = sample.work, sample.progress.figures, sample.name
         voxels.add_metric([name], figures.voxels)
         seconds.add_metric([name], figures.seconds)
         for stage, spent in figures.stage_seconds.items():

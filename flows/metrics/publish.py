@@ -13,8 +13,10 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from socket import gethostname
@@ -29,28 +31,52 @@ SAMPLE_EVERY_S = 2.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Published:
+    """What this process publishes of a run."""
+
+    number: int
+    """The lowest one that no other run of this process has; from 1."""
+    output: str
+    address: str
+    """Of the dashboard; empty if this process does not serve it."""
+    works: list[Work] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+
+_published: list[_Published] = []
+"""The oldest first."""
+_change = threading.Lock()
+
+
 @contextmanager
-def published(dashboard_link: str, *, output: str) -> Iterator[list[Work]]:
+def published(
+    dashboard_link: str, *, output: str, is_existing: bool = False
+) -> Iterator[list[Work]]:
     """Yield a list: the metrics of what is put into it are published until the end.
 
-    Does nothing without prometheus_client (the extra ``metrics``).
+    Several runs of one process may be published at once. is_existing: whether the cluster was
+    started elsewhere; then Prometheus does not discover the run by a file. Does nothing without
+    prometheus_client (the extra ``metrics``).
     """
-    works: list[Work] = []
     if find_spec("prometheus_client") is None:
-        yield works
+        yield []
         return
-    from prometheus_client import REGISTRY
-
-    from .collector import RunCollector
-
-    with _sampled(works) as samples:
-        collector = RunCollector(samples, output=output)
-        REGISTRY.register(collector)
-        try:
-            with _discoverable(dashboard_link, output=output):
-                yield works
-        finally:
-            REGISTRY.unregister(collector)
+    with _change:
+        _register()
+        numbers = {run.number for run in _published}
+        number = min(set(range(1, len(numbers) + 2)) - numbers)
+        address = "" if is_existing else urlsplit(dashboard_link).netloc
+        run = _Published(number=number, output=output, address=address)
+        _published.append(run)
+        _write_target()
+    try:
+        with _sampled(run):
+            yield run.works
+    finally:
+        with _change:
+            _published.remove(run)
+            _write_target()
 
 
 def targets_directory() -> Path:
@@ -58,55 +84,68 @@ def targets_directory() -> Path:
     return state_directory() / "metrics"
 
 
+@cache
+def _register() -> None:
+    """Register one collector for all runs of this process: a second one is refused."""
+    from prometheus_client import REGISTRY
+
+    from .collector import RunCollector
+
+    REGISTRY.register(RunCollector(_samples))
+
+
+def _samples() -> list[Sample]:
+    return [sample for run in list(_published) for sample in run.samples]
+
+
 @contextmanager
-def _sampled(works: list[Work]) -> Iterator[Callable[[], list[Sample]]]:
-    """Yield a function that returns the last samples; another thread takes them.
+def _sampled(run: _Published) -> Iterator[None]:
+    """Take samples of a run in another thread.
 
     Dask serves the page in the thread of its event loop, which a run needs to count its workers.
     """
-    samples: list[Sample] = []
     over = threading.Event()
 
     def loop() -> None:
-        nonlocal samples
         while not over.wait(SAMPLE_EVERY_S):
             try:
-                samples = [Sample.take(work) for work in works]
+                run.samples = [
+                    Sample.take(work, number=run.number, output=run.output) for work in run.works
+                ]
             except Exception as error:  # the last samples stay: metrics never end a run
                 _log.debug("no new samples: %s", error)
 
     thread = threading.Thread(target=loop, name="metrics", daemon=True)
     thread.start()
     try:
-        yield lambda: samples
+        yield
     finally:
         over.set()
         thread.join()
 
 
-@contextmanager
-def _discoverable(dashboard_link: str, *, output: str) -> Iterator[None]:
-    """Keep the address of a run in a file; remove the files of processes that have ended.
+def _write_target() -> None:
+    """Keep the address of the oldest run in a file; remove the files of processes that have ended.
 
-    A run whose state folder cannot be written has no such file: it is scraped by its address.
+    Every page of this process has the metrics of all its runs. A run whose state folder cannot be
+    written has no such file: it is scraped by its address.
     """
-    folder = targets_directory()
-    host = gethostname()
+    folder, host = targets_directory(), gethostname()
     file = folder / f"{host}-{os.getpid()}.json"
-    target = {"targets": [urlsplit(dashboard_link).netloc], "labels": {"output": output}}
+    run = next((run for run in _published if run.address), None)
     with suppress(OSError):
+        if run is None:
+            file.unlink(missing_ok=True)
+            return
         folder.mkdir(parents=True, exist_ok=True)
-        for other in folder.glob(f"{host}-*.json"):
-            if not _runs(other.stem.rpartition("-")[2]):
+        for other in folder.glob("*.json"):
+            of_host, _, pid = other.stem.rpartition("-")
+            if of_host == host and not _runs(pid):
                 other.unlink(missing_ok=True)
         part = file.with_suffix(".part")
+        target = {"targets": [run.address], "labels": {"output": run.output}}
         part.write_text(json.dumps([target]))
         part.rename(file)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
 
 
 def _runs(pid: str) -> bool:

@@ -33,12 +33,18 @@ class Work:
 class Sample:
     """What a run stated a moment ago."""
 
+    name: str
+    """The label ``work``."""
+    output: str
     work: Work
     progress: Progress
     objects: int | None
 
     @classmethod
-    def take(cls, work: Work) -> Sample:
-        """Ask the run."""
+    def take(cls, work: Work, *, number: int, output: str) -> Sample:
+        """Ask the run. number: of the run among those of this process; the first has no number."""
+        name = work.name if number == 1 else f"{work.name} {number}"
         objects = None if work.objects is None else work.objects()
-        return cls(work=work, progress=work.run.progress(), objects=objects)
+        return cls(
+            name=name, output=output, work=work, progress=work.run.progress(), objects=objects
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pipeline.base.errors import OvertileError
@@ -18,8 +19,12 @@ _GREEK = (
     "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|"
     "tau|upsilon|phi|chi|psi|omega"
 )
-_MADE_BY_PREFECT = re.compile(rf"[A-Z]?[a-z]+-[A-Z]?[a-z]+|({_GREEK})\d*(-[a-z]+){{1,2}}")
-"""Names from the server (``whimsical-guan``) and from the form (``gamma457-gault-quadrant``)."""
+_ADJECTIVES = (
+    "Awesome|Rustic|Small|Gorgeous|Fantastic|Sleek|Intelligent|Unbranded|Refined|Licensed|Generic|"
+    "Practical|Ergonomic|Handcrafted|Tasty|Handmade|Incredible"
+)
+_MADE_BY_FORM = re.compile(rf"({_GREEK})\d*(-[a-z]+){{1,2}}|({_ADJECTIVES})-[A-Z]\w+")
+"""Names from the form (``gamma457-gault-quadrant``), and from the newer one (``Sleek-Brug``)."""
 
 
 def named_after(verb: str, parameter: str) -> Callable[[], str]:
@@ -29,11 +34,30 @@ def named_after(verb: str, parameter: str) -> Callable[[], str]:
         from prefect.runtime import flow_run
 
         given = str(flow_run.name or "")
-        if given and not _MADE_BY_PREFECT.fullmatch(given):
+        if given and not is_made_by_prefect(given):
             return given
         return run_name(verb, (flow_run.parameters or {}).get(parameter, ""))
 
     return flow_run_name
+
+
+def is_made_by_prefect(name: str) -> bool:
+    """Return whether Prefect's server or form made a name, of its lists of words.
+
+    >>> [is_made_by_prefect(name) for name in ("whimsical-guan", "mouse-brain", "test-run")]
+    [True, False, False]
+    """
+    words = name.split("-")
+    return bool(_MADE_BY_FORM.fullmatch(name)) or (len(words) == 2 and _words().issuperset(words))
+
+
+@cache
+def _words() -> frozenset[str]:
+    """Return the words of coolname, with which Prefect's server names runs."""
+    from coolname import data
+
+    lists: Any = data.config
+    return frozenset(word for part in lists.values() for word in part.get("words", ()))
 
 
 def run_name(verb: str, path: object) -> str:

@@ -15,6 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.exceptions import ObjectNotFound
 
 from pipeline.base.errors import ClusterError
@@ -29,6 +30,7 @@ from .background import (
     process_of,
     start_part,
 )
+from .deployment_names import VERBS
 from .server import (
     environment_of,
     find_server,
@@ -159,10 +161,23 @@ def _clusters(run: _Runner) -> list[str]:
 def _deployments(client: SyncPrefectClient, run: _Runner, clusters: list[str]) -> None:
     run.say(f"deployments: flow runs start in {Path.cwd()}")
     _deploy(run, "prefect.yaml", [f"*-{cluster}" for cluster in clusters])
-    names = {deployment.name for deployment in client.read_deployments()}
-    if old := [cluster for cluster in clusters if cluster in names]:
+    if old := old_deployments(client, clusters):
         run.say("deployments of an earlier version, such as segment-volume/local: updated")
         _deploy(run, "old-names.yaml", old)
+
+
+def old_deployments(client: SyncPrefectClient, clusters: list[str]) -> list[str]:
+    """Return the deployments of earlier versions on a server, as prefect deploy selects them.
+
+    Like ``flows.segment_volume.segment_volume/local``. Those of other flows may have these names.
+    """
+    found = []
+    for flow in VERBS:
+        of_flow = FlowFilter(name=FlowFilterName(any_=[flow]))
+        names = {deployment.name for deployment in client.read_deployments(flow_filter=of_flow)}
+        module = flow.replace("-", "_")
+        found += [f"flows.{module}.{module}/{name}" for name in clusters if name in names]
+    return found
 
 
 def _deploy(run: _Runner, file: str, names: list[str]) -> None:

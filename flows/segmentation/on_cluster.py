@@ -81,7 +81,10 @@ def segment_on_cluster(
         front_end.checked(prepared, client.dashboard_link)
         front_end.doing("loading the network on a worker")
         run = SegmentRun.start(prepared, client, notify=front_end.say)
-        with published(client.dashboard_link, output=str(prepared.request.output)) as works:
+        with published(
+            client.dashboard_link, output=str(prepared.request.output),
+            is_existing=is_existing(spec),
+        ) as works:  # fmt: skip
             works.append(Work(run=run, name="segment", voxel_bytes=run.prepared.output_voxel_bytes))
             summary = complete(run, steps=front_end.steps, watch=front_end.watch)
             if objects is not None and prepared.request.share is None:  # else finish does it

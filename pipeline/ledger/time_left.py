@@ -20,6 +20,7 @@ FOLLOWS_SHARE: Final = 0.1
 """What is shown changes by at most a factor of e in this time, or in this share of the time left
 where that is longer."""
 _MOST_SAMPLES: Final = 600
+_SAMPLES_PER_WINDOW: Final = 100
 
 
 class TimeLeft:
@@ -43,7 +44,8 @@ class TimeLeft:
         now_s: of a clock that never goes back. blocks_left: fractions of blocks count.
         """
         self._first = self._first or (now_s, blocks_left)
-        if not self._samples or now_s - self._samples[-1][0] >= WINDOW_S / 100:
+        spacing = self._window(now_s) / _SAMPLES_PER_WINDOW
+        if not self._samples or now_s - self._samples[-1][0] >= spacing:
             self._samples.append((now_s, blocks_left))
         newest = self._estimate(now_s, blocks_left, workers)
         if newest is None:
@@ -61,14 +63,14 @@ class TimeLeft:
 
     def _estimate(self, now_s: float, blocks_left: float, workers: int) -> float | None:
         assert self._first is not None
-        began_s, at_first = self._first
+        _, at_first = self._first
         self._is_fine = self._is_fine or blocks_left != int(blocks_left)
         needed = min(FIRST_BLOCKS, FIRST_SHARE * at_first)
         if not self._is_fine:
             needed = FIRST_BLOCKS * max(1, workers)
         if at_first - blocks_left < needed:
             return None
-        window = max(WINDOW_S, WINDOW_SHARE * (now_s - began_s))
+        window = self._window(now_s)
         start_s, at_start = self._first
         for sample_s, left in self._samples:
             if now_s - sample_s < window or left - blocks_left < WINDOW_BLOCKS:
@@ -76,3 +78,8 @@ class TimeLeft:
             start_s, at_start = sample_s, left
         done = at_start - blocks_left
         return blocks_left * (now_s - start_s) / done if done > 0 else None
+
+    def _window(self, now_s: float) -> float:
+        """Return the shortest window, in seconds; the samples always reach back further."""
+        assert self._first is not None
+        return max(WINDOW_S, WINDOW_SHARE * (now_s - self._first[0]))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from distributed import Client, span
 
 from ..base.errors import OvertileError, RunDrainedError, RunError, RunStoppedError
+from ..base.geometry import Shape
 from ..base.scheduling import InFlightLimit
 from ..base.stores import open_array
 from ..base.worker_count import WorkerCount
@@ -56,8 +57,8 @@ class SegmentRun:
         self._client = client
         self._limit = InFlightLimit(client)
         self._workers = WorkerCount(client)
-        self._parts = PartsDone(client, job.run_token)
         self._tally = Tally(earlier=Figures.from_json(ledger.noted("figures")))
+        self._parts = PartsDone(client, job.run_token, has_ended=self._has_ended)
         self._noted_at = time.monotonic()
         self._stop = threading.Event()
         self._given_up = ""
@@ -123,6 +124,9 @@ class SegmentRun:
 
     def _has_untried(self, region: Region) -> bool:
         return not self._tally.failures.keys() >= set(blocks_left(self._ledger, region.indices))
+
+    def _has_ended(self, index: Shape) -> bool:
+        return not self._ledger.is_left(index) or index in self._tally.failures
 
     def _record(self, batch: Batch) -> None:
         self._limit.ended(len(batch.results))

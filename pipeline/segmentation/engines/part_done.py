@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from ...base.geometry import Box, Shape
 from ...base.tile_request import StoredPlanes
@@ -65,17 +66,21 @@ def reporting(put: Put, *, run_token: str, index: Shape, voxels: int, pause_s: f
 class PartsDone:
     """What the driver knows of the blocks in progress. Any thread may use it."""
 
-    def __init__(self, client: Client, run_token: str) -> None:
-        self._run_token = run_token
+    def __init__(
+        self, client: Client, run_token: str, *, has_ended: Callable[[Shape], bool]
+    ) -> None:
+        """has_ended: returns whether a block has ended; later messages about it are dropped."""
+        self._has_ended = has_ended
         self._lock = threading.Lock()
         self._parts: dict[Shape, float] = {}
-        client.subscribe_topic(TOPIC, self._take)
+        _RUNS[run_token] = self
+        client.subscribe_topic(TOPIC, _dispatch)
 
-    def _take(self, event: tuple[float, Any]) -> None:
-        token, index, part = event[1]
-        if token == self._run_token:
-            with self._lock:
-                self._parts[tuple(index)] = part
+    def take(self, index: Shape, part: float) -> None:
+        """A block in progress has been done to this part."""
+        with self._lock:
+            if not self._has_ended(index):
+                self._parts[index] = part
 
     def forget(self, indices: Iterable[Shape]) -> None:
         """Blocks have ended: what is known of their parts no longer counts."""
@@ -88,3 +93,13 @@ class PartsDone:
         """The sum of the parts that are done, in blocks."""
         with self._lock:
             return sum(self._parts.values())
+
+
+_RUNS: Final[WeakValueDictionary[str, PartsDone]] = WeakValueDictionary()
+"""By token of the run: a client has one handler per topic, which the runs of a process share."""
+
+
+def _dispatch(event: tuple[float, Any]) -> None:
+    token, index, part = event[1]
+    if (run := _RUNS.get(token)) is not None:
+        run.take(tuple(index), part)

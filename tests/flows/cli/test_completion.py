@@ -65,6 +65,19 @@ def test_bash_completes_commands_options_choices_files_and_names(place, shell):
         assert words_after(["bash", "-c", BASH, "-", "bash.sh", *words], place) == offered, line
 
 
+def test_in_bash_the_name_of_a_file_runs_no_command(tmp_path):
+    names = {"config/overtile/{}.toml": "profile", "state/overtile/clusters/{}/cluster.json": "one"}
+    for file, word in names.items():
+        for name in (f"$(touch ran-{word})", f"`touch ran-{word}`", f"good-{word}"):
+            (tmp_path / file.format(name)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file.format(name)).touch()
+    (tmp_path / "bash.sh").write_text(script(make_parser(), "bash"))
+    words = ["overtile", "segment", "in.zarr", "out.zarr", "--cluster", ""]
+    offered = words_after(["bash", "-c", BASH, "-", "bash.sh", *words], tmp_path)
+    assert {"good-profile", "good-one"} <= offered
+    assert not list(tmp_path.glob("ran-*"))
+
+
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 def test_fish_completes_the_same(place):
     (place / "overtile.fish").write_text(script(make_parser(), "fish"))

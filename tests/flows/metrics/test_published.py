@@ -1,22 +1,27 @@
 """Metrics of a run, as Prometheus reads them from Dask's page, and the dashboard for them."""
 
 import json
+import os
 import re
 import threading
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import zarr
 from distributed import Client
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.metrics import publish
 from flows.metrics.publish import published, targets_directory
 from flows.metrics.work import Work
 from pipeline import SegmentRequest, SegmentRun
+from pipeline.ledger.figures import Figures
+from pipeline.ledger.progress import Progress
 from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
 
@@ -67,6 +72,7 @@ def seen(tmp_path_factory, weights, textured):
         targets_directory().mkdir(parents=True)
         (targets_directory() / f"{publish.gethostname()}-99999999.json").touch()
         (targets_directory() / "other-host-99999999.json").touch()
+        (targets_directory() / f"{publish.gethostname()}-2-99999999.json").touch()
         link = client.dashboard_link
         run = SegmentRun.open(request, UNetPredictor(weights("3d"), precision="fp32"), client)
         with published(link, output="out.zarr") as works:
@@ -112,8 +118,9 @@ def test_after_the_run_nothing_is_published(seen):
 
 def test_prometheus_discovers_a_run_by_its_file_and_files_of_ended_runs_are_removed(seen):
     *_, files, link = seen
-    kept, own = sorted(files, key=lambda name: name != "other-host-99999999.json")
-    assert kept == "other-host-99999999.json", "it may run there"
+    own = f"{publish.gethostname()}-{os.getpid()}.json"
+    others = {"other-host-99999999.json", f"{publish.gethostname()}-2-99999999.json"}
+    assert set(files) == {own, *others}, "they may run there"
     (target,) = json.loads(files[own])
     assert f"http://{target['targets'][0]}/status" == link
     assert target["labels"] == {"output": "out.zarr"}
@@ -125,3 +132,43 @@ def test_every_metric_of_the_dashboard_is_on_the_page(seen):
     asked = {name for query in queries for name in re.findall(r"(?:overtile|dask)_\w+", query)}
     assert len(asked) >= 10
     assert asked - names <= {"overtile_seconds_left"}, "stated once a block is done"
+
+
+class Half:
+    """A run of which half is done."""
+
+    def progress(self):
+        return Progress(blocks=10, done=5, figures=Figures(blocks=5), workers=1)
+
+
+def test_runs_of_one_process_are_published_together_on_one_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "SAMPLE_EVERY_S", 0.01)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def target():
+        files = list(targets_directory().glob("*"))
+        return [json.loads(file.read_text())[0]["targets"] for file in files]
+
+    with ExitStack() as first_run:
+        enter = first_run.enter_context
+        enter(published("http://of-others:1/status", output="0", is_existing=True))
+        assert target() == [], "its page is that of another process"
+        enter(published("http://host:1/status", output="a")).append(
+            Work(run=Half(), name="segment")
+        )
+        with ExitStack() as second_run:
+            enter = second_run.enter_context
+            works = enter(published("http://host:2/status", output="b"))
+            works.append(Work(run=Half(), name="segment"))
+            latest, page = time.monotonic() + 20, ""
+            while page.count("overtile_workers{") < 2 and time.monotonic() < latest:
+                page = generate_latest(REGISTRY).decode()
+            lines = [line.rpartition(" ")[0] for line in page.splitlines() if line[0] != "#"]
+            assert len(set(lines)) == len(lines), "Prometheus refuses a page with a series twice"
+            assert {'overtile_workers{work="segment 2"}', 'overtile_workers{work="segment 3"}'} <= {
+                *lines
+            }
+            assert target() == [["host:1"]]
+            first_run.close()
+            assert target() == [["host:2"]]
+    assert target() == []

@@ -16,9 +16,11 @@ import zarr
 
 from flows.prefect.available import LIMITS, why_not
 from flows.prefect.deployment_names import full_name, new_name
+from flows.prefect.up import old_deployments
 
 ROOT = Path(__file__).parents[3]
 DEPLOYED = yaml.safe_load((ROOT / "deploy/prefect.yaml").read_text())["deployments"]
+OLD = yaml.safe_load((ROOT / "deploy/old-names.yaml").read_text())["deployments"]
 
 
 def flow_of(deployment):
@@ -85,23 +87,38 @@ def test_a_cluster_is_available_once_what_it_lacks_is_there(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("cluster", LIMITS)
 def test_every_deployment_has_an_old_name(cluster):
-    old = yaml.safe_load((ROOT / "deploy/old-names.yaml").read_text())["deployments"]
     new_names = {
         (each["entrypoint"], each["name"]) for each in DEPLOYED if each["name"].endswith(cluster)
     }
     now = {
         (each["entrypoint"], new_name(f"{flow_of(each)}/{each['name']}").partition("/")[2])
-        for each in old
+        for each in OLD
         if each["name"] == cluster
     }
     assert now == new_names
-    for each in old:
+    for each in OLD:
         (same,) = [
             one
             for one in DEPLOYED
             if new_name(f"{flow_of(each)}/{each['name']}") == f"{flow_of(one)}/{one['name']}"
         ]
         assert all(each[key] == same[key] for key in ("parameters", "work_pool", "entrypoint"))
+
+
+def test_deployments_of_other_flows_are_no_old_names(shared_front):
+    with shared_front.client() as client:
+        made = [
+            client.create_deployment(client.create_flow_from_name(flow), "local")
+            for flow in ("of-the-team", "train-unet")
+        ]
+        try:
+            found = old_deployments(client, ["local", "slurm"])
+        finally:
+            for deployment in made:
+                client.delete_deployment(deployment)
+    assert found == ["flows.train_unet.train_unet/local"]
+    entrypoints = {each["entrypoint"] for each in OLD}
+    assert {name.partition("/")[0] for name in found} <= entrypoints, "as prefect deploy selects"
 
 
 def test_the_docs_list_the_commands_that_up_prints(shared_front):

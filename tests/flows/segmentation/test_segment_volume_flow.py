@@ -196,6 +196,7 @@ def test_a_name_that_a_person_gave_is_kept(server):
     made_by_prefect = ("whimsical-guan", "gamma457-gault-quadrant", "Ergonomic-Brug", "mu4-gagarin")
     for given, kept in (
         *((name, name) for name in ("Mouse 3", "mouse3-left-eye", "segment b.zarr")),
+        *((name, name) for name in ("mouse-brain", "test-run", "Human-Cortex")),
         *((name, "segment out.zarr") for name in made_by_prefect),
     ):
         with pytest.MonkeyPatch.context() as patch:

@@ -79,3 +79,10 @@ def test_a_stalled_run_shows_more_and_more_time():
     shown = [estimate.update(now, 100 - min(now, 50)) for now in range(300)]
     assert shown[50] == pytest.approx(50, abs=1)
     assert shown[299] > 200
+
+
+def test_after_hours_the_time_left_still_follows_the_recent_speed():
+    estimate = TimeLeft()
+    for now in range(3 * 3600 + 1):  # an hour of 10 blocks per second, then two of 1
+        shown = estimate.update(now, 100_000 - 10 * min(now, 3600) - max(0, now - 3600))
+    assert shown == pytest.approx(56_800, rel=0.02)

@@ -64,3 +64,24 @@ def test_progress_reports_that_the_cluster_lost_its_workers(weights, textured, t
             time.sleep(0.1)
         assert run.progress().workers == 0
     assert run.progress().workers == 0, "a closed client is not asked"
+
+
+def test_runs_of_one_client_know_their_own_parts_and_drop_late_messages():
+    ended = {(0, 0, 1)}
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0",
+                set_as_default=False) as client:  # fmt: skip
+        first, second = (
+            part_done.PartsDone(client, token, has_ended=ended.__contains__) for token in "ab"
+        )
+        messages = (
+            ("a", (0, 0, 1), 0.9), ("a", (0, 0, 0), 0.25), ("of a lost run", (0, 0, 0), 0.9),
+            ("b", (0, 0, 0), 0.5),
+        )  # fmt: skip
+        for _ in range(2):  # the first may be lost, until the scheduler knows who subscribed
+            second.forget([(0, 0, 0)])
+            latest = time.monotonic() + 20
+            while not second.blocks and time.monotonic() < latest:
+                for token, index, part in messages:
+                    client.log_event(part_done.TOPIC, [token, list(index), part])
+                time.sleep(0.01)
+    assert (first.blocks, second.blocks) == (0.25, 0.5)
