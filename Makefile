@@ -84,7 +84,7 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing overtile into $(VENV) (a few minutes the first time)"
 	$(PIP) install '$(TORCH)'
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[view]'
 	@touch $@
 
 $(VENV)/.slurm: | $(BIN)/python

@@ -38,6 +38,9 @@ def table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
 def shares() -> str:
     """Return the table of the share of the ideal that each tool reaches."""
     cases = found("share")["cases"]
+    tools = [
+        tool for tool in SHARE_TOOLS if any(tool in case["seconds"] for case in cases.values())
+    ]
 
     def cell(case: Mapping[str, Any], tool: str) -> str:
         if tool not in case["share_of_the_ideal"]:
@@ -46,9 +49,10 @@ def shares() -> str:
         return _two(share) if tool == "overtile" else f"{_two(share)} ({_two(over)})"
 
     return table(
-        ("network, precision, memory of a tile", *SHARE_TOOLS.values(), "seconds", "runs"),
+        ("network, precision, memory of a tile; volume", *(SHARE_TOOLS[tool] for tool in tools),
+         "seconds", "runs"),
         *(
-            (name, *(cell(case, tool) for tool in SHARE_TOOLS),
+            (f"{name}; {'×'.join(map(str, case['shape']))}", *(cell(case, tool) for tool in tools),
              f"{case['seconds']['overtile']['median']:.0f}",
              str(case["seconds"]["overtile"]["runs"]))
             for name, case in cases.items()
@@ -200,6 +204,7 @@ def workers() -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "shares": shares,
     "cases": cases,
     "figures": figures,
     "networks": networks,

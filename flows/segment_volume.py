@@ -111,7 +111,7 @@ def segment_volume(
     cluster: Cluster = "local",
     options: HowToSegment = DEFAULTS,
 ) -> str:
-    """Segment a volume: Zarr in, OME-Zarr out.
+    """Segment a volume: Zarr, TIFF or slices in, OME-Zarr out.
 
     Relative paths start at the folder in which the flow runs. For a deployment, this is the
     project's folder on the Prefect worker's machine, wherever the run was requested.

@@ -17,9 +17,9 @@ overtile segment raw.zarr out.zarr --weights w.safetensors
 # a volume, on this machine
 overtile segment raw.zarr out.zarr --weights w.safetensors
 # a folder of slices: classes, and the objects in them
-overtile segment 'slices/*.tif' out.zarr --weights demo --objects
+overtile segment 'slices/*.tif' out.zarr --weights w.safetensors --objects
 # the first 64 slices
-overtile segment raw.zarr part.zarr --weights demo --box 0:64,:,:
+overtile segment raw.zarr part.zarr --weights w.safetensors --box 0:64,:,:
 """,
     "overtile finish": """
 # after all shares: the arguments of segment, without --shard
@@ -39,7 +39,7 @@ overtile plan scores.zarr objects.zarr --objects --method watershed
 # three places as one picture
 overtile preview raw.zarr --weights w.safetensors
 # a chosen place
-overtile preview raw.zarr --weights demo --box 0:32,0:256,0:256 --out here.png
+overtile preview raw.zarr --weights w.safetensors --box 0:32,0:256,0:256 --out here.png
 """,
     "overtile mask": """
 # tissue of a slide, with a picture of it
@@ -105,19 +105,19 @@ overtile weights w.safetensors --voxel-size 50,4,4nm --out w2.safetensors
 """,
     "overtile submit": """
 # segment in a separate job
-overtile submit segment raw.zarr out.zarr --weights demo --cluster hpc
+overtile submit segment raw.zarr out.zarr --weights w.safetensors --cluster hpc
 # print the script of that job
-overtile submit segment raw.zarr out.zarr --weights demo --dry-run
+overtile submit segment raw.zarr out.zarr --weights w.safetensors --dry-run
 # find objects
 overtile submit objects out.zarr cells.zarr --cluster hpc
 """,
     "overtile submit segment": """
 # one job, with the settings of the profile hpc
-overtile submit segment raw.zarr out.zarr --weights demo --cluster hpc
+overtile submit segment raw.zarr out.zarr --weights w.safetensors --cluster hpc
 # eight shares in parallel, then a job that completes the output
-overtile submit segment raw.zarr out.zarr --weights demo --shard 8
+overtile submit segment raw.zarr out.zarr --weights w.safetensors --shard 8
 # the script only
-overtile submit segment raw.zarr out.zarr --weights demo --dry-run
+overtile submit segment raw.zarr out.zarr --weights w.safetensors --dry-run
 """,
     "overtile submit objects": """
 # one job, with the settings of the profile hpc
@@ -159,7 +159,7 @@ overtile cluster stop hpc
 """,
     "overtile preflight": """
 # a run on Slurm
-overtile preflight raw.zarr out.zarr --weights demo --cluster slurm
+overtile preflight raw.zarr out.zarr --weights w.safetensors --cluster slurm
 # the cluster alone
 overtile preflight --cluster slurm
 """,
