@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from pipeline.base.store_errors import redacted
 from pipeline.report.report import Command
 
 from ..options.declared import valued, words_of
@@ -22,7 +23,10 @@ def commands_after(
     objects: ObjectDefinition | None,
     cluster: Sequence[str],
 ) -> tuple[Command, ...]:
-    """Return the commands that a report lists. cluster: the options that choose the cluster."""
+    """Return the commands that a report lists, without passwords and signatures in URIs.
+
+    cluster: the options that choose the cluster.
+    """
     afresh = options.model_copy(update={"overwrite": False})
     words = [input, output, *valued("--weights", weights), *words_of(afresh)]
     if objects is not None:
@@ -30,6 +34,6 @@ def commands_after(
     repeat = Command(
         text=f"This command, in the folder {os.getcwd()}, made the result. Run again, it computes "
         "what is missing; with --overwrite, everything.",
-        command=shlex.join(["overtile", "segment", *words, *cluster]),
+        command=shlex.join(map(redacted, ("overtile", "segment", *words, *cluster))),
     )
     return (repeat,)

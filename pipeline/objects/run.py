@@ -23,6 +23,7 @@ from ..ledger.opening import discard_output, open_output
 from ..ledger.ownership import ENDED
 from ..ledger.progress import Progress, progress_of, read_progress
 from ..ledger.shares import end_shares
+from ..output.into_input import image_of_labels
 from ..output.ome_write import create_images, list_label, require_folder
 from .definition.scores import NotScoresError
 from .preparation.memory import check_memory, check_room
@@ -265,7 +266,8 @@ class ObjectsRun(TaskRun):
         image = self.prepared.image(ids.dtype, objects=ids.count)
         create_images(request.output, (image,), version=request.format)
         if request.is_inside:
-            list_label(request.scores, request.output.name, version=request.format)
+            image_of = image_of_labels(request.output) or request.scores
+            list_label(image_of, request.output.name, version=request.format)
 
     def _write(self) -> None:
         """Write the labels of the blocks that are left, and the rows of their objects."""

@@ -162,17 +162,17 @@ def check_place(output: Location) -> None:
 
 def check_apart(output: Location, source: Location, *, name: str = "input") -> None:
     """Raise OutputError where the output is the input, or one lies inside the other."""
-    if _is_inside(output, source) and _is_inside(source, output):
+    if is_inside(output, source) and is_inside(source, output):
         raise OutputError(f"output and {name} are the same, {output}: choose another output")
     for inner, outer, text in (
         (output, source, f"the output lies inside the {name}"),
         (source, output, f"the {name} lies inside the output"),
     ):
-        if _is_inside(inner, outer):
+        if is_inside(inner, outer):
             raise OutputError(f"{text} ({inner} in {outer}): choose another output")
 
 
-def _is_inside(inner: Location, outer: Location) -> bool:
+def is_inside(inner: Location, outer: Location) -> bool:
     """Return whether ``inner`` is ``outer`` or lies in it, whichever names lead there."""
     if inner.is_local != outer.is_local:
         return False
@@ -205,7 +205,7 @@ def _check_deletable(output: Location) -> None:
     """Raise OutputError unless all of it is Zarr, without the home or the current folder."""
     if output.is_local:
         for place, what in ((Path.home(), "your home"), (Path.cwd(), "the current folder")):
-            if _is_inside(Location.parse(place), output):
+            if is_inside(Location.parse(place), output):
                 raise OutputError(
                     f"{output} holds {what}: it is not deleted; choose another output"
                 )

@@ -8,7 +8,7 @@ from ..base.errors import OutputError
 from ..base.location import Location
 from ..base.stores import open_store, read_node
 from .documents import read_bytes
-from .guard import RUN_GROUP
+from .guard import RUN_GROUP, is_inside
 from .image_spec import Version
 
 LABELS: Final = "labels"
@@ -34,6 +34,8 @@ def check_into_input(output: Location, *, image: Location | None, version: Versi
         )
     if image_of_labels(output) != image:
         raise OutputError(f"--into-input: expected the output {image}/{LABELS}/NAME, not {output}")
+    if is_inside(image, output):  # `labels/..`, where a store resolves it, or a link
+        raise OutputError(f"--into-input: {output} is the input itself, or holds it")
     node = read_node(image)
     stated = _VERSIONS[node.zarr_format] if node is not None else version
     if stated != version:

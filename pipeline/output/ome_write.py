@@ -53,9 +53,15 @@ def require_folder(output: Location, path: str, *, version: Version) -> None:
 
 
 def list_label(output: Location, name: str, *, version: Version) -> None:
-    """Add one label image to the listing of an existing output's labels. Raises OutputError."""
+    """Add one label image to the listing of an existing output's labels. Raises OutputError.
+
+    The listing is one document: where two runs write it at once, one may undo the other's change,
+    so each reads it again.
+    """
     with explained(OutputError, output):
-        _list_label(open_store(output, read_only=False), "labels", name, version)
+        store = open_store(output, read_only=False)
+        while name not in _listed(store, "labels", version):
+            _list_label(store, "labels", name, version)
 
 
 def _add_image(store: Store, spec: ImageSpec, version: Version) -> None:
@@ -104,3 +110,12 @@ def _list_label(store: Store, parent: str, name: str, version: Version) -> None:
         group.attrs["ome"] = {**stored, "version": version, "labels": labels}
     else:
         group.attrs["labels"] = labels
+
+
+def _listed(store: Store, parent: str, version: Version) -> list[str]:
+    """Return the names that the listing of a group of labels states."""
+    attributes: Any = require_group(store, parent, version=version).attrs.asdict()
+    names: list[str] = (attributes.get("ome", {}) if version == "0.5" else attributes).get(
+        "labels", []
+    )
+    return names

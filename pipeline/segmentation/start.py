@@ -196,7 +196,7 @@ def _open_ledger(prepared: Prepared, job: Job, token: str) -> Ledger:
     ledger = Ledger.open(request.output, job, owner=token)
     if not ledger.count(BlockState.DONE):
         create_images(request.output, prepared.images, version=request.format)
-        image = image_of_labels(request.output) if request.into_input else None
-        if image is not None:
-            list_label(image, request.output.name, version=request.format)
+    image = image_of_labels(request.output) if request.into_input else None
+    if image is not None:  # at each start: a run beside it may have undone it
+        list_label(image, request.output.name, version=request.format)
     return ledger

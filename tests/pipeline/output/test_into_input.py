@@ -109,7 +109,8 @@ def test_what_may_not_be_written_into_is_refused_and_stays_as_it_is(image, weigh
     consolidated = image("0.5", "consolidated.zarr")
     with pytest.warns(UserWarning, match="onsolidated"):
         zarr.consolidate_metadata(str(consolidated))
-    before = files_of(Location.parse(folder), without=())
+    (place.path / "labels/itself").symlink_to(place.path)
+    before = files_of(Location.parse(folder), without=("itself",))
     for source, name, options, reason in (
         (place, "theirs", {}, "was not made by overtile"),
         (place, "theirs", {"overwrite": True}, "replaces no labels of others"),
@@ -119,12 +120,13 @@ def test_what_may_not_be_written_into_is_refused_and_stays_as_it_is(image, weigh
         (place, "ours", {"outputs": ("classes", "scores")}, "scores"),
         (place, "ours", {"box": "0:4,:,:"}, "--frame volume"),
         (place, "deeper/ours", {}, "expected the output"),
+        (place, "itself", {"overwrite": True}, "is the input itself"),
         ("https://example.invalid/brain.zarr", "ours", {}, "http cannot be written"),
     ):
         with pytest.raises(OvertileError, match=reason) as caught:
             segment(source, name, weights, **options)
         assert "\n" not in str(caught.value)
-    assert files_of(Location.parse(folder), without=()) == before
+    assert files_of(Location.parse(folder), without=("itself",)) == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
