@@ -204,7 +204,6 @@ def workers() -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
-    "shares": shares,
     "cases": cases,
     "figures": figures,
     "networks": networks,
