@@ -39,7 +39,7 @@ overtile plan scores.zarr objects.zarr --objects --method watershed
 # three places as one picture
 overtile preview raw.zarr --weights w.safetensors
 # a chosen place
-overtile preview raw.zarr --weights w.safetensors --box 0:32,0:256,0:256 --out here.png
+overtile preview raw.zarr --weights w.safetensors --box 8:9,0:256,0:256
 """,
     "overtile mask": """
 # tissue of a slide, with a picture of it
