@@ -105,7 +105,7 @@ overtile weights w.safetensors --voxel-size 50,4,4nm --out w2.safetensors
 """,
     "overtile submit": """
 # segment in a separate job
-overtile submit segment raw.zarr out.zarr --weights w.safetensors --cluster hpc
+overtile submit segment in.zarr out.zarr --weights w.safetensors --cluster hpc
 # print the script of that job
 overtile submit segment raw.zarr out.zarr --weights w.safetensors --dry-run
 # find objects
@@ -113,7 +113,7 @@ overtile submit objects out.zarr cells.zarr --cluster hpc
 """,
     "overtile submit segment": """
 # one job, with the settings of the profile hpc
-overtile submit segment raw.zarr out.zarr --weights w.safetensors --cluster hpc
+overtile submit segment in.zarr out.zarr --weights w.safetensors --cluster hpc
 # eight shares in parallel, then a job that completes the output
 overtile submit segment raw.zarr out.zarr --weights w.safetensors --shard 8
 # the script only
