@@ -12,6 +12,14 @@ from typing import Any
 from .measuring import RESULTS, needs
 
 DOCS = Path(__file__).parents[1] / "docs"
+SHARE_TOOLS = {
+    "overtile": "overtile",
+    "default": "overtile, default memory",
+    "old": "version 0.1",
+    "daisy": "daisy",
+    "MONAI": "MONAI, exact",
+}
+"""What the tools of share.py are called."""
 OURS, OTHERS, BARE = "#1f6f8b", "#b9c4c9", "#444444"
 
 
@@ -19,6 +27,33 @@ def found(name: str) -> dict[str, Any]:
     """Return the results of a benchmark."""
     figures: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return figures
+
+
+def share() -> Any:
+    """Draw the share of the ideal of each tool, per case."""
+    from matplotlib import pyplot
+
+    cases = found("share")["cases"]
+    figure, axes = pyplot.subplots(
+        1, len(cases), figsize=(2.6 * len(cases), 2.2), sharey=True, squeeze=False
+    )
+    for plot, (name, case) in zip(axes[0], cases.items(), strict=True):
+        shares = {
+            SHARE_TOOLS[tool]: case["share_of_the_ideal"][tool]["median"]
+            for tool in list(SHARE_TOOLS)[::-1]
+            if tool in case["share_of_the_ideal"]
+        }
+        colours = [OURS if tool.startswith("overtile") else OTHERS for tool in shares]
+        plot.barh(list(shares), list(shares.values()), color=colours)
+        for number, value in enumerate(shares.values()):
+            plot.text(value, number, f" {value:.2f}", va="center", fontsize=8)
+        plot.set_title(name, fontsize=9)
+        plot.set_xlim(0, 1.2)
+        plot.axvline(1, color=BARE, linewidth=1)
+        plot.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("share of the ideal, Zarr to Zarr; 1: nothing is computed twice", fontsize=9)
+    figure.tight_layout()
+    return figure
 
 
 def peers() -> Any:
@@ -112,7 +147,7 @@ def main() -> None:
 
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "overtile", "font.size": 9})
-    for draw in (peers, pipeline, workers):
+    for draw in (share, peers, pipeline, workers):
         path = DOCS / f"performance-{draw.__name__}.svg"
         draw().savefig(path, metadata={"Date": None}, facecolor="white")
         print(path)

@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any
 
 from .pipeline import CASES
-from .plots import DOCS, found
+from .plots import DOCS, SHARE_TOOLS, found
 
 PAGES = (DOCS / "performance.md", DOCS / "performance-details.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
@@ -33,6 +33,31 @@ def row(*cells: str) -> str:
 
 def table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
     return "\n".join([row(*head), "|" + "---|" * len(head), *(row(*cells) for cells in rows)])
+
+
+def shares() -> str:
+    """Return the table of the share of the ideal that each tool reaches."""
+    cases = found("share")["cases"]
+    tools = [
+        tool for tool in SHARE_TOOLS if any(tool in case["seconds"] for case in cases.values())
+    ]
+
+    def cell(case: Mapping[str, Any], tool: str) -> str:
+        if tool not in case["share_of_the_ideal"]:
+            return "–"
+        share, over = (case[what][tool] for what in ("share_of_the_ideal", "over_overtile"))
+        return _two(share) if tool == "overtile" else f"{_two(share)} ({_two(over)})"
+
+    return table(
+        ("network, precision, memory of a tile; volume", *(SHARE_TOOLS[tool] for tool in tools),
+         "seconds", "runs"),
+        *(
+            (f"{name}; {'×'.join(map(str, case['shape']))}", *(cell(case, tool) for tool in tools),
+             f"{case['seconds']['overtile']['median']:.0f}",
+             str(case["seconds"]["overtile"]["runs"]))
+            for name, case in cases.items()
+        ),
+    )  # fmt: skip
 
 
 def cases() -> str:
@@ -179,6 +204,7 @@ def workers() -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "shares": shares,
     "cases": cases,
     "figures": figures,
     "networks": networks,
