@@ -18,10 +18,11 @@ from .prefect.form import DEFAULTS, Cluster, HowToEvaluate, cluster_of, options_
 from .prefect.run_names import named_after
 from .preflight.checks import check_before_start
 from .text.json_file import check_json_place, write_json
+from .text.kept_evaluation import keep_evaluation
 from .text.scores import evaluation_markdown, summary
 
 
-@flow(name="evaluate-volume", flow_run_name=named_after("evaluate", "prediction"))
+@flow(name="evaluate-volume", flow_run_name=named_after("evaluate-volume"))
 def evaluate_volume(
     prediction: str,
     truth: str,
@@ -57,6 +58,8 @@ def evaluate_volume(
         evaluation = evaluate(plan, client)
     figures = evaluation.to_json()
     write_json(json_file, figures)
+    for line in keep_evaluation(evaluation):
+        logger.info(line)
     create_markdown_artifact(
         evaluation_markdown(evaluation), key="evaluation", description=summary(evaluation)
     )

@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
     from pipeline.evaluation.run import evaluate as run
 
     from ..preflight.checks import check_before_start
+    from ..text.kept_evaluation import keep_evaluation
     from ..text.scores import evaluation_text
 
     parameters = read_options(EvaluateOptions, options)
@@ -48,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
         raise RunStoppedError("stopped: nothing was written") from None
     write_json(options.json, evaluation.to_json())
     print(evaluation_text(evaluation))
+    for line in keep_evaluation(evaluation):
+        say(line)
 
 
 def _progress() -> Callable[[str, int, int], None]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from textwrap import indent
+from typing import Final
 
-from pipeline.base.text import aligned_figures, markdown_table, shape_text
+from pipeline.base.text import shape_text
 from pipeline.evaluation.confusion import ConfusionMatrix
 from pipeline.evaluation.result import BEST_OF, Evaluation, Layer, present_classes
+from pipeline.report.score_section import FigureTable, ScoreSection
 
 _NAMES = {
     "adapted_rand_error": "adapted Rand error",
@@ -23,25 +23,20 @@ _HOW = {
     "components": "connected components",
     "watershed": "boundary-seeded watershed",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FigureTable:
-    """Rows of texts under a title; the first column names, the others are figures."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def lines(self) -> Iterator[str]:
-        """Yield aligned lines."""
-        yield self.title
-        yield indent(aligned_figures((self.header, *self.rows)), "  ")
-
-    def markdown(self) -> Iterator[str]:
-        """Yield the lines of a markdown table."""
-        yield f"**{self.title}**\n"
-        yield markdown_table(self.rows, header=self.header, figures=True) + "\n"
+_OVERLAP: Final = (
+    "IoU and Dice compare the voxels of a class in result and truth: 1 is equal, 0 is apart. "
+    "Precision is the share of the predicted voxels that are right, recall the share of the true "
+    "ones that were found."
+)
+_FOUND: Final = (
+    "An object counts as found where it matches a true one at least as well as the IoU. Precision: "
+    "share of the predicted objects that are right; recall: share of the true ones that were "
+    "found; F1 is their mean: 1 is all of them."
+)
+_OBJECTS: Final = (
+    "The adapted Rand error and VOI are 0 for equal objects; V-Rand and V-Info are 1. Split counts "
+    "true objects that were cut, merge those that were joined."
+)
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
@@ -58,6 +53,20 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
     for table in figure_tables(evaluation):
         lines += table.markdown()
     return "\n".join(lines)
+
+
+def score_section(evaluation: Evaluation) -> ScoreSection:
+    """Return the evaluation as a report shows it."""
+    request = evaluation.plan.request
+    what = "classes" if request.scores is None else f"scores of {evaluation.plan.score_name}"
+    if request.objects is not None:
+        what = "objects"
+    return ScoreSection(
+        summary=f"{what[0].upper()}{what[1:]} of {request.prediction} against {request.truth}: "
+        f"{summary(evaluation)}.",
+        notes=evaluation.notes,
+        tables=tuple(figure_tables(evaluation))[::-1],
+    )
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -90,6 +99,7 @@ def _classes(evaluation: Evaluation, matrix: ConfusionMatrix) -> FigureTable:
         title=f"classes: pixel error {matrix.pixel_error:.4f}, mean IoU {matrix.mean_iou:.4f}",
         header=("class", *OF_CLASSES, "true voxels"),
         rows=tuple(rows),
+        note=_OVERLAP,
     )
 
 
@@ -101,6 +111,7 @@ def _pixels(evaluation: Evaluation, layer: Layer) -> FigureTable:
         f"threshold: pixel error {matrix.pixel_error:.4f}",
         header=("class", *OF_CLASSES),
         rows=((evaluation.plan.score_name, *_of_class(matrix, 1)),),
+        note=_OVERLAP,
     )
 
 
@@ -133,6 +144,7 @@ def _objects(evaluation: Evaluation, layer: Layer) -> FigureTable:
         title=_objects_title(evaluation, layer),
         header=("", "", "", "", "" if layer.threshold is None else "at its own best threshold"),
         rows=tuple(rows),
+        note=_OBJECTS,
     )
 
 
@@ -162,6 +174,7 @@ def _matches(layer: Layer) -> FigureTable:
             ("recall", *(f"{match.recall:.3f}" for match in matches)),
             ("F1", *(f"{match.f1:.3f}" for match in matches)),
         ),
+        note=_FOUND,
     )
 
 
@@ -183,5 +196,8 @@ def _thresholds(evaluation: Evaluation) -> FigureTable:
             ]  # fmt: skip
         rows.append((f"{layer.threshold:g}", *(f"{figure:.4f}" for figure in figures)))
     return FigureTable(
-        title="by threshold of the score", header=("threshold", *columns), rows=tuple(rows)
+        title="by threshold of the score",
+        header=("threshold", *columns),
+        rows=tuple(rows),
+        is_detail=True,
     )

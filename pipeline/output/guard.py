@@ -226,3 +226,11 @@ def write_beside_ledger(output: Location, name: str, content: bytes) -> None:
         store = open_store(output, read_only=False)
         buffer = default_buffer_prototype().buffer.from_bytes(content)
         wait_for(store.set(f"{RUN_GROUP}/{name}", buffer), timeout_s=None)
+
+
+def read_beside_ledger(output: Location, name: str) -> bytes | None:
+    """Return a file of the output's run group, or None. Raises OutputError."""
+    with explained(OutputError, output):
+        request = open_store(output).get(f"{RUN_GROUP}/{name}", default_buffer_prototype())
+        found = wait_for(request, timeout_s=None)
+    return None if found is None else found.to_bytes()

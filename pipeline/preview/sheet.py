@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..report import pictures
+from ..report.drawn_text import drawable
 from ..report.histogram import Band, Mark, histogram_picture
 from ..report.pictures import Rgb
 from ..volume.intensity import Intensity
@@ -130,7 +131,7 @@ def _lines(lines: Sequence[str], *, width: int, size: int) -> Rgb:
     """Return lines of text on white, wrapped at the width."""
     font = ImageFont.load_default(size)
     letters = int((width - 2 * _SIDE_PX) / font.getlength("n"))
-    wrapped = [part for line in lines for part in textwrap.wrap(pictures.drawable(line), letters)]
+    wrapped = [part for line in lines for part in textwrap.wrap(drawable(line), letters)]
     strip = Image.new("RGB", (width, len(wrapped) * (size + 6) + 10), "white")
     drawing = ImageDraw.Draw(strip)
     for number, line in enumerate(wrapped):

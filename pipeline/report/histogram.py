@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .pictures import Colour, Rgb, drawable
+from .drawn_text import drawable
+from .pictures import Colour, Rgb
 
 _HEIGHT_PX, _BARS_PX = 226, 120
 _LEFT_PX, _TOP_PX = 16, 48

@@ -2,13 +2,12 @@
 
 All pictures are uint8 arrays (y, x, 3) until ``png_bytes``. Slices of more than ``DISPLAY_PX`` are
 reduced: grey values and scores by their mean, classes by the nearest voxel, so that no new class
-appears. Text inside a picture is ASCII, because Pillow's font has no other characters.
+appears. Text inside a picture is ASCII and µ, because Pillow's font has no other characters.
 """
 
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ..base.errors import GeometryError
+from .drawn_text import draw_middle, drawable, width_of
 
 Rgb: TypeAlias = NDArray[np.uint8]
 Colour: TypeAlias = tuple[int, int, int]
@@ -197,18 +197,6 @@ def smaller(picture: Rgb, *, width: int) -> Rgb:
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
 
 
-def drawable(text: str) -> str:
-    """Return ``text`` as ASCII: common signs spelt out, accents dropped, the rest as ``?``.
-
-    >>> drawable("0.2 µm × 3, Zellkörper")
-    '0.2 um x 3, Zellkorper'
-    """
-    signs = {"µ": "u", "×": "x", "–": "-", "−": "-", "²": "^2", "³": "^3"}
-    spelt = text.translate({ord(sign): spelling for sign, spelling in signs.items()})
-    bare = "".join(c for c in unicodedata.normalize("NFKD", spelt) if not unicodedata.combining(c))
-    return bare.replace("\N{GREEK SMALL LETTER MU}", "u").encode("ascii", "replace").decode()
-
-
 def scale_bar_um(width_um: float) -> float:
     """Return the longest of 1, 2, 5, 10, … µm that takes at most a quarter of ``width_um``.
 
@@ -274,9 +262,8 @@ def _draw_scale_bar(
     scale: of the text and the thickness of the bar.
     """
     length = max(1, round(scale_bar_um(width * um_per_px) / um_per_px))
-    label = drawable(scale_bar_text(um_per_px, width=width))
-    font = ImageFont.load_default(14 * scale)
-    ground = max(length, int(font.getlength(label))) + 16 * scale
+    label = scale_bar_text(um_per_px, width=width)
+    ground = max(length, int(width_of(label, size=14 * scale))) + 16 * scale
     if ground > width:
         return
     right, bottom = corner
@@ -284,7 +271,7 @@ def _draw_scale_bar(
         (right - ground, bottom - _BAR_PX * scale, right - 1, bottom - 1), fill=(0, 0, 0)
     )
     middle = right - ground / 2
-    draw.text((middle, bottom - 30 * scale), label, font=font, fill="white", anchor="ma")
+    draw_middle(draw, (middle, bottom - 30 * scale), label, size=14 * scale, fill=(255, 255, 255))
     left = middle - length / 2
     draw.rectangle((left, bottom - 9 * scale, left + length - 1, bottom - 6 * scale), fill="white")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +34,14 @@ from .pictures import (
     with_scale_bar,
 )
 from .plane_pictures import Tile
+from .score_section import ScoreSection
 
 Row: TypeAlias = tuple[str, str]
 
 REPORT_FILE: Final = "report.html"
 """Name of the page, in the run group of an output."""
+_SCORES: Final = re.compile(r"<!-- scores -->.*?<!-- end of scores -->", re.DOTALL)
+"""As templates/scores.html writes it. Texts of a page are escaped, so none of them looks so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,8 @@ class Picture:
     title: str
     png: bytes
     caption: str = ""
+    chart: Chart | None = None
+    """The same as a drawing, which a page shows in its place: it follows light and dark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +127,8 @@ class Report:
     legend: tuple[LegendEntry, ...] = ()
     """Of the planes."""
     planes: tuple[Plane, ...] = ()
+    scores: tuple[ScoreSection, ...] = ()
+    """Against a truth, one for each evaluation."""
     pictures: tuple[Picture, ...] = ()
     charts: tuple[Chart, ...] = ()
     """In the HTML page only."""
@@ -152,6 +160,7 @@ def to_markdown(report: Report, *, picture_link: Callable[[Picture], str] | None
         parts.append(f"**{markdown_text(report.verdict.text)}**")
     parts.append(markdown_text(report.summary))
     parts += [f"> **Warning:** {markdown_text(warning)}" for warning in report.warnings]
+    parts += ["\n".join(section.markdown()) for section in report.scores]
     for picture in (*map(partial(_as_picture, report.legend), report.planes), *report.pictures):
         address = quote(link(picture), safe="/:?&=#%;,+@~!$*")
         image = f"![{markdown_text(picture.title)}]({address})"
@@ -175,7 +184,17 @@ def _as_picture(legend: Sequence[LegendEntry], plane: Plane) -> Picture:
 
 def to_html(report: Report) -> str:
     """Return the report as one HTML page with its pictures embedded; it loads nothing else."""
-    return _templates().get_template("report.html").render(report=report)
+    return _templates().get_template("report.html").render(report=report, sections=report.scores)
+
+
+def with_scores(page: str, sections: Sequence[ScoreSection]) -> str | None:
+    """Return a page of :func:`to_html` with other scores; None for one that has no place for them.
+
+    Pages of versions before 0.2 have none.
+    """
+    shown = _templates().get_template("scores.html").render(sections=sections).strip()
+    changed, count = _SCORES.subn(lambda _: shown, page, count=1)
+    return changed if count else None
 
 
 @functools.cache

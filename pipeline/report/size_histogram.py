@@ -1,23 +1,30 @@
-"""A histogram of sizes on a logarithmic scale as a picture."""
+"""A histogram of sizes on a logarithmic scale: a picture, and a drawing for a page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .charts import Chart, drawing, text_at
+from .drawn_text import drawable
 from .histogram import Mark, draw_marks
-from .pictures import Colour, Rgb, drawable
+from .pictures import Colour, Rgb
 
 _HEIGHT_PX, _BARS_PX = 236, 130
 _LEFT_PX, _TOP_PX = 20, 52
 _INK: Final[Colour] = (32, 38, 46)
 _BARS: Final[Colour] = (86, 140, 190)
 _GRID: Final[Colour] = (225, 230, 235)
+_CHART_PX: Final = (760, 210)
+"""Width and height of the drawing."""
+_CHART_TOP, _CHART_BOTTOM = 30, 164
+_LETTER_PX: Final = 7.2
+"""Width of a letter of a drawing, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,55 @@ def size_histogram(
     draw_marks(draw, marks, scale.position, width=width, top=_TOP_PX, bottom=bottom)
     draw.text((_LEFT_PX, 4), drawable(title), font=ImageFont.load_default(16), fill=_INK)
     return np.asarray(sheet)
+
+
+def size_chart(
+    bars: Sequence[Bar], *, title: str, unit: str, marks: Sequence[Mark], caption: str
+) -> Chart:
+    """Return the same histogram as a drawing, which follows the colours of its page."""
+    width, height = _CHART_PX
+    scale = _Scale(low=bars[0].low, high=bars[-1].high, width=width)
+    heights = [bar.count / math.log(bar.high / bar.low) for bar in bars]
+    parts = [*_chart_ticks(scale, unit=unit)]
+    for bar, value in zip(bars, heights, strict=True):
+        if bar.count:
+            left, right = scale.position(bar.low), scale.position(bar.high)
+            high = max(1.0, value / max(heights) * (_CHART_BOTTOM - _CHART_TOP))
+            parts.append(
+                f'<rect class="bar" x="{left:.1f}" y="{_CHART_BOTTOM - high:.1f}" '
+                f'width="{max(right - left - 1, 0.5):.1f}" height="{high:.1f}"/>'
+            )
+    parts.append(f'<path class="axis" d="M{_LEFT_PX} {_CHART_BOTTOM}H{width - _LEFT_PX}"/>')
+    parts += _chart_marks(scale, marks)
+    stated = [f"{mark.label} {mark.value:,.4g} {unit}" for mark in marks]
+    alt = ", ".join([f"{title}: {sum(bar.count for bar in bars):,}", *stated])
+    return Chart(title=title, svg=drawing(parts, alt=alt, size=(width, height)), caption=caption)
+
+
+def _chart_ticks(scale: _Scale, *, unit: str) -> Iterator[str]:
+    """Yield a line and a number at round sizes, where there is room, and the unit at the end."""
+    end = scale.width - _LEFT_PX
+    free_from, free_to = 0.0, end - _LETTER_PX * len(unit) - 10
+    yield text_at(end, _CHART_BOTTOM + 20, unit, anchor="end")
+    for size in round_sizes(scale.low, scale.high):
+        x, text = scale.position(size), f"{size:,.6g}"
+        half = _LETTER_PX * len(text) / 2
+        yield f'<path class="axis" d="M{x:.1f} {_CHART_BOTTOM}v5"/>'
+        if x - half >= free_from and x + half <= free_to:
+            yield text_at(x, _CHART_BOTTOM + 20, text, anchor="middle")
+            free_from = x + half + 8
+
+
+def _chart_marks(scale: _Scale, marks: Sequence[Mark]) -> Iterator[str]:
+    """Yield a line per mark, and its label above where there is room."""
+    free_from = 0.0
+    for mark in sorted(marks, key=lambda one: one.value):
+        x, half = scale.position(mark.value), _LETTER_PX * len(mark.label) / 2
+        yield f'<path class="mark" d="M{x:.1f} {_CHART_TOP - 4}V{_CHART_BOTTOM + 4}"/>'
+        middle = min(max(x, half), scale.width - half)
+        if middle - half >= free_from:
+            yield text_at(middle, _CHART_TOP - 12, mark.label, anchor="middle")
+            free_from = middle + half + 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

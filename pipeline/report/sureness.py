@@ -1,19 +1,23 @@
-"""How sure a network was: the scores of the classes that it chose, counted and in words."""
+"""How sure a network was: scores of each class and of the chosen ones, counted and in words."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .charts import Chart, bar_chart
+from .charts import Chart, bar_chart, bar_grid
 
 SURE, FAIR = 0.9, 0.7
 _FINE: Final = 256
 _BARS: Final = 25
+_CLASS_BARS: Final = 32
+MOST_CLASSES: Final = 8
+"""That have a histogram."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +26,8 @@ class ScoreCounts:
 
     counts: NDArray[np.int64]
     """In 256 equal steps of the score from 0 to 1."""
+    by_class: NDArray[np.int64]
+    """(class, step): voxels by the score of each class, in the same steps."""
 
     @classmethod
     def of(cls, scores_czyx: NDArray[Any]) -> ScoreCounts:
@@ -29,16 +35,20 @@ class ScoreCounts:
 
         Voxels outside the segmented part have no score: all of their classes have 0.
         """
-        highest = scores_czyx.max(axis=0).ravel()
-        if highest.dtype == np.uint8:
-            steps = highest.astype(np.int64)
-        else:
-            finite = np.nan_to_num(highest.astype(np.float32)).clip(0, 1)
-            steps = np.rint(finite * (_FINE - 1)).astype(np.int64)
-        return cls(np.bincount(steps[steps > 0], minlength=_FINE))
+        scores = scores_czyx.reshape(len(scores_czyx), -1)
+        if scores.dtype != np.uint8:
+            finite = np.nan_to_num(scores.astype(np.float32)).clip(0, 1)
+            scores = np.rint(finite * (_FINE - 1)).astype(np.uint8)
+        highest = scores.max(axis=0)
+        if not highest.all():
+            scores, highest = scores[:, highest > 0], highest[highest > 0]
+        return cls(
+            np.bincount(highest, minlength=_FINE),
+            np.stack([np.bincount(one, minlength=_FINE) for one in scores]),
+        )
 
     def __add__(self, other: ScoreCounts) -> ScoreCounts:
-        return ScoreCounts(self.counts + other.counts)
+        return ScoreCounts(self.counts + other.counts, self.by_class + other.by_class)
 
     @property
     def voxels(self) -> int:
@@ -102,4 +112,27 @@ def sureness_chart(scores: ScoreCounts, *, classes: int, is_sample: bool) -> Cha
         "from undecided (left) to sure (right). Scores are the network's own opinion: sure is not "
         "the same as right.",
         x_labels=[*labels, (1.0, "1")], y_label=percent(max(shares)),
+    )  # fmt: skip
+
+
+def class_scores_chart(scores: ScoreCounts, names: Sequence[str], *, is_sample: bool) -> Chart:
+    """Return a histogram of the scores of each class, of the first ones if there are many."""
+    width = _FINE // _CLASS_BARS
+    shown = scores.by_class[:MOST_CLASSES].reshape(-1, _CLASS_BARS, width).sum(axis=2)
+    shares = shown / max(1, scores.voxels)
+    high = scores.by_class[:, _FINE // 2 :].sum(axis=1) / max(1, scores.voxels)
+    described = [
+        f"{name}: 0.5 or more in {percent(share)}"
+        for name, share in zip(names, high.tolist(), strict=False)
+    ][:MOST_CLASSES]
+    left_out = len(names) - len(described)
+    more = f" The first {MOST_CLASSES} of {len(names)} classes are shown." if left_out > 0 else ""
+    number = f"{scores.voxels:,} voxels" + (", a sample of the result" if is_sample else "")
+    return bar_grid(
+        list(zip(described, np.sqrt(shares).tolist(), strict=True)),
+        title="Scores of each class", alt=f"Histograms of scores. {'; '.join(described)}",
+        caption=f"{number} by their score of each class, from 0 (left) to 1 (right). A network "
+        "that decides clearly has bars at both ends and few between. The height of a bar is the "
+        f"square root of its share, so that rare scores show.{more}",
+        x_labels=[(0.0, "0"), (0.5, "0.5"), (1.0, "1")],
     )  # fmt: skip

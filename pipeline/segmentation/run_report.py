@@ -13,6 +13,7 @@ import numpy as np
 from ..base.errors import OvertileError, RunError
 from ..base.stores import open_store, wait_for
 from ..base.text import counted, duration_text, shape_text, voxel_rate_text
+from ..ledger.kept_scores import read_scores
 from ..ledger.ledger import BlockState
 from ..ledger.ownership import check_owner
 from ..output.guard import RUN_GROUP, write_beside_ledger
@@ -38,7 +39,14 @@ from ..report.report import (
 )
 from ..report.run_figures import seam_table
 from ..report.seams import SeamStatistics
-from ..report.sureness import FAIR, SURE, ScoreCounts, percent, sureness_chart
+from ..report.sureness import (
+    FAIR,
+    SURE,
+    ScoreCounts,
+    class_scores_chart,
+    percent,
+    sureness_chart,
+)
 from ..report.throughput_chart import throughput_chart
 from ..volume.micrometres import voxel_size_um
 from .report_layers import plane_layers
@@ -87,6 +95,7 @@ def run_report(
         warnings=(*warnings, *run.prepared.notes),
         legend=tuple(_legend(run, extras)),
         planes=seen.planes,
+        scores=() if share else read_scores(run.job.output),
         pictures=() if extras.objects is None else extras.objects.pictures,
         charts=tuple(_charts(run, seen)),
         tables=(class_table(run), *_tables(extras)),
@@ -214,8 +223,9 @@ def _tables(extras: ReportExtras) -> Iterator[Table]:
 def _charts(run: RunSummary, seen: _Seen) -> Iterator[Chart]:
     if seen.scores is not None:
         counts, is_sample = seen.scores
-        classes = len(run.prepared.predictor.class_names)
-        yield sureness_chart(counts, classes=classes, is_sample=is_sample)
+        names = run.prepared.predictor.class_names
+        yield sureness_chart(counts, classes=len(names), is_sample=is_sample)
+        yield class_scores_chart(counts, names, is_sample=is_sample)
     progress = run.progress
     if not run.prepared.request.share and (progress.skipped or progress.left):
         yield _map(run)

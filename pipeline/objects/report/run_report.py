@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from ...base.text import counted, duration_text, shape_text
+from ...ledger.kept_scores import read_scores
 from ...ledger.ownership import check_owner, owned_path
 from ...output.guard import RUN_GROUP, write_beside_ledger
 from ...report.extras import ObjectsShown
 from ...report.histogram import Mark
 from ...report.pictures import png_bytes
 from ...report.report import REPORT_FILE, Picture, Report, Table, Verdict, table_of, to_html
-from ...report.size_histogram import Bar, size_histogram
+from ...report.size_histogram import Bar, size_chart, size_histogram
 from ..preparation.summary import ObjectsSummary
 from ..table.size_unit import SizeUnit, element_name, extent_name, image_name
 from ..table.table_summary import ListedObject, TableSummary
 from .definition_text import advice, definition_rows
-from .middle_picture import middle_picture
+from .middle_plane import middle_plane
 
 SIDE: Final = 512
 HISTOGRAM_PX: Final = 760
@@ -34,16 +35,14 @@ _STAGES: Final = {
 
 def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE) -> Report:
     """Return the report of a complete run. side: width and height of the picture, at most."""
-    warnings, shown = [], []
+    warnings, planes = [], []
     voxels = math.prod(run.job.plan.shape)
     covered, extent = found.voxels / voxels, extent_name(run.prepared.table_spec)
     note = advice(run.prepared.method.role, found, voxels=voxels) if found.objects else None
-    if found.objects:
-        shown.append(_histogram(run, found))
     if note is not None:
         warnings.append(note)
     try:
-        shown.insert(0, middle_picture(run, side=side))
+        planes.append(middle_plane(run, side=side))
     except Exception as unreadable:  # the figures are worth having without it
         why = " ".join(str(unreadable).split())
         warnings.append(f"no picture: the middle of the volume cannot be read ({why})")
@@ -52,13 +51,15 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
         verdict=_verdict(run, found, has_advice=note is not None),
         summary=f"{counted(found.objects, 'object')}, {100 * covered:.1f} % of the {extent}",
         warnings=(*warnings, *run.prepared.notes),
+        scores=read_scores(run.job.output),
         tables=(
             objects_table(run, found),
             Table(title="What objects are", rows=tuple(definition_rows(run.prepared))),
             *_listed_tables(run, found),
         ),
         folded=(_run_table(run), table_of("Versions", run.provenance["versions"])),
-        pictures=tuple(shown),
+        planes=tuple(planes),
+        pictures=(_histogram(run, found),) if found.objects else (),
     )  # fmt: skip
 
 
@@ -169,11 +170,10 @@ def _histogram(run: ObjectsSummary, found: TableSummary) -> Picture:
         Bar(low * unit.per_voxel, high * unit.per_voxel, count)
         for low, high, count in sizes.bars(most=MOST_BARS)
     ]
-    sheet = size_histogram(
-        bars, title="Objects by size", unit=unit.name, marks=marks, width=HISTOGRAM_PX
+    title, caption = (
+        "Objects by size",
+        "The scale is logarithmic; the area of a bar is the number of objects.",
     )
-    return Picture(
-        title="Sizes of the objects",
-        png=png_bytes(sheet),
-        caption="The scale is logarithmic; the area of a bar is the number of objects.",
-    )
+    sheet = size_histogram(bars, title=title, unit=unit.name, marks=marks, width=HISTOGRAM_PX)
+    drawn = size_chart(bars, title=title, unit=unit.name, marks=marks, caption=caption)
+    return Picture(title="Sizes of the objects", png=png_bytes(sheet), caption=caption, chart=drawn)

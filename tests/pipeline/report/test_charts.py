@@ -9,7 +9,14 @@ import pytest
 
 from pipeline.report.block_map import MOST_CELLS, STATES, block_map
 from pipeline.report.charts import bar_chart
-from pipeline.report.sureness import ScoreCounts, percent, sureness_chart, sureness_text
+from pipeline.report.sureness import (
+    MOST_CLASSES,
+    ScoreCounts,
+    class_scores_chart,
+    percent,
+    sureness_chart,
+    sureness_text,
+)
 from pipeline.report.throughput_chart import throughput_chart
 
 NAMES = [name for name, _ in STATES]
@@ -40,6 +47,34 @@ def test_shares_of_sure_and_undecided_voxels_are_counted_and_unsegmented_ones_le
     chart = sureness_chart(counts + counts, classes=2, is_sample=True)
     assert "16 voxels, a sample" in chart.caption
     assert np.count_nonzero(numbers(chart.svg, "bar", "height")) >= 5
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f2", "f4"])
+def test_each_class_has_a_histogram_of_all_its_scores(dtype):
+    high = np.array([1.0, 0.9, 0.9, 0.9, 0.3, 0.3, 0.0, 0.0])
+    low = np.array([0.0, 0.1, 0.1, 0.1, 0.6, 0.6, 1.0, 0.0])
+    scores = np.stack([high, low, np.zeros(8)])[:, None, None]
+    stored = np.rint(scores * 255).astype(dtype) if dtype == "u1" else scores.astype(dtype)
+    counts = ScoreCounts.of(stored)
+    names = ("inside", "<b>", "none")
+    chart = class_scores_chart(counts + counts, names, is_sample=False)
+    heights = np.array(numbers(chart.svg, "bar", "height")).reshape(3, -1)
+    shares = heights**2 / (heights**2).sum(axis=1, keepdims=True)
+    bars = heights.shape[1]
+    for row, values in zip(shares, (high, low, np.zeros(8)), strict=True):
+        kept = values[:7]  # the last voxel has no score at all: it was not segmented
+        expected, _ = np.histogram(np.rint(kept * 255), bars, (0, 256))
+        np.testing.assert_allclose(row, expected / 7, atol=0.01)
+    assert "inside: 0.5 or more in 57 %" in chart.svg
+    assert "&lt;b&gt;: 0.5 or more in 43 %" in chart.svg
+    assert "14 voxels by" in chart.caption
+
+
+def test_many_classes_have_histograms_of_the_first_ones():
+    counts = ScoreCounts.of(np.full((20, 1, 2, 2), 13, np.uint8))
+    chart = class_scores_chart(counts, [f"class {n}" for n in range(20)], is_sample=True)
+    assert chart.svg.count("0.5 or more") == 2 * MOST_CLASSES, "each in the drawing and its words"
+    assert f"The first {MOST_CLASSES} of 20 classes" in chart.caption
 
 
 def test_shares_in_percent_make_little_not_nothing_and_much_not_all():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from pipeline.base.errors import GeometryError
 from pipeline.report.histogram import Mark
 from pipeline.report.object_picture import objects_picture
-from pipeline.report.size_histogram import Bar, size_histogram
+from pipeline.report.size_histogram import Bar, size_chart, size_histogram
 
 BARS, MARK = (86, 140, 190), (213, 94, 0)
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 2**40: (0, 0, 255)}
@@ -55,6 +57,26 @@ def test_sizes_are_shown_on_a_logarithmic_scale_with_areas_as_counts():
     assert fourth < last
 
 
+def test_a_drawing_of_sizes_has_the_areas_and_marks_of_the_picture():
+    bars = [Bar(1, 10, 30), Bar(10, 100, 0), Bar(100, 1000, 15), Bar(1000, 100_000, 30)]
+    marks = [Mark(100, "<m>"), Mark(101, "hidden")]
+    chart = size_chart(bars, title="t", unit="µm³", marks=marks, caption="")
+    found = re.findall(r'class="bar" x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)',
+                       chart.svg)  # fmt: skip
+    places = [tuple(map(float, one)) for one in found]
+    x = places[0][0]
+    first, third, last = ((width + 1) * height for _, width, height in places)
+    assert (first, third) == pytest.approx((last, last / 2), rel=0.02)
+    across = 760 - 2 * x
+    assert places[1][0] == pytest.approx(x + across * 2 / 5, abs=0.2)
+    (line, _) = re.findall(r'class="mark" d="M([\d.]+)', chart.svg)
+    assert float(line) == pytest.approx(places[1][0], abs=0.2)
+    assert "&lt;m&gt;" in chart.svg
+    assert "hidden<" not in chart.svg, "labels do not overlap"
+    assert "µm³" in chart.svg
+
+
 def test_one_size_alone_has_a_histogram():
+    assert "<rect" in size_chart([Bar(3, 4, 9)], title="", unit="", marks=[], caption="").svg
     picture = size_histogram([Bar(3, 4, 9)], title="t", unit="voxels", marks=[], width=300)
     assert len(columns(picture, BARS)) > 250

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
 from pipeline.base.errors import GeometryError
 from pipeline.report import charts, pictures, report, run_figures, seams
+from pipeline.report.drawn_text import draw_middle
 from pipeline.report.plane_pictures import Tile
+from pipeline.report.score_section import FigureTable, ScoreSection
 
 NASTY = """<script>alert("1")</script> a|b `c` *d* [e](f) & 'g' \\ ~h~ _i_\nnext line"""
 
@@ -37,6 +39,7 @@ def small_report(text="Run of today"):
         warnings=(text,),
         tables=(table,),
         pictures=(small_picture(text),),
+        scores=(small_section(text),),
         verdict=report.Verdict(text=text, state="bad"),
         key_figures=((text, text),),
         legend=(report.LegendEntry(name=text, colour=(1, 2, 3), text=text),),
@@ -48,6 +51,11 @@ def small_report(text="Run of today"):
         commands=(report.Command(text=text, command=text),),
         folded=(dataclasses.replace(table, note=text),),
     )  # fmt: skip
+
+
+def small_section(text):
+    table = FigureTable(title=text, header=("", text), rows=((text, text),), note=text)
+    return ScoreSection(summary=text, notes=(text,), tables=(table,))
 
 
 def small_plane(text):
@@ -165,7 +173,7 @@ def test_html_shows_every_text_as_it_is_and_makes_no_tag_of_it():
     assert "script" not in page.tags
     assert {"a", "b1", "i"} & set(page.tags) == set()
     shown = [text for text in page.text if text.strip() == NASTY]
-    assert len(shown) >= 22, "every text of the report, as it is"
+    assert len(shown) >= 29, "every text of the report, as it is"
     assert page.handlers == []
     assert page.labels == [NASTY] * 4, "two pictures of the plane, a picture, a chart"
 
@@ -362,6 +370,21 @@ def test_a_small_picture_is_enlarged_and_its_scale_bar_with_it():
     small = pictures.panel([("Image", np.zeros((105, 105, 3), np.uint8))], um_per_px=0.4)
     large = pictures.panel([("Image", np.zeros((420, 420, 3), np.uint8))], um_per_px=0.1)
     np.testing.assert_array_equal(small, large)
+
+
+def test_micrometres_are_written_with_their_sign():
+    drawn = {}
+    for text in ("5 µm", "5 um"):
+        sheet = Image.new("RGB", (120, 40))
+        draw_middle(ImageDraw.Draw(sheet), (60, 5), text, size=20, fill=(255, 255, 255))
+        drawn[text] = np.asarray(sheet)[..., 0] > 127
+    rows, columns = np.nonzero(drawn["5 µm"] & ~drawn["5 um"])
+    letters = np.nonzero(drawn["5 um"])
+    assert rows.min() > letters[0].max() - 1, "below the other letters"
+    assert 3 <= np.ptp(rows) + 1 <= 7
+    assert 1 <= np.ptp(columns) + 1 <= 3
+    assert letters[1].min() < columns.min() < letters[1].mean(), "under the u, not under the m"
+    assert not (drawn["5 um"] & ~drawn["5 µm"]).any()
 
 
 @given(st.floats(1e-2, 1e6))

@@ -67,6 +67,7 @@ def test_the_verdict_comes_first_and_every_part_is_in_the_page(run):
     page = (location.path / "run/report.html").read_text()
     text = html.unescape(re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.S))
     order = ["Complete. ", "The result in pictures", "How sure the network was",
+             "Scores of each class",
              "Score against the truth", command.command, "Figures for engineers",
              "Where the time went", "Check for seams in XY", "Check for seams in XZ"]  # fmt: skip
     places = [text.index(part) for part in order]

@@ -108,7 +108,11 @@ def test_the_report_states_the_time_of_every_stage(shown):
 
 def test_the_page_holds_picture_and_histogram_and_is_in_the_run_group(shown, stored):
     page = (stored / "out.zarr/run/report.html").read_text()
-    assert len(re.findall(r"data:image/png;base64,", page)) == len(shown[1].pictures) == 2
+    (plane,), (histogram,) = shown[1].planes, shown[1].pictures
+    assert [tile.title for tile in plane.tiles] == ["raw", "scores of 0", "objects"]
+    assert len(re.findall(r"data:image/png;base64,", page)) == len(plane.tiles)
+    assert page.count("<svg ") == 1, "a drawing follows light and dark, a picture of it does not"
+    assert histogram.chart.svg in page
     assert "12 objects" in html.unescape(page)
     assert "z 1, y from 0, x from 0; 12 objects" in page
     assert len(page) < 200_000
@@ -117,7 +121,8 @@ def test_the_page_holds_picture_and_histogram_and_is_in_the_run_group(shown, sto
 def test_a_run_without_objects_has_a_report_without_histogram(report_of):
     tables, report = report_of("none.zarr", role="foreground", threshold=0.9)
     assert tables["Objects"]["objects"] == "0"
-    assert [picture.title for picture in report.pictures] == ["The middle of the volume"]
+    assert [plane.title for plane in report.planes] == ["The middle of the volume"]
+    assert report.pictures == ()
 
 
 def test_a_reversed_class_is_a_warning_of_the_report(report_of):
@@ -132,7 +137,7 @@ def test_a_picture_that_cannot_be_made_costs_no_figure(report_of, monkeypatch):
     def fails(*_, **__):
         raise OSError("no such\nfile")
 
-    monkeypatch.setattr("pipeline.objects.report.run_report.middle_picture", fails)
+    monkeypatch.setattr("pipeline.objects.report.run_report.middle_plane", fails)
     tables, report = report_of("blind.zarr", role="foreground")
     assert tables["Objects"]["objects"] == "12"
     assert report.warnings[0].endswith("the middle of the volume cannot be read (no such file)")

@@ -1,4 +1,4 @@
-"""A picture of the objects in the middle of the volume, over the image or its scores."""
+"""The objects in the middle of the volume, over the image or its scores."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ...base.stores import open_array
 from ...output.image_spec import colour
 from ...report.middle import middle_box
 from ...report.object_picture import objects_picture
-from ...report.pictures import displayed_um, grey_picture, panel, png_bytes
-from ...report.report import Picture
+from ...report.pictures import displayed_um, grey_picture
+from ...report.plane_pictures import Tile
+from ...report.report import Plane
 from ...volume.micrometres import voxel_size_um
 from ..preparation.summary import ObjectsSummary
 
 
-def middle_picture(run: ObjectsSummary, *, side: int) -> Picture:
+def middle_plane(run: ObjectsSummary, *, side: int) -> Plane:
     """Return the middle slice: the image where there is one, the scores, the objects.
 
     side: its width and height in voxels, at most.
@@ -28,19 +29,21 @@ def middle_picture(run: ObjectsSummary, *, side: int) -> Picture:
     scores = run.job.scores.read(box)[0]
     labels = _labels(run, box)
     ground: NDArray[Any] = scores
-    titled = [(f"scores of {run.job.scores.class_name}", grey_picture(scores))]
+    name = f"scores of {run.job.scores.class_name}"
+    tiles = [Tile(title=name, picture=grey_picture(scores), alt=f"{name} in the middle slice")]
     if run.job.intensity is not None:
         ground = run.job.intensity.read(box)[:, 0]
-        titled.insert(0, ("raw", grey_picture(ground)))
-    titled.append(("objects", objects_picture(ground, labels, colour=colour)))
+        raw = Tile(title="raw", picture=grey_picture(ground), alt="the image in the middle slice")
+        tiles.insert(0, raw)
+    drawn = objects_picture(ground, labels, colour=colour)
+    tiles.append(Tile(title="objects", picture=drawn, alt="objects in the middle slice"))
     voxel_um = voxel_size_um(run.prepared.scores.source)[2]
-    size = max(labels.shape)
-    sheet = panel(titled, um_per_px=None if voxel_um is None else displayed_um(voxel_um, size=size))
     z, y, x = box.start
-    return Picture(
+    return Plane(
         title="The middle of the volume",
-        png=png_bytes(sheet),
+        tiles=tuple(tiles),
         caption=f"z {z}, y from {y}, x from {x}; {_shown_text(labels)}.",
+        um_per_px=None if voxel_um is None else displayed_um(voxel_um, size=max(labels.shape)),
     )
 
 
