@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..objects.definition.scores import role_of
+from .border_contrast import CLEAR, BorderContrast
 from .confusion import ConfusionMatrix
 from .contingency import NEVER_PREDICTED_AT_MOST, too_many_labels
 from .plan import EvaluatePlan
+from .tasks import VoxelCounts
+
+MOST_WRONG = 0.5
+"""From this share of wrong voxels on, two classes may have been exchanged."""
 
 
 def notes_of(
-    plan: EvaluatePlan, classes: ConfusionMatrix | None, *, true_ids: frozenset[int]
+    plan: EvaluatePlan,
+    classes: ConfusionMatrix | None,
+    *,
+    true_ids: frozenset[int],
+    voxels: VoxelCounts | None = None,
+    contrast: BorderContrast | None = None,
 ) -> Iterator[str]:
-    """Yield all notes. true_ids: of true objects, two or fewer. Raises LabelError."""
+    """Yield all notes. true_ids: of true objects, two or fewer. Raises LabelError.
+
+    contrast: of scores that are used as a boundary between objects.
+    """
     yield from planned_notes(plan)
+    is_one_id = plan.request.truth_objects == "ids" and len(true_ids) == 1
+    yield from boundary_notes(plan, None if is_one_id else contrast)  # it may be a class
     yield from threshold_notes(plan)
     if classes is not None:
         yield from class_notes(classes, plan.class_names)
+    if plan.request.objects is None and voxels is not None:
+        yield from score_notes(plan, voxels)
     if plan.request.truth_objects == "ids":
         yield from id_notes(true_ids, per_slice=plan.request.per_slice)
 
@@ -31,12 +50,45 @@ def planned_notes(plan: EvaluatePlan) -> Iterator[str]:
             "only a part of the volume was segmented: voxels outside of it count as predicted "
             "background; compare a box that was segmented, with --box"
         )
-    name = plan.scores and plan.stated_score_name
-    if name and plan.request.objects and role_of(name) == "foreground":
+
+
+def boundary_notes(plan: EvaluatePlan, contrast: BorderContrast | None) -> Iterator[str]:
+    """Yield that the score of the boundary between objects is probably that of the objects.
+
+    The voxels decide where they are clear, else the name of the class does.
+    """
+    if plan.scores is None or plan.request.objects is None:
+        return
+    objects = (
+        "; if objects consist of it, find them with overtile objects, and score them with "
+        "--objects ids"
+    )
+    name = plan.stated_score_name
+    if contrast is not None and contrast.is_of_objects:
         yield (
-            f"{name} is taken for the boundary between objects, which lie where its score is low; "
-            "if objects consist of it, find them with overtile objects, and score them with "
-            "--objects ids"
+            f"{name or 'the score'} is taken for the boundary between objects, which lie where "
+            f"its score is low, but it is higher inside the true objects ({contrast.inside:.2f} on "
+            f"average) than at their borders ({contrast.border:.2f}): choose the boundary with "
+            f"--scores{objects}"
+        )
+    elif name and role_of(name) == "foreground" and not (contrast and contrast.is_of_borders):
+        yield (
+            f"{name} is taken for the boundary between objects, which lie where its score is low"
+            f"{objects}"
+        )
+
+
+def score_notes(plan: EvaluatePlan, voxels: VoxelCounts) -> Iterator[str]:
+    """Yield that a score is higher where the truth does not have its class."""
+    if voxels.scores is None:
+        return
+    reached = voxels.scores @ np.arange(voxels.scores.shape[1])
+    elsewhere, there = reached / np.maximum(1, voxels.scores.sum(axis=1))
+    if elsewhere > there + CLEAR * (voxels.scores.shape[1] - 1):
+        yield (
+            f"the scores of {plan.score_name} are higher where the truth does not have it than "
+            "where it has it: choose the other class with --scores, or compare what the labels of "
+            "the truth mean"
         )
 
 
@@ -55,6 +107,11 @@ def class_notes(matrix: ConfusionMatrix, names: tuple[str, ...]) -> Iterator[str
     names: of the prediction's classes. Raises LabelError where they are too many for classes.
     """
     both = zip(matrix.truth_voxels, matrix.predicted_voxels, strict=True)
+    if _are_exchanged(matrix):
+        yield (
+            f"{matrix.pixel_error:.0%} of the voxels have the other one of two classes: classes 0 "
+            "and 1 of the truth may mean 1 and 0 of the prediction"
+        )
     never = [label for label, (true, predicted) in enumerate(both) if true and not predicted]
     if len(never) > NEVER_PREDICTED_AT_MOST:
         raise too_many_labels(never)
@@ -64,6 +121,13 @@ def class_notes(matrix: ConfusionMatrix, names: tuple[str, ...]) -> Iterator[str
             f"the prediction never has label {', '.join(map(str, unknown))} of the truth: leave "
             "one out with --ignore, or pass --objects if they are ids of objects"
         )
+
+
+def _are_exchanged(matrix: ConfusionMatrix) -> bool:
+    """Return whether two classes, which both have, agree better the other way round."""
+    both = zip(matrix.truth_voxels, matrix.predicted_voxels, strict=True)
+    has_both = [bool(true and predicted) for true, predicted in both]
+    return has_both == [True, True] and matrix.pixel_error > MOST_WRONG
 
 
 def id_notes(ids: frozenset[int], *, per_slice: bool) -> Iterator[str]:

@@ -16,6 +16,7 @@ from distributed import Client
 from ..base.errors import LabelError
 from ..base.local_client import local_client
 from ..base.location import Location
+from .border_contrast import BorderContrast, border_contrast, sampled_box
 from .confusion import ConfusionMatrix
 from .contingency import ContingencyTable, RunningTotal
 from .gather import results_of
@@ -80,7 +81,9 @@ def evaluate(plan: EvaluatePlan, client: Client, *, watch: Watch | None = None) 
     return Evaluation(
         plan=plan,
         classes=classes,
-        notes=tuple(notes_of(plan, classes, true_ids=true_ids)),
+        notes=tuple(
+            notes_of(plan, classes, true_ids=true_ids, voxels=voxels, contrast=cluster.contrast())
+        ),
         layers=layers,
         voxels=voxels.voxels,
         seconds=time.monotonic() - started,
@@ -115,6 +118,16 @@ class _Cluster:
             "voxels", lambda i: (count_voxels, plan, plan.grid.block(i)), [*plan.grid]
         )
         return reduce(add, (counts for _, counts in found))
+
+    def contrast(self) -> BorderContrast | None:
+        """Return a sample of the scores that are used as a boundary between objects."""
+        plan = self.plan
+        if plan.scores is None or plan.request.objects is None:
+            return None
+        box = sampled_box(plan)
+        ((_, found),) = self.each("sample", lambda one: (border_contrast, plan, one), [box])
+        contrast: BorderContrast = found
+        return contrast
 
 
 def _slices(cluster: _Cluster) -> tuple[VoxelCounts, tuple[Layer, ...], frozenset[int]]:

@@ -232,6 +232,51 @@ def test_a_boundary_is_whatever_is_not_the_class_of_objects(evaluated, scene, tm
     assert_alike(found.objects.objects, expected.objects.objects)
 
 
+@pytest.mark.parametrize("options", [
+    {"objects": "components"}, {"objects": "watershed"},
+    {"objects": "components", "per_slice": True},
+    {"objects": "components", "truth_objects": 0},
+])  # fmt: skip
+def test_a_score_that_is_not_that_of_the_boundary_is_noticed_by_its_voxels(options, evaluated):
+    truth = "membrane" if "truth_objects" in options else "ids"
+    right = evaluated("scores", truth, scores=1, thresholds=(0.5,), **options)
+    assert right.notes == ()
+    reversed_ = evaluated("scores", truth, scores=0, thresholds=(0.5,), **options)
+    (note,) = reversed_.notes
+    assert note.startswith("the score is taken for the boundary between objects")
+    assert "it is higher inside the true objects (0." in note
+
+
+def test_voxels_decide_over_names_of_classes_where_they_are_clear(evaluated, scene, tmp_path):
+    both = zarr.open_array(scene.uri["scores"], mode="r")[...]
+    axes = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space"} for a in "zyx")]
+    scale = [{"type": "scale", "scale": [1, 1, 1, 1]}]
+    image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    omero = {"channels": [{"label": "membrane"}, {"label": "septa"}]}
+    root = zarr.create_group(tmp_path / "named.zarr")
+    root.create_array("0", data=both, chunks=(1, 3, 16, 32))
+    root.attrs["ome"] = {"version": "0.5", "multiscales": [image], "omero": omero}
+    scene.uri["named"] = str(tmp_path / "named.zarr")
+    options = {"objects": "components", "thresholds": (0.5,)}
+    assert evaluated("named", "ids", scores="septa", **options).notes == ()
+    (note,) = evaluated("named", "ids", scores="membrane", **options).notes
+    assert note.startswith("membrane is taken for the boundary")
+
+
+def test_exchanged_classes_are_noticed_by_their_voxels(evaluated, scene, tmp_path):
+    zarr.create_array(tmp_path / "exchanged.zarr", data=1 - scene.membrane, chunks=(4, 16, 44))
+    scene.uri["exchanged"] = str(tmp_path / "exchanged.zarr")
+    cases = (
+        ({}, "have the other one of two classes"),
+        ({"scores": 1, "thresholds": (0.5,)}, "scores of class 1 are higher"),
+    )
+    for options, says in cases:
+        prediction = "scores" if options else "classes"
+        assert evaluated(prediction, "membrane", **options).notes == ()
+        (note,) = evaluated(prediction, "exchanged", **options).notes
+        assert says in note
+
+
 def test_only_the_box_counts(evaluated, scene):
     box = Box((3, 7, 11), (10, 33, 44))
     found = evaluated("classes", "membrane", box=box)
