@@ -37,7 +37,7 @@ def _counts(samples: Sequence[Sample]) -> Iterator[Metric]:
     info = _gauge("run_info", "A run, its output and its stage; always 1", "output", "stage")
     blocks = _gauge("blocks", "Blocks by state: done, left, set_aside, skipped", "state")
     worked = _gauge("blocks_worked", "Blocks done, and the parts done of blocks in progress")
-    left = _gauge("seconds_left", "Time for the blocks that are left, at the run's mean speed")
+    left = _gauge("seconds_left", "Time left of the stage in progress, as the terminal shows it")
     workers = _gauge("workers", "Dask workers of the run")
     objects = _gauge("objects", "Objects found, once they are numbered")
     for sample in samples:
@@ -48,8 +48,8 @@ def _counts(samples: Sequence[Sample]) -> Iterator[Metric]:
         for state, count in states.items():
             blocks.add_metric([name, state], count)
         worked.add_metric([name], progress.worked)
-        if progress.seconds_left is not None:
-            left.add_metric([name], progress.seconds_left)
+        if sample.seconds_left is not None:
+            left.add_metric([name], sample.seconds_left)
         workers.add_metric([name], progress.workers or 0)
         if sample.objects is not None:
             objects.add_metric([name], sample.objects)

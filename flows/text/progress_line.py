@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import TYPE_CHECKING
 
 from pipeline.base.text import counted, duration_text, rate_text, voxel_rate_text
-from pipeline.ledger.time_left import TimeLeft
+from pipeline.ledger.run_time_left import RunTimeLeft
 
 if TYPE_CHECKING:
-    from pipeline.ledger.progress import Progress, RunStage
+    from pipeline.ledger.progress import Progress
 
 _STAGES = {
     "pyramid": "building the pyramid",
@@ -25,20 +23,11 @@ class ProgressLine:
     def __init__(self, *, with_percent: bool = False) -> None:
         """with_percent: state the share of the work, for displays without a bar."""
         self._with_percent = with_percent
-        self._lock = threading.Lock()
-        self._stage: RunStage | None = None
-        self._time_left = TimeLeft()
+        self._time_left = RunTimeLeft()
 
     def __call__(self, progress: Progress) -> str:
         """Return the line of this moment."""
-        with self._lock:
-            now_s, figures = time.monotonic(), progress.figures
-            blocks_left = max(0.0, progress.missing - progress.within)
-            if progress.stage != self._stage:
-                self._stage, self._time_left = progress.stage, TimeLeft()
-                at_start = blocks_left + figures.blocks + progress.within
-                self._time_left.update(now_s - figures.seconds, at_start)
-            left_s = self._time_left.update(now_s, blocks_left, workers=progress.workers or 1)
+        left_s = self._time_left(progress)
         return _line(progress, left_s, percent=progress.percent if self._with_percent else None)
 
 

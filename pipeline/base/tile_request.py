@@ -5,8 +5,8 @@ Small values that ``pipeline`` makes and ``unet`` reads, and the other way round
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .choices import OutputName
@@ -34,6 +34,10 @@ class Orientation:
         return (planes - stop, planes - start) if self.mirrored_z else (start, stop)
 
 
+def no_report(share: float) -> None:
+    """Take the share of a tile that is done, and drop it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileRequest:
     """What is asked for every tile of a run."""
@@ -48,6 +52,9 @@ class TileRequest:
     traversal: Literal["tiles", "sweep"] = "tiles"
     orientations: tuple[Orientation, ...] = (Orientation(),)
     """Probabilities are the mean over these."""
+    on_share: Callable[[float], None] = field(default=no_report, compare=False)
+    """Called, between planes that are given, with the share of the tile's work that is done: a mean
+    over orientations gives its planes late."""
 
 
 @dataclass(frozen=True, slots=True)

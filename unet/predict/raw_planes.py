@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -67,17 +68,26 @@ def whole_tile(tile: RawTile, *, together: int) -> Iterator[StoredPlanes]:
     planes = tile.input_shape[0]
     step = planes if tile.model.config.dims == 3 else together
     raw = (tile.read(start, min(start + step, planes)) for start in range(0, planes, step))
+    count, begun = -(-planes // step), itertools.count()
 
     def compute(raw_czyx: Tensor) -> tuple[Tensor, ...]:
-        scores = _mean_probabilities(tile, tile.input_of(raw_czyx))
+        number = next(begun)
+        scores = _mean_probabilities(
+            tile, tile.input_of(raw_czyx), lambda share: (number + share) / count
+        )
         scores_czyx = scores[0] if tile.model.config.dims == 3 else scores.transpose(0, 1)
         return tile.stored(scores_czyx[:, : tile.core_shape[0]])
 
     return tile.streamed(raw, compute)
 
 
-def _mean_probabilities(tile: RawTile, images: Tensor) -> Tensor:
-    """Return the mean over all orientations (n, class, …), float32."""
+def _mean_probabilities(
+    tile: RawTile, images: Tensor, share_of: Callable[[float], float]
+) -> Tensor:
+    """Return the mean over all orientations (n, class, …), float32.
+
+    share_of: from the share of these images that is done to that of the tile.
+    """
     first, *others = tile.request.orientations
 
     def probabilities(orientation: Orientation) -> Tensor:
@@ -85,7 +95,8 @@ def _mean_probabilities(tile: RawTile, images: Tensor) -> Tensor:
         return turned_back(probabilities_of(logits), orientation)
 
     total = probabilities(first)
-    for orientation in others:
+    for number, orientation in enumerate(others, start=1):
+        tile.request.on_share(share_of(number / (1 + len(others))))
         total += probabilities(orientation)
     return total.div_(1 + len(others)) if others else total
 
@@ -109,20 +120,21 @@ def _mean_of_sweeps(tile: RawTile) -> Iterator[StoredPlanes]:
     total = within(partial(torch.zeros, shape, device=tile.like.device))
     _, y, x = tile.core_shape
 
-    def add_sweep(orientation: Orientation) -> None:  # its room is free before the next one's
-        sweep = _Sweep(tile, orientation)
+    def add_sweep(orientation: Orientation, number: int) -> None:
+        sweep = _Sweep(tile, orientation)  # its room is free before the next one's
 
         def add(raw_czyx: Tensor) -> None:
             found = sweep.scores(raw_czyx)
             if found is not None:
                 scores_czyx, planes = found
                 total[:, planes] += scores_czyx[:, :, :y, :x]
+            tile.request.on_share((number + sweep.share) / len(tile.request.orientations))
 
         given = list(tile.streamed(sweep.raw(), add))
         assert not given, "sums stay on the device"
 
-    for orientation in tile.request.orientations:
-        add_sweep(orientation)
+    for number, orientation in enumerate(tile.request.orientations):
+        add_sweep(orientation, number)
 
     def mean(planes: slice) -> Any:
         scores_czyx = total[:, planes] / len(tile.request.orientations)
@@ -147,6 +159,11 @@ class _Sweep:
         column = orientation.shape_of(tile.input_shape)[1:]
         make = partial(ColumnSweep, tile.model, column, slab=self._slab)
         self._sweep = within_memory(make, shape=tile.input_shape, device=tile.like.device)
+
+    @property
+    def share(self) -> float:
+        """The share of the scores that is given."""
+        return min(1.0, self._given / self._planes)
 
     def raw(self) -> Iterator[NDArray[Any]]:
         """Yield the slabs of the input, until all planes of the core are given."""

@@ -26,7 +26,7 @@ from ...volume.intensity import Intensity
 from ...volume.mask import MaskSource
 from ...volume.mirror import read_mirrored
 from ...volume.volume import VolumeSource, open_volume
-from .part_done import reporting
+from .part_done import PartReport
 from .tile import StageClock, TileWork, compute_tile
 
 
@@ -86,7 +86,7 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
         raw = read_mirrored(open_volume(job.source), outer.shifted(job.plan.origin))
     if job.skip is not None and is_constant(raw, job.skip):
         return _skipped(index, raw.nbytes, clock)
-    put = reporting(
+    report = PartReport(
         sink.put, run_token=job.run_token, index=index, pause_s=job.report_every_s,
         voxels=sum(tile.voxels for tile in tiles),
     )  # fmt: skip
@@ -94,9 +94,10 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
         compute_tile(
             lambda box: raw[(slice(None), *box.relative_to(outer.start).slices)],
             tile,
-            put,
+            report.put,
             work=job.tile_work,
             clock=clock,
+            on_share=report.share,
         )
     with clock.stage("write"):
         sink.write(job)

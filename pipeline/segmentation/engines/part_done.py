@@ -36,31 +36,53 @@ def pause_between_messages(threads: int) -> float:
     return max(SHORTEST_PAUSE_S, threads / MOST_MESSAGES_PER_S)
 
 
-def reporting(put: Put, *, run_token: str, index: Shape, voxels: int, pause_s: float) -> Put:
-    """Return ``put`` that also counts voxels, and reports at times which part of a block is done.
+class PartReport:
+    """Puts what is stored of a block, and reports at times which part of the block is done."""
 
-    voxels: of the block. Outside a Dask worker nothing is reported.
-    """
+    def __init__(
+        self, put: Put, *, run_token: str, index: Shape, voxels: int, pause_s: float
+    ) -> None:
+        """voxels: of the block. Outside a Dask worker nothing is reported."""
+        self._put = put
+        self._key = [run_token, list(index)]
+        self._voxels, self._pause_s = voxels, pause_s
+        self._done, self._most, self._sent_at = 0, 0.0, time.monotonic()
+        self._tile: tuple[Box, int] | None = None
+        """The tile in progress, and the voxels that were done before it."""
+        self._worker = _this_worker()
+
+    def put(self, box: Box, planes: StoredPlanes) -> None:
+        """Put the planes of a box, and count its voxels."""
+        self._put(box, planes)
+        self._done += box.voxels
+        if self._worker is not None:
+            voxels_computed(self._worker).add(box.voxels)
+        self._report(self._done)
+
+    def share(self, tile: Box, share: float) -> None:
+        """Take the share of a tile that is done, whose planes are put late."""
+        if self._tile is None or self._tile[0] != tile:
+            self._tile = (tile, self._done)
+        _, before = self._tile
+        self._report(before + share * tile.voxels)
+
+    def _report(self, done: float) -> None:
+        self._most = max(self._most, done)  # planes are put after their share was reported
+        if self._worker is None or time.monotonic() - self._sent_at < self._pause_s:
+            return
+        self._sent_at = time.monotonic()
+        part = min(self._most / self._voxels, 0.99)  # the planes of a halved tile are put again
+        self._worker.log_event(TOPIC, [*self._key, part])
+
+
+def _this_worker() -> Any:
+    """Return the Dask worker that runs this task, or None."""
     from distributed import get_worker
 
     try:
-        worker = get_worker()
+        return get_worker()
     except ValueError:
-        return put
-    computed = voxels_computed(worker)
-    done, sent_at = 0, time.monotonic()
-
-    def reported(box: Box, planes: StoredPlanes) -> None:
-        nonlocal done, sent_at
-        put(box, planes)
-        done += box.voxels
-        computed.add(box.voxels)
-        if time.monotonic() - sent_at >= pause_s:
-            sent_at = time.monotonic()
-            part = min(done / voxels, 0.99)  # the planes of a halved tile are put again
-            worker.log_event(TOPIC, [run_token, list(index), part])
-
-    return reported
+        return None
 
 
 class PartsDone:

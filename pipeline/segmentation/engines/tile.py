@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,8 +24,15 @@ Read: TypeAlias = Callable[[Box], NDArray[Any]]
 """From a box to its raw voxels (c, z, y, x)."""
 Put: TypeAlias = Callable[[Box, StoredPlanes], None]
 """Takes a box and what is stored of its voxels."""
+OnShare: TypeAlias = Callable[[Box, float], None]
+"""Takes a tile and the share of its work that is done."""
 
 Stage = Literal["read", "wait", "device", "write"]
+
+
+def no_share(tile: Box, share: float) -> None:
+    """Take the share of a tile that is done, and drop it."""
+
 
 _device = threading.Semaphore(1)
 """Lets one thread of a process use the device at a time."""
@@ -74,14 +81,23 @@ class TileWork:
         )
 
 
-def compute_tile(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock) -> None:
+def compute_tile(
+    read: Read,
+    core: Box,
+    put: Put,
+    *,
+    work: TileWork,
+    clock: StageClock,
+    on_share: OnShare = no_share,
+) -> None:
     """Put what is stored of a tile's core, some planes at a time.
 
     read: returns the raw voxels (c, z, y, x) of a box. A tile that does not fit in the device's
     memory is halved at a multiple of the divisor, which does not change what is stored; a swept one
     in y or x, for its memory hardly depends on z. Planes that were put before are put again.
+    on_share: called with a tile and the share of it that is done, where it is put late.
     """
-    if _computed(read, core, put, work=work, clock=clock):
+    if _computed(read, core, put, work=work, clock=clock, on_share=on_share):
         return
     is_swept = work.plan.traversal == "sweep"
     halves = halved(core, work.plan.divisor, first_axis=1 if is_swept else 0)
@@ -91,10 +107,12 @@ def compute_tile(read: Read, core: Box, put: Put, *, work: TileWork, clock: Stag
             f"{core.shape}: use a smaller network"
         )
     for half in halves:
-        compute_tile(read, half, put, work=work, clock=clock)
+        compute_tile(read, half, put, work=work, clock=clock, on_share=on_share)
 
 
-def _computed(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock) -> bool:
+def _computed(
+    read: Read, core: Box, put: Put, *, work: TileWork, clock: StageClock, on_share: OnShare
+) -> bool:
     """Put what is stored of a tile; return False if it does not fit in the device's memory.
 
     The error is handled here because its frames keep the tile's activations alive.
@@ -105,8 +123,9 @@ def _computed(read: Read, core: Box, put: Put, *, work: TileWork, clock: StageCl
         z = outer.start[0]
         return read(Box((z + start, *outer.start[1:]), (z + stop, *outer.stop[1:])))
 
+    request = replace(work.request, on_share=lambda share: on_share(core, share))
     planes = stored_planes(
-        work.predictor, raw, work.request, input_shape=outer.shape, core_shape=core.shape,
+        work.predictor, raw, request, input_shape=outer.shape, core_shape=core.shape,
         turn=lambda: _turn(clock),
     )  # fmt: skip
     first = core.start[0]

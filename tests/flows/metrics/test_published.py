@@ -17,9 +17,12 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.metrics import publish
+from flows.metrics.collector import RunCollector
 from flows.metrics.publish import published, targets_directory
-from flows.metrics.work import Work
+from flows.metrics.work import Sample, Work
+from flows.text.progress_line import ProgressLine
 from pipeline import SegmentRequest, SegmentRun
+from pipeline.base.text import duration_text
 from pipeline.ledger.figures import Figures
 from pipeline.ledger.progress import Progress
 from pipeline.segmentation.sequence import complete
@@ -139,6 +142,32 @@ class Half:
 
     def progress(self):
         return Progress(blocks=10, done=5, figures=Figures(blocks=5), workers=1)
+
+
+class Slower:
+    """A run that does a block per second, and later one in ten seconds."""
+
+    now = 0.0
+
+    def progress(self):
+        done = int(min(self.now, 100) + max(self.now - 100, 0) / 10)
+        figures = Figures(blocks=done, voxels=done, seconds=self.now)
+        return Progress(blocks=1000, done=done, figures=figures, workers=1)
+
+
+def test_the_time_left_is_the_one_that_the_terminal_shows(monkeypatch):
+    run, line = Slower(), ProgressLine()
+    work = Work(run=run, name="segment")
+    start = time.monotonic()
+    monkeypatch.setattr("pipeline.ledger.run_time_left.time.monotonic", lambda: start + run.now)
+    for run.now in range(1, 1300):
+        sample = Sample.take(work, number=1, output="out.zarr")
+        shown = line(run.progress())
+        if sample.seconds_left is not None:
+            assert shown.endswith(f", {duration_text(sample.seconds_left)} left")
+    assert sample.seconds_left > 1.5 * run.progress().seconds_left, "the mean speed was higher"
+    metrics = {one.name: one for one in RunCollector(lambda: [sample]).collect()}
+    assert metrics["overtile_seconds_left"].samples[0].value == sample.seconds_left
 
 
 def test_runs_of_one_process_are_published_together_on_one_target(tmp_path, monkeypatch):

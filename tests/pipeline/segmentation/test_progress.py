@@ -2,10 +2,11 @@
 
 import time
 
+import pytest
 import zarr
 from distributed import Client
 
-from pipeline import SegmentRequest, SegmentRun
+from pipeline import SegmentRequest, SegmentRun, with_tta
 from pipeline.segmentation.engines import part_done
 from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
@@ -45,6 +46,31 @@ def test_a_run_of_one_block_shows_progress_before_the_block_ends(
         complete(run)
     assert 0 < max(seen_within) < 1
     assert (run.progress().within, run.progress().percent) == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("network", "traversal"), [("2d", "tiles"), ("3d", "tiles"), ("3d", "sweep")]
+)
+def test_a_block_of_one_tile_shows_progress_through_its_orientations(
+    weights, textured, tmp_path, monkeypatch, network, traversal
+):
+    monkeypatch.setattr(part_done, "SHORTEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(part_done, "MOST_MESSAGES_PER_S", 1e9)
+    depth = 1 if network == "2d" else 16
+    zarr.create_array(tmp_path / "in.zarr", data=textured((1, depth, 32, 32))[0])
+    request = SegmentRequest(
+        input=str(tmp_path / "in.zarr"), output=str(tmp_path / "out.zarr"),
+        block=(depth, 32, 32), tile=(depth, 32, 32), traversal=traversal,
+    )  # fmt: skip
+    predictor = with_tta(UNetPredictor(weights(network), precision="fp32"), "rotations")
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0",
+                set_as_default=False) as client:  # fmt: skip
+        run = SegmentRun.open(request, predictor, client)
+        complete(run)
+        parts = [event[1][2] for event in client.get_events(part_done.TOPIC)]
+    assert run.blocks == 1
+    assert parts == sorted(parts)
+    assert {0.25, 0.5, 0.75} <= {round(part, 2) for part in parts}
 
 
 def test_progress_reports_that_the_cluster_lost_its_workers(weights, textured, tmp_path):
