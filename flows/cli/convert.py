@@ -1,4 +1,4 @@
-"""``overtile convert``: writes any image that overtile reads as OME-Zarr."""
+"""``overtile convert``: writes any image that overtile reads as OME-Zarr, or for other programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..options.cluster import ClusterOptions
 from ..options.convert import ConvertFiles, ConvertOptions
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Convert an image and show the progress."""
     parameters = read_options(ConvertOptions, options)
-    if parameters.to == "precomputed":
+    if (export := _EXPORTS.get(parameters.format_of(options.output))) is not None:
         export(parameters, input=options.input, output=options.output)
         return
     with drain_on_signal() as drain:  # before the imports, which are slow
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
                 say(line)
 
 
-def export(parameters: ConvertOptions, *, input: str, output: str) -> None:  # noqa: A002
+def export_precomputed(parameters: ConvertOptions, *, input: str, output: str) -> None:  # noqa: A002
     """Write labels as a Precomputed segmentation, in this process."""
     from pipeline.base.errors import OutputError
     from pipeline.base.location import Location
@@ -60,6 +60,7 @@ def export(parameters: ConvertOptions, *, input: str, output: str) -> None:  # n
     from pipeline.evaluation.plan import class_names_of, labels_in
     from pipeline.volume.volume import find_volume
 
+    parameters.check_zarr_options(output)
     if parameters.overwrite:
         raise OutputError(f"{output}: --overwrite is for OME-Zarr; delete the folder first")
     location = Location.parse(input)
@@ -73,6 +74,35 @@ def export(parameters: ConvertOptions, *, input: str, output: str) -> None:  # n
     for note in (*source.notes, *layer.notes):
         say(f"note: {note}")
     say(f"labels: {target}; open precomputed://URL in Neuroglancer, where URL serves this folder")
+
+
+def export_to_tiff(parameters: ConvertOptions, *, input: str, output: str) -> None:  # noqa: A002
+    """Write an image as one TIFF file, in this process."""
+    from pipeline.base.errors import OutputError, RunStoppedError
+    from pipeline.base.location import Location
+    from pipeline.base.text import counted
+    from pipeline.conversion.tiff import export_tiff
+    from pipeline.volume.volume import find_volume
+
+    parameters.check_zarr_options(output)
+    target = Location.parse(output, kind=OutputError)
+    source = find_volume(
+        input, level=parameters.level, channel=parameters.channel, time=parameters.time,
+        axes=parameters.axes, holds="anything",
+    )  # fmt: skip
+    try:
+        layout = export_tiff(
+            source, target, overwrite=parameters.overwrite, on_planes=Counter("planes")
+        )
+    except KeyboardInterrupt:
+        raise RunStoppedError("stopped: nothing was written") from None
+    for note in (*source.notes, *layout.notes):
+        say(f"note: {note}")
+    pages = counted(layout.shape[0] * layout.shape[1], "page")
+    say(f"image: {target} ({layout.kind} TIFF, {pages} of {layout.dtype})")
+
+
+_EXPORTS: Final = {"precomputed": export_precomputed, "tiff": export_to_tiff}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipeline.conversion.request import ConvertRequest
 
 
+OutputFormat: TypeAlias = Literal["ome-zarr", "tiff", "precomputed"]
+
+
 class ConvertFiles(BaseModel):
     """What a conversion reads and writes."""
 
@@ -25,7 +28,7 @@ class ConvertFiles(BaseModel):
         examples=["slices/"],
     )
     output: Annotated[str, Shell(metavar="OUTPUT", positional=True)] = Field(
-        description="OME-Zarr to create; an existing output of the same conversion is resumed",
+        description="OME-Zarr to create, or resume; a name that ends in .tif is a TIFF",
         examples=["brain.zarr"],
     )
 
@@ -40,9 +43,10 @@ class ConvertOptions(ImageOptions):
         description="The image holds labels: coarser levels take the most frequent one, not the "
         "mean",
     )
-    to: Annotated[Literal["ome-zarr", "precomputed"], Shell(OUTPUT)] = Field(
-        "ome-zarr",
-        description="Format of the output; precomputed is for labels in Neuroglancer",
+    to: Annotated[OutputFormat | None, Shell(OUTPUT)] = Field(
+        None,
+        description="Format of the output; tiff is for Fiji, precomputed for labels in "
+        "Neuroglancer (default: tiff for a name that ends in .tif or .tiff, else ome-zarr)",
     )
     shard: Annotated[Sizes | None, Shell(OUTPUT)] = Field(
         None,
@@ -61,6 +65,20 @@ class ConvertOptions(ImageOptions):
     retries: Annotated[int, Shell(OUTPUT)] = Field(
         2, ge=0, description="How often a failing block is tried again"
     )
+
+    def format_of(self, output: str) -> OutputFormat:
+        """Return the format of an output: as chosen, or by its name."""
+        if self.to is not None:
+            return self.to
+        return "tiff" if output.lower().endswith((".tif", ".tiff")) else "ome-zarr"
+
+    def check_zarr_options(self, output: str) -> None:
+        """Raise OutputError for options of OME-Zarr where the output is another format."""
+        from pipeline.base.errors import OutputError
+
+        for name in ("shard", "chunk"):
+            if getattr(self, name) is not None:
+                raise OutputError(f"{output}: --{name} is for OME-Zarr; leave it out")
 
     def request(self, *, input: str, output: str) -> ConvertRequest:  # noqa: A002
         """Return what the pipeline takes. Raises kinds of OvertileError."""
