@@ -11,8 +11,8 @@ from pipeline.output.viewing import NAPARI_PLUGIN
 def show(places: Sequence[str]) -> None:
     """Open the images, the undermost first, and show the last labels over them; return at the end.
 
-    The plugin hides labels at first. Where the output is nothing but labels, it shows them as an
-    image too, which would hide the raw image.
+    The plugin hides labels at first. The image of an output, its scores or its labels once more,
+    would hide the raw image.
     """
     import napari
 
@@ -23,8 +23,8 @@ def show(places: Sequence[str]) -> None:
     images = [layer for layer in opened if layer not in labels]
     for layer in labels[-1:]:
         layer.visible = True
-        if [image.data.shape for image in images] == [layer.data.shape] and len(places) > 1:
-            images[0].visible = False
+        for image in images if len(places) > 1 else ():
+            image.visible = False
     napari.run()
 
 

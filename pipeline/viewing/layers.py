@@ -235,9 +235,16 @@ def _input(store: str, path: str, job: Mapping[str, Any]) -> VolumeSource:
 
 
 def _one_of_labels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return the layers with the last labels shown: objects rather than the classes below them."""
+    """Return the layers with the last labels shown: objects rather than the classes below them.
+
+    Scores are hidden at first where there are labels and a raw image: they would tint it.
+    """
     last = max((n for n, one in enumerate(layers) if one.kind == "labels"), default=-1)
-    return tuple(
-        replace(one, is_shown=number == last) if one.kind == "labels" else one
-        for number, one in enumerate(layers)
-    )
+    hides_scores = last >= 0 and any(one.kind == "raw" for one in layers)
+
+    def is_shown(number: int, layer: Layer) -> bool:
+        if layer.kind == "labels":
+            return number == last
+        return layer.is_shown and not (layer.kind == "scores" and hides_scores)
+
+    return tuple(replace(one, is_shown=is_shown(number, one)) for number, one in enumerate(layers))

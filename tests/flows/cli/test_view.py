@@ -71,6 +71,8 @@ def test_the_page_shows_raw_scores_classes_and_objects_from_this_machine(segment
         state = shown_state(link)
         layers = {layer["name"]: layer for layer in state["layers"]}
         assert [*layers] == ["raw", "scores: background", "scores: class 1", "classes", "objects"]
+        visible = [name for name, layer in layers.items() if layer["visible"]]
+        assert visible == ["raw", "objects"], "scores would tint the raw image"
         assert state["dimensions"] == {"x": [8e-9, "m"], "y": [8e-9, "m"], "z": [40e-9, "m"]}
         assert state["position"] == [45, 35, 5]
         assert [layers[name]["type"] for name in ("raw", "classes")] == ["image", "segmentation"]
@@ -151,7 +153,7 @@ def test_objects_alone_are_shown_over_their_scores_and_their_raw_image(segmented
     view = find_view(Location.parse(segmented / "objects.zarr"))
     names = [layer.name for layer in view.layers]
     assert names == ["raw", "scores: background", "scores: class 1", "objects"]
-    assert [layer.is_shown for layer in view.layers] == [True, False, True, True]
+    assert [layer.is_shown for layer in view.layers] == [True, False, False, True]
 
 
 def test_a_raw_image_that_has_moved_is_noted_and_can_be_passed(segmented):
@@ -161,6 +163,7 @@ def test_a_raw_image_that_has_moved_is_noted_and_can_be_passed(segmented):
         view = find_view(Location.parse(segmented / "out.zarr"))
         assert "raw.zarr" in view.notes[0]
         assert view.layers[0].kind == "scores"
+        assert view.layers[1].is_shown, "without the raw image, scores are what is below"
         again = find_view(Location.parse(segmented / "out.zarr"), Location.parse(moved))
         assert again.layers[0].kind == "raw"
     finally:
