@@ -102,7 +102,7 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
 STEPS = Steps(segment_region=segment_region, finish=finish)
 
 
-@flow(name="segment-volume", flow_run_name=named_after("segment", "output"))
+@flow(name="segment-volume", flow_run_name=named_after("segment-volume"))
 def segment_volume(
     input: str,  # noqa: A002  the same name as in the shell
     output: str,

@@ -22,7 +22,7 @@ LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved by then."""
 
 
-@flow(name="train-unet", flow_run_name=named_after("train", "out"))
+@flow(name="train-unet", flow_run_name=named_after("train-unet"))
 def train_unet(
     volumes: list[LabelledVolume],
     out: str,

@@ -84,10 +84,10 @@ overtile meshes neurons.zarr meshes --format precomputed
     "overtile convert": """
 # a folder of slices
 overtile convert 'slices/*.tif' brain.zarr
+# cells, for Fiji
+overtile convert cells.zarr cells.tif
 # labels, for Neuroglancer
 overtile convert segmented.zarr labels --to precomputed
-# a slide, with the workers on Slurm
-overtile convert slide.svs slide.zarr --cluster slurm
 """,
     "overtile evaluate": """
 # classes against classes
@@ -174,6 +174,8 @@ overtile prefect down
     "overtile prefect up": """
 # start what is missing
 overtile prefect up
+# also the names of earlier versions, such as segment-volume/local
+overtile prefect up --old-names
 # show what is running
 overtile prefect status
 """,

@@ -11,12 +11,17 @@ from .parser import Parser
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile prefect``."""
     commands = parser.add_subparsers(required=True, metavar="up|status|down", dest="action")
-    commands.add_parser(
+    up = commands.add_parser(
         "up",
         help="start server and worker, register deployments",
         description="Start what is missing, in the right order, and print the plain Prefect "
         "command of each step. Flow runs start in this folder. Safe to run again at any time.",
     )
+    up.add_argument(
+        "--old-names", action="store_true",
+        help="register segment-volume/local and the like too, for scripts that use the names of "
+        "earlier versions",
+    )  # fmt: skip
     commands.add_parser(
         "status",
         help="show processes, deployments and flow runs",
@@ -41,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
 def _up(options: argparse.Namespace) -> None:
     from ..prefect.up import bring_up
 
-    bring_up(say)
+    bring_up(say, old_names=options.old_names)
     say(
         "ready: prefect deployment run segment-volume/segment-local -p input=… -p output=… "
         "-p weights=…"

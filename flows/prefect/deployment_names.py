@@ -1,4 +1,4 @@
-"""A Prefect plugin for short and old names: ``prefect deployment run segment-volume``.
+"""A Prefect plugin for names: ``prefect deployment run segment-volume``.
 
 Prefect expects FLOW/DEPLOYMENT. The plugin resolves DEPLOYMENT alone (``segment-local``), FLOW
 alone by ``prefect.toml``, and, where the server has no such deployment, the names of earlier
@@ -10,8 +10,9 @@ versions (``segment-volume/local``):
     [overtile.deployments]
     segment-volume = "segment-volume/segment-slurm"
 
-Prefect ignores unknown tables. If a release of Prefect lacks the method that the plugin wraps, the
-plugin disables itself with a warning, and full names still work.
+It also names a run that is asked for (``segment out.zarr``), which would have a random name until
+it starts. Prefect ignores unknown tables. If a release of Prefect lacks a method that the plugin
+wraps, the plugin disables itself with a warning, and full names still work.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ CLUSTERS = ("local", "cuda", "slurm")
 SETTINGS = Path("prefect.toml")
 """Where Prefect itself reads it: in the current folder."""
 
+_flows: dict[Any, str] = {}
+"""The flow of each deployment, by its id, that this process has read."""
 _warn = logging.getLogger("overtile").warning
 
 
@@ -40,7 +43,9 @@ def resolve_short_names() -> None:
         from prefect.client.orchestration import PrefectClient
 
         read = PrefectClient.read_deployment_by_name
+        create = PrefectClient.create_flow_run_from_deployment
         PrefectClient.read_deployment_by_name = _resolving(read)  # type: ignore[assignment,method-assign]
+        PrefectClient.create_flow_run_from_deployment = _naming(create)  # type: ignore[assignment,method-assign]
     except (ImportError, AttributeError) as error:
         _disable(error)
 
@@ -103,13 +108,32 @@ def _resolving(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 
         given = name if "/" in name else full_name(name)
         try:
-            return await read(self, given, *more, **named)
+            found = await read(self, given, *more, **named)
         except ObjectNotFound:
             if (new := new_name(given)) is None:
                 raise
-            return await read(self, new, *more, **named)
+            found = await read(self, new, *more, **named)
+        _flows[found.id] = given.partition("/")[0]
+        return found
 
     return read_deployment_by_name
+
+
+def _naming(create: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return a client's method that names runs of our flows, unless they are given a name."""
+
+    @wraps(create)
+    async def create_flow_run_from_deployment(
+        self: Any, deployment_id: Any, *, name: str | None = None, **more: Any
+    ) -> Any:
+        flow = _flows.get(deployment_id, "")
+        if name is None and flow in VERBS:
+            from .run_names import name_of
+
+            name = name_of(flow, more.get("parameters") or {})
+        return await create(self, deployment_id, name=name, **more)
+
+    return create_flow_run_from_deployment
 
 
 def _disable(error: Exception) -> None:

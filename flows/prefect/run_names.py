@@ -6,9 +6,9 @@ Prefect's own names (``whimsical-guan``) are replaced; a name that a person gave
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from pipeline.base.errors import OvertileError
 from pipeline.base.location import Location
@@ -27,8 +27,16 @@ _MADE_BY_FORM = re.compile(rf"({_GREEK})\d*(-[a-z]+){{1,2}}|({_ADJECTIVES})-[A-Z
 """Names from the form (``gamma457-gault-quadrant``), and from the newer one (``Sleek-Brug``)."""
 
 
-def named_after(verb: str, parameter: str) -> Callable[[], str]:
-    """Return what Prefect calls for a flow run's name: the verb, and the file in a parameter."""
+NAMED_AFTER: Final = {
+    "segment-volume": ("segment", "output"),
+    "train-unet": ("train", "out"),
+    "evaluate-volume": ("evaluate", "prediction"),
+}
+"""Of each flow, the verb and the parameter with the file that name its runs."""
+
+
+def named_after(flow: str) -> Callable[[], str]:
+    """Return what Prefect calls for the name of a flow's run: the verb, and a file."""
 
     def flow_run_name() -> str:
         from prefect.runtime import flow_run
@@ -36,9 +44,19 @@ def named_after(verb: str, parameter: str) -> Callable[[], str]:
         given = str(flow_run.name or "")
         if given and not is_made_by_prefect(given):
             return given
-        return run_name(verb, (flow_run.parameters or {}).get(parameter, ""))
+        return name_of(flow, flow_run.parameters or {})
 
     return flow_run_name
+
+
+def name_of(flow: str, parameters: Mapping[str, Any]) -> str:
+    """Return the name of a run of one of our flows with these parameters.
+
+    >>> name_of("train-unet", {"out": "weights/membranes.safetensors"})
+    'train membranes.safetensors'
+    """
+    verb, parameter = NAMED_AFTER[flow]
+    return run_name(verb, parameters.get(parameter, ""))
 
 
 def is_made_by_prefect(name: str) -> bool:

@@ -46,8 +46,11 @@ AUTOMATION = "overtile-lost-runs"
 SERVER_S, WORKER_S = 180.0, 180.0
 
 
-def bring_up(say: Callable[[str], None]) -> None:
-    """Start and register what is missing; report each step. Raises ClusterError."""
+def bring_up(say: Callable[[str], None], *, old_names: bool = False) -> None:
+    """Start and register what is missing; report each step. Raises ClusterError.
+
+    old_names: register the deployments under the names of earlier versions too.
+    """
     url = server_url()
     with exclusive():
         run = _Runner(url=url, say=say)
@@ -55,7 +58,7 @@ def bring_up(say: Callable[[str], None]) -> None:
         with open_client(url) as client:
             _pool(client, run)
             clusters = _clusters(run)
-            _deployments(client, run, clusters)
+            _deployments(client, run, clusters, old_names=old_names)
             _limits(client, run, clusters)
             _automation(client, run)
             _worker(client, run)
@@ -158,10 +161,15 @@ def _clusters(run: _Runner) -> list[str]:
     return [cluster for cluster, why in missing.items() if not why]
 
 
-def _deployments(client: SyncPrefectClient, run: _Runner, clusters: list[str]) -> None:
+def _deployments(
+    client: SyncPrefectClient, run: _Runner, clusters: list[str], *, old_names: bool
+) -> None:
     run.say(f"deployments: flow runs start in {Path.cwd()}")
     _deploy(run, "prefect.yaml", [f"*-{cluster}" for cluster in clusters])
-    if old := old_deployments(client, clusters):
+    if old_names:
+        run.say("deployments under the names of earlier versions, such as segment-volume/local")
+        _deploy(run, "old-names.yaml", clusters)
+    elif old := old_deployments(client, clusters):
         run.say("deployments of an earlier version, such as segment-volume/local: updated")
         _deploy(run, "old-names.yaml", old)
 

@@ -1,5 +1,6 @@
 """`overtile prefect up`, from an empty home: a real server, worker, deployments and automation."""
 
+import inspect
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shlex
 import threading
 import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -15,7 +17,8 @@ import yaml
 import zarr
 
 from flows.prefect.available import LIMITS, why_not
-from flows.prefect.deployment_names import full_name, new_name
+from flows.prefect.deployment_names import VERBS, full_name, new_name
+from flows.prefect.run_names import NAMED_AFTER
 from flows.prefect.up import old_deployments
 
 ROOT = Path(__file__).parents[3]
@@ -143,9 +146,13 @@ def test_the_files_of_up_are_in_the_installed_package():
 def test_up_again_starts_nothing_twice_and_keeps_changes_by_the_user(front):
     before = {part: front.kept(part) for part in ("server", "worker")}
     front.done("prefect work-queue set-concurrency-limit local 3 --pool overtile")
-    front.done(
-        "prefect --no-prompt deploy --name local --prefect-file", ROOT / "deploy/old-names.yaml"
-    )
+    code, told = front.overtile("prefect", "up", "--old-names")
+    assert code == 0, told
+    with front.client() as client:
+        for flow in VERBS:
+            assert client.read_deployment_by_name(f"{flow}/local").parameters == {
+                "cluster": "local"
+            }
     code, told = front.overtile("prefect", "up")
     assert code == 0, told
     deploy = ["--no-prompt", "deploy"]
@@ -200,6 +207,20 @@ def parameters():
 def test_short_and_old_names_are_found(shared_front, parameters, name):
     flow_run = shared_front.run(name, *LATER, **parameters)
     assert deployment_of(shared_front, flow_run) == "segment-volume/segment-local"
+    assert shared_front.flow_run(flow_run).name == "segment out.zarr", "before it starts"
+
+
+def test_a_run_that_waits_keeps_the_name_that_a_person_gave(shared_front, parameters):
+    named = (*LATER, "--flow-run-name", "left eye")
+    flow_run = shared_front.run("segment-volume/segment-local", *named, **parameters)
+    assert shared_front.flow_run(flow_run).name == "left eye"
+
+
+def test_runs_of_every_flow_are_named_after_one_of_its_parameters():
+    for each in DEPLOYED:
+        module, _, flow = each["entrypoint"].rpartition(".")
+        _, parameter = NAMED_AFTER[flow_of(each)]
+        assert parameter in inspect.signature(getattr(import_module(module), flow).fn).parameters
 
 
 def test_a_short_name_is_the_deployment_that_prefect_toml_names(tmp_path, monkeypatch):

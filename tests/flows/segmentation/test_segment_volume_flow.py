@@ -192,7 +192,7 @@ def test_runs_are_named_for_what_they_do(completed):
 def test_a_name_that_a_person_gave_is_kept(server):
     from prefect.runtime import flow_run
 
-    named = named_after("segment", "output")
+    named = named_after("segment-volume")
     made_by_prefect = ("whimsical-guan", "gamma457-gault-quadrant", "Ergonomic-Brug", "mu4-gagarin")
     for given, kept in (
         *((name, name) for name in ("Mouse 3", "mouse3-left-eye", "segment b.zarr")),
