@@ -42,7 +42,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion", "objects"],
-        ["segment", "finding", "preview", "masking", "viewing"],
+        ["segment", "finding", "preview", "masking", "viewing", "verification"],
         ["evaluation"],
     ],
     "unet": [

@@ -131,6 +131,14 @@ overtile status segmented.zarr
 # as JSON
 overtile status s3://bucket/segmented.zarr --json
 """,
+    "overtile verify": """
+# every file, and nothing is changed
+overtile verify segmented.zarr
+# also mark what is damaged, so that the same command computes it again
+overtile verify segmented.zarr --repair
+# as JSON
+overtile verify s3://bucket/segmented.zarr --json
+""",
     "overtile cluster": """
 # start a cluster with the settings of the profile hpc
 overtile cluster start hpc

@@ -43,6 +43,7 @@ COMMANDS = {
     "weights": "show the contents of a weights file",
     "submit": "segment in a separate Slurm job, requeued until done",
     "status": "show the progress of an output, from any machine",
+    "verify": "check the files of an output against the digests of its ledger",
     "cluster": "start, inspect or stop a cluster that outlives a run",
     "preflight": "check whether a run could start: versions, files, space, devices",
     "prefect": "start, inspect or stop Prefect with overtile's deployments",
@@ -53,7 +54,7 @@ COMMANDS = {
 
 RESUMABLE = ("segment", "finish", "convert", "objects", "meshes", "train")
 """Commands that keep what is done when they are stopped."""
-SLOW = (*RESUMABLE, "evaluate", "preview", "mask", "preflight", "demo")
+SLOW = (*RESUMABLE, "evaluate", "preview", "mask", "preflight", "verify", "demo")
 """Commands that take more than a second."""
 _KEPT = "; finished work is kept: start the same command again to resume"
 

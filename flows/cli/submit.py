@@ -7,7 +7,6 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError, OvertileError
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from deploy.batch_jobs.submit import Submitted
     from pipeline.base.location import Location
 
-RECENT_S = 120.0
-"""A run is assumed to be writing an output that changed within this time."""
 _JOB = (
     "in a separate Slurm job: scheduler, workers and run in one allocation. Before its walltime "
     "the job drains, requeues itself and resumes."
@@ -161,17 +158,13 @@ def _checked_output(options: argparse.Namespace, parameters: SegmentOptions) -> 
 
 def warn_of_other_run(output: Location) -> None:
     """Warn if another run seems to be writing the output, which the job would take over."""
-    from pipeline.ledger.status import read_status
+    from pipeline.ledger.liveness import possible_run
 
     with suppress(OvertileError):
-        status = read_status(output)
-        if status.pyramid or status.written is None:
-            return
-        ago = (datetime.now(UTC) - status.written).total_seconds()
-        if ago < RECENT_S:
+        if process := possible_run(output):
             say(
-                f"warning: {output} was written {ago:.0f} s ago; if another run is writing it, "
-                "this job takes the output over and that run ends"
+                f"warning: {process} may be writing {output}; if it still runs, this job takes the "
+                "output over and that run ends"
             )
 
 

@@ -27,6 +27,7 @@ from .denied_is_absent import DOCUMENTS as DOCUMENTS
 from .denied_is_absent import DeniedIsAbsentStore
 from .errors import OutputError, VolumeError
 from .location import Location
+from .shard_store import ShardStore
 from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket
 
 _S3: Final = ("s3", "s3a")
@@ -111,10 +112,27 @@ def _writable_array(store: Location, path: str) -> zarr.Array[Any]:
         return zarr.open_array(open_store(store, read_only=False), path=path, mode="r+")
 
 
+def open_shards(store: Location, path: str, *, token: str) -> zarr.Array[Any]:
+    """Return an array for writing whole shards; see :class:`ShardStore`. Cached by the run's token.
+
+    Raises OutputError.
+    """
+    with _lock:
+        return _cached_shards(store, path, token)
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_shards(store: Location, path: str, token: str) -> zarr.Array[Any]:
+    with explained(OutputError, store / path):
+        shards = ShardStore(open_store(store, read_only=False))
+        return zarr.open_array(shards, path=path, mode="r+")
+
+
 def forget_arrays() -> None:
     """Empty the cache of ``open_array`` in this process; call it after an output was deleted."""
     with _lock:
         _cached_array.cache_clear()
+        _cached_shards.cache_clear()
 
 
 def open_group(location: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:

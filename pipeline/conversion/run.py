@@ -22,6 +22,7 @@ from ..base.worker_memory import check_worker_memory
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
+from ..ledger.liveness import alive
 from ..ledger.messages import drained_text, failed_text, resume_advice, set_aside_text
 from ..ledger.opening import open_output
 from ..ledger.progress import Progress, RunStage, progress_of
@@ -60,7 +61,7 @@ class ConversionRun(LiveRun):
             grid=prepared.plan.grid, version=request.format,
             provenance=prepared.provenance(workers=len(client.nthreads())),
         )  # fmt: skip
-        if not ledger.count(BlockState.DONE):
+        if ledger.needs_arrays:
             create_images(request.output, (prepared.image,), version=request.format)
         job = ConversionJob(
             source=prepared.source,
@@ -79,7 +80,10 @@ class ConversionRun(LiveRun):
         Raises RunError if blocks are left, RunDrainedError after :meth:`drain`.
         """
         try:
-            with (watch(self) if watch else None) or nullcontext():
+            with (
+                alive(self.job.output, token=self.job.run_token),
+                (watch(self) if watch else None) or nullcontext(),
+            ):
                 for outcomes in self._outcomes():
                     self._record(outcomes)
                 self._finish()
@@ -105,7 +109,7 @@ class ConversionRun(LiveRun):
         self._limit.ended(len(outcomes))
         done = [outcome.result for outcome in outcomes if outcome.error is None]
         failed = [(outcome.item, reason(outcome)) for outcome in outcomes if outcome.error]
-        self._ledger.record([result.index for result in done], BlockState.DONE)
+        self._ledger.record_done(done)
         self._ledger.record([index for index, _ in failed], BlockState.SET_ASIDE)
         self._tally.add(done, failed)
         if time.monotonic() - self._noted_at > NOTE_EVERY_S:

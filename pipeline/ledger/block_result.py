@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..base.geometry import Shape
+from ..output.cells import CellDigest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +22,5 @@ class BlockResult:
     """By stage, on the worker."""
     is_skipped: bool = False
     """Nothing was computed or written: the block is background."""
+    digests: tuple[CellDigest, ...] = ()
+    """Of what was written, one per array of the output."""

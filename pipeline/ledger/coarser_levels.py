@@ -48,7 +48,7 @@ def build_levels(
             continue
         if is_drained():
             return False
-        build_level(client, level, stop=stop)
+        ledger.keep_digests(build_level(client, level, stop=stop))
         built.append(level.path)
         ledger.note(levels=built)
     ledger.note(pyramid="complete")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import zarr
@@ -21,12 +21,18 @@ from zarr.errors import ContainsArrayError
 from ..base.errors import OutputError, RunError
 from ..base.geometry import Shape
 from ..base.location import Location
-from ..base.store_errors import explained
+from ..base.store_errors import explained, one_line
 from ..base.stores import open_group, read_node
+from ..output.cells import CellDigest
 from ..output.guard import RUN_GROUP as GROUP
+from .block_result import BlockResult
 from .creation import CHUNK, CREATED, states_layout
+from .digests import Digests
 from .identity import Job, check_digest
 from .ownership import OWNER, check_owner, owned_path
+
+REPAIRED: Final = "repaired"
+"""Attribute of the run group: overtile verify has marked blocks that must be computed again."""
 
 
 class BlockState(IntEnum):
@@ -58,6 +64,7 @@ class Ledger:
         self._group = group
         self._run = run
         self._array: Any = group["done"]
+        self._digests = Digests(output, group)
         self._states = states
         self._lock = threading.Lock()
 
@@ -74,8 +81,7 @@ class Ledger:
             group.attrs[OWNER] = owner
         else:
             group = _part(output, run, owner)
-        done: Any = group["done"]
-        states = np.asarray(done[...])
+        states = read_states(output, group)
         states[states == BlockState.SET_ASIDE] = BlockState.MISSING
         return cls(output, owner, states, group=group, run=run)
 
@@ -101,6 +107,11 @@ class Ledger:
         missing = (index for index in indices if self._states[index] == BlockState.MISSING)
         self.record(missing, BlockState.LABELLED)
 
+    @property
+    def needs_arrays(self) -> bool:
+        """Whether arrays of the output may be missing: before the first block, after a repair."""
+        return not self.count(BlockState.DONE) or bool(self._run.attrs.get(REPAIRED))
+
     def count(self, state: BlockState) -> int:
         """Return the number of blocks in this state."""
         return int(np.count_nonzero(self._states == state))
@@ -116,13 +127,31 @@ class Ledger:
         Raises RunError if the store cannot be written or another run has taken the output over.
         """
         with self._lock, self._written():
-            touched = set()
-            for index in indices:
-                self._states[index] = state
-                touched.add(tuple(i // CHUNK for i in index))
-            for chunk in touched:
-                place = tuple(slice(c * CHUNK, (c + 1) * CHUNK) for c in chunk)
-                self._array[place] = self._states[place]
+            self._set(indices, state)
+
+    def record_done(self, results: Iterable[BlockResult]) -> None:
+        """Write that some blocks are done, and the digests of what they have written before that.
+
+        Raises as :meth:`record` does.
+        """
+        some = list(results)
+        with self._lock, self._written():
+            self._digests.put(digest for result in some for digest in result.digests)
+            self._set([result.index for result in some], BlockState.DONE)
+
+    def keep_digests(self, digests: Iterable[CellDigest]) -> None:
+        """Write the digests of a coarser level. Raises as :meth:`record` does."""
+        with self._lock, self._written():
+            self._digests.put(digests)
+
+    def _set(self, indices: Iterable[Shape], state: BlockState) -> None:
+        touched = set()
+        for index in indices:
+            self._states[index] = state
+            touched.add(tuple(i // CHUNK for i in index))
+        for chunk in touched:
+            place = tuple(slice(c * CHUNK, (c + 1) * CHUNK) for c in chunk)
+            self._array[place] = self._states[place]
 
     def note(self, **attributes: Any) -> None:
         """Write attributes of the run: provenance, measured intensities, figures."""
@@ -168,6 +197,20 @@ def _part(output: Location, run: zarr.Group, owner: str) -> zarr.Group:
         with suppress(ContainsArrayError):
             part.create_array("done", **states_layout(whole.shape))
     return part
+
+
+def read_states(output: Location, group: zarr.Group) -> NDArray[Any]:
+    """Return the states of all blocks of a ledger or of a share's part. Raises OutputError."""
+    done: Any = group["done"]
+    try:
+        return np.asarray(done[...])
+    except OSError:
+        raise
+    except Exception as error:  # codecs raise errors of their own kinds
+        raise OutputError(
+            f"the ledger {output / GROUP / group.path} is damaged ({one_line(str(error))}): check "
+            f"the output with overtile verify {output} --repair, then start the same run again"
+        ) from error
 
 
 def run_group(output: Location, *, mode: Literal["r", "r+"] = "r") -> zarr.Group:

@@ -173,6 +173,13 @@ def part_figures(run: zarr.Group, share: int) -> Figures:
     return Figures.from_json(None if part is None else part.attrs.get("figures"))
 
 
+def part_groups(run: zarr.Group) -> list[zarr.Group]:
+    """Return the parts of the ledger of all shares that have started."""
+    sizes: Any = run.attrs.get(SHARDS) or ()
+    found: list[Any] = [run.get(_part_name(number)) for number in range(1, len(sizes) + 1)]
+    return [part for part in found if part is not None]
+
+
 def take_part(run: zarr.Group, share: int, *, owner: str) -> None:
     """Write another owner into a share's part of the ledger, if it has started."""
     part: Any = run.get(_part_name(share))

@@ -13,10 +13,18 @@ from ..base.store_errors import explained
 from ..base.stores import read_node
 from ..output.guard import RUN_GROUP
 from ..planning.shares import Share
+from .digests import merge_digests
 from .figures import Figures
 from .ledger import BlockState, run_attributes, run_group
 from .ownership import ENDED, SHARDS
-from .progress import Progress, group_progress, part_states, read_progress, take_part
+from .progress import (
+    Progress,
+    group_progress,
+    part_groups,
+    part_states,
+    read_progress,
+    take_part,
+)
 
 MERGED = "merged"
 """Attribute of the run group: the shares' ledgers are merged into the output's."""
@@ -72,6 +80,7 @@ def merge_shares(output: Location) -> None:
             for state in (BlockState.DONE, BlockState.SKIPPED):
                 whole[part_states(run, share.number) == state] = state
             figures += share.figures
+        merge_digests(output, run, part_groups(run))
         done[...] = whole
         run.attrs.update({"figures": figures.to_json(), MERGED: True})
 
@@ -102,6 +111,7 @@ def end_shares(output: Location, *, owner: str) -> None:
                 BlockState.LABELLED
             )
             whole[np.broadcast_to(states == BlockState.DONE, whole.shape)] = BlockState.DONE
+        merge_digests(output, run, part_groups(run))
         done[...] = whole
         run.attrs[ENDED] = True
 

@@ -69,7 +69,7 @@ class RunStatus:
 def read_status(output: Location) -> RunStatus:
     """Return the status of an output. Raises OutputError if overtile did not make it."""
     try:
-        attributes = _run_attributes(output)
+        attributes = ledger_attributes(output)
     except VolumeError as error:
         raise OutputError(str(error)) from error
     shares, files = read_progress(output), _files(output)
@@ -100,7 +100,7 @@ def read_objects_status(output: Location) -> RunStatus | None:
     return read_status(output / OBJECTS_PATH) if run and "job" in run.attributes else None
 
 
-def _run_attributes(output: Location) -> Mapping[str, Any]:
+def ledger_attributes(output: Location) -> Mapping[str, Any]:
     """Return the attributes of the run group. Raises OutputError if overtile did not make it."""
     if output.is_local and not output.path.is_dir():
         is_file = output.path.exists()

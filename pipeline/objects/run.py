@@ -19,6 +19,7 @@ from distributed import Client
 from ..base.errors import RunDrainedError
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.ledger import BlockState, Ledger
+from ..ledger.liveness import alive
 from ..ledger.opening import discard_output, open_output
 from ..ledger.ownership import ENDED
 from ..ledger.progress import Progress, progress_of, read_progress
@@ -127,7 +128,10 @@ class ObjectsRun(TaskRun):
         block failed, RunDrainedError after :meth:`drain`.
         """
         try:
-            with (watch(self) if watch else None) or nullcontext():
+            with (
+                alive(self.job.output, token=self.job.run_token),
+                (watch(self) if watch else None) or nullcontext(),
+            ):
                 for stage in self._stages():
                     do(stage)
                 if not self.prepared.is_partial:
@@ -281,7 +285,7 @@ class ObjectsRun(TaskRun):
         ]
         write = partial(write_block, self.job, ids)
         for result in self.results("write", write, left, key="objects-write"):
-            self._ledger.record([result.index], BlockState.DONE)
+            self._ledger.record_done([result])
         self._ledger.check()
 
     def _write_table(self) -> None:

@@ -48,7 +48,7 @@ def put_missing(output: Location, documents: Mapping[str, bytes]) -> None:
             if existing is None:
                 _put_if_missing(store, key, content)
         if existing not in (None, content):
-            _check_layout(output, key, json.loads(existing), json.loads(content))
+            _check_layout(output, key, _parsed(output, key, existing), json.loads(content))
 
 
 def put_new(output: Location, key: str, content: bytes) -> bool:
@@ -95,6 +95,19 @@ def _put_exclusively(store: Store, key: str, content: bytes) -> None:
         return
     buffer = default_buffer_prototype().buffer.from_bytes(content)
     wait_for(store.set_if_not_exists(key, buffer), timeout_s=ANSWER_WITHIN_S)
+
+
+def _parsed(output: Location, key: str, content: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise OutputError(
+            f"{output / key} is damaged: check the output with overtile verify … --repair, then "
+            "start the same run again"
+        )
+    return document
 
 
 def _check_layout(

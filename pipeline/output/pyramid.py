@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ..base.geometry import Box, Shape
 from ..base.location import Location
 from ..base.scheduling import run_all
-from ..base.stores import open_array
+from ..base.stores import open_array, open_shards
+from .cells import CellDigest, written_cell
 from .kinds import Reduction
 
 if TYPE_CHECKING:
@@ -41,29 +42,29 @@ class LevelJob:
     reduction: Reduction
 
 
-def build_level(client: Client, job: LevelJob, *, stop: threading.Event) -> None:
-    """Write one level: a few tasks per worker thread, however large the level is."""
+def build_level(client: Client, job: LevelJob, *, stop: threading.Event) -> list[CellDigest]:
+    """Write one level: a few tasks per worker thread, however large the level is.
+
+    Returns the digests of its shards.
+    """
     shards = int(np.prod([-(-n // s) for n, s in zip(job.shape, job.shard, strict=True)]))
     shares = max(1, min(shards, 2 * sum(client.nthreads().values())))
     calls = [(write_share, (job, share, shares)) for share in range(shares)]
     token = f"{job.run_token}-{job.path.replace('/', '-')}"
-    run_all(client, calls, key="build-pyramid", token=token, stop=stop)
+    written = run_all(client, calls, key="build-pyramid", token=token, stop=stop)
+    return list(itertools.chain.from_iterable(written))
 
 
-def write_share(job: LevelJob, share: int, shares: int) -> int:
-    """Write every ``shares``-th shard of a level, from ``share`` on; return how many."""
+def write_share(job: LevelJob, share: int, shares: int) -> list[CellDigest]:
+    """Write every ``shares``-th shard of a level, from ``share`` on; return their digests."""
     starts = itertools.product(*(range(0, n, s) for n, s in zip(job.shape, job.shard, strict=True)))
-    written = 0
-    for start in itertools.islice(starts, share, None, shares):
-        write_shard(job, start)
-        written += 1
-    return written
+    return [write_shard(job, start) for start in itertools.islice(starts, share, None, shares)]
 
 
-def write_shard(job: LevelJob, start: Shape) -> None:
-    """Fill one shard, chunk by chunk, and write it in one go."""
+def write_shard(job: LevelJob, start: Shape) -> CellDigest:
+    """Fill one shard, chunk by chunk, and write it in one go; what is 0 is not stored."""
     finer = open_array(job.output, job.finer_path, token=job.run_token)
-    coarser = open_array(job.output, job.path, token=job.run_token)
+    coarser = open_shards(job.output, job.path, token=job.run_token)
     stop = tuple(a + s for a, s in zip(start, job.shard, strict=True))
     shard = Box(start, stop).clipped_to(Box.of_shape(job.shape))
     values = np.zeros(shard.shape, coarser.dtype)
@@ -76,8 +77,8 @@ def write_shard(job: LevelJob, start: Shape) -> None:
         if part.any():  # large parts may be background
             place = chunk.relative_to(shard.start).slices
             values[place] = reduced(part, job.factor, job.reduction)
-    if values.any():  # what is not stored is 0
-        coarser[shard.slices] = values
+    coarser[shard.slices] = values
+    return written_cell(coarser, job.path, box=shard, size=job.shard)
 
 
 def _chunks(shard: Box, chunk: Shape) -> Iterator[Box]:

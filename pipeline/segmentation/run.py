@@ -130,11 +130,9 @@ class SegmentRun:
 
     def _record(self, batch: Batch) -> None:
         self._limit.ended(len(batch.results))
-        for state in (BlockState.DONE, BlockState.SKIPPED):
-            is_skipped = state == BlockState.SKIPPED
-            self._ledger.record(
-                [r.index for r in batch.results if r.is_skipped == is_skipped], state
-            )
+        self._ledger.record_done(r for r in batch.results if not r.is_skipped)
+        skipped = [result.index for result in batch.results if result.is_skipped]
+        self._ledger.record(skipped, BlockState.SKIPPED)
         self._ledger.record([index for index, _ in batch.failures], BlockState.SET_ASIDE)
         self._tally.add(batch.results, batch.failures)
         self._parts.forget([result.index for result in batch.results])

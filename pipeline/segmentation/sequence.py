@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..base.errors import RunDrainedError, RunError
+from ..ledger.liveness import alive
 from ..planning.blocks import Region
 from .run import SegmentRun
 from .run_report import write_report
@@ -37,7 +38,10 @@ def complete(run: SegmentRun, *, steps: Steps = Steps(), watch: Watch | None = N
     Raises RunError for a run that did not complete; its report states the reason.
     """
     try:
-        with (watch(run) if watch else None) or nullcontext():
+        with (
+            alive(run.job.output, token=run.job.run_token),
+            (watch(run) if watch else None) or nullcontext(),
+        ):
             segment_regions(run, steps)
             steps.finish(run)
     except RunError as error:

@@ -18,7 +18,7 @@ from ..base.versions import VERSION
 from ..base.worker_memory import check_worker_memory
 from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
 from ..ledger.identity import Job, check_digest
-from ..ledger.ledger import BlockState, Ledger, run_attributes, stored_job
+from ..ledger.ledger import Ledger, run_attributes, stored_job
 from ..ledger.ownership import OWNER, SHARDS, SKIPPED, new_token
 from ..ledger.shares import check_kind
 from ..models.protocol import Predictor
@@ -194,7 +194,7 @@ def _open_ledger(prepared: Prepared, job: Job, token: str) -> Ledger:
         in_shares=request.share is not None,
     )
     ledger = Ledger.open(request.output, job, owner=token)
-    if not ledger.count(BlockState.DONE):
+    if ledger.needs_arrays:
         create_images(request.output, prepared.images, version=request.format)
     image = image_of_labels(request.output) if request.into_input else None
     if image is not None:  # at each start: a run beside it may have undone it

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...base.geometry import Box, Shape
-from ...base.stores import open_array
+from ...base.stores import open_shards
 from ...ledger.block_result import BlockResult
 from ...ledger.ownership import check_owner
+from ...output.cells import written_block
 from ..fragments.components import label_components
 from ..fragments.labelling import block_of_components
 from ..fragments.measures import Records
@@ -74,9 +75,10 @@ def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
     counted = time.perf_counter()
     check_owner(job.output, job.run_token)
     job.files.put(ROWS, file_name(index), rows)
-    array = open_array(job.output, job.path, token=job.run_token)
+    array = open_shards(job.output, job.path, token=job.run_token)
     first = 3 - len(job.axes)
     array[core.slices[first:]] = own.reshape(own.shape[first:])
+    digest = written_block(array, job.path, core=core, block=job.plan.core, channels=False)
     covered = int(np.count_nonzero(own))
     return BlockResult(
         index=index, voxels=core.voxels, bytes_read=scores.nbytes, bad_voxels=0,
@@ -84,6 +86,7 @@ def write_block(job: ObjectsJob, ids: IdIndex, index: Shape) -> BlockResult:
         seconds={
             "read": read - begun, "count": counted - read, "write": time.perf_counter() - counted,
         },
+        digests=(digest,),
     )  # fmt: skip
 
 

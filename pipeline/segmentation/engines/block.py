@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ...base.geometry import Box, Shape
 from ...base.location import Location
-from ...base.stores import open_array
+from ...base.stores import open_shards
 from ...base.tile_request import StoredPlanes
 from ...ledger.block_result import BlockResult
 from ...ledger.ownership import check_owner
 from ...models.protocol import Predictor
+from ...output.cells import CellDigest, written_block
 from ...output.kinds import OutputKind
 from ...planning.blocks import BlockPlan
 from ...volume.intensity import Intensity
@@ -100,7 +101,7 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
             on_share=report.share,
         )
     with clock.stage("write"):
-        sink.write(job)
+        digests = sink.write(job)
     core_raw = raw[(slice(None), *core.clipped_to(outer).relative_to(outer.start).slices)]
     return BlockResult(
         index=index,
@@ -109,6 +110,7 @@ def segment_block(job: BlockJob, index: Shape) -> BlockResult:
         bad_voxels=count_bad(core_raw),
         class_voxels=sink.class_voxels(),
         seconds=clock.seconds,
+        digests=digests,
     )
 
 
@@ -197,15 +199,27 @@ class BlockSink:
         kept = classes.ravel() if self.inside is None else classes[self.inside]
         return tuple(np.bincount(kept, minlength=self._class_count).tolist())
 
-    def write(self, job: BlockJob) -> None:
+    def write(self, job: BlockJob) -> tuple[CellDigest, ...]:
         """Write the block's core to every output array; no other task writes its shards.
 
-        Raises RunError if another run has taken the output over.
+        Returns the digests of what is stored. Raises RunError if another run has taken the output
+        over.
         """
         check_owner(job.output, job.run_token)
+        digests = []
         for output, stored in zip(self._outputs, self._stored, strict=True):
-            array = open_array(job.output, output.path, token=job.run_token)
+            array = open_shards(job.output, output.path, token=job.run_token)
             write_core(array, self._core, stored)
+            digests.append(
+                written_block(
+                    array,
+                    output.path,
+                    core=self._core,
+                    block=job.plan.core,
+                    channels=output.kind.per_class,
+                )
+            )
+        return tuple(digests)
 
 
 def write_core(array: Any, core: Box, stored: NDArray[Any]) -> None:

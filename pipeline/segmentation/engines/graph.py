@@ -100,7 +100,7 @@ def write_chunk(
             with clock.stage("read"):
                 bad = count_bad(open_volume(job.source).read(core))
         with clock.stage("write"):
-            sink.write(job)
+            digests = sink.write(job)
         results.append(
             BlockResult(
                 index=index,
@@ -109,6 +109,7 @@ def write_chunk(
                 bad_voxels=bad,
                 class_voxels=sink.class_voxels(),
                 seconds=clock.seconds,
+                digests=digests,
             )
         )
     return results

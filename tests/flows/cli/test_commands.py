@@ -38,6 +38,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "preflight": ["INPUT", "--cluster", "--weights", "--json"],
         "submit": ["segment", "objects"],
         "status": ["OUTPUT", "--json"],
+        "verify": ["OUTPUT", "--repair", "--json"],
         "finish": ["OUTPUT", "--weights", "--cluster"],
         "cluster": ["start", "status", "stop"],
         "prefect": ["up", "status", "down"],

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import shutil
 import signal
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +18,8 @@ from flows.cli import segment as cli_segment
 from flows.cli.main import main
 from flows.cli.submit import warn_of_other_run
 from pipeline.base.location import Location
+from pipeline.base.process_record import this_process
+from pipeline.ledger.liveness import ALIVE
 
 
 @pytest.fixture
@@ -176,13 +177,15 @@ def test_bad_input_is_one_line_exit_2_and_nothing_is_submitted(changes, says, su
 
 
 @pytest.mark.parametrize(
-    ("ago_s", "pyramid", "warned"), [(12, False, True), (999, False, False), (12, True, False)]
+    ("changes", "warned"),
+    [({}, True), ({"host": "elsewhere"}, True), ({"pid": 2**22 + 1}, False), (None, False)],
+    ids=["lives here", "of another machine", "has ended", "no sign"],
 )
-def test_submit_warns_of_an_output_that_another_run_seems_to_write(
-    ago_s, pyramid, warned, monkeypatch, capsys
-):
-    written = datetime.now(UTC) - timedelta(seconds=ago_s)
-    status = SimpleNamespace(pyramid=pyramid, written=written)
-    monkeypatch.setattr("pipeline.ledger.status.read_status", lambda output: status)
-    warn_of_other_run(Location.parse("out.zarr"))
+def test_submit_warns_of_an_output_that_another_run_may_write(changes, warned, tmp_path, capsys):
+    output = Location.parse(tmp_path / "out.zarr")
+    zarr.open_group(tmp_path / "out.zarr/run", attributes={"owner": "first", "job": {}})
+    if changes is not None:
+        sign = {"token": "first", **this_process(), **changes}
+        (tmp_path / "out.zarr/run" / ALIVE).write_text(json.dumps(sign))
+    warn_of_other_run(output)
     assert ("this job takes the output over" in capsys.readouterr().err) == warned

@@ -32,6 +32,7 @@ SHOWN_BY = {
     "flows/segmentation": ("segment", "plan", "finish"),
     "flows/text/objects.py": ("objects", "segment"),
     "flows/text/plan.py": ("plan",),
+    "flows/text/verification.py": ("verify",),
     "pipeline/ledger": ("segment", "objects", "plan"),
     "pipeline/objects": OBJECTS,
     "pipeline/objects/meshes": ("meshes",),
@@ -67,6 +68,8 @@ ELSEWHERE = {
     "flows/preflight/device.py": {"--format", "--id", "--query-gpu"},  # of nvidia-smi
     "flows/text/objects.py": {"--merge-only"},  # of objects, which label in shares
     "pipeline/evaluation": {"--outputs"},
+    "pipeline/ledger/ledger.py": {"--repair"},  # of verify
+    "pipeline/output/documents.py": {"--repair"},  # of verify
     "pipeline/objects": {"--objects", "--outputs"},  # of segment
     "pipeline/objects/outlines/read_outlines.py": {"--overwrite"},  # of objects
     "pipeline/objects/outlines/write_outlines.py": {"--per-slice"},  # of objects

@@ -128,7 +128,7 @@ def test_a_stored_level_equals_the_whole_finer_one_made_coarser(
     values = np.random.default_rng(2).integers(0, 4, shape, dtype=np.uint8)
     reduction = "mean" if len(shape) == 4 else "majority"
     job = level(values, factor, shard=shard, chunk=chunk, reduction=reduction)
-    written = sum(write_share(job, share, shares) for share in range(shares))
+    written = sum(len(write_share(job, share, shares)) for share in range(shares))
     stored = zarr.open_array(tmp_path / "out.zarr/1", mode="r")
     np.testing.assert_array_equal(stored[...], reduced(values, factor, reduction))
     assert written == np.prod([-(-n // s) for n, s in zip(job.shape, shard, strict=True)])

@@ -168,6 +168,23 @@ def test_a_killed_worker_costs_no_voxel(command, undisturbed, tmp_path):
     assert stored_bytes(out) == undisturbed
 
 
+@pytest.mark.slow
+def test_a_run_that_slept_while_another_one_finished_ends_in_one_line_and_changes_nothing(
+    command, undisturbed, tmp_path
+):
+    out = tmp_path / "out.zarr"
+    with started(command(out), out) as (run, _):
+        os.killpg(run.pid, signal.SIGSTOP)
+        again = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
+        assert again.returncode == 0, again.stderr
+        assert stored_bytes(out) == undisturbed
+        os.killpg(run.pid, signal.SIGCONT)
+        _, said = run.communicate(timeout=120)
+        assert run.returncode == 1
+        assert said.splitlines()[-1].endswith(f"another run has taken over {out}: this one ends")
+        assert stored_bytes(out) == undisturbed
+
+
 @pytest.mark.parametrize(
     ("how", "whom"),
     [
