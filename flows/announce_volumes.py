@@ -16,6 +16,7 @@ from prefect.events.clients import get_events_client
 from zarr.storage import FsspecStore
 
 from deploy.clusters.profiles import state_directory
+from deploy.processes.state_folder import explained_state
 from pipeline.base.errors import VolumeError
 from pipeline.base.location import Location
 from pipeline.base.store_errors import explained
@@ -113,11 +114,15 @@ def announced_in(folder: Location) -> set[str]:
 
 
 def note_announced(folder: Location, volume: Location) -> None:
-    """Record that a volume was announced; to announce it again, delete its line."""
+    """Record that a volume was announced; to announce it again, delete its line.
+
+    Raises ClusterError if the record cannot be written.
+    """
     record = _record_of(folder)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with record.open("a") as file:
-        file.write(f"{volume}\n")
+    with explained_state(record.parent):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("a") as file:
+            file.write(f"{volume}\n")
 
 
 def _record_of(folder: Location) -> Path:

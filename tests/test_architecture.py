@@ -52,7 +52,7 @@ LAYERS = {
         ["training"],
     ],
     "deploy": [
-        ["ranks"],
+        ["ranks", "processes"],
         ["clusters", "preflight"],
         ["batch_jobs"],
         ["cluster"],

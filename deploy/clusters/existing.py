@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.base.errors import ClusterError
 
+from ..processes.listeners import check_own
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:
@@ -28,10 +30,18 @@ def open_existing(spec: ClusterSpec) -> Iterator[Client]:
     from distributed import Client
 
     address = spec.where if spec.kind == "address" else address_in(spec.where)
+    _check_own(address)
     check_answers(address, timeout_s=spec.timeout_s)
     with Client(address, timeout=spec.timeout_s, set_as_default=False) as client:
         _wait_for_worker(client, spec)
         yield client
+
+
+def _check_own(address: str) -> None:
+    """Raise ClusterError if an unprotected scheduler of this machine is another user's."""
+    if address.startswith("tcp://"):
+        parts = urlsplit(address)
+        check_own(f"the address {address}", str(parts.hostname), parts.port or 0)
 
 
 def _wait_for_worker(client: Client, spec: ClusterSpec) -> None:

@@ -39,14 +39,24 @@ _OTHER_WORDS = {"partition": "queue", "project": "account"}
 
 def config_directory() -> Path:
     """Return the folder of the user's profiles."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    base = os.environ.get("XDG_CONFIG_HOME") or _home("XDG_CONFIG_HOME") / ".config"
     return Path(base) / "overtile"
 
 
 def state_directory() -> Path:
     """Return the folder of state between runs: logs of jobs, started clusters."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    base = os.environ.get("XDG_STATE_HOME") or _home("XDG_STATE_HOME") / ".local" / "state"
     return Path(base) / "overtile"
+
+
+def _home(instead: str) -> Path:
+    """Return the home folder. instead: the variable that makes it unnecessary."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise ClusterError(
+            f"the home folder of user {os.getuid()} is not known: set HOME, or {instead}"
+        ) from error
 
 
 def is_name(text: str) -> bool:

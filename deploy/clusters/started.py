@@ -1,34 +1,34 @@
 """Clusters that outlive a run: started in the background, found by name, stopped by name.
 
 ~/.local/state/overtile/clusters/NAME/
-    cluster.json, cluster.lock, cluster.log    see background.py
+    cluster.json, cluster.lock, cluster.log    see deploy/processes/background.py
     scheduler.json                             the scheduler's file
 """
 
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.loopback import is_loopback
 
-from .background import Background
+from ..processes.background import Background
+from ..processes.identity import ProcessIdentity, read_record
 from .profiles import is_name, state_directory
 
 START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartedCluster:
+class StartedCluster(ProcessIdentity):
     """A cluster that was started: its record."""
 
     name: str
     kind: str
-    host: str
-    pid: int
     since: str
     address: str
     dashboard: str
@@ -36,11 +36,6 @@ class StartedCluster:
     """How long a run may wait for its first worker."""
     job_ids: tuple[str, ...] = ()
     """Of its current batch jobs."""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it was started on this machine."""
-        return self.host == socket.gethostname()
 
 
 def directory_of(name: str) -> Path:
@@ -63,13 +58,22 @@ def scheduler_file_of(name: str) -> Path:
 
 
 def find_started(name: str) -> StartedCluster | None:
-    """Return the record of a cluster; None if none of this name was started."""
+    """Return the record of a cluster; None if none of this name was started.
+
+    Raises ClusterError if another version of overtile wrote the record.
+    """
     if not is_name(name) or name == "local":
         return None
-    record = process_of(name).read()
-    if record is None:
+    values = process_of(name).read()
+    if values is None:
         return None
-    return StartedCluster(**{**record, "job_ids": tuple(record["job_ids"])})
+    started = read_record(StartedCluster, {**values, "job_ids": tuple(values.get("job_ids") or ())})
+    if started is None:
+        raise ClusterError(
+            f"cluster {name} was started by another version of overtile: stop it with that "
+            f"version, then delete {directory_of(name)}"
+        )
+    return started
 
 
 def started_names() -> list[str]:
@@ -78,7 +82,7 @@ def started_names() -> list[str]:
 
 
 def write_started(started: StartedCluster) -> None:
-    """Write the record of a cluster, atomically."""
+    """Write the record of a cluster, atomically. Raises ClusterError."""
     process_of(started.name).write(asdict(started))
 
 
@@ -89,12 +93,11 @@ def start_cluster(name: str, *, cluster: str | None = None) -> StartedCluster:
     name. Raises ClusterError.
     """
     directory, process = directory_of(name), process_of(name)
-    if (before := find_started(name)) and (not before.is_here or process.is_running()):
+    if (before := find_started(name)) and process.where() != "ended":
         raise ClusterError(
             f"cluster {name} is already running, on {before.host} since {before.since}: stop it "
-            "first"
+            f"first, on {before.host}"
         )
-    shutil.rmtree(directory, ignore_errors=True)
     module = "deploy.named_clusters.service"
     child = process.start([sys.executable, "-P", "-m", module, name, cluster or name])
     if not process.wait_until(lambda: find_started(name), child, within_s=START_S):
@@ -108,10 +111,10 @@ def start_cluster(name: str, *, cluster: str | None = None) -> StartedCluster:
 
 def stop_cluster(name: str) -> bool:
     """Stop a cluster; return whether it was still running. Raises ClusterError."""
-    started = require_started(name)
-    if not started.is_here:
-        raise ClusterError(f"cluster {name} was started on {started.host}: stop it there")
-    was_running = process_of(name).stop()
+    require_started(name)
+    process = process_of(name)
+    process.check_here(f"cluster {name}")
+    was_running = process.stop()
     shutil.rmtree(directory_of(name), ignore_errors=True)
     return was_running
 
@@ -126,8 +129,14 @@ def require_started(name: str) -> StartedCluster:
 
 
 def has_ended(started: StartedCluster) -> str | None:
-    """Return, of a cluster that has ended unexpectedly, what happened; None if it may still run."""
+    """Return, of a cluster that has ended unexpectedly, what happened; None if it may still run.
+
+    Raises ClusterError if it runs on another machine, where only that machine can reach it.
+    """
     process = process_of(started.name)
-    if not started.is_here or process.is_running():
+    where = process.where()
+    if where == "elsewhere" and is_loopback(urlsplit(started.address).hostname):
+        process.check_here(f"cluster {started.name}")
+    if where != "ended":
         return None
     return f"cluster {started.name} has ended unexpectedly ({process.last_line() or 'empty log'})"

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.base.errors import ClusterError
 
 from ..cluster import described_cluster, open_cluster, quiet
-from ..clusters.background import now_text
 from ..clusters.spec import STARTED_KINDS, ClusterSpec
 from ..clusters.started import StartedCluster, scheduler_file_of, write_started
+from ..processes.background import now_text
+from ..processes.identity import identify
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -53,8 +53,10 @@ def _exit(signum: int, frame: FrameType | None) -> NoReturn:
 def _serve(name: str, spec: ClusterSpec) -> None:
     with _opened(spec) as (client, job_ids):
         client.write_scheduler_file(str(scheduler_file_of(name)))
+        identity = identify(os.getpid())
+        assert identity is not None
         record = StartedCluster(
-            name=name, kind=spec.kind, host=socket.gethostname(), pid=os.getpid(),
+            **asdict(identity), name=name, kind=spec.kind,
             since=now_text(), address=client.scheduler_info(n_workers=0)["address"],
             dashboard=client.dashboard_link, first_worker_s=spec.first_worker_limit_s,
             job_ids=job_ids(),

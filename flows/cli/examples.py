@@ -193,6 +193,12 @@ overtile prefect status
 # start what is missing
 overtile prefect up
 """,
+    "overtile prefect env": """
+# prefect commands in this terminal, in any folder
+eval "$(overtile prefect env)"
+# the password for the browser
+overtile prefect env | grep AUTH
+""",
     "overtile prefect down": """
 # stop server and worker, unless flow runs are active
 overtile prefect down

@@ -18,6 +18,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from pipeline.base.errors import OvertileError, RunDrainedError, RunError
+from pipeline.base.loopback import bypass_proxies
 from pipeline.base.store_errors import one_line
 
 from ..signals.stop import DrainedBeforeRun, handle_stops
@@ -62,6 +63,7 @@ _KEPT = "; finished work is kept: start the same command again to resume"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     handle_stops()
+    bypass_proxies(os.environ)
     given: list[str] = []
     try:
         given = _joined(sys.argv[1:] if arguments is None else arguments)

@@ -1,4 +1,4 @@
-"""``overtile prefect up|status|down``: a local Prefect server and worker."""
+"""``overtile prefect up|status|env|down``: a local Prefect server and worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .parser import Parser
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile prefect``."""
-    commands = parser.add_subparsers(required=True, metavar="up|status|down", dest="action")
+    commands = parser.add_subparsers(required=True, metavar="up|status|env|down", dest="action")
     up = commands.add_parser(
         "up",
         help="start server and worker, register deployments",
@@ -27,6 +27,13 @@ def add_arguments(parser: Parser) -> None:
         help="show processes, deployments and flow runs",
         description="Show the server, the worker, the deployments and the active flow runs.",
     )
+    commands.add_parser(
+        "env",
+        help="print address and password as commands of a shell",
+        description="Print the server's address and its password as commands of a shell, for "
+        "prefect commands outside a folder with a prefect.toml. The browser asks for the same "
+        "password.",
+    )
     down = commands.add_parser(
         "down",
         help="stop what up started, and nothing else",
@@ -40,7 +47,14 @@ def add_arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Start, inspect or stop."""
-    {"up": _up, "status": _status, "down": _down}[options.action](options)
+    from deploy.processes.state_folder import make_state_folder
+
+    from ..prefect.background import check_here, directory
+
+    if options.action in ("up", "down"):
+        make_state_folder(directory())  # before Prefect is imported, which needs a home
+    check_here()
+    {"up": _up, "status": _status, "env": _env, "down": _down}[options.action](options)
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -57,6 +71,12 @@ def _status(options: argparse.Namespace) -> None:
     from ..prefect.status import status_text
 
     print(status_text())
+
+
+def _env(options: argparse.Namespace) -> None:
+    from ..prefect.status import env_text
+
+    print(env_text())
 
 
 def _down(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,10 +23,13 @@ from socket import gethostname
 from urllib.parse import urlsplit
 
 from deploy.clusters.profiles import state_directory
+from deploy.processes.identity import ProcessIdentity, identify, read_record
 
 from .work import Sample, Work
 
 SAMPLE_EVERY_S = 2.0
+META = "__meta_overtile_"
+"""Prefix of labels that Prometheus reads and does not store: which process wrote a file."""
 
 _log = logging.getLogger(__name__)
 
@@ -139,13 +142,31 @@ def _write_target() -> None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.glob("*.json"):
-            of_host, _, pid = other.stem.rpartition("-")
-            if of_host == host and not _runs(pid):
+            if other.stem.rpartition("-")[0] == host and _is_left_over(other):
                 other.unlink(missing_ok=True)
         part = file.with_suffix(".part")
-        target = {"targets": [run.address], "labels": {"output": run.output}}
+        identity = identify(os.getpid())
+        written_by = {} if identity is None else asdict(identity)
+        labels = {f"{META}{name}": str(value) for name, value in written_by.items()}
+        target = {"targets": [run.address], "labels": {"output": run.output, **labels}}
         part.write_text(json.dumps([target]))
         part.rename(file)
+
+
+def _is_left_over(file: Path) -> bool:
+    """Return whether the process that wrote a file, on this machine, has ended."""
+    try:
+        labels = json.loads(file.read_text())[0]["labels"]
+        values = {
+            name.removeprefix(META): value
+            for name, value in labels.items()
+            if name.startswith(META)
+        }
+        numbers = {name: int(values[name]) for name in ("pid", "user")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return not _runs(file.stem.rpartition("-")[2])  # of an earlier version
+    identity = read_record(ProcessIdentity, {**values, **numbers})
+    return identity is None or not identity.is_alive_here()
 
 
 def _runs(pid: str) -> bool:

@@ -1,9 +1,13 @@
 """The server and the worker that ``overtile prefect up`` starts in the background.
 
 ~/.local/state/overtile/prefect/
-    server.json, server.lock, server.log    see deploy/clusters/background.py
+    server.json, server.lock, server.log    see deploy/processes/background.py
     worker.json, worker.lock, worker.log
+    access.json                             address and password, see access.py
     lock                                    held by ``up`` and ``down``
+
+There is one server and one worker per home, also where several machines share it: Prefect's SQLite
+database, which is in the home too, must not be opened by two servers.
 """
 
 from __future__ import annotations
@@ -17,18 +21,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from deploy.clusters.background import Background, now_text
 from deploy.clusters.profiles import state_directory
+from deploy.processes.background import Background, end_process, now_text
+from deploy.processes.identity import ProcessIdentity, identify, read_record
+from deploy.processes.state_folder import explained_state, make_state_folder
 
 Part: TypeAlias = Literal["server", "worker"]
+PARTS: tuple[Part, ...] = ("server", "worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrefectProcess:
+class PrefectProcess(ProcessIdentity):
     """A process that was started: its record."""
 
     part: Part
-    pid: int
     since: str
     url: str
     """Of the server's API."""
@@ -48,10 +54,13 @@ def process_of(part: Part) -> Background:
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """Block other commands that start or stop these processes."""
-    directory().mkdir(parents=True, exist_ok=True)
-    with (directory() / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Block other commands that start or stop these processes. Raises ClusterError."""
+    folder = make_state_folder(directory())
+    with explained_state(folder):
+        lock = (folder / "lock").open("w")
+    with lock:
+        with explained_state(folder):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -63,17 +72,36 @@ def prefect_command(arguments: Sequence[str]) -> list[str]:
 def start_part(
     part: Part, arguments: Sequence[str], *, url: str, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start ``prefect ARGUMENTS`` and write its record."""
+    """Start ``prefect ARGUMENTS`` and write its record. Raises ClusterError.
+
+    No process is left that no record knows.
+    """
     process = process_of(part).start(prefect_command(arguments), environment=environment)
-    record = PrefectProcess(
-        part=part, pid=process.pid, since=now_text(), url=url, folder=str(Path.cwd())
-    )
-    process_of(part).write(asdict(record))
+    try:
+        if identity := identify(process.pid):  # None: it has ended already
+            record = PrefectProcess(
+                **asdict(identity), part=part, since=now_text(), url=url, folder=str(Path.cwd())
+            )
+            process_of(part).write(asdict(record))
+    except BaseException:
+        end_process(process)
+        raise
     return process
 
 
 def find_part(part: Part) -> PrefectProcess | None:
-    """Return the record of a process that runs; None if it does not run."""
+    """Return the record of a process that runs here; None if it does not run.
+
+    Raises ClusterError, which names the host, if it runs where it cannot be reached.
+    """
     process = process_of(part)
-    record = process.read() if process.is_running() else None
-    return None if record is None else PrefectProcess(**record)
+    process.check_here(f"the {part} of overtile prefect up")
+    if process.where() == "ended":
+        return None
+    return read_record(PrefectProcess, process.read())
+
+
+def check_here() -> None:
+    """Raise ClusterError, which names the host, if server or worker run on another one."""
+    for part in PARTS:
+        find_part(part)

@@ -1,8 +1,11 @@
-"""A Prefect plugin for names: ``prefect deployment run segment-volume``.
+"""A Prefect plugin: finds this user's server, and names deployments and runs.
 
-Prefect expects FLOW/DEPLOYMENT. The plugin resolves DEPLOYMENT alone (``segment-local``), FLOW
-alone by ``prefect.toml``, and, where the server has no such deployment, the names of earlier
-versions (``segment-volume/local``):
+Where no other server is set, Prefect's commands and scripts use the one of ``overtile prefect up``,
+with its password: see access.py.
+
+Prefect expects FLOW/DEPLOYMENT for ``prefect deployment run``. The plugin resolves DEPLOYMENT alone
+(``segment-local``), FLOW alone by ``prefect.toml``, and, where the server has no such deployment,
+the names of earlier versions (``segment-volume/local``):
 
     [plugins]
     enabled = true
@@ -18,6 +21,7 @@ wraps, the plugin disables itself with a warning, and full names still work.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +29,10 @@ from functools import wraps
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from pipeline.base.loopback import bypass_proxies
+
+from .access import use_own_server
 
 VERBS = {"segment-volume": "segment", "train-unet": "train", "evaluate-volume": "evaluate"}
 """What the deployments of each flow begin with."""
@@ -143,14 +151,19 @@ def _disable(error: Exception) -> None:
     )
 
 
-if is_deployment_run(sys.argv):
-    try:
-        from prefect.plugins import register_hook
-    except ImportError as error:
+try:
+    from prefect.plugins import register_hook
+except ImportError as error:
+    if is_deployment_run(sys.argv):
         _disable(error)
-    else:
+else:
 
-        @register_hook
-        def setup_environment(*, ctx: object) -> None:
-            """Install the short names; called by Prefect before its command runs."""
+    @register_hook
+    def setup_environment(*, ctx: object) -> None:
+        """Find the server and install the short names; called by Prefect before all else."""
+        bypass_proxies(os.environ)
+        why_none = use_own_server(os.environ)
+        if is_deployment_run(sys.argv):
+            if why_none is not None:  # one line: Prefect would end with a traceback
+                raise SystemExit(f"your Prefect server does not run here: {why_none}")
             resolve_short_names()

@@ -18,8 +18,8 @@ from prefect.states import Cancelling
 
 from pipeline.base.errors import ClusterError
 
-from .background import exclusive, find_part, process_of
-from .server import find_server, open_client
+from .background import PrefectProcess, exclusive, find_part, process_of
+from .server import TakenError, find_server, is_here, open_client
 from .up import POOL
 
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -31,11 +31,11 @@ def take_down(say: Callable[[str], None], *, cancel: bool) -> None:
     """Stop the worker, then the server, that ``up`` started here.
 
     cancel: cancel active flow runs first. Raises ClusterError if there are some and ``cancel`` is
-    false.
+    false, or if they run on another machine.
     """
     with exclusive():
         worker, server = find_part("worker"), find_part("server")
-        if worker and find_server(worker.url):
+        if worker and _is_served(worker, server, cancel=cancel):
             with open_client(worker.url) as client:
                 _end_runs(client, say, cancel=cancel)
         for part in (worker, server):
@@ -43,6 +43,21 @@ def take_down(say: Callable[[str], None], *, cancel: bool) -> None:
                 say(f"{part.part}: stopped (started {part.since})")
     if worker is None and server is None:
         say("nothing to stop: no server or worker of overtile prefect up runs here")
+
+
+def _is_served(worker: PrefectProcess, server: PrefectProcess | None, *, cancel: bool) -> bool:
+    """Return whether a worker's server can be asked for active runs."""
+    try:
+        return find_server(worker.url) is not None
+    except TakenError as error:
+        if server is None and is_here(worker.url):
+            return False  # its server has ended, and another program has the port now
+        if server is not None and cancel:
+            return False
+        raise ClusterError(
+            f"cannot ask for active flow runs: {error}; overtile prefect down --cancel stops "
+            "without asking"
+        ) from error
 
 
 def active_runs(client: SyncPrefectClient) -> list[FlowRun]:

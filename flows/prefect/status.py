@@ -1,6 +1,8 @@
-"""``overtile prefect status``: server, worker, deployments and active runs."""
+"""``overtile prefect status`` and ``env``: what runs, and how to reach it."""
 
 from __future__ import annotations
+
+import shlex
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
@@ -9,14 +11,16 @@ from prefect.exceptions import ObjectNotFound
 from pipeline.base.errors import RunError
 from pipeline.base.text import counted
 
-from .background import Part, find_part, process_of
+from .background import Part, check_here, find_part, process_of
 from .down import active_runs
 from .server import find_server, open_client, server_url
+from .start import known_access
 from .up import AUTOMATION, POOL
 
 
 def status_text() -> str:
     """Return the status as text. Raises RunError if no server answers; ClusterError."""
+    check_here()
     url = server_url()
     version = find_server(url)
     if version is None:
@@ -26,6 +30,21 @@ def status_text() -> str:
     with open_client(url) as client:
         lines += _registered(client)
     return "\n".join(lines)
+
+
+def env_text() -> str:
+    """Return the commands of a shell that point ``prefect`` at this user's server.
+
+    They contain the password. Raises RunError if no server answers; ClusterError.
+    """
+    check_here()
+    url = server_url()
+    if find_server(url) is None:
+        raise RunError(f"no Prefect server answers at {url}: start one with overtile prefect up")
+    values = {"PREFECT_API_URL": url, "PREFECT_PLUGINS_ENABLED": "true"}
+    if auth := known_access(url).auth:
+        values["PREFECT_API_AUTH_STRING"] = auth
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
 
 
 def _origin(part: Part) -> str:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import zarr
 from zarr.abc.store import Store
@@ -27,6 +28,7 @@ from .denied_is_absent import DOCUMENTS as DOCUMENTS
 from .denied_is_absent import DeniedIsAbsentStore
 from .errors import OutputError, VolumeError
 from .location import Location
+from .loopback import is_loopback
 from .shard_store import ShardStore
 from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket
 
@@ -85,6 +87,8 @@ def _s3_options(endpoint: str | None) -> dict[str, Any]:
     }
     if endpoint:
         options["endpoint_url"] = endpoint
+        if is_loopback(urlsplit(endpoint).hostname):  # botocore would ask the environment's proxy
+            options["config_kwargs"]["proxies"] = {}
     configured = fsspec.config.conf.get("s3", {})
     return {name: value for name, value in options.items() if name not in configured}
 

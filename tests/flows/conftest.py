@@ -27,13 +27,24 @@ from prefect.client.schemas.filters import (
 )
 from prefect.context import get_settings_context
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
 from deploy.preflight.findings import Finding
 from flows.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 600
+STATE = ".local/state/overtile/prefect"
+NO_SUCH_PROXY = {
+    "http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5h://127.0.0.1:9", "no_proxy": "localhost,.site.org",
+}  # fmt: skip
+"""The environment of a login node whose proxy knows nothing of this machine's loopback."""
 
 
 class Front:
@@ -58,11 +69,13 @@ class Front:
         }  # fmt: skip
 
     def said(self, module, *arguments, cwd=None, **environment):
-        """Run one command to its end; return (exit code, what it printed)."""
+        """Run one command to its end; return (exit code, what it printed). None unsets."""
+        variables = {**self.environment, **environment}
         done = subprocess.run(
             [sys.executable, "-P", "-m", module, *map(str, arguments)], cwd=cwd or self.project,
-            env={**self.environment, **environment}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S, check=False,
+            env={name: value for name, value in variables.items() if value is not None},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE_S,
+            check=False,
         )  # fmt: skip
         return done.returncode, done.stdout
 
@@ -89,9 +102,12 @@ class Front:
         return re.search(r"UUID: (\S+)", printed)[1]
 
     def client(self):
-        return SyncPrefectClient(
-            self.api, auth_string=self.environment.get("PREFECT_API_AUTH_STRING")
-        )
+        return SyncPrefectClient(self.api, auth_string=self.auth)
+
+    @property
+    def auth(self):
+        """USER:PASSWORD of the server that `up` has started."""
+        return json.loads((self.home / STATE / "access.json").read_text())["auth"]
 
     def flow_run(self, flow_run_id):
         with self.client() as client:
@@ -114,7 +130,7 @@ class Front:
 
     def kept(self, part):
         """Return what is written of a process in the background."""
-        return json.loads((self.home / f".local/state/overtile/prefect/{part}.json").read_text())
+        return json.loads((self.home / STATE / f"{part}.json").read_text())
 
     def processes(self, part):
         """Return a process in the background and all that it started."""
@@ -212,7 +228,7 @@ def new_front():
 
 def brought_up(home):
     """Bring Prefect up in an empty home, yield its front, and end all of it."""
-    front = Front(home)
+    front = Front(home, **NO_SUCH_PROXY)
     try:
         code, front.told = front.overtile("prefect", "up")
         assert code == 0, front.told
@@ -233,7 +249,13 @@ def server(shared_front):
     """Have the flows that are called in this process use the server of the shared front."""
     home = shared_front.home / "flows-in-this-process"
     with (
-        temporary_settings({PREFECT_API_URL: shared_front.api, PREFECT_HOME: home}),
+        temporary_settings(
+            {
+                PREFECT_API_URL: shared_front.api,
+                PREFECT_API_AUTH_STRING: shared_front.auth,
+                PREFECT_HOME: home,
+            }
+        ),
         pytest.MonkeyPatch.context() as patch,
     ):
         # Threads without a context, such as the one that logs a training's steps, use this one.

@@ -41,7 +41,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
         "verify": ["OUTPUT", "--repair", "--json"],
         "finish": ["OUTPUT", "--weights", "--cluster"],
         "cluster": ["start", "status", "stop"],
-        "prefect": ["up", "status", "down"],
+        "prefect": ["up", "status", "env", "down"],
     }[command]  # fmt: skip
     assert [word for word in wanted if word not in out] == []
 

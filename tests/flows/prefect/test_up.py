@@ -203,7 +203,7 @@ def parameters():
     return {"input": "in.zarr", "output": "out.zarr", "weights": "demo"}
 
 
-@pytest.mark.parametrize("name", ["segment-volume", "segment-local", "segment-volume/local"])
+@pytest.mark.parametrize("name", ["segment-local", "segment-volume/local"])
 def test_short_and_old_names_are_found(shared_front, parameters, name):
     flow_run = shared_front.run(name, *LATER, **parameters)
     assert deployment_of(shared_front, flow_run) == "segment-volume/segment-local"
@@ -221,6 +221,18 @@ def test_runs_of_every_flow_are_named_after_one_of_its_parameters():
         module, _, flow = each["entrypoint"].rpartition(".")
         _, parameter = NAMED_AFTER[flow_of(each)]
         assert parameter in inspect.signature(getattr(import_module(module), flow).fn).parameters
+
+
+def test_after_up_a_prefect_command_finds_the_server_in_any_folder_with_no_more_settings(
+    shared_front, parameters, tmp_path
+):
+    pairs = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    code, printed = shared_front.prefect(
+        "prefect deployment run segment-volume", *LATER, *pairs, PREFECT_API_URL=None, cwd=tmp_path
+    )
+    assert code == 0, printed
+    flow_run = re.search(r"UUID: (\S+)", printed)[1]
+    assert deployment_of(shared_front, flow_run) == "segment-volume/segment-local"
 
 
 def test_a_short_name_is_the_deployment_that_prefect_toml_names(tmp_path, monkeypatch):

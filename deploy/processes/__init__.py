@@ -1,0 +1,1 @@
+"""Processes that outlive a command: their records, and what a machine allows."""
