@@ -20,6 +20,7 @@ from .clusters.profiles import (
     spec_of_kind,
     with_settings,
 )
+from .clusters.silent_workers import watched
 from .clusters.spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
 from .clusters.started import find_started, has_ended, scheduler_file_of
 
@@ -84,13 +85,15 @@ def open_cluster(
     """Yield a client of the cluster; on exit, stop what was started here and nothing else.
 
     cluster: a specification, or a text for :func:`parse_cluster`. notify: receives lines for the
-    user while jobs wait to start. settings: fields of ClusterSpec and JobSpec, or their TOML names.
+    user: which jobs wait to start, which workers stand still. settings: fields of ClusterSpec and
+    JobSpec, or their TOML names.
     Raises ClusterError if the cluster cannot be started, or does not answer in time; RunError if
     its jobs keep failing later.
     """
     spec = parse_cluster(cluster) if isinstance(cluster, str) else cluster
     spec = with_settings(spec, settings)
-    with quiet(), _opened(spec, notify or (lambda line: None)) as client:
+    notify = notify or (lambda line: None)
+    with quiet(), _opened(spec, notify) as client, watched(client, notify):
         yield client
 
 

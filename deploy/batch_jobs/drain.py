@@ -24,6 +24,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..clusters.gpu import missing_gpu
+from ..clusters.rejoin import rejoin_after_standstill
 from .departure import TOPIC, Departure
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def dask_setup(worker: Worker) -> None:
         raise SystemExit(why) from None
     drain_at = ends_at - drain_s * (1 + STAGGER * random.random())  # noqa: S311
     leave_in_time(worker, drain_at=drain_at, close_at=close_at)
+    rejoin_after_standstill(worker)
 
 
 def leave_in_time(worker: Worker, *, drain_at: float, close_at: float) -> None:

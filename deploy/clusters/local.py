@@ -18,6 +18,7 @@ from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
 from .machine import cores, memory_bytes
+from .silence import WORKER_TTL
 from .spec import ClusterSpec
 from .worker_environment import KEPT_MEMORY, restored, torch_threads
 
@@ -172,6 +173,7 @@ def worker_settings(threads: int) -> dict[str, object]:
         **{f"{_ENVIRON}.{name}": value for name, value in variables.items()},
         "distributed.worker.daemon": False,
         **SELDOM,
+        **WORKER_TTL,
     }
 
 

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     check_json_place(options.json)
     plan = plan_evaluation(parameters.request(prediction=options.prediction, truth=options.truth))
     try:
-        with open_cluster(spec) as client:
+        with open_cluster(spec, notify=say) as client:
             check_before_start(client, notify=say)
             evaluation = run(plan, client, watch=_progress())
     except KeyboardInterrupt:
