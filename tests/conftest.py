@@ -25,6 +25,7 @@ from unet import UNet, UNetConfig, load_weights, save_weights
 
 # Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 
 # A busy machine takes longer than hypothesis's 200 ms over an example: that is not a failure.
 hypothesis.settings.register_profile("overtile", deadline=None)

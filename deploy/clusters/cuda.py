@@ -12,6 +12,7 @@ from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .gpu import checked_devices, missing_gpu
+from .held_stop import hold_stops
 from .local import open_on_this_machine, worker_settings
 from .machine import cores
 from .spec import ClusterSpec
@@ -27,6 +28,7 @@ def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
     with open_on_this_machine(replace(spec, devices=tuple(devices)), _start_workers) as client:
         if why := next(filter(None, client.run(missing_gpu).values()), None):
             raise ClusterError(why)
+        client.run(hold_stops)
         yield client
 
 

@@ -20,15 +20,19 @@ from .worker_environment import KEPT_MEMORY, restored
 
 METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
 """How local workers are started; elsewhere, libraries of the system do not survive a fork."""
-IMPORTED: Final = ("distributed.nanny", "distributed.worker", "zarr")
+IMPORTED: Final = ("deploy.clusters.preloaded",)
 HASH_SEED: Final = {"PYTHONHASHSEED": "6640"}
 """Dask's: all workers must give the same text the same hash."""
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
 )
 """No library may start threads: they do not survive a fork."""
-_BLOCKED: Final = {signal.SIGINT, signal.SIGUSR1}
-"""Signals that only the driver handles, and that terminals and Slurm send to all processes."""
+_FOR_DRIVER: Final = {signal.SIGUSR1, signal.SIGHUP}
+_BLOCKED: Final = {signal.SIGINT, signal.SIGTERM, *_FOR_DRIVER}
+"""Signals that terminals and batch systems send to all processes, and that the driver handles.
+
+Workers unblock SIGTERM (held_stop.py); the server ends with the driver.
+"""
 _STARTING: Final = threading.Lock()
 
 
@@ -60,6 +64,10 @@ def start_tracker() -> None:
     """
     before = os.environ.get("PYTHONWARNINGS")
     quiet = "ignore:resource_tracker:UserWarning"
-    with restored(["PYTHONWARNINGS"]):
-        os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
-        resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_DRIVER)
+    try:
+        with restored(["PYTHONWARNINGS"]):
+            os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
+            resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,4 +1,4 @@
-"""Sets the number of torch's threads in a worker that was forked with torch already loaded.
+"""Sets up a worker that was forked from the fork server: its signals, and torch's threads.
 
 Loaded by the workers of this machine (``preload`` of Dask).
 """
@@ -9,11 +9,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .held_stop import hold_stops
+
 if TYPE_CHECKING:
     from distributed import Worker
 
 
 def dask_setup(worker: Worker) -> None:
-    """Use the worker's number of threads; called by Dask. Torch read the server's at import."""
+    """Set up a worker; called by Dask in its main thread.
+
+    Torch read the server's number of threads at import.
+    """
+    hold_stops()
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -73,6 +73,11 @@ _ONE_RANK = threading.Lock()
 """torch.distributed has one state per process: a rank waits until the one before it has left."""
 
 
+def is_occupied() -> bool:
+    """Return whether a rank runs in this process."""
+    return _ONE_RANK.locked()
+
+
 def run_rank(function: Callable[[Rank], Any], assignment: RankAssignment) -> Any:
     """Run the callable as one rank; this is the task that the driver submits.
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 
-from pipeline.base.errors import RunStoppedError, TrainingError
+from pipeline.base.errors import RunDrainedError, RunError, RunStoppedError, TrainingError
 from pipeline.base.text import counted
 
 from ..options.cluster import ClusterOptions
 from ..options.declared import options_of
 from ..options.train import LabelledVolume, TrainFiles, TrainOptions, training_cluster
+from ..signals.drain import Drain, drain_on_signal
+from ..signals.stop import DrainedBeforeRun
 from ..text.terminal import say
 from .arguments import add_options, help_text, read_options
 from .local_workers import expect_workers
+
+_AGAIN = re.compile(r"\b(start|run) the (same command|run|command) again to resume\b")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +34,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train and show the progress."""
-    try:
-        _run(options)
-    except KeyboardInterrupt:  # or SIGTERM; the ranks have saved a checkpoint
-        from unet.training.checks import output_paths
-        from unet.training.run import stopped_text
+    with drain_on_signal("the ranks finish their step and save a checkpoint") as drain:
+        try:
+            _run(options, drain)
+        except KeyboardInterrupt as stop:  # or SIGTERM; the ranks have saved a checkpoint
+            from unet.training.checks import output_paths
+            from unet.training.run import stopped_text
 
-        _, directory = output_paths(options.out)
-        raise RunStoppedError(stopped_text(directory)) from None
+            _, directory = output_paths(options.out)
+            kind = RunDrainedError if isinstance(stop, DrainedBeforeRun) else RunStoppedError
+            raise kind(stopped_text(directory)) from None
+        except RunError as error:
+            raise type(error)(with_resume(str(error))) from error
 
 
-def _run(options: argparse.Namespace) -> None:
+def with_resume(text: str) -> str:
+    """Return an error of a run with the advice of a training, which resumes only on request.
+
+    >>> with_resume("the scheduler was lost: start the run again to resume")
+    'the scheduler was lost: resume with the same command and --resume'
+    """
+    return _AGAIN.sub("resume with the same command and --resume", text)
+
+
+def _run(options: argparse.Namespace, drain: Drain) -> None:
     expect_workers(options, with_torch=True)
     from deploy import open_cluster
 
@@ -59,11 +77,11 @@ def _run(options: argparse.Namespace) -> None:
         return
     for line in start_lines(prepared):
         say(line)
-    with open_cluster(spec) as client:
+    with open_cluster(spec, notify=say) as client:
         say(f"dashboard: {client.dashboard_link}")
         check_before_start(client, notify=say)
         with shown_on_terminal() as listener:
-            end = train_interruptibly(prepared, client, listeners=[listener])
+            end = train_interruptibly(prepared, client, listeners=[listener], drain=drain)
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")
     say(f"log, checkpoints and pictures: {prepared.directory}")
 

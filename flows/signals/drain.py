@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from ..text.terminal import say
-from .stop import drain_requested, drop_pending_stop
+from .stop import TWICE_S, drain_requested, drop_pending_stop
 
 
 class Drainable(Protocol):
@@ -24,11 +25,17 @@ class Drainable(Protocol):
 
 
 class Drain:
-    """A drain on SIGUSR1: of the run or, before a run has begun, of the command."""
+    """A drain on SIGUSR1: of the run or, before a run has begun, of the command.
 
-    def __init__(self) -> None:
+    A second signal, later than a second after the first, ends the command at once.
+    """
+
+    def __init__(self, what: str) -> None:
+        """what: still happens in a drain, for the line that announces it."""
+        self._what = what
         self._lock = threading.Lock()
         self._run: Drainable | None = None
+        self._began_at: float | None = None
 
     def begin(self, run: Drainable) -> None:
         """Drain this run on request from now on; at once if the request came earlier."""
@@ -37,28 +44,38 @@ class Drain:
             if drain_requested.is_set():
                 drain_requested.clear()
                 drop_pending_stop()
+                self._began_at = time.monotonic()
                 run.drain()
 
     def request(self) -> None:
         """Let the run drain, or end the command as SIGTERM does."""
         with self._lock:
-            if self._run is not None:
-                say("draining: blocks in flight finish, then the run ends")
+            if self._began_at is not None:
+                if time.monotonic() - self._began_at >= TWICE_S:
+                    _stop_command()
+            elif self._run is not None:
+                self._began_at = time.monotonic()
+                say(f"draining: {self._what}, then the run ends")
                 self._run.drain()
             elif not drain_requested.is_set():
                 drain_requested.set()
-                main = threading.main_thread().ident
-                assert main is not None
-                signal.pthread_kill(main, signal.SIGTERM)
+                _stop_command()
+
+
+def _stop_command() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)
 
 
 @contextmanager
-def drain_on_signal() -> Iterator[Drain]:
+def drain_on_signal(what: str = "blocks in flight finish") -> Iterator[Drain]:
     """Handle SIGUSR1 while inside. Enter it before any thread or process starts.
 
-    If it arrives before a run has begun, DrainedBeforeRun is raised in the main thread.
+    If it arrives before a run has begun, DrainedBeforeRun is raised in the main thread. what: still
+    happens in a drain, for the user.
     """
-    drain, over = Drain(), threading.Event()
+    drain, over = Drain(what), threading.Event()
     drain_requested.clear()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 

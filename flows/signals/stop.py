@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM stop a command; during an import, the stop waits until the import is complete.
+"""SIGINT, SIGTERM and SIGHUP stop a command; during an import, the stop waits for its end.
 
 An interrupted import leaves a package half loaded, and compiled modules turn the interruption into
 errors of any kind. So the handler raises only if no import is on the stack; otherwise it runs again
@@ -11,12 +11,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import warnings
 from types import FrameType
 
 RETRY_S = 0.02
+TWICE_S = 1.0
+"""`timeout` and batch systems send one stop twice, to the process and to its group. A second one
+within this time is the same; a later one ends the command at once."""
 drain_requested = threading.Event()
 """Set if the next stop is a drain before the first block."""
+_stopped_at = float("-inf")
 
 
 class Stopped(KeyboardInterrupt):
@@ -32,10 +37,16 @@ class DrainedBeforeRun(Stopped):
 
 
 def handle_stops() -> None:
-    """Let SIGTERM and, unless it is ignored, SIGINT stop the command."""
+    """Let SIGTERM stop the command, and SIGINT and SIGHUP unless they are ignored.
+
+    SIGHUP comes when a terminal is gone, for example because ssh lost its connection; nohup ignores
+    it.
+    """
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, stop)
 
 
 def stop(signum: int, frame: FrameType | None) -> None:
@@ -44,6 +55,11 @@ def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, RETRY_S)
         return
+    global _stopped_at
+    now = time.monotonic()
+    if now - _stopped_at < TWICE_S:
+        return
+    _stopped_at = now
     _silence_finalisers()
     raise DrainedBeforeRun if drain_requested.is_set() else Stopped
 

@@ -10,11 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy import RankLimits, run_ranks
+from pipeline.base.errors import RunDrainedError, RunStoppedError
 from pipeline.base.scheduling import workers_of
 from unet.training.loop import TrainingEnd
 from unet.training.messages import Listener
 from unet.training.prepare import PreparedTraining
 from unet.training.run import run_training
+
+from ..signals.drain import Drain
 
 if TYPE_CHECKING:
     from deploy import Client
@@ -48,14 +51,18 @@ def train_interruptibly(
     *,
     listeners: Sequence[Listener] = (),
     leave_s: float = 30.0,
+    drain: Drain | None = None,
 ) -> TrainingEnd:
     """Do as :func:`train_on_cluster`; an interruption lets the ranks save their state first.
 
     Ctrl-C, SIGTERM and a cancelled flow run raise exceptions at any point of the main thread. So
     the training runs in another thread; it is asked to stop, and this thread waits for it, for
     ``leave_s`` at most. A second interruption ends the wait.
+
+    drain: asks the training to stop as well; RunDrainedError is then raised.
     """
     stop = threading.Event()
+    draining = _Draining(stop)
     training: Future[TrainingEnd] = Future()
     limits = RankLimits(leave_s=leave_s)
 
@@ -66,10 +73,30 @@ def train_interruptibly(
         except BaseException as error:  # raised again in the main thread
             training.set_exception(error)
 
-    threading.Thread(target=run, name="training", daemon=True).start()
+    if drain is not None:
+        drain.begin(draining)
     try:
+        threading.Thread(target=run, name="training", daemon=True).start()
         return training.result()
-    except BaseException:
-        stop.set()
-        wait([training])
+    except RunStoppedError as stopped:
+        if draining.has_begun:
+            raise RunDrainedError(str(stopped)) from None
         raise
+    except BaseException:
+        if not stop.is_set():
+            stop.set()
+            wait([training])
+        raise
+
+
+class _Draining:
+    """What a drain does to a training."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self.has_begun = False
+
+    def drain(self) -> None:
+        """Ask the ranks to save a checkpoint and leave."""
+        self.has_begun = True
+        self._stop.set()

@@ -85,7 +85,7 @@ def test_a_stop_during_an_import_is_one_line_and_exit_code_1(then, signal, stopp
     assert stopped(signal=signal, then=then, **WEIGHTS) == (1, STOPPED)
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_stop_at_any_other_time_is_one_line_and_exit_code_1(signal, stopped):
     meets = f"os.kill(os.getpid(), signal.{signal})"
     assert stopped(signal=signal, meets=meets, **WEIGHTS) == (1, STOPPED)
@@ -168,11 +168,13 @@ def test_a_stopped_training_reports_what_is_kept(then, stopped):
     assert said == (1, f"{line}: start the command again\n")
 
 
-def test_a_sigint_that_is_ignored_stays_ignored(stopped):
-    """As in the background of a script: ``overtile segment … &``."""
+@pytest.mark.parametrize("ignored", ["SIGINT", "SIGHUP"])
+def test_a_signal_that_is_ignored_stays_ignored(ignored, stopped):
+    """As in the background of a script: ``overtile segment … &``, and by nohup."""
+    ignores = f"signal.signal(signal.{ignored}, signal.SIG_IGN); "
     said = stopped(
-        meets="os.kill(os.getpid(), signal.SIGINT)\n    sys.exit(7)",
-        **{**WEIGHTS, "place": "signal.signal(signal.SIGINT, signal.SIG_IGN); " + WEIGHTS["place"]},
+        meets=f"os.kill(os.getpid(), signal.{ignored})\n    sys.exit(7)",
+        **{**WEIGHTS, "place": ignores + WEIGHTS["place"]},
     )
     assert said == (7, "")
 

@@ -78,7 +78,7 @@ def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     }  # fmt: skip
 
 
-def stopped(argv, *, by):
+def stopped(argv, *, by, code=1):
     """Run a command until it has done a step, and stop it; return all its lines."""
     run = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
     lines = []
@@ -88,20 +88,48 @@ def stopped(argv, *, by):
             break
     by(run)
     lines += run.stderr.read().splitlines()
-    assert run.wait(timeout=60) == 1
+    assert run.wait(timeout=60) == code
     return lines
 
 
-def test_ctrl_c_and_sigterm_print_one_line_on_how_to_resume_and_lose_no_step(place, tmp_path):
+def to_all(number):
+    """Return what sends a signal to driver, ranks and all else, as terminals and Slurm do."""
+    return lambda run: os.killpg(run.pid, number)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "ways"),
+    [
+        (
+            1,
+            [
+                (to_all(signal.SIGINT), 1),
+                (to_all(signal.SIGTERM), 1),
+                (to_all(signal.SIGUSR1), 75),
+            ],
+        ),
+        pytest.param(
+            2,
+            [
+                (to_all(signal.SIGTERM), 1),
+                (lambda run: run.send_signal(signal.SIGTERM), 1),
+                (lambda run: run.send_signal(signal.SIGUSR1), 75),
+                (to_all(signal.SIGHUP), 1),
+            ],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["one rank", "two ranks"],
+)
+def test_a_signal_to_a_training_prints_one_line_on_how_to_resume_and_loses_no_step(
+    ranks, ways, place, tmp_path
+):
     out = tmp_path / "w.safetensors"
-    ways = {
-        "Ctrl-C to all of the terminal": lambda run: os.killpg(run.pid, signal.SIGINT),
-        "SIGTERM": lambda run: run.send_signal(signal.SIGTERM),
-    }
     done = 0
-    for by in ways.values():
-        argv = command(place, out, "--resume", steps=100_000)
-        lines = stopped(argv, by=by)
+    for by, code in ways:
+        more = ["--resume", "--ranks", str(ranks), "--batch", str(ranks)]
+        argv = command(place, out, *more, steps=100_000)
+        lines = stopped(argv, by=by, code=code)
         assert (f"resuming: {done} of 100000 steps are done" in lines) == (done > 0)
         said = re.fullmatch(
             r"overtile: stopped; checkpoint-(\d+)\.safetensors was saved: resume with the "
@@ -109,7 +137,7 @@ def test_ctrl_c_and_sigterm_print_one_line_on_how_to_resume_and_lose_no_step(pla
             lines[-1],
         )
         assert said, lines
-        assert lines[-2].startswith(("step", "validation")), "one line, and no trace"
+        assert lines[-2].startswith(("step", "validation", "draining: the ranks finish")), lines
         assert int(said[1]) > done
         done = int(said[1])
         steps = [
