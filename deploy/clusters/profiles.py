@@ -78,7 +78,7 @@ def profile_names() -> list[str]:
 def read_profile(path: Path) -> ClusterSpec:
     """Return the specification in a TOML file. Raises ClusterError."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ClusterError(f"cannot read {path}: {error}") from error
     return spec_of_toml(text, source=str(path))

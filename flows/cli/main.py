@@ -1,7 +1,7 @@
 """The console script ``overtile``.
 
-Exit codes: 0 done; 1 failed, resumable; 2 bad input; 75 (EX_TEMPFAIL) drained: SIGUSR1 ended
-segment or finish early, and the same command resumes it.
+Exit codes: 0 done; 1 failed, resumable; 2 bad input; 75 (EX_TEMPFAIL) drained: SIGUSR1 ended a run
+early, and the same command resumes it (train: with --resume).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pipeline.base.loopback import bypass_proxies
 from pipeline.base.store_errors import one_line
 
 from ..signals.stop import DrainedBeforeRun, handle_stops
+from ..text.streams import settle_streams
 from ..text.terminal import clear_status, say, show_status
+from .limits import refused_by_the_system
 from .parser import Parser
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
@@ -61,12 +63,22 @@ _KEPT = "; finished work is kept: start the same command again to resume"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. arguments: by default those of this process."""
+    if arguments is not None:
+        return _run(arguments)
+    settle_streams()
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        logging.disable(logging.CRITICAL)  # the command has ended; Dask reports what it closes
+
+
+def _run(arguments: Sequence[str]) -> int:
     handle_stops()
     bypass_proxies(os.environ)
     given: list[str] = []
     try:
-        given = _joined(sys.argv[1:] if arguments is None else arguments)
+        given = _joined(arguments)
         parser = make_parser(name for name in COMMANDS if name in given)
         options = parser.parse_args(given)
         options.given = given[1:]
@@ -88,7 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return EXIT_FAILED
-    except OSError as error:  # a full disk behind standard output, for example
+    except (OSError, RuntimeError, ValueError) as error:  # a full disk, for example
+        if (why := refused_by_the_system(error)) is not None:
+            say(f"overtile: {why}")
+            return EXIT_BAD_INPUT if isinstance(error, ValueError) else EXIT_FAILED
+        if not isinstance(error, OSError):
+            raise
         _drop_output()
         is_full = error.errno == errno.ENOSPC and given and given[0] in RESUMABLE
         advice = f"; free some space{_KEPT}" if is_full else ""
@@ -143,8 +160,8 @@ def make_parser(commands: Iterable[str] = COMMANDS) -> Parser:
         description="Segment microscopy volumes that are too large for one machine. The tiled "
         "result equals that of the whole volume.",
         epilog="Exit codes: 0 done; 1 failed, start the same command again to resume; 2 bad input; "
-        "75 stopped early by SIGUSR1, after the blocks in progress were finished; start the same "
-        "command again to resume.",
+        "75 stopped early by SIGUSR1, after the blocks or the step in progress; start the same "
+        "command again to resume (train: with --resume).",
     )
     parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

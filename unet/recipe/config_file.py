@@ -17,7 +17,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Unlike a Recipe, it holds only what the file states: the volumes decide the rest.
     """
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {str(path)!r} cannot be read ({error})") from error
     recipe_from_toml(text, where=f"config {str(path)!r}")

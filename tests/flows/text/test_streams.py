@@ -1,0 +1,186 @@
+"""A terminal or a log that is gone ends no run; a terminal of ASCII shows every line."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zarr
+
+from flows.cli.limits import refused_by_the_system
+
+ROOT = Path(__file__).parents[3]
+ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def shell(line, *, code=None, cwd=None, **environment):
+    """Run a line of bash, in which `overtile` is the command; return (exit code, out, err)."""
+    ran = subprocess.run(
+        ["bash", "-c", f'overtile() {{ "{sys.executable}" -P -m flows.cli "$@"; }}; {line}'],
+        capture_output=True, timeout=120, check=False, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )  # fmt: skip
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def python(code, *words, **options):
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code, *words], capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **options.pop("environment", {})}, **options,
+    )  # fmt: skip
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.fixture
+def volume(tmp_path, textured):
+    """Return a folder with a volume whose name is no ASCII."""
+    zarr.create_array(
+        tmp_path / "größe.zarr", data=textured((2, 32, 32)), dimension_names=("z", "y", "x")
+    )
+    return tmp_path
+
+
+def test_every_line_is_shown_where_the_locale_knows_ascii_only(volume):
+    line = "overtile weights demo && overtile plan größe.zarr out.zarr --weights demo"
+    code, out, err = shell(line, cwd=volume, **ASCII)
+    assert (code, err) == (0, b"")
+    readable = out.decode("ascii")
+    assert "2x32x32" in readable
+    assert "\\" not in readable
+    code, out, err = shell("overtile plan größer.zarr out.zarr --weights demo", cwd=volume, **ASCII)
+    assert (code, out, err.count(b"\n")) == (2, b"", 1)
+    assert "größer.zarr".encode() in err, "the name's own bytes"
+
+
+CHARACTERS = """
+import sys
+from flows.text.streams import settle_streams
+settle_streams()
+for stream in (sys.stdout, sys.stderr):
+    stream.write("2×3 µm³ … \\N{EM DASH} ≥ 日 \\udcff")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_character_that_an_encoding_lacks_is_replaced_on_both_streams(encoding, tmp_path):
+    (tmp_path / "program.py").write_text(CHARACTERS, encoding="utf-8")
+    run = "import runpy, sys; runpy.run_path(sys.argv[1])"
+    environment = {**ASCII, "PYTHONIOENCODING": encoding}
+    code, out, err = python(run, tmp_path / "program.py", environment=environment)
+    assert code == 0
+    assert out == err
+    assert (
+        out
+        == {
+            "ascii": b"2x3 um3 ... - >= \\u65e5 \xff",
+            "latin-1": "2×3 µm³ ".encode("latin-1") + b"... - >= \\u65e5 \xff",
+            "utf-8": "2×3 µm³ … — ≥ 日 ".encode() + b"\xff",
+        }[encoding]
+    )
+
+
+GONE = ["2>&-", "2>/dev/full", "2> >(exec true)", ">&- 2>&- <&-"]
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_finished_command_exits_with_0_where_its_lines_cannot_be_written(gone):
+    code = (
+        "import sys, time\nfrom flows.cli import main as cli, weights as command\n"
+        "from flows.text.terminal import say, show_status\n"
+        "def run(options):\n"
+        "    for number in range(2000): say('a line ' * 20)\n"
+        "command.run = run\nsys.argv = ['overtile', 'weights', 'demo']\nsys.exit(cli.main())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CODE": code}
+    ran = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -P -c "$CODE" {gone}'], check=False, env=environment,
+        timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 0
+
+
+def test_a_run_whose_log_is_gone_completes(volume):
+    """The reader of a pipe ends after the first line, as `ssh` and `head` do."""
+    line = "overtile convert größe.zarr out.zarr --shard 2,16,16 --workers 1 2> >(head -n 1 >&2)"
+    code, _, _ = shell(line, cwd=volume)
+    assert code == 0
+    assert zarr.open_array(volume / "out.zarr/0")[:].any()
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
+    code = (
+        "import os, sys\nfrom flows.text.streams import settle_streams\nsettle_streams()\n"
+        "file = open(sys.argv[1], 'w')\nos.write(2, b'a message of a library')\n"
+        "sys.exit(0 if file.fileno() > 2 else 9)\n"
+    )
+    ran = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -P -c "$CODE" {tmp_path}/file <&- >&- 2>&-'],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CODE": code}, check=False, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 0
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_what_libraries_report_after_the_end_of_a_command_is_not_shown():
+    code = (
+        "import atexit, logging, sys\nfrom flows.cli import main as cli, weights as command\n"
+        "def run(options):\n"
+        "    logging.basicConfig(level=logging.INFO)\n"
+        "    atexit.register(logging.getLogger('distributed.process').info, 'reaping stray')\n"
+        "    logging.getLogger('distributed.process').info('before')\n"
+        "command.run = run\nsys.argv = ['overtile', 'weights', 'demo']\nsys.exit(cli.main())\n"
+    )
+    assert python(code) == (0, b"", b"INFO:distributed.process:before\n")
+
+
+def test_a_dask_configuration_that_cannot_be_read_is_one_line(volume):
+    (volume / "jobqueue.yaml").write_text("jobqueue: [\n")
+    line = "overtile convert größe.zarr out.zarr --workers 1"
+    code, out, err = shell(line, cwd=volume, DASK_CONFIG=str(volume))
+    assert (code, out) == (2, b"")
+    said = f"overtile: A dask config file at '{volume}/jobqueue.yaml' is malformed"
+    assert err.startswith(said.encode())
+    assert err.count(b"\n") == 1
+    assert not (volume / "out.zarr").exists()
+
+
+def test_a_limit_of_processes_is_one_line_that_names_the_limit():
+    words = "the system refuses another thread or process: raise the limit (ulimit -u"
+    assert refused_by_the_system(RuntimeError("can't start new thread")).startswith(words)
+    assert refused_by_the_system(BlockingIOError(11, "Resource temporarily unavailable"))
+    caused = OSError("other")
+    caused.__cause__ = RuntimeError("can't start new thread")
+    assert refused_by_the_system(caused).startswith(words)
+    assert refused_by_the_system(RuntimeError("other")) is None
+    assert refused_by_the_system(ValueError("other")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user, without processes")
+@pytest.mark.parametrize("most", [1, 4, 8, 16, 32])
+def test_a_segmentation_within_a_limit_of_processes_ends_well_or_with_one_line(
+    most, volume, weights
+):
+    volume.chmod(0o777)
+    for folder in volume.parents:
+        if folder.stat().st_uid == 0 and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        os.setgid(65534)
+        os.setuid(65534)
+
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "flows.cli", "segment", "größe.zarr", "out.zarr", "--weights",
+         "demo", "--workers", "1"],
+        cwd=volume, preexec_fn=limited, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(volume), "OMP_NUM_THREADS": "1",
+             "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert ran.returncode == 0 or "ulimit -u" in ran.stderr.splitlines()[-1]
