@@ -83,7 +83,8 @@ PURE = (
     "unet.predict.sweep.geometry", "unet.predict.sweep.memory",
     "deploy.batch_jobs.departure", "deploy.batch_jobs.directives", "deploy.batch_jobs.pool_policy",
     "deploy.batch_jobs.quoting",
-    "deploy.clusters.spec", "deploy.clusters.units",
+    "deploy.batch_jobs.environment", "deploy.clusters.silence",
+    "deploy.clusters.spec", "deploy.clusters.units", "deploy.clusters.written_options",
 )  # fmt: skip
 
 

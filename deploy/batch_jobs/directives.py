@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pipeline.base.text import clock_text
 
 from ..clusters.spec import JobSpec
+from ..clusters.written_options import kept_lines
 
 PREFIXES = {"slurm": "#SBATCH", "lsf": "#BSUB", "pbs": "#PBS", "sge": "#$"}
 
@@ -24,7 +25,7 @@ def directives(
     tasks: int | None = None,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """Return the lines that request a job, the options in the profile last.
+    """Return the lines that request a job, those of the profile last, which replace ours.
 
     kind: the batch system. logs: folder of the job's log. nodes: each brings what ``job`` states.
     tasks: size of a job array, numbered from 1; by default a single job. more: further options.
@@ -35,7 +36,10 @@ def directives(
         options = _slurm(job, logs, nodes=nodes, tasks=tasks)
     else:
         options = {"lsf": _lsf, "pbs": _pbs, "sge": _sge}[kind](job, shlex.quote(logs))
-    return [f"{PREFIXES[kind]} {option}" for option in (*options, *more, *job.directives)]
+    kept = kept_lines(
+        (*options, *more), kind=kind, directives=job.directives, skip=job.skip_directives
+    )
+    return [f"{PREFIXES[kind]} {option}" for option in (*kept, *job.directives)]
 
 
 def _slurm(job: JobSpec, logs: str, *, nodes: int, tasks: int | None) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pipeline.base.errors import ClusterError, RunError
 
+from ..clusters.silence import WORKER_TTL
 from ..clusters.spec import ClusterSpec, JobSpec
 from .batch_system import BatchSystem
 from .job_pool import JobPool, PoolConfig
@@ -54,14 +55,19 @@ def open_pool(
     from distributed import Client
 
     assert spec.job is not None
-    batch = BatchSystem(spec.kind)
+    batch = BatchSystem(spec.kind, marks="--comment" not in spec.job.skip_directives)
     logs = make_log_folder(log_folder(spec.job))
+    if has_jobqueue_settings(spec.kind):
+        report(
+            f"note: jobqueue.{spec.kind} of the Dask configuration (jobqueue.yaml) is not used: "
+            "jobs follow the profile"
+        )
     is_local = spec.dashboard.startswith("127.0.0.1:")  # the workers' network cannot reach it
     link = {"distributed.dashboard.link": "http://127.0.0.1:{port}/status"} if is_local else {}
     with (
-        dask.config.set(link),
+        dask.config.set({**link, **WORKER_TTL}),
         _scheduler(spec, spec.job) as cluster,
-        Watchdog([batch.cancel_command]) as watchdog,
+        Watchdog([batch.cancel_command], environment=batch.environment()) as watchdog,
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler.contact_address or cluster.scheduler.address
@@ -75,6 +81,16 @@ def open_pool(
             on_failure=lambda: _close(client),
         ) as pool:  # fmt: skip
             yield client, pool
+
+
+def has_jobqueue_settings(kind: str) -> bool:
+    """Return whether a site or a user has settings for dask-jobqueue, which are not used here."""
+    import dask
+
+    settings = dask.config.get("jobqueue", None)
+    own = settings.get(kind) if isinstance(settings, Mapping) else settings
+    values = own.values() if isinstance(own, Mapping) else [own]
+    return any(value is not None for value in values)
 
 
 def _close(client: Client) -> None:

@@ -23,7 +23,7 @@ class Submitted:
 
 def submit(submission: Submission) -> Submitted:
     """Submit a run. Raises ClusterError in one line; then no job is left."""
-    batch = BatchSystem("slurm")
+    batch = BatchSystem("slurm", marks="--comment" not in submission.job.skip_directives)
     make_log_folder(Path(submission.folder))
     ids = [batch.submit(render_segment(submission))]
     try:

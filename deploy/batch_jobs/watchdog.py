@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
@@ -28,14 +28,19 @@ WAIT_S = 15.0
 class Watchdog:
     """The driver's side. A context manager: on exit, all jobs that are left are cancelled."""
 
-    def __init__(self, cancel: Sequence[str]) -> None:
-        """Start the process. cancel: the command that cancels jobs, without their ids."""
+    def __init__(
+        self, cancel: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start the process.
+
+        cancel: the command that cancels jobs, without their ids. environment: of that command.
+        """
         self._cancel = list(cancel)
         self._jobs: set[str] = set()
         command = [sys.executable, "-P", "-m", "deploy.batch_jobs.watchdog", *cancel]
         self._process = subprocess.Popen(  # noqa: S603  our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            text=True, start_new_session=True,
+            text=True, start_new_session=True, env=environment,
         )  # fmt: skip
 
     def __enter__(self) -> Watchdog:

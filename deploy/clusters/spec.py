@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias, get_args
 from pipeline.base.errors import ClusterError
 from pipeline.base.text import clock_text
 
+from .written_options import check_skipped, stated_memory_bytes
+
 JobKind: TypeAlias = Literal["slurm", "lsf", "pbs", "sge"]
 StartedKind: TypeAlias = Literal["local", "cuda", JobKind]
 Kind: TypeAlias = Literal[StartedKind, "address", "scheduler_file"]
@@ -55,7 +57,10 @@ class JobSpec:
     parallel_environment: str = "smp"
     """For SGE, in jobs with several cores."""
     directives: tuple[str, ...] = ()
-    """Further options of the batch system, one per directive, like ``--exclusive``."""
+    """Further options of the batch system, one per directive, like ``--exclusive``. They replace
+    our line of the same option; ``--mem-per-cpu`` replaces ``--mem``."""
+    skip_directives: tuple[str, ...] = ()
+    """Options that are left out of the script, like ``--mem``."""
     modules: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     """Shell lines that a job runs before its workers."""
@@ -135,6 +140,12 @@ class JobSpec:
         return min(600.0, max(30.0, self.walltime_s / 10)) if self.drain_s is None else self.drain_s
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory of a job, for its workers: that of the directives, if they request some."""
+        stated = stated_memory_bytes(self.directives, cpus=self.cpus_per_job)
+        return stated or self.memory_per_job_bytes
+
+    @property
     def fewest(self) -> int:
         """Minimum number of jobs."""
         return (self.minimum_jobs or 0) if self.maximum_jobs is not None else (self.jobs or 1)
@@ -200,6 +211,8 @@ class ClusterSpec:
             )
         if (self.kind in JOB_KINDS) != (self.job is not None):
             raise ClusterError(f"cluster {self.kind}: only {', '.join(JOB_KINDS)} have a job")
+        if self.job is not None:
+            check_skipped(self.job.skip_directives, kind=self.kind)
         for name, kinds in ONLY_OF.items():
             owner = self if hasattr(self, name) else self.job
             if self.kind not in kinds and owner is not None and _is_given(owner, name):

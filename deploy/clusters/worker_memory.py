@@ -13,7 +13,7 @@ def worker_memory_bytes(spec: ClusterSpec) -> int | None:
     An eighth of a job's memory is not for its workers.
     """
     if spec.job is not None:
-        return spec.job.memory_per_job_bytes * 7 // 8 // spec.job.workers
+        return spec.job.memory_bytes * 7 // 8 // spec.job.workers
     if spec.kind != "local":
         return None
     workers, _ = local_workers(spec)
