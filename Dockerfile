@@ -13,15 +13,20 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONSAFEPATH=1 DO_NOT_T
     PREFECT_SERVER_ANALYTICS_ENABLED=false
 
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY overtile overtile
 COPY pipeline pipeline
 COPY unet unet
 COPY flows flows
 COPY deploy deploy
+# PyTorch's index lacks the tested versions of torch's dependencies; the line after it installs them.
+# CUDA 12 needs an older torch, and bindings of its own.
 RUN case "$DEVICE" in \
-      cpu) pip install --index-url "$TORCH_CPU_INDEX" "torch>=2.9" && pip install ".[fast]" ;; \
-      cuda | cuda12) pip install ".[$DEVICE,fast]" ;; \
+      cpu) pip install --no-deps --index-url "$TORCH_CPU_INDEX" "$(grep '^torch==' constraints.txt)" && \
+        pip install -c constraints.txt ".[fast]" ;; \
+      cuda) pip install -c constraints.txt ".[cuda,fast]" ;; \
+      cuda12) sed -i -E '/^(torch|cuda-bindings)==/d' constraints.txt && \
+        pip install -c constraints.txt ".[cuda12,fast]" ;; \
       *) echo "DEVICE is cpu, cuda or cuda12, not $DEVICE" >&2; exit 2 ;; \
     esac
 

@@ -3,13 +3,25 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Plain `torch` would install the newest CUDA build; this version has a CPU wheel.
-TORCH ?= torch==2.13.0
+# The tested versions; none with CONSTRAINTS= on the command line.
+CONSTRAINTS ?= constraints.txt
+# Plain `torch` would install the newest CUDA build; this version has a CPU wheel. For another one:
+# make TORCH=torch==2.12.0 CONSTRAINTS= demo
+TORCH ?= $(shell sed -n "/^torch==/p" constraints.txt)
 PYTEST_OPTIONS ?=
 STATIC_TESTS := $(addprefix tests/test_,architecture.py sizes.py docs.py plain_english.py)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The variables also apply to the build of overtile, for which pip makes a separate environment.
+PIP := PIP_CONSTRAINT='$(CONSTRAINTS)' PIP_BUILD_CONSTRAINT='$(CONSTRAINTS)' \
+  $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install $(if $(CONSTRAINTS),--constraint '$(CONSTRAINTS)')
+# Names and versions of an environment, without the local part of a version, such as +cpu.
+FREEZE := -m pip --disable-pip-version-check freeze --all --exclude-editable --exclude overtile --exclude pip \
+  | sed -E 's/\+[[:alnum:].]+$$//' | LC_ALL=C sort -f
+LOCKED := tests/test_dependencies.py::test_the_tests_run_with_the_versions_of_the_lock
+NEWEST := .venv-newest
+AUDIT := .venv-audit
 
-.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format docs pictures help clean
+.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format docs pictures lock newest audit help clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +30,7 @@ demo: $(VENV)/.installed  ## make a small volume, segment it, find its cells and
 	$(BIN)/overtile demo
 
 test: $(VENV)/.installed-dev  ## the tests, about 11 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not slurm" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not slurm"
@@ -73,8 +85,25 @@ docs: $(VENV)/.installed-dev  ## the documentation as a site in site/, with its 
 pictures: $(VENV)/.installed-dev  ## the pictures of the documentation, from the demo and a headless Chromium
 	$(BIN)/python docs/site/pictures.py
 
-clean:  ## remove the virtual environment, the demo's output and the site
-	rm -rf $(VENV) overtile-demo site
+lock: $(VENV)/.installed-dev $(VENV)/.installed-bench  ## write constraints.txt from the versions in .venv, which must have passed the tests
+	set -o pipefail; { grep '^#' constraints.txt; $(BIN)/python $(FREEZE); } > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	touch $(VENV)/.installed $^  # they hold these versions already
+
+newest:  ## the tests with the newest version of everything but torch, in a new environment; lists what differs from constraints.txt
+	rm -rf $(NEWEST)
+	$(MAKE) $(NEWEST)/.installed-dev $(NEWEST)/.installed-bench VENV=$(NEWEST) CONSTRAINTS=
+	@echo "constraints.txt < > newest:"; \
+	  diff <(grep -v '^#' constraints.txt) <($(NEWEST)/bin/python $(FREEZE)) | grep '^[<>]' || echo "no difference"
+	$(MAKE) test VENV=$(NEWEST) CONSTRAINTS= PYTEST_OPTIONS='--deselect $(LOCKED)'
+
+audit:  ## known vulnerabilities of the versions in constraints.txt, as OSV lists them
+	test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+	  $(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit; }
+	$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv
+
+clean:  ## remove the virtual environments, the demo's output and the site
+	rm -rf $(VENV) $(NEWEST) $(AUDIT) overtile-demo site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,10 +111,10 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "venv failed: on Debian or Ubuntu, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "installing overtile into $(VENV) (a few minutes the first time)"
-	$(PIP) install '$(TORCH)'
-	$(PIP) install --editable '.[view]'
+	$(INSTALL) '$(TORCH)'
+	$(INSTALL) --editable '.[view]'
 	@touch $@
 
 $(VENV)/.slurm: | $(BIN)/python
@@ -99,9 +128,9 @@ $(VENV)/.slurm: | $(BIN)/python
 	  echo "apt-get could not install slurm-wlm and munge (see above); the tests on Slurm are skipped" >&2; fi
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(PIP) install --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
