@@ -69,7 +69,7 @@ LAYERS = {
         ["demo"],
         ["cli"],
     ],
-    "overtile": [["__main__"]],  # names only: the other packages, and the command
+    "overtile": [["aliases"], ["__main__"]],  # names only: the other packages, and the command
 }
 """Rooms (or modules at the top of a package), from below: each may import rooms of lower layers."""
 
