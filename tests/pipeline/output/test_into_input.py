@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.base.errors import OvertileError
 from pipeline.base.location import Location
 from pipeline.base.stores import open_array
 from pipeline.output.image_spec import ImageSpec
+from pipeline.output.into_input import check_into_input
 from pipeline.output.ome_write import create_images
 from pipeline.viewing.layers import find_view
 from unet import UNetPredictor
@@ -135,3 +137,38 @@ def test_an_input_that_cannot_be_written_is_refused(image, weights):
     (place.path / "labels").chmod(0o555)
     with pytest.raises(OvertileError, match="cannot be written by you"):
         segment(place, "ours", weights)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_consolidated_metadata_of_a_group_around_the_image_never_becomes_stale(version, image):
+    place = image(version, "plate.zarr/A/1")
+    plate, output = place.parent.parent, place / "labels/ours"
+    zarr_format = 3 if version == "0.5" else 2
+    for group in (plate, place.parent):
+        zarr.open_group(str(group), mode="a", zarr_format=zarr_format, use_consolidated=False)
+    linked = Location.parse(plate.path.with_name("linked.zarr"))
+    linked.path.symlink_to(place.path)
+    check_into_input(output, image=place, version=version)
+    for group, image_seen in ((plate, place), (place.parent, place), (plate, linked)):
+        zarr.consolidate_metadata(str(group))
+        with pytest.raises(OvertileError, match="is consolidated") as caught:
+            check_into_input(image_seen / "labels/ours", image=image_seen, version=version)
+        assert f"the metadata of {group}, which lists {image_seen}, is" in str(caught.value)
+        remove_consolidated(group)
+    zarr.consolidate_metadata(str(place / "labels"))
+    with pytest.raises(OvertileError, match="labels is consolidated"):
+        check_into_input(output, image=place, version=version)
+    remove_consolidated(place / "labels")
+    zarr.open_group(f"{plate}/B", mode="a", zarr_format=zarr_format)
+    zarr.consolidate_metadata(f"{plate}/B")  # lists nothing of the image
+    check_into_input(output, image=place, version=version)
+
+
+def remove_consolidated(group):
+    (group.path / ".zmetadata").unlink(missing_ok=True)
+    document = group.path / "zarr.json"
+    if document.exists():
+        kept = json.loads(document.read_text())
+        kept.pop("consolidated_metadata")
+        document.write_text(json.dumps(kept))
