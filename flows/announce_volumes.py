@@ -22,12 +22,15 @@ from pipeline.base.location import Location
 from pipeline.base.store_errors import explained
 from pipeline.base.stores import list_names, open_store, read_node, wait_for
 
+from .prefect.without_credentials import Place, without_credentials
+
 EVENT = "overtile.volume.finished"
 
 
+@without_credentials
 @flow(name="announce-volumes")
 async def announce_volumes(
-    folder: str, settle_s: float = 300.0, marker: str | None = None
+    folder: Place, settle_s: float = 300.0, marker: str | None = None
 ) -> list[str]:
     """Emit one event for each finished volume in a folder; return their URIs.
 
@@ -99,7 +102,7 @@ async def announce(volume: Location) -> None:
             "prefect.resource.id": f"overtile.volume.{volume}",
             "prefect.resource.name": str(volume),
         },
-        payload={"uri": volume.uri, "name": volume.name.removesuffix(".zarr")},
+        payload={"uri": str(volume), "name": volume.name.removesuffix(".zarr")},
     )
     async with get_events_client(checkpoint_every=1) as client:
         await client.emit(event)

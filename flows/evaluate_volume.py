@@ -16,16 +16,18 @@ from .options.evaluate import EvaluateOptions
 from .prefect.artifacts import link_dashboard
 from .prefect.form import DEFAULTS, Cluster, HowToEvaluate, cluster_of, options_of
 from .prefect.run_names import named_after
+from .prefect.without_credentials import Place, without_credentials
 from .preflight.checks import check_before_start
 from .text.json_file import check_json_place, write_json
 from .text.kept_evaluation import keep_evaluation
 from .text.scores import evaluation_markdown, summary
 
 
+@without_credentials
 @flow(name="evaluate-volume", flow_run_name=named_after("evaluate-volume"))
 def evaluate_volume(
-    prediction: str,
-    truth: str,
+    prediction: Place,
+    truth: Place,
     json_file: str | None = None,
     cluster: Cluster = "local",
     options: HowToEvaluate = DEFAULTS,

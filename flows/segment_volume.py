@@ -42,6 +42,7 @@ from .prefect.form import (
 )
 from .prefect.progress import PrefectProgress, progress_in_prefect
 from .prefect.run_names import named_after, region_name
+from .prefect.without_credentials import Place, without_credentials
 from .segmentation.expected_room import expected_room
 from .segmentation.on_cluster import FrontEnd, segment_on_cluster
 from .text.next_commands import commands_after
@@ -102,10 +103,11 @@ def find_objects(run: ObjectsRun) -> int | State[int]:
 STEPS = Steps(segment_region=segment_region, finish=finish)
 
 
+@without_credentials
 @flow(name="segment-volume", flow_run_name=named_after("segment-volume"))
 def segment_volume(
-    input: str,  # noqa: A002  the same name as in the shell
-    output: str,
+    input: Place,  # noqa: A002  the same name as in the shell
+    output: Place,
     weights: Weights,
     objects: Objects = None,
     cluster: Cluster = "local",

@@ -13,6 +13,7 @@ from .prefect.artifacts import link_dashboard
 from .prefect.form import DEFAULTS, Cluster, HowToTrain, cluster_of, options_of
 from .prefect.run_names import named_after
 from .prefect.training_artifacts import training_in_prefect
+from .prefect.without_credentials import without_credentials
 from .preflight.checks import check_before_start
 from .text.training import TerminalLines, done_text, start_lines
 from .training.prepare import prepare_training
@@ -22,6 +23,7 @@ LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved by then."""
 
 
+@without_credentials
 @flow(name="train-unet", flow_run_name=named_after("train-unet"))
 def train_unet(
     volumes: list[LabelledVolume],

@@ -24,6 +24,7 @@ from pipeline.base.checked import one_line, unknown_setting
 from pipeline.base.errors import ClusterError
 
 from .existing import ADDRESS_SCHEMES, checked_address
+from .script_secrets import check_lines
 from .spec import JOB_KINDS, ONLY_OF, STARTED_KINDS, ClusterSpec, JobSpec, Kind
 from .units import duration_s, size_bytes
 
@@ -132,6 +133,8 @@ def with_settings(spec: ClusterSpec, settings: Mapping[str, Any]) -> ClusterSpec
             value = parse(_typed(key, value, str))
         target, owner = (of_job, JobSpec) if name in _hints(JobSpec) else (of_cluster, ClusterSpec)
         target[name] = _typed(key, value, _hints(owner)[name])
+        if name in ("prologue", "directives"):
+            check_lines(key, target[name])
     if spec.job is not None and of_job:
         of_cluster["job"] = replace(spec.job, **_without_other_number(of_job))
     return replace(spec, **of_cluster)

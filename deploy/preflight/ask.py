@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.scheduling import workers_of
+from pipeline.base.store_errors import one_line
 
 from .findings import Check, Failure, Finding, Silence, grouped, named
 from .process_checks import process_checks
@@ -77,7 +78,7 @@ async def _answer(ask: Callable[[], Any], within_s: float) -> Any:
         try:
             value = ask()
         except Exception as error:  # any problem there is a finding
-            value = Failure(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+            value = Failure(one_line(f"{type(error).__name__}: {error}"))
         loop.call_soon_threadsafe(settle, value)
 
     threading.Thread(target=run, name="preflight", daemon=True).start()

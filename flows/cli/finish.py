@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -56,9 +55,10 @@ def advice(lacking: Sequence[Progress], *, arguments: Sequence[str]) -> str:
 
     arguments: those of ``overtile finish``.
     """
+    from pipeline.base.redaction import command_text
     from pipeline.ledger.shares import shares_text
 
-    words = shlex.join(arguments)
+    words = command_text(arguments)
     commands = [
         f"overtile segment {words} --shard {state.number}/{state.of}"
         for state in lacking[:MOST_COMMANDS]

@@ -19,6 +19,7 @@ from importlib import import_module
 
 from pipeline.base.errors import OvertileError, RunDrainedError, RunError
 from pipeline.base.loopback import bypass_proxies
+from pipeline.base.redaction import cleaned, redacted
 from pipeline.base.store_errors import one_line
 
 from ..signals.stop import DrainedBeforeRun, handle_stops
@@ -88,7 +89,7 @@ def _run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:  # None: it was closed before the start
             sys.stdout.flush()
     except (OvertileError, RunError) as error:
-        say(f"overtile: {error}")
+        say(f"overtile: {redacted(str(error))}")
         atexit.register(_silence_abandoned_reads)
         return _exit_code(error)
     except DrainedBeforeRun:
@@ -111,6 +112,11 @@ def _run(arguments: Sequence[str]) -> int:
         advice = f"; free some space{_KEPT}" if is_full else ""
         say(f"overtile: {one_line(f'{type(error).__name__}: {error}')}{advice}")
         return EXIT_FAILED
+    except Exception as error:  # a fault of overtile: the traceback shows where, and no secrets
+        fault = cleaned(error)
+        if fault is error:
+            raise
+        raise fault from None
     finally:
         clear_status()
     return 0

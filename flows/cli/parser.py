@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import indent
 from typing import Any, NoReturn
 
+from pipeline.base.redaction import redacted
 from pipeline.base.text import did_you_mean
 
 from ..text.terminal import say
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and one line that names the help."""
-        self.exit(2, f"overtile: {message}; see {self.prog} --help\n")
+        self.exit(2, f"overtile: {redacted(message)}; see {self.prog} --help\n")
 
     def format_help(self) -> str:
         """Return the help, with the examples on separate lines, to copy."""

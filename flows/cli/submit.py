@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.base.errors import ClusterError, OvertileError
 
 from ..options.cluster import ClusterOptions
+from ..options.credentials import refuse_credentials
 from ..options.declared import valued, words_of
 from ..options.objects import ObjectDefinition, ObjectsFiles, ObjectsOptions, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
@@ -81,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
         arguments, output = _of_objects(options)
     else:
         arguments, output = _of_segmentation(options)
+    refuse_credentials(arguments, stored_by="the job's script")
     submission = _submission(options, arguments)
     if options.dry_run:
         _print_scripts(submission)

@@ -21,6 +21,7 @@ from ..options.evaluate import EvaluateOptions
 from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
 from ..options.train import TrainOptions
+from .without_credentials import PATTERN
 
 CLUSTERS = ("local", "cuda", "slurm")
 DEFAULTS: Any = "defaults"
@@ -51,7 +52,7 @@ class Listed:
         listed: JsonSchemaValue = {"title": self.title, "enum": list(self.values())}
         texts: list[JsonSchemaValue] = []
         if self.text:  # the UI opens the first tab of type string: that for a file must be it
-            texts.append({"title": self.text, "type": "string"})
+            texts.append({"title": self.text, "type": "string", "pattern": PATTERN})
         else:
             listed["type"] = "string"
         nothing = [{"title": self.nothing, "type": "null"}] if self.nothing else []

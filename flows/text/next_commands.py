@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 
-from pipeline.base.store_errors import redacted
+from pipeline.base.redaction import PLACEHOLDER, command_text
 from pipeline.report.report import Command
 
 from ..options.declared import valued, words_of
@@ -31,9 +30,10 @@ def commands_after(
     words = [input, output, *valued("--weights", weights), *words_of(afresh)]
     if objects is not None:
         words += ["--objects", *words_of(objects)]
-    repeat = Command(
-        text=f"This command, in the folder {os.getcwd()}, made the result. Run again, it computes "
-        "what is missing; with --overwrite, everything.",
-        command=shlex.join(map(redacted, ("overtile", "segment", *words, *cluster))),
+    command = command_text(["overtile", "segment", *words, *cluster])
+    note = f" {PLACEHOLDER} stands for what is hidden here." if PLACEHOLDER in command else ""
+    text = (
+        f"This command, in the folder {os.getcwd()}, made the result. Run again, it computes what "
+        f"is missing; with --overwrite, everything.{note}"
     )
-    return (repeat,)
+    return (Command(text=text, command=command),)

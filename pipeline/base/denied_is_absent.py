@@ -11,14 +11,14 @@ from typing import Final
 
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import FsspecStore
 
+from .remote_store import RemoteStore
 from .store_errors import is_denied
 
 DOCUMENTS: Final = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
 
-class DeniedIsAbsentStore(FsspecStore):
+class DeniedIsAbsentStore(RemoteStore):
     """A store for reading in which a denied key is absent, as long as its array can be read."""
 
     async def get(

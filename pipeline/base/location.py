@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from .errors import OvertileError, VolumeError
+from .redaction import HIDDEN, PLACEHOLDER, redacted_uri, remember
 
 _SCHEME: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _NEUROGLANCER: Final = re.compile(r"^(precomputed|n5)://(?=[a-zA-Z0-9]+://)")
 """What Neuroglancer writes before the URI of a folder to name its format."""
 _CUT_PASSWORD: Final = re.compile(r"[^:/]+://[^/@\[]*:(?!\d+/)[^@/]*/[^@]*@")
 """User, colon and a slash before the "@"; digits would be a port."""
-_HIDDEN: Final = "***"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +30,13 @@ class Location:
     """
 
     uri: str
+
+    def __post_init__(self) -> None:
+        if not self.is_local and ("@" in self.uri or "?" in self.uri):
+            remember(self.uri)
+
+    def __reduce__(self) -> tuple[type[Location], tuple[str]]:
+        return Location, (self.uri,)  # a worker remembers the secrets too
 
     @classmethod
     def parse(
@@ -62,7 +69,7 @@ class Location:
         scheme = _scheme(uri)
         if scheme in ("http", "https") and ("?" in uri or "#" in uri):
             raise kind(
-                f"{_redacted(uri)} has a query, but a Zarr store is many files: "
+                f"{redacted_uri(uri)} has a query, but a Zarr store is many files: "
                 "pass the address of its folder"
             )
         return cls(f"{scheme}://{re.sub('/{2,}', '/', rest).rstrip('/')}")
@@ -112,7 +119,7 @@ class Location:
         authority = _SCHEME.sub("", self.uri).partition("/")[0] if not self.is_local else ""
         user_info = authority.rpartition("@")[0]
         for secret in (user_info, user_info.partition(":")[2]):
-            text = text.replace(secret, _HIDDEN) if secret else text
+            text = text.replace(secret, HIDDEN) if secret else text
         return text
 
     def __truediv__(self, path: str) -> Location:
@@ -120,7 +127,7 @@ class Location:
         return Location(f"{self.uri.removesuffix('/')}/{path}") if path else self
 
     def __str__(self) -> str:
-        return _redacted(self.uri)
+        return redacted_uri(self.uri)
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"
@@ -132,8 +139,14 @@ class Location:
 def check_password(uri: str, *, kind: type[OvertileError]) -> None:
     """Raise ``kind`` for a password with a slash, which readers would take for the host's end.
 
-    Where the password ends is then not known, so no message could hide it.
+    Where the password ends is then not known, so no message could hide it. Also raise it for the
+    placeholder in a command that overtile has printed.
     """
+    if f"://{PLACEHOLDER}@" in uri or f"?{PLACEHOLDER}" in uri:
+        raise kind(
+            f"{uri}: {PLACEHOLDER} stands for what was hidden: write the user and password there, "
+            "or the query"
+        )
     if _CUT_PASSWORD.match(uri) and not _is_local(uri):
         raise kind(
             f"the password in the {_scheme(uri)} URI has a '/': expected %2F in its place; or pass "
@@ -148,19 +161,3 @@ def _scheme(uri: str) -> str:
 
 def _is_local(uri: str) -> bool:
     return _scheme(uri) in ("file", "local")
-
-
-def _redacted(uri: str) -> str:
-    """Return a URI without user info and query; a local path is unchanged.
-
-    Unlike :func:`store_errors.redacted`, this knows where the URI ends, so spaces in it are safe.
-    """
-    match = _SCHEME.match(uri)
-    if match is None:
-        return uri
-    authority, slash, path = uri[match.end() :].partition("/")
-    user, at, host = authority.rpartition("@")
-    if "?" in user:  # either a query or a password holds the "@": hide both
-        return f"{match[0]}{_HIDDEN}"
-    shown, query, _ = f"{_HIDDEN if at else ''}{at}{host}{slash}{path}".partition("?")
-    return f"{match[0]}{shown}{query}{_HIDDEN if query else ''}"

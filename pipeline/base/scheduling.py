@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .errors import ClusterError, OvertileError, RunError, VolumeError
 from .location import Location
+from .store_errors import one_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -211,9 +212,8 @@ def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> dict[Any, Out
 
 
 def reason(outcome: Outcome[Any]) -> str:
-    """Return the error of an outcome as one line."""
-    text = " ".join(str(outcome.error).split())
-    return f"{type(outcome.error).__name__}: {text}"[:300]
+    """Return the error of an outcome as one line without credentials."""
+    return one_line(f"{type(outcome.error).__name__}: {outcome.error}")
 
 
 def _check_client(client: Client) -> None:

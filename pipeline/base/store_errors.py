@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from .errors import OvertileError
 from .location import Location
+from .redaction import cleaned
+from .redaction import redacted as redacted
 
 ANSWER_WITHIN_S: Final = 30.0
 """A store that does not answer for this long counts as unreachable."""
@@ -23,28 +24,21 @@ _NO_CREDENTIALS: Final = frozenset(
 )
 _TIMEOUT: Final = frozenset(("TimeoutError", "ConnectTimeoutError", "ReadTimeoutError"))
 _UNREACHABLE: Final = frozenset(("ConnectionError", "ClientConnectorError"))
-_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
-_QUERY = re.compile(r"(://[^\s?]*)\?\S*")
-
-
-def redacted(text: str) -> str:
-    """Return a foreign error's text without the user info and queries of the URIs in it.
-
-    >>> redacted("https://me:secret@host/in.zarr?X-Signature=ab")
-    'https://***@host/in.zarr?***'
-    """
-    return _QUERY.sub(r"\1?***", _USER_INFO.sub("***@", text))
 
 
 @contextlib.contextmanager
 def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
-    """Turn any error of a store into a ``kind`` whose message is one line without credentials."""
+    """Turn any error of a store into a ``kind`` whose message is one line without credentials.
+
+    Its cause, the error, and the causes of that lose theirs too: tracebacks print them.
+    """
     try:
         yield
     except OvertileError:
         raise
     except Exception as error:
-        raise kind(f"{location}: {_reason(error, location)}") from error
+        cause = cleaned(error, hide=lambda text: redacted(location.hidden_in(text)))
+        raise kind(f"{location}: {_reason(error, location)}") from cause
 
 
 def is_missing_bucket(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ from .denied_is_absent import DeniedIsAbsentStore
 from .errors import OutputError, VolumeError
 from .location import Location
 from .loopback import is_loopback
+from .remote_store import RemoteStore
 from .shard_store import ShardStore
 from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket
 
@@ -69,7 +70,7 @@ def _store(location: Location, read_only: bool, s3_endpoint: str | None) -> Stor
     if location.is_local:
         return LocalStore(location.path, read_only=read_only)
     options = _s3_options(s3_endpoint) if location.scheme in _S3 else None
-    kind = DeniedIsAbsentStore if read_only else FsspecStore
+    kind = DeniedIsAbsentStore if read_only else RemoteStore
     return kind.from_url(location.uri, storage_options=options, read_only=read_only)
 
 

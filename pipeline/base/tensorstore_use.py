@@ -108,6 +108,10 @@ def _s3_settings(location: Location) -> dict[str, Any]:
 
 
 def reason(error: Exception, location: Location) -> str:
-    """Return an error of tensorstore as one line without its specification and credentials."""
-    text = str(error).partition(" [")[0]
-    return one_line(location.hidden_in(text))
+    """Return an error of tensorstore as one line without its specification and credentials.
+
+    It becomes the text of the error too: a traceback would show the answer of the server.
+    """
+    text = one_line(location.hidden_in(str(error).partition(" [")[0]))
+    error.args = (text,)
+    return text

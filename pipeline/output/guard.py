@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from zarr.core.buffer import default_buffer_prototype
 
 from ..base.errors import OutputError, VolumeError
 from ..base.location import Location
+from ..base.redaction import command_text
 from ..base.store_errors import explained
 from ..base.stores import (
     DOCUMENTS,
@@ -41,10 +41,10 @@ def other_output_advice(output: Location, *, finishing: bool = False) -> str:
     """
     if finishing:
         return "pass the output and the arguments of the runs of overtile segment --shard"
-    image, inside, _ = str(output).rpartition("/labels/objects")
+    image, inside, _ = output.uri.rpartition("/labels/objects")
     if not inside or read_node(Location.parse(image), path=RUN_GROUP) is None:
         return "choose another output, or replace it with --overwrite"
-    words = shlex.join(["overtile", "objects", image, str(output)])
+    words = command_text(["overtile", "objects", image, output.uri])
     return f"write other objects elsewhere, or replace these alone: {words} … --overwrite"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Final
 
 from ..base.location import Location
+from ..base.redaction import command_text
 
 NAPARI_PLUGIN: Final = "napari-ome-zarr"
 
@@ -25,8 +25,9 @@ def view_commands(output: Location) -> tuple[ViewCommand, ...]:
     >>> [one.command for one in view_commands(Location.parse("/data/my cells.zarr"))]
     ["overtile view '/data/my cells.zarr'", "napari --plugin napari-ome-zarr '/data/my cells.zarr'"]
     """
-    place = shlex.quote(str(output))
+    browser = command_text(["overtile", "view", output.uri])
+    napari = command_text(["napari", "--plugin", NAPARI_PLUGIN, output.uri])
     return (
-        ViewCommand(viewer="browser", command=f"overtile view {place}"),
-        ViewCommand(viewer="napari", command=f"napari --plugin {NAPARI_PLUGIN} {place}"),
+        ViewCommand(viewer="browser", command=browser),
+        ViewCommand(viewer="napari", command=napari),
     )

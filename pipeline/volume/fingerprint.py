@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import VolumeError
 from ..base.geometry import Box
-from ..base.store_errors import explained
+from ..base.store_errors import explained, one_line
 from .intensity import Intensity
 from .volume import VolumeSource, open_volume
 
@@ -51,7 +51,7 @@ def read_sample(source: VolumeSource) -> Sample:
         try:
             part = volume.read(box)
         except Exception as error:  # codecs raise errors of their own kinds
-            why = " ".join(f"{type(error).__name__}: {error}".split())
+            why = one_line(f"{type(error).__name__}: {error}")
             digests.append(UNREAD)
         else:
             parts.append(part.reshape(len(part), -1))

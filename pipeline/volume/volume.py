@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..base.errors import GeometryError, VolumeError
 from ..base.geometry import Box
 from ..base.location import Location
+from ..base.redaction import clean_errors
 from ..base.store_errors import explained
 from ..base.text import shape_text
 from .formats import axes as axes_of
@@ -141,7 +142,8 @@ class Volume:
     def _read_czyx(self, box: Box, channels: slice) -> NDArray[Any]:
         where: dict[str, slice | int] = dict(zip("zyx", box.slices, strict=True))
         where |= {"c": channels, "t": self.source.time or 0}
-        stored = np.asarray(self._array[tuple(where[axis] for axis in self.source.axes)])
+        with clean_errors():  # a worker logs them
+            stored = np.asarray(self._array[tuple(where[axis] for axis in self.source.axes)])
         axes = self.source.axes.replace("t", "")
         present = stored.transpose([axes.index(axis) for axis in "czyx" if axis in axes])
         missing = [index for index, axis in enumerate("czyx") if axis not in axes]

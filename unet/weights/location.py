@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.base.errors import WeightsError
 from pipeline.base.location import Location, check_password
-from pipeline.base.store_errors import one_line, redacted
+from pipeline.base.redaction import cleaned, redacted, remember
+from pipeline.base.store_errors import one_line
 
 from .foreign_file import OTHER_MODEL, describe_parts
 
@@ -27,7 +28,10 @@ def settle_uri(uri: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(uri)
     check_password(text, kind=WeightsError)
-    if "://" in text or _is_bundled(text):
+    if "://" in text:
+        remember(text)
+        return text
+    if _is_bundled(text):
         return text
     return os.path.abspath(os.path.expanduser(text))
 
@@ -44,19 +48,23 @@ def read_bytes(uri: str) -> bytes:
         return path.read_bytes()
     except IsADirectoryError:
         kind = describe_parts(os.listdir(uri)) if os.access(uri, os.R_OK) else None
+        what = f"a folder, {kind}" if kind else "a folder"
         raise WeightsError(
-            f"weights {uri!r} are a folder{f', {kind}' if kind else ''}: pass one weights file; "
-            f"{OTHER_MODEL}"
+            f"weights {redacted(uri)!r} are {what}: pass one weights file; {OTHER_MODEL}"
         ) from None
     except FileNotFoundError:
         raise WeightsError(f"no weights found at {redacted(uri)!r}: {_advice()}") from None
     except Exception as error:  # each file system has its own error types
-        text = Location(uri).hidden_in(str(error)) if "://" in uri else str(error)
-        reason = one_line(text) or "no reason given"
+        cause = cleaned(error, hide=lambda text: redacted(_hidden(uri, text)))
+        reason = one_line(_hidden(uri, str(error))) or "no reason given"
         raise WeightsError(
             f"cannot read weights {redacted(uri)!r} ({type(error).__name__}: {reason}): check the "
             "address and your permissions"
-        ) from error
+        ) from cause
+
+
+def _hidden(uri: str, text: str) -> str:
+    return Location(uri).hidden_in(text) if "://" in uri else text
 
 
 def _is_bundled(uri: str) -> bool:

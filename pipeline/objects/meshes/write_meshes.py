@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...base.errors import OutputError, VolumeError
 from ...base.location import Location
+from ...base.store_errors import explained
 from ...base.stores import fsspec_options, list_names, open_store
 from ...output.atomic_file import AtomicFile
 from ...output.documents import read_bytes
@@ -139,9 +140,10 @@ def _check_target(plan: MeshPlan, *, overwrite: bool) -> None:
 
 def _begin(plan: MeshPlan) -> None:
     """Delete the meshes of other objects, the record last, and state whose meshes come."""
-    system, path = fsspec.url_to_fs(plan.target.uri, **fsspec_options(plan.target))
-    for name in sorted(list_names(plan.target) or (), key=lambda name: name == RECORD):
-        system.rm_file(f"{path}/{name}")
+    with explained(OutputError, plan.target):
+        system, path = fsspec.url_to_fs(plan.target.uri, **fsspec_options(plan.target))
+        for name in sorted(list_names(plan.target) or (), key=lambda name: name == RECORD):
+            system.rm_file(f"{path}/{name}")
     _put(plan.target, RECORD, json.dumps(plan.record, indent=1).encode())
     if plan.kind == "precomputed":
         _put(plan.target, "info", NEUROGLANCER_INFO)

@@ -30,6 +30,7 @@ from flows.options.segment import SegmentOptions
 from flows.prefect.form import cluster_of, objects_of, options_of
 from flows.prefect.progress import progress_in_prefect
 from flows.prefect.run_names import named_after, run_name
+from flows.prefect.without_credentials import PATTERN
 from flows.segment_volume import segment_volume
 from flows.text import terminal
 from pipeline import segment_volume as segment_volume_by_python
@@ -501,7 +502,7 @@ def test_weights_and_clusters_are_chosen_from_lists(tmp_path, monkeypatch):
     fields = parameter_schema(segment_volume).model_dump_for_openapi()["properties"]
     bundled, own = fields["weights"]["anyOf"]
     assert bundled["enum"] == bundled_names()
-    assert own == {"title": "File or URI", "type": "string"}
+    assert own == {"title": "File or URI", "type": "string", "pattern": PATTERN}
     assert fields["cluster"]["anyOf"][0]["enum"] == ["local", "cuda", "slurm", "night"]
 
 

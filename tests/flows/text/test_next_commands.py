@@ -14,6 +14,7 @@ def test_the_command_of_a_report_has_no_password_and_no_signature():
         cluster=(),
     )
     assert repeat.command == (
-        "overtile segment 's3://***@bucket/in.zarr' 'out of brain.zarr' "
-        "--weights 'https://host/w.safetensors?***' --mask 's3://***@bucket/mask.zarr'"
+        "overtile segment s3://CREDENTIALS@bucket/in.zarr 'out of brain.zarr' "
+        "--weights 'https://host/w.safetensors?CREDENTIALS' --mask s3://CREDENTIALS@bucket/mask.zarr"
     )
+    assert "CREDENTIALS stands for what is hidden" in repeat.text
