@@ -21,7 +21,7 @@ LOCKED := tests/test_dependencies.py::test_the_tests_run_with_the_versions_of_th
 NEWEST := .venv-newest
 AUDIT := .venv-audit
 
-.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow bench bench-long check format docs pictures lock newest audit help clean
+.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow faults soak bench bench-long check format docs pictures lock newest audit help clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,7 +30,7 @@ demo: $(VENV)/.installed  ## make a small volume, segment it, find its cells and
 	$(BIN)/overtile demo
 
 test: $(VENV)/.installed-dev  ## the tests, about 11 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not slurm" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not slurm and not faults" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not slurm"
@@ -43,6 +43,23 @@ test-slurm: $(VENV)/.installed-dev $(VENV)/.slurm  ## the tests on a real one-no
 
 test-slurm-slow: $(VENV)/.installed-dev $(VENV)/.slurm  ## the slow tests on Slurm
 	$(BIN)/python -m pytest -m "slurm and slow"
+
+FAULT_RESULTS ?= fault-results
+FAULT_ROUNDS ?= 3
+KILL_ROUNDS ?= 100
+# Both parts run to their end; the target fails if one of them does.
+faults: $(VENV)/.installed-dev  ## the fault suite and kill-and-resume rounds, into fault-results/ (hours)
+	mkdir -p $(FAULT_RESULTS)
+	failed=0; out=$(abspath $(FAULT_RESULTS)); \
+	FAULT_OUT=$$out/suite.jsonl FAULT_ROUNDS=$(FAULT_ROUNDS) \
+	  $(BIN)/python -m pytest tests/faults tests/flows/prefect/test_killed_server.py || failed=1; \
+	$(BIN)/python -m faults.kill_and_resume --rounds $(KILL_ROUNDS) --out $$out/rounds.jsonl || failed=1; \
+	$(BIN)/python -m faults.matrix --suite $$out/suite.jsonl --rounds $$out/rounds.jsonl \
+	  --matrix $$out/matrix.json --page $$out/matrix.md && cat $$out/matrix.md; exit $$failed
+
+soak: $(VENV)/.installed-bench  ## a run with a kill every 10 s for 20 minutes, and its plot
+	$(BIN)/python -m faults.soak --minutes 20 --every 10 --out faults/results/soak.json
+	$(BIN)/python -m faults.plot
 
 bench: $(VENV)/.installed-bench  ## short benchmarks, into bench-results/
 	set -e; export BENCH_RESULTS=bench-results; \

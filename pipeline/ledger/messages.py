@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..base.geometry import Shape
 
@@ -37,9 +38,25 @@ def given_up_text(failures: int, reason: str) -> str:
 
 def set_aside_text(failures: Mapping[Shape, str], blocks: int) -> str:
     """Return which blocks failed and why; the first few are named."""
-    named = [f"block {','.join(map(str, i))}: {why}" for i, why in failures.items()]
+    named = named_failures(failures)
+    return f"{len(failures)} of {blocks} blocks failed and were set aside ({named})"
+
+
+def named_failures(failures: Mapping[Any, str], *, of: str = "block") -> str:
+    """Return the first few that failed with their reasons, and how many more there are.
+
+    failures: by the index of a block, or of what else ``of`` names; by the number of a layer; or
+    by anything for the only task of a stage.
+
+    >>> named_failures({(0, 1, 2): "OSError: Input/output error", 3: "KilledWorker"})
+    'block 0,1,2: OSError: Input/output error; layer 3: KilledWorker'
+    """
+    named = [f"{_place(at, of)}{why}" for at, why in failures.items()]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return (
-        f"{len(named)} of {blocks} blocks failed and were set aside "
-        f"({'; '.join(named[:MOST_NAMED])}{more})"
-    )
+    return "; ".join(named[:MOST_NAMED]) + more
+
+
+def _place(at: object, of: str) -> str:
+    if isinstance(at, tuple):
+        return f"{of} {','.join(map(str, at))}: "
+    return f"layer {at}: " if isinstance(at, int) and not isinstance(at, bool) else ""

@@ -14,7 +14,7 @@ from ..base.scheduling import drive, reason
 from ..base.text import counted
 from ..ledger.block_result import BlockResult
 from ..ledger.figures import Figures
-from ..ledger.messages import drained_text, failed_text, resume_advice
+from ..ledger.messages import drained_text, failed_text, named_failures, resume_advice
 from ..ledger.progress import RunStage
 from ..ledger.tally import Tally
 from .preparation.prepared import PreparedObjects
@@ -67,7 +67,7 @@ class TaskRun(LiveRun):
             self._tally = Tally(earlier=Figures())
         self._clock.enter(stage)
         self._done = 0
-        failed: list[str] = []
+        failed: dict[Item, str] = {}
         refused: list[OvertileError] = []
 
         def submit(some: list[Item]) -> list[Future]:
@@ -89,7 +89,7 @@ class TaskRun(LiveRun):
                     self._limit.drain()
                     continue
                 if outcome.error is not None:
-                    failed.append(f"{outcome.item}: {reason(outcome)}")
+                    failed[outcome.item] = reason(outcome)
                     continue
                 self._done += 1
                 if isinstance(outcome.result, BlockResult):
@@ -99,7 +99,8 @@ class TaskRun(LiveRun):
             raise refused[0]
         is_whole = not self._limit.is_drained and not self._stop.is_set()
         if failed:
-            problem = f"{counted(len(failed), 'block')} failed ({failed[0]})"
+            of = "block" if stage in ("label", "write") else "group"
+            problem = f"{counted(len(failed), of)} failed ({named_failures(failed, of=of)})"
             raise RunError(failed_text(problem, self.advice))
         if not is_whole:
             raise RunDrainedError(f"{drained_text(self._done, self.blocks)}; {self.advice}")

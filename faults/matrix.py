@@ -1,0 +1,183 @@
+"""Write the matrix of the suite, and the tables of docs/reliability.md.
+
+    python -m faults.matrix --suite rounds.jsonl --rounds kill-and-resume.jsonl
+    python -m faults.matrix          (only the page, from the matrix in faults/results/)
+
+The matrix has a row per fault and outcome: commands, moments, rounds, seeds. A test checks that the
+page and the matrix agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .kill_and_resume import Round, played
+from .small import COMMANDS
+
+RESULTS = Path(__file__).parent / "results"
+MATRIX, SOAK = RESULTS / "matrix.json", RESULTS / "soak.json"
+PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+THIRDS = ("start", "middle", "end")
+
+
+def of_suite(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row per family, fault and outcome of the suite."""
+    grouped: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row["family"], row["fault"], row["outcome"]].append(row)
+    return [
+        {
+            "family": family, "fault": fault, "outcome": outcome, "rounds": len(same),
+            "commands": [name for name in COMMANDS if name in {row["command"] for row in same}],
+            "moments": dict(Counter(row["moment"] for row in same)),
+            "seeds": sorted({row["seed"] for row in same}),
+        }
+        for (family, fault, outcome), same in sorted(grouped.items())
+    ]  # fmt: skip
+
+
+def of_rounds(rounds: Sequence[Round]) -> dict[str, Any]:
+    """Return the counts of kill-and-resume rounds."""
+    disturbed = [one for one in rounds if one.outcome != "not disturbed"]
+    happened: dict[str, Counter[str]] = defaultdict(Counter)
+    thirds: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in disturbed:
+        for victim, moment in one.disturbances:
+            happened[victim][one.command] += 1
+            share = float(moment.partition("%")[0]) / 100
+            thirds[victim][THIRDS[min(2, int(share * 3))]] += 1
+    return {
+        "rounds": len(disturbed),
+        "seeds": sorted({one.seed for one in disturbed}),
+        "outcomes": dict(Counter(one.outcome for one in disturbed)),
+        "starts": sum(one.starts for one in disturbed),
+        "seconds": round(sum(one.seconds for one in disturbed)),
+        "by_command": dict(Counter(one.command for one in disturbed)),
+        "happened": {victim: dict(counts) for victim, counts in sorted(happened.items())},
+        "moments": {victim: dict(counts) for victim, counts in sorted(thirds.items())},
+    }
+
+
+def faults_table(matrix: Mapping[str, Any]) -> str:
+    """Return the table of the faults of the suite."""
+    return _table(
+        ("fault", "commands", "start, middle, end", "rounds", "outcome"),
+        *(
+            (
+                row["fault"], _commands(row["commands"]), _moments(row["moments"]),
+                str(row["rounds"]), row["outcome"],
+            )
+            for row in matrix["suite"]
+        ),
+    )  # fmt: skip
+
+
+def rounds_table(matrix: Mapping[str, Any]) -> str:
+    """Return the table of the kill-and-resume rounds."""
+    rounds = matrix["rounds"]
+    names = [name for name in COMMANDS if name in rounds["by_command"]]
+    return _table(
+        ("what happened", *names, "start, middle, end"),
+        *(
+            (victim, *(str(counts.get(name, 0)) for name in names), _moments(moments))
+            for (victim, counts), moments in zip(
+                rounds["happened"].items(), rounds["moments"].values(), strict=True
+            )
+        ),
+        ("rounds", *(str(rounds["by_command"][name]) for name in names), ""),
+    )
+
+
+def counts_text(matrix: Mapping[str, Any]) -> str:
+    """Return how many rounds there were, with their seeds and outcomes."""
+    rounds, suite = matrix["rounds"], matrix["suite"]
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in rounds["outcomes"].items())
+    seeds = sorted({seed for row in suite for seed in row["seeds"]})
+    return (
+        f"`python -m faults.kill_and_resume --rounds {rounds['rounds']} --seed "
+        f"{', '.join(map(str, rounds['seeds']))}`: {rounds['rounds']:,} rounds, "
+        f"{rounds['starts']:,} starts of a command; {outcomes}.\n"
+        f"`make faults FAULT_SEED={', '.join(map(str, seeds))}`: "
+        f"{sum(row['rounds'] for row in suite):,} rounds."
+    )
+
+
+def soak_text(_: Mapping[str, Any]) -> str:
+    """Return what happened in the soak, with its plot; nothing if none was done."""
+    if not SOAK.exists():
+        return ""
+    soak = json.loads(SOAK.read_text())
+    kills = ", ".join(f"{count} of a {name}" for name, count in sorted(soak["kills"].items()))
+    drivers, schedulers = (
+        [sample[column] for sample in soak["samples"] if sample[column]] for column in (1, 2)
+    )
+    return (
+        f"`python -m faults.soak` with seed {soak['seed']}: {soak['seconds'] / 60:.0f} minutes, "
+        f"{sum(soak['kills'].values())} kills ({kills}), {soak['outputs']} outputs of "
+        f"{soak['blocks']:,} blocks, each with the bytes of an undisturbed run. Memory at most "
+        f"{max(drivers):.0f} MiB in the driver and {max(schedulers):.0f} MiB in the scheduler.\n\n"
+        "![memory of driver and scheduler over time](soak.svg)"
+    )
+
+
+TABLES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "faults": faults_table,
+    "rounds": rounds_table,
+    "counts": counts_text,
+    "soak": soak_text,
+}
+
+
+EMPTY = "\n\n".join(f"<!-- table: {name} -->\n\n<!-- end of table -->" for name in TABLES)
+"""A page with the tables alone."""
+
+
+def written(page: str, matrix: Mapping[str, Any]) -> str:
+    """Return the page with its marked tables rewritten."""
+    return MARKED.sub(lambda match: match[1] + TABLES[match[2]](matrix) + match[3], page)
+
+
+def _commands(names: Sequence[str]) -> str:
+    return "all" if len(names) == len(COMMANDS) else ", ".join(names)
+
+
+def _moments(counts: Mapping[str, int]) -> str:
+    return ", ".join(str(counts.get(third, 0)) for third in THIRDS) if "—" not in counts else "—"
+
+
+def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the matrix from files of rounds, if there are any, and the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--suite", type=Path, help="file of FAULT_OUT")
+    parser.add_argument("--rounds", type=Path, help="file of faults.kill_and_resume")
+    parser.add_argument("--matrix", type=Path, default=MATRIX, help="JSON file to write")
+    parser.add_argument("--page", type=Path, default=PAGE, help="page with marked tables")
+    options = parser.parse_args(arguments)
+    matrix = json.loads(options.matrix.read_text()) if options.matrix.exists() else {}
+    if options.suite:
+        matrix["suite"] = of_suite(map(json.loads, options.suite.read_text().splitlines()))
+    if options.rounds:
+        matrix["rounds"] = of_rounds(played(options.rounds))
+    if options.suite or options.rounds:
+        options.matrix.parent.mkdir(exist_ok=True)
+        options.matrix.write_text(json.dumps(matrix, indent=1) + "\n")
+    page = options.page.read_text() if options.page.exists() else EMPTY
+    options.page.write_text(written(page, {"suite": [], "rounds": of_rounds([]), **matrix}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

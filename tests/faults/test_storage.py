@@ -1,0 +1,127 @@
+"""Local storage that is full, read-only, forbidden or damaged, and is put right afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from faults.laws import check_alone, check_same, check_words
+from faults.small import BLOCKS, COMMANDS
+from faults.tmpfs import may_mount, mounted, remount
+
+pytestmark = pytest.mark.faults
+ROOMY = "size=64m,nr_inodes=100000"
+SOURCES = {
+    "segment": "raw.zarr", "objects": "scores.zarr", "convert": "raw.zarr", "train": "raw.zarr",
+    "evaluate": "labels.zarr",
+}  # fmt: skip
+needs_mount = pytest.mark.skipif(not may_mount(), reason="mounting a tmpfs needs root")
+
+
+@pytest.fixture
+def disk(trial):
+    """Return a folder for a small file system, into which the trial's commands write."""
+    trial.folder = trial.folder / "disk"
+    return trial.folder
+
+
+@needs_mount
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("what", ["space", "inodes"])
+def test_a_full_disk_is_one_line_and_the_run_is_resumed_once_there_is_space(
+    what, name, trial, disk, fault_round
+):
+    of = trial.place.reference(trial.small(name))
+    share = trial.generator.uniform(0.05, 0.9)
+    inodes = max(1, int(share * of.files)) if name != "evaluate" else 1
+    size = max(1, int(share * of.pages)) * 4096
+    small = f"size={size},nr_inodes=100000" if what == "space" else f"size=64m,nr_inodes={inodes}"
+    with mounted(disk, small):
+        running = trial.start(name)
+        ended = running.ended()
+        check_words(ended, codes=(1, 2) if what == "inodes" or name != "evaluate" else (0, 1, 2))
+        if ended.code:
+            assert "space" in ended.last_line.lower(), ended.last_line
+        check_alone(running)
+        remount(disk, ROOMY)
+        trial.completed(name, f"full disk: {what}")
+
+
+@needs_mount
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_disk_that_becomes_read_only_is_one_line_and_the_run_is_resumed(
+    name, trial, disk, fault_round
+):
+    with mounted(disk, ROOMY):
+        running = trial.start(name)
+        moment = trial.at_a_moment(name, running)
+        remount(disk, "ro")
+        check_words(running.ended(), codes=(0, 1, 2))
+        check_alone(running)
+        remount(disk, "rw")
+        trial.completed(name, "file system becomes read-only", moment)
+
+
+def forbid(folder, mode):
+    """Set the mode of every folder below one."""
+    for path, _, _ in os.walk(folder):
+        Path(path).chmod(mode)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_permission_that_is_withdrawn_is_one_line_and_the_run_is_resumed(
+    name, trial, fault_round
+):
+    trial.folder = trial.folder / "project"
+    trial.folder.mkdir()
+    trial.disturbed(
+        name, "permission withdrawn", lambda _: forbid(trial.folder, 0o555), codes=(0, 1, 2),
+        then=lambda: forbid(trial.folder, 0o755), faults=[("faults.inside:permissions_apply", {})],
+    )  # fmt: skip
+
+
+def chunks_of(source):
+    return sorted(path for path in source.rglob("c/**/*") if path.is_file())
+
+
+def damage(path, how, generator):
+    """Cut a file off, or flip one of its bits; return what was in it."""
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: generator.randrange(len(content))])
+    else:
+        at, bit = generator.randrange(len(content)), 1 << generator.randrange(8)
+        path.write_bytes(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :])
+    return content
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("how", ["truncated", "bit flipped"])
+def test_a_damaged_chunk_is_one_line_that_names_blocks_and_the_others_are_done(
+    how, name, trial, fault_round
+):
+    inputs = trial.folder / "inputs"
+    shutil.copytree(trial.place.inputs, inputs)
+    chunk = trial.generator.choice(chunks_of(inputs / SOURCES[name]))
+    content = damage(chunk, how, trial.generator)
+    small, output = trial.small(name), trial.output(name)
+
+    def start():
+        return trial.commands.start(small.words(inputs, output))
+
+    running = start()
+    ended = running.ended()
+    check_words(ended, codes=(1, 2))
+    check_alone(running)
+    if name in ("segment", "convert", "objects"):
+        assert f" of {BLOCKS} blocks failed" in ended.last_line or name == "objects"
+        assert "block " in ended.last_line, ended.last_line
+        trial.record(name, f"source chunk {how}", outcome="named, the rest done")
+    chunk.write_bytes(content)
+    running = start()
+    check_words(running.ended())
+    check_same(small, output, trial.place.reference(small).content)
+    trial.record(name, f"source chunk {how}, then repaired")
