@@ -210,7 +210,10 @@ def _zygote() -> subprocess.Popen[str]:
     root = str(Path(__file__).parents[1])
     code = "import sys; from faults.zygote import main; sys.exit(main())"
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads, "PYTHONHASHSEED": "6640", "PYTHONPATH": root}
+    environment = {
+        **os.environ, **threads, "PYTHONHASHSEED": "6640", "PYTHONPATH": root,
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # a thread would not survive a fork
+    }  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=root, env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -87,7 +87,9 @@ def permissions_apply() -> None:
         _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
     class Sets(ctypes.Structure):
-        _fields_ = tuple((name, ctypes.c_uint32) for name in ("effective", "permitted", "inherited"))
+        _fields_ = tuple(
+            (name, ctypes.c_uint32) for name in ("effective", "permitted", "inherited")
+        )
 
     system, header, sets = ctypes.CDLL(None), Header(0x20080522, 0), (Sets * 2)()
     assert system.capget(ctypes.byref(header), sets) == 0

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from .commands import Commands, HungError, Running
 from .laws import check_alone, check_same, check_words
-from .reference import Moment, Place, drawn
+from .reference import Place, drawn
 from .small import COMMANDS, Small
 
 VICTIMS = {
@@ -88,9 +88,7 @@ def disturb(running: Running, victim: str, generator: random.Random) -> None:
         running.signal(signals_of[victim])
 
 
-def play(
-    number: int, *, seed: int, small: Small, place: Place, commands: Commands
-) -> Round:
+def play(number: int, *, seed: int, small: Small, place: Place, commands: Commands) -> Round:
     """Return one round, whatever its outcome."""
     generator = random.Random(f"{seed}/{number}")
     began = time.monotonic()
@@ -152,7 +150,9 @@ def played(out: Path) -> list[Round]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play the rounds that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=at_least_one, default=1000, help="rounds that disturb a command")
+    parser.add_argument(
+        "--rounds", type=at_least_one, default=1000, help="rounds that disturb a command"
+    )
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--out", type=Path, default=Path("kill-and-resume.jsonl"))
     parser.add_argument("--commands", default=",".join(COMMANDS))
@@ -202,7 +202,9 @@ def _shown(one: Round, counted: Counter[str]) -> str:
     line = f"{one.number}: {one.command}, {what or 'nothing'}: {one.outcome}, {one.seconds:.1f} s"
     if not one.problem:
         return line
-    return f"{line}\n  seed {one.seed}, --only {one.number}: {one.problem}\n  so far: {dict(counted)}"
+    return (
+        f"{line}\n  seed {one.seed}, --only {one.number}: {one.problem}\n  so far: {dict(counted)}"
+    )
 
 
 if __name__ == "__main__":

@@ -41,9 +41,7 @@ def test_missing_chunks_are_read_as_the_fill_value(trial):
     sparse = segmented(trial, raw, "missing chunks", fill_value=37)
     files = list((trial.folder / "missing chunks.zarr/c").rglob("*"))
     assert len([path for path in files if path.is_file()]) == 2 * 2 * 3 - 4
-    full = segmented(
-        trial, raw, "all chunks", fill_value=0, config={"write_empty_chunks": True}
-    )
+    full = segmented(trial, raw, "all chunks", fill_value=0, config={"write_empty_chunks": True})
     check_content(sparse, full)
 
 

@@ -74,7 +74,10 @@ def _index(number: int, grid: _Index) -> _Index:
 def _found(
     array: zarr.Array[Any], location: Location, indices: Sequence[_Index]
 ) -> dict[_Index, bool]:
-    """Return for each chunk whether it is stored."""
+    """Return for each chunk whether it is stored; one that cannot be asked for counts as stored.
+
+    Its blocks will be set aside with the reason, and the others are computed.
+    """
     store = open_store(location)
     keys = [array.metadata.encode_chunk_key(index) for index in indices]
 
@@ -82,9 +85,7 @@ def _found(
         try:
             return await store.exists(key)
         except Exception as error:
-            if is_denied(error):  # S3 without the right to list
-                return False
-            raise
+            return not is_denied(error)  # denied: S3 without the right to list
 
     async def all_exist() -> list[bool]:
         return await asyncio.gather(*map(exists, keys))
