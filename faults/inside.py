@@ -60,6 +60,20 @@ def block_fails(*, counter: str, times: int, how: str, where: str, index: list[i
     _replace(name, kept, failing)
 
 
+def worker_dies_at_start(*, counter: str, times: int) -> None:
+    """Kill the first ``times`` workers of this machine while they start."""
+    from deploy.clusters import forked
+
+    kept = forked.dask_setup
+
+    def dask_setup(worker: Any) -> None:
+        if _counted(counter, times):
+            _kill()
+        kept(worker)
+
+    forked.dask_setup = dask_setup
+
+
 def killed_at_write(*, counter: str, number: int) -> None:
     """Kill the driver at its rename with this number, from 0, before or after it.
 

@@ -145,17 +145,21 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
     workers, threads = local_workers(spec)
     start_fork_server()
     method = {"distributed.worker.multiprocessing-method": METHOD}
+    start = partial(
+        LocalCluster,
+        n_workers=workers,
+        threads_per_worker=spec.threads_per_worker,
+        resources={DEVICE_RESOURCE: spec.threads_per_worker},
+        host="127.0.0.1",
+        dashboard_address=spec.dashboard,
+        preload=["deploy.clusters.forked"],
+        silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
+    )
     with dask.config.set({**worker_settings(threads), **method}):
         try:
-            return LocalCluster(
-                n_workers=workers,
-                threads_per_worker=spec.threads_per_worker,
-                resources={DEVICE_RESOURCE: spec.threads_per_worker},
-                host="127.0.0.1",
-                dashboard_address=spec.dashboard,
-                preload=["deploy.clusters.forked"],
-                silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
-            )
+            with suppress(RuntimeError):
+                return start()
+            return start()  # a worker was killed while it started: its nanny gives up then
         except RuntimeError as error:
             raise ClusterError(
                 f"cannot start {workers} worker processes ({error}): check the free memory, and "

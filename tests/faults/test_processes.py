@@ -58,6 +58,17 @@ def test_a_driver_that_is_killed_while_it_writes_a_file_is_resumed(name, trial, 
     check_alone(running)
 
 
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(trial):
+    counter = trial.folder / "counter"
+    counter.mkdir()
+    options = {"counter": str(counter), "times": 1}
+    running = trial.start("convert", faults=[("faults.inside:worker_dies_at_start", options)])
+    check_words(running.ended())
+    assert len(list(counter.iterdir())) == 1, "no worker was killed"
+    check_alone(running)
+    trial.record("convert", "worker killed while it starts")
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("name", BLOCKWISE)
 def test_each_worker_killed_in_turn_costs_no_voxel(name, trial, fault_round):
