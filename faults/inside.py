@@ -91,7 +91,7 @@ def killed_at_write(*, counter: str, number: int) -> None:
         if is_now:
             _kill()
 
-    os.replace = replace
+    os.replace = replace  # type: ignore[assignment]
 
 
 def permissions_apply() -> None:

@@ -172,7 +172,7 @@ def store_scores(path: Path, czyx: NDArray[np.uint8]) -> None:
     root.create_array("0", data=czyx, chunks=(1, 4, 16, 32), compressors=codecs)
     space = {"type": "space", "unit": "micrometer"}
     scale = {"type": "scale", "scale": [1.0, 1.0, 0.5, 0.5]}
-    root.attrs["ome"] = {
+    ome: dict[str, Any] = {
         "version": "0.5",
         "multiscales": [{
             "axes": [{"name": "c", "type": "channel"}, *({"name": a, **space} for a in "zyx")],
@@ -180,6 +180,7 @@ def store_scores(path: Path, czyx: NDArray[np.uint8]) -> None:
         }],
         "omero": {"channels": [{"label": "cell"}, {"label": "membrane"}]},
     }  # fmt: skip
+    root.attrs["ome"] = ome
 
 
 def save_network(path: Path) -> None:

@@ -44,7 +44,7 @@ def main() -> int:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:  # they would not survive a fork
         print(f"the zygote has {threads} threads", file=sys.stderr)
-    util.spawnv_passfds = _forked_instead  # type: ignore[attr-defined]
+    util.spawnv_passfds = _forked_instead  # type: ignore[assignment]
     started: set[int] = set()
     _answer({"threads": threads})
     while line := sys.stdin.buffer.readline():
