@@ -9,6 +9,7 @@ CONSTRAINTS ?= constraints.txt
 # make TORCH=torch==2.12.0 CONSTRAINTS= demo
 TORCH ?= $(shell sed -n "/^torch==/p" constraints.txt)
 PYTEST_OPTIONS ?=
+FUZZ_EXAMPLES ?= 5000
 STATIC_TESTS := $(addprefix tests/test_,architecture.py sizes.py docs.py plain_english.py)
 # The variables also apply to the build of overtile, for which pip makes a separate environment.
 PIP := PIP_CONSTRAINT='$(CONSTRAINTS)' PIP_BUILD_CONSTRAINT='$(CONSTRAINTS)' \
@@ -21,7 +22,7 @@ LOCKED := tests/test_dependencies.py::test_the_tests_run_with_the_versions_of_th
 NEWEST := .venv-newest
 AUDIT := .venv-audit
 
-.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow faults soak bench bench-long check format docs pictures lock newest audit help clean
+.PHONY: demo test test-slow test-gpu test-slurm test-slurm-slow fuzz faults soak bench bench-long check format docs pictures lock newest audit help clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +61,9 @@ faults: $(VENV)/.installed-dev  ## the fault suite and kill-and-resume rounds, i
 soak: $(VENV)/.installed-bench  ## a run with a kill every 10 s for 20 minutes, and its plot
 	$(BIN)/python -m faults.soak --minutes 20 --every 10 --out faults/results/soak.json
 	$(BIN)/python -m faults.plot
+
+fuzz: $(VENV)/.installed-dev  ## wrong files and words made by hypothesis, FUZZ_EXAMPLES of each kind, with their counts
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s -m fuzz tests/bad_input
 
 bench: $(VENV)/.installed-bench  ## short benchmarks, into bench-results/
 	set -e; export BENCH_RESULTS=bench-results; \

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.json_text import json_value
+from pipeline.base.toml_text import read_text
 
 from ..processes.listeners import check_own
 from .spec import ClusterSpec
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 ADDRESS_SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
+SCHEDULER_FILE_BYTES = 2**26
+"""Some kilobytes per worker."""
 _ADDRESS = re.compile(rf"({'|'.join(ADDRESS_SCHEMES)})[^/\s]+:\d+(/\S*)?")
 
 
@@ -69,12 +71,16 @@ def checked_address(text: str) -> str:
 def address_in(scheduler_file: str) -> str:
     """Return the address in a scheduler file. Raises ClusterError."""
     try:
-        return checked_address(json.loads(Path(scheduler_file).read_text())["address"])
+        return checked_address(_content(scheduler_file)["address"])
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ClusterError(
             f"{scheduler_file} is not a scheduler file: it has no address like tcp://HOST:PORT; "
             "create it with dask scheduler --scheduler-file"
         ) from error
+
+
+def _content(scheduler_file: str) -> Any:
+    return json_value(read_text(scheduler_file, most_bytes=SCHEDULER_FILE_BYTES))
 
 
 def check_answers(address: str, *, timeout_s: float) -> None:

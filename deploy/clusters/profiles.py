@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
@@ -20,8 +19,9 @@ from typing import Any, TypeAlias, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.base.checked import one_line, unknown_setting
+from pipeline.base.checked import one_line, shown, unknown_setting
 from pipeline.base.errors import ClusterError
+from pipeline.base.toml_text import read_text, toml_table
 
 from .existing import ADDRESS_SCHEMES, checked_address
 from .script_secrets import check_lines
@@ -79,8 +79,8 @@ def profile_names() -> list[str]:
 def read_profile(path: Path) -> ClusterSpec:
     """Return the specification in a TOML file. Raises ClusterError."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ClusterError(f"cannot read {path}: {error}") from error
     return spec_of_toml(text, source=str(path))
 
@@ -88,11 +88,12 @@ def read_profile(path: Path) -> ClusterSpec:
 def spec_of_toml(text: str, *, source: str) -> ClusterSpec:
     """Return the specification in TOML text. source: its name in errors. Raises ClusterError."""
     try:
-        values = tomllib.loads(text)
+        values = toml_table(text)
+    except ValueError as error:
+        raise ClusterError(f"{source} is not TOML: {error}") from error
+    try:
         kind = values.pop("kind", None)
         return with_settings(spec_of_kind(kind), values)
-    except tomllib.TOMLDecodeError as error:
-        raise ClusterError(f"{source} is not TOML: {' '.join(str(error).split())}") from error
     except ClusterError as error:
         raise ClusterError(f"{source}: {error}") from error
 
@@ -100,9 +101,9 @@ def spec_of_toml(text: str, *, source: str) -> ClusterSpec:
 def settings_of_toml(text: str) -> dict[str, Any]:
     """Return settings in TOML lines. Raises ClusterError."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ClusterError(f"{text!r} is not TOML: {' '.join(str(error).split())}") from error
+        return toml_table(text)
+    except ValueError as error:
+        raise ClusterError(f"{shown(text)} is not TOML: {error}") from error
 
 
 def spec_of_kind(kind: object) -> ClusterSpec:
@@ -110,7 +111,7 @@ def spec_of_kind(kind: object) -> ClusterSpec:
     if isinstance(kind, str) and kind.startswith(ADDRESS_SCHEMES):
         return ClusterSpec(kind="address", where=checked_address(kind))
     if kind not in STARTED_KINDS:
-        problem = "kind is not set" if kind is None else f"kind {kind!r}"
+        problem = "kind is not set" if kind is None else f"kind {shown(kind)}"
         raise ClusterError(
             f"{problem}: expected {', '.join(STARTED_KINDS)}, or an address like tcp://HOST:8786"
         )

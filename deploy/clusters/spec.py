@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, get_args
 
 from pipeline.base.errors import ClusterError
-from pipeline.base.text import clock_text
+from pipeline.base.text import brief, clock_text
 
 from .written_options import check_skipped, stated_memory_bytes
 
@@ -106,8 +107,8 @@ class JobSpec:
     def _check_numbers(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ClusterError(f"{name} {value}: expected at least {least}")
+            if value is not None and not least <= value < math.inf:
+                raise ClusterError(f"{name} {brief(value)}: expected at least {least}")
 
     def _check_texts(self) -> None:
         for field in fields(self):
@@ -198,10 +199,11 @@ class ClusterSpec:
     """Timeout for the first worker; default ``timeout_s``, and a day if it waits in a queue."""
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ClusterError(f"workers {self.workers}: expected at least 1")
-        if self.threads_per_worker < 1:
-            raise ClusterError(f"threads_per_worker {self.threads_per_worker}: expected at least 1")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                bound = f"most {most:,}" if value > most else f"least {least}"
+                raise ClusterError(f"{name} {brief(value)}: expected at {bound}")
         if self.kind not in STARTED_KINDS and not self.where:
             raise ClusterError(f"cluster {self.kind}: set its address or file")
         if self.workers is not None and self.kind != "local":
@@ -225,6 +227,12 @@ class ClusterSpec:
             return self.first_worker_s
         return DAY_S if self.job else self.timeout_s
 
+
+_RANGES: dict[str, tuple[float, int]] = {
+    "workers": (1, 1024), "threads_per_worker": (1, 1024), "scheduler_port": (0, 65_535),
+    "timeout_s": (0.1, 86_400), "first_worker_s": (0.1, 10**8),
+}  # fmt: skip
+"""Least and largest value."""
 
 ONLY_OF: dict[str, tuple[str, ...]] = {
     "devices": ("cuda",), "workers": ("local",), "scheduler_port": JOB_KINDS,

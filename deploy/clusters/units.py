@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.text import brief
 
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
-_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)")
+_CLOCK = re.compile(r"(?:(\d{1,6})-)?(\d{1,6}):(\d\d):(\d\d)")
+_WITH_UNIT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-zA-Z]+)")
 _SECONDS = {
     **dict.fromkeys(("s", "sec", "seconds"), 1), **dict.fromkeys(("min", "minutes", "m"), 60),
     **dict.fromkeys(("h", "hour", "hours"), 3600), **dict.fromkeys(("d", "day", "days"), 86_400),
@@ -30,7 +31,7 @@ def duration_s(text: str) -> int:
     match = _WITH_UNIT.fullmatch(text.strip())
     if match and match[2].lower() in _SECONDS:
         return round(float(match[1]) * _SECONDS[match[2].lower()])
-    raise ClusterError(f"duration {text!r}: expected 02:00:00, 1-12:00:00, 90 min or 2 h")
+    raise ClusterError(f"duration {brief(text)}: expected 02:00:00, 1-12:00:00, 90 min or 2 h")
 
 
 def size_bytes(text: str) -> int:
@@ -42,4 +43,4 @@ def size_bytes(text: str) -> int:
     match = _WITH_UNIT.fullmatch(text.strip())
     if match and match[2] in _BYTES:
         return round(float(match[1]) * _BYTES[match[2]])
-    raise ClusterError(f"memory {text!r}: expected 32GiB or 500MB")
+    raise ClusterError(f"memory {brief(text)}: expected 32GiB or 500MB")

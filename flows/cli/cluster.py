@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.text import counted
 
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .parser import Parser
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _status(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([asdict(status) for status in statuses], indent=2))
     else:
-        print("\n".join(map(status_text, statuses)) or "no cluster was started")
+        show("\n".join(map(status_text, statuses)) or "no cluster was started")
 
 
 def status_text(status: ClusterStatus) -> str:

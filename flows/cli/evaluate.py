@@ -11,7 +11,7 @@ from pipeline.base.errors import RunStoppedError
 from ..options.cluster import ClusterOptions
 from ..options.evaluate import EvaluateFiles, EvaluateOptions
 from ..text.json_file import check_json_place, write_json
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, read_options
 from .local_workers import expect_workers
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         raise RunStoppedError("stopped: nothing was written") from None
     write_json(options.json, evaluation.to_json())
-    print(evaluation_text(evaluation))
+    show(evaluation_text(evaluation))
     for line in keep_evaluation(evaluation):
         say(line)
 

@@ -58,9 +58,10 @@ def advice(lacking: Sequence[Progress], *, arguments: Sequence[str]) -> str:
     from pipeline.base.redaction import command_text
     from pipeline.ledger.shares import shares_text
 
-    words = command_text(arguments)
+    words = ["overtile", "segment", *arguments]
+    end = words.index("--") if "--" in words else len(words)  # of the options
     commands = [
-        f"overtile segment {words} --shard {state.number}/{state.of}"
+        command_text((*words[:end], "--shard", f"{state.number}/{state.of}", *words[end:]))
         for state in lacking[:MOST_COMMANDS]
     ]
     more = f" … and so on to --shard {lacking[-1].number}/{lacking[-1].of}"

@@ -21,6 +21,7 @@ from pipeline.base.errors import OvertileError, RunDrainedError, RunError
 from pipeline.base.loopback import bypass_proxies
 from pipeline.base.redaction import cleaned, redacted
 from pipeline.base.store_errors import one_line
+from pipeline.base.text import printable
 
 from ..signals.stop import DrainedBeforeRun, handle_stops
 from ..text.streams import settle_streams
@@ -89,7 +90,7 @@ def _run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:  # None: it was closed before the start
             sys.stdout.flush()
     except (OvertileError, RunError) as error:
-        say(f"overtile: {redacted(str(error))}")
+        say(f"overtile: {printable(redacted(str(error)))}")
         atexit.register(_silence_abandoned_reads)
         return _exit_code(error)
     except DrainedBeforeRun:
@@ -151,7 +152,9 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     argparse would take it for an option, and report a missing value instead of a wrong one.
     """
     joined: list[str] = []
-    for argument in arguments:
+    for number, argument in enumerate(arguments):
+        if argument == "--":  # the rest are files, also one named -2.zarr
+            return [*joined, *arguments[number:]]
         if joined and joined[-1].startswith("--") and re.match(r"-\d", argument):
             joined[-1] += f"={argument}"
         else:

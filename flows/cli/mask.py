@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..options.mask import MaskFiles, MaskOptions
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, read_options
 
 MAKER = "overtile mask"
@@ -36,13 +36,13 @@ def run(options: argparse.Namespace) -> None:
         say(f"note: {note}")
     factor = "×".join(f"{f:.4g}" for f in proposed.image.factor)
     show_picture(drawn)
-    print(f"tissue: {proposed.found.text} ({request.method}, {proposed.image.where})")
+    show(f"tissue: {proposed.found.text} ({request.method}, {proposed.image.where})")
     print(
         f"kept: {proposed.kept:.1%} of {shape_text(proposed.mask_zyx.shape)} voxels, each "
         f"{factor} voxels of the input"
     )
-    print(f"mask: {options.mask}")
-    print(f"picture: {picture}")
+    show(f"mask: {options.mask}")
+    show(f"picture: {picture}")
 
 
 def _beside(mask: str) -> str:

@@ -9,10 +9,13 @@ from textwrap import indent
 from typing import Any, NoReturn
 
 from pipeline.base.redaction import redacted
-from pipeline.base.text import did_you_mean
+from pipeline.base.text import did_you_mean, printable, shortened
 
 from ..text.terminal import say
 from .examples import EXAMPLES
+
+MOST_SHOWN = 400
+"""Characters of an error: a word of a command line may have a hundred thousand."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,7 +27,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and one line that names the help."""
-        self.exit(2, f"overtile: {redacted(message)}; see {self.prog} --help\n")
+        text = shortened(printable(redacted(message)), most=MOST_SHOWN)
+        self.exit(2, f"overtile: {text}; see {self.prog} --help\n")
 
     def format_help(self) -> str:
         """Return the help, with the examples on separate lines, to copy."""

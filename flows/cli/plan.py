@@ -14,7 +14,7 @@ from ..options.declared import words_of
 from ..options.objects import ObjectDefinition, ObjectsOptions, ScoresOptions, WithObjects
 from ..options.segment import PlanFiles, SegmentOptions
 from ..text.objects_plan import objects_plan_json, objects_plan_rows, objects_plan_text
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, read_options
 from .object_arguments import read_definition, read_segment_options
 
@@ -83,12 +83,12 @@ def plan_segmentation(options: argparse.Namespace, spec: ClusterSpec) -> None:
         print(json.dumps(plan, indent=2))
         return
     rows = objects_plan_rows(found, threads=spec.threads_per_worker) if found else []
-    print(plan_text(prepared, *rows))
+    show(plan_text(prepared, *rows))
     if options.shard:
         print(f"shard {options.shard} computes {prepared.computed_blocks:,} of these blocks")
     if options.measure:
         calibration = measured(prepared, spec, weights=options.weights)
-        print(calibration_text(calibration, price=options.price))
+        show(calibration_text(calibration, price=options.price))
 
 
 def plan_existing_scores(options: argparse.Namespace, spec: ClusterSpec) -> None:
@@ -112,7 +112,7 @@ def plan_existing_scores(options: argparse.Namespace, spec: ClusterSpec) -> None
     if options.json:
         print(json.dumps(objects_plan_json(prepared), indent=2))
     else:
-        print(objects_plan_text(prepared, threads=spec.threads_per_worker))
+        show(objects_plan_text(prepared, threads=spec.threads_per_worker))
 
 
 def planned_objects(

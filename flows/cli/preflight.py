@@ -12,7 +12,7 @@ from pipeline.base.text import counted
 
 from ..options.cluster import ClusterOptions
 from ..options.segment import SegmentFiles, SegmentOptions
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, read_options
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        print("\n".join(f"{found.level:<8}{found.check:<10}{found.text}" for found in findings))
+        show("\n".join(f"{found.level:<8}{found.check:<10}{found.text}" for found in findings))
         say(summary(findings, workers=workers))
     refuse_errors(findings)
 

@@ -7,7 +7,7 @@ import argparse
 from ..options.declared import options_of
 from ..options.preview import NOT_USED, PLACES, PreviewBox, PreviewOptions
 from ..options.segment import SegmentFiles, SegmentOptions
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, help_text, parser_of, read_options
 
 MAKER = "overtile preview"
@@ -44,4 +44,4 @@ def run(options: argparse.Namespace) -> None:
     for note in preview.notes:
         say(f"note: {note}")
     show_picture(preview.picture)
-    print(f"preview: {out}")
+    show(f"preview: {out}")

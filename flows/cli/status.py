@@ -7,7 +7,10 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.json_text import inner_object
 from pipeline.base.text import aligned_rows, counted, duration_text, rate_text, voxel_rate_text
+
+from ..text.terminal import show
 
 if TYPE_CHECKING:
     from pipeline.ledger.progress import Progress
@@ -36,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         found = inside and status_json(inside)
         print(json.dumps({**status_json(status), "labels/objects": found}, indent=2))
     else:
-        print(status_text(status, inside=inside, now=datetime.now(UTC)))
+        show(status_text(status, inside=inside, now=datetime.now(UTC)))
 
 
 def status_text(status: RunStatus, *, now: datetime, inside: RunStatus | None = None) -> str:
@@ -80,12 +83,11 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
         rows.append(("left", f"{duration_text(status.seconds_left)} at this speed{at_once}"))
     rows.append(("last written", _ago_text(status.written, now)))
     if made:
-        rows += [
-            ("input", f"{made['input']} {made['input_path']}".rstrip()),
-            ("made by", f"overtile {made['overtile']}, started {made['created']}"),
-        ]
-    if "weights" in made:
-        rows.append(("weights", made["weights"]["digest"][:12]))
+        place = f"{made.get('input', '?')} {made.get('input_path', '')}"
+        by = f"overtile {made.get('overtile', '?')}, started {made.get('created', '?')}"
+        rows += [("input", place.rstrip()), ("made by", by)]
+    if digest := inner_object(made, "weights").get("digest"):
+        rows.append(("weights", str(digest)[:12]))
     return rows
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError, OvertileError
+from pipeline.base.shell_words import positional, shell_word
 
 from ..options.cluster import ClusterOptions
 from ..options.credentials import refuse_credentials
@@ -93,8 +93,8 @@ def run(options: argparse.Namespace) -> None:
     for line in _submitted_lines(submission, submitted):
         say(line)
     say(f"logs: {submission.folder}")
-    quoted = shlex.quote(str(output))
-    say(f"progress, once the job has started: overtile status {quoted}")
+    place = shell_word(str(output))
+    say(f"progress, once the job has started: overtile status {place}")
 
 
 def _print_scripts(submission: Submission) -> None:
@@ -143,7 +143,7 @@ def _of_objects(options: argparse.Namespace) -> tuple[tuple[str, ...], Location]
     one = parameters.model_copy(update={"shard": share})
     prepared = prepare_objects(one.request(scores=options.scores, output=options.output))
     check_room(prepared)
-    words = (options.scores, options.output, *words_of(parameters))
+    words = (positional(options.scores), positional(options.output), *words_of(parameters))
     return words, prepared.request.output
 
 
@@ -194,7 +194,8 @@ def _submission(options: argparse.Namespace, arguments: tuple[str, ...]) -> Subm
 
 def segment_words(options: argparse.Namespace, parameters: SegmentOptions) -> tuple[str, ...]:
     """Return the arguments of ``overtile segment``: INPUT, OUTPUT and all that is not a default."""
-    files = [options.input, options.output, *valued("--weights", options.weights)]
+    files = [positional(options.input), positional(options.output)]
+    files += valued("--weights", options.weights)
     definition = read_definition(options)
     objects = [] if definition is None else ["--objects", *words_of(definition)]
     return (*files, *words_of(parameters), *objects)

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from ..options.view import ViewFiles, ViewOptions
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, read_options
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     view = find_view(output, None if options.raw is None else Location.parse(options.raw))
     if parameters.print_only:
         for one in view_commands(view.place):
-            print(f"{one.viewer}: {one.command}")
+            show(f"{one.viewer}: {one.command}")
         return
     for note in view.notes:
         say(f"note: {note}")

@@ -8,7 +8,7 @@ import json
 from pipeline.base.errors import WeightsError
 
 from ..options.weights import WeightsFiles, WeightsOptions
-from ..text.terminal import say
+from ..text.terminal import say, show
 from .arguments import add_options, read_options
 
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
 
     shown = _copied(options.weights, read_options(WeightsOptions, options))
     info = read_weights_info(shown)
-    print(json.dumps(weights_json(info), indent=2) if options.json else weights_text(info))
+    show(json.dumps(weights_json(info), indent=2) if options.json else weights_text(info))
 
 
 def _copied(weights: str, options: WeightsOptions) -> str:

@@ -15,6 +15,7 @@ from pipeline.base.geometry import Box
 from pipeline.volume.formats.write_tiff import write_tiff
 from pipeline.volume.volume import find_volume, read_box
 
+from .folder import made_folder
 from .scene import VOXEL_SIZE_UM, Scene, Shape3, render
 
 SHAPE: Shape3 = (64, 256, 256)
@@ -41,8 +42,7 @@ def make_example_images(directory: str | os.PathLike[str]) -> ExampleImages:
     A stack that is there already is left unchanged. Raises OutputError if another file has its
     name.
     """
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(directory)
     names = (folder / name for name in ("cells.tif", "training.tif", "training-labels.tif"))
     images = ExampleImages(*names)
     raw, _ = _rendered(SHAPE, SEED)

@@ -21,8 +21,9 @@ from ..segmentation.on_cluster import segment_on_cluster
 from ..segmentation.run import terminal
 from ..text.next_commands import commands_after
 from ..text.picture_file import check_picture_place, write_picture
-from ..text.terminal import say
+from ..text.terminal import say, show
 from ..text.terminal_picture import show_picture
+from .folder import made_folder
 from .picture import cells_picture
 from .score import score_cells, score_classes, score_table, score_text
 from .volume import CLASS_NAMES, DemoVolume, make_demo_volume
@@ -44,14 +45,14 @@ def run_demo(
 
     directory: folder of volume and result; created if it does not exist.
     """
-    folder = Path(directory).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    spec = ClusterSpec(workers=workers)
+    folder = made_folder(directory)
     say(f"making a volume of cells with membranes in {folder}")
     volume = make_demo_volume(folder)
     output = str(folder / "segmented.zarr")
     picture = check_picture_place(str(folder / "cells.png"), source=volume.raw_uri, maker=MAKER)
     scores = _Scores(volume, output)
-    _segment(volume, output, workers=workers, scores=scores)
+    _segment(volume, output, spec=spec, scores=scores)
     _show(volume, output, picture, scores)
     return scores.of_classes, scores.of_cells
 
@@ -78,15 +79,14 @@ class _Scores:
         return score_table(self.of_classes, self._volume.class_names, self.of_cells)
 
 
-def _segment(volume: DemoVolume, output: str, *, workers: int | None, scores: _Scores) -> None:
+def _segment(volume: DemoVolume, output: str, *, spec: ClusterSpec, scores: _Scores) -> None:
     """Segment the volume, find its cells, and write the report with the scores."""
     options = SegmentOptions(outputs=["classes", "scores"], block=BLOCK)
-    spec = ClusterSpec(workers=workers)
     request = options.request(input=volume.raw_uri, output=output)
     prepared = prepare(request, options.predictor(DEMO_WEIGHTS), room=expected_room(spec))
     commands = commands_after(
         input=volume.raw_uri, output=output, weights=DEMO_WEIGHTS, options=options, objects=CELLS,
-        cluster=[] if workers is None else ["--workers", str(workers)],
+        cluster=[] if spec.workers is None else ["--workers", str(spec.workers)],
     )  # fmt: skip
     front_end = replace(terminal(commands=commands), score=scores.table)
     segment_on_cluster(
@@ -101,6 +101,6 @@ def _show(volume: DemoVolume, output: str, picture: Path, scores: _Scores) -> No
     write_picture(picture, drawn, maker=MAKER)
     show_picture(drawn)
     print(score_text(scores.of_classes, volume.class_names, scores.of_cells))
-    print(f"table of the cells: {cells}/{TABLES}/{PARQUET}")
-    print(f"picture: {picture}")
-    print(f"report, to open in a browser: {output}/run/report.html")
+    show(f"table of the cells: {cells}/{TABLES}/{PARQUET}")
+    show(f"picture: {picture}")
+    show(f"report, to open in a browser: {output}/run/report.html")

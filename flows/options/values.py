@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, PositiveInt
@@ -50,7 +49,9 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _voxel_size(text: str) -> tuple[float, ...]:
-    number, unit = re.fullmatch(r"(.*?)([a-zµμ]*)", text.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+    whole = text.strip()
+    number = whole.rstrip("numµμ")
+    unit = whole[len(number) :]
     try:
         factor = {"": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3}[unit]
         sizes = tuple(round(float(part) * factor, 9) for part in number.split(","))
@@ -127,7 +128,7 @@ def _write_thresholds(thresholds: list[float]) -> str:
 
 
 def _ids_or_class(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() else text
 
 
 def _object_ids(text: str) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from pipeline.base.errors import OutputError
+from pipeline.base.location import check_text
 
 
 def check_json_place(file: str | None) -> None:
@@ -17,6 +18,7 @@ def check_json_place(file: str | None) -> None:
         return
     if not file:
         raise OutputError("--json '': expected a file, such as scores.json")
+    check_text(file, kind=OutputError)
     path = Path(file)
     try:
         is_writable = not path.is_dir() and path.parent.is_dir() and os.access(path.parent, os.W_OK)

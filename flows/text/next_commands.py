@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from pipeline.base.redaction import PLACEHOLDER, command_text
+from pipeline.base.shell_words import positional
 from pipeline.report.report import Command
 
 from ..options.declared import valued, words_of
@@ -27,7 +28,9 @@ def commands_after(
     cluster: the options that choose the cluster.
     """
     afresh = options.model_copy(update={"overwrite": False})
-    words = [input, output, *valued("--weights", weights), *words_of(afresh)]
+    words = [
+        positional(input), positional(output), *valued("--weights", weights), *words_of(afresh)
+    ]  # fmt: skip
     if objects is not None:
         words += ["--objects", *words_of(objects)]
     command = command_text(["overtile", "segment", *words, *cluster])

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from pipeline.base.errors import OutputError
 from pipeline.base.location import Location
+from pipeline.output.guard import is_inside
 from pipeline.report.pictures import Rgb, png_bytes, software_of
 
 
@@ -20,7 +21,7 @@ def check_picture_place(out: str, *, source: str, maker: str) -> Path:
     """
     if "://" in out or not out.strip():
         raise OutputError(f"picture {out!r}: expected the path of a PNG file, like preview.png")
-    path = Path(os.path.abspath(os.path.expanduser(out)))
+    path = Location.parse(out, kind=OutputError).path
     if path.suffix.lower() != ".png":
         raise OutputError(f"picture {out}: expected a name that ends in .png")
     if not path.parent.is_dir():
@@ -50,6 +51,6 @@ def write_picture(path: Path, picture: Rgb, *, maker: str) -> None:
 def _check_outside(path: Path, source: Location) -> None:
     if not source.is_local:
         return
-    is_inside = source.path.is_dir() and path.resolve().is_relative_to(source.path.resolve())
-    if is_inside or fnmatch(str(path), source.uri):  # a pattern of slices
+    lies_inside = source.path.is_dir() and is_inside(Location.parse(path), source)
+    if lies_inside or fnmatch(str(path), source.uri):  # a pattern of slices
         raise OutputError(f"picture {path} lies inside the input: choose another path")

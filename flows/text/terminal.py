@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.base.text import counted
+from pipeline.base.text import counted, printable_lines
 
 from .progress_line import ProgressLine
 
@@ -46,9 +46,17 @@ _is_shown = False
 
 
 def say(text: str) -> None:
-    """Print one line to standard error at once; standard output is for results."""
+    """Print a line to standard error at once; standard output is for results.
+
+    Names from files and from users cannot move the cursor or hide what follows: see `printable`.
+    """
     clear_status()
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a result, of one or more lines, to standard output; escaped as by :func:`say`."""
+    print(printable_lines(text))
 
 
 def show_status(text: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from .errors import OvertileError
+from .text import printable, shortened
 
 STRICT: Final = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Nothing is converted but integers to floats: 2.0 is not an integer, and neither is true."""
@@ -57,11 +58,14 @@ def checked(kind: type[OvertileError], *, name: str = "") -> Callable[[_Class], 
         initialise = owner.__init__  # type: ignore[misc]
 
         @wraps(initialise)
-        def initialise_or_raise(self: Any, **values: Any) -> None:
+        def initialise_or_raise(self: Any, /, **values: Any) -> None:
+            known = [field.name for field in fields(owner)]
+            if unknown := [key for key in values if key not in known]:  # `self` is one, too
+                path = ".".join((*([name] if name else []), unknown[0]))
+                raise kind(unknown_setting(path, known=known))
             try:
                 initialise(self, **values)
             except ValidationError as error:
-                known = [field.name for field in fields(owner)]
                 raise kind(one_line(error, name=name, known=known)) from error
 
         owner.__init__ = initialise_or_raise  # type: ignore[misc]
@@ -80,7 +84,8 @@ def one_line(error: ValidationError, *, name: str = "", known: Sequence[str] = (
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return unknown_setting(path, known=known)
     problem = problem_of(first)
-    return f"{path} ({shown(first['input'])}): {problem}" if first["loc"] else problem
+    value = shown(first["input"])
+    return f"{_brief_path(path)} ({value}): {problem}" if first["loc"] else problem
 
 
 def problem_of(error: Mapping[str, Any]) -> str:
@@ -95,7 +100,11 @@ def unknown_setting(path: str, *, known: Sequence[str]) -> str:
     """Return the message for a name that is not valid. path: the name, its table before it."""
     near = get_close_matches(path.rsplit(".", 1)[-1], known, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
-    return f"{path}: unknown setting; {meant}expected one of {', '.join(known)}"
+    return f"{_brief_path(path)}: unknown setting; {meant}expected one of {', '.join(known)}"
+
+
+def _brief_path(path: str) -> str:
+    return shortened(printable(path), most=MOST_SHOWN)
 
 
 def shown(value: object) -> str:

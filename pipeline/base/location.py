@@ -10,12 +10,17 @@ from typing import Final
 
 from .errors import OvertileError, VolumeError
 from .redaction import HIDDEN, PLACEHOLDER, redacted_uri, remember
+from .text import brief
 
 _SCHEME: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _NEUROGLANCER: Final = re.compile(r"^(precomputed|n5)://(?=[a-zA-Z0-9]+://)")
 """What Neuroglancer writes before the URI of a folder to name its format."""
 _CUT_PASSWORD: Final = re.compile(r"[^:/]+://[^/@\[]*:(?!\d+/)[^@/]*/[^@]*@")
 """User, colon and a slash before the "@"; digits would be a port."""
+NAME_BYTES: Final = 255
+"""The longest name of a file or folder."""
+PATH_BYTES: Final = 4095
+"""The longest path that the system takes."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -48,16 +53,14 @@ class Location:
         """Return the location that ``text`` names: absolute where local, no trailing slash.
 
         ``~`` is expanded, ``file://`` and Neuroglancer's ``precomputed://`` are dropped, symbolic
-        links stay. Raises ``kind`` for an empty text, and for a URI with a query: a Zarr store is
-        many files, so a signed link to one of them opens nothing.
+        links stay. Blanks around a text are dropped unless a local file has this very name. Raises
+        ``kind`` for an empty text, for a name that no file can have, and for a URI with a query: a
+        Zarr store is many files, so a signed link to one of them opens nothing.
         """
         if isinstance(text, Location):
             return text
-        uri = _NEUROGLANCER.sub("", os.fspath(text).strip())
-        if not uri or "\0" in uri:
-            raise kind(
-                "the path is empty: expected a path or URI like in.zarr or s3://bucket/in.zarr"
-            )
+        uri = _NEUROGLANCER.sub("", _without_blanks(os.fspath(text)))
+        check_text(uri, kind=kind)
         rest = _SCHEME.sub("", uri)
         if "://" in rest:  # collapsing its slashes would show the inner URI's password
             raise kind(
@@ -65,8 +68,14 @@ class Location:
             )
         check_password(uri, kind=kind)
         if _is_local(uri):
-            return cls(str(Path(os.path.abspath(os.path.expanduser(rest)))))
+            path = str(Path(os.path.abspath(os.path.expanduser(rest))))
+            check_lengths(path, kind=kind)
+            return cls(path)
         scheme = _scheme(uri)
+        if "::" in rest.partition("/")[2]:  # not in the host, which may be an IPv6 address
+            raise kind(
+                f"{redacted_uri(uri)} has '::', by which fsspec joins file systems: rename it"
+            )
         if scheme in ("http", "https") and ("?" in uri or "#" in uri):
             raise kind(
                 f"{redacted_uri(uri)} has a query, but a Zarr store is many files: "
@@ -134,6 +143,42 @@ class Location:
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
+
+
+def check_text(path: str, *, kind: type[OvertileError]) -> None:
+    """Raise ``kind`` for a path or URI that is empty, or that no file system takes as a name."""
+    if not path:
+        raise kind("the path is empty: expected a path or URI like in.zarr or s3://bucket/in.zarr")
+    shown = "" if "://" in path else f" {brief(path)}"  # a URI may hold a password
+    if "\0" in path:
+        raise kind(f"the path{shown} has a NUL character, which ends a name: remove it")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise kind(f"the path{shown} is not UTF-8: rename the file, or the folder") from None
+
+
+def check_lengths(path: str, *, kind: type[OvertileError]) -> None:
+    """Raise ``kind`` for a local path, or a part of it, that is longer than file systems take."""
+    if len(path) * 4 <= NAME_BYTES:
+        return
+    parts = {len(os.fsencode(part)): part for part in path.split(os.sep)}
+    if (longest := max(parts)) > NAME_BYTES:
+        raise kind(
+            f"the name {brief(parts[longest])} has {longest:,} bytes: expected at most "
+            f"{NAME_BYTES}, the limit of file systems"
+        )
+    if (whole := len(os.fsencode(path))) > PATH_BYTES:
+        raise kind(
+            f"the path {brief(path)} has {whole:,} bytes: expected at most {PATH_BYTES:,}, the "
+            "limit of the system"
+        )
+
+
+def _without_blanks(text: str) -> str:
+    """Return a text without blanks around it, unless a file has this very name."""
+    short = text.strip()
+    return text if short != text and short and "\0" not in text and os.path.lexists(text) else short
 
 
 def check_password(uri: str, *, kind: type[OvertileError]) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
+
+from .shell_words import shell_line
 
 HIDDEN: Final = "***"
 PLACEHOLDER: Final = "CREDENTIALS"
@@ -94,7 +95,7 @@ def command_text(words: Sequence[str]) -> str:
     "overtile view 'https://CREDENTIALS@host/my out.zarr'"
     """
     shown = (redacted(redacted_uri(word)) for word in words)
-    return shlex.join(word.replace(HIDDEN, PLACEHOLDER) for word in shown)
+    return shell_line(word.replace(HIDDEN, PLACEHOLDER) for word in shown)
 
 
 def remember(uri: str) -> None:

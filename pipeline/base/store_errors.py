@@ -94,6 +94,12 @@ def _reason(error: Exception, location: Location) -> str:
             "no space left on the device; free some, then start the same command again: finished "
             "work is kept"
         )
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "symbolic links lead in a circle; pass the file or folder itself"
+    if "UnknownCodecError" in names:
+        return (
+            f"its codec is not installed ({text}); install it, or write the array with another one"
+        )
     if names & _UNREACHABLE:
         return f"cannot be reached ({text}); check {checked} and the network"
     if isinstance(error, ImportError) or not _is_known(location.scheme):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
+import stat
 import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -27,11 +27,12 @@ from zarr.storage import FsspecStore, LocalStore
 from .denied_is_absent import DOCUMENTS as DOCUMENTS
 from .denied_is_absent import DeniedIsAbsentStore
 from .errors import OutputError, VolumeError
+from .json_text import json_value
 from .location import Location
 from .loopback import is_loopback
 from .remote_store import RemoteStore
 from .shard_store import ShardStore
-from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket
+from .store_errors import ANSWER_WITHIN_S, explained, is_missing_bucket, one_line
 
 _S3: Final = ("s3", "s3a")
 _lock = threading.RLock()
@@ -57,6 +58,20 @@ def open_store(location: Location, *, read_only: bool = True) -> Store:
 def fsspec_options(location: Location) -> dict[str, Any]:
     """Return the options with which fsspec opens a location's file system."""
     return _s3_options(_endpoint(location)) if location.scheme in _S3 else {}
+
+
+def file_system(location: Location) -> tuple[Any, str]:
+    """Return fsspec's file system of a location, and the path of the location in it.
+
+    A local path is never parsed: fsspec would take `::` in a name for a chain of URIs, and then
+    read, write and delete files of another folder.
+    """
+    import fsspec
+
+    if location.is_local:
+        return fsspec.filesystem("file"), location.uri
+    system, path = fsspec.url_to_fs(location.uri, **fsspec_options(location))
+    return system, path
 
 
 def _endpoint(location: Location) -> str | None:
@@ -159,11 +174,25 @@ def read_node(store: Location, *, path: str = "") -> Node | None:
     reached, denies access, or holds invalid Zarr metadata.
     """
     node = store / path
+    if node.is_local:
+        _check_files(node)
     with explained(VolumeError, node):
         prefix = f"{path}/" if path else ""
         texts = wait_for(_read_documents(open_store(store), prefix), timeout_s=ANSWER_WITHIN_S)
     documents = {name: _parsed(text, node / name) for name, text in texts.items()}
     return _node(documents, node)
+
+
+def _check_files(node: Location) -> None:
+    """Raise VolumeError for metadata that is a pipe or a device: reading it may never end."""
+    for name in DOCUMENTS:
+        path = node.path / name
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):  # it does not exist; reading it reports anything else
+            continue
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise VolumeError(f"{node / name} is not a file (a pipe or a device): remove it")
 
 
 async def _read_documents(store: Store, prefix: str) -> dict[str, bytes]:
@@ -197,11 +226,11 @@ async def _read_bytes(store: Store, key: str) -> bytes | None:
 
 def _parsed(text: bytes, where: Location) -> Mapping[str, Any]:
     try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
+        document, why = json_value(text), ""
+    except ValueError as error:
+        document, why = None, f" ({one_line(str(error), limit=100)})"
     if not isinstance(document, dict):
-        raise VolumeError(f"{where} is not Zarr metadata: expected a JSON object")
+        raise VolumeError(f"{where} is not Zarr metadata{why}: expected a JSON object")
     return document
 
 
@@ -211,6 +240,10 @@ def _node(documents: Mapping[str, Mapping[str, Any]], where: Location) -> Node |
         if kind not in ("array", "group") or document.get("zarr_format") != 3:
             raise VolumeError(f"{where / 'zarr.json'} is neither a Zarr v3 array nor a group")
         attributes = document.get("attributes") or {}
+        if not isinstance(attributes, dict):
+            raise VolumeError(
+                f"{where / 'zarr.json'} is damaged: its attributes are not a JSON object"
+            )
         return Node(kind=kind, zarr_format=3, document=document, attributes=attributes)
     attributes = documents.get(".zattrs", {})
     if (document := documents.get(".zarray")) is not None:

@@ -31,6 +31,48 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     return f" (did you mean {found[0]}?)" if found else ""
 
 
+def printable(text: str) -> str:
+    r"""Return a text on one line, with escapes for what a terminal would obey or not show.
+
+    Line breaks, control characters, marks of writing direction, bytes that are not UTF-8.
+
+    >>> print(printable("in\n\x1b[2J.zarr"))
+    in\n\x1b[2J.zarr
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines, each as :func:`printable` returns it."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _visible(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+
+def shortened(text: str, *, most: int) -> str:
+    """Return a text of at most this many characters, without its middle if it is longer.
+
+    >>> shortened("a" * 100, most=9)
+    'aaaa…aaaa'
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
+
+
+def brief(value: object) -> str:
+    """Return a value as a message shows it: quoted where it is a text, on one line, and short.
+
+    >>> brief("a" * 99)[:4], len(brief("a" * 99))
+    ("'aaa", 80)
+    """
+    return shortened(printable(repr(value)), most=80)
+
+
 def size_text(size_bytes: float) -> str:
     """Return a number of bytes in binary units, with three digits.
 
@@ -135,9 +177,10 @@ def aligned_figures(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], side: str) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells_of = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells_of, strict=True)]
     sides = ("<", *side * (len(widths) - 1))
-    for row in rows:
+    for row in cells_of:
         cells = zip(row, sides, widths, strict=True)
         yield "  ".join(f"{cell:{side}{width}}" for cell, side, width in cells).rstrip()
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..base.errors import LabelError, PlanError, VolumeError
 from ..base.geometry import Box
+from ..base.json_text import inner_object
 from ..base.location import Location
 from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
@@ -211,7 +212,7 @@ def _stated_classes(ome: Mapping[str, Any]) -> dict[int, str]:
     properties = label.get("properties") if isinstance(label, Mapping) else None
     return {
         one["label-value"]: str(one["class"])
-        for one in properties or ()
+        for one in (properties if isinstance(properties, list) else ())
         if isinstance(one, Mapping)
         and "class" in one
         and one.get("label-value") in range(CLASSES_AT_MOST)
@@ -224,10 +225,10 @@ def _run_attributes(prediction: Location) -> dict[str, Any]:
 
 
 def _made_by(stated: Mapping[str, Any]) -> dict[str, Any]:
-    record = stated.get("provenance", {})
+    record = inner_object(stated, "provenance")
     made = {
         "job_digest": stated.get("job_digest"),
-        "weights": record.get("weights", {}).get("digest"),
+        "weights": inner_object(record, "weights").get("digest"),
         "input": record.get("input"),
         "overtile": record.get("overtile"),
     }

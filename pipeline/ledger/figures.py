@@ -64,4 +64,4 @@ class Figures:
         """Return the figures that :meth:`to_json` wrote; zeros for None."""
         if not value:
             return cls()
-        return cls(**{**value, "class_voxels": tuple(value["class_voxels"])})
+        return cls(**{**value, "class_voxels": tuple(value.get("class_voxels", ()))})

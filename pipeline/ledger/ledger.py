@@ -30,6 +30,7 @@ from .creation import CHUNK, CREATED, states_layout
 from .digests import Digests
 from .identity import Job, check_digest
 from .ownership import OWNER, check_owner, owned_path
+from .run_record import checked_record
 
 REPAIRED: Final = "repaired"
 """Attribute of the run group: overtile verify has marked blocks that must be computed again."""
@@ -226,7 +227,7 @@ def run_attributes(output: Location) -> Mapping[str, Any]:
     run = read_node(output, path=GROUP)
     if run is None:
         raise OutputError(f"{output} has no ledger: expected the output of a run")
-    return run.attributes
+    return checked_record(output, run.attributes)
 
 
 def stored_job(output: Location) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from .creation import CREATED
 from .figures import Figures
 from .ownership import SHARDS
 from .progress import Progress, read_progress, total
+from .run_record import checked_record
 from .shares import MERGED
 
 INTERMEDIATES: Final = f"/{RUN_GROUP}/objects/"
@@ -87,7 +88,7 @@ def read_status(output: Location) -> RunStatus:
         intermediates=sum(INTERMEDIATES in f"/{name}" for name in files),
         objects=attributes.get("objects"),
         job=attributes["job"],
-        provenance=attributes.get("provenance", {}),
+        provenance=attributes.get("provenance") or {},
     )
 
 
@@ -118,7 +119,7 @@ def ledger_attributes(output: Location) -> Mapping[str, Any]:
         raise OutputError(
             f"{output} was not made by overtile (it has no ledger): expected the output of a run"
         )
-    return run.attributes
+    return checked_record(output, run.attributes)
 
 
 def _files(output: Location) -> Mapping[str, datetime | None]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 from uuid import uuid4
 
-import fsspec
-
 from ..base.errors import OutputError
-from ..base.location import Location
+from ..base.location import NAME_BYTES, Location
 from ..base.store_errors import explained
-from ..base.stores import fsspec_options
+from ..base.stores import file_system
 
+_ADDED_BYTES: Final = 42
+"""How much longer the name of a temporary file is."""
 PART_BYTES: Final = 64 * 2**20
 """Of an upload in parts. S3 allows 10,000 of them, so files have up to 640 GB."""
 
@@ -81,13 +83,21 @@ class AtomicFile:
 def _open_local(path: Path) -> tuple[Path, IO[bytes]]:
     """Open a temporary file beside ``path``; delete those that killed processes have left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.partial"):
+    name = _short(path.name)
+    for left in path.parent.glob(f".{glob.escape(name)}.*.partial"):
         left.unlink(missing_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    aside = path.with_name(f".{name}.{uuid4().hex}.partial")
     return aside, aside.open("xb")
+
+
+def _short(name: str) -> str:
+    """Return what stands for a name in that of its temporary file: a digest if it is long."""
+    if len(os.fsencode(name)) <= NAME_BYTES - _ADDED_BYTES:
+        return name
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def _open_remote(location: Location) -> Any:
     """Open an upload that becomes visible by its ``commit``."""
-    system, path = fsspec.url_to_fs(location.uri, **fsspec_options(location))
+    system, path = file_system(location)
     return system.open(path, "wb", block_size=PART_BYTES, autocommit=False)

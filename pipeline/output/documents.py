@@ -7,7 +7,6 @@ any number of them may do so at once, and the next run completes what a killed o
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, MemoryStore
 
 from ..base.errors import OutputError
+from ..base.json_text import json_value
 from ..base.location import Location
 from ..base.store_errors import ANSWER_WITHIN_S, explained
 from ..base.stores import open_store, wait_for
@@ -48,7 +48,7 @@ def put_missing(output: Location, documents: Mapping[str, bytes]) -> None:
             if existing is None:
                 _put_if_missing(store, key, content)
         if existing not in (None, content):
-            _check_layout(output, key, _parsed(output, key, existing), json.loads(content))
+            _check_layout(output, key, _parsed(output, key, existing), json_value(content))
 
 
 def put_new(output: Location, key: str, content: bytes) -> bool:
@@ -99,7 +99,7 @@ def _put_exclusively(store: Store, key: str, content: bytes) -> None:
 
 def _parsed(output: Location, key: str, content: bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(content)
+        document = json_value(content)
     except ValueError:
         document = None
     if not isinstance(document, dict):

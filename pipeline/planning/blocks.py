@@ -28,6 +28,10 @@ from ..base.errors import PlanError
 from ..base.geometry import Box, Halo, Shape, round_up
 from ..base.text import shape_text
 
+MOST_BLOCKS = 10**8
+"""The ledger has a byte per block, which a run holds in memory."""
+MOST_ALONG_AXIS = 10**6
+
 InputShape: TypeAlias = Callable[[Sequence[int]], Sequence[int]]
 """From the shape of a core to the smallest valid network input that covers it."""
 
@@ -92,6 +96,7 @@ class BlockPlan:
             raise PlanError(f"volume shape {self.shape}: expected at least one voxel per axis")
         check_multiple("block", self.core, self.divisor)
         check_multiple("tile", self.tile, self.divisor)
+        check_count(self.shape, self.core)
         longest = (
             c + d * (r > 0) for c, d, r in zip(self.core, self.divisor, self.phase, strict=True)
         )
@@ -204,6 +209,17 @@ def tile_input(core: Box, halo: Halo, input_shape: InputShape) -> Box:
     start = tuple(a - low for a, low in zip(core.start, halo.low, strict=True))
     size = input_shape(core.shape)
     return Box(start, tuple(a + n for a, n in zip(start, size, strict=True)))
+
+
+def check_count(shape: Sequence[int], core: Sequence[int]) -> None:
+    """Raise PlanError for more blocks than a run can hold."""
+    grid = tuple(-(-n // c) for n, c in zip(shape, core, strict=True))
+    if max(grid) > MOST_ALONG_AXIS or math.prod(grid) > MOST_BLOCKS:
+        raise PlanError(
+            f"{shape_text(grid)} blocks of {shape_text(core)} voxels: expected at most "
+            f"{MOST_BLOCKS:,} in all, and {MOST_ALONG_AXIS:,} along an axis; use larger blocks "
+            "(--block), or a part of the volume (--box)"
+        )
 
 
 def check_multiple(name: str, sizes: Sequence[int], divisor: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..base.errors import PlanError
 from ..base.geometry import Box, Halo, Shape, round_up
-from .blocks import BlockPlan, check_multiple
+from .blocks import BlockPlan, check_count, check_multiple
 from .budget import clip
 from .chunk_fit import InputLayout, fitted_to_chunks
 from .network import Network
@@ -77,6 +77,7 @@ def choose_both(
     tiled = tuple(n + p for n, p in zip(shape, phase, strict=True))
     tile = choose_tile(tiled, network, memory_bytes=memory_bytes, workers=workers)
     block = choose_block(tiled, tile)
+    check_count(tiled, block)
     if layout is not None:
         block, tile = fitted_to_chunks(
             block, tile, shape=tiled, network=network, layout=layout, memory_bytes=memory_bytes

@@ -29,6 +29,8 @@ SMALL_FLOPS = 5 * 10**10
 """A volume of fewer operations (a quarter of a second on a core) is planned for one worker."""
 TRIED = 1500
 """Up to this many tiles that cut a volume evenly, all are tried; only large volumes have more."""
+MOST_CUTS = 10**6
+"""Of a longer axis, in divisors, not all cuts are listed."""
 
 
 class SmallestTileError(PlanError):
@@ -55,13 +57,11 @@ def choose_tile(
     workers: possible numbers of workers, equally likely. Raises PlanError if even the smallest tile
     does not fit.
     """
-    every = [_every_cut(size, d) for size, d in zip(shape, network.divisor, strict=True)]
-    is_small = math.prod(map(len, every)) <= TRIED
-    candidates = (
-        every
-        if is_small
-        else [_candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)]
-    )
+    axes = list(zip(shape, network.divisor, strict=True))
+    is_short = all(size <= d * MOST_CUTS for size, d in axes)
+    every = [_every_cut(size, d) for size, d in axes] if is_short else []
+    is_small = is_short and math.prod(map(len, every)) <= TRIED
+    candidates = every if is_small else [_candidates(size, d) for size, d in axes]
     fitting = list(_largest_fitting(candidates, shape, network, memory_bytes))
     if not fitting:
         smallest = tuple(min(sizes) for sizes in candidates)

@@ -19,7 +19,7 @@ def choose_record(
     try:
         record = check_record(requested if requested is not None else trained, source.dtype)
     except IntensityError as error:
-        origin = "" if requested is not None else "the weights ask for "
+        origin = "" if requested is not None else "the weights state a wrong "
         raise IntensityError(f"{origin}{error}") from error
     if record["kind"] in MEASURED_KINDS and "level" in record:
         request.find_source(level=record["level"])

@@ -80,7 +80,7 @@ def choose_sizes(
     else:
         memory_bytes = request.tile_memory_bytes or ASSUMED_BYTES
         plan = chosen(memory_bytes)
-    if stored and request.block is None:  # a chosen block may be longer than the volume
+    if stored.get("block") and request.block is None:  # a chosen one may be longer than the volume
         plan = replace(plan, plan=replace(plan.plan, core=tuple(stored["block"])))
     return Sizes(
         plan=plan.plan,

@@ -14,6 +14,7 @@ from ..base.stores import Node, read_node
 from ..output.guard import RUN_GROUP
 from ..output.image_spec import colour
 from ..volume.fingerprint import read_sample
+from ..volume.formats.extent import whole_numbers
 from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
 from ..volume.image_levels import levels_of
 from ..volume.volume import LABELS, VolumeSource, find_volume
@@ -21,6 +22,8 @@ from ..volume.volume import LABELS, VolumeSource, find_volume
 MOST_CHANNELS: Final = 8
 """Of one image, as layers."""
 _LAST_CLASS: Final = 255
+_DEEPEST: Final = 8
+"""Parts of the path of an array in its store."""
 _RGB: Final = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 _SHOWN_PERCENT: Final = (0.5, 99.8)
 
@@ -221,14 +224,18 @@ def _input(store: str, path: str, job: Mapping[str, Any]) -> VolumeSource:
 
     path: of the array in its store; of TIFF, the image's number and the level, which no file has.
     """
-    parts = path.split("/")
+    parts = path.split("/")[:_DEEPEST]
     errors = []
+    time, axes, channels = job.get("time"), job.get("axes"), job.get("channels")
+    choice: dict[str, Any] = {
+        "time": time if isinstance(time, int) else None,
+        "axes": axes if isinstance(axes, str) else None,
+        "channel": channels if whole_numbers(channels) else None,
+    }
     for length in range(len(parts), -1, -1):
         place = Location.parse(store) / "/".join(parts[:length])
         try:
-            return find_volume(
-                place, time=job.get("time"), axes=job.get("axes"), channel=job.get("channels")
-            )
+            return find_volume(place, **choice)
         except VolumeError as error:
             errors.append(error)
     raise errors[-1]

@@ -17,7 +17,7 @@ from .micrometres import voxel_size_um
 from .volume import VolumeSource
 
 _UM_PER_UNIT: Final = {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3}
-_END: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(nm|um|µm|μm|mm)|(\d{1,18})")
+_END: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(nm|um|µm|μm|mm)|(\d{1,18})")
 _FORM: Final = (
     "expected Z0:Z1,Y0:Y1,X0:X1 (or Y0:Y1,X0:X1 of an image) in voxels, or with nm, um or mm, such "
     "as 0:32,100um:200um,:"

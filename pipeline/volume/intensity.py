@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import IntensityError
 from ..base.grey_values import working_dtype
+from ..base.text import brief, shortened
 
 MEASURED_KINDS = ("percentile", "zscore")
 KINDS = ("none", "dtype", "range", *MEASURED_KINDS)
@@ -67,13 +68,20 @@ def check_record(record: Mapping[str, Any] | None, dtype: str) -> dict[str, Any]
         return {"kind": "none" if np.dtype(dtype).kind == "f" else "dtype"}
     kind = record.get("kind")
     if kind not in KINDS:
-        raise IntensityError(f"normalisation kind {kind!r} is unknown: choose {', '.join(KINDS)}")
+        raise IntensityError(
+            f"normalisation kind {brief(kind)} is unknown: choose {', '.join(KINDS)}"
+        )
     allowed = {"kind"} | ({"level"} if kind in MEASURED_KINDS else set())
     if kind in ("range", "percentile"):
         allowed |= {"low", "high"}
     if unknown := sorted(set(record) - allowed):
-        raise IntensityError(f"normalisation {kind} does not take {', '.join(unknown)}")
+        names = shortened(", ".join(map(str, unknown)), most=80)
+        raise IntensityError(f"normalisation {kind} does not take {names}")
     complete = dict(record)
+    if not isinstance(record.get("level"), int | str | None):
+        raise IntensityError(
+            f"normalisation {kind}: level {brief(record['level'])}: expected a number or a name"
+        )
     if kind == "percentile":
         complete = {"low": 1.0, "high": 99.8, **complete}
     if kind in ("range", "percentile"):
@@ -93,11 +101,22 @@ def _check_order(record: Mapping[str, Any]) -> None:
             f"normalisation {kind} without {' and '.join(missing)}: expected both, as "
             f"{kind}:LOW:HIGH, e.g. range:0:255"
         )
-    numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in (low, high))
-    if not numbers or low >= high:  # type: ignore[operator]
-        raise IntensityError(f"normalisation {kind} from {low} to {high}: low must be below high")
+    if not all(map(_is_number, (low, high))) or low >= high:  # type: ignore[operator]
+        raise IntensityError(
+            f"normalisation {kind} from {brief(low)} to {brief(high)}: low must be below high"
+        )
     if kind == "percentile" and not 0 <= low < high <= 100:  # type: ignore[operator]
         raise IntensityError(f"percentiles from {low} to {high} lie outside 0 to 100")
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that float64 holds."""
+    if not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def parse_record(text: str) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def parse_record(text: str) -> dict[str, Any]:
         bounds = [math.nan]
     if len(bounds) not in (0, 2) or any(map(math.isnan, bounds)):
         raise IntensityError(
-            f"normalisation {text!r}: expected KIND or KIND:LOW:HIGH, e.g. range:0:255"
+            f"normalisation {brief(text)}: expected KIND or KIND:LOW:HIGH, e.g. range:0:255"
         )
     if bounds:
         record |= {"low": bounds[0], "high": bounds[1]}

@@ -25,6 +25,7 @@ from ..base.redaction import clean_errors
 from ..base.store_errors import explained
 from ..base.text import shape_text
 from .formats import axes as axes_of
+from .formats.extent import check_extent
 from .formats.image import ZYX, Readable, StoredImage, Units
 from .known_formats import format_named, format_of
 from .label_values import as_integers, label_dtype
@@ -202,6 +203,7 @@ def find_volume(
     image_format = format_of(location)
     with explained(VolumeError, location):  # a file may state anything
         image = image_format.describe(location, level=level, axes=axes)
+        check_extent(image.shape, image.where)
     if holds == "grey values":
         _check_grey(image)
     labels = image.channel_names

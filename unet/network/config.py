@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pipeline.base.errors import ConfigError
+from pipeline.base.text import brief, printable, shortened
 
 from . import cost, memory
 from .axis import AxisGeometry
@@ -69,7 +70,7 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         is_2_or_3 = _is_int(self.dims) and self.dims in (2, 3)  # 2.0 == 2
-        _require(is_2_or_3, f"dims is {self.dims!r}: expected 2 (images) or 3 (volumes)")
+        _require(is_2_or_3, f"dims is {brief(self.dims)}: expected 2 (images) or 3 (volumes)")
         for name, (least, most) in _LIMITS.items():
             _check_whole(name, getattr(self, name), least, most)
         for name, count in (("kernels", self.levels), ("pooling", self.levels - 1)):
@@ -80,10 +81,12 @@ class UNetConfig:
         even = [size for level in self.level_kernels for size in level if size % 2 == 0]
         _require(not even, f"kernel size is {even[:1]}: expected odd sizes")
         norms = get_args(Norm)
-        _require(self.norm in norms, f"norm is {self.norm!r}: expected one of {', '.join(norms)}")
+        _require(
+            self.norm in norms, f"norm is {brief(self.norm)}: expected one of {', '.join(norms)}"
+        )
         _require(
             isinstance(self.dropout, int | float) and 0 <= self.dropout < 1,
-            f"dropout is {self.dropout!r}: expected a number from 0 to below 1",
+            f"dropout is {brief(self.dropout)}: expected a number from 0 to below 1",
         )
         _require(
             self.parameters <= MOST_PARAMETERS,
@@ -96,7 +99,8 @@ class UNetConfig:
         given = getattr(self, name)
         entries = [given] * count if _is_int(given) else given
         wanted = (
-            f"{name} is {given!r}: expected one number, or {count} numbers or {self.dims}-tuples"
+            f"{name} is {brief(given)}: expected one number, or {count} numbers or "
+            f"{self.dims}-tuples"
         )
         _require(isinstance(entries, list | tuple) and len(entries) == count, wanted)
         rows = [(entry,) * self.dims if _is_int(entry) else entry for entry in entries]
@@ -200,12 +204,10 @@ class UNetConfig:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> UNetConfig:
         """Return the config of a ``to_dict``; missing fields take their defaults."""
+        _require(isinstance(config, Mapping), f"the config is {brief(config)}: expected settings")
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(config) - set(known))
-        _require(
-            not unknown,
-            f"unknown network settings {', '.join(unknown)}: expected {', '.join(known)}",
-        )
+        unknown = shortened(printable(", ".join(sorted(set(config) - set(known)))), most=80)
+        _require(not unknown, f"unknown network settings {unknown}: expected {', '.join(known)}")
         return cls(**config)
 
     def _one_per_axis(self, shape: Sequence[int]) -> Shape:
@@ -238,7 +240,7 @@ def _is_int(value: object) -> bool:
 
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     is_right = isinstance(value, int) and _is_int(value) and least <= value <= most
-    _require(is_right, f"{name} is {value!r}: expected an integer from {least} to {most}")
+    _require(is_right, f"{name} is {brief(value)}: expected an integer from {least} to {most}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import ConfigError
+from pipeline.base.toml_text import read_text, toml_table
 
 from .training_config import recipe_from_toml
 
@@ -17,8 +17,8 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Unlike a Recipe, it holds only what the file states: the volumes decide the rest.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"config {str(path)!r} cannot be read ({error})") from error
     recipe_from_toml(text, where=f"config {str(path)!r}")
-    return tomllib.loads(text)
+    return toml_table(text)

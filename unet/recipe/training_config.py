@@ -21,7 +21,6 @@ from the same compute when both were measured. A TOML file overrides settings of
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, field, replace
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -31,6 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.base.checked import STRICT, checked, shown
 from pipeline.base.errors import ConfigError
+from pipeline.base.toml_text import toml_table
 
 from ..network.config import UNetConfig
 from .augment_config import AugmentConfig
@@ -176,15 +176,13 @@ def preset(name: str) -> TrainingConfig:
 def recipe_from_toml(text: str, *, where: str) -> Recipe:
     """Return the recipe of a TOML file's text; ``where`` names it in errors. Raises ConfigError."""
     try:
-        return recipe_from_dict(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        record = toml_table(text)
+    except ValueError as error:
         raise ConfigError(f"{where} is not TOML: {error}") from error
+    try:
+        return recipe_from_dict(record)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    except RecursionError:
-        raise ConfigError(f"{where} is not TOML: its brackets are nested too deep") from None
-    except ValueError as error:  # Python reads integers of up to 4,300 digits
-        raise ConfigError(f"{where}: a number is too long to read ({error})") from error
 
 
 def recipe_from_dict(record: Mapping[str, Any]) -> Recipe:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.base.errors import LabelError, TrainingError, VolumeError, WeightsError
 from pipeline.base.geometry import Box
+from pipeline.base.location import check_text
 
 from ..network.config import UNetConfig
 from ..recipe.training_config import Recipe
@@ -30,7 +31,8 @@ def output_paths(out: str) -> tuple[Path, Path]:
     shown = out if len(out) < MAX_SHOWN else f"{out[:MAX_SHOWN]}…"
     if "://" in out or not out.strip():
         raise TrainingError(f"--out {shown!r}: expected a path that every worker can write to")
-    path = Path(out).resolve()
+    check_text(out, kind=TrainingError)
+    path = Path(os.path.realpath(out))
     if not 0 < len(os.fsencode(path.name)) <= MAX_NAME_BYTES:
         raise TrainingError(
             f"--out {shown!r}: expected the path of a file, with a name of at most "

@@ -24,8 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
+from pipeline.base.checked import shown
 from pipeline.base.errors import ConfigError, WeightsError
-from pipeline.base.store_errors import redacted
+from pipeline.base.json_text import json_value
+from pipeline.base.location import check_text
+from pipeline.base.store_errors import one_line, redacted
 
 from ..network.config import UNetConfig
 from ..network.cost import tensor_shapes
@@ -120,10 +123,11 @@ def copy_with_voxel_size(
     uri: as for :func:`read_weights_info`. path: of the copy, local. Raises WeightsError, also where
     ``path`` exists.
     """
+    check_text(os.fspath(path), kind=WeightsError)
     place = settle_uri(uri)
     content = read_bytes(place)
     config = _info(redacted(place), content).config
-    if Path(path).exists():
+    if os.path.exists(path):
         raise WeightsError(f"{str(path)!r} exists already: choose another path for the copy")
     stated = facts.as_metadata(config, voxel_size_um, None)
     texts = {key: _to_json(key, value) for key, value in stated.items()}
@@ -147,6 +151,7 @@ def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
     Raises WeightsError as ``read_weights_info``, and for tensors that are not finite.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     from ..network.model import UNet
@@ -154,7 +159,10 @@ def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
     place = settle_uri(uri)
     content = read_bytes(place)
     info = _info(redacted(place), content)
-    tensors = load(content)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise header.damaged(redacted(place), one_line(str(error))) from error
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise WeightsError(
@@ -175,31 +183,33 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
             f"weights {uri!r} are a safetensors file without overtile's metadata: {LOAD_IT}"
         )
     try:
-        record = {key: json.loads(text) for key, text in metadata.items()}
+        record = {key: json_value(text) for key, text in metadata.items()}
         config = UNetConfig.from_dict(record["config"])
         version, names = record[FORMAT_KEY], record["class_names"]
         provenance, normalisation = record["provenance"], record.get("normalisation", {})
         voxel_size_um = facts.voxel_size_of(record, config)
         percentiles = facts.percentiles_of(record, config)
+        class_names = _checked_class_names(names, config.classes)
         if not isinstance(provenance, dict) or not isinstance(normalisation, dict):
             raise TypeError("expected JSON objects for provenance and normalisation")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         is_plain = isinstance(error, ConfigError | WeightsError)
-        reason = error if is_plain else f"{type(error).__name__}: {error}"
+        text = str(error) if is_plain else f"{type(error).__name__}: {error}"
+        reason = one_line(text)
         raise WeightsError(
             f"cannot read the metadata of weights {uri!r} ({reason}): write them again with "
             "unet.save_weights"
         ) from error
     if version != FORMAT_VERSION:
         raise WeightsError(
-            f"weights {uri!r} have format {version}: expected {FORMAT_VERSION}; update "
+            f"weights {uri!r} have format {shown(version)}: expected {FORMAT_VERSION}; update "
             "overtile, or write them again with this version"
         )
     _check_tensors(uri, tensors, config)
     stored = {entry.dtype for name, entry in tensors.items() if name.endswith(".weight")}
     return WeightsInfo(
         config=config,
-        class_names=_checked_class_names(names, config.classes),
+        class_names=class_names,
         normalisation=normalisation if "normalisation" in record else None,
         provenance=provenance,
         digest=hashlib.sha256(content).hexdigest(),
@@ -246,7 +256,7 @@ def _checked_class_names(names: Sequence[str] | None, classes: int) -> tuple[str
         return ("background", *(f"class {number}" for number in range(1, classes)))
     if not isinstance(names, list | tuple) or len(names) != classes:
         raise WeightsError(
-            f"class names {names!r}: expected {classes}, one per class, background first"
+            f"class names {shown(names)}: expected {classes}, one per class, background first"
         )
     return tuple(str(name) for name in names)
 
@@ -260,7 +270,7 @@ def _to_json(key: str, value: object) -> str:
 
 def _write_atomically(path: Path, content: bytes) -> None:
     """Write a temporary file beside it, then rename: a reader always sees a complete file."""
-    aside = path.with_name(f".{path.name}.{uuid4().hex}")
+    aside = path.with_name(f".{path.name[:40]}.{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -269,4 +279,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        raise WeightsError(f"cannot write weights to {str(path)!r}: {error}") from error
+        reason = error.strerror or error
+        raise WeightsError(
+            f"cannot write weights to {str(path)!r} ({reason}): choose another path"
+        ) from error

@@ -10,7 +10,7 @@ import io
 import zipfile
 from collections.abc import Collection
 from pathlib import PurePosixPath
-from typing import Final
+from typing import BinaryIO, Final
 
 PICKLE: Final = "a pickle (torch.save), which can run any code and is never opened"
 OTHER_MODEL: Final = (
@@ -65,10 +65,13 @@ _SUFFIXES: Final = {
 }
 
 
-def describe(name: str, content: bytes) -> tuple[str, str] | None:
-    """Return what a file is and what to do with it, or None if it is not a known format."""
+def describe(name: str, content: bytes, file: BinaryIO | None = None) -> tuple[str, str] | None:
+    """Return what a file is and what to do with it, or None if it is not a known format.
+
+    content: all of it or, with the opened ``file`` itself, its first bytes, nine at least.
+    """
     if content[:2] == b"PK":
-        return _describe_zip(content)
+        return _describe_zip(io.BytesIO(content) if file is None else file)
     if (found := _described_by_head(name, content)) is not None:
         return found
     kind = _SUFFIXES.get(PurePosixPath(name).suffix.lower())
@@ -94,11 +97,12 @@ def _described_by_head(name: str, content: bytes) -> tuple[str, str] | None:
     return next(((kind, advice) for head, kind, advice in _HEADS if content.startswith(head)), None)
 
 
-def _describe_zip(content: bytes) -> tuple[str, str]:
+def _describe_zip(file: BinaryIO) -> tuple[str, str]:
+    """Return what an archive is, by the names in its list; no part of it is unpacked."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except Exception:  # zipfile raises errors of many kinds for a damaged list
         return "a truncated or damaged zip archive", "copy or download it again"
     if (kind := describe_parts(names)) is not None:
         return kind, OTHER_MODEL

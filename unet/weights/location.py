@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from pipeline.base.errors import WeightsError
-from pipeline.base.location import Location, check_password
+from pipeline.base.location import Location, check_password, check_text
 from pipeline.base.redaction import cleaned, redacted, remember
 from pipeline.base.store_errors import one_line
 
 from .foreign_file import OTHER_MODEL, describe_parts
+from .safetensors_header import check_format
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 SUFFIX = ".safetensors"
@@ -28,6 +30,9 @@ def settle_uri(uri: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(uri)
     check_password(text, kind=WeightsError)
+    if not text:
+        raise WeightsError(f"no weights are given (an empty path): {_advice()}")
+    check_text(text, kind=WeightsError)
     if "://" in text:
         remember(text)
         return text
@@ -37,7 +42,10 @@ def settle_uri(uri: str | os.PathLike[str]) -> str:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Return the content of the file. Raises WeightsError if it cannot be read."""
+    """Return the content of the file. Raises WeightsError if it cannot be read.
+
+    A local file of another format is refused without reading all of it: it may be a volume.
+    """
     try:
         if "://" in uri:
             import fsspec
@@ -45,7 +53,9 @@ def read_bytes(uri: str) -> bytes:
             content: bytes = fsspec.filesystem(uri.split("://")[0]).cat_file(uri)
             return content
         path = BUNDLED / (uri + SUFFIX) if _is_bundled(uri) else Path(uri)
-        return path.read_bytes()
+        return _read_file(uri, path)
+    except WeightsError:
+        raise
     except IsADirectoryError:
         kind = describe_parts(os.listdir(uri)) if os.access(uri, os.R_OK) else None
         what = f"a folder, {kind}" if kind else "a folder"
@@ -65,6 +75,17 @@ def read_bytes(uri: str) -> bytes:
 
 def _hidden(uri: str, text: str) -> str:
     return Location(uri).hidden_in(text) if "://" in uri else text
+
+
+def _read_file(uri: str, path: Path) -> bytes:
+    """Return a local file; its format is checked before much of it is read."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise WeightsError(f"weights {uri!r} are not a file (a pipe or a device): pass a file")
+    with path.open("rb") as file:
+        check_format(uri, file)
+        file.seek(0)
+        return file.read()
 
 
 def _is_bundled(uri: str) -> bool:

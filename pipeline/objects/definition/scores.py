@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...base.errors import OutputError, PlanError, VolumeError
 from ...base.geometry import Box
+from ...base.json_text import inner_object
 from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
 from ...output.image_spec import ImageSpec
@@ -199,8 +200,7 @@ def is_of_a_part(job_parts: Mapping[str, Any]) -> bool:
 def _job_parts(request: ObjectsRequest) -> Mapping[str, Any]:
     """Return what identifies the segmentation that wrote the scores; nothing for others."""
     run = read_node(request.scores, path=RUN_GROUP)
-    parts: Mapping[str, Any] = run.attributes.get("job", {}) if run else {}
-    return parts
+    return inner_object(run.attributes, "job") if run else {}
 
 
 def role_of(class_name: str) -> Role:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ...base.errors import OutputError, VolumeError
+from ...base.json_text import json_value
 from ...base.location import Location
 from ...base.store_errors import explained
-from ...base.stores import fsspec_options, list_names, open_store
+from ...base.stores import file_system, list_names, open_store
 from ...output.atomic_file import AtomicFile
 from ...output.documents import read_bytes
 from ...output.guard import check_apart, check_place
@@ -141,7 +141,7 @@ def _check_target(plan: MeshPlan, *, overwrite: bool) -> None:
 def _begin(plan: MeshPlan) -> None:
     """Delete the meshes of other objects, the record last, and state whose meshes come."""
     with explained(OutputError, plan.target):
-        system, path = fsspec.url_to_fs(plan.target.uri, **fsspec_options(plan.target))
+        system, path = file_system(plan.target)
         for name in sorted(list_names(plan.target) or (), key=lambda name: name == RECORD):
             system.rm_file(f"{path}/{name}")
     _put(plan.target, RECORD, json.dumps(plan.record, indent=1).encode())
@@ -152,7 +152,7 @@ def _begin(plan: MeshPlan) -> None:
 def _stored_record(target: Location) -> dict[str, Any] | None:
     text = read_bytes(open_store(target), RECORD) if RECORD in (list_names(target) or ()) else None
     try:
-        stored = json.loads(text) if text is not None else None
+        stored = json_value(text) if text is not None else None
     except ValueError:
         return None
     return stored if isinstance(stored, dict) else None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...base.errors import VolumeError
 from ...base.geometry import Box
+from ...base.json_text import inner_object, json_value
 from ...base.location import Location
 from ...base.similar_path import similar_text
 from ...base.stores import read_node
@@ -115,14 +116,15 @@ def _outputs(location: Location) -> Iterator[Location]:
 
 def _is_run(output: Location) -> bool:
     run = read_node(output, path=RUN_GROUP)
-    return run is not None and run.attributes.get("job", {}).get("kind") == "objects"
+    return run is not None and inner_object(run.attributes, "job").get("kind") == "objects"
 
 
 def _finished(output: Location) -> FinishedObjects:
     inside = read_node(output, path=OBJECTS_PATH) is not None
     table = output / TABLES / PARQUET
     with opened_table(table) as file:
-        stated = json.loads(file.schema_arrow.metadata[b"overtile.objects"])
+        stated = json_value(file.schema_arrow.metadata[b"overtile.objects"])
+        is_flat = bool(stated["is_flat"])
         count = file.metadata.num_rows
     run = read_node(output, path=RUN_GROUP)
     made = run.attributes if run else {}
@@ -130,7 +132,7 @@ def _finished(output: Location) -> FinishedObjects:
         output=output,
         labels=find_volume(output / OBJECTS_PATH if inside else output),
         table=table,
-        is_flat=stated["is_flat"],
+        is_flat=is_flat,
         name=_name(made),
         count=count,
         identity=_digest([made.get("job"), made.get("provenance"), count]),
@@ -138,8 +140,8 @@ def _finished(output: Location) -> FinishedObjects:
 
 
 def _name(stated: Mapping[str, Any]) -> str:
-    name = str(stated.get("provenance", {}).get("class", ""))
-    is_foreground = stated.get("job", {}).get("role") == "foreground"
+    name = str(inner_object(stated, "provenance").get("class", ""))
+    is_foreground = inner_object(stated, "job").get("role") == "foreground"
     return name if is_foreground and name and not name.isdecimal() else "object"
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ...base.errors import OutputError
 from ...base.location import Location
 from ...base.store_errors import explained
-from ...base.stores import fsspec_options, list_names
+from ...base.stores import file_system, list_names
 from ...output.atomic_file import AtomicFile
 from .rows import ObjectRows
 from .table_columns import columns
@@ -155,9 +155,8 @@ def write_missing_csv(folder: Location) -> None:
 
 
 def _opened(location: Location) -> Any:
-    import fsspec
-
-    return fsspec.open(location.uri, "rb", **fsspec_options(location))
+    system, path = file_system(location)
+    return system.open(path, "rb")
 
 
 def _csv_lines(group: pa.Table) -> memoryview:

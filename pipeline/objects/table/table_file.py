@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
 import pyarrow.parquet as pq
 
 from ...base.errors import OutputError
 from ...base.location import Location
 from ...base.store_errors import explained
-from ...base.stores import fsspec_options
+from ...base.stores import file_system
 
 
 @contextmanager
@@ -26,7 +25,7 @@ def opened_table(table: Location) -> Iterator[Any]:
             with pq.ParquetFile(table.path) as file:
                 yield file
             return
-        system, path = fsspec.url_to_fs(table.uri, **fsspec_options(table))
+        system, path = file_system(table)
         with system.open(path, "rb") as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
             yield file
 
@@ -36,5 +35,5 @@ def exists(table: Location) -> bool:
     if table.is_local:
         return table.path.is_file()
     with explained(OutputError, table):
-        system, path = fsspec.url_to_fs(table.uri, **fsspec_options(table))
+        system, path = file_system(table)
         return bool(system.exists(path))

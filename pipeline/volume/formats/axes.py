@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ...base.errors import VolumeError
+from ...base.text import brief, shortened
 
 KNOWN_AXES: Final = "tczyx"
 _FULL_NAMES: Final = {
@@ -33,17 +34,17 @@ def checked_axes(axes: str, *, ndim: int, where: str) -> str:
     advice = _advice(ndim)
     if unknown := sorted(set(axes) - set(KNOWN_AXES)):
         raise VolumeError(
-            f"{where}: axis {unknown[0]!r} of {axes!r} is not one of t c z y x; {advice}"
+            f"{where}: axis {unknown[0]!r} of {brief(axes)} is not one of t c z y x; {advice}"
         )
     if len(set(axes)) != len(axes):
-        raise VolumeError(f"{where}: axes {axes!r} name one axis twice; {advice}")
+        raise VolumeError(f"{where}: axes {brief(axes)} name one axis twice; {advice}")
     if len(axes) != ndim:
         raise VolumeError(
-            f"{where}: axes {axes!r} are {len(axes)}, but the array has {ndim}; {advice}"
+            f"{where}: axes {brief(axes)} are {len(axes)}, but the array has {ndim}; {advice}"
         )
     if not {"y", "x"} <= set(axes):
         raise VolumeError(
-            f"{where}: axes {axes!r} lack y or x, so there is no plane to segment; {advice}"
+            f"{where}: axes {brief(axes)} lack y or x, so there is no plane to segment; {advice}"
         )
     return axes
 
@@ -54,7 +55,8 @@ def unknown_axes(names: object, *, ndim: int, where: str) -> VolumeError:
         str(axis.get("name") if isinstance(axis, Mapping) else axis)
         for axis in (names if isinstance(names, Sequence) else [names])
     ]
-    return VolumeError(f"{where}: axes {' '.join(shown)} are not among t c z y x; {_advice(ndim)}")
+    names = shortened(" ".join(shown[:12]), most=80)
+    return VolumeError(f"{where}: axes {names} are not among t c z y x; {_advice(ndim)}")
 
 
 def _advice(ndim: int) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Final, cast
 
-import fsspec
-
 from ...base.errors import VolumeError
 from ...base.location import Location
 from ...base.store_errors import explained
-from ...base.stores import fsspec_options
+from ...base.stores import file_system
 
 HEAD_BYTES: Final = 32
 _PATTERN: Final = frozenset("*?[")
@@ -67,13 +65,19 @@ def read_existing(folder: Location, names: Sequence[str]) -> dict[str, bytes]:
     """Return those of some files in a folder that can be read, requested at once; never raises."""
     try:
         system = _file_system(folder)
-        paths = {system._strip_protocol((folder / name).uri): name for name in names}
-        found = system.cat(list(paths), on_error="omit")
+        asked = [name for name in names if _may_be_read(folder / name)]
+        paths = {system._strip_protocol((folder / name).uri): name for name in asked}
+        found = system.cat(list(paths), on_error="omit") if paths else {}
     except Exception:  # a missing package, a server that cannot be reached
         return {}
     content = found if isinstance(found, dict) else {next(iter(paths)): found}
     return {paths[path]: text for path, text in content.items()}
 
 
+def _may_be_read(file: Location) -> bool:
+    """Return whether a file is not a pipe or a device, whose end may never come."""
+    return not file.is_local or file.path.is_file()
+
+
 def _file_system(location: Location) -> Any:
-    return fsspec.url_to_fs(location.uri, **fsspec_options(location))[0]
+    return file_system(location)[0]

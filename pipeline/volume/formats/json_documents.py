@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...base.errors import VolumeError
+from ...base.json_text import json_value
 from ...base.location import Location
 from ...base.tensorstore_use import context, is_forked, is_installed, kvstore, load
 from .files import read_existing
@@ -24,7 +24,7 @@ def read_documents(folder: Location, names: Sequence[str]) -> dict[str, bytes]:
 def parsed(text: bytes, where: Location) -> Document:
     """Return a JSON object. Raises VolumeError for anything else."""
     try:
-        document = json.loads(text)
+        document = json_value(text)
     except ValueError:
         document = None
     if not isinstance(document, dict):

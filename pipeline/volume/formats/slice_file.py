@@ -16,7 +16,7 @@ from ...base.store_errors import one_line
 from .files import file_bytes, open_file, read_bytes, read_head
 from .image import ZYX, Units
 from .tiff import TiffChunks
-from .tiff_checks import check_complete, check_readable, opened
+from .tiff_checks import check_complete, check_readable, damage_explained, opened
 from .tiff_metadata import voxels_of
 
 SUFFIXES: Final = (".tif", ".tiff", ".png")
@@ -77,7 +77,7 @@ def _recut(
 
 
 def _tiff_plane(file: Location) -> Plane:
-    with opened(open_file(file), file) as tiff:
+    with damage_explained(file), opened(open_file(file), file) as tiff:
         if len(tiff.series) != 1 or len(tiff.pages) != 1:
             raise VolumeError(
                 f"{file} has {len(tiff.pages)} pages: a stack of slices has one page per file; "

@@ -25,7 +25,7 @@ from . import axes as axes_of
 from .chunked import ChunkedArray
 from .files import file_bytes, is_pattern, open_file, read_head
 from .image import Readable, Selection, StoredImage
-from .tiff_checks import check_complete, check_readable, opened
+from .tiff_checks import check_complete, check_readable, damage_explained, opened
 from .tiff_metadata import channel_names, voxels_of
 
 SUFFIXES: Final = (
@@ -55,7 +55,7 @@ class TiffFormat:
     ) -> StoredImage:
         """Return one image of a file at a level; reads tags only."""
         store, number = _split(location) or (location, None)
-        with opened(open_file(store), store) as tiff:
+        with damage_explained(store), opened(open_file(store), store) as tiff:
             index = _chosen_series(tiff, number, store)
             series = tiff.series[index]
             where = str(store / str(index)) if number is not None else str(store)

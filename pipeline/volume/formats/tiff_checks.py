@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 import tifffile
 
-from ...base.errors import VolumeError
+from ...base.errors import OvertileError, VolumeError
 from ...base.location import Location
 from ...base.store_errors import explained, one_line
 from ...base.text import shape_text, size_text
@@ -24,6 +24,7 @@ _LOSSLESS: Final = frozenset((5, 8, 32773, 32946, 34925, 50000))
 _MOST_RATIO: Final = 100_000
 """Zstandard, the best of these, stores 128 KiB of one value in 4 bytes, others far less."""
 _lock = threading.Lock()
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else Python prints what it logs
 
 
 class _Reports(logging.Handler):
@@ -53,9 +54,23 @@ def _reports() -> Iterator[list[str]]:
             log.propagate = spread
 
 
+@contextmanager
+def damage_explained(location: Location) -> Iterator[None]:
+    """Turn the errors of any kind with which tifffile meets wrong tags into a VolumeError."""
+    try:
+        yield
+    except (OvertileError, OSError):  # `explained` states what a store answered
+        raise
+    except Exception as error:
+        if not location.is_local:
+            raise
+        text = one_line(f"{type(error).__name__}: {error}", limit=200)
+        raise VolumeError(f"{location}: the file is damaged ({text}); copy it again") from error
+
+
 def opened(file: str | BinaryIO, location: Location) -> tifffile.TiffFile:
     """Open a TIFF file and list its images. Raises VolumeError for damaged files."""
-    with explained(VolumeError, location), _reports() as reports:
+    with explained(VolumeError, location), damage_explained(location), _reports() as reports:
         try:
             tiff = tifffile.TiffFile(file)
         except tifffile.TiffFileError as error:

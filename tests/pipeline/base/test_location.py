@@ -156,7 +156,7 @@ def test_every_spelling_of_a_path_gives_the_same_location(text, uri, tmp_path, m
     assert hash(location) == hash(Location.parse(location.uri))
 
 
-@pytest.mark.parametrize("text", ["", "  ", "a\0b"])
+@pytest.mark.parametrize("text", ["", "  "])
 def test_an_empty_path_is_rejected(text):
     with pytest.raises(OutputError, match="the path is empty"):
         Location.parse(text, kind=OutputError)

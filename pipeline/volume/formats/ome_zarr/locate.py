@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from ....base.errors import VolumeError
 from ....base.location import Location
 from ....base.similar_path import similar_text
 from ....base.stores import Node, list_names, read_node
-from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale
+from ....base.text import shortened
+from .ome_read import Level, Multiscale, ome_attributes, parse_multiscale, path_inside
 from .unsupported import unsupported_text
 
 _ABOVE: Final = 3  # groups read above an array; a dataset's path rarely has more parts
 _SHOWN: Final = 12
+_LISTED: Final = 1000  # images of a plate
 _INSPECTED: Final = 100  # names in a folder that an error message inspects
 
 
@@ -112,11 +115,14 @@ def chosen_level(image: Multiscale, level: int | str | None, *, where: str) -> L
     if isinstance(level, str):
         if level in by_name:
             return by_name[level]
-        level = int(level) if level.isdecimal() else -1 if level else None
+        level = int(level[:18]) if level.isdecimal() else -1 if level else None
     number = 0 if level is None else level
     if not 0 <= number < len(image.levels):
-        named = ", ".join(f"{index} ({name})" for index, name in enumerate(by_name))
-        raise VolumeError(f"{where} has no level {requested}; it has {named}")
+        named = ", ".join(f"{index} ({name})" for index, name in enumerate([*by_name][:_SHOWN]))
+        more = f" … ({len(by_name) - _SHOWN} more)" if len(by_name) > _SHOWN else ""
+        raise VolumeError(
+            f"{where} has no level {shortened(str(requested), most=60)}; it has {named}{more}"
+        )
     return image.levels[number]
 
 
@@ -145,19 +151,28 @@ def _series(group: Location) -> list[str]:
     listing = read_node(group, path="OME")
     named = ome_attributes(listing.attributes).get("series") if listing else None
     if isinstance(named, list) and named:
-        return [str(name) for name in named]
+        return [_inside(group, name) for name in named]
     found: list[str] = []
     while len(found) <= _SHOWN and read_node(group, path=str(len(found))) is not None:
         found.append(str(len(found)))
     return found
 
 
+def _inside(group: Location, path: Any) -> str:
+    """Return a path that the metadata of a group states. Raises VolumeError if it leads out."""
+    try:
+        return path_inside(path)
+    except ValueError as error:
+        raise VolumeError(f"{group}: its OME-Zarr metadata is malformed ({error})") from error
+
+
 def _plate_text(group: Location, plate: object) -> str:
     wells = plate.get("wells", ()) if isinstance(plate, Mapping) else ()
     paths = [str(well["path"]) for well in wells if isinstance(well, Mapping) and "path" in well]
-    first = read_node(group, path=paths[0]) if paths else None
+    first = read_node(group, path=_inside(group, paths[0])) if paths else None
     fields = _fields(ome_attributes(first.attributes)) if first else []
-    images = [f"{path}/{field}" for path in paths for field in fields or ["0"]]
+    every = (f"{path}/{field}" for path in paths for field in fields or ["0"])
+    images = list(itertools.islice(every, _LISTED))
     return f"{group} is a plate of {len(paths)} wells: {_advice(group, images)}"
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....base.errors import VolumeError
+from ....base.store_errors import one_line
+from ....base.text import brief, shortened
 from .ome_transformations import UnsupportedTransformationError, placement_of
 
 NEWEST = (0, 6)
@@ -58,13 +60,16 @@ def parse_multiscale(attributes: Mapping[str, Any], *, where: str) -> Multiscale
     try:
         return _parse_systems(ome) if _has_systems(ome) else _parse(ome)
     except UnsupportedTransformationError as error:
+        kind = one_line(str(error), limit=100)
         raise VolumeError(
-            f"{where}: its OME-Zarr metadata places the image by {error}, which overtile does not "
+            f"{where}: its OME-Zarr metadata places the image by {kind}, which overtile does not "
             "read: expected scale and translation; pass one array inside it instead, with --axes"
         ) from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        problem = one_line(f"{kind}{error}", limit=200)
         raise VolumeError(
-            f"{where}: its OME-Zarr metadata is malformed ({type(error).__name__}: {error}); "
+            f"{where}: its OME-Zarr metadata is malformed ({problem}); "
             "pass one array inside it instead, with --axes"
         ) from error
 
@@ -74,17 +79,19 @@ def _check_version(ome: Mapping[str, Any], where: str) -> None:
     images = ome["multiscales"]
     first = images[0] if isinstance(images, Sequence) and images else {}
     stated = ome.get("version") or (first.get("version") if isinstance(first, Mapping) else None)
-    number = re.match(r"(\d+)\.(\d+)", str(stated))
+    number = re.match(r"(\d{1,9})\.(\d{1,9})", str(stated))
     if number and tuple(map(int, number.groups())) > NEWEST:
         raise VolumeError(
-            f"{where}: OME-Zarr {stated} is not read: expected 0.1 to "
+            f"{where}: OME-Zarr {shortened(str(stated), most=20)} is not read: expected 0.1 to "
             f"{'.'.join(map(str, NEWEST))}; pass one array inside it instead, with --axes"
         )
 
 
 def _has_systems(ome: Mapping[str, Any]) -> bool:
-    image = ome["multiscales"][0]
-    return isinstance(image, Mapping) and "coordinateSystems" in image
+    images = ome["multiscales"]
+    if not isinstance(images, list) or not isinstance(images[0], Mapping):
+        raise ValueError(f"multiscales is {brief(images)}, not a list of images")
+    return "coordinateSystems" in images[0]
 
 
 def _parse_systems(ome: Mapping[str, Any]) -> Multiscale:
@@ -110,15 +117,15 @@ def _parse_systems(ome: Mapping[str, Any]) -> Multiscale:
         placement = placement_of(entries, names)
         levels.append(
             Level(
-                path=str(dataset["path"]).strip("/"),
+                path=path_inside(dataset["path"]),
                 scale=placement.scale,
                 translation=placement.translation,
             )
         )
     return Multiscale(
-        name=image.get("name") or None,
+        name=_text(image.get("name")),
         axes=axes,
-        units=tuple(axis.get("unit") for axis in axes),
+        units=tuple(_text(axis.get("unit")) for axis in axes),
         levels=tuple(levels),
         channel_names=_channel_names(ome.get("omero")),
         notes=tuple(notes),
@@ -150,7 +157,7 @@ def _parse(ome: Mapping[str, Any]) -> Multiscale:
             "scale and translation only"
         )
     levels = tuple(
-        Level(path=str(dataset["path"]).strip("/"), scale=scale, translation=translation)
+        Level(path=path_inside(dataset["path"]), scale=scale, translation=translation)
         for dataset in image["datasets"]
         for scale, translation in [
             _after(_transformations(dataset.get("coordinateTransformations")), common)
@@ -158,15 +165,34 @@ def _parse(ome: Mapping[str, Any]) -> Multiscale:
     )
     if not levels:
         raise ValueError("it lists no datasets")
-    units = tuple(axis.get("unit") if isinstance(axis, Mapping) else None for axis in axes or ())
+    units = tuple(
+        _text(axis.get("unit")) if isinstance(axis, Mapping) else None for axis in axes or ()
+    )
     return Multiscale(
-        name=image.get("name") or None,
+        name=_text(image.get("name")),
         axes=axes,
         units=units or None,
         levels=levels,
         channel_names=_channel_names(ome.get("omero")),
         notes=tuple(notes),
     )
+
+
+def _text(value: Any) -> str | None:
+    """Return a text that is not empty, and None for any other value."""
+    return value if isinstance(value, str) and value else None
+
+
+def path_inside(path: Any) -> str:
+    """Return a path in a group. Raises ValueError for one that leads out of it."""
+    if isinstance(path, int):  # some writers number the levels
+        path = str(path)
+    if not isinstance(path, str):
+        raise ValueError(f"a path is {brief(path)}, not a text")
+    parts = path.strip("/").split("/")
+    if ".." in parts or "\0" in path or "://" in path:
+        raise ValueError(f"the path {brief(path)} leads out of the group")
+    return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _unknown_kinds(image: Mapping[str, Any]) -> list[str]:
@@ -190,10 +216,16 @@ def _transformations(entries: object) -> _Pair:
     scale = translation = None
     for entry in entries if isinstance(entries, Sequence) else ():
         if "scale" in entry and entry.get("type") == "scale":
-            scale = tuple(float(size) for size in entry["scale"])
+            scale = _numbers(entry["scale"], "scale")
         elif "translation" in entry and entry.get("type") == "translation":
-            translation = tuple(float(offset) for offset in entry["translation"])
+            translation = _numbers(entry["translation"], "translation")
     return scale, translation
+
+
+def _numbers(values: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{name} is {brief(values)}, not a list of numbers")
+    return tuple(float(value) for value in values)
 
 
 def _after(dataset: _Pair, common: _Pair) -> _Pair:

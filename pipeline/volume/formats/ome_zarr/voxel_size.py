@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from ....base.text import brief
 from ..image import ZYX, Units
 from .locate import Located
 
@@ -72,7 +73,7 @@ def _plain_voxels(found: Located, axes: str) -> Voxels:
             size = _plain_size(attributes[key], axes)
             if size is not None:
                 return _checked(size, (unit if "z" in axes else None, unit, unit), origin, spatial)
-            note = f"the stated {key} {attributes[key]} is unusable: assumed 1"
+            note = f"the stated {key} {brief(attributes[key])} is unusable: assumed 1"
             return (1.0, 1.0, 1.0), (None, None, None), origin, (note,)
     return (1.0, 1.0, 1.0), (None, None, None), origin, ()
 
@@ -84,7 +85,10 @@ def _plain_size(stated: Any, axes: str) -> ZYX | None:
         spatial = ["z", *spatial]
     if len(sizes) != len(spatial) or not all(isinstance(size, int | float) for size in sizes):
         return None
-    named = {axis: float(size) for axis, size in zip(spatial, sizes, strict=True)}
+    try:
+        named = {axis: float(size) for axis, size in zip(spatial, sizes, strict=True)}
+    except OverflowError:  # an integer of hundreds of digits
+        return None
     z, y, x = named.get("z", 1.0), named["y"], named["x"]
     return (z, y, x) if any(map(_is_usable, (y, x))) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +13,9 @@ from ....base.errors import VolumeError
 from ....base.location import Location
 from ....base.store_errors import explained
 from ....base.stores import open_store
-from ....base.text import shape_text
+from ....base.text import brief
 from .. import axes as axes_of
+from ..extent import check_extent, whole_numbers
 from ..image import Readable, StoredImage
 from .locate import Located, locate
 from .tensorstore_reader import fastest_reader
@@ -41,6 +43,7 @@ class ZarrFormat:
         found = locate(location, level=level)
         dtype = _checked_dtype(found)
         shape = _checked_shape(found)
+        _check_codecs(found)
         names, notes = _axes(found, axes, ndim=len(shape))
         array = _open_array(found.store, found.path, found.node.zarr_format)
         sizes, units, origin, more = voxels_of(found, names)
@@ -100,11 +103,53 @@ def _checked_dtype(found: Located) -> str:
 
 def _checked_shape(found: Located) -> tuple[int, ...]:
     shape = found.node.document.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
-        raise VolumeError(f"{found.where}: its metadata does not state a shape")
-    if 0 in shape:
-        raise VolumeError(f"{found.where} is empty: its shape is {shape_text(shape)}")
+    if not whole_numbers(shape):
+        raise VolumeError(
+            f"{found.where} is damaged: its metadata states the shape {brief(shape)}: expected a "
+            "list of integers"
+        )
+    check_extent(shape, found.where)
+    _check_chunks(found, ndim=len(shape))
     return tuple(shape)
+
+
+def _check_chunks(found: Located, *, ndim: int) -> None:
+    """Raise VolumeError for chunks by which no position could be divided."""
+    chunks = found.node.document.get("chunks")
+    if found.node.zarr_format == 3:
+        grid = found.node.document.get("chunk_grid")
+        inside = grid.get("configuration") if isinstance(grid, Mapping) else None
+        chunks = inside.get("chunk_shape") if isinstance(inside, Mapping) else None
+    if not whole_numbers(chunks) or len(chunks) != ndim or min(chunks, default=1) < 1:
+        raise VolumeError(
+            f"{found.where} is damaged: its metadata states the chunks {brief(chunks)}: expected "
+            f"{ndim} integers above 0"
+        )
+
+
+def _check_codecs(found: Located) -> None:
+    """Raise VolumeError for a codec that runs code of the file."""
+    document = found.node.document
+    stated = [document.get("compressor"), document.get("filters"), document.get("codecs")]
+    if any(name.rpartition(".")[2] == "pickle" for name in _codec_names(stated)):
+        raise VolumeError(
+            f"{found.where} is stored with the codec pickle, which can run any code and is never "
+            "opened: write the array again with another codec"
+        )
+
+
+def _codec_names(stated: Any) -> Iterator[str]:
+    """Yield the names of codecs, those inside of shards too."""
+    for codec in stated if isinstance(stated, list) else [stated]:
+        if isinstance(codec, list):
+            yield from _codec_names(codec)
+        elif isinstance(codec, Mapping):
+            yield from (str(codec.get(key)) for key in ("id", "name"))
+            inner = codec.get("configuration")
+            if isinstance(inner, Mapping):
+                yield from _codec_names([inner.get("codecs"), inner.get("index_codecs")])
+        elif isinstance(codec, str):
+            yield codec
 
 
 def _axes(found: Located, given: str | None, *, ndim: int) -> tuple[str, tuple[str, ...]]:
