@@ -238,4 +238,5 @@ def main():
         channel.flush()
 
 
-main()
+if __name__ == "__main__":
+    main()
