@@ -109,9 +109,8 @@ class _Watch(threading.Thread):
                 stimulus_id=stimulus,
             )  # fmt: skip
         else:
-            await self._client.scheduler.unregister(
-                address=address, stimulus_id=stimulus, close=False
-            )  # once it wakes it learns that it was removed, and joins again (see rejoin.py)
+            # Once it wakes it learns that it was removed, and joins again (see rejoin.py).
+            await self._client.scheduler.unregister(address=address, stimulus_id=stimulus)
 
     def _say(self, address: str, record: Mapping[str, Any], why: str) -> None:
         """Report a worker, once."""
