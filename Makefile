@@ -86,7 +86,6 @@ bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performan
 	$(BIN)/python -m benchmarks.peers --long
 	$(BIN)/python -m benchmarks.scale --blocks 1000000 --name scale-million
 	$(BIN)/python -m benchmarks.plan_time
-	$(BIN)/python -m benchmarks.digests
 	$(BIN)/python -m benchmarks.plots
 	$(BIN)/python -m benchmarks.tables
 

@@ -179,7 +179,7 @@ def zarr_to_zarr(name: str, device: str, rounds: int, repeat: int) -> dict[str, 
     shape = VOLUMES[name] if device == "cuda" else (2, 256, 256)
     volume = Case(case.network, shape, None, 1)
     kind = "cuda" if device == "cuda" else "local"
-    with tempfile.TemporaryDirectory() as folder, open_cluster(kind) as client:
+    with tempfile.TemporaryDirectory() as folder, open_cluster(kind, tls="off") as client:
         place = Place(Path(folder), volume, repeat=repeat)
         prepared = place.prepared()
         flops, tile = prepared.budget.flops, prepared.plan.tile

@@ -61,7 +61,10 @@ from .pipeline import CASES, SAME_MEMORY, Case, Place
 
 def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     """Return the figures of one case."""
-    with tempfile.TemporaryDirectory() as name, open_cluster("local", workers=THREADS) as client:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        open_cluster("local", workers=THREADS, tls="off") as client,
+    ):
         place = Place(Path(name), case, repeat=repeat)
         prepared = place.prepared()
         tile = place.prepared("tiles").plan.tile

@@ -147,7 +147,7 @@ class Place:
 
 def measured(case: Case, *, rounds: int, repeat: int) -> dict[str, Any]:
     """Return the figures of one case."""
-    with tempfile.TemporaryDirectory() as name, open_cluster("local") as client:
+    with tempfile.TemporaryDirectory() as name, open_cluster("local", tls="off") as client:
         place = Place(Path(name), case, repeat=repeat)
         prepared = place.prepared("tiles")
         tile, (bare_raw, times) = prepared.plan.tile, place.bare_part(prepared)

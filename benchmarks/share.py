@@ -70,9 +70,11 @@ SMALL = {2: (2, 1024, 1024), 3: (64, 128, 256)}
 TOOLS = ("overtile", "default", "old", "daisy", "MONAI")
 OLD_CLUSTER = """
 import sys
-from deploy import open_cluster
+from dataclasses import fields
+from deploy import ClusterSpec, open_cluster
 if __name__ == "__main__":
-    with open_cluster("local", workers=int(sys.argv[1])) as client:
+    plain = {"tls": "off"} if "tls" in {field.name for field in fields(ClusterSpec)} else {}
+    with open_cluster("local", workers=int(sys.argv[1]), **plain) as client:
         print(client.scheduler.address, flush=True)
         sys.stdin.read()
 """
@@ -209,7 +211,7 @@ def measured(
     """Return the figures of one case in one precision."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        client = stack.enter_context(open_cluster("local", workers=THREADS))
+        client = stack.enter_context(open_cluster("local", workers=THREADS, tls="off"))
         place = Place(folder, case, repeat=1)
         run = Run(place, client, precision=precision, memory_gib=memory_gib)
         cases: dict[str, Callable[[], float]] = {

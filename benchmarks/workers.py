@@ -60,8 +60,8 @@ def main() -> None:
     many = model()  # first, because it fails quickly if scale.py has not run
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_cluster("local", workers=1) as one,
-        open_cluster("local", workers=2) as two,
+        open_cluster("local", workers=1, tls="off") as one,
+        open_cluster("local", workers=2, tls="off") as two,
     ):
         place = Place(Path(folder), CASES[CASE], repeat=1)
 

@@ -22,7 +22,7 @@ from .clusters.profiles import (
 )
 from .clusters.silent_workers import watched
 from .clusters.spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
-from .clusters.started import find_started, has_ended, scheduler_file_of
+from .clusters.started import find_started, has_ended, scheduler_file_of, tls_of_address
 
 if TYPE_CHECKING:  # `overtile plan` must not import distributed
     from distributed import Client
@@ -44,13 +44,18 @@ def parse_cluster(text: str, *, workers: int | None = None) -> ClusterSpec:
 def _parsed(text: str) -> ClusterSpec:
     started = find_started(text)
     if started is None:
-        return described_cluster(text)
+        spec = described_cluster(text)
+        if spec.where.startswith("tls://") and spec.tls is None:
+            return replace(spec, tls=tls_of_address(spec.where))
+        return spec
     if why := has_ended(started):
         raise ClusterError(
             f"{why}: start it again, or delete its record with overtile cluster stop {text}"
         )
     where = str(scheduler_file_of(text))
-    return ClusterSpec(kind="scheduler_file", where=where, first_worker_s=started.first_worker_s)
+    return ClusterSpec(
+        kind="scheduler_file", where=where, first_worker_s=started.first_worker_s, tls=started.tls
+    )
 
 
 def described_cluster(text: str) -> ClusterSpec:

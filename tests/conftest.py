@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -21,6 +23,7 @@ import torch
 
 from deploy import open_cluster
 from deploy.clusters.fork_server import start_fork_server
+from deploy.tls.keys import make_keys
 from unet import UNet, UNetConfig, load_weights, save_weights
 
 # Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
@@ -191,13 +194,54 @@ def textured():
     return make
 
 
+def trusting_all(keys=None):
+    """Return the context of a TLS client that checks nobody, with the keys in a folder, if any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if keys is not None:
+        context.load_cert_chain(keys / "cert.pem", keys / "key.pem")
+    return context
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory):
+    """Return TLS contexts of clients that a cluster must turn away; None: without TLS."""
+    other = tmp_path_factory.mktemp("strangers") / "other"
+    make_keys(other)
+    return {"no TLS": None, "no certificate": trusting_all(), "another key": trusting_all(other)}
+
+
+@pytest.fixture(scope="session")
+def first_byte():
+    """Return a function from a local port and a TLS context to what a Dask process says first.
+
+    Nothing: the client was turned away. A process without TLS greets whoever connects.
+    """
+
+    def said(port, context):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
+            try:
+                if context is None:
+                    raw.sendall(bytes(64))
+                    return raw.recv(1)
+                with context.wrap_socket(raw) as stream:
+                    return stream.recv(1)
+            except (ssl.SSLError, ConnectionError):
+                return b""
+
+    return said
+
+
 @pytest.fixture(scope="session")
 def one_worker():
-    with open_cluster("local", workers=1, dashboard=":0") as client:
+    """Return a client of a cluster without TLS: other processes get its address alone."""
+    with open_cluster("local", workers=1, dashboard=":0", tls="off") as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def three_workers():
-    with open_cluster("local", workers=3, dashboard=":0") as client:
+    """Return a client of a cluster without TLS, as of one_worker."""
+    with open_cluster("local", workers=3, dashboard=":0", tls="off") as client:
         yield client

@@ -23,6 +23,7 @@ ALSO = {
     "unet.recipe.augment_config": {"pydantic"},
     "unet.recipe.training_config": {"pydantic"},
     "deploy.clusters.profiles": {"pydantic"},
+    "deploy.tls.certificate": {"cryptography"},
     "flows.metrics.collector": {"prometheus_client"},  # where it is installed
     "flows.metrics.publish": {"prometheus_client"},
     "flows.prefect.run_names": {"coolname"},  # Prefect requires it: its names of runs
@@ -52,7 +53,7 @@ LAYERS = {
         ["training"],
     ],
     "deploy": [
-        ["ranks", "processes"],
+        ["ranks", "processes", "tls"],
         ["clusters", "preflight"],
         ["batch_jobs"],
         ["cluster"],

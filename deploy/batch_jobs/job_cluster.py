@@ -12,8 +12,10 @@ from uuid import uuid4
 
 from pipeline.base.errors import ClusterError, RunError
 
+from ..clusters.security import own_security, with_keys
 from ..clusters.silence import WORKER_TTL
-from ..clusters.spec import ClusterSpec, JobSpec
+from ..clusters.spec import ClusterSpec
+from ..tls.keys import made_keys
 from .batch_system import BatchSystem
 from .job_pool import JobPool, PoolConfig
 from .logs import log_folder, make_log_folder
@@ -50,13 +52,17 @@ def open_jobs(spec: ClusterSpec, *, report: Callable[[str], None]) -> Iterator[C
 def open_pool(
     spec: ClusterSpec, *, report: Callable[[str], None]
 ) -> Iterator[tuple[Client, JobPool]]:
-    """Yield a client of a scheduler in this process, and the pool of its jobs."""
+    """Yield a client of a scheduler in this process, and the pool of its jobs.
+
+    Keys for TLS are made beside the logs of the jobs, a folder that all nodes see.
+    """
     import dask
     from distributed import Client
 
     assert spec.job is not None
-    batch = BatchSystem(spec.kind, marks="--comment" not in spec.job.skip_directives)
-    logs = make_log_folder(log_folder(spec.job))
+    job = spec.job
+    batch = BatchSystem(spec.kind, marks="--comment" not in job.skip_directives)
+    logs = make_log_folder(log_folder(job))
     if has_jobqueue_settings(spec.kind):
         report(
             f"note: jobqueue.{spec.kind} of the Dask configuration (jobqueue.yaml) is not used: "
@@ -66,13 +72,16 @@ def open_pool(
     link = {"distributed.dashboard.link": "http://127.0.0.1:{port}/status"} if is_local else {}
     with (
         dask.config.set({**link, **WORKER_TTL}),
-        _scheduler(spec, spec.job) as cluster,
-        Watchdog([batch.cancel_command], environment=batch.environment()) as watchdog,
+        with_keys(spec, logs) as spec,
+        _scheduler(spec) as cluster,
+        Watchdog(
+            [batch.cancel_command], environment=batch.environment(), keys=made_keys(spec.tls)
+        ) as watchdog,
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler.contact_address or cluster.scheduler.address
         config = PoolConfig(
-            job=spec.job, slots=spec.job.workers * spec.threads_per_worker,
+            job=job, slots=job.workers * spec.threads_per_worker,
             name=f"overtile-{uuid4().hex[:6]}", logs=logs,
             render=lambda name: render_workers(spec, scheduler=address, name=name, logs=logs),
         )  # fmt: skip
@@ -100,14 +109,18 @@ def _close(client: Client) -> None:
 
 
 @contextmanager
-def _scheduler(spec: ClusterSpec, job: JobSpec) -> Iterator[SpecCluster]:
+def _scheduler(spec: ClusterSpec) -> Iterator[SpecCluster]:
     """Yield a scheduler in this process, on the network interface that its workers use."""
     from distributed import Scheduler
     from distributed.deploy.spec import SpecCluster
 
+    assert spec.job is not None
+    security = own_security(spec)
     options = {
-        "interface": job.interface,
+        "interface": spec.job.interface,
         "port": spec.scheduler_port,
+        "protocol": "tls" if security else None,
+        "security": security,
         "dashboard_address": spec.dashboard,
         "dashboard": True,
     }
@@ -115,8 +128,9 @@ def _scheduler(spec: ClusterSpec, job: JobSpec) -> Iterator[SpecCluster]:
         warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
         try:
             cluster = SpecCluster(
-                scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.CRITICAL
-            )
+                scheduler={"cls": Scheduler, "options": options}, security=security,
+                silence_logs=logging.CRITICAL,
+            )  # fmt: skip
         except (RuntimeError, ValueError, OSError) as error:
             why = " ".join(str(error).split())
             raise ClusterError(

@@ -30,7 +30,8 @@ def make_log_folder(folder: Path) -> Path:
 def last_error(logs: Path, job_id: str) -> str:
     """Return the last error or line in the log of a failed job, and the log's path."""
     number = job_id.split(".")[0]
-    found = sorted(logs.glob(f"*{number}*")) if logs.is_dir() else []
+    named = sorted(logs.glob(f"*{number}*")) if logs.is_dir() else []
+    found = [path for path in named if path.is_file()]
     if not found:
         return f"no log in {logs}"
     with found[-1].open("rb") as file:

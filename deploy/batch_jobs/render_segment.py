@@ -17,6 +17,7 @@ from typing import Literal
 from pipeline.base.errors import ClusterError
 
 from ..clusters.spec import ClusterSpec, JobSpec
+from ..tls.files import AUTO
 from .directives import directives
 from .quoting import word_with_variables
 from .render_workers import module_load, python_command
@@ -154,6 +155,7 @@ def _settings(submission: Submission, run: str) -> list[str]:
         f"threads={cluster.threads_per_worker}",
         f"port={cluster.scheduler_port}",
         f"dashboard={shlex.quote(cluster.dashboard)}",
+        f"tls={shlex.quote(cluster.tls or AUTO)}",
         f"spill={word_with_variables(job.local_directory or '')}",
         f"death_s={round(job.death_s)}",
         f"first_worker_s={first_worker_s:g}",

@@ -11,6 +11,7 @@ from pipeline.base.scheduling import DEVICE_RESOURCE
 from ..clusters.spec import CLOSE_S, ClusterSpec, JobSpec
 from ..clusters.worker_environment import KEPT_MEMORY, torch_threads
 from ..clusters.worker_memory import worker_memory_bytes
+from ..tls.files import CertificateFiles, find_files, names_files
 from .directives import directives
 from .quoting import word_with_variables
 
@@ -19,17 +20,27 @@ def render_workers(spec: ClusterSpec, *, scheduler: str, name: str, logs: Path) 
     """Return the script of one job.
 
     scheduler: the address that its workers connect to. name: of its worker; Dask numbers several
-    workers, ``NAME-0`` and so on. logs: the folder of its log.
+    workers, ``NAME-0`` and so on. logs: the folder of its log. Keys for TLS are in files that the
+    job reads: the script has their paths only.
     """
     assert spec.job is not None
+    files = find_files(spec.tls) if names_files(spec.tls) else None
     lines = [
         "#!/usr/bin/env bash",
         "",
         *directives(spec.job, kind=spec.kind, logs=str(logs)),
         *prologue(spec.job),
-        _worker_command(spec, spec.job, scheduler=scheduler, name=name),
+        *([] if files is None else [_key_check(files)]),
+        _worker_command(spec, spec.job, scheduler=scheduler, name=name, files=files),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _key_check(files: CertificateFiles) -> str:
+    """Return the line of shell that ends the job, with the reason, if it cannot read its key."""
+    key = shlex.quote(files.key)
+    why = "is not readable on this node: set log_directory, or tls, to a folder that all nodes see"
+    return f"[ -r {key} ] || {{ echo {key} {shlex.quote(why)}; exit 1; }}"
 
 
 def prologue(job: JobSpec) -> list[str]:
@@ -54,6 +65,16 @@ def prologue(job: JobSpec) -> list[str]:
     ]
 
 
+LOOPBACK_DASHBOARD = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+"""Options of a worker: it serves no pages, and its metrics on its own machine only."""
+
+
+def tls_options(files: CertificateFiles) -> list[str]:
+    """Return the options of a Dask process that make it use TLS."""
+    paths = {"ca-file": files.ca, "cert": files.certificate, "key": files.key}
+    return [word for name, path in paths.items() for word in (f"--tls-{name}", path)]
+
+
 def module_load(module: str) -> str:
     """Return the line of shell that loads a module, or ends the job."""
     return f"module load {shlex.quote(module)} || exit 1"
@@ -64,7 +85,9 @@ def python_command(job: JobSpec) -> list[str]:
     return [*job.container, job.python or ("python" if job.container else sys.executable)]
 
 
-def _worker_command(spec: ClusterSpec, job: JobSpec, *, scheduler: str, name: str) -> str:
+def _worker_command(
+    spec: ClusterSpec, job: JobSpec, *, scheduler: str, name: str, files: CertificateFiles | None
+) -> str:
     """Return the command that starts a job's workers."""
     memory_mib = (worker_memory_bytes(spec) or 0) // 2**20
     cuda = ["dask_cuda.cli", "--device-memory-limit", "0"]  # results of our tasks are on the host
@@ -74,7 +97,8 @@ def _worker_command(spec: ClusterSpec, job: JobSpec, *, scheduler: str, name: st
         "--name", name, "--nthreads", str(spec.threads_per_worker),
         "--memory-limit", f"{memory_mib}MiB", "--death-timeout", str(round(job.death_s)),
         "--resources", f"{DEVICE_RESOURCE}={spec.threads_per_worker}",
-        "--preload", "deploy.batch_jobs.drain",
+        "--preload", "deploy.batch_jobs.drain", *LOOPBACK_DASHBOARD,
+        *([] if files is None else tls_options(files)),
         *(["--interface", job.interface] if job.interface else []),
     ]  # fmt: skip
     spill = job.local_directory

@@ -1,8 +1,8 @@
 """Cancels the jobs of a driver that has ended: a separate process, which outlives a SIGKILL.
 
 The driver reports its jobs through a pipe, ``+ID`` when one is submitted and ``-ID`` when one has
-ended. When the pipe closes, because the driver closed it or died, the watchdog cancels the jobs
-that are left, and exits.
+ended. When the pipe closes, because the driver closed it or died, the watchdog removes the keys
+that the driver made for their TLS, cancels the jobs that are left, and exits.
 
     driver   ---- +17 +18 -17 ---- x
     watchdog --------------------- scancel 18
@@ -16,7 +16,10 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
+
+from ..tls.keys import remove_keys
 
 PAUSES_S = (0, 1, 4, 15, 60, 180)
 """Before each attempt to cancel: a batch system may not answer for a while."""
@@ -29,15 +32,21 @@ class Watchdog:
     """The driver's side. A context manager: on exit, all jobs that are left are cancelled."""
 
     def __init__(
-        self, cancel: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        cancel: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        keys: Path | None = None,
     ) -> None:
         """Start the process.
 
         cancel: the command that cancels jobs, without their ids. environment: of that command.
+        keys: a folder to remove.
         """
         self._cancel = list(cancel)
         self._jobs: set[str] = set()
-        command = [sys.executable, "-P", "-m", "deploy.batch_jobs.watchdog", *cancel]
+        module = ["-P", "-m", "deploy.batch_jobs.watchdog"]
+        command = [sys.executable, *module, str(keys or ""), *cancel]
         self._process = subprocess.Popen(  # noqa: S603  our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             text=True, start_new_session=True, env=environment,
@@ -107,11 +116,15 @@ def cancel_jobs(
             return
 
 
-def main(cancel: Sequence[str]) -> None:
-    """Read until the pipe closes, then cancel."""
+def main(arguments: Sequence[str]) -> None:
+    """Read until the pipe closes, then remove the keys, if any, and cancel."""
+    keys, *cancel = arguments
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if job_ids := jobs_left(sys.stdin):
+    job_ids = jobs_left(sys.stdin)
+    if keys:
+        remove_keys(Path(keys))
+    if job_ids:
         cancel_jobs(cancel, job_ids)
 
 

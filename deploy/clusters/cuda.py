@@ -15,6 +15,7 @@ from .gpu import checked_devices, missing_gpu
 from .held_stop import hold_stops
 from .local import open_on_this_machine, worker_settings
 from .machine import cores
+from .security import own_security
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
             device_memory_limit=None,  # results of our tasks are on the host
             host="127.0.0.1",
             dashboard_address=spec.dashboard,
+            security=own_security(spec),
             silence_logs=logging.CRITICAL,
         )
     return cluster

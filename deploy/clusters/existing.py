@@ -15,14 +15,16 @@ from pipeline.base.json_text import json_value
 from pipeline.base.toml_text import read_text
 
 from ..processes.listeners import check_own
+from .security import ENCRYPTED, security_of_existing
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 ADDRESS_SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 SCHEDULER_FILE_BYTES = 2**26
 """Some kilobytes per worker."""
+_OWN_CERTIFICATES = ", and that the certificates are those of this cluster"
 _ADDRESS = re.compile(rf"({'|'.join(ADDRESS_SCHEMES)})[^/\s]+:\d+(/\S*)?")
 
 
@@ -33,8 +35,9 @@ def open_existing(spec: ClusterSpec) -> Iterator[Client]:
 
     address = spec.where if spec.kind == "address" else address_in(spec.where)
     _check_own(address)
-    check_answers(address, timeout_s=spec.timeout_s)
-    with Client(address, timeout=spec.timeout_s, set_as_default=False) as client:
+    security = security_of_existing(spec.tls, address=address)
+    check_answers(address, timeout_s=spec.timeout_s, security=security)
+    with Client(address, timeout=spec.timeout_s, security=security, set_as_default=False) as client:
         _wait_for_worker(client, spec)
         yield client
 
@@ -83,18 +86,17 @@ def _content(scheduler_file: str) -> Any:
     return json_value(read_text(scheduler_file, most_bytes=SCHEDULER_FILE_BYTES))
 
 
-def check_answers(address: str, *, timeout_s: float) -> None:
-    """Raise ClusterError unless a Dask scheduler answers.
+def check_answers(address: str, *, timeout_s: float, security: Security) -> None:
+    """Raise ClusterError unless a Dask scheduler answers, and accepts our certificate.
 
     Checked before a Client is made: a Client that could not connect waits 20 s more when it is
     deleted (distributed 2026.7). In a separate thread, as the caller may run an event loop.
     distributed's own timeout has no effect if a server accepts the connection and sends nothing.
     """
-    from distributed import Security
     from distributed.comm import connect
 
     async def ask() -> None:
-        options = Security().get_connection_args("client")
+        options = security.get_connection_args("client")
         comm = await asyncio.wait_for(connect(address, timeout=timeout_s, **options), timeout_s)
         await comm.close()
 
@@ -107,4 +109,5 @@ def check_answers(address: str, *, timeout_s: float) -> None:
             raise ClusterError(
                 f"no Dask scheduler answered at {address} within {timeout_s:.0f} s "
                 f"({why or type(error).__name__}): check that it runs and is reachable from here"
+                f"{_OWN_CERTIFICATES if address.startswith(ENCRYPTED) else ''}"
             ) from error

@@ -18,6 +18,7 @@ from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
 from .machine import cores, memory_bytes
+from .security import own_security
 from .silence import WORKER_TTL
 from .spec import ClusterSpec
 from .worker_environment import KEPT_MEMORY, restored, torch_threads
@@ -144,6 +145,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
 
     workers, threads = local_workers(spec)
     start_fork_server()
+    security = own_security(spec)
     method = {"distributed.worker.multiprocessing-method": METHOD}
     start = partial(
         LocalCluster,
@@ -152,6 +154,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
         resources={DEVICE_RESOURCE: spec.threads_per_worker},
         host="127.0.0.1",
         dashboard_address=spec.dashboard,
+        security=security,
         preload=["deploy.clusters.forked"],
         silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
     )

@@ -23,6 +23,7 @@ from pipeline.base.checked import one_line, shown, unknown_setting
 from pipeline.base.errors import ClusterError
 from pipeline.base.toml_text import read_text, toml_table
 
+from ..tls.files import checked_tls
 from .existing import ADDRESS_SCHEMES, checked_address
 from .script_secrets import check_lines
 from .spec import JOB_KINDS, ONLY_OF, STARTED_KINDS, ClusterSpec, JobSpec, Kind
@@ -136,6 +137,8 @@ def with_settings(spec: ClusterSpec, settings: Mapping[str, Any]) -> ClusterSpec
         target[name] = _typed(key, value, _hints(owner)[name])
         if name in ("prologue", "directives"):
             check_lines(key, target[name])
+        if name == "tls" and value is not None:
+            target[name] = checked_tls(value)
     if spec.job is not None and of_job:
         of_cluster["job"] = replace(spec.job, **_without_other_number(of_job))
     return replace(spec, **of_cluster)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from distributed import Worker
 
-GIVEN_UP: Final = ("scheduler-remove-worker", "worker-heartbeat-missing")
-"""Dask's reasons to close a worker that its scheduler removed, or no longer knows."""
+GIVEN_UP: Final = "worker-heartbeat-missing"
+"""Dask's reason to close a worker that its scheduler does not know."""
 BEAT_S: Final = 1.0
 STILL_S: Final = 5.0
 """A pause of the event loop of at least this long is a standstill."""
-RECENT_S: Final = 10.0
+RECENT_S: Final = 60.0
 
 _pulses: set[asyncio.Task[None]] = set()
 
@@ -37,7 +37,7 @@ class Pulse:
             self._note()
 
     def woke_recently(self) -> bool:
-        """Return whether a standstill ended a moment ago."""
+        """Return whether a standstill ended within the last minute."""
         self._note()
         return time.monotonic() - self._woke_at < RECENT_S
 
@@ -62,8 +62,7 @@ def rejoin_after_standstill(worker: Worker) -> None:
         *args: Any, nanny: bool = True, reason: str = "worker-close", **more: Any
     ) -> Any:
         task.cancel()
-        is_given_up = reason in GIVEN_UP and pulse.woke_recently()
+        is_given_up = reason == GIVEN_UP and pulse.woke_recently()
         return await close(*args, nanny=nanny and not is_given_up, reason=reason, **more)
 
     worker.close = closed
-    worker.stream_handlers["close"] = closed

@@ -109,8 +109,9 @@ class _Watch(threading.Thread):
                 stimulus_id=stimulus,
             )  # fmt: skip
         else:
-            # Once it wakes it learns that it was removed, and joins again (see rejoin.py).
-            await self._client.scheduler.unregister(address=address, stimulus_id=stimulus)
+            await self._client.scheduler.unregister(
+                address=address, stimulus_id=stimulus, close=False
+            )  # once it wakes it learns that it was removed, and joins again (see rejoin.py)
 
     def _say(self, address: str, record: Mapping[str, Any], why: str) -> None:
         """Report a worker, once."""

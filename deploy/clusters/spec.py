@@ -193,6 +193,9 @@ class ClusterSpec:
     """Address of the dashboard; if the port is in use, a free one is taken."""
     scheduler_port: int = 0
     """Port on which the scheduler accepts workers in jobs; 0 is any free port."""
+    tls: str | None = None
+    """``auto``, ``off``, a folder with ca.pem, cert.pem and key.pem, or three paths with commas
+    between them. Default: ``auto`` where the cluster is started here; else Dask's own settings."""
     timeout_s: float = 10.0
     """Timeout for an answer of the scheduler."""
     first_worker_s: float | None = None
@@ -215,6 +218,10 @@ class ClusterSpec:
             raise ClusterError(f"cluster {self.kind}: only {', '.join(JOB_KINDS)} have a job")
         if self.job is not None:
             check_skipped(self.job.skip_directives, kind=self.kind)
+        if self.kind not in STARTED_KINDS and self.tls == "auto":
+            raise ClusterError(
+                f"tls auto: {self.where} is already running; pass the folder of its certificates"
+            )
         for name, kinds in ONLY_OF.items():
             owner = self if hasattr(self, name) else self.job
             if self.kind not in kinds and owner is not None and _is_given(owner, name):

@@ -36,6 +36,8 @@ class StartedCluster(ProcessIdentity):
     """How long a run may wait for its first worker."""
     job_ids: tuple[str, ...] = ()
     """Of its current batch jobs."""
+    tls: str | None = None
+    """Where its certificate files are, as in a specification; None if it is not encrypted."""
 
 
 def directory_of(name: str) -> Path:
@@ -79,6 +81,12 @@ def find_started(name: str) -> StartedCluster | None:
 def started_names() -> list[str]:
     """Return the names of all clusters that were started."""
     return sorted(file.parent.name for file in state_directory().glob("clusters/*/cluster.json"))
+
+
+def tls_of_address(address: str) -> str | None:
+    """Return where the certificate files of a started cluster are; None if none has the address."""
+    found = filter(None, map(find_started, started_names()))
+    return next((started.tls for started in found if started.address == address), None)
 
 
 def write_started(started: StartedCluster) -> None:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.base.errors import ClusterError
 
+from ..batch_jobs.logs import log_folder
 from ..cluster import described_cluster, open_cluster, quiet
+from ..clusters.security import with_keys
 from ..clusters.spec import STARTED_KINDS, ClusterSpec
-from ..clusters.started import StartedCluster, scheduler_file_of, write_started
+from ..clusters.started import StartedCluster, directory_of, scheduler_file_of, write_started
 from ..processes.background import now_text
 from ..processes.identity import identify
+from ..tls.files import names_files
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,7 +54,8 @@ def _exit(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _serve(name: str, spec: ClusterSpec) -> None:
-    with _opened(spec) as (client, job_ids):
+    keys = log_folder(spec.job) if spec.job else directory_of(name)
+    with with_keys(spec, keys) as spec, _opened(spec) as (client, job_ids):
         client.write_scheduler_file(str(scheduler_file_of(name)))
         identity = identify(os.getpid())
         assert identity is not None
@@ -59,7 +63,7 @@ def _serve(name: str, spec: ClusterSpec) -> None:
             **asdict(identity), name=name, kind=spec.kind,
             since=now_text(), address=client.scheduler_info(n_workers=0)["address"],
             dashboard=client.dashboard_link, first_worker_s=spec.first_worker_limit_s,
-            job_ids=job_ids(),
+            job_ids=job_ids(), tls=spec.tls if names_files(spec.tls) else None,
         )  # fmt: skip
         write_started(record)
         while client.status == "running":

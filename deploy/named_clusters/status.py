@@ -11,6 +11,7 @@ from pipeline.base.scheduling import workers_of
 
 from ..batch_jobs.batch_system import BatchSystem
 from ..clusters.existing import check_answers
+from ..clusters.security import security_of_existing
 from ..clusters.spec import JOB_KINDS
 from ..clusters.started import StartedCluster, has_ended, require_started
 
@@ -50,10 +51,13 @@ def cluster_status(name: str) -> ClusterStatus:
     if why := has_ended(started):
         raise RunError(f"{why}: start it again")
     try:
-        check_answers(started.address, timeout_s=ANSWER_S)
+        security = security_of_existing(started.tls, address=started.address)
+        check_answers(started.address, timeout_s=ANSWER_S, security=security)
     except ClusterError as error:
         raise RunError(f"cluster {name} on {started.host}: {error}") from error
-    with Client(started.address, timeout=ANSWER_S, set_as_default=False) as client:
+    with Client(
+        started.address, timeout=ANSWER_S, security=security, set_as_default=False
+    ) as client:
         workers = _workers(client)
     queued = (BatchSystem(started.kind).queued() if started.kind in JOB_KINDS else None) or {}
     jobs = {job_id: queued.get(job_id, "submitted") for job_id in started.job_ids}

@@ -27,7 +27,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 from pipeline.base.errors import ClusterError
 
-from .identity import ProcessIdentity, boot_of_machine, identify, read_record
+from .identity import ProcessIdentity, boot_id, identify, read_record
 from .limits import explained_limits
 from .listeners import user_name
 from .state_folder import explained_state, make_state_folder
@@ -100,11 +100,7 @@ class Background:
         if self.is_running():
             return "here" if identity and identity.is_alive_here() else "elsewhere"
         # A lock of this machine is reliable, also through its restart; another's may not be seen.
-        if (
-            identity is None
-            or identity.boot == boot_of_machine()
-            or identity.host == socket.gethostname()
-        ):
+        if identity is None or identity.boot == boot_id() or identity.host == socket.gethostname():
             return "ended"
         return "elsewhere"
 
@@ -185,7 +181,7 @@ class Background:
                 f"{runs}, where its process {record.pid} is not visible from here: run this "
                 "command where it was started (another container, or a machine of the same name)"
             )
-        if record.boot == boot_of_machine():
+        if record.boot == boot_id():
             return (
                 f"{runs}: run this command there; if this machine was called {record.host}, end "
                 f"process {record.pid}"

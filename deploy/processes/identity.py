@@ -11,11 +11,10 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-
-from pipeline.base.process_record import boot_id, start_of
 
 Record = TypeVar("Record", bound="ProcessIdentity")
 
@@ -70,14 +69,17 @@ def identify(pid: int) -> ProcessIdentity | None:
     except (psutil.Error, OSError, ValueError, OverflowError):
         return None
     return ProcessIdentity(
-        host=socket.gethostname(), boot=boot_of_machine(), user=user, pid=pid, start=start
+        host=socket.gethostname(), boot=boot_id(), user=user, pid=pid, start=start
     )
 
 
 @cache
-def boot_of_machine() -> str:
+def boot_id() -> str:
     """Return what identifies the current start of this machine."""
-    return boot_id() or str(int(psutil.boot_time()))  # where the system has no number for it
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return str(int(psutil.boot_time()))
 
 
 def read_record(kind: type[Record], values: Mapping[str, Any] | None) -> Record | None:
@@ -100,5 +102,8 @@ def _start_of(process: psutil.Process) -> str:
 
     psutil converts them with the clock, whose setting may change meanwhile.
     """
-    ticks = start_of(process.pid)
-    return repr(process.create_time()) if ticks is None else str(ticks)
+    try:
+        text = Path(f"/proc/{process.pid}/stat").read_bytes()
+    except OSError:  # not Linux
+        return repr(process.create_time())
+    return text.rpartition(b")")[2].split()[19].decode()  # the name in brackets may hold anything

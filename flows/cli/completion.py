@@ -13,6 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 FILES = frozenset({
     "DIR", "FILE", "FILE.toml", "FOLDER", "IMAGE", "INPUT", "MASK", "OBJECTS", "OTHER",
     "OUT.geojson", "OUTPUT", "PNG", "PREDICTION", "RAW", "SCORES", "TRUTH", "URI", "WEIGHTS",
+    "auto|off|FOLDER",
 })  # fmt: skip
 """Metavars of files and folders."""
 WEIGHTS = "FILE|URI|NAME"

@@ -90,10 +90,9 @@ def _run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:  # None: it was closed before the start
             sys.stdout.flush()
     except (OvertileError, RunError) as error:
-        why = refused_by_the_system(error)
-        say(f"overtile: {why or printable(redacted(str(error)))}")
+        say(f"overtile: {printable(redacted(str(error)))}")
         atexit.register(_silence_abandoned_reads)
-        return EXIT_FAILED if why else _exit_code(error)
+        return _exit_code(error)
     except DrainedBeforeRun:
         say("overtile: drained before the first block: start the same command again to resume")
         return EXIT_DRAINED

@@ -175,12 +175,15 @@ def _submission(options: argparse.Namespace, arguments: tuple[str, ...]) -> Subm
     from deploy.batch_jobs.logs import log_folder
     from deploy.batch_jobs.render_segment import Submission
     from deploy.cluster import described_cluster
+    from deploy.clusters.profiles import with_settings
 
     if options.workers is not None:
         raise ClusterError(
             "--workers applies to --cluster local only: set workers_per_job in the profile instead"
         )
     spec = described_cluster(options.cluster)
+    if options.tls is not None:
+        spec = with_settings(spec, {"tls": options.tls})
     return Submission(
         cluster=spec,
         command=options.submitted,

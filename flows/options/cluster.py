@@ -31,6 +31,14 @@ class ClusterOptions(BaseModel):
         ge=1,
         description="Processes of a local cluster (default: as many as suit the cores)",
     )
+    tls: Annotated[str | None, Shell(CLUSTER, metavar="auto|off|FOLDER")] = Field(
+        None,
+        title="TLS",
+        description="Encryption and authentication between scheduler, workers and this run: a key "
+        "for this run, none, or the ca.pem, cert.pem and key.pem of a folder (default: auto where "
+        "the run starts the cluster)",
+        examples=["/home/ada/tls"],
+    )
     devices: list[str] | None = Field(
         None, description="GPUs of a cuda cluster, by index or UUID", examples=[["0", "1"]]
     )

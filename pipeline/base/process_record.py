@@ -16,7 +16,7 @@ from typing import Any
 
 def this_process() -> dict[str, Any]:
     """Return the record of this process, as JSON values."""
-    return {**_machine(), "pid": os.getpid(), "started": start_of(os.getpid())}
+    return {**_machine(), "pid": os.getpid(), "started": _start_of(os.getpid())}
 
 
 def is_running(record: Mapping[str, Any]) -> bool | None:
@@ -24,34 +24,29 @@ def is_running(record: Mapping[str, Any]) -> bool | None:
     machine = _machine()
     if not machine["boot"] or any(record.get(name) != machine[name] for name in machine):
         return None
-    started = start_of(record["pid"]) if isinstance(record.get("pid"), int) else None
+    started = _start_of(record["pid"]) if isinstance(record.get("pid"), int) else None
     return started is not None and started == record.get("started")
-
-
-def boot_id() -> str:
-    """Return what identifies the current start of this machine; empty where that is not known."""
-    return _text("/proc/sys/kernel/random/boot_id")
-
-
-def start_of(pid: int) -> int | None:
-    """Return when a process started, in ticks since the boot; None: there is none, or a zombie."""
-    stat = _text(f"/proc/{pid}/stat")
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None
 
 
 def _machine() -> dict[str, str]:
     """Return what differs between machines, between boots of one, and between containers."""
     return {
         "host": socket.gethostname(),
-        "boot": boot_id(),
+        "boot": _text("/proc/sys/kernel/random/boot_id"),
         "processes": _link("/proc/self/ns/pid"),
     }
 
 
+def _start_of(pid: int) -> int | None:
+    """Return when a process started, in ticks since the boot; None: there is none, or a zombie."""
+    stat = _text(f"/proc/{pid}/stat")
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None
+
+
 def _text(path: str) -> str:
     with suppress(OSError):
-        return Path(path).read_text(errors="replace").strip()  # a name may hold any bytes
+        return Path(path).read_text().strip()
     return ""
 
 

@@ -120,14 +120,12 @@ def _depends(level: str, findings: Iterable[Finding]) -> bool:
 
 
 def _mark(output: Location, part: Recorded, findings: Iterable[Finding]) -> int:
-    """Write the states of the blocks of one ledger; return how many are no longer done.
-
-    Those that cannot be read count, and are missing already.
-    """
+    """Write the states of the blocks of one ledger; return how many are no longer done."""
     states, done = part.states.copy(), part.done
     for finding in findings:
         if finding.ledger == part.path and finding.block is not None:
             states[finding.block] = BlockState.MISSING
+    states[part.lost] = BlockState.MISSING
     changed = int(((states != part.states) & done).sum()) + int(part.lost.sum())
     if changed:
         _write(output, f"{part.path}/done", states)

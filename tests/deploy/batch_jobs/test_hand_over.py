@@ -225,19 +225,25 @@ def test_the_watchdog_cancels_the_jobs_that_are_left_and_retries(cancel):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_watchdog_outlives_a_driver_that_is_killed(number, cancel):
+def test_the_watchdog_outlives_a_driver_that_is_killed_and_removes_its_keys(
+    number, cancel, tmp_path
+):
     command, noted = cancel
     code = (
-        "import sys, time\nfrom deploy.batch_jobs.watchdog import Watchdog\n"
-        "watchdog = Watchdog([sys.argv[1]])\nwatchdog.add('17')\nprint('ready', flush=True)\n"
-        "time.sleep(600)\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "from deploy.batch_jobs.watchdog import Watchdog\nfrom deploy.tls.keys import make_keys\n"
+        "keys = Path(sys.argv[2])\nmake_keys(keys)\n"
+        "watchdog = Watchdog([sys.argv[1]], keys=keys)\n"
+        "watchdog.add('17')\nprint('ready', flush=True)\ntime.sleep(600)\n"
     )
+    keys = tmp_path / "tls-1"
     driver = subprocess.Popen(
-        [sys.executable, "-c", code, str(command)], stdout=subprocess.PIPE,
+        [sys.executable, "-c", code, str(command), str(keys)], stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     with driver:
         assert driver.stdout.readline() == b"ready\n"
+        assert (keys / "key.pem").is_file()
         os.killpg(driver.pid, number)
         driver.wait(timeout=10)
     until = time.monotonic() + 20
@@ -245,6 +251,7 @@ def test_the_watchdog_outlives_a_driver_that_is_killed(number, cancel):
         assert time.monotonic() < until
         time.sleep(0.05)
     assert noted.read_text() == "17\n"
+    assert not keys.exists()
 
 
 def test_a_driver_whose_watchdog_was_killed_cancels_its_jobs_itself(cancel):

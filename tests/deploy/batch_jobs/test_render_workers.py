@@ -25,6 +25,7 @@ from deploy.batch_jobs.pool_policy import (
 )
 from deploy.batch_jobs.render_workers import render_workers
 from deploy.clusters.profiles import spec_of_toml, with_settings
+from deploy.tls.keys import make_keys
 from pipeline.base.errors import ClusterError
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -81,6 +82,23 @@ def test_the_script_of_a_job_is_valid_shell(script, tmp_path):
     (tmp_path / "job.sh").write_text(script[1])
     subprocess.run(["bash", "-n", tmp_path / "job.sh"], check=True)
     subprocess.run([SHELLCHECK, tmp_path / "job.sh"], check=True)
+
+
+def test_a_script_has_the_paths_of_keys_and_nothing_of_their_content(tmp_path):
+    keys = tmp_path / "a node's keys"
+    make_keys(keys)
+    spec = spec_of_toml(PYTHON + PROFILES["slurm-cpu"], source="test")
+    text = rendered(with_settings(spec, {"tls": str(keys)}))
+    words = shlex.split(text.splitlines()[-1])
+    for option, name in (("ca-file", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem")):
+        assert words[words.index(f"--tls-{option}") + 1] == str(keys / name)
+        assert not [line for line in (keys / name).read_text().splitlines() if line in text]
+    (tmp_path / "job.sh").write_text(text)
+    subprocess.run([SHELLCHECK, tmp_path / "job.sh"], check=True)
+    (keys / "key.pem").unlink()
+    ran = subprocess.run(["bash", tmp_path / "job.sh"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stdout.startswith(f"{keys}/key.pem is not readable on this node: set log_directory")
 
 
 def test_a_percent_sign_in_the_log_folder_is_escaped_for_slurm():
@@ -241,5 +259,6 @@ def test_the_log_of_a_failed_job_is_quoted(tmp_path):
     log = tmp_path / "overtile-7.log"
     log.write_text("one\nModuleNotFoundError: No module named 'deploy'\n\n")
     assert last_error(tmp_path, "7") == f"ModuleNotFoundError: No module named 'deploy' ({log})"
+    (tmp_path / "tls-7").mkdir()  # keys beside the logs
     log.write_text("SystemExit: torch finds no GPU\nRuntimeError: Nanny failed to start.\n")
     assert last_error(tmp_path, "7").startswith("torch finds no GPU (")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -49,6 +50,12 @@ def profiles(slurm, tmp_path_factory):
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         yield profiles
+
+
+@pytest.fixture(scope="module")
+def logs(profiles):
+    """Return the folder of the jobs' logs, where their keys are too."""
+    return profiles.parents[1] / "state/overtile/jobs"
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +101,35 @@ def test_a_volume_from_slurm_jobs_equals_the_local_volume(profile, volume, slurm
     slurm.wait_until_empty(timeout_s=5)
 
 
+def test_nobody_without_the_keys_reaches_a_run_on_slurm_and_then_the_keys_are_gone(
+    logs, strangers, first_byte
+):
+    with open_cluster("hpc") as client:
+        client.wait_for_workers(2, timeout=60)
+        (keys,) = logs.glob("tls-*")
+        assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(file.stat().st_mode) for file in keys.iterdir()} == {0o600}
+        secret = (keys / "key.pem").read_text().splitlines()[1]
+        records = client.scheduler_info(n_workers=-1)["workers"]
+        addresses = [client.scheduler.address, *records, *(r["nanny"] for r in records.values())]
+        assert len(addresses) == 5
+        for address in addresses:
+            assert address.startswith("tls://")
+            for who, stranger in strangers.items():
+                assert first_byte(int(address.rpartition(":")[2]), stranger) == b"", (who, address)
+        ours = client.security.get_connection_args("client")["ssl_context"]
+        assert first_byte(int(addresses[0].rpartition(":")[2]), ours) != b""
+        pages = client.run(lambda dask_worker: dask_worker.http_server.address)
+        assert set(pages.values()) == {"127.0.0.1"}
+        told = [*client.run(lambda: " ".join(sys.argv)).values()]
+    told += [log.read_text(errors="replace") for log in logs.glob("*.log")]
+    assert len(told) >= 4
+    assert not [text for text in told if secret in text]
+    assert not list(logs.glob("tls-*"))
+
+
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_jobs_end_when_their_driver_ends(how, volume, slurm):
+def test_jobs_and_keys_end_when_their_driver_ends(how, volume, slurm, logs):
     command, _ = volume
     driver = subprocess.Popen(
         command(how, "hpc", "--tta", "full"), stderr=subprocess.PIPE, text=True,
@@ -104,10 +138,12 @@ def test_jobs_end_when_their_driver_ends(how, volume, slurm):
     with driver:
         assert any("blocks/s" in line for line in driver.stderr), "it computed nothing"
         assert len(slurm.queue()) == 2
+        assert list(logs.glob("tls-*/key.pem"))
         os.killpg(driver.pid, signal.Signals[how])
         driver.wait(timeout=20)
     assert driver.returncode == {"SIGKILL": -signal.SIGKILL}.get(how, 1)
     slurm.wait_until_empty(timeout_s=15)
+    assert not list(logs.glob("tls-*"))
 
 
 @pytest.mark.slow

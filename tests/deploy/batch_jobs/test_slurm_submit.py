@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,18 @@ def processes_of(job_id):
     return found
 
 
+def kill_script(job_id):
+    """End the script of a job at once, so that it cleans up nothing."""
+    mark = f"SLURM_JOB_ID={job_id}\0".encode()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (
+                mark in (path / "environ").read_bytes()
+                and b"slurm_script" in (path / "cmdline").read_bytes()
+            ):
+                os.kill(int(path.name), signal.SIGKILL)
+
+
 def threads_of_workers(job_id):
     """Return the variables that set torch's threads in the workers."""
     mark, said = f"SLURM_JOB_ID={job_id}\0".encode(), set()
@@ -261,6 +275,34 @@ def test_objects_in_shares_are_labelled_merged_written_and_completed_by_jobs_in_
                    for path in Path("objects.zarr", part).rglob("*") if path.is_file()}  # fmt: skip
         assert len(written) > 2 * (part == "labels")
         assert all(Path("alone.zarr", name).read_bytes() == one for name, one in written.items())
+
+
+def test_keys_of_a_job_are_private_and_those_of_a_killed_one_are_removed_by_the_next(
+    strangers, first_byte
+):
+    job_id = overtile(
+        "submit", "segment", "in.zarr", "killed.zarr", *OPTIONS, "--cluster", "hpc"
+    ).strip()
+    until(lambda: is_begun("killed.zarr"), said=lambda: log_of(job_id))
+    (key,) = Path(LOGS).glob(f"overtile-{job_id}-*/tls-*/key.pem")
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in key.parent.iterdir()} == {0o600}
+    address = json.loads((key.parents[1] / "scheduler.json").read_text())["address"]
+    assert address.startswith("tls://")
+    for who, stranger in strangers.items():
+        assert first_byte(int(address.rpartition(":")[2]), stranger) == b"", who
+    secret = key.read_text().splitlines()[1]
+    assert not [words for words in processes_of(job_id) if secret in words]
+    kill_script(job_id)
+    ended(job_id)
+    assert key.is_file(), "it could not remove its keys"
+    next_id = overtile(
+        "submit", "segment", "in.zarr", "killed.zarr", *OPTIONS, "--cluster", "hpc"
+    ).strip()
+    assert ended(next_id)["ExitCode"] == "0:0", log_of(next_id)
+    assert is_the_local_volume("killed.zarr")
+    assert not list(Path(LOGS).glob("overtile-*/tls-*"))
+    assert not [path for path in Path(LOGS).rglob("*.log") if secret in path.read_text()]
 
 
 def test_the_last_job_is_cancelled_if_a_share_fails():

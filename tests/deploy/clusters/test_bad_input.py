@@ -52,6 +52,7 @@ def place(tmp_path_factory, textured):
         write(folder / "network.toml", SLURM + 'interface = "nope0"')
         write(folder / "broken.toml", "kind =")
         write(folder / "nothing.toml", "")
+        write(folder / "tls.toml", 'kind = "local"\ntls = "nowhere"')
         yield folder
 
 
@@ -79,6 +80,8 @@ ROWS = {
     "another system's setting": ("gres.toml", r"cluster pbs: gres: unknown setting"),
     "a GPU that is not there": ("gpu.toml", r"cluster cuda needs|GPU '99' not found: the dri"),
     "a network that is not there": ("network.toml", r"cannot start a scheduler .*check inter"),
+    "no certificates": ("tls.toml", r"tls 'nowhere': expected auto, off, a folder with ca\.pem"),
+    "an encrypted address": ("tls://127.0.0.1:1", r"tls://127.* needs certificates: set tls to"),
     "no TOML": ("broken.toml", r"broken\.toml is not TOML"),
     "an empty file": ("nothing.toml", r"nothing\.toml: kind is not set: expected local, cuda"),
 }  # fmt: skip

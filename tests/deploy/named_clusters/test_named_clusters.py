@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -71,16 +73,30 @@ def _keep_handlers(monkeypatch):
 
 def test_runs_find_a_started_cluster_by_its_name_and_leave_it_running(small):
     assert parse_cluster("small") == ClusterSpec(
-        kind="scheduler_file", where=str(scheduler_file_of("small")), first_worker_s=10.0
-    )
+        kind="scheduler_file", where=str(scheduler_file_of("small")), first_worker_s=10.0,
+        tls=small.tls,
+    )  # fmt: skip
     pids = set()
-    for _ in range(2):
-        with open_cluster("small") as client:
+    for where in ("small", small.address):
+        with open_cluster(where) as client:
             assert client.scheduler.address == small.address
             pids |= set(client.run(os.getpid).values())
     assert len(pids) == 1, "another run had another worker"
-    assert small.address.startswith("tcp://127.0.0.1:")
     assert process_of("small").is_running()
+
+
+def test_only_who_can_read_the_keys_of_a_started_cluster_reaches_it(small, strangers, first_byte):
+    assert small.address.startswith("tls://127.0.0.1:")
+    keys = Path(small.tls)
+    assert keys.parent == directory_of("small")
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in keys.iterdir()} == {0o600}
+    for who, stranger in strangers.items():
+        assert first_byte(int(small.address.rpartition(":")[2]), stranger) == b"", who
+    shown = (directory_of("small") / "scheduler.json").read_text() + process_of(
+        "small"
+    ).log.read_text()
+    assert "PRIVATE" not in shown
 
 
 def test_status_shows_the_workers_and_their_tasks(small, capsys):

@@ -56,7 +56,10 @@ class Events:
 @pytest.fixture(scope="module")
 def client():
     soon = {"distributed.scheduler.events-cleanup-delay": "100ms"}
-    with dask.config.set(soon), open_cluster("local", workers=2, dashboard=":0") as client:
+    with (
+        dask.config.set(soon),
+        open_cluster("local", workers=2, dashboard=":0", tls="off") as client,
+    ):
         yield client
 
 

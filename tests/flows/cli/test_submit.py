@@ -14,6 +14,7 @@ import pytest
 import zarr
 
 from deploy.batch_jobs.render_segment import MARK
+from deploy.tls.keys import make_keys
 from flows.cli import segment as cli_segment
 from flows.cli.main import main
 from flows.cli.submit import warn_of_other_run
@@ -98,13 +99,27 @@ def test_the_job_gets_the_options_of_the_command(said, submit):
     assert segment_parser().parse_args(words) == segment_parser().parse_args([*GOOD, *said])
 
 
+def test_tls_is_a_setting_of_the_job_as_a_path_and_not_an_option_of_its_run(submit, place):
+    make_keys(place / "my keys")
+    for tls, setting in ((None, "auto"), ("off", "off"), ("my keys", f"'{place}/my keys'")):
+        words = () if tls is None else ("--tls", tls)
+        code, script, err = submit(*GOOD, *words, "--cluster", "hpc", "--dry-run")
+        assert (code, err) == (0, "")
+        assert f"\ntls={setting}\n" in script
+        assert "--tls" not in words_of(script)
+        assert "PRIVATE" not in script
+    code, _, err = submit(*GOOD, "--tls", "nowhere", "--cluster", "hpc", "--dry-run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "tls 'nowhere': expected auto, off, a folder" in err
+
+
 def test_every_option_of_segment_reaches_the_job():
     """Each is of the models whose options reach the script, or is said of the submission."""
     from flows.options.objects import ObjectDefinition, WithObjects
     from flows.options.segment import SegmentOptions
 
     named = vars(segment_parser().parse_args(GOOD))
-    of_submission = {"input", "output", "weights", "cluster", "workers", "shard"}
+    of_submission = {"input", "output", "weights", "cluster", "tls", "workers", "shard"}
     reach = {
         field
         for model in (SegmentOptions, WithObjects, ObjectDefinition)

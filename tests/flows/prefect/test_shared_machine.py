@@ -157,10 +157,8 @@ def serving(user, log):
     """Run a server of a user that answers as Prefect does; yield its URL."""
     command = [sys.executable, "-P", "-c", SERVER, str(user), prefect.__version__, str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}/api"
-        finally:
-            process.kill()
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/api"
+        process.kill()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,30 @@ def test_a_limit_of_processes_is_one_line_that_names_the_limit():
     assert refused_by_the_system(caused).startswith(words)
     assert refused_by_the_system(RuntimeError("other")) is None
     assert refused_by_the_system(ValueError("other")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user, without processes")
+@pytest.mark.parametrize("most", [1, 4, 8, 16, 32])
+def test_a_segmentation_within_a_limit_of_processes_ends_well_or_with_one_line(
+    most, volume, weights
+):
+    volume.chmod(0o777)
+    for folder in volume.parents:
+        if folder.stat().st_uid == 0 and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+        os.setgid(65534)
+        os.setuid(65534)
+
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "flows.cli", "segment", "größe.zarr", "out.zarr", "--weights",
+         "demo", "--workers", "1"],
+        cwd=volume, preexec_fn=limited, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(volume), "OMP_NUM_THREADS": "1",
+             "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert ran.returncode == 0 or "ulimit -u" in ran.stderr.splitlines()[-1]

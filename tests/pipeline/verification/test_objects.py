@@ -76,7 +76,6 @@ def test_damaged_labels_and_levels_come_back_to_the_same_bytes(find, keep, tmp_p
     assert verified(output).findings == ()
 
 
-@pytest.mark.slow
 def test_a_damaged_document_of_labels_is_written_again(find, tmp_path):
     output = tmp_path / "cells.zarr"
     find(output)

@@ -27,6 +27,7 @@ workers=4
 threads=4
 port=8786
 dashboard=127.0.0.1:8787
+tls=auto
 spill="$TMPDIR/dask"
 death_s=30
 first_worker_s=1800

@@ -20,6 +20,7 @@ workers=1
 threads=3
 port=0
 dashboard=127.0.0.1:8787
+tls=auto
 spill=''
 death_s=30
 first_worker_s=600
