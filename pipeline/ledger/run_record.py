@@ -41,6 +41,10 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
@@ -76,17 +80,18 @@ def _is_duration(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
-_Kind = tuple[Callable[[Any], bool], str]
+_Kind = tuple[Callable[[Any], Any], str]
 _KINDS: Final[Mapping[str, _Kind]] = {
     "job": (_is_object, "an object"),
     "provenance": (_is_object, "an object"),
     "figures": (lambda value: not value or _are_figures(value), "the figures of a run"),
     "levels": (_is_list, "a list of paths"),
     "objects": (_is_count, "a count"),
-    SHARDS: (_are_counts, "a count of blocks for each share"),
+    SHARDS: (lambda value: _are_counts(value) and value, "a count of blocks for each share"),
     SKIPPED: (_are_counts, "a count of blocks for each share"),
 }
 _JOB_KINDS: Final[Mapping[str, _Kind]] = {
     "block": (_are_sizes, "three sizes"),
     "tile": (_are_sizes, "three sizes"),
+    **dict.fromkeys(("input_sample", "traversal", "kind"), (_is_text, "a text")),
 }

@@ -62,7 +62,7 @@ class RunStatus:
     def seconds_left(self) -> float | None:
         """Time for the blocks that are left, all shares at once; None before the first block."""
         mean = self.total.blocks_per_s
-        if mean is None:
+        if mean is None or not self.shares:
             return None
         return max(share.left / (share.blocks_per_s or mean) for share in self.shares)
 

@@ -92,12 +92,12 @@ def choose_sizes(
 
 def _given(request: SegmentRequest, stored: Mapping[str, Any], room: WorkerRoom | None) -> Given:
     """Return what the request decides, and the stored job where the request leaves it open."""
-    block = request.block or tuple(stored.get("block", ())) or None
+    block = request.block or tuple(stored.get("block") or ()) or None
     tile, traversal = request.tile, request.traversal
     if tile is None and (not request.block or list(request.block) == stored.get("block")):
-        tile = tuple(stored.get("tile", ())) or None
+        tile = tuple(stored.get("tile") or ()) or None
         if stored and traversal == "auto":
-            traversal = stored.get("traversal", "tiles")
+            traversal = stored.get("traversal") or "tiles"
     if request.engine != "store" and traversal == "auto":
         traversal = "tiles"
     shares = request.share.of if request.share else 1  # they run at the same time
