@@ -18,6 +18,7 @@ from pathlib import Path
 
 from browser import photograph
 from PIL import Image
+from running_pages import dashboard_of, prefect_pages
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 WIDTH = 1000
@@ -68,6 +69,14 @@ def main() -> None:
     photographed(report.as_uri(), "report.jpg", size=(1100, 1250))
     with viewer(folder / "segmented.zarr") as url:
         photographed(url, "viewer.jpg", size=(1200, 800), seconds=30)
+    parameters = {"input": str(folder / "raw.zarr"), "weights": "demo"}
+    with prefect_pages(folder) as prefect:
+        photographed(prefect.form, "prefect-form.jpg", size=(1200, 1000), seconds=25)
+        page = prefect.run(output=str(folder / "of-prefect.zarr"), **parameters)
+        photographed(page, "prefect-run.jpg", size=(1200, 900), seconds=25)
+    words = ("segment", *map(str, (folder / "raw.zarr", folder / "of-dask.zarr")))
+    with dashboard_of(*words, "--weights", "demo", "--block", "4,64,64", "--overwrite") as link:
+        photographed(link, "dask-dashboard.jpg", size=(1200, 800), seconds=15)
 
 
 if __name__ == "__main__":

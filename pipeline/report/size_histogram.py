@@ -20,7 +20,7 @@ _LEFT_PX, _TOP_PX = 20, 52
 _INK: Final[Colour] = (32, 38, 46)
 _BARS: Final[Colour] = (86, 140, 190)
 _GRID: Final[Colour] = (225, 230, 235)
-_CHART_PX: Final = (760, 210)
+_CHART_PX: Final = (760, 192)
 """Width and height of the drawing."""
 _CHART_TOP, _CHART_BOTTOM = 30, 164
 _LETTER_PX: Final = 7.2

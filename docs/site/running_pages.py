@@ -1,0 +1,85 @@
+"""Pages of programs at work: Prefect's form and a run of it, and the Dask dashboard of a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient
+
+OVERTILE = (sys.executable, "-P", "-m", "flows.cli")
+PREFECT = (sys.executable, "-P", "-m", "prefect")
+DEPLOYMENT = "segment-volume/segment-local"
+
+
+@dataclass(frozen=True)
+class PrefectPages:
+    """A Prefect that `overtile prefect up` has started, in a home that is removed at the end."""
+
+    address: str
+    environment: dict[str, str]
+
+    @property
+    def form(self) -> str:
+        """Address of the form of `segment-local`."""
+        with SyncPrefectClient(f"{self.address}/api") as client:
+            deployment = client.read_deployment_by_name(DEPLOYMENT)
+        return f"{self.address}/deployments/deployment/{deployment.id}/run"
+
+    def run(self, **parameters: str) -> str:
+        """Segment through Prefect to the end; return the address of the run's page."""
+        given = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+        done = subprocess.run(
+            [*PREFECT, "deployment", "run", DEPLOYMENT, "--watch", *given], check=True,
+            env=self.environment, capture_output=True, text=True,
+        )  # fmt: skip
+        (flow_run,) = re.findall(r"UUID: (\S+)", done.stdout)
+        return f"{self.address}/runs/flow-run/{flow_run}"
+
+
+@contextmanager
+def prefect_pages(folder: Path) -> Iterator[PrefectPages]:
+    """Start a server and a worker, whose runs start in a folder, and end them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "XDG_"))}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        environment = {
+            **inherited, "HOME": home, "PREFECT_HOME": f"{home}/.prefect",
+            "PREFECT_API_URL": f"{address}/api", "PREFECT_PLUGINS_ENABLED": "true",
+            "DO_NOT_TRACK": "1", "COLUMNS": "200",
+        }  # fmt: skip
+
+        def overtile(*words: str) -> None:
+            subprocess.run([*OVERTILE, "prefect", *words], cwd=folder, env=environment, check=True)
+
+        overtile("up")
+        try:
+            yield PrefectPages(address, environment)
+        finally:
+            overtile("down", "--cancel")
+
+
+@contextmanager
+def dashboard_of(*words: str) -> Iterator[str]:
+    """Run an overtile command; yield the address of its Dask dashboard once blocks are computed."""
+    with subprocess.Popen([*OVERTILE, *words], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        link = ""
+        for line in process.stderr:
+            link = link or "".join(re.findall(r"dashboard: (\S+)", line))
+            if link and "segmenting" in line:
+                break
+        try:
+            yield link
+        finally:
+            process.terminate()
+            process.communicate()
