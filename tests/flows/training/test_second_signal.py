@@ -21,6 +21,7 @@ from flows.signals.stop import handle_stops
 
 def hangs(*args, stop, **more):
     os.kill(os.getpid(), signal.{first})
+    time.sleep(0.2)
     os.kill(os.getpid(), signal.{first})  # the same, sent twice by `timeout`
     stop.wait()
     time.sleep(1.2)
