@@ -35,6 +35,7 @@ WARM = (
     "pipeline.volume.formats.ome_zarr.tensorstore_reader",
 )  # fmt: skip
 """What the commands import anyway."""
+_execute: Callable[..., Any] = util.spawnv_passfds
 
 
 def main() -> int:
@@ -114,7 +115,8 @@ def _found(name: str) -> Callable[..., Any]:
 def _forked_instead(path: object, arguments: Sequence[str], passed: Sequence[int]) -> int:
     """Run ``python -c CODE`` of ``multiprocessing`` in a fork, with these open files alone."""
     *_, flag, code = arguments
-    assert os.fsdecode(flag) == "-c", arguments
+    if os.fsdecode(flag) != "-c":  # a worker that replaces a killed one: Dask starts it anew
+        return int(_execute(path, arguments, passed))
     pid = os.fork()
     if pid:
         return pid
