@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,9 +49,13 @@ class PrefectPages:
 
 @contextmanager
 def prefect_pages(folder: Path) -> Iterator[PrefectPages]:
-    """Start a server and a worker, whose runs start in a folder, and end them."""
+    """Start a server and a worker, whose runs start in a folder, and end them.
+
+    The server is started by hand: that of `overtile prefect up` asks the browser for a password.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "XDG_"))}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         environment = {
@@ -61,11 +67,28 @@ def prefect_pages(folder: Path) -> Iterator[PrefectPages]:
         def overtile(*words: str) -> None:
             subprocess.run([*OVERTILE, "prefect", *words], cwd=folder, env=environment, check=True)
 
-        overtile("up")
+        serve = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(serve, env=environment, stdout=quiet, stderr=quiet) as server:
+            try:
+                _wait_until_healthy(address)
+                overtile("up")
+                yield PrefectPages(address, environment)
+            finally:
+                overtile("down", "--cancel")
+                server.terminate()
+
+
+def _wait_until_healthy(address: str, *, within_s: float = 180.0) -> None:
+    until = time.monotonic() + within_s
+    while True:
         try:
-            yield PrefectPages(address, environment)
-        finally:
-            overtile("down", "--cancel")
+            with urllib.request.urlopen(f"{address}/api/health", timeout=10):  # noqa: S310  http
+                return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.5)
 
 
 @contextmanager
