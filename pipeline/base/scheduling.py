@@ -139,20 +139,24 @@ def drive(
     ``limit`` is 0, nothing new is submitted and the futures in flight complete. Once ``stop`` is
     set, nothing new is submitted and the futures in flight are cancelled. Each future is released
     when its outcome is yielded. Raises RunError if the scheduler is lost.
+
+    Tasks whose worker was killed too often are submitted once more at the end, each alone: Dask
+    cannot say which of the tasks of that worker was the cause.
     """
     done: queue.SimpleQueue[Future] = queue.SimpleQueue()
     waiting: dict[Any, tuple[Future, Item]] = {}
-    left = True
+    suspects: list[Item] = []
+    left, alone = True, False
     try:
-        while left or waiting:
-            room = limit() - len(waiting)
+        while left or waiting or (suspects and limit() > 0):
+            if not left and not waiting:
+                items, suspects, left, alone = iter(suspects), [], True, True
+            room = (min(limit(), 1) if alone else limit()) - len(waiting)
             if left and room > 0 and not stop.is_set():
                 some = list(itertools.islice(items, room))
                 left = len(some) == room
                 _check_client(client)
-                for future, item in zip(submit(some) if some else (), some, strict=True):
-                    waiting[future.key] = (future, item)
-                    future.add_done_callback(done.put)
+                waiting |= _submitted(some, submit, done)
             left = left and limit() > 0
             if stop.is_set():
                 return
@@ -165,13 +169,27 @@ def drive(
                     future.release()
                 else:  # its worker left with the result: Dask computes it again
                     future.add_done_callback(done.put)
-            if outcomes:
-                yield list(outcomes.values())
+            if not alone:
+                suspects += [outcome.item for outcome in outcomes.values() if _is_killed(outcome)]
+            ended = [one for one in outcomes.values() if alone or not _is_killed(one)]
+            if ended:
+                yield ended
     except OSError as error:  # distributed's CommClosedError is one
         raise _lost() from error
     finally:
         if waiting:
             _cancel(client, [future for future, _ in waiting.values()])
+
+
+def _submitted(
+    some: list[Item], submit: Callable[[list[Item]], list[Future]], done: queue.SimpleQueue[Future]
+) -> dict[Any, tuple[Future, Item]]:
+    """Submit some items; return their futures, which are put into ``done`` as they end, by key."""
+    submitted = {}
+    for future, item in zip(submit(some) if some else (), some, strict=True):
+        submitted[future.key] = (future, item)
+        future.add_done_callback(done.put)
+    return submitted
 
 
 def one_by_one(submit: Callable[[Item], Future]) -> Callable[[list[Item]], list[Future]]:
@@ -209,6 +227,12 @@ def _outcomes(client: Client, ended: list[tuple[Future, Item]]) -> dict[Any, Out
         for (future, item), result in zip(good, results, strict=True):
             outcomes[future.key] = Outcome(item, result)
     return outcomes
+
+
+def _is_killed(outcome: Outcome[Any]) -> bool:
+    from distributed import KilledWorker
+
+    return isinstance(outcome.error, KilledWorker)
 
 
 def reason(outcome: Outcome[Any]) -> str:

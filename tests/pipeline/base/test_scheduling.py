@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
+import dask
 import pytest
-from distributed import Client, Event
+from distributed import Client, Event, KilledWorker
 
+from deploy import open_cluster
 from pipeline.base.errors import RunError, VolumeError
 from pipeline.base.scheduling import AHEAD_S, InFlightLimit, drive, one_by_one, run_all
 
@@ -219,3 +223,28 @@ def test_a_cancellation_by_the_cluster_ends_the_run_and_fails_no_item(client):
         ended(client, range(10), submit)
     taken_away.join()
     event.set()
+
+
+def killer(item):
+    """Item 3 ends its worker process once the others of its batch are there too."""
+    if item == 3:
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return item
+
+
+def test_a_task_that_kills_its_worker_costs_no_other_task():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        open_cluster("local", workers=2) as client,
+    ):
+
+        def submit(some):
+            return client.map(killer, some, key=[("killer", item) for item in some], pure=False)
+
+        batches = drive(client, iter(range(24)), submit, limit=lambda: 8, stop=threading.Event())
+        outcomes = {outcome.item: outcome.error for batch in batches for outcome in batch}
+    assert sorted(outcomes) == list(range(24))
+    assert [type(outcomes.pop(3))] == [KilledWorker]
+    assert set(outcomes.values()) == {None}
