@@ -1,6 +1,7 @@
 """The rooms of docs/architecture.md: who may import whom, lazy and type-only imports included."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -202,3 +203,9 @@ def test_a_pure_module_imports_only_the_standard_library_and_pure_modules(name):
 
 def test_there_is_no_package_file_under_tests():
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_no_test_replaces_the_clock_of_the_whole_process():
+    """Event loops in other threads plan by it: one that looked at a later clock waits until then."""
+    replaced = re.compile(r'setattr\([^)]*\btime(\.monotonic"|, "monotonic")')
+    assert [p.name for p in (ROOT / "tests").rglob("*.py") if replaced.search(p.read_text())] == []

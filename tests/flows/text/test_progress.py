@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import zarr
@@ -156,7 +157,7 @@ def test_a_plain_line_is_repeated_only_after_a_minute(monkeypatch, capsys):
             return replace(HALFWAY, blocks=1, done=0, figures=FIRST_SECONDS)
 
     now = 100.0
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now))
     show = terminal._changed_lines(Waiting())
     show()
     show()

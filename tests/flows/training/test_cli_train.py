@@ -8,14 +8,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
 from deploy import RanksResumed, TurnChanged
 from flows.cli.main import main
 from flows.options.train import LabelledVolume, TrainOptions
+from flows.text import training
 from flows.text.training import TerminalBar, TerminalLines, message_text
 from flows.training.prepare import prepare_training
 from pipeline.base.errors import TrainingFailedError
@@ -269,7 +270,7 @@ def test_tensorboard_shows_scalars_and_the_validation_picture(tmp_path):
 
 def test_plain_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
     said = []
     lines = TerminalLines(said.append)
     for step in range(1, 101):
@@ -283,7 +284,7 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
 
 def test_a_bar_never_shows_more_time_left_after_repeated_steps(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
     shown = []
     bar = TerminalBar(lambda step, steps, text: shown.append((step, steps, text)))
     for step in (1, 11, 1, 11):
