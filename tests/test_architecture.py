@@ -206,6 +206,6 @@ def test_there_is_no_package_file_under_tests():
 
 
 def test_no_test_replaces_the_clock_of_the_whole_process():
-    """Event loops in other threads plan by it: one that looked at a later clock waits until then."""
+    """Event loops in other threads plan by it: one that saw a later clock waits until then."""
     replaced = re.compile(r'setattr\([^)]*\btime(\.monotonic"|, "monotonic")')
     assert [p.name for p in (ROOT / "tests").rglob("*.py") if replaced.search(p.read_text())] == []

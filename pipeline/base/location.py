@@ -152,10 +152,20 @@ def check_text(path: str, *, kind: type[OvertileError]) -> None:
     shown = "" if "://" in path else f" {brief(path)}"  # a URI may hold a password
     if "\0" in path:
         raise kind(f"the path{shown} has a NUL character, which ends a name: remove it")
+    if not _is_utf8(path):
+        raise kind(f"the path{shown} is not UTF-8: rename the file, or the folder")
+
+
+def _is_utf8(path: str) -> bool:
+    """Return whether a path's bytes are UTF-8, also where the locale knows ASCII only."""
     try:
         path.encode()
-    except UnicodeEncodeError:
-        raise kind(f"the path{shown} is not UTF-8: rename the file, or the folder") from None
+    except UnicodeEncodeError:  # bytes that this locale cannot decode
+        try:
+            os.fsencode(path).decode()
+        except UnicodeError:
+            return False
+    return True
 
 
 def check_lengths(path: str, *, kind: type[OvertileError]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _FLOP_UNITS = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
@@ -41,6 +42,9 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
+    with suppress(UnicodeError):  # a name in UTF-8 where the locale knows ASCII only
+        if text.encode(errors="surrogateescape").decode().isprintable():
+            return text
     return "".join(map(_visible, text))
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import pytest
@@ -17,7 +18,8 @@ SINCE = "2026-11-29T01:00:00"
 
 @pytest.fixture
 def bystander():
-    """Run a process that no record means."""
+    """Run a process that no record means; it starts in another tick of the clock."""
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
         yield process
         assert process.poll() is None, "it was killed"

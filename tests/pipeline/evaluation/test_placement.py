@@ -95,5 +95,5 @@ def test_the_result_of_a_box_is_compared_in_the_whole_truth(tmp_path, weights):
         assert found.classes.accuracy == np.mean(classes == TRUTH[found.box.slices])
     out = str(tmp_path / "framed.zarr")
     segment_volume(str(tmp_path / "raw.zarr"), out, predictor, box="0:4,:,:", frame="volume")
-    (note,) = evaluate_volume(out, str(tmp_path / "truth.zarr")).notes
-    assert "voxels outside of it count as predicted background" in note
+    notes = evaluate_volume(out, str(tmp_path / "truth.zarr")).notes
+    assert any("voxels outside of it count as predicted background" in note for note in notes)

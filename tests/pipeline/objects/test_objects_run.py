@@ -301,7 +301,7 @@ def test_a_damaged_intermediate_is_named_and_its_remedy_is_enough(
     output, name = tmp_path / "out.zarr", "labels/0.1.2"
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "name_group", fail)
-        with pytest.raises(RunError, match=r"4 blocks failed .*by the test"):
+        with pytest.raises(RunError, match=r"4 groups failed .*by the test"):
             find_objects(threads, source, output, retries=0, **WATERSHED)
     path = output / "run/objects" / name
     path.write_bytes(path.read_bytes()[:-20])

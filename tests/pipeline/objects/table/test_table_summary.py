@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,7 +56,7 @@ def test_a_summary_equals_that_of_all_rows_and_reads_one_row_group_at_a_time(
     if location.is_local:
         location.path.write_bytes(sink.getvalue())
     else:
-        table_file.fsspec.filesystem("memory").pipe(
+        fsspec.filesystem("memory").pipe(
             location.uri.partition("://")[2], sink.getvalue().to_pybytes()
         )
     watched = type("Watched", (Watched,), {})
