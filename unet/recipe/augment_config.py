@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
@@ -58,6 +58,10 @@ class AugmentConfig:
     isotropic: bool = False
     """In 3-D: swap axes too; for voxels that are cubes."""
 
+    deformed_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the patches that are deformed, shifted and rotated by any angle, which interpolates
+    grey values and so smooths their noise. The others move by quarter turns and mirrors only."""
+
     shift: Voxels = 0.0
     """Largest shift per axis, in voxels of the finest axis (patches lie at random anyway)."""
 
@@ -93,7 +97,14 @@ class AugmentConfig:
     @property
     def moves_by_whole_voxels(self) -> bool:
         """Whether every voxel of a patch is one of the volume, so that none is interpolated."""
-        return self.elastic_sigma == 0 and self.shift == 0 and self.rotation != "free"
+        still = self.elastic_sigma == 0 and self.shift == 0 and self.rotation != "free"
+        return still or self.deformed_share == 0
+
+    @property
+    def without_deformation(self) -> AugmentConfig:
+        """The config of a patch that is not deformed: whole voxels, by quarter turns at most."""
+        rotation: Rotation = "none" if self.rotation == "none" else "quarter"
+        return replace(self, elastic_sigma=0.0, shift=0.0, rotation=rotation)
 
 
 def margin(

@@ -50,14 +50,22 @@ def augment(
     shape = tuple(input_shape)
     steps = voxel_steps(config, dims=len(shape), spacing=spacing)
     draws = [_draw(config, seed, channels=image.shape[1], steps=steps) for seed in seeds]
-    if config.moves_by_whole_voxels and _fits_whole_voxels(draws, image.shape[2:], shape):
-        moved = [_move(one, draw, shape=shape) for one, draw in zip(image, draws, strict=True)]
-        seen = [_move(one, draw, shape=shape) for one, draw in zip(labels, draws, strict=True)]
-        image = torch.stack(moved)
-        labels = torch.stack([_centre(one, output_shape) for one in seen])
-    else:
-        image, labels = _warp(image, labels, draws, shape=shape, output_shape=output_shape)
-    return _recolour(image, draws, config=config), labels
+    moved = [
+        _moved(image[n : n + 1], labels[n : n + 1], draw, shape=shape, output_shape=output_shape)
+        for n, draw in enumerate(draws)
+    ]
+    images, seen = (torch.cat(parts) for parts in zip(*moved, strict=True))
+    return _recolour(images, draws, config=config), seen
+
+
+def _moved(
+    image: Tensor, labels: Tensor, draw: _Draw, *, shape: Shape, output_shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return one sample's image (1, c, *shape) and labels (1, *output), before its grey values."""
+    if draw.moves_whole_voxels and _fits_whole_voxels(draw, image.shape[2:], shape):
+        turned = _move(labels[0], draw, shape=shape)
+        return _move(image[0], draw, shape=shape)[None], _centre(turned, output_shape)[None]
+    return _warp(image, labels, draw, shape=shape, output_shape=output_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,8 @@ class _Draw:
     noise: float
     """Standard deviation."""
     noise_seed: int
+    moves_whole_voxels: bool
+    """Whether it moves by quarter turns and mirrors only."""
 
 
 def _draw(config: AugmentConfig, seed: int, *, channels: int, steps: Sequence[float]) -> _Draw:
@@ -89,6 +99,8 @@ def _draw(config: AugmentConfig, seed: int, *, channels: int, steps: Sequence[fl
     signs = [-1.0 if config.mirror and chance < 0.5 else 1.0 for chance in mirrored]
     grey = 2 * torch.rand(3, channels, generator=generator) - 1
     knots = torch.randn((dims, *(config.elastic_knots,) * dims), generator=generator).double()
+    if float(torch.rand((), generator=generator, dtype=torch.float64)) >= config.deformed_share:
+        config = config.without_deformation
 
     matrix = torch.diag(torch.tensor(signs, dtype=torch.float64))
     if config.isotropic and dims == 3:
@@ -109,6 +121,7 @@ def _draw(config: AugmentConfig, seed: int, *, channels: int, steps: Sequence[fl
         ),
         noise=config.noise * noise,
         noise_seed=noise_seed,
+        moves_whole_voxels=config.moves_by_whole_voxels,
     )
 
 
@@ -124,16 +137,15 @@ def _rotation(rotation: Rotation, turn: float, *, dims: int) -> Tensor:
     return matrix
 
 
-def _fits_whole_voxels(draws: Sequence[_Draw], outer: Sequence[int], shape: Shape) -> bool:
-    """Return whether every sample takes whole voxels inside the outer box."""
-    for draw in draws:
-        for axis, row in enumerate(draw.matrix.tolist()):
-            source = [i for i, value in enumerate(row) if value]
-            if len(source) != 1 or abs(row[source[0]]) != 1:
-                return False  # a quarter turn of voxels that are not square
-            spare = outer[axis] - shape[source[0]]
-            if spare < 0 or spare % 2:
-                return False
+def _fits_whole_voxels(draw: _Draw, outer: Sequence[int], shape: Shape) -> bool:
+    """Return whether the sample takes whole voxels inside the outer box."""
+    for axis, row in enumerate(draw.matrix.tolist()):
+        source = [i for i, value in enumerate(row) if value]
+        if len(source) != 1 or abs(row[source[0]]) != 1:
+            return False  # a quarter turn of voxels that are not square
+        spare = outer[axis] - shape[source[0]]
+        if spare < 0 or spare % 2:
+            return False
     return True
 
 
@@ -160,29 +172,20 @@ def _centre(array: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _warp(
-    image: Tensor,
-    labels: Tensor,
-    draws: Sequence[_Draw],
-    *,
-    shape: Shape,
-    output_shape: Sequence[int],
+    image: Tensor, labels: Tensor, draw: _Draw, *, shape: Shape, output_shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Return image and labels at the coordinates of each sample's field."""
+    """Return image and labels at the coordinates of the sample's field."""
     outer = image.shape[2:]
     # grid_sample takes x first, and the first and last voxel at -1 and 1.
     half = torch.tensor([(size - 1) / 2 for size in reversed(outer)], dtype=torch.float64)
     scale = torch.where(half > 0, 1 / half.clamp(min=0.5), 0.0)
-    matrix = torch.stack([draw.matrix.flip(0) * scale[:, None] for draw in draws])
-    offset = torch.stack([draw.offset.flip(0) * scale for draw in draws])
-    displacements = [
-        draw.displacement.flip(0) * scale.reshape(-1, *(1,) * len(shape))
-        for draw in draws
-        if draw.displacement is not None
-    ]
+    displacement = draw.displacement
+    if displacement is not None:
+        displacement = displacement.flip(0) * scale.reshape(-1, *(1,) * len(shape))
     field = coordinate_field(
-        matrix,
-        offset,
-        torch.stack(displacements) if displacements else None,
+        (draw.matrix.flip(0) * scale[:, None])[None],
+        (draw.offset.flip(0) * scale)[None],
+        None if displacement is None else displacement[None],
         shape=shape,
         device=image.device,
     )

@@ -260,7 +260,7 @@ SETTINGS = [
         "checkpoint_every", "seed",
     )),
     *(("training.augment", name) for name in (
-        "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "shift", "contrast",
+        "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "deformed_share", "shift", "contrast",
         "brightness", "gamma", "noise",
     )),
     *(("labels", name) for name in ("rule", "ignore", "object_class")),

@@ -325,6 +325,25 @@ def test_whole_voxels_move_to_where_interpolation_would_take_them_from(
     assert torch.equal(moved[1], warped[1])
 
 
+@pytest.mark.parametrize("shape", [(20, 16), (8, 12, 10)])
+def test_a_share_of_the_patches_is_deformed_and_the_others_keep_every_grey_value(
+    shape: tuple[int, ...],
+) -> None:
+    n = 200
+    config = replace(AugmentConfig(), deformed_share=0.3)
+    image, labels = (part.expand(n, *part.shape[1:]) for part in patches((24,) * len(shape), n=1))
+    options = {"input_shape": shape, "output_shape": tuple(n - 4 for n in shape)}
+    mixed = augment(image, labels, config=config, seeds=range(n), **options)
+    deformed = augment(image, labels, config=AugmentConfig(), seeds=range(n), **options)
+    still = augment(image, labels, config=replace(AugmentConfig(), elastic_sigma=0.0, rotation="quarter"), seeds=range(n), **options)  # fmt: skip
+    is_deformed = [torch.equal(mixed[0][i], deformed[0][i]) for i in range(n)]
+    for i, one in enumerate(is_deformed):
+        wanted = deformed if one else still
+        assert torch.equal(mixed[0][i], wanted[0][i])
+        assert torch.equal(mixed[1][i], wanted[1][i])
+    assert 0.3 * n - 25 <= sum(is_deformed) <= 0.3 * n + 25  # 3.9 standard deviations
+
+
 def test_a_quarter_turn_of_oblong_voxels_is_interpolated_at_physical_distances() -> None:
     config = replace(NONE, rotation="quarter")
     found = [

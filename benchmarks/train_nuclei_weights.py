@@ -1,0 +1,121 @@
+"""Train the bundled weights ``nuclei-2d`` and ``nuclei-3d`` on synthetic images of nuclei.
+
+    python -m benchmarks.train_nuclei_weights 2d --work FOLDER      # hours on two cores
+    python -m benchmarks.train_nuclei_weights 3d --work FOLDER
+
+Draws volumes (benchmarks/nuclei_scene.py), one appearance each, and trains with ``overtile train``
+alone. Nothing of the images that the weights are scored on is used. Existing files of FOLDER are
+kept: a stopped training resumes. The weights are written to FOLDER; copy them to ``unet/bundled``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from .measuring import at_least_one
+from .nuclei_scene import Appearance, draw_nuclei, with_gaps
+
+SHAPES = {2: (12, 384, 384), 3: (48, 160, 160)}
+VOLUMES = {2: 32, 3: 32}
+HELD_OUT = 4
+VOXEL_SIZE_UM = {2: (1.0, 0.4, 0.4), 3: (0.8, 0.4, 0.4)}
+"""With it a nucleus of median size has a diameter of 8 µm."""
+CONFIG = """
+class_names = ["background", "nucleus"]
+attribution = "Synthetic images drawn by overtile (benchmarks/nuclei_scene.py); CC0"
+
+[network]
+dims = {dims}
+base_channels = 16
+levels = {levels}
+dropout = 0.1
+
+[training]
+steps = {steps}
+batch = {batch}
+patch = {patch}
+border_weight = 5.0
+border_sigma = 3.0
+validate_every = {validate}
+ema = 0.995
+
+[training.augment]
+elastic_sigma = 3.0
+deformed_share = 0.5
+contrast = 0.4
+brightness = 0.2
+gamma = 0.4
+noise = 0.05
+
+[labels]
+object_class = 1
+"""
+
+
+def write_volume(folder: Path, *, dims: int, seed: int) -> Path:
+    """Write raw and labels (classes) of one appearance as OME-Zarr; existing ones are kept."""
+    path = folder / f"nuclei-{dims}d-{seed:03d}.zarr"
+    if (path / "done").exists():
+        return path
+    rng = np.random.default_rng([seed, dims])
+    look = Appearance.drawn(rng, dims=dims)
+    shape = SHAPES[dims]
+    parts = [draw_nuclei(shape[3 - dims :], look, rng) for _ in range(shape[0] if dims == 2 else 1)]
+    raw, ids = (np.stack(part) if dims == 2 else part[0] for part in zip(*parts, strict=True))
+    labels = np.stack([with_gaps(one) for one in ids]) if dims == 2 else with_gaps(ids)
+    for name, array in (("raw", raw), ("labels", labels)):
+        group = zarr.open_group(str(path / name), mode="w")
+        group.create_array("0", data=array, chunks=(1 if dims == 2 else 16, 128, 128))
+        scale = [{"type": "scale", "scale": list(VOXEL_SIZE_UM[dims])}]
+        axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
+        group.attrs["ome"] = {
+            "version": "0.5",
+            "multiscales": [
+                {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+            ],
+        }
+    (path / "done").touch()
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=("2d", "3d"))
+    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--steps", type=at_least_one)
+    options = parser.parse_args()
+    dims = int(options.kind[0])
+    options.work.mkdir(parents=True, exist_ok=True)
+    steps = options.steps or {2: 3000, 3: 2000}[dims]
+    config = options.work / f"nuclei-{options.kind}.toml"
+    config.write_text(
+        CONFIG.format(
+            dims=dims,
+            levels={2: 4, 3: 3}[dims],
+            steps=steps,
+            batch={2: 2, 3: 1}[dims],
+            patch={2: [196, 196], 3: [36, 60, 60]}[dims],
+            validate=max(1, steps // 10),
+        )
+    )
+    paths = [write_volume(options.work, dims=dims, seed=seed) for seed in range(VOLUMES[dims])]
+    words = ["train", "--config", str(config), "--resume", "--dtype", "float16"]
+    for path in paths[HELD_OUT:]:
+        words += ["--volume", str(path / "raw"), "--labels", str(path / "labels")]
+    for path in paths[:HELD_OUT]:
+        words += ["--validation-volume", str(path / "raw")]
+        words += ["--validation-labels", str(path / "labels")]
+    out = options.work / f"nuclei-{options.kind}.safetensors"
+    words += ["--normalisation", "percentile:1:99.8", "--out", str(out)]
+    subprocess.run([sys.executable, "-P", "-m", "flows.cli", *words], check=True)
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
