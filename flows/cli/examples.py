@@ -98,7 +98,9 @@ overtile evaluate segmented.zarr truth.zarr --scores membrane
 overtile evaluate objects.zarr truth-ids.zarr --objects ids
 """,
     "overtile weights": """
-# what a bundled file contains
+# the bundled weights: for which images, size, licence, scores
+overtile weights list
+# what a file contains
 overtile weights demo
 # a copy that states the voxel size
 overtile weights w.safetensors --voxel-size 50,4,4nm --out w2.safetensors

@@ -28,6 +28,7 @@ from ..text.streams import settle_streams
 from ..text.terminal import clear_status, say, show_status
 from .limits import refused_by_the_system
 from .parser import Parser
+from .weights import asks_for_list, show_bundled
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_DRAINED = 75
@@ -81,6 +82,9 @@ def _run(arguments: Sequence[str]) -> int:
     given: list[str] = []
     try:
         given = _joined(arguments)
+        if asks_for_list(given):
+            show_bundled()
+            return 0
         parser = make_parser(name for name in COMMANDS if name in given)
         options = parser.parse_args(given)
         options.given = given[1:]

@@ -16,7 +16,8 @@ class WeightsFiles(BaseModel):
     """What is shown."""
 
     weights: Annotated[str, Shell(metavar="FILE", positional=True)] = Field(
-        description="Weights file, or the name of bundled weights", examples=["demo"]
+        description="Weights file, or the name of bundled weights; list: all of these",
+        examples=["demo"],
     )
 
 

@@ -47,7 +47,7 @@ def weights_text(info: WeightsInfo) -> str:
         ("kernels", " ".join(shape_text(kernel) for kernel in config.level_kernels)),
         ("pooling", " ".join(shape_text(pool) for pool in config.level_pooling) or "none"),
         ("normalisation", json.dumps(dict(record)) if record else "not stated"),
-        ("voxel size", _voxel_size_text(info)),
+        ("voxel size", voxel_size_text(info)),
         ("stored as", f"{info.dtype}, {size_text(info.size_bytes)}"),
         ("digest", f"sha256 {info.digest}"),
     ]  # fmt: skip
@@ -58,7 +58,8 @@ def weights_text(info: WeightsInfo) -> str:
     return aligned_rows(rows)
 
 
-def _voxel_size_text(info: WeightsInfo) -> str:
+def voxel_size_text(info: WeightsInfo) -> str:
+    """Return the voxel size of the training's volumes."""
     if info.voxel_size_um is None:
         return "not stated"
     return "×".join(f"{size:g}" for size in info.voxel_size_um) + " µm"

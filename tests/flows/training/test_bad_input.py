@@ -260,8 +260,8 @@ SETTINGS = [
         "checkpoint_every", "seed",
     )),
     *(("training.augment", name) for name in (
-        "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "deformed_share", "shift", "contrast",
-        "brightness", "gamma", "noise",
+        "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "deformed_share",
+        "shift", "contrast", "brightness", "gamma", "noise",
     )),
     *(("labels", name) for name in ("rule", "ignore", "object_class")),
 ]  # fmt: skip

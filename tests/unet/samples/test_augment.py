@@ -335,7 +335,8 @@ def test_a_share_of_the_patches_is_deformed_and_the_others_keep_every_grey_value
     options = {"input_shape": shape, "output_shape": tuple(n - 4 for n in shape)}
     mixed = augment(image, labels, config=config, seeds=range(n), **options)
     deformed = augment(image, labels, config=AugmentConfig(), seeds=range(n), **options)
-    still = augment(image, labels, config=replace(AugmentConfig(), elastic_sigma=0.0, rotation="quarter"), seeds=range(n), **options)  # fmt: skip
+    quarter = replace(AugmentConfig(), elastic_sigma=0.0, rotation="quarter")
+    still = augment(image, labels, config=quarter, seeds=range(n), **options)
     is_deformed = [torch.equal(mixed[0][i], deformed[0][i]) for i in range(n)]
     for i, one in enumerate(is_deformed):
         wanted = deformed if one else still

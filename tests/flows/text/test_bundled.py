@@ -1,0 +1,48 @@
+"""Every bundled weights file is listed, in words and figures that the file confirms."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unet import read_weights_info
+from unet.weights.bundled_models import MODELS
+from unet.weights.location import bundled_names
+
+
+def test_each_bundled_file_has_one_entry():
+    assert sorted(model.name for model in MODELS) == bundled_names()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["weights", "list"],
+        ["segment", "--weights", "list"],
+        ["segment", "in.zarr", "out.zarr", "--weights=list"],
+        ["preview", "--weights", "list"],
+    ],
+)
+def test_a_list_of_the_bundled_weights_is_shown_wherever_weights_are_chosen(words, shell):
+    code, out, err = shell(*words)
+    assert (code, err) == (0, "")
+    for model in MODELS:
+        info = read_weights_info(model.name)
+        assert f"{info.parameters:,} parameters" in out
+        assert all(text in out for text in (model.name, model.shows, model.licence, model.scores))
+
+
+def test_the_list_as_json_has_what_the_files_state(shell):
+    code, out, _ = shell("weights", "list", "--json")
+    assert code == 0
+    for one in json.loads(out):
+        info = read_weights_info(one["name"])
+        assert one["classes"] == list(info.class_names)
+        assert one["size_bytes"] == info.size_bytes
+
+
+def test_a_file_named_list_is_a_file_where_it_is_an_input(shell):
+    code, _, err = shell("segment", "--weights", "demo", "--", "list", "out.zarr")
+    assert code == 2
+    assert "list" in err
