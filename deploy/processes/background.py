@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.json_text import json_value
 
 from .identity import ProcessIdentity, boot_id, identify, read_record
 from .limits import explained_limits
@@ -115,7 +116,7 @@ class Background:
     def read(self) -> dict[str, Any] | None:
         """Return the record; None if there is none."""
         try:
-            record = json.loads(self._record.read_text())
+            record = json_value(self._record.read_text())
         except (OSError, ValueError):
             return None
         return record if isinstance(record, dict) else None

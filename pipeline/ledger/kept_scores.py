@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ..base.errors import OvertileError
+from ..base.json_text import json_value
 from ..base.location import Location
 from ..base.stores import list_names, read_node
 from ..output.guard import RUN_GROUP, read_beside_ledger, write_beside_ledger
@@ -61,7 +62,7 @@ def read_scores(output: Location) -> tuple[ScoreSection, ...]:
     done, found = blocks_done(output), []
     for name in files:
         with suppress(OvertileError, ValueError, KeyError, TypeError):
-            kept = json.loads(read_beside_ledger(output, name) or b"{}")
+            kept = json_value(read_beside_ledger(output, name) or b"{}")
             if kept["blocks_done"] == done:
                 found.append(ScoreSection.from_json(kept["shown"]))
     return tuple(found)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from ..base.errors import OutputError, OvertileError, RunError
+from ..base.json_text import json_value
 from ..base.location import Location
 from ..base.process_record import is_running, this_process
 from ..base.store_errors import ANSWER_WITHIN_S, explained
@@ -98,7 +99,7 @@ def _sign(output: Location, path: str) -> Mapping[str, Any] | None:
     if node is None or content is None:
         return None
     try:
-        sign = json.loads(content)
+        sign = json_value(content)
     except ValueError:  # torn: the next one will be whole, if there is one
         sign = None
     if not isinstance(sign, dict) or sign.get("token") != node.attributes.get(OWNER):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 from ..base.errors import OutputError, OvertileError
+from ..base.json_text import json_value
 from ..base.location import Location
 from ..base.store_errors import explained
 from ..base.stores import open_store, read_node
@@ -94,7 +94,7 @@ def _entries(group: Location) -> Collection[str] | None:
         return _names(stated)
     with explained(OutputError, group):
         content = read_bytes(open_store(group), ".zmetadata")
-        return None if content is None else _names(json.loads(content))
+        return None if content is None else _names(json_value(content))
 
 
 def _names(consolidated: Any) -> Collection[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import OutputError
 from ..base.geometry import Shape
+from ..base.json_text import json_value
 from ..base.location import Location
 from ..base.store_errors import explained
 from ..base.stores import DOCUMENTS, open_store
@@ -146,7 +146,7 @@ def _documents(output: Location, path: str) -> tuple[list[str], list[str]]:
             continue
         found.append(key)
         try:
-            is_whole = isinstance(json.loads(content), dict)
+            is_whole = isinstance(json_value(content), dict)
         except ValueError:
             is_whole = False
         if not is_whole:
