@@ -160,12 +160,17 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Return the processor's name, with the family and model that tell its generation."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+    facts = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    name = facts.get("model name", platform.machine())
+    generation = [facts[key] for key in ("cpu family", "model") if key in facts]
+    return f"{name}, family {' model '.join(generation)}" if len(generation) == 2 else name
 
 
 def versions() -> dict[str, str]:

@@ -49,6 +49,7 @@ from .measuring import (
     digits,
     in_turn,
     keep,
+    machine,
     needs,
     peak_mib,
     ratios,
@@ -250,6 +251,7 @@ def measured(
         "peaks_mib": run.peaks,
         "same_class_as_overtile": agreement,
         "commit": commit(),
+        "machine": machine(),
     }
 
 
