@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -58,6 +60,14 @@ object_class = 1
 """
 
 
+def ome_of(voxel_size_um: Sequence[float]) -> Any:
+    """Return the OME metadata of an image with one level."""
+    scale = [{"type": "scale", "scale": list(voxel_size_um)}]
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
+    level = {"path": "0", "coordinateTransformations": scale}
+    return {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
+
+
 def write_volume(folder: Path, *, dims: int, seed: int) -> Path:
     """Write raw and labels (classes) of one appearance as OME-Zarr; existing ones are kept."""
     path = folder / f"nuclei-{dims}d-{seed:03d}.zarr"
@@ -72,14 +82,7 @@ def write_volume(folder: Path, *, dims: int, seed: int) -> Path:
     for name, array in (("raw", raw), ("labels", labels)):
         group = zarr.open_group(str(path / name), mode="w")
         group.create_array("0", data=array, chunks=(1 if dims == 2 else 16, 128, 128))
-        scale = [{"type": "scale", "scale": list(VOXEL_SIZE_UM[dims])}]
-        axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
-        group.attrs["ome"] = {
-            "version": "0.5",
-            "multiscales": [
-                {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
-            ],
-        }
+        group.attrs["ome"] = ome_of(VOXEL_SIZE_UM[dims])
     (path / "done").touch()
     return path
 
