@@ -160,7 +160,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the processor's name, with the family and model that tell its generation."""
+    """Return the processor's name, with the family and model of its generation."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
 """Synthetic fluorescence images of nuclei, drawn from a seed, with their labels.
 
-Each image has an appearance of its own (sizes, crowding, blur, noise, grey values), drawn from wide
+Each image has a separate appearance (sizes, crowding, blur, noise, grey values), drawn from wide
 ranges, so that a network meets more kinds of images than one microscope makes. No image of anybody
 is used. Physics as in any fluorescence simulation: bodies with a brightness, a texture and darker
 nucleoli; haze; the blur of the optics; photon noise; read noise; gain and offset of a camera.
@@ -53,7 +53,7 @@ class Appearance:
     headroom: float
     """Light of the largest value over that of a bright nucleus."""
     specks: float
-    """Bright specks that are no nuclei, per nucleus."""
+    """Bright specks beside the nuclei, per nucleus."""
     z_step: float
     """Distance of two slices in voxels of y and x; for 3-D."""
 
