@@ -1,4 +1,4 @@
-"""The scripts of a run as one Slurm job, or as an array of shares. Nothing is submitted here.
+"""The scripts of a command as one Slurm job, or as an array of shares. Nothing is submitted here.
 
 A script consists of a head (directives and settings), rendered here, and of the part of
 ``slurm/segment.sbatch`` below its mark, which is the same in every job.
@@ -32,12 +32,12 @@ MOST_SHARES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One run of ``overtile segment`` or ``overtile objects`` to submit."""
+    """One run of ``overtile segment``, ``objects`` or ``train`` to submit."""
 
     cluster: ClusterSpec
     """Of kind slurm. Its job states the resources of a node; its number of jobs is ignored."""
     arguments: tuple[str, ...]
-    """Of the command: INPUT, OUTPUT, then options."""
+    """Of the command: of segment and objects INPUT, OUTPUT, then options."""
     directory: str
     """The job's working directory."""
     folder: str
@@ -45,7 +45,9 @@ class Submission:
     nodes: int = 1
     shares: int | None = None
     """Size of the job array, each task on ``nodes`` nodes; a last job finishes the output."""
-    command: Literal["segment", "objects"] = "segment"
+    command: Literal["segment", "objects", "train"] = "segment"
+    training: str | None = None
+    """Folder of the training, for command ``train``, which then has no shares."""
 
     def __post_init__(self) -> None:
         if self.cluster.kind != "slurm":
@@ -65,11 +67,16 @@ class Submission:
                 "--overwrite with --shard: each share would delete the others' work; delete the "
                 "output first, or choose another output"
             )
-        for text in (*self.arguments, self.directory, self.folder):
+        for text in (*self.arguments, self.directory, self.folder, self.output):
             if not text.isprintable():
                 raise ClusterError(
                     f"{text!r}: a script cannot contain control characters; rename it"
                 )
+
+    @property
+    def output(self) -> str:
+        """What ``overtile status`` shows the progress of."""
+        return self.arguments[1] if self.training is None else self.training
 
     @property
     def job(self) -> JobSpec:
@@ -147,6 +154,7 @@ def _settings(submission: Submission, run: str) -> list[str]:
     first_worker_s = cluster.first_worker_s or FIRST_WORKER_S
     return [
         f"run=({run})",
+        f"output={shlex.quote(submission.output)}",
         f"python=({_array(python_command(job))})",
         f"folder={shlex.quote(submission.folder)}",
         f"interface={shlex.quote(job.interface or '')}",

@@ -110,8 +110,8 @@ overtile weights w.safetensors --voxel-size 50,4,4nm --out w2.safetensors
 overtile submit segment in.zarr out.zarr --weights w.safetensors --cluster hpc
 # print the script of that job
 overtile submit segment raw.zarr out.zarr --weights w.safetensors --dry-run
-# find objects
-overtile submit objects out.zarr cells.zarr --cluster hpc
+# train
+overtile submit train --volume raw.tif --labels ids.tif --out w.safetensors
 """,
     "overtile submit segment": """
 # one job, with the settings of the profile hpc
@@ -127,9 +127,19 @@ overtile submit objects out.zarr cells.zarr --cluster hpc
 # eight shares in parallel
 overtile submit objects out.zarr cells.zarr --method watershed --shard 8
 """,
+    "overtile submit train": """
+# one job, with the settings of the profile slurm; the same again resumes
+overtile submit train --volume raw.tif --labels ids.tif --out w.safetensors
+# on two nodes, one rank per GPU
+overtile submit train --volume raw --labels ids --out w.safetensors --nodes 2
+# the script only
+overtile submit train --volume raw --labels ids --out w.safetensors --dry-run
+""",
     "overtile status": """
 # progress as text
 overtile status segmented.zarr
+# of a training, by its weights
+overtile status membranes.safetensors
 # as JSON
 overtile status s3://bucket/segmented.zarr --json
 """,

@@ -1,15 +1,17 @@
-"""``overtile status``: shows the progress of an output."""
+"""``overtile status``: shows the progress of an output, or of a training."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.json_text import inner_object
 from pipeline.base.text import aligned_rows, counted, duration_text, rate_text, voxel_rate_text
 
+from ..text.ago import ago_text
 from ..text.terminal import show
 
 if TYPE_CHECKING:
@@ -22,13 +24,19 @@ MOST_NAMED = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile status``."""
     parser.add_argument(
-        "output", metavar="OUTPUT", help="output of segment: a path, s3://… or https://…"
-    )
+        "output", metavar="OUTPUT",
+        help="output of segment: a path, s3://… or https://…; or weights of train, or its folder",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the progress of an output."""
+    """Print the progress of an output, or of a training."""
+    from unet.training.status import find_training
+
+    if training := find_training(options.output):
+        _show_training(*training, as_json=options.json)
+        return
     from pipeline.base.errors import OutputError
     from pipeline.base.location import Location
     from pipeline.ledger.status import read_objects_status, read_status
@@ -40,6 +48,18 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({**status_json(status), "labels/objects": found}, indent=2))
     else:
         show(status_text(status, inside=inside, now=datetime.now(UTC)))
+
+
+def _show_training(directory: Path, weights: Path, *, as_json: bool) -> None:
+    from unet.training.status import read_training_status
+
+    from ..text.training_status import training_status_json, training_status_text
+
+    status = read_training_status(directory, weights)
+    if as_json:
+        print(json.dumps(training_status_json(status), indent=2))
+    else:
+        show(training_status_text(status, now=datetime.now(UTC)))
 
 
 def status_text(status: RunStatus, *, now: datetime, inside: RunStatus | None = None) -> str:
@@ -81,7 +101,7 @@ def _rows(status: RunStatus, now: datetime) -> list[tuple[str, str]]:
     if status.seconds_left:
         at_once = ", all shares at once" if len(status.shares) > 1 else ""
         rows.append(("left", f"{duration_text(status.seconds_left)} at this speed{at_once}"))
-    rows.append(("last written", _ago_text(status.written, now)))
+    rows.append(("last written", ago_text(status.written, now)))
     if made:
         place = f"{made.get('input', '?')} {made.get('input_path', '')}"
         by = f"overtile {made.get('overtile', '?')}, started {made.get('created', '?')}"
@@ -131,13 +151,6 @@ def _set_aside_text(total: Progress) -> str:
     return f"{counted(len(total.set_aside), 'block')} (z,y,x): {named}" + (
         f" and {more} more" if more > 0 else ""
     )
-
-
-def _ago_text(written: datetime | None, now: datetime) -> str:
-    if written is None:
-        return "unknown (the store has no times)"
-    ago = max(0.0, (now - written).total_seconds())
-    return f"{written.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {duration_text(ago)} ago"
 
 
 def status_json(status: RunStatus) -> dict[str, Any]:

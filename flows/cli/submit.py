@@ -1,4 +1,4 @@
-"""``overtile submit``: runs segment or objects as a separate Slurm job, or as arrays of shares."""
+"""``overtile submit``: runs segment, objects or train as a separate Slurm job, or as job arrays."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError, OvertileError
-from pipeline.base.shell_words import positional, shell_word
+from pipeline.base.shell_words import shell_word
 
 from ..options.cluster import ClusterOptions
 from ..options.credentials import refuse_credentials
-from ..options.declared import valued, words_of
 from ..options.objects import ObjectDefinition, ObjectsFiles, ObjectsOptions, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
 from ..text.terminal import say
-from .arguments import add_options, read_options
-from .object_arguments import read_definition, read_segment_options
+from .arguments import add_options
 from .parser import Parser
+from .submit_checks import Checked, check
+from .training_arguments import add_training
 
 if TYPE_CHECKING:
+    from deploy import ClusterSpec
     from deploy.batch_jobs.render_segment import Submission
     from deploy.batch_jobs.submit import Submitted
     from pipeline.base.location import Location
@@ -38,7 +39,9 @@ _SHARES = {
 
 def add_arguments(parser: Parser) -> None:
     """Add the arguments of ``overtile submit``: those of the command, and of the submission."""
-    commands = parser.add_subparsers(required=True, metavar="segment|objects", dest="submitted")
+    commands = parser.add_subparsers(
+        required=True, metavar="segment|objects|train", dest="submitted"
+    )
     segment = commands.add_parser(
         "segment", help="segment a volume", description=f"Segment a volume {_JOB}"
     )
@@ -53,7 +56,9 @@ def add_arguments(parser: Parser) -> None:
         objects, ObjectsFiles, ObjectsOptions, ClusterOptions,
         without=("shard", "merge_only", "cluster"),
     )  # fmt: skip
-    for name, command in (("segment", segment), ("objects", objects)):
+    train = commands.add_parser("train", help="train a U-Net", description=f"Train a U-Net {_JOB}")
+    add_training(train, without=("cluster",))
+    for name, command in (("segment", segment), ("objects", objects), ("train", train)):
         _add_submission(command, name)
 
 
@@ -66,35 +71,37 @@ def _add_submission(parser: Parser, command: str) -> None:
     job.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="nodes of the allocation (default: 1)"
     )
-    job.add_argument(
-        "--shard", type=int, metavar="N", dest="shares",
-        help="number of shares of the volume: a job array, each with its own nodes and scheduler, "
-        f"{_SHARES[command]} (default: one job without shares)",
-    )  # fmt: skip
+    if command in _SHARES:
+        job.add_argument(
+            "--shard", type=int, metavar="N", dest="shares",
+            help="number of shares of the volume: a job array, each with its own nodes and "
+            f"scheduler, {_SHARES[command]} (default: one job without shares)",
+        )  # fmt: skip
     job.add_argument("--dry-run", action="store_true", help="print the scripts, submit nothing")
 
 
 def run(options: argparse.Namespace) -> None:
     """Check the run as its command would, then submit it or print its script."""
     from deploy.batch_jobs.submit import submit
+    from pipeline.base.location import Location
 
-    if options.submitted == "objects":
-        arguments, output = _of_objects(options)
-    else:
-        arguments, output = _of_segmentation(options)
-    refuse_credentials(arguments, stored_by="the job's script")
-    submission = _submission(options, arguments)
+    cluster = _cluster(options)
+    checked = check(options, cluster)
+    if checked is None:
+        return
+    refuse_credentials(checked.arguments, stored_by="the job's script")
+    submission = _submission(options, checked, cluster)
     if options.dry_run:
         _print_scripts(submission)
         return
-    warn_of_other_run(output)
+    if checked.training is None:
+        warn_of_other_run(Location.parse(checked.place))
     submitted = submit(submission)
     print(submitted.job_id, *submitted.later_ids, sep="\n")
     for line in _submitted_lines(submission, submitted):
         say(line)
     say(f"logs: {submission.folder}")
-    place = shell_word(str(output))
-    say(f"progress, once the job has started: overtile status {place}")
+    say(f"progress, once the job has started: overtile status {shell_word(checked.place)}")
 
 
 def _print_scripts(submission: Submission) -> None:
@@ -127,37 +134,6 @@ def _submitted_lines(submission: Submission, submitted: Submitted) -> Iterator[s
     yield f"then job {last} builds the pyramid"
 
 
-def _of_segmentation(options: argparse.Namespace) -> tuple[tuple[str, ...], Location]:
-    """Return the arguments of segment, and the output, checked as segment would."""
-    parameters = read_segment_options(options)
-    return segment_words(options, parameters), _checked_output(options, parameters)
-
-
-def _of_objects(options: argparse.Namespace) -> tuple[tuple[str, ...], Location]:
-    """Return the arguments of objects, and the output, checked as objects would."""
-    from pipeline.objects.preparation.memory import check_room
-    from pipeline.objects.preparation.prepare import prepare_objects
-
-    parameters = read_options(ObjectsOptions, options)
-    share = f"1/{options.shares}" if options.shares else None  # what one share accepts, all accept
-    one = parameters.model_copy(update={"shard": share})
-    prepared = prepare_objects(one.request(scores=options.scores, output=options.output))
-    check_room(prepared)
-    words = (positional(options.scores), positional(options.output), *words_of(parameters))
-    return words, prepared.request.output
-
-
-def _checked_output(options: argparse.Namespace, parameters: SegmentOptions) -> Location:
-    """Return the output, or raise the kind of OvertileError that segment would."""
-    from pipeline.segmentation.prepare import prepare
-
-    share = f"1/{options.shares}" if options.shares else None  # what one share accepts, all accept
-    one = parameters.model_copy(update={"shard": share})
-    request = one.request(input=options.input, output=options.output)
-    prepare(request, one.predictor(options.weights))
-    return request.output
-
-
 def warn_of_other_run(output: Location) -> None:
     """Warn if another run seems to be writing the output, which the job would take over."""
     from pipeline.ledger.liveness import possible_run
@@ -170,35 +146,31 @@ def warn_of_other_run(output: Location) -> None:
             )
 
 
-def _submission(options: argparse.Namespace, arguments: tuple[str, ...]) -> Submission:
-    """Return the jobs to submit. Raises ClusterError."""
-    from deploy.batch_jobs.logs import log_folder
-    from deploy.batch_jobs.render_segment import Submission
+def _cluster(options: argparse.Namespace) -> ClusterSpec:
+    """Return the cluster of the jobs. Raises ClusterError."""
     from deploy.cluster import described_cluster
     from deploy.clusters.profiles import with_settings
 
-    if options.workers is not None:
+    if getattr(options, "workers", None) is not None:
         raise ClusterError(
             "--workers applies to --cluster local only: set workers_per_job in the profile instead"
         )
     spec = described_cluster(options.cluster)
-    if options.tls is not None:
-        spec = with_settings(spec, {"tls": options.tls})
+    return spec if options.tls is None else with_settings(spec, {"tls": options.tls})
+
+
+def _submission(options: argparse.Namespace, checked: Checked, cluster: ClusterSpec) -> Submission:
+    """Return the jobs to submit. Raises ClusterError."""
+    from deploy.batch_jobs.logs import log_folder
+    from deploy.batch_jobs.render_segment import Submission
+
     return Submission(
-        cluster=spec,
+        cluster=cluster,
         command=options.submitted,
-        arguments=arguments,
+        arguments=checked.arguments,
         directory=os.getcwd(),
-        folder=str(log_folder(spec.job)) if spec.job else "",
+        folder=str(log_folder(cluster.job)) if cluster.job else "",
         nodes=options.nodes,
-        shares=options.shares,
+        shares=getattr(options, "shares", None),
+        training=checked.training,
     )
-
-
-def segment_words(options: argparse.Namespace, parameters: SegmentOptions) -> tuple[str, ...]:
-    """Return the arguments of ``overtile segment``: INPUT, OUTPUT and all that is not a default."""
-    files = [positional(options.input), positional(options.output)]
-    files += valued("--weights", options.weights)
-    definition = read_definition(options)
-    objects = [] if definition is None else ["--objects", *words_of(definition)]
-    return (*files, *words_of(parameters), *objects)

@@ -5,31 +5,26 @@ from __future__ import annotations
 import argparse
 import re
 
-from pipeline.base.errors import RunDrainedError, RunError, RunStoppedError, TrainingError
+from pipeline.base.errors import RunDrainedError, RunError, RunStoppedError
 from pipeline.base.text import counted
 
 from ..options.cluster import ClusterOptions
-from ..options.declared import options_of
-from ..options.train import LabelledVolume, TrainFiles, TrainOptions, training_cluster
+from ..options.train import training_cluster
 from ..signals.drain import Drain, drain_on_signal
 from ..signals.stop import DrainedBeforeRun
 from ..text.terminal import say
-from .arguments import add_options, help_text, read_options
+from .arguments import read_options
 from .local_workers import expect_workers
+from .training_arguments import add_training, read_training
 
+START_S = 60.0
+"""How long a training waits for a worker for each rank, unless the cluster states it."""
 _AGAIN = re.compile(r"\b(start|run) the (same command|run|command) again to resume\b")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile train``."""
-    pairs = parser.add_argument_group("labelled volumes")
-    for kind, use in (("", "training"), ("validation-", "validation only")):
-        for option in options_of(LabelledVolume):
-            pairs.add_argument(
-                f"--{kind}{option.field}", action="append", default=[], metavar=option.metavar,
-                help=f"{help_text(option)}; for {use}, repeatable",
-            )  # fmt: skip
-    add_options(parser, TrainOptions, TrainFiles, ClusterOptions, without=("workers",))
+    add_training(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -66,9 +61,7 @@ def _run(options: argparse.Namespace, drain: Drain) -> None:
     from ..training.prepare import prepare_training
     from ..training.run import train_interruptibly
 
-    volumes = _paired(options.volume, options.labels, "")
-    held_out = _paired(options.validation_volume, options.validation_labels, "validation-")
-    parameters = read_options(TrainOptions, options, validation_volumes=held_out)
+    volumes, parameters = read_training(options)
     cluster = read_options(ClusterOptions, options)
     spec = training_cluster(cluster, ranks=parameters.ranks)
     prepared = prepare_training(volumes, options.out, parameters)
@@ -81,17 +74,9 @@ def _run(options: argparse.Namespace, drain: Drain) -> None:
         say(f"dashboard: {client.dashboard_link}")
         check_before_start(client, notify=say)
         with shown_on_terminal() as listener:
-            end = train_interruptibly(prepared, client, listeners=[listener], drain=drain)
+            end = train_interruptibly(
+                prepared, client, listeners=[listener], drain=drain,
+                start_s=max(START_S, spec.first_worker_s or 0.0),
+            )  # fmt: skip
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")
     say(f"log, checkpoints and pictures: {prepared.directory}")
-
-
-def _paired(volumes: list[str], labels: list[str], kind: str) -> list[LabelledVolume]:
-    """Return volumes with their labels, paired in the order given. Raises TrainingError."""
-    if len(volumes) != len(labels):
-        raise TrainingError(
-            f"{counted(len(volumes), f'--{kind}volume')} and {len(labels)} --{kind}labels: "
-            f"expected one --{kind}labels for each --{kind}volume"
-        )
-    pairs = zip(volumes, labels, strict=True)
-    return [LabelledVolume(volume=volume, labels=label) for volume, label in pairs]

@@ -51,6 +51,7 @@ def train_interruptibly(
     *,
     listeners: Sequence[Listener] = (),
     leave_s: float = 30.0,
+    start_s: float = 60.0,
     drain: Drain | None = None,
 ) -> TrainingEnd:
     """Do as :func:`train_on_cluster`; an interruption lets the ranks save their state first.
@@ -59,12 +60,13 @@ def train_interruptibly(
     the training runs in another thread; it is asked to stop, and this thread waits for it, for
     ``leave_s`` at most. A second interruption ends the wait.
 
+    start_s: how long to wait for a worker for each rank, once the first one runs.
     drain: asks the training to stop as well; RunDrainedError is then raised.
     """
     stop = threading.Event()
     draining = _Draining(stop)
     training: Future[TrainingEnd] = Future()
-    limits = RankLimits(leave_s=leave_s)
+    limits = RankLimits(leave_s=leave_s, start_s=start_s)
 
     def run() -> None:
         try:

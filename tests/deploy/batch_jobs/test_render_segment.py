@@ -47,6 +47,8 @@ EVERYTHING = spec_of_toml(
     source="everything",
 )
 ARGUMENTS = ("my in.zarr", "s3://bucket/out.zarr", "--weights", "demo", "--block", "64,256,256")
+TRAINING = ("--volume", "my raw.zarr", "--labels", "ids.tif", "--out", "w.safetensors",
+            "--ranks", "2", "--resume")  # fmt: skip
 
 
 def submission(cluster=PLAIN, **changes):
@@ -62,6 +64,11 @@ SCRIPTS = {
     "submit-everything": lambda: render_segment(submission(EVERYTHING, nodes=8)),
     "submit-shares": lambda: render_segment(submission(nodes=2, shares=3)),
     "submit-finish": lambda: render_finish(submission(nodes=2, shares=3), after="4711"),
+    "submit-train": lambda: render_segment(
+        submission(
+            command="train", arguments=TRAINING, training="/home/ada/my volumes/w.training", nodes=2
+        )
+    ),
 }
 
 
@@ -154,9 +161,9 @@ def test_every_value_arrives_unchanged(text):
     )
     script = render_segment(made)
     assert settings_in_bash(
-        script, names=("folder", "interface"), arrays=("python", "run"),
+        script, names=("folder", "interface", "output"), arrays=("python", "run"),
         environment={"SLURM_ARRAY_TASK_ID": "3"},
-    ) == [text, text, "exec", text, text, "segment", text, text, "--weights", text,
+    ) == [text, text, text, "exec", text, text, "segment", text, text, "--weights", text,
           "--shard", "3/5"]  # fmt: skip
     asked = directives(script.replace("#SBATCH --exclusive\n", ""))
     for name in ("partition", "account", "qos", "gres", "constraint", "chdir"):

@@ -22,6 +22,9 @@ from pipeline.base.errors import RunError
 from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
 from unet import UNetPredictor
+from unet.training.logs import CsvLog
+from unet.training.messages import StepsDone
+from unet.training.ownership import take_over
 
 
 @pytest.fixture
@@ -220,3 +223,28 @@ def test_an_output_without_read_permission_is_one_line(finished, status):
         (finished / "run").chmod(0o755)
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_the_status_of_a_training_is_shown_as_text_and_as_json(status, tmp_path):
+    folder = tmp_path / "w.training"
+    take_over(folder)
+    log = CsvLog(folder / "log.csv")
+    log.hear(
+        StepsDone(
+            step=2, steps=10, loss=0.5, losses=(0.75, 0.25), learning_rate=1e-3,
+            patches_per_s=1.0, wait_share=0.0,
+        )
+    )  # fmt: skip
+    code, out, err = status(tmp_path / "w.safetensors")
+    assert (code, err) == (0, "")
+    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines()[1:])
+    assert out.splitlines()[0].strip() == str(folder)
+    assert rows["stage"] == (
+        "not complete: a training is writing it, or must be resumed with --resume"
+    )
+    assert rows["steps"] == "2; no checkpoint yet"
+    assert rows["loss"] == "0.5000, mean of the last steps"
+    assert rows["last written"].endswith("ago")
+    told = json.loads(status(folder, "--json")[1])
+    assert (told["training"], told["done"], told["logged"]) == (str(folder), 0, 2)
+    assert (told["complete"], told["weights"], told["steps"]) == (False, None, None)

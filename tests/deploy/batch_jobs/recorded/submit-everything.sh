@@ -19,6 +19,7 @@
 #SBATCH --mail-type=FAIL
 
 run=(segment 'my in.zarr' s3://bucket/out.zarr --weights demo --block '64,256,256')
+output=s3://bucket/out.zarr
 python=(apptainer exec --nv '/images/overtile 1.sif' python)
 folder='/home/ada/logs of jobs'
 interface=ib0

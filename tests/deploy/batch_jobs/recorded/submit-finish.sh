@@ -14,6 +14,7 @@
 #SBATCH --kill-on-invalid-dep=yes
 
 run=(finish 'my in.zarr' s3://bucket/out.zarr --weights demo --block '64,256,256')
+output=s3://bucket/out.zarr
 python=(/opt/overtile/bin/python)
 folder='/home/ada/logs of jobs'
 interface=''

@@ -12,6 +12,7 @@
 #SBATCH --signal=B:USR1@360
 
 run=(segment 'my in.zarr' s3://bucket/out.zarr --weights demo --block '64,256,256')
+output=s3://bucket/out.zarr
 python=(/opt/overtile/bin/python)
 folder='/home/ada/logs of jobs'
 interface=''
