@@ -53,17 +53,21 @@ else:
     time.sleep(120)
 """
 """Stands for Python: notes what it is started as, and behaves as that does."""
-SCONTROL = '#!/bin/sh\necho "$@" >> "$PLACE/scontrol"\n'
-SRUN = (
-    '#!/bin/sh\ntouch "$PLACE/srun"\nwhile [ "$1" != "$PLACE/python" ]; do shift; done\nexec "$@"\n'
-)
+SCHEDULER, WORKER = "distributed.cli.dask_scheduler", "distributed.cli.dask_worker"
+OUTLIVES = "--preload deploy.batch_jobs.outlive_term"
+SCONTROL = '#!/bin/sh\necho "$@" >> "$PLACE/asked"\n'
+SRUN = """#!/bin/sh
+touch "$PLACE/by-srun"
+while [ "$1" != "$PLACE/python" ]; do shift; done
+exec "$@"
+"""
 ARGUMENTS = ("--volume", "raw.zarr", "--labels", "ids.zarr", "--out", "w.safetensors", "--resume",
              "--ranks", "1")  # fmt: skip
 
 
 @pytest.fixture
 def begun(tmp_path):
-    """Return a function that starts the script of a training, and waits until it trains."""
+    """Return a function that starts the script of a training, and waits until all of it runs."""
     programs = {"python": STUB.format(python=sys.executable), "squeue": "#!/bin/sh\n",
                 "scontrol": SCONTROL, "srun": SRUN}  # fmt: skip
     for name, text in programs.items():
@@ -90,7 +94,7 @@ def begun(tmp_path):
         started.append(
             subprocess.Popen(["bash", tmp_path / "script"], env=environment, start_new_session=True)
         )
-        while not (tmp_path / "trains").exists():
+        while not ((tmp_path / "trains").exists() and WORKER in (tmp_path / "notes").read_text()):
             assert started[0].poll() is None
             time.sleep(0.05)
         return started[0]
@@ -109,7 +113,7 @@ def notes(place):
 
 
 def requeued(place):
-    path = place / "scontrol"
+    path = place / "asked"
     return path.read_text().splitlines() if path.exists() else []
 
 
@@ -118,16 +122,12 @@ def started_as(place, kind):
     return words
 
 
-SCHEDULER, WORKER = "distributed.cli.dask_scheduler", "distributed.cli.dask_worker"
-OUTLIVES = "--preload deploy.batch_jobs.outlive_term"
-
-
 def test_before_its_walltime_the_job_drains_the_training_and_requeues_itself(begun, tmp_path):
     job = begun()
     job.send_signal(signal.SIGUSR1)
     assert job.wait(timeout=60) == 75
     assert requeued(tmp_path) == ["requeue 47"]
-    assert not (tmp_path / "srun").exists(), "it kills what it started as soon as it gets a TERM"
+    assert not (tmp_path / "by-srun").exists(), "it kills what it started as soon as it gets a TERM"
     (trained,) = [words for words in notes(tmp_path) if words[0] == "train" and "--out" in words]
     assert trained[1 : 1 + len(ARGUMENTS)] == list(ARGUMENTS)
     assert trained[1 + len(ARGUMENTS)] == "--cluster"
@@ -154,7 +154,7 @@ def test_a_job_in_which_no_step_was_done_is_not_requeued(begun, tmp_path):
 
 def test_on_several_nodes_srun_starts_the_workers(begun, tmp_path):
     begun(nodes=2)
-    assert (tmp_path / "srun").exists()
+    assert (tmp_path / "by-srun").exists()
     assert OUTLIVES in " ".join(started_as(tmp_path, SCHEDULER))
     worker = " ".join(started_as(tmp_path, WORKER))
     assert OUTLIVES in worker
