@@ -26,10 +26,10 @@ import torch
 from scipy.spatial import cKDTree
 
 from unet.network.config import UNetConfig
-from unet.recipe.training_config import preset
+from unet.recipe.training_config import LabelConfig, preset
 from unet.samples.augment import AugmentConfig, augment, margin
-from unet.samples.label_rules import apply_rule
 from unet.samples.maker import Batch
+from unet.samples.rules.registry import learn as learn_labels
 from unet.samples.weight_map import weight_map
 from unet.training.learner import Learner
 
@@ -73,18 +73,21 @@ def parts_of(
 
     x, labels = deform(0)
     labels_zyx = labels.cpu().numpy().reshape(-1, *grown[-2:])
-    classes, objects = apply_rule(labels_zyx, rule="boundary", dims=dims)
+    boundary = LabelConfig(rule="boundary")
+    learnt_zyx = learn_labels(labels_zyx, boundary, spacing=(1,) * dims)
 
     def label(_: int) -> object:
-        return apply_rule(labels_zyx, rule="boundary", dims=dims)
+        return learn_labels(labels_zyx, boundary, spacing=(1,) * dims)
 
     def weigh(_: int) -> np.ndarray:
-        return weight_map(classes, objects, class_weights=(0.7, 1.9), dims=dims)
+        return weight_map(
+            learnt_zyx.targets, learnt_zyx.objects, class_weights=(0.7, 1.9), dims=dims
+        )
 
     core = tuple(slice(1, -1) for _ in range(dims))
     learnt, weights = (
         torch.from_numpy(array.reshape(grown)[core][None].copy()).to(device)
-        for array in (classes, weigh(0))
+        for array in (learnt_zyx.targets, weigh(0))
     )
 
     def learn(number: int) -> None:

@@ -27,7 +27,6 @@ from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 
 from .options.declared import words_of
-from .options.objects import with_scores
 from .options.segment import SegmentOptions
 from .prefect.artifacts import link_dashboard, show_report
 from .prefect.form import (
@@ -133,7 +132,7 @@ def segment_volume(
             image, outputs, memory and more.
     """
     how, objects = options_of(options, SegmentOptions), objects_of(objects)
-    how = how if objects is None else with_scores(how)
+    how = how if objects is None else how.finding_objects()
     spec = cluster_of(cluster).spec()
     logging.getLogger("distributed").setLevel(logging.ERROR)  # Prefect prints what all log
     logger = get_run_logger()

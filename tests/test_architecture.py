@@ -51,6 +51,7 @@ LAYERS = {
         ["network"],
         ["weights", "recipe"],
         ["predict", "samples"],
+        ["losses", "scoring"],
         ["training"],
     ],
     "deploy": [

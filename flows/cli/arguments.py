@@ -57,7 +57,7 @@ def help_text(option: Option) -> str:
     default = default.removesuffix(")")
     if text[1:2].islower():  # not OME-Zarr
         text = text[0].lower() + text[1:]
-    if option.default is not None and option.default is not False:
+    if option.default is not None and option.default is not False and option.default != []:
         default = option.spelling.write(option.default)
     notes = [f"default: {default}"] if default else []
     if option.example is not None and not option.required:

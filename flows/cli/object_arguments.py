@@ -7,7 +7,7 @@ import argparse
 from pipeline.base.errors import PlanError
 
 from ..options.declared import words_of
-from ..options.objects import ObjectDefinition, with_scores
+from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
 from .arguments import read_options
 
@@ -25,4 +25,4 @@ def read_definition(options: argparse.Namespace) -> ObjectDefinition | None:
 def read_segment_options(options: argparse.Namespace) -> SegmentOptions:
     """Return the options of a segmentation, with scores where objects are made from them."""
     parameters = read_options(SegmentOptions, options)
-    return with_scores(parameters) if options.objects else parameters
+    return parameters.finding_objects() if options.objects else parameters

@@ -10,7 +10,7 @@ from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
 from .image import INPUT
-from .segment import OUTPUT, SHARES, SegmentOptions
+from .segment import OUTPUT, SHARES
 from .values import NumberOrName, Sizes, VoxelSizeUm
 
 if TYPE_CHECKING:
@@ -126,13 +126,6 @@ class WithObjects(BaseModel):
         description="Then find the objects in the scores, into labels/objects of the output; the "
         "options below define them",
     )
-
-
-def with_scores(options: SegmentOptions) -> SegmentOptions:
-    """Return the options of a segmentation with the output that objects are made from."""
-    if options.outputs != ["classes"]:
-        return options
-    return options.model_copy(update={"outputs": ["classes", "scores"]})
 
 
 class ScoresOptions(BaseModel):

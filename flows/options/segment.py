@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Traversal, Tta
 
@@ -91,8 +91,12 @@ class SegmentOptions(ImageOptions):
         examples=["percentile:1:99@s2"],
     )
     outputs: Annotated[Outputs, Shell(OUTPUT)] = Field(
-        ["classes"], description="Classes per voxel, probabilities per class, or both"
+        [],
+        description="Classes per voxel, probabilities per class, or both (default: classes; scores "
+        "with --objects too, and alone where the network has no classes)",
     )
+    _for_objects: bool = PrivateAttr(default=False)
+    """Whether objects are found afterwards, in scores."""
     scores_dtype: Annotated[ScoresDtype, Shell(OUTPUT)] = Field(
         "uint8", title="Scores dtype", description="Data type of probabilities; uint8 means 0..255"
     )
@@ -158,6 +162,14 @@ class SegmentOptions(ImageOptions):
         examples=["2/3"],
     )
 
+    def finding_objects(self) -> SegmentOptions:
+        """Return the options of a run that finds objects too, hence stores scores."""
+        if self.outputs == ["classes"]:
+            return self.model_copy(update={"outputs": ["classes", "scores"]})
+        found = self.model_copy()
+        found._for_objects = True
+        return found
+
     @property
     def tile_memory_bytes(self) -> int | None:
         """Memory of one tile; None: what the workers can spare."""
@@ -190,6 +202,7 @@ class SegmentOptions(ImageOptions):
             output=target,
             channel=channel,
             outputs=tuple(self.outputs),
+            for_objects=self._for_objects,
             mask=mask,
             normalisation=parse_record(self.normalisation) if self.normalisation else None,
             tile_memory_bytes=self.tile_memory_bytes,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from unet.recipe.training_config import Preset, Rule
+from unet.recipe.choices import Rule
+from unet.recipe.training_config import Preset
 
 from .cluster import CLUSTER, ClusterOptions
 from .declared import Shell
@@ -74,8 +75,8 @@ class TrainOptions(BaseModel):
     )
     rule: Annotated[Rule | None, Shell(LABELS)] = Field(
         None,
-        description="What the network learns: the stored labels as classes, or the foreground or "
-        "the boundaries of stored object ids (default: classes)",
+        description="What the network learns: the stored labels as classes, or of stored object "
+        "ids the foreground, the boundaries, affinities, distances or centres (default: classes)",
     )
     ignore: Annotated[int | None, Shell(LABELS)] = Field(
         None, description="Label of voxels whose class is unknown", examples=[255]

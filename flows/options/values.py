@@ -147,7 +147,7 @@ Channels = Annotated[
     int | str | list[int | str], AfterValidator(_as_text), Spelling("N|NAME,…", _numbers_or_names)
 ]
 Names = Annotated[list[str], Spelling("A,B,…", _names)]
-Outputs = Annotated[list[OutputName], Field(min_length=1), Spelling("classes,scores", _outputs)]
+Outputs = Annotated[list[OutputName], Spelling("classes,scores", _outputs)]
 Sizes = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Spelling("Z,Y,X", _sizes)]
 VoxelSizeUm = Annotated[tuple[float, ...], Spelling("Z,Y,X[UNIT]", _voxel_size)]
 TileMemory = Annotated[

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.base.text import aligned_rows, counted, flops_text, shape_text, size_text
 from pipeline.ledger.progress import blocks_done
+from pipeline.models.protocol import outputs_of
 from pipeline.planning.tile_memory import spared_text
 from pipeline.segmentation.prepare import Prepared, depends_on_room
 
@@ -28,7 +29,7 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("array", source.path or "the root of the store"),
         ("channels", channels_text(source)),
         ("voxel size", voxel_size_text(source)),
-        ("classes", ", ".join(prepared.predictor.class_names)),
+        _channels_row(prepared),
         ("weights", prepared.predictor.digest[:12]),
         *prepared.predictor.settings().items(),
         ("normalisation", normalisation_text(prepared.record)),
@@ -65,6 +66,13 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ),
         ("arithmetic", f"{flops_text(budget.flops)}, {flops_text(per_voxel)} per voxel"),
     ]
+
+
+def _channels_row(prepared: Prepared) -> tuple[str, str]:
+    """Return what the channels of the scores are."""
+    outputs = outputs_of(prepared.predictor)
+    names = ", ".join(prepared.predictor.class_names)
+    return ("classes", names) if outputs.has_classes else ("scores", f"{outputs.kind}: {names}")
 
 
 def tile_memory_text(prepared: Prepared) -> str:

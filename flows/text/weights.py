@@ -22,6 +22,7 @@ def weights_json(info: WeightsInfo) -> dict[str, Any]:
         "divisor": list(config.divisor),
         "tile_dependent_layers": list(config.tile_dependent_layers),
         "class_names": list(info.class_names),
+        **info.outputs.to_json(),
         "normalisation": dict(info.normalisation) if info.normalisation else None,
         "voxel_size_um": list(info.voxel_size_um) if info.voxel_size_um else None,
         "input_percentiles": (
@@ -41,7 +42,7 @@ def weights_text(info: WeightsInfo) -> str:
         ("network", f"U-Net, {config.dims}-D, {config.levels} levels, {config.base_channels} base "
                     f"channels, norm {config.norm}, {info.parameters:,} parameters"),
         ("input", counted(config.in_channels, "channel")),
-        ("classes", ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))),
+        _channels_row(info),
         ("halo", f"{shape_text(config.halo)} voxels per side"),
         ("divisor", shape_text(config.divisor)),
         ("kernels", " ".join(shape_text(kernel) for kernel in config.level_kernels)),
@@ -56,6 +57,15 @@ def weights_text(info: WeightsInfo) -> str:
         rows.append(("seams", f"{layers}: the tiled result differs from the whole"))
     rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
     return aligned_rows(rows)
+
+
+def _channels_row(info: WeightsInfo) -> tuple[str, str]:
+    """Return what the output channels are: classes, or the kind and the name of each."""
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(info.class_names))
+    outputs = info.outputs
+    if outputs.has_classes:
+        return "classes", names
+    return "outputs", f"{outputs.kind} ({outputs.activation}): {names}"
 
 
 def voxel_size_text(info: WeightsInfo) -> str:

@@ -12,6 +12,7 @@ from ..base.errors import LabelError, PlanError, VolumeError
 from ..base.geometry import Box
 from ..base.json_text import inner_object
 from ..base.location import Location
+from ..base.network_outputs import ATTRIBUTE, NetworkOutputs
 from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
 from ..objects.definition.scores import is_of_a_part
@@ -119,6 +120,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
 def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
     """Return the stored integers and the scores of the prediction, as far as they are needed."""
     prediction = request.prediction
+    _check_has_classes(prediction)
     inside = labels_in(prediction)
     shared: dict[str, Any] = {"time": request.time, "axes": request.axes}
     if request.scores is not None:
@@ -138,6 +140,19 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
             f"{prediction} holds {classes.dtype}, not classes: if these are scores, pass --scores 0"
         ) from error
     return classes, None
+
+
+def _check_has_classes(prediction: Location) -> None:
+    """Raise VolumeError for scores of a network without classes."""
+    node = read_node(prediction)
+    outputs = (
+        NetworkOutputs.from_json(node.attributes.get(ATTRIBUTE, {})) if node else NetworkOutputs()
+    )
+    if not outputs.has_classes:
+        raise VolumeError(
+            f"{prediction} holds the scores of a network of {outputs.kind}, not of classes: find "
+            f"objects with overtile objects, then evaluate {prediction}/labels/objects"
+        )
 
 
 def _with_class_number(request: EvaluateRequest) -> EvaluateRequest:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.network_outputs import CLASSES, NetworkOutputs
 from ..base.tile_request import StoredPlanes, TileRequest
 
 
@@ -26,6 +27,20 @@ class StatesTraining(Protocol):
     @property
     def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
         """Percentiles "1", "50" and "99" of the network's input in training, per channel."""
+
+
+@runtime_checkable
+class StatesOutputs(Protocol):
+    """A predictor that states what the channels of its scores are. Optional; without, classes."""
+
+    @property
+    def outputs(self) -> NetworkOutputs:
+        """What they are, with offsets along z, y and x."""
+
+
+def outputs_of(predictor: object) -> NetworkOutputs:
+    """Return what the channels of a predictor's scores are."""
+    return predictor.outputs if isinstance(predictor, StatesOutputs) else CLASSES
 
 
 @runtime_checkable
@@ -111,7 +126,7 @@ class Predictor(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the scores; class 0 is background."""
+        """One name per channel of the scores; of classes, class 0 is background."""
 
     @property
     def halo(self) -> tuple[int, int, int]:
@@ -157,7 +172,7 @@ class Predictor(Protocol):
         """Return other settings that change the scores (e.g. precision); part of the job digest."""
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (n, classes, z, y, x) for normalised tiles (n, channels, z, y, x).
+        """Return scores (n, classes, z, y, x) of normalised tiles (n, channels, z, y, x), 0 to 1.
 
         The scores' first voxel lies one halo inside the input's first. Raises MemoryError if
         the tile does not fit the device; the caller then halves it.

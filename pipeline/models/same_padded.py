@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import ConfigError
 from ..base.geometry import round_up
+from ..base.network_outputs import CLASSES, NetworkOutputs
 from ..base.text import shape_text
 
 ZYX: TypeAlias = tuple[int, int, int]
@@ -51,6 +52,8 @@ class SamePadded:
     """Peak memory per voxel of the input, without the weights. If it is too low, tiles that do not
     fit are halved; if it is too high, tiles are smaller than necessary."""
     normalisation: Mapping[str, Any] | None = None
+    outputs: NetworkOutputs = CLASSES
+    """What the channels are, with offsets along z, y and x; ``class_names`` then names channels."""
     tile_dependent_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from ..base.choices import Tta
 from ..base.errors import ConfigError
 from ..base.geometry import round_up
+from ..base.network_outputs import NetworkOutputs
 from ..base.text import shape_text
 from ..base.tile_request import Orientation, StoredPlanes, TileRequest
 from ..planning.network import sweep_memory_bytes, takes_raw_planes
@@ -42,6 +43,7 @@ from .protocol import (
     StoresPlanes,
     Sweeps,
     UsesDevice,
+    outputs_of,
 )
 
 ZYX: TypeAlias = tuple[int, int, int]
@@ -54,7 +56,8 @@ def with_tta(predictor: Predictor, tta: Tta) -> Predictor:
     """Return a predictor that averages over orientations of its tiles; itself for ``none``.
 
     tta: ``none``, ``rotations`` (4 passes) or ``full`` (8 passes, 16 of a 3-D network). Raises
-    ConfigError for a network that differs in y and x: its tiles cannot be turned.
+    ConfigError for a network that differs in y and x, whose tiles cannot be turned, and for one of
+    affinities, whose channels have directions.
     """
     if tta not in get_args(Tta):
         raise ConfigError(f"tta {tta!r} is unknown: choose {', '.join(get_args(Tta))}")
@@ -71,6 +74,7 @@ class TtaPredictor:
     tta: Literal["rotations", "full"]
 
     def __post_init__(self) -> None:
+        _check_no_directions(self.predictor, self.tta)
         _check_same_in_yx(self.predictor, self.tta)
         _check_one_grid(self.predictor, self.tta)
 
@@ -97,8 +101,13 @@ class TtaPredictor:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the scores; class 0 is background."""
+        """One name per channel of the scores; of classes, class 0 is background."""
         return self.predictor.class_names
+
+    @property
+    def outputs(self) -> NetworkOutputs:
+        """What the channels of the scores are."""
+        return outputs_of(self.predictor)
 
     @property
     def halo(self) -> ZYX:
@@ -268,6 +277,15 @@ def _turned(shape_zyx: Sequence[int]) -> ZYX:
 def _output(input_zyx: Sequence[int], halo: ZYX) -> ZYX:
     z, y, x = (n - 2 * h for n, h in zip(input_zyx, halo, strict=True))
     return z, y, x
+
+
+def _check_no_directions(predictor: Predictor, tta: Tta) -> None:
+    """Raise ConfigError for affinities: turned ones are those of other offsets."""
+    if outputs_of(predictor).kind == "affinities":
+        raise ConfigError(
+            f"tta {tta} turns tiles, but each channel of this network is the affinity to a "
+            "neighbour in one direction: use --tta none"
+        )
 
 
 def _check_same_in_yx(predictor: Predictor, tta: Tta) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..base.errors import OutputError
 from ..base.geometry import Shape
+from ..base.network_outputs import ATTRIBUTE, CLASSES, NetworkOutputs
 
 Version: TypeAlias = Literal["0.5", "0.4"]
 
@@ -43,6 +44,7 @@ class ImageSpec:
     axes: str
     dtype: str
     class_names: tuple[str, ...]
+    """Of labels, or of the channels of scores."""
     shapes: tuple[Shape, ...]
     shards: tuple[Shape, ...]
     chunks: tuple[Shape, ...]
@@ -55,6 +57,8 @@ class ImageSpec:
     """Whether the output lies in the folder of labels of another image."""
     highest_label: int | None = None
     """Of labels without class names, the highest that is stored, where it is known."""
+    outputs: NetworkOutputs = CLASSES
+    """Of scores, what the channels are."""
 
     def __post_init__(self) -> None:
         if self.axes not in ("czyx", "cyx", "zyx", "yx"):
@@ -87,8 +91,11 @@ def group_attributes(spec: ImageSpec, *, version: Version) -> dict[str, Any]:
     elif spec.channels:
         stated["omero"] = {"channels": [_grey_channel(channel) for channel in spec.channels]}
     elif "c" in spec.axes and spec.class_names:
-        stated["omero"] = _omero(spec.class_names, spec.dtype)
-    return _versioned(multiscale, stated, version)
+        stated["omero"] = _omero(spec)
+    attributes = _versioned(multiscale, stated, version)
+    if not spec.is_label and spec.outputs != CLASSES:
+        attributes[ATTRIBUTE] = spec.outputs.to_json()
+    return attributes
 
 
 def root_attributes(specs: Sequence[ImageSpec], *, version: Version) -> dict[str, Any]:
@@ -169,18 +176,19 @@ def _image_label(class_names: Sequence[str], *, is_inside: bool) -> dict[str, An
     return stated
 
 
-def _omero(class_names: Sequence[str], dtype: str) -> dict[str, Any]:
-    kind = np.dtype(dtype)
+def _omero(spec: ImageSpec) -> dict[str, Any]:
+    """Return how viewers show scores: of classes, all but background, each in its colour."""
+    kind, first = np.dtype(spec.dtype), int(not spec.outputs.has_classes)
     high = 1.0 if kind.kind == "f" else float(np.iinfo(kind).max)
     return {
         "channels": [
             {
                 "label": name,
-                "color": "".join(f"{part:02X}" for part in colour(number)) if number else "808080",
+                "color": _hex_colour(number + first) if number + first else "808080",
                 "window": {"min": 0.0, "max": high, "start": 0.0, "end": high},
-                "active": number > 0,
+                "active": number + first > 0,
             }
-            for number, name in enumerate(class_names)
+            for number, name in enumerate(spec.class_names)
         ]
     }
 
@@ -189,6 +197,11 @@ def _grey_channel(channel: Channel) -> dict[str, Any]:
     window = {"min": channel.low, "max": channel.high, "start": channel.low, "end": channel.high}
     colour = "".join(f"{part:02X}" for part in channel.colour)
     return {"label": channel.name, "color": colour, "window": window, "active": True}
+
+
+def _hex_colour(value: int) -> str:
+    """Return :func:`colour` as OME-Zarr writes it."""
+    return "".join(f"{part:02X}" for part in colour(value))
 
 
 def colour(value: int) -> tuple[int, int, int]:

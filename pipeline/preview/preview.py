@@ -8,7 +8,7 @@ from functools import cache
 
 from ..base.geometry import Box
 from ..base.text import shape_text
-from ..models.protocol import Predictor, StatesTraining
+from ..models.protocol import Predictor, StatesTraining, outputs_of
 from ..planning.tile_memory import ASSUMED_BYTES
 from ..report.pictures import Rgb
 from ..segmentation.normalisation import choose_record
@@ -74,6 +74,7 @@ def preview_volume(
     sheet = Sheet(
         scenes=scenes,
         class_names=predictor.class_names,
+        has_classes=outputs_of(predictor).has_classes,
         intensity=intensity,
         spatial_axes=source.spatial_axes,
         channels=source.channels or tuple(range(source.channel_count)),

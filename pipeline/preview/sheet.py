@@ -38,6 +38,8 @@ class Sheet:
 
     scenes: tuple[Scene, ...]
     class_names: tuple[str, ...]
+    has_classes: bool = True
+    """Whether scores are those of classes, of which each voxel has one."""
     intensity: Intensity
     spatial_axes: str
     channels: tuple[int, ...]
@@ -59,7 +61,7 @@ def draw(sheet: Sheet) -> Rgb:
     parts = [
         _lines(sheet.heading, width=width, size=_HEADING_PX),
         *(_padded(row, width=width) for row in rows),
-        pictures.legend_strip(pictures.Legend(class_names=sheet.class_names), width=width),
+        _legend(sheet, width=width),
         *_histograms(sheet, width=width),
     ]
     if sheet.notes:
@@ -76,12 +78,27 @@ def _row(sheet: Sheet, scene: Scene) -> Rgb:
     )
     titled = [
         *((f"{name}, {scene.place.name}", picture) for name, picture in _raw(sheet, raw)),
-        (f"scores at {at}", pictures.scores_picture(scores)),
-        ("overlay", pictures.overlay_picture(raw, np.argmax(scores, axis=0))),
+        (
+            f"scores at {at}",
+            pictures.scores_picture(scores)
+            if sheet.has_classes
+            else pictures.channels_picture(scores),
+        ),
     ]
+    if sheet.has_classes:
+        titled.append(("overlay", pictures.overlay_picture(raw, np.argmax(scores, axis=0))))
     um = sheet.um_per_voxel
     um_per_px = None if um is None else pictures.displayed_um(um, size=max(raw.shape[1:]))
     return pictures.panel(titled, columns=len(titled), um_per_px=um_per_px)
+
+
+def _legend(sheet: Sheet, *, width: int) -> Rgb:
+    """Return the classes and their colours, or which channel has which colour."""
+    if sheet.has_classes:
+        return pictures.legend_strip(pictures.Legend(class_names=sheet.class_names), width=width)
+    return _lines(
+        [f"scores: {pictures.channels_text(sheet.class_names)}"], width=width, size=_NOTE_PX
+    )
 
 
 def _raw(sheet: Sheet, raw_cyx: NDArray[Any]) -> list[tuple[str, Rgb]]:

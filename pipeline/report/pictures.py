@@ -78,6 +78,36 @@ def scores_picture(scores_cyx: NDArray[Any]) -> Rgb:
     return fitted(np.rint(mixed).clip(0, 255).astype(np.uint8))
 
 
+def channels_picture(scores_cyx: NDArray[Any]) -> Rgb:
+    """Return scores (channel, y, x) from 0 to 1 that are not classes, in :func:`channel_colours`.
+
+    One channel is grey; of several, the first three are red, green and blue.
+    """
+    if scores_cyx.ndim != 3:
+        raise GeometryError(f"scores of shape {scores_cyx.shape}: expected axes c, y, x")
+    shown = np.nan_to_num(np.asarray(scores_cyx[:3], np.float32)).clip(0, 1)
+    colours = np.array(channel_colours(len(shown)), np.float32)
+    mixed = np.tensordot(shown, colours, axes=(0, 0))
+    return fitted(np.rint(mixed).clip(0, 255).astype(np.uint8))
+
+
+def channel_colours(channels: int) -> tuple[Colour, ...]:
+    """Return the colours of the channels that :func:`channels_picture` shows."""
+    if channels == 1:
+        return ((255, 255, 255),)
+    return ((255, 0, 0), (0, 255, 0), (0, 0, 255))[:channels]
+
+
+def channels_text(names: Sequence[str]) -> str:
+    """Return which channel has which colour.
+
+    >>> channels_text(["affinity -1,0", "affinity 0,-1"]), channels_text(["distance"])
+    ('red: affinity -1,0, green: affinity 0,-1', 'white: distance')
+    """
+    colours = ("white",) if len(names) == 1 else ("red", "green", "blue")
+    return ", ".join(f"{colour}: {name}" for colour, name in zip(colours, names, strict=False))
+
+
 def classes_picture(classes_yx: NDArray[Any]) -> Rgb:
     """Return classes (y, x) in their colours, which repeat (all but class 0's) from class 8 on."""
     _require_slice(classes_yx)

@@ -14,6 +14,7 @@ from .object_picture import objects_picture
 from .pictures import (
     Colour,
     Rgb,
+    channels_picture,
     classes_picture,
     grey_picture,
     nearest,
@@ -41,6 +42,8 @@ class PlaneLayers:
     scores: Layer | None = None
     classes: Layer | None = None
     objects: Layer | None = None
+    has_classes: bool = True
+    """Whether scores are those of classes, of which each voxel has one."""
 
     @property
     def all(self) -> tuple[Layer, ...]:
@@ -62,15 +65,30 @@ def tiles_of(
         return None if layer is None else read[id(layer)]
 
     raw = _averaged(read[id(layers.raw)], view.shape)
+    place = f"the plane {view.name}"
+    tiles = [Tile(title="raw", picture=grey_picture(raw), alt=f"{place} of the raw image")]
     scores, classes, objects = map(values, (layers.scores, layers.classes, layers.objects))
     if scores is not None and scores.dtype == np.uint8:
         scores = scores.astype(np.float32) / 255
+    if layers.has_classes:
+        tiles += _class_tiles(raw, scores, classes, view)
+    elif scores is not None:
+        picture = channels_picture(_averaged(scores, view.shape))
+        tiles.append(Tile(title="scores", picture=picture, alt=f"scores of the network in {place}"))
+    if objects is not None:
+        drawn = objects_picture(raw, nearest(objects[0], view.shape), colour=colour)
+        tiles.append(Tile(title="objects", picture=drawn, alt=f"objects over raw in {place}"))
+    return tuple(tiles)
+
+
+def _class_tiles(
+    raw: NDArray[Any], scores: NDArray[Any] | None, classes: NDArray[Any] | None, view: PlaneView
+) -> list[Tile]:
+    """Return the pictures of scores or classes, and of classes over raw."""
     if classes is None and scores is not None:
         classes = np.argmax(scores, axis=0)[None]
     assert classes is not None, "scores or classes are always stored"
-    classes_yx = nearest(classes[0], view.shape)
-    place = f"the plane {view.name}"
-    tiles = [Tile(title="raw", picture=grey_picture(raw), alt=f"{place} of the raw image")]
+    classes_yx, place = nearest(classes[0], view.shape), f"the plane {view.name}"
     if scores is None:
         shown = Tile(
             title="classes", picture=classes_picture(classes_yx), alt=f"classes in {place}"
@@ -79,11 +97,7 @@ def tiles_of(
         picture = scores_picture(_averaged(scores, view.shape))
         shown = Tile(title="scores", picture=picture, alt=f"scores of the network in {place}")
     overlay = overlay_picture(raw, classes_yx)
-    tiles += [shown, Tile(title="overlay", picture=overlay, alt=f"classes over raw in {place}")]
-    if objects is not None:
-        drawn = objects_picture(raw, nearest(objects[0], view.shape), colour=colour)
-        tiles.append(Tile(title="objects", picture=drawn, alt=f"objects over raw in {place}"))
-    return tuple(tiles)
+    return [shown, Tile(title="overlay", picture=overlay, alt=f"classes over raw in {place}")]
 
 
 def _read(layer: Layer, view: PlaneView, number: int) -> NDArray[Any]:

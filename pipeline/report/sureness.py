@@ -117,6 +117,24 @@ def sureness_chart(scores: ScoreCounts, *, classes: int, is_sample: bool) -> Cha
 
 def class_scores_chart(scores: ScoreCounts, names: Sequence[str], *, is_sample: bool) -> Chart:
     """Return a histogram of the scores of each class, of the first ones if there are many."""
+    return _scores_chart(
+        scores, names, is_sample=is_sample, of=("class", "classes"),
+        meaning="A network that decides clearly has bars at both ends and few between.",
+    )  # fmt: skip
+
+
+def channel_scores_chart(scores: ScoreCounts, names: Sequence[str], *, is_sample: bool) -> Chart:
+    """Return the same of channels that are not classes, such as affinities or a distance."""
+    return _scores_chart(
+        scores, names, is_sample=is_sample, of=("channel", "channels"),
+        meaning="A distance has bars all along, affinities and centres at both ends.",
+    )  # fmt: skip
+
+
+def _scores_chart(
+    scores: ScoreCounts, names: Sequence[str], *, is_sample: bool, of: tuple[str, str], meaning: str
+) -> Chart:
+    one, several = of
     width = _FINE // _CLASS_BARS
     shown = scores.by_class[:MOST_CLASSES].reshape(-1, _CLASS_BARS, width).sum(axis=2)
     shares = shown / max(1, scores.voxels)
@@ -126,13 +144,12 @@ def class_scores_chart(scores: ScoreCounts, names: Sequence[str], *, is_sample: 
         for name, share in zip(names, high.tolist(), strict=False)
     ][:MOST_CLASSES]
     left_out = len(names) - len(described)
-    more = f" The first {MOST_CLASSES} of {len(names)} classes are shown." if left_out > 0 else ""
+    more = f" The first {MOST_CLASSES} of {len(names)} {several} are shown." if left_out > 0 else ""
     number = f"{scores.voxels:,} voxels" + (", a sample of the result" if is_sample else "")
     return bar_grid(
         list(zip(described, np.sqrt(shares).tolist(), strict=True)),
-        title="Scores of each class", alt=f"Histograms of scores. {'; '.join(described)}",
-        caption=f"{number} by their score of each class, from 0 (left) to 1 (right). A network "
-        "that decides clearly has bars at both ends and few between. The height of a bar is the "
-        f"square root of its share, so that rare scores show.{more}",
+        title=f"Scores of each {one}", alt=f"Histograms of scores. {'; '.join(described)}",
+        caption=f"{number} by their score of each {one}, from 0 (left) to 1 (right). {meaning} The "
+        f"height of a bar is the square root of its share, so that rare scores show.{more}",
         x_labels=[(0.0, "0"), (0.5, "0.5"), (1.0, "1")],
     )  # fmt: skip

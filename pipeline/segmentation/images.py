@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from ..base.choices import OutputName
+from ..base.network_outputs import CLASSES, NetworkOutputs
 from ..output.image_spec import ImageSpec
 from ..output.kinds import OUTPUT_KINDS, SCORES
 from ..planning.blocks import BlockPlan
@@ -20,12 +21,20 @@ from .request import SegmentRequest
 
 
 def image_specs(
-    request: SegmentRequest, source: VolumeSource, plan: BlockPlan, class_names: tuple[str, ...]
+    request: SegmentRequest,
+    source: VolumeSource,
+    plan: BlockPlan,
+    class_names: tuple[str, ...],
+    outputs: NetworkOutputs = CLASSES,
 ) -> tuple[ImageSpec, ...]:
-    """Return the images that are requested; in each, the shard of level 0 is a block's core."""
+    """Return the images that are requested; in each, the shard of level 0 is a block's core.
+
+    class_names, outputs: of the network's channels, and what these are.
+    """
     grids = level_grids(plan.shape, source.voxel_size)
     return tuple(
-        _image_spec(request, name, source, plan, class_names, grids) for name in request.outputs
+        _image_spec(request, name, source, plan, (class_names, outputs), grids)
+        for name in request.outputs
     )
 
 
@@ -34,10 +43,10 @@ def _image_spec(
     name: OutputName,
     source: VolumeSource,
     plan: BlockPlan,
-    class_names: tuple[str, ...],
+    channels_of: tuple[tuple[str, ...], NetworkOutputs],
     grids: Sequence[Grid],
 ) -> ImageSpec:
-    kind = OUTPUT_KINDS[name]
+    kind, (class_names, outputs) = OUTPUT_KINDS[name], channels_of
     channels = kind.channels(len(class_names))
     first = 3 - len(source.spatial_axes)
     voxel_sizes, translations = voxels_of_levels(
@@ -51,6 +60,7 @@ def _image_spec(
         axes=("c" if kind.per_class else "") + source.spatial_axes,
         dtype=request.scores_dtype if kind is SCORES else kind.dtypes[0],
         class_names=class_names,
+        outputs=outputs,
         shapes=tuple((*channels, *shape[first:]) for _, shape in grids),
         shards=((*channels, *plan.core[first:]),) * len(grids),
         chunks=((*kind.channels(1), *choose_chunk(plan.core)[first:]),) * len(grids),

@@ -19,7 +19,7 @@ from ..base.versions import VERSION
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
-from ..models.protocol import Predictor
+from ..models.protocol import Predictor, outputs_of
 from ..output.image_spec import ImageSpec
 from ..output.into_input import check_into_input
 from ..output.kinds import OUTPUT_KINDS
@@ -35,6 +35,7 @@ from ..volume.volume import VolumeSource
 from .engines.block import OutputArray
 from .images import image_specs, input_layout, storage_layout
 from .normalisation import choose_record
+from .outputs import with_outputs
 from .part import Part, choose_part, select_blocks
 from .request import SegmentRequest
 from .sizes import choose_sizes
@@ -180,6 +181,7 @@ def prepare(
     leaves open are those of the earlier run, so that another machine can resume it. Raises kinds of
     OvertileError for everything that a run would refuse without asking a worker.
     """
+    request = with_outputs(request, predictor)
     action = choose_output_action(
         request.output,
         source=None if request.into_input else request.input,
@@ -248,7 +250,7 @@ def _planned(facts: _Facts, room: WorkerRoom | None) -> Prepared:
     sizes = choose_sizes(request, predictor, source, facts.part, stored=facts.stored, room=room)
     plan = sizes.plan
     part, selection = select_blocks(facts.part, plan)
-    images = image_specs(request, source, plan, predictor.class_names)
+    images = image_specs(request, source, plan, predictor.class_names, outputs_of(predictor))
     budget = _budget(request, source, selection, images, predictor)
     chunks = None
     if selection.chosen is None and part.box is None:  # the blocks of a part may share no chunk

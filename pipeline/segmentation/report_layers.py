@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..base.geometry import Box, Shape
 from ..base.location import Location
 from ..base.stores import open_array, read_node
+from ..models.protocol import outputs_of
 from ..output.image_spec import ImageSpec
 from ..output.kinds import OBJECTS_PATH
 from ..report.plane_pictures import PlaneLayers
@@ -38,6 +39,7 @@ def plane_layers(run: RunSummary, *, with_objects: bool) -> PlaneLayers:
         scores=stored.get("scores"),
         classes=stored.get("classes"),
         objects=_objects_layer(run.job.output) if with_objects else None,
+        has_classes=outputs_of(run.prepared.predictor).has_classes,
     )
 
 

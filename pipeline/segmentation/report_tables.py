@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..base.network_outputs import NetworkOutputs
 from ..base.text import counted, duration_text, voxel_rate_text
 from ..ledger.ownership import owned_path
 from ..ledger.progress import read_progress
+from ..models.protocol import outputs_of
 from ..report.report import REPORT_FILE, Table, table_of
 from ..report.run_figures import RunFigures
 from .summary import RunSummary
@@ -41,16 +43,25 @@ def run_figures(run: RunSummary) -> RunFigures:
     )
 
 
+def outputs_of_run(run: RunSummary) -> NetworkOutputs:
+    """Return what the channels of the scores are."""
+    return outputs_of(run.prepared.predictor)
+
+
 def class_shares(run: RunSummary) -> tuple[tuple[str, float], ...]:
-    """Return name and share of the voxels of each class."""
+    """Return name and share of the voxels of each class; nothing of a network without classes."""
+    if not outputs_of_run(run).has_classes:
+        return ()
     counts = run.figures.class_voxels
     total = max(1, sum(counts))
     names = run.prepared.predictor.class_names
     return tuple((name, count / total) for name, count in zip(names, counts, strict=False))
 
 
-def class_table(run: RunSummary) -> Table:
-    """Return voxels per class."""
+def class_table(run: RunSummary) -> tuple[Table, ...]:
+    """Return voxels per class; nothing of a network without classes."""
+    if not outputs_of_run(run).has_classes:
+        return ()
     counts = run.figures.class_voxels
     rows = tuple(
         (f"{number} {name}", f"{count:,} voxels ({share:.2%})")
@@ -59,7 +70,7 @@ def class_table(run: RunSummary) -> Table:
     if run.figures.blocks < run.progress.done:
         lost = "the counts of the others were lost with a killed run"
         rows += (("counted", f"{sum(counts):,} voxels; {lost}"),)
-    return Table(title="Classes", rows=rows)
+    return (Table(title="Classes", rows=rows),)
 
 
 def share_table(run: RunSummary) -> tuple[Table, ...]:

@@ -29,6 +29,7 @@ class SegmentSettings(TypedDict, total=False):
     skip: float | None
     into_input: bool
     outputs: tuple[OutputName, ...]
+    for_objects: bool
     scores_dtype: ScoresDtype
     normalisation: Mapping[str, Any] | None
     block: Shape | None
@@ -66,7 +67,10 @@ class SegmentRequest:
     """Blocks whose input, halo included, is this value alone are not computed."""
     into_input: bool = False
     """Whether ``output`` is a label image of the input, ``INPUT/labels/NAME``."""
-    outputs: tuple[OutputName, ...] = ("classes",)
+    outputs: tuple[OutputName, ...] = ()
+    """Empty: what the network has, classes or scores; :func:`.outputs.with_outputs` decides."""
+    for_objects: bool = False
+    """Whether objects are found afterwards: scores are then among outputs that are left open."""
     scores_dtype: ScoresDtype = "uint8"
     normalisation: Mapping[str, Any] | None = None
     """A record (see intensity.py); by default, that of the weights."""
@@ -91,7 +95,7 @@ class SegmentRequest:
         if isinstance(self.mask, str):
             object.__setattr__(self, "mask", Location.parse(self.mask))
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
-        if not self.outputs or set(self.outputs) - set(OUTPUT_KINDS):
+        if set(self.outputs) - set(OUTPUT_KINDS):
             some = " or ".join(OUTPUT_KINDS)
             raise PlanError(f"outputs {','.join(self.outputs)!r}: expected {some}, one or more")
         choices = {

@@ -22,7 +22,7 @@ from ..output.viewing import view_commands
 from ..report.block_map import STATES, block_map
 from ..report.charts import Chart
 from ..report.extras import NO_EXTRAS, ReportExtras
-from ..report.pictures import class_colour
+from ..report.pictures import channel_colours, class_colour
 from ..report.plane_pictures import PlaneLayers
 from ..report.planes import PlaneName
 from ..report.report import (
@@ -43,6 +43,7 @@ from ..report.sureness import (
     FAIR,
     SURE,
     ScoreCounts,
+    channel_scores_chart,
     class_scores_chart,
     percent,
     sureness_chart,
@@ -56,6 +57,7 @@ from .report_tables import (
     class_shares,
     class_table,
     job_table,
+    outputs_of_run,
     report_path,
     run_figures,
     share_table,
@@ -87,18 +89,18 @@ def run_report(
             progress, error=run.error, share=None if share is None else str(share),
             seams=tuple(seen.seams.values()), classes=class_shares(run),
             objects=None if extras.objects is None else extras.objects.count,
-            undecided=None if seen.scores is None else seen.scores[0].share(0, FAIR),
+            undecided=None if seen.sureness is None else seen.sureness.share(0, FAIR),
         ),
         summary=f"{request.input} → {request.output}: "
         f"{progress.done:,} of {progress.computed:,} blocks done",
-        key_figures=tuple(_key_figures(run, seen.scores, extras)),
+        key_figures=tuple(_key_figures(run, seen.sureness, extras)),
         warnings=(*warnings, *run.prepared.notes),
         legend=tuple(_legend(run, extras)),
         planes=seen.planes,
         scores=() if share else read_scores(run.job.output),
         pictures=() if extras.objects is None else extras.objects.pictures,
         charts=tuple(_charts(run, seen)),
-        tables=(class_table(run), *_tables(extras)),
+        tables=(*class_table(run), *_tables(extras)),
         commands=(*_look(run), *extras.commands),
         folded=(
             *figures.tables(), *share_table(run), *seams, job_table(run),
@@ -116,6 +118,7 @@ class _Seen:
         self.seams: dict[PlaneName, SeamStatistics] = {}
         self.scores: tuple[ScoreCounts, bool] | None = None
         self.problems: list[str] = []
+        self._has_classes = outputs_of_run(run).has_classes
         if run.prepared.request.share:
             return
         with self._tried("no picture"):
@@ -130,6 +133,11 @@ class _Seen:
                             "whose chunks are large; overtile convert writes smaller ones"
                         )
             self._check(run, layers)
+
+    @property
+    def sureness(self) -> ScoreCounts | None:
+        """The scores, where they show how sure the network was: where each voxel has one class."""
+        return self.scores[0] if self.scores is not None and self._has_classes else None
 
     @contextmanager
     def _tried(self, what: str) -> Iterator[None]:
@@ -182,7 +190,7 @@ def _look(run: RunSummary) -> Iterator[Command]:
 
 
 def _key_figures(
-    run: RunSummary, scores: tuple[ScoreCounts, bool] | None, extras: ReportExtras
+    run: RunSummary, scores: ScoreCounts | None, extras: ReportExtras
 ) -> Iterator[Row]:
     """Yield the figures that a person looks for first."""
     plan, sizes = run.prepared.plan, voxel_size_um(run.prepared.source)
@@ -194,7 +202,7 @@ def _key_figures(
     if extras.objects is not None:
         yield "objects", f"{extras.objects.count:,}"
     if scores is not None:
-        yield "the network was sure in", f"{percent(scores[0].share(SURE))} of the voxels"
+        yield "the network was sure in", f"{percent(scores.share(SURE))} of the voxels"
     figures = run_figures(run)
     yield "time", f"{duration_text(figures.seconds)}, {voxel_rate_text(figures.voxels_per_s)}"
     if run.progress.skipped:
@@ -202,10 +210,15 @@ def _key_figures(
 
 
 def _legend(run: RunSummary, extras: ReportExtras) -> Iterator[LegendEntry]:
+    names = run.prepared.predictor.class_names
     shares = dict(enumerate(share for _, share in class_shares(run)))
-    for number, name in enumerate(run.prepared.predictor.class_names):
-        text = percent(shares[number]) if number in shares else ""
-        yield LegendEntry(name=name, colour=class_colour(number), text=text)
+    if outputs_of_run(run).has_classes:
+        for number, name in enumerate(names):
+            text = percent(shares[number]) if number in shares else ""
+            yield LegendEntry(name=name, colour=class_colour(number), text=text)
+    else:
+        for name, colour in zip(names, channel_colours(len(names)), strict=False):
+            yield LegendEntry(name=name, colour=colour, is_class=False)
     if extras.objects is not None:
         count = counted(extras.objects.count, "object")
         yield LegendEntry(name=f"{count}, each in its own colour", colour=None, is_class=False)
@@ -224,8 +237,11 @@ def _charts(run: RunSummary, seen: _Seen) -> Iterator[Chart]:
     if seen.scores is not None:
         counts, is_sample = seen.scores
         names = run.prepared.predictor.class_names
-        yield sureness_chart(counts, classes=len(names), is_sample=is_sample)
-        yield class_scores_chart(counts, names, is_sample=is_sample)
+        if seen.sureness is not None:
+            yield sureness_chart(counts, classes=len(names), is_sample=is_sample)
+            yield class_scores_chart(counts, names, is_sample=is_sample)
+        else:
+            yield channel_scores_chart(counts, names, is_sample=is_sample)
     progress = run.progress
     if not run.prepared.request.share and (progress.skipped or progress.left):
         yield _map(run)

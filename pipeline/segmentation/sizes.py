@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..models.protocol import Predictor
+from ..models.protocol import Predictor, outputs_of
 from ..planning.blocks import BlockPlan
 from ..planning.budget import reckon, tiles_bytes
 from ..planning.network import Remembered
@@ -68,7 +68,9 @@ def choose_sizes(
 
     def priced(memory_bytes: int) -> _Priced:
         plan = chosen(memory_bytes)
-        images = image_specs(request, source, plan.plan, predictor.class_names)
+        images = image_specs(
+            request, source, plan.plan, predictor.class_names, outputs_of(predictor)
+        )
         layout = storage_layout(source, images, request)
         budget = reckon(plan.plan, network, layout, regions=1)
         return _Priced(plan, plan.work, tiles_bytes(plan.plan, budget), budget.worker_memory_bytes)

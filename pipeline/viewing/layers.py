@@ -10,6 +10,7 @@ import numpy as np
 
 from ..base.errors import VolumeError
 from ..base.location import Location
+from ..base.network_outputs import ATTRIBUTE
 from ..base.stores import Node, read_node
 from ..output.guard import RUN_GROUP
 from ..output.image_spec import colour
@@ -150,15 +151,17 @@ def _class_names(properties: object) -> tuple[str, ...]:
 
 
 def _scores_layers(place: Location) -> Iterator[Layer]:
-    source = find_volume(place)
+    """Yield a layer per channel; background is hidden at first, where there is one."""
+    source, node = find_volume(place), read_node(place)
+    first = int(node is not None and ATTRIBUTE in node.attributes)  # no class is background
     high = float(np.iinfo(source.dtype).max) if np.dtype(source.dtype).kind in "iu" else 1.0
     for number in range(min(source.channel_count, MOST_CHANNELS)):
         names = source.channel_names
         name = names[number] if number < len(names) else str(number)
         yield Layer(
             name=f"scores: {name}", kind="scores", levels=_levels(source, number),
-            colour=colour(number) if number else (128, 128, 128), window=(0.0, high),
-            is_shown=number > 0 or source.channel_count == 1,
+            colour=colour(number + first) if number + first else (128, 128, 128),
+            window=(0.0, high), is_shown=number + first > 0 or source.channel_count == 1,
         )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ class UNetConfig:
     """Channels of the input."""
 
     classes: int = 2
-    """Classes of the output; class 0 is background."""
+    """Channels of the output: classes, of which class 0 is background, or what the network's
+    outputs are."""
 
     base_channels: int = 64
     """Feature channels of the finest level; each level below has twice as many."""
@@ -220,7 +221,7 @@ class UNetConfig:
 
 _LIMITS = {
     "in_channels": (1, 1024),
-    "classes": (2, 256),  # the output is uint8
+    "classes": (1, 256),  # the output is uint8; one channel is a distance, or centres
     "base_channels": (1, 4096),
     "levels": (1, MOST_LEVELS),
 }

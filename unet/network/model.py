@@ -15,6 +15,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from pipeline.base.network_outputs import CLASSES, NetworkOutputs
+
 from .config import UNetConfig
 
 LayerOfDims: TypeAlias = dict[int, Callable[..., nn.Module]]
@@ -31,11 +33,14 @@ class UNet(nn.Module):
 
     forward: (n, in_channels, *input) float -> logits (n, classes, *output), with ``output`` the
     config's ``output_shape(input)``. Raises ConfigError for an input that does not fit.
+    outputs: what the channels are, hence how scores follow from logits; see predict/forward.py.
     """
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, outputs: NetworkOutputs = CLASSES) -> None:
         super().__init__()
+        outputs.check_network(channels=config.classes, dims=config.dims)
         self.config = config
+        self.outputs = outputs
         dims, channels, bottom = config.dims, config.channels, config.levels - 1
 
         before = (config.in_channels, *channels)

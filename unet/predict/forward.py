@@ -1,4 +1,4 @@
-"""One call of a network, from an array to probabilities, and what happens if memory runs out."""
+"""One call of a network, from an array to scores, and what happens if memory runs out."""
 
 from __future__ import annotations
 
@@ -10,30 +10,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.base.network_outputs import Activation
+
+from ..network.model import UNet
+
 T = TypeVar("T")
 
 
-def softmax_of(
-    forward: Callable[[Tensor], Tensor | None], images: NDArray[np.float32], *, like: Tensor
+def scores_of(
+    forward: Callable[[Tensor], Tensor | None],
+    images: NDArray[np.float32],
+    *,
+    model: UNet,
 ) -> NDArray[np.float32] | None:
-    """Return the softmax over classes (n, classes, …) of the logits of ``forward``, or its None.
+    """Return the scores (n, classes, …) of the logits of ``forward``, or its None.
 
-    images: (n, channels, …). like: a tensor of the network's device and dtype. Raises MemoryError
-    where the images do not fit the device.
+    images: (n, channels, …). model: the network that ``forward`` computes. Raises MemoryError where
+    the images do not fit the device.
     """
+    like = next(model.parameters())
     # Tiles that came through Dask are read-only, which torch warns of: those are copied.
     batch = torch.from_numpy(np.require(images, np.float32, ["C", "W"]))
 
     def scores() -> NDArray[np.float32] | None:
         logits = forward(batch.to(device=like.device, dtype=like.dtype))
-        return None if logits is None else probabilities_of(logits).cpu().numpy()
+        if logits is None:
+            return None
+        return probabilities_of(logits, model.outputs.activation).cpu().numpy()
 
     return within_memory(scores, shape=images.shape, device=like.device)
 
 
-def probabilities_of(logits: Tensor) -> Tensor:
-    """Return the softmax over classes (n, classes, …) in float32."""
-    return logits.float().softmax(dim=1)
+def probabilities_of(logits: Tensor, activation: Activation) -> Tensor:
+    """Return scores from 0 to 1 (n, classes, …) in float32.
+
+    Of classes the softmax over them; of all other outputs the sigmoid of each channel.
+    """
+    if activation == "softmax":
+        return logits.float().softmax(dim=1)
+    return logits.float().sigmoid()
 
 
 def within_memory(work: Callable[[], T], *, shape: tuple[int, ...], device: torch.device) -> T:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pipeline.base.errors import ConfigError
+from pipeline.base.network_outputs import NetworkOutputs
 from pipeline.base.store_errors import redacted
 from pipeline.base.tile_request import StoredPlanes, TileRequest
 
@@ -83,8 +84,13 @@ class UNetPredictor:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """One name per class, in the order of the scores; class 0 is background."""
+        """One name per channel of the scores; of classes, class 0 is background."""
         return self.info.class_names
+
+    @property
+    def outputs(self) -> NetworkOutputs:
+        """What the channels of the scores are."""
+        return self.info.outputs.in_zyx()
 
     @property
     def halo(self) -> tuple[int, int, int]:

@@ -52,6 +52,10 @@ class RawTile:
         x_czyx = normalised(raw_czyx, self.request).to(self.like.dtype)
         return x_czyx[None] if self.model.config.dims == 3 else x_czyx.transpose(0, 1).contiguous()
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the scores of logits, float32."""
+        return probabilities_of(logits, self.model.outputs.activation)
+
     def stored(self, scores_czyx: Tensor) -> tuple[Tensor, ...]:
         """Return what is stored of scores whose first voxel is one of the core's."""
         _, y, x = self.core_shape
@@ -92,7 +96,7 @@ def _mean_probabilities(
 
     def probabilities(orientation: Orientation) -> Tensor:
         logits = tile.model(turned(images, orientation))
-        return turned_back(probabilities_of(logits), orientation)
+        return turned_back(tile.probabilities(logits), orientation)
 
     total = probabilities(first)
     for number, orientation in enumerate(others, start=1):
@@ -188,7 +192,7 @@ class _Sweep:
         stop = min(stop, self._tile.core_shape[0])
         if start >= stop:
             return None
-        scores_czyx = turned_back(probabilities_of(logits), self._orientation)[0]
+        scores_czyx = turned_back(self._tile.probabilities(logits), self._orientation)[0]
         return scores_czyx[:, : stop - start], slice(start, stop)
 
 

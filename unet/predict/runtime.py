@@ -17,7 +17,7 @@ from ..network.model import UNet
 from ..weights.file import load_weights
 from .convolution import use_inference_convolutions
 from .cpu_features import onednn_is_limited
-from .forward import softmax_of
+from .forward import scores_of
 
 THREADS_VARIABLE = "OVERTILE_TORCH_THREADS"
 MODELS_KEPT = 2
@@ -27,7 +27,7 @@ _LOADING = threading.Lock()
 def probabilities(
     model: UNet, images: NDArray[np.float32], *, together: int
 ) -> NDArray[np.float32]:
-    """Return the softmax over classes (n, classes, *output) of images (n, channels, *input).
+    """Return the scores (n, classes, *output) of images (n, channels, *input).
 
     together: images that go through the network at once. Raises MemoryError where these do not fit
     the device, ConfigError for a shape that the network does not take.
@@ -37,7 +37,7 @@ def probabilities(
     scores = np.empty((len(images), config.classes, *out_shape), np.float32)
     for start in range(0, len(images), together):
         part = slice(start, start + together)
-        scores[part] = softmax_of(model, images[part], like=next(model.parameters()))
+        scores[part] = scores_of(model, images[part], model=model)
     return scores
 
 

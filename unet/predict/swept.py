@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network.model import UNet
-from .forward import softmax_of, within_memory
+from .forward import scores_of, within_memory
 from .sweep.column import ColumnSweep
 from .sweep.geometry import slab_planes
 
@@ -21,7 +21,7 @@ ReadPlanes: TypeAlias = Callable[[int, int], NDArray[np.float32]]
 def swept_probabilities(
     model: UNet, read: ReadPlanes, *, input_shape: Sequence[int]
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the softmax over classes (classes, planes, *rest) of a tile, some planes at a time.
+    """Yield the scores (classes, planes, *rest) of a tile, some planes at a time.
 
     input_shape: of the tile; each plane of it is read once, in order. Raises MemoryError where the
     sweep does not fit the device.
@@ -33,6 +33,6 @@ def swept_probabilities(
     sweep = within_memory(make, shape=tuple(input_shape), device=weight.device)
     for start in range(0, planes, slab):
         x = read(start, min(start + slab, planes))
-        scores = softmax_of(sweep.push, x[None], like=weight)
+        scores = scores_of(sweep.push, x[None], model=model)
         if scores is not None:
             yield scores[0]

@@ -23,20 +23,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, field, replace
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, InstanceOf, model_validator
 from pydantic.dataclasses import dataclass
 
 from pipeline.base.checked import STRICT, checked, shown
 from pipeline.base.errors import ConfigError
+from pipeline.base.network_outputs import check_offsets
 from pipeline.base.toml_text import toml_table
 
 from ..network.config import UNetConfig
 from .augment_config import AugmentConfig
+from .choices import LossName, Rule
 
-Rule: TypeAlias = Literal["classes", "foreground", "boundary"]
-RULES = get_args(Rule)
 Preset: TypeAlias = Literal["default", "unet-2015"]
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
@@ -45,6 +45,18 @@ Steps: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Amount: TypeAlias = Annotated[float, Field(ge=0, le=1e6)]
 Voxels: TypeAlias = Annotated[int, Field(ge=1, le=2**20)]
+
+
+def _checked_offsets(offsets: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    check_offsets(offsets)
+    return offsets
+
+
+Offsets: TypeAlias = Annotated[
+    tuple[Annotated[tuple[int, ...], Field(strict=False)], ...],
+    Field(strict=False),
+    AfterValidator(_checked_offsets),
+]
 
 
 @checked(ConfigError, name="labels")
@@ -58,12 +70,27 @@ class LabelConfig:
     object_class: Annotated[int, Field(ge=0, le=255)] | None = None
     """With rule ``classes``: the connected components of this class are the objects that the
     weight map separates (the inside of cells); None: no border weights."""
+    offsets: Offsets | None = None
+    """With rule ``affinities``: voxels per axis (z,) y, x from a voxel to its partner, one per
+    channel; None: to the voxel before, along each axis."""
+    scale: Annotated[float, Field(ge=1e-2, le=1e4)] | None = None
+    """In voxels of the finest axis. With rule ``distance``: where the score nears 0 or 1; with
+    ``centre``: the standard deviation of the peaks. None: the rule's own."""
 
     @model_validator(mode="after")
-    def _rule_has_objects(self) -> LabelConfig:
+    def _settings_go_with_the_rule(self) -> LabelConfig:
         if self.object_class is not None and self.rule != "classes":
             raise ValueError(f"labels.object_class goes with rule classes, not {self.rule}")
+        if self.offsets is not None and self.rule != "affinities":
+            raise ValueError(f"labels.offsets go with rule affinities, not {self.rule}")
+        if self.scale is not None and self.rule not in ("distance", "centre"):
+            raise ValueError(f"labels.scale goes with rule distance or centre, not {self.rule}")
         return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        offsets = None if self.offsets is None else [list(offset) for offset in self.offsets]
+        return {**asdict(self), "offsets": offsets}
 
 
 @checked(ConfigError, name="training")
@@ -78,6 +105,8 @@ class TrainingConfig:
     patch: Annotated[tuple[Voxels, ...], Field(strict=False)] | None = None
     """Voxels per axis whose classes one patch learns; None: suits network and volumes."""
     optimiser: Optimiser = "adamw"
+    loss: LossName | None = None
+    """None: that of the outputs, cross-entropy for classes; see docs/training-targets.md."""
     learning_rate: Annotated[float, Field(ge=1e-12, le=1e6)] = 1e-3
     """The schedule's peak."""
     momentum: Annotated[float, Field(ge=0, le=0.9999)] = 0.9
@@ -160,7 +189,7 @@ class Recipe:
         return {
             "network": self.network.to_dict(),
             "training": self.training.to_dict(),
-            "labels": asdict(self.labels),
+            "labels": self.labels.to_dict(),
             "class_names": list(self.class_names) if self.class_names else None,
             "attribution": self.attribution,
         }

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -20,8 +20,10 @@ from torch import Tensor
 from ..network.config import UNetConfig
 from ..recipe.training_config import LabelConfig, TrainingConfig
 from .augment import augment, margin
-from .label_rules import apply_rule
+from .rules.registry import RULES, learn
+from .rules.rule import Learnt
 from .sampling import LabelledVolume, PatchSampler, Place, seed_of
+from .target_weights import balanced_weights, known_weights
 from .weight_map import weight_map
 
 SEEN_BORDER = 3.0
@@ -36,10 +38,14 @@ GPU_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples for the network: x (n, c, *input), classes and weights (n, *output)."""
+    """Samples for the network: x (n, c, *input), targets and weights as a loss takes them.
+
+    Of classes, both are (n, *output), int64 and float32; of other outputs (n, channel, *output)
+    float32.
+    """
 
     x: Tensor
-    classes: Tensor
+    targets: Tensor
     weights: Tensor
 
 
@@ -63,26 +69,27 @@ class SampleMaker:
     def label_margin(self, spacing: Sequence[float]) -> tuple[int, ...]:
         """Return the voxels of labels that are made around a core, per axis of the network.
 
-        One voxel for a boundary, which has two sides; more for border weights, which depend on
-        objects beyond the core. At most the halo, as labels end where the network's input does:
-        along an axis without a halo, nothing beyond the core counts.
+        As far as the label rule looks, and one voxel at least; more for border weights, which
+        depend on objects beyond the core. At most the halo, as labels end where the network's
+        input does: along an axis without a halo, nothing beyond the core counts.
         """
         training = self.training
         finest = min(spacing)
-        reach = SEEN_BORDER * training.border_sigma if training.border_weight else 0.0
+        border = SEEN_BORDER * training.border_sigma if training.border_weight else 0.0
+        reach = RULES[self.labels.rule].reach(self.labels, spacing=spacing)
         return tuple(
-            min(halo, max(1, math.ceil(reach * finest / step)))
-            for halo, step in zip(self.network.halo, spacing, strict=True)
+            min(halo, max(1, of_rule, math.ceil(border * finest / step)))
+            for halo, of_rule, step in zip(self.network.halo, reach, spacing, strict=True)
         )
 
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:
         """Return the samples of a step that have these numbers."""
         samples = [self.sample(step, number) for number in numbers]
-        x, classes, weights = (torch.cat(parts) for parts in zip(*samples, strict=True))
-        return Batch(x, classes, weights)
+        x, targets, weights = (torch.cat(parts) for parts in zip(*samples, strict=True))
+        return Batch(x, targets, weights)
 
     def sample(self, step: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one sample: x (1, c, *input) float32, classes int64 and weights (1, *output)."""
+        """Return one sample: x (1, c, *input) float32, targets and weights as in a Batch."""
         place = self.sampler.place(step, number)
         volume = self.volumes[place.volume]
         spacing = volume.spacing_zyx[3 - self.network.dims :]
@@ -98,8 +105,8 @@ class SampleMaker:
             seeds=[seed_of(self.training.seed, step, number)],
             spacing=spacing,
         )
-        classes, weights = self._classes_and_weights(labels[0].cpu().numpy(), spacing, margins)
-        return x, classes[None].to(self.device), weights[None].to(self.device)
+        targets, weights = self._targets_and_weights(labels[0].cpu().numpy(), spacing, margins)
+        return x, targets[None].to(self.device), weights[None].to(self.device)
 
     def _read(
         self, volume: LabelledVolume, place: Place, spacing: Sequence[float]
@@ -121,33 +128,38 @@ class SampleMaker:
             labels[stored == self.labels.ignore] = UNKNOWN
         return (raw, labels) if dims == 3 else (raw[:, 0], labels[0])
 
-    def _classes_and_weights(
+    def _targets_and_weights(
         self, labels: np.ndarray[Any, Any], spacing: Sequence[float], margins: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """Return classes and weights of labels that are larger by ``margins`` per side."""
-        dims, training = self.network.dims, self.training
-        classes, objects = apply_rule(
-            labels if dims == 3 else labels[None],
-            rule=self.labels.rule,
-            dims=dims,
-            ignore=None if self.labels.ignore is None else UNKNOWN,
-            object_class=self.labels.object_class,
+        """Return targets and weights of labels that are larger by ``margins`` per side."""
+        dims = self.network.dims
+        config = self.labels if self.labels.ignore is None else replace(self.labels, ignore=UNKNOWN)
+        learnt = learn(labels if dims == 3 else labels[None], config, spacing=spacing)
+        core = tuple(slice(m, m + n) for m, n in zip(margins, self.output_shape, strict=True))
+        inner: Any = (..., *core) if dims == 3 else (..., 0, *core)
+        return (
+            torch.from_numpy(np.ascontiguousarray(learnt.targets[inner])),
+            torch.from_numpy(np.ascontiguousarray(self._weights(learnt, spacing, inner))),
         )
+
+    def _weights(self, learnt: Learnt, spacing: Sequence[float], inner: Any) -> Any:
+        """Return the weights of the targets of a patch, which lie at ``inner``."""
+        training = self.training
+        if learnt.known is not None:
+            targets, known = learnt.targets[inner], learnt.known[inner]
+            if training.class_balance and self.labels.rule == "affinities":
+                return balanced_weights(targets, known)
+            return known_weights(known)
         weights = weight_map(
-            classes,
-            objects if training.border_weight else None,
+            learnt.targets,
+            learnt.objects if training.border_weight else None,
             class_weights=self.class_weights,
             w0=training.border_weight,
             sigma=training.border_sigma,
             spacing=spacing,
-            dims=dims,
+            dims=self.network.dims,
         )
-        core = tuple(slice(m, m + n) for m, n in zip(margins, self.output_shape, strict=True))
-        inner: tuple[slice | int, ...] = core if dims == 3 else (0, *core)
-        return (
-            torch.from_numpy(np.ascontiguousarray(classes[inner])),
-            torch.from_numpy(np.ascontiguousarray(weights[inner])),
-        )
+        return weights[inner]
 
 
 def batches_ahead(maker: SampleMaker, steps: range, numbers: Sequence[int]) -> Iterator[Batch]:

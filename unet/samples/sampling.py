@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pipeline.base.errors import LabelError
 
 from ..recipe.training_config import LabelConfig
-from .label_rules import IGNORED, apply_rule
+from .rules.registry import counted_classes
+from .rules.rule import IGNORED
 
 Shape: TypeAlias = tuple[int, int, int]
 
@@ -82,9 +83,11 @@ class Survey:
 def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: int) -> Survey:
     """Count the classes of a volume. Raises LabelError for a class that the network does not have.
 
+    classes: of the network; where it learns none, inside and boundary are counted.
     Cells are read four at a time; of a volume with more than CELLS_PER_VOLUME, only a part is.
     """
     boxes = list(_cells(volume.shape_zyx))
+    classes = classes if labels.rule == "classes" else 2
 
     def count(number: int) -> Cell:
         start, stop = boxes[number]
@@ -132,11 +135,10 @@ def classes_of(
     *,
     dims: int,
 ) -> NDArray[np.int64]:
-    """Return the classes (z, y, x) of a box, IGNORED where they are unknown."""
+    """Return the classes (z, y, x) of a box that are counted, IGNORED where they are unknown."""
     grown = tuple(a - 1 for a in start), tuple(b + 1 for b in stop)  # a boundary has two sides
     stored = volume.read_labels(*grown)
-    found, _ = apply_rule(stored, rule=labels.rule, dims=dims, ignore=labels.ignore)
-    return found[1:-1, 1:-1, 1:-1]
+    return counted_classes(stored, labels, dims=dims)[1:-1, 1:-1, 1:-1]
 
 
 def _cells(shape: Shape) -> Iterator[tuple[Shape, Shape]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import LabelError
 
-from .label_rules import IGNORED
+from .rules.rule import IGNORED
 
 Floats: TypeAlias = NDArray[np.float32]
 

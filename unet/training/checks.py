@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from pipeline.base.errors import LabelError, TrainingError, VolumeError, WeightsError
+from pipeline.base.errors import ConfigError, LabelError, TrainingError, VolumeError, WeightsError
 from pipeline.base.geometry import Box
 from pipeline.base.location import check_text
 
 from ..network.config import UNetConfig
 from ..recipe.training_config import Recipe
-from ..samples.sampling import Survey, survey
+from ..samples.sampling import Shape, Survey, survey
 from ..weights.file import read_weights_info
 from .checkpoint import newest_checkpoint
 from .same_training import check_same_training
@@ -125,6 +125,20 @@ def check_channels(boxes: Sequence[TrainingVolume], network: UNetConfig) -> None
             raise TrainingError(
                 f"{box.name} has {box.channel_count} channels, the network takes "
                 f"{network.in_channels}: choose a channel, or change in_channels"
+            )
+
+
+def check_offsets_are_seen(recipe: Recipe, core: Shape) -> None:
+    """Refuse offsets of affinities that reach further than a patch and the context around it."""
+    network = recipe.network
+    furthest = tuple(
+        halo + size - 1 for halo, size in zip(network.halo, core[3 - network.dims :], strict=True)
+    )
+    for offset in recipe.labels.offsets or ():
+        if any(abs(step) > most for step, most in zip(offset, furthest, strict=True)):
+            raise ConfigError(
+                f"labels.offsets ({list(offset)}): a patch and its halo reach {list(furthest)} "
+                "voxels; use a shorter offset, or a larger patch"
             )
 
 

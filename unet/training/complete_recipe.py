@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.base.errors import ConfigError
+from pipeline.base.text import counted
 
+from ..losses.registry import loss_of
 from ..recipe.training_config import Recipe, recipe_from_dict
+from ..samples.rules.registry import RULES, outputs_of
 from .suggest import suited_network
 from .volumes import TrainingVolume
-
-CLASS_NAMES = {"boundary": ("inside", "boundary"), "foreground": ("background", "object")}
 
 
 def complete_recipe(config: Mapping[str, Any], volumes: Sequence[TrainingVolume]) -> Recipe:
@@ -29,29 +30,62 @@ def complete_recipe(config: Mapping[str, Any], volumes: Sequence[TrainingVolume]
             classes=len(recipe.class_names) if recipe.class_names else 2,
         )
         recipe = replace(recipe, network=network)
+    if "classes" not in config.get("network", {}):
+        recipe = _with_channels(recipe)
     recipe = replace(recipe, class_names=recipe.class_names or _class_names(recipe))
-    _check_classes(recipe)
+    _check_channels(recipe)
     return recipe
 
 
-def _check_classes(recipe: Recipe) -> None:
-    classes, labels, names = recipe.network.classes, recipe.labels, recipe.class_names or ()
-    if labels.rule != "classes" and classes != 2:
+def _with_channels(recipe: Recipe) -> Recipe:
+    """Return the recipe with as many output channels as its label rule has, if it decides that."""
+    names = _names_of_rule(recipe)
+    if not names or len(names) == recipe.network.classes:
+        return recipe
+    return replace(recipe, network=replace(recipe.network, classes=len(names)))
+
+
+def _check_channels(recipe: Recipe) -> None:
+    """Raise ConfigError where label rule, loss, network and names contradict each other."""
+    network, labels, names = recipe.network, recipe.labels, recipe.class_names or ()
+    outputs = outputs_of(labels, dims=network.dims)
+    loss_of(recipe.training.loss, outputs.kind)
+    known = _names_of_rule(recipe)
+    if known and len(known) != network.classes:
         raise ConfigError(
-            f"rule {labels.rule} makes 2 classes, the network has {classes}: set classes = 2"
+            f"rule {labels.rule} makes {_channels(recipe, len(known))}, the network has "
+            f"{network.classes}: set classes = {len(known)}"
         )
-    if len(names) != classes:
+    outputs.check_network(channels=network.classes, dims=network.dims)
+    if len(names) != network.classes:
         raise ConfigError(
-            f"{len(names)} class names for {classes} classes: expected one per class, background "
-            "first"
+            f"{counted(len(names), 'class name')} for {_channels(recipe, network.classes)}: "
+            + (
+                "expected one per class, background first"
+                if outputs.has_classes
+                else "expected one per channel, or none"
+            )
         )
-    if (labels.object_class or 0) >= classes:
+    if (labels.object_class or 0) >= network.classes:
         raise ConfigError(
             f"object_class ({labels.object_class}): expected one of the network's classes, 0 to "
-            f"{classes - 1}"
+            f"{network.classes - 1}"
         )
+
+
+def _channels(recipe: Recipe, count: int) -> str:
+    """Return a number of channels in words."""
+    if outputs_of(recipe.labels, dims=recipe.network.dims).has_classes:
+        return f"{count} {'class' if count == 1 else 'classes'}"
+    return counted(count, "channel")
+
+
+def _names_of_rule(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names that the label rule gives the channels; empty: the network decides."""
+    outputs = outputs_of(recipe.labels, dims=recipe.network.dims)
+    return outputs.names or RULES[recipe.labels.rule].class_names or ()
 
 
 def _class_names(recipe: Recipe) -> tuple[str, ...]:
     others = (f"class {number}" for number in range(1, recipe.network.classes))
-    return CLASS_NAMES.get(recipe.labels.rule, ("background", *others))
+    return _names_of_rule(recipe) or ("background", *others)

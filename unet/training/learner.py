@@ -11,27 +11,37 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.base.network_outputs import CLASSES, NetworkOutputs
+
+from ..losses.registry import loss_of
 from ..network.config import UNetConfig
 from ..network.model import UNet
+from ..predict.forward import probabilities_of
 from ..predict.runtime import settle_precision
 from ..recipe.training_config import TrainingConfig
 from ..samples.maker import Batch
 from .checkpoint import Checkpoint
-from .losses import weighted_cross_entropy
 
 
 class Learner:
     """A network in training on one device; with several ranks, each holds the same weights."""
 
     def __init__(
-        self, network: UNetConfig, training: TrainingConfig, *, device: str, world_size: int = 1
+        self,
+        network: UNetConfig,
+        training: TrainingConfig,
+        *,
+        device: str,
+        world_size: int = 1,
+        outputs: NetworkOutputs = CLASSES,
     ) -> None:
         self.training = training
+        self._loss = loss_of(training.loss, outputs.kind)
         self.device = torch.device(device)
         self.world_size = world_size
         self.precision: Literal["bf16", "fp32"] = settle_precision(training.precision, self.device)
         torch.manual_seed(training.seed)
-        self.model = UNet(network).to(self.device)
+        self.model = UNet(network, outputs).to(self.device)
         if self.precision == "bf16":
             layout = torch.channels_last if network.dims == 2 else torch.channels_last_3d
             self.model.to(memory_format=layout)  # type: ignore[call-overload]  # stubs lack it
@@ -54,7 +64,7 @@ class Learner:
         with self._autocast():
             logits = self._replica(self._laid_out(batch.x))
         share = len(batch.x) / batch_size
-        loss = weighted_cross_entropy(logits, batch.classes, batch.weights) * share
+        loss = self._loss(logits, batch.targets, batch.weights) * share
         self.optimiser.zero_grad(set_to_none=True)
         (loss * self.world_size).backward()
         if self.training.gradient_norm is not None:
@@ -76,7 +86,7 @@ class Learner:
 
     def best(self) -> UNet:
         """Return a copy of the network as it is validated and saved: with the mean weights."""
-        model = UNet(self.model.config).to(self.device)
+        model = UNet(self.model.config, self.model.outputs).to(self.device)
         model.load_state_dict(self.ema or self.model.state_dict())
         if self.precision == "bf16":
             layout = torch.channels_last if self.model.config.dims == 2 else torch.channels_last_3d
@@ -84,10 +94,10 @@ class Learner:
         return model.eval()
 
     def probabilities(self, model: UNet, x: Tensor) -> Tensor:
-        """Return the softmax of a network of :meth:`best`, (n, classes, *output) float32."""
+        """Return the scores of a network of :meth:`best`, (n, classes, *output) float32."""
         with torch.inference_mode(), self._autocast():
             logits: Tensor = model(self._laid_out(x.to(self.device)))
-        return logits.float().softmax(dim=1)
+        return probabilities_of(logits, model.outputs.activation)
 
     def checkpoint(self, step: int, record: dict[str, Any]) -> Checkpoint:
         """Return the state after ``step`` steps."""

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import TrainingError
+from pipeline.base.network_outputs import NetworkOutputs
 
 from ..network.model import UNet
 from ..recipe.training_config import Recipe
 from ..samples.maker import SampleMaker, batches_ahead
+from ..samples.rules.registry import outputs_of
 from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from ..samples.weight_map import class_weights
 from .checkpoint import load_newest, save_checkpoint, what_is_kept
@@ -50,6 +52,11 @@ class TrainingJob:
     """Token of the start that may write into the directory; empty: not checked."""
 
     @property
+    def outputs(self) -> NetworkOutputs:
+        """What the channels of the network are, by the label rule."""
+        return outputs_of(self.recipe.labels, dims=self.recipe.network.dims)
+
+    @property
     def class_weights(self) -> tuple[float, ...]:
         """The paper's w_c, from the labels of all volumes."""
         network = self.recipe.network
@@ -77,7 +84,10 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     """
     rank = rank or Alone()
     training = job.recipe.training
-    learner = Learner(job.recipe.network, training, device=rank.device, world_size=rank.world_size)
+    learner = Learner(
+        job.recipe.network, training, device=rank.device, world_size=rank.world_size,
+        outputs=job.outputs,
+    )  # fmt: skip
     first, scores = _resume(job, learner)
     maker = sample_maker(job, device=rank.device)
     numbers = shares(job.batch, rank=rank.rank, world_size=rank.world_size)
@@ -120,7 +130,7 @@ def trained_model(job: TrainingJob) -> tuple[UNet, int]:
     checkpoint = load_newest(job.directory)
     if checkpoint is None:
         raise TrainingError(f"no checkpoint in {str(job.directory)!r}: train first")
-    model = UNet(job.recipe.network)
+    model = UNet(job.recipe.network, job.outputs)
     model.load_state_dict(checkpoint.ema or checkpoint.model)
     return model.eval(), checkpoint.step
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.base.errors import TrainingFailedError
 from pipeline.report.pictures import (
+    channels_picture,
     classes_picture,
     grey_picture,
     panel,
@@ -19,14 +20,22 @@ from .validation import Picture
 
 
 def validation_picture(picture: Picture) -> bytes:
-    """Return raw, truth and prediction side by side, as PNG. Ignored voxels are class 0."""
-    truth_yx = np.maximum(picture.truth_yx, 0)
+    """Return raw, truth and prediction side by side, as PNG. Ignored voxels are class 0.
+
+    Of channels that are not classes, the first three are shown as red, green and blue.
+    """
+    if picture.truth_yx.ndim == 2:
+        truth = classes_picture(np.maximum(picture.truth_yx, 0))
+        prediction = scores_picture(picture.scores_cyx)
+    else:
+        truth = channels_picture(picture.truth_yx)
+        prediction = channels_picture(picture.scores_cyx)
     return png_bytes(
         panel(
             [
                 ("raw", grey_picture(picture.raw_cyx)),
-                ("truth", classes_picture(truth_yx)),
-                ("prediction", scores_picture(picture.scores_cyx)),
+                ("truth", truth),
+                ("prediction", prediction),
             ]
         )
     )

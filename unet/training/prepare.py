@@ -86,6 +86,7 @@ def prepare_training(
     checks.check_channels(everything, recipe.network)
     shapes = [volume.shape_zyx for volume in volumes.training]
     core = settled_core(recipe.network, recipe.training.patch, shapes)
+    checks.check_offsets_are_seen(recipe, core)
     surveyed = [(volume, checks.survey_labels(volume, recipe)) for volume in everything]
     surveys = tuple(labels for _, labels in surveyed[: len(volumes.training)])
     checks.check_several_classes(volumes.training, surveys)

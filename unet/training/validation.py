@@ -1,7 +1,7 @@
-"""Validation of a network in training: confusion counts over held-out volumes, and a picture.
+"""Validation of a network in training: its scores over held-out volumes, and a picture.
 
 Tiles lie side by side from the volume's first voxel on and are divided among the ranks. Their
-counts are summed, so every rank has the same scores.
+sums are added, so every rank has the same scores.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from ..network.config import UNetConfig
 from ..network.model import UNet
 from ..recipe.training_config import LabelConfig
-from ..samples.label_rules import IGNORED
-from ..samples.sampling import LabelledVolume, Shape, classes_of
+from ..samples.rules.rule import Learnt
+from ..samples.sampling import LabelledVolume, Shape
+from ..samples.truth import truth_of
+from ..scoring.scores import Scores
+from ..scoring.tallies import tally_of
 from .learner import Learner, sum_over_ranks
 
 MAX_TILES, MAX_VOXELS = 64, 2**23
@@ -30,24 +34,14 @@ PICTURE_SIDE, PICTURE_TILES = 512, {2: 64, 3: 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """The scores of a validation."""
-
-    loss: float
-    """Mean cross-entropy per voxel, without weights."""
-    pixel_error: float
-    iou: tuple[float, ...]
-    dice: tuple[float, ...]
-    mean_iou: float
-    """Over the classes that occur in truth or prediction."""
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
-    """The middle of a slice: raw (c, y, x), true classes (y, x), scores (c, y, x)."""
+    """The middle of a slice: raw (c, y, x), truth and scores (c, y, x).
+
+    truth_yx: classes (y, x) or, where the network learns none, its targets (channel, y, x).
+    """
 
     raw_cyx: NDArray[np.float32]
-    truth_yx: NDArray[np.int64]
+    truth_yx: NDArray[Any]
     scores_cyx: NDArray[np.float32]
 
 
@@ -67,23 +61,18 @@ def validate(
     network = learner.model.config
     tiles = _tiles(volumes, core)
     predict = _TilePredictor(learner, learner.best(), labels, core)
-    counts = np.zeros((network.classes, network.classes), np.int64)
-    entropy = 0.0
+    tally = tally_of(learner.model.outputs, network.classes)
     for number in range(rank, len(tiles), learner.world_size):
         _, truth, scores_czyx = predict(*tiles[number])
-        known = truth != IGNORED
-        right = np.take_along_axis(scores_czyx, np.where(known, truth, 0)[None], axis=0)[0]
-        entropy -= float(np.log(np.maximum(right[known], 1e-12)).sum())
-        pairs = truth[known] * network.classes + scores_czyx.argmax(axis=0)[known]
-        counts += np.bincount(pairs, minlength=counts.size).reshape(counts.shape)
+        tally.add(truth, scores_czyx)
     picture = _picture(predict, *tiles[len(tiles) // 2]) if rank == 0 else None
     barrier()
     totals = sum_over_ranks(
-        [entropy, *counts.ravel().astype(float)],
+        tally.sums.tolist(),
         device=learner.device,
         world_size=learner.world_size,
     )
-    return scores_of(totals[0], np.asarray(totals[1:]).reshape(counts.shape)), picture
+    return tally.scores(np.asarray(totals)), picture
 
 
 def _tiles(volumes: Sequence[LabelledVolume], core: Shape) -> list[tuple[LabelledVolume, Shape]]:
@@ -110,15 +99,16 @@ class _TilePredictor:
 
     def __call__(
         self, volume: LabelledVolume, start: Shape
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return grey values (c, z, y, x), classes (z, y, x) and scores of a tile's core.
+    ) -> tuple[NDArray[np.float32], Learnt, NDArray[np.float32]]:
+        """Return grey values (c, z, y, x), the truth and scores (c, z, y, x) of a tile's core.
 
         The core is cut at the volume's edge.
         """
         network = self.model.config
         ends = zip(start, self.core, volume.shape_zyx, strict=True)
         stop = tuple(min(a + n, size) for a, n, size in ends)
-        truth = classes_of(volume, start, stop, self.labels, dims=network.dims)
+        truth = truth_of(volume, start, stop, self.labels, dims=network.dims)
+        shape = truth.targets.shape[-3:]
         raw = _raw(volume, start, self.core, network)
         scores = self.learner.probabilities(self.model, torch.from_numpy(raw)).cpu().numpy()
         if network.dims == 3:
@@ -126,8 +116,8 @@ class _TilePredictor:
         else:
             raw_czyx, scores_czyx = np.moveaxis(raw, 0, 1), np.moveaxis(scores, 0, 1)
         halo = (0,) * (3 - network.dims) + network.halo
-        inner = tuple(slice(h, h + n) for h, n in zip(halo, truth.shape, strict=True))
-        place = tuple(slice(0, n) for n in truth.shape)
+        inner = tuple(slice(h, h + n) for h, n in zip(halo, shape, strict=True))
+        place = tuple(slice(0, n) for n in shape)
         return raw_czyx[(slice(None), *inner)], truth, scores_czyx[(slice(None), *place)]
 
 
@@ -154,8 +144,10 @@ def _picture(predict: _TilePredictor, volume: LabelledVolume, start: Shape) -> P
     parts = []
     for y in rows:
         tiles = [predict(volume, (start[0], y, x)) for x in columns]
-        z = tiles[0][1].shape[0] // 2
-        slices = [(raw[:, z], truth[z], scores[:, z]) for raw, truth, scores in tiles]
+        z = tiles[0][0].shape[1] // 2
+        slices = [
+            (raw[:, z], truth.targets[..., z, :, :], scores[:, z]) for raw, truth, scores in tiles
+        ]
         parts.append([np.concatenate(part, axis=-1) for part in zip(*slices, strict=True)])
     raw, truth, scores = (np.concatenate(part, axis=-2) for part in zip(*parts, strict=True))
     return Picture(raw, truth, scores)
@@ -167,28 +159,3 @@ def _around_the_middle(size: int, step: int, *, most: int) -> list[int]:
     count = min(max(1, PICTURE_SIDE // step), most, len(starts))
     first = (len(starts) - count) // 2
     return starts[first : first + count]
-
-
-def scores_of(entropy: float, counts: NDArray[np.float64]) -> Scores:
-    """Return the scores of voxels counted as ``counts[truth, prediction]``.
-
-    They are those of ``pipeline.evaluation.confusion.ConfusionMatrix``, 0 / 0 included.
-    entropy: summed over the voxels.
-    """
-    both = np.diag(counts)
-    truth, predicted, voxels = counts.sum(axis=1), counts.sum(axis=0), counts.sum()
-    either = truth + predicted - both
-
-    def ratios(part: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[float, ...]:
-        filled = np.where(whole > 0, part / np.maximum(whole, 1), 1.0)
-        return tuple(float(value) for value in filled)
-
-    iou = ratios(both, either)
-    present = [value for value, count in zip(iou, either, strict=True) if count > 0]
-    return Scores(
-        loss=float(entropy / max(1.0, voxels)),
-        pixel_error=float((voxels - both.sum()) / max(1.0, voxels)),
-        iou=iou,
-        dice=ratios(2 * both, truth + predicted),
-        mean_iou=sum(present) / len(present) if present else 1.0,
-    )

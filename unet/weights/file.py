@@ -4,7 +4,8 @@ A file is a plain safetensors file. Each entry of its metadata is a JSON text:
 
     overtile_weights   version of this format
     config             UNetConfig.to_dict()
-    class_names        one per class, class 0 is background
+    class_names        one per output channel; of classes, class 0 is background
+    outputs, offsets, activation   what the channels are; absent of classes, see NetworkOutputs
     normalisation      how grey values were normalised in training; absent if not known
     voxel_size_um      of the training's volumes, in µm, one per axis of the network; may be absent
     input_percentiles  1, 50 and 99 of the network's input in training, per channel; may be absent
@@ -28,6 +29,7 @@ from pipeline.base.checked import shown
 from pipeline.base.errors import ConfigError, WeightsError
 from pipeline.base.json_text import json_value
 from pipeline.base.location import check_text
+from pipeline.base.network_outputs import CLASSES, NetworkOutputs
 from pipeline.base.store_errors import one_line, redacted
 
 from ..network.config import UNetConfig
@@ -63,6 +65,8 @@ class WeightsInfo:
     """Voxel size of the training's volumes in µm, per axis of the network: (z,) y, x."""
     input_percentiles: Mapping[str, Sequence[float]] | None = field(default=None, hash=False)
     """Percentiles 1, 50 and 99 of the network's input in training, each per channel."""
+    outputs: NetworkOutputs = CLASSES
+    """What the channels are; offsets have the axes of the network."""
 
 
 def save_weights(
@@ -78,22 +82,23 @@ def save_weights(
 ) -> None:
     """Write ``model`` to a local ``path``, atomically: a reader sees the old file or the new one.
 
-    Class names default to "background", "class 1", … voxel_size_um: of the training's volumes, per
-    axis of the network. input_percentiles: ``{"1": …, "50": …, "99": …}``, each per channel. Raises
-    WeightsError for a wrong number of names or sizes, records that are not JSON, and values that
-    are not finite (in ``dtype``).
+    Class names default to "background", "class 1", …, or to those of the outputs. voxel_size_um:
+    of the training's volumes, per axis of the network. input_percentiles: ``{"1": …, "50": …,
+    "99": …}``, each per channel. Raises WeightsError for a wrong number of names or sizes, records
+    that are not JSON, and values that are not finite (in ``dtype``).
     """
     import torch
     from safetensors.torch import save
 
     if dtype not in DTYPES.values():
         raise WeightsError(f"dtype is {dtype!r}: expected float32 or float16")
-    names = _checked_class_names(class_names, model.config.classes)
+    names = _checked_names(class_names, model.config, model.outputs)
     metadata = {
         FORMAT_KEY: FORMAT_VERSION,
         "config": model.config.to_dict(),
         "class_names": names,
         "provenance": dict(provenance or {}),
+        **({} if model.outputs == CLASSES else model.outputs.to_json()),
         **facts.as_metadata(model.config, voxel_size_um, input_percentiles),
     }
     if normalisation is not None:
@@ -170,7 +175,7 @@ def load_weights(uri: str | os.PathLike[str]) -> tuple[UNet, WeightsInfo]:
                 "take an earlier checkpoint of the training"
             )
     with torch.device("meta"):  # skips the initialisation
-        model = UNet(info.config)
+        model = UNet(info.config, info.outputs)
     floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     model.load_state_dict(floats, assign=True)
     return model.eval(), info
@@ -189,7 +194,8 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
         provenance, normalisation = record["provenance"], record.get("normalisation", {})
         voxel_size_um = facts.voxel_size_of(record, config)
         percentiles = facts.percentiles_of(record, config)
-        class_names = _checked_class_names(names, config.classes)
+        outputs = NetworkOutputs.from_json(record)
+        class_names = _checked_names(names, config, outputs)
         if not isinstance(provenance, dict) or not isinstance(normalisation, dict):
             raise TypeError("expected JSON objects for provenance and normalisation")
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
@@ -218,6 +224,7 @@ def _info(uri: str, content: bytes) -> WeightsInfo:
         dtype=_dtype_name(uri, stored),
         voxel_size_um=voxel_size_um,
         input_percentiles=percentiles,
+        outputs=outputs,
     )
 
 
@@ -251,13 +258,17 @@ def _dtype_name(uri: str, stored: set[str]) -> str:
     return DTYPES[stored.pop()]
 
 
-def _checked_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+def _checked_names(
+    names: Sequence[str] | None, config: UNetConfig, outputs: NetworkOutputs
+) -> tuple[str, ...]:
+    """Return the names of the output channels. Raises WeightsError, ConfigError."""
+    outputs.check_network(channels=config.classes, dims=config.dims)
     if names is None:
-        return ("background", *(f"class {number}" for number in range(1, classes)))
-    if not isinstance(names, list | tuple) or len(names) != classes:
-        raise WeightsError(
-            f"class names {shown(names)}: expected {classes}, one per class, background first"
-        )
+        others = (f"class {number}" for number in range(1, config.classes))
+        return outputs.names or ("background", *others)
+    if not isinstance(names, list | tuple) or len(names) != config.classes:
+        order = "one per class, background first" if outputs.has_classes else "one per channel"
+        raise WeightsError(f"class names {shown(names)}: expected {config.classes}, {order}")
     return tuple(str(name) for name in names)
 
 

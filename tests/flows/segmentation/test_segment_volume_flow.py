@@ -535,7 +535,7 @@ def test_choices_of_the_form_mean_the_settings_behind_the_other_tab():
 def test_outputs_are_chosen_from_a_list(schema):
     field = dict(fields_of(schema))["options.outputs"]
     assert field["items"]["enum"] == ["classes", "scores"]
-    assert field["default"] == ["classes"]
+    assert field["default"] == []
 
 
 def test_the_flow_runs_the_preflight_checks_first(

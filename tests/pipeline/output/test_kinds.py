@@ -40,7 +40,7 @@ def test_stored_probabilities_are_the_nearest_of_their_dtype(dtype, step):
     assert np.abs(stored - SCORES_CZYX).max() <= step / 2 + 1e-9
 
 
-@pytest.mark.parametrize("outputs", [(), ("objects",), ("scores", "objects")])
+@pytest.mark.parametrize("outputs", [("objects",), ("scores", "objects")])
 def test_an_output_that_is_not_in_the_table_is_refused(outputs):
     with pytest.raises(ValueError, match="expected classes or scores, one or more"):
         SegmentRequest(input="in.zarr", output="out.zarr", outputs=outputs)

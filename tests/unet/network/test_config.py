@@ -201,7 +201,7 @@ def test_a_config_is_unchanged_by_json(config: UNetConfig) -> None:
     [
         ("dims", 4),
         ("in_channels", 0),
-        ("classes", 1),
+        ("classes", 0),
         ("classes", 257),
         ("in_channels", 10**12),
         ("base_channels", 10**12),

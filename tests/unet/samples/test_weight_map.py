@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.errors import LabelError
-from unet.samples.label_rules import IGNORED
+from unet.samples.rules.rule import IGNORED
 from unet.samples.weight_map import border_weights, class_weights, weight_map
 
 

@@ -14,8 +14,8 @@ from pipeline.evaluation.confusion import ConfusionMatrix
 from unet import UNetConfig
 from unet.recipe.training_config import TrainingConfig
 from unet.samples.maker import Batch
+from unet.scoring.class_tally import scores_of
 from unet.training.learner import Learner, make_optimiser
-from unet.training.validation import scores_of
 
 NETWORK = UNetConfig(dims=2, base_channels=2, levels=2, dropout=0.0)
 STEPS = 4

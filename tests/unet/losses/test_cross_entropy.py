@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unet.samples.label_rules import IGNORED
-from unet.training.losses import weighted_cross_entropy
+from unet.losses.cross_entropy import weighted_cross_entropy
+from unet.samples.rules.rule import IGNORED
 
 
 def batch(*space: int, n: int = 4, classes: int = 3, seed: int = 0) -> tuple[Tensor, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from ..samples.label_rules import IGNORED
+from ..samples.rules.rule import IGNORED
+from .loss import Loss
 
 
 def weighted_cross_entropy(
@@ -25,3 +26,6 @@ def weighted_cross_entropy(
     if weights is not None:
         entropy = entropy * weights
     return entropy.sum() / classes.numel()
+
+
+CROSS_ENTROPY = Loss(outputs=("classes",), compute=weighted_cross_entropy)

@@ -1,0 +1,1 @@
+"""Scores of a validation, by the kind of the network's outputs."""
