@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from deploy import RanksResumed, TurnChanged
 from pipeline.base.text import counted, duration_text, rate_text, shape_text
+from unet.samples.rules.registry import outputs_of
 from unet.training.event_file import tensorboard_is_installed
 from unet.training.messages import Listener, Note, StepsDone, Validated
 from unet.training.prepare import PreparedTraining
@@ -102,6 +103,9 @@ def start_lines(prepared: PreparedTraining) -> list[str]:
         f"{training.preset}, {counted(training.steps, 'step')} of patches of "
         f"{shape_text(prepared.core)} voxels"
     ]
+    outputs = outputs_of(prepared.recipe.labels, dims=network.dims)
+    if not outputs.has_classes:
+        lines.append(f"learn {outputs.kind}: {', '.join(prepared.recipe.class_names or ())}")
     for part, boxes in (
         ("train", prepared.volumes.training),
         ("validate", prepared.volumes.validation),

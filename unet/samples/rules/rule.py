@@ -23,6 +23,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 IGNORED = -100
 """The class of voxels that the loss ignores; torch's default for ``ignore_index``."""
+UNKNOWN = -(2**63)
+"""The label, in int64, of voxels whose label is unknown, whichever label a recipe ignores."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +76,8 @@ class Rule(Protocol):
 
 
 def checked_ids(labels: NDArray[Any], *, ignore: int | None) -> Ids:
-    """Return stored labels, of any integer dtype, as ids; ``ignore`` marks unknown voxels.
+    """Return stored labels, of any integer dtype, as ids; ``ignore`` marks unknown voxels,
+    and so does UNKNOWN in int64.
 
     Raises LabelError for labels that are not integers, for negative ones other than ``ignore`` and
     for ids from 2**63 on.
@@ -84,10 +87,9 @@ def checked_ids(labels: NDArray[Any], *, ignore: int | None) -> Ids:
             f"labels are {labels.dtype}: expected integers, classes or object ids (0: background)"
         )
     unknown = None
-    if ignore is not None:
-        where = labels == ignore
-        if where.any():
-            unknown, labels = where, np.where(where, np.zeros((), labels.dtype), labels)
+    where = _unknown(labels, ignore=ignore)
+    if where is not None and where.any():
+        unknown, labels = where, np.where(where, np.zeros((), labels.dtype), labels)
     if labels.size and labels.dtype.kind == "i" and (least := int(labels.min())) < 0:
         raise LabelError(
             f"labels have the negative id {least}: expected ids from 0 on; set ignore to it"
@@ -97,6 +99,15 @@ def checked_ids(labels: NDArray[Any], *, ignore: int | None) -> Ids:
             f"labels have the id {most}: expected ids below 2**63 = {2**63}; set ignore to it"
         )
     return Ids(labels.astype(np.int64), unknown)
+
+
+def _unknown(labels: NDArray[Any], *, ignore: int | None) -> Mask | None:
+    """Return which labels are unknown, or None: the ignored ones, and those of no place."""
+    where: Mask | None = None if ignore is None else labels == ignore
+    if labels.dtype == np.int64:
+        nowhere = labels == UNKNOWN
+        where = nowhere if where is None else where | nowhere
+    return where
 
 
 def learnt_classes(stored: Ids, classes: Integers, objects: Integers | None) -> Learnt:
