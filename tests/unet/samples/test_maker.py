@@ -121,7 +121,7 @@ def test_unknown_voxels_may_have_any_label(ignore):
 
 
 TARGETS = {
-    "affinities": LabelConfig(rule="affinities", offsets=((-1, 0), (0, -1), (0, 7), (-20, 3))),
+    "affinities": LabelConfig(rule="affinities", offsets=((-1, 0), (0, -1), (0, 7), (-15, 3))),
     "distance": LabelConfig(rule="distance", scale=2.0),
     "centre": LabelConfig(rule="centre"),
 }
@@ -143,7 +143,7 @@ def test_targets_of_a_patch_are_those_of_the_whole_volume(rule, ignore):
         assert shape == network.output_shape(tuple(x.shape[2:]))
         place = (slice(None), 0, slice(16, 16 + shape[0]), slice(start, start + shape[1]))
         known = weights[0].numpy() > 0
-        assert known.mean() > (0.1 if rule == "centre" else 0.6)
+        assert known.mean() > (0.1 if rule == "centre" else 0.3)
         assert not (known & ~whole.known[place]).any()
         np.testing.assert_array_equal(targets[0].numpy()[known], whole.targets[place][known])
         assert not targets[0].numpy()[~known].any()

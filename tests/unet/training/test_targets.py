@@ -15,7 +15,7 @@ from unet.recipe.training_config import recipe_from_dict
 from unet.training.complete_recipe import complete_recipe
 from unet.training.messages import Validated
 
-SMALL = {"dims": 2, "base_channels": 4, "levels": 2, "dropout": 0.0}
+SMALL = {"dims": 2, "base_channels": 8, "levels": 2, "dropout": 0.0}
 
 
 class Volume:
@@ -45,7 +45,8 @@ def volumes(tmp_path):
 def config_of(rule, *, steps=40, **labels):
     training = {
         "steps": steps, "batch": 2, "patch": [20, 20], "precision": "fp32", "validate_every": steps,
-        "learning_rate": 0.01, "augment": {"elastic_sigma": 0.0, "rotation": "quarter"},
+        "learning_rate": 0.01,
+        "augment": {"elastic_sigma": 0.0, "rotation": "none", "mirror": False},
     }  # fmt: skip
     return {"network": SMALL, "training": training, "labels": {"rule": rule, **labels}}
 
@@ -138,13 +139,16 @@ class Heard:
 
 
 @pytest.mark.parametrize(
-    ("rule", "least_iou"), [("affinities", 0.6), ("distance", 0.5), ("centre", 0.3)]
+    ("rule", "least_iou"), [("affinities", 0.5), ("distance", 0.5), ("centre", 0.25)]
 )
 def test_a_small_network_learns_the_targets_of_touching_squares(volumes, tmp_path, rule, least_iou):
     heard = Heard()
     labels = {"scale": 2.0} if rule != "affinities" else {"offsets": [[-1, 0], [0, -1], [0, -4]]}
     out = tmp_path / "w.safetensors"
-    train_unet(volumes, out, config=config_of(rule, steps=120, **labels), listeners=[heard])
+    config = config_of(rule, steps=60, **labels)
+    if rule == "affinities":
+        config["training"]["loss"] = "binary-cross-entropy+dice"
+    train_unet(volumes, out, config=config, listeners=[heard])
     info = read_weights_info(out)
     assert info.outputs.kind == rule
     assert info.class_names == info.outputs.names
