@@ -153,7 +153,7 @@ CASES = {
     "a number of 5000 digits": ({"--config": "x = " + "9" * 5000}, r"a number is too long to re"),
     "too many classes": (
         config("[network]\nclasses = 1000000000000"),
-        r"classes is 1000000000000: expected an integer from 2 to 256"),
+        r"classes is 1000000000000: expected an integer from 1 to 256"),
     "too many channels": (
         config("[network]\nbase_channels = 1000000000000"), r"base_channels is .* 1 to 4096"),
     "a network that fits no worker": (
@@ -257,13 +257,13 @@ SETTINGS = [
         "preset", "steps", "batch", "patch", "optimiser", "learning_rate", "momentum",
         "weight_decay", "gradient_norm", "schedule", "warmup", "ema", "precision", "class_balance",
         "border_weight", "border_sigma", "rare_share", "augment", "validate_every",
-        "checkpoint_every", "seed",
+        "checkpoint_every", "seed", "loss",
     )),
     *(("training.augment", name) for name in (
         "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "deformed_share",
         "shift", "contrast", "brightness", "gamma", "noise",
     )),
-    *(("labels", name) for name in ("rule", "ignore", "object_class")),
+    *(("labels", name) for name in ("rule", "ignore", "object_class", "offsets", "scale")),
 ]  # fmt: skip
 WRONG = ('"a word"', '["a", "b"]', "[[1], [2]]", "nan", "inf", "-inf", "1979-05-27", "{ a = 1 }",
          "-123456.5")  # fmt: skip
