@@ -44,7 +44,8 @@ class ObjectDefinition(BaseModel):
     ] = Field(
         None,
         title="Class",
-        description="Class whose scores are used (default: of two, the boundary or the second)",
+        description="Class whose scores are used (default: of two, the boundary or the second; of "
+        "affinities, all channels)",
         examples=["nucleus"],
     )
     role: Annotated[Literal["foreground", "boundary"] | None, Shell(DEFINITION)] = Field(
@@ -58,8 +59,9 @@ class ObjectDefinition(BaseModel):
     )
     threshold: Annotated[float | None, Shell(DEFINITION, metavar="T")] = Field(
         None,
-        description="Objects have scores of at least T; between boundaries, below T (default: 0.5; "
-        "every voxel for a watershed between boundaries)",
+        description="Objects have scores of at least T, or are connected by affinities of at least "
+        "T; between boundaries, below T (default: 0.5; every voxel for a watershed between "
+        "boundaries)",
     )
     connectivity: Annotated[Literal["6", "18", "26"], Shell(DEFINITION)] = Field(
         "6", description="Neighbours of a voxel: through faces, also edges, also corners"
@@ -90,7 +92,9 @@ class ObjectDefinition(BaseModel):
         "common face, or (mean) the weakest first, with the means of what was merged",
     )
     merge_threshold: Annotated[float | None, Shell(WATERSHED, metavar="T")] = Field(
-        None, title="Merge threshold", description="Mean score below which objects are merged"
+        None,
+        title="Merge threshold",
+        description="Mean score below which objects are merged; of affinities, at least this mean",
     )
     min_voxels: Annotated[int, Shell(FILTERS)] = Field(
         1, ge=1, title="Minimum voxels", description="Smallest object"

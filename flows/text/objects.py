@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.base.text import counted, duration_text, shape_text, size_text
@@ -38,9 +38,16 @@ def start_lines(prepared: PreparedObjects) -> Iterator[str]:
 def definition_text(prepared: PreparedObjects) -> str:
     """Return what the objects are, in a few words."""
     scores = prepared.scores
-    lies = "of" if scores.role == "foreground" else "between boundaries of"
     kind = "watershed" if prepared.method.is_watershed else "connected components"
+    if scores.edge_axes:
+        return f"by affinities along {_axes_text(scores.edge_axes)}, {kind}"
+    lies = "of" if scores.role == "foreground" else "between boundaries of"
     return f"{lies} class {scores.class_name}, {kind}"
+
+
+def _axes_text(axes: Sequence[int]) -> str:
+    names = ["zyx"[axis] for axis in axes]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def partial_lines(run: ObjectsRun) -> Iterator[str]:
@@ -94,7 +101,7 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
         quantiles = [found.sizes.quantile(q) for q in (0.05, 0.5, 0.95)]
         low, median, high = map(SizeUnit.of(spec).near(quantiles[-1]).text, quantiles)
         yield f"sizes: median {median}, 5 % at most {low}, 5 % at least {high}"
-        if note := advice(run.prepared.method.role, found, voxels=voxels):
+        if note := advice(run.prepared.method, found, voxels=voxels):
             yield f"note: {note}"
     else:
         yield f"note: no object was found: compare {_deciding(run.prepared)} with the scores"
@@ -109,7 +116,7 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
 def _deciding(prepared: PreparedObjects) -> str:
     """Return the options that may have left no object, with the values that were passed."""
     request = prepared.request
-    options = ["--class", "--role"]
+    options = [] if prepared.scores.edge_axes else ["--class", "--role"]
     options.append(
         "--threshold" if request.threshold is None else f"--threshold {request.threshold:g}"
     )
@@ -121,4 +128,4 @@ def _deciding(prepared: PreparedObjects) -> str:
     options += [f"{name} {value:g}" for name, value in passed if value is not None]
     if request.border == "drop":
         options.append("--border drop")
-    return f"{', '.join(options[:-1])} and {options[-1]}"
+    return " and ".join(filter(None, (", ".join(options[:-1]), options[-1])))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..objects.definition.scores import role_of
+from ..objects.definition.find_scores import role_of
 from .border_contrast import CLEAR, BorderContrast
 from .confusion import ConfusionMatrix
 from .contingency import NEVER_PREDICTED_AT_MOST, too_many_labels

@@ -15,7 +15,7 @@ from ..base.location import Location
 from ..base.network_outputs import ATTRIBUTE, NetworkOutputs
 from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
-from ..objects.definition.scores import is_of_a_part
+from ..objects.definition.find_scores import is_of_a_part
 from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels

@@ -78,7 +78,7 @@ def plane_of(face: Face, names: Names) -> LabelledPlane:
 
 
 def merge_clusters(
-    children: Mapping[Shape, ClusterState], *, kind: Agglomerate, threshold: int
+    children: Mapping[Shape, ClusterState], *, kind: Agglomerate, threshold: float
 ) -> tuple[ClusterState, Merges]:
     """Return the state of a group, and what it merged. children: by their index."""
     outward = dict(_outward(children))

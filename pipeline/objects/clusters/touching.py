@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -40,16 +41,35 @@ def adjacency_of(labels_zyx: Labels, scores_zyx: Scores, *, per_slice: bool = Fa
     per_slice: voxels of different z do not touch.
     Memory: 3 int64 per row of a table that is at most half full, about 60 to 130 bytes per pair.
     """
+    axes = (1, 2) if per_slice else (0, 1, 2)
+    scores = np.ascontiguousarray(scores_zyx, np.uint16)
+    return _counted(labels_zyx, dict.fromkeys(axes, scores), is_edge=False)
+
+
+def adjacency_along_edges(
+    labels_zyx: Labels, heights: Mapping[int, NDArray[np.uint16]]
+) -> Adjacency:
+    """Return which labels of a block touch, with the sums of the heights of the edges there.
+
+    heights: by axis, (z, y, x) of the edge from each voxel to the one before it along the axis.
+    """
+    return _counted(labels_zyx, heights, is_edge=True)
+
+
+def _counted(labels_zyx: Labels, values: Mapping[int, Scores], *, is_edge: bool) -> Adjacency:
+    """Count pairs of voxels. values: by axis along which they touch; of voxels, or of edges."""
     labels = np.ascontiguousarray(labels_zyx, np.int32)
-    scores = np.ascontiguousarray(scores_zyx, np.uint16)  # one type: one compilation
     depth, rows, columns = labels.shape
     plane = rows * columns
-    lines = [(columns, plane, columns, columns), (1, columns, 1, columns)]
-    if not per_slice:
-        lines.append((plane, depth * plane, plane, columns))
+    lines = {
+        0: (plane, depth * plane, plane, columns),
+        1: (columns, plane, columns, columns),
+        2: (1, columns, 1, columns),
+    }
     table, used = np.zeros((_FIRST_ROWS, 3), np.int64), 0
-    for axis in lines if labels.size else ():
-        table, used = _count_lines(labels.ravel(), scores.ravel(), table, used, axis)
+    for axis, of_axis in values.items() if labels.size else ():
+        flat = np.ascontiguousarray(of_axis, np.uint16).ravel()  # one type: one compilation
+        table, used = _count_lines(labels.ravel(), flat, table, used, lines[axis], is_edge)
     return _from_table(table)
 
 
@@ -90,12 +110,14 @@ def _count_lines(
     table: NDArray[np.int64],
     used: int,
     lines: tuple[int, int, int, int],
+    is_edge: bool,
 ) -> tuple[NDArray[np.int64], int]:
     """Count the pairs (voxel, voxel ``step`` before it); return the table, and its rows in use.
 
     lines: (step, period, skipped, length). In each period of voxels the first ``skipped`` have no
     voxel before them; the others are counted in lines of at most ``length``, and the table grows
-    between lines only.
+    between lines only. is_edge: whether a score is that of the pair with the voxel before it;
+    otherwise the higher score of both voxels counts.
     """
     step, period, skipped, length = lines
     for start in range(0, labels.size, period):
@@ -103,7 +125,8 @@ def _count_lines(
         for line in range(start + skipped, stop, length):
             if 2 * (used + length) > table.shape[0]:
                 table = _grown(table, 2 * (used + length))
-            used += _count_line(labels, scores, table, step, line, min(line + length, stop))
+            end = min(line + length, stop)
+            used += _count_line(labels, scores, table, step, line, end, is_edge)
     return table, used
 
 
@@ -115,6 +138,7 @@ def _count_line(
     step: int,
     start: int,
     stop: int,
+    is_edge: bool,
 ) -> int:
     """Count the pairs of one line; return how many rows were begun.
 
@@ -131,7 +155,10 @@ def _count_line(
             if faces:
                 begun += _add(table, key, total, faces)
             key, total, faces = pair, np.int64(0), np.int64(0)
-        total += np.int64(max(scores[here - step], scores[here]))
+        score = scores[here]
+        if not is_edge:
+            score = max(score, scores[here - step])
+        total += np.int64(score)
         faces += 1
     if faces:
         begun += _add(table, key, total, faces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -56,9 +57,13 @@ class Method:
     agglomerate: Agglomerate = "none"
     """How objects of the watershed are merged where their common face has low scores."""
     merge_threshold: int = 0
-    """Faces of a lower mean score are merged."""
+    """Faces of a lower mean score are merged, or of at least this mean affinity."""
     spacing: Shape = (1000, 1000, 1000)
     """Size of a voxel, in steps (see lengths.py)."""
+    edge_axes: tuple[int, ...] = ()
+    """Where edges have scores of their own, affinities, the axes along which they connect voxels;
+    ``threshold`` and ``seed_threshold`` are then those of edges. Empty: an edge takes its height
+    from the scores of its two voxels."""
 
     @property
     def has_seeds(self) -> bool:
@@ -88,12 +93,28 @@ class Method:
     @property
     def halo(self) -> Shape:
         """Voxels around a block that its labelling needs, per axis."""
-        if not self.is_watershed:
+        if not self.is_watershed and not self.edge_axes:
             return (0, 0, 0)
         if not self.seed_distance:
             return (1, 1, 1)
+        more = 2 if self.edge_axes else 1  # the edges of a voxel end at the next one
         reach = distance_halo(self.seed_distance, self.spacing_of_distance)
-        return tuple(n + 1 for n in reach)
+        return tuple(n + more for n in reach)
+
+    @property
+    def halo_before(self) -> Shape:
+        """The same, on the side of lower indices: a voxel has the affinities with those before."""
+        return (0, 0, 0) if self.edge_axes and not self.seed_distance else self.halo
+
+    def merge_below(self, highest: int) -> float:
+        """Return the mean height below which two objects are merged; highest: of a score of 1.
+
+        The heights of affinities are ``highest`` minus them, and objects are merged at a mean
+        affinity of ``merge_threshold`` or above.
+        """
+        if not self.edge_axes:
+            return self.merge_threshold
+        return math.nextafter(highest - self.merge_threshold, math.inf)
 
     def is_inside(self, scores: NDArray[Any], threshold: int) -> NDArray[np.bool_]:
         """Return where scores are on the objects' side of a threshold."""
@@ -116,4 +137,5 @@ class Method:
             "agglomerate": self.agglomerate,
             "merge_threshold": self.merge_threshold,
             "spacing": list(self.spacing) if self.seed_distance else None,
+            **({"edge_axes": list(self.edge_axes)} if self.edge_axes else {}),
         }

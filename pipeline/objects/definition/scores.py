@@ -1,4 +1,4 @@
-"""The scores that objects are made from: which class, and as which integers.
+"""The scores that objects are made from, as integers: of one class, or affinities.
 
 Labels are a function of stored integers. Scores of uint8 and uint16 are used as they are; floats
 from 0 to 1 are rounded to one of 65,536 values.
@@ -7,32 +7,16 @@ from 0 to 1 are rounded to one of 65,536 values.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...base.errors import OutputError, PlanError, VolumeError
+from ...base.errors import VolumeError
 from ...base.geometry import Box
-from ...base.json_text import inner_object
-from ...base.stores import read_node
-from ...output.guard import RUN_GROUP
-from ...output.image_spec import ImageSpec
-from ...volume.formats.image import ZYX, Units
-from ...volume.known_formats import format_of
-from ...volume.micrometres import voxel_size_um
-from ...volume.volume import VolumeSource, find_volume, open_volume
+from ...volume.volume import VolumeSource, open_volume
 from .method import Role
-from .request import ObjectsRequest
-
-_CLASSES: Final = "labels/classes"
-_BOUNDARIES: Final = (
-    "boundary", "boundaries", "membrane", "membranes", "border", "borders", "edge", "edges",
-    "wall", "walls", "cell wall", "contour", "outline",
-)  # fmt: skip
 
 
 class NotScoresError(VolumeError):
@@ -41,13 +25,16 @@ class NotScoresError(VolumeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Scores of one class. Small, picklable."""
+    """Scores of one class, or affinities. Small, picklable."""
 
     source: VolumeSource
     class_name: str
     role: Role
     all_classes: VolumeSource | None = None
     """Where only a part was segmented, the scores of all classes: all are 0 outside of it."""
+    edge_axes: tuple[int, ...] = ()
+    """Of affinities, the axis (0 is z) along which each channel of ``source`` connects a voxel with
+    the one before it. Empty for scores of voxels."""
 
     def is_segmented(self, box: Box) -> NDArray[np.bool_] | None:
         """Return which voxels of a box were segmented; None: all."""
@@ -62,17 +49,44 @@ class Scores:
         return 255 if self.source.dtype == "uint8" else 65535
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the integers (z, y, x) of a box. Raises NotScoresError for other values."""
-        values: NDArray[Any] = open_volume(self.source).read(box)[0]
-        if values.dtype.kind == "u":
-            return values
-        self.check_values(values, box)
-        scaled = values.astype(np.float64)
-        scaled *= self.highest
-        return np.rint(scaled, out=scaled).astype(np.uint16)
+        """Return the integers (z, y, x) of a box; of affinities, the highest of a voxel's channels.
+
+        Raises NotScoresError for other values.
+        """
+        weights = self.read_weights(box)
+        return weights.max(axis=0) if self.edge_axes else weights
+
+    def read_weights(self, box: Box) -> NDArray[Any]:
+        """Return what objects are made from: scores (z, y, x), or affinities (axes, z, y, x).
+
+        Affinities with voxels before the first one of the volume are 0, whatever is stored.
+        """
+        values: NDArray[Any] = open_volume(self.source).read(box)
+        if values.dtype.kind != "u":
+            self.check_values(values, box)
+            scaled = values.astype(np.float64)
+            scaled *= self.highest
+            values = np.rint(scaled, out=scaled).astype(np.uint16)
+        return self._known(values, box) if self.edge_axes else values[0]
+
+    def _known(self, affinities: NDArray[Any], box: Box) -> NDArray[Any]:
+        """Return affinities without those of voxels that have none before them."""
+        at_first: list[tuple[int | slice, ...]] = [
+            (channel, *(slice(None),) * axis, 0)
+            for channel, axis in enumerate(self.edge_axes)
+            if box.start[axis] == 0
+        ]
+        if at_first:
+            affinities = affinities.copy()  # what a volume returns may be read-only
+        for place in at_first:
+            affinities[place] = 0
+        return affinities
 
     def check_values(self, values: NDArray[Any], box: Box | None = None) -> None:
-        """Raise NotScoresError for floats that are not from 0 to 1. box: where (z, y, x) lie."""
+        """Raise NotScoresError for floats that are not from 0 to 1.
+
+        values: (…, z, y, x) of ``box``, or of any shape without it.
+        """
         if values.dtype.kind == "u":
             return
         is_score = (values >= 0) & (values <= 1)  # False for NaN
@@ -81,7 +95,7 @@ class Scores:
         first = np.argwhere(~is_score)[0]
         place = ""
         if box is not None:
-            z, y, x = (first + box.start).tolist()
+            z, y, x = (first[-3:] + box.start).tolist()
             place = f" at z {z}, y {y}, x {x}"
         raise NotScoresError(
             f"{self.source.location} holds {values[tuple(first)]:g}{place}: expected scores from 0 "
@@ -91,179 +105,3 @@ class Scores:
     def at_least(self, score: float) -> int:
         """Return the lowest integer that is not below a score."""
         return math.ceil(round(score * self.highest, 6))
-
-
-def find_scores(request: ObjectsRequest) -> Scores:
-    """Return the scores of the requested class. Reads metadata only.
-
-    Raises VolumeError for what holds no scores, for an unknown class, and where more than
-    one class could be meant.
-    """
-    everything = source = _stored(request, None)
-    names = source.channel_names if "c" in source.axes else ()
-    number = choose_class(request.score_class, names, source.channel_count)
-    if "c" in source.axes:
-        source = _stored(request, number)
-    if source.dtype not in ("uint8", "uint16", "float16", "float32", "float64"):
-        raise VolumeError(
-            f"{source.location} holds {source.dtype}: expected scores as uint8, uint16, or floats "
-            "from 0 to 1"
-        )
-    source, everything = _sized(request, source), _sized(request, everything)
-    name = names[number] if number < len(names) else str(number)
-    return _scores(request, source, everything, name, job_parts=partial(_job_parts, request))
-
-
-def _sized(request: ObjectsRequest, source: VolumeSource) -> VolumeSource:
-    """Return scores with the requested voxel size. Raises PlanError if they state one."""
-    sizes = request.voxel_size_um
-    if sizes is None:
-        return source
-    axes = source.spatial_axes
-    if len(sizes) != len(axes):
-        raise PlanError(
-            f"--voxel-size {_listed(sizes)}: expected {len(axes)} sizes, along {', '.join(axes)}"
-        )
-    if any(voxel_size_um(source)):
-        raise PlanError(
-            f"--voxel-size: {source.location} states voxels of "
-            f"{_listed(source.voxel_size[-len(axes) :])} {source.unit[-1]}; leave --voxel-size out"
-        )
-    first = 3 - len(axes)
-    stated = list(zip(source.voxel_size, source.unit, source.translation, strict=True))
-    per_axis = [
-        (one, "micrometer", start * one / old)
-        for one, (old, _, start) in zip(sizes, stated[first:], strict=True)
-    ]
-    voxel_size, unit, translation = zip(*stated[:first], *per_axis, strict=True)
-    return replace(
-        source, voxel_size=_zyx(voxel_size), unit=(unit[0], unit[1], unit[2]),
-        translation=_zyx(translation),
-    )  # fmt: skip
-
-
-def _listed(sizes: Sequence[float]) -> str:
-    return ",".join(f"{size:g}" for size in sizes)
-
-
-def planned_scores(
-    request: ObjectsRequest, image: ImageSpec, *, job_parts: Mapping[str, Any]
-) -> Scores:
-    """Return the scores that a segmentation will write. Raises VolumeError for an unknown class.
-
-    image: of the scores, with the axis c. job_parts: of the segmentation.
-    """
-    z, y, x = map(abs, image.voxel_sizes[0])
-    counts = dict(zip(image.axes, image.chunks[0], strict=True))
-    names = image.class_names
-    everything = VolumeSource(
-        store=request.scores, path=image.level_path(0), axes=image.axes, shape=image.shapes[0],
-        dtype=image.dtype, channels=None, time=None, voxel_size=(z, y, x), unit=_units(image),
-        translation=_zyx(image.translations[0]),
-        chunk_shape_zyx=(counts.get("z", 1), counts["y"], counts["x"]), metadata_digest="",
-        name=image.name, channel_names=names,
-    )  # fmt: skip
-    number = choose_class(request.score_class, names, len(names))
-    source = replace(everything, channels=(number,), channel_names=(names[number],))
-    return _scores(request, source, everything, names[number], job_parts=lambda: job_parts)
-
-
-def _units(image: ImageSpec) -> Units:
-    z, y, x = image.unit
-    return z, y, x
-
-
-def _zyx(values: Sequence[float]) -> ZYX:
-    z, y, x = values
-    return z, y, x
-
-
-def _scores(
-    request: ObjectsRequest, source: VolumeSource, everything: VolumeSource, name: str, *,
-    job_parts: Callable[[], Mapping[str, Any]],
-) -> Scores:  # fmt: skip
-    """Return the scores of a class. job_parts: returns those of the segmentation, if it is one."""
-    role = request.role or role_of(name)
-    is_partial = role == "boundary" and everything.channel_count > 1 and is_of_a_part(job_parts())
-    return Scores(
-        source=source, class_name=name, role=role, all_classes=everything if is_partial else None
-    )
-
-
-def is_of_a_part(job_parts: Mapping[str, Any]) -> bool:
-    """Return whether a segmentation leaves voxels of its output out, where all scores are 0."""
-    return any(name in job_parts for name in ("mask", "skip")) or (
-        job_parts.get("frame") == "volume"
-    )
-
-
-def _job_parts(request: ObjectsRequest) -> Mapping[str, Any]:
-    """Return what identifies the segmentation that wrote the scores; nothing for others."""
-    run = read_node(request.scores, path=RUN_GROUP)
-    return inner_object(run.attributes, "job") if run else {}
-
-
-def role_of(class_name: str) -> Role:
-    """Return what the name of a class says that it is.
-
-    >>> role_of("Membrane"), role_of("nucleus")
-    ('boundary', 'foreground')
-    """
-    return "boundary" if class_name.strip().lower() in _BOUNDARIES else "foreground"
-
-
-def _stored(request: ObjectsRequest, channel: int | None) -> VolumeSource:
-    node = read_node(request.scores)
-    if request.is_inside and node is not None and node.kind == "array":
-        raise OutputError(
-            f"{request.output} lies inside an array, {request.scores}: only the image of a "
-            "segmentation has labels; choose another output"
-        )
-    is_output = node is not None and read_node(request.scores, path=_CLASSES) is not None
-    source = find_volume(
-        request.scores, level=request.level, channel=channel, time=_time(request),
-        axes=request.axes, holds="anything",
-    )  # fmt: skip
-    inside = source.path.startswith(f"{_CLASSES}/") or "image-label" in str(
-        node.attributes if node else ""
-    )
-    if inside or (is_output and "c" not in source.axes):
-        raise VolumeError(
-            f"{request.scores} holds classes and no scores: segment with --outputs classes,scores"
-        )
-    return source
-
-
-def _time(request: ObjectsRequest) -> int | None:
-    """Return the time point of the scores; None where only the image of grey values has some."""
-    if request.time is None or request.intensity is None:
-        return request.time
-    image_format = format_of(request.scores)
-    image = image_format.describe(request.scores, level=request.level, axes=request.axes)
-    return request.time if "t" in image.axes else None
-
-
-def choose_class(chosen: int | str | None, names: Sequence[str], count: int) -> int:
-    """Return the number of the class that makes objects. Raises VolumeError if it is unknown.
-
-    chosen: its name or number; None where there is only one that can be meant.
-    """
-    listed = ", ".join(names) or (f"0 to {count - 1}" if count > 1 else "0")
-    if chosen is None:
-        return _only_class(names, count, listed)
-    matches = [i for i, name in enumerate(names) if name.lower() == str(chosen).strip().lower()]
-    if len(matches) == 1:
-        return matches[0]
-    if str(chosen).isdecimal() and int(chosen) < count:
-        return int(chosen)
-    raise VolumeError(f"the scores have no class {chosen!r}: expected one of {listed}")
-
-
-def _only_class(names: Sequence[str], count: int, listed: str) -> int:
-    """Return the class that is meant where none is named: one of one, or the second of two."""
-    if count == 1:
-        return 0
-    boundaries = [i for i, name in enumerate(names) if role_of(name) == "boundary"]
-    if count == 2:
-        return boundaries[0] if boundaries else 1
-    raise VolumeError(f"{count} classes ({listed}): choose the one that makes objects with --class")

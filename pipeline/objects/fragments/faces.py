@@ -34,7 +34,7 @@ class Face:
     """One voxel deep surface of a block, with the axis across it 1 long.
 
     heights, seeds, ranks are empty for connected components. ranks: (offsets that leave the block
-    here, z, y, x), in the order of the offsets.
+    here, z, y, x), in the order of the offsets. Of affinities, see edge_labelling.cut_edges.
     """
 
     labels: NDArray[np.int32]
@@ -194,6 +194,10 @@ def edges_across(
             opposite = len(offsets) - 1 - meeting.position
             ranks_here = here.ranks[np.searchsorted(through, meeting.position)]
             ranks_there = there.ranks[np.searchsorted(back, opposite)]
+            has_edge = (ranks_here[meeting.here] != NO_RANK) | (
+                ranks_there[meeting.there] != NO_RANK
+            )
+            both &= has_edge.ravel()
             height, place = _order(
                 (here.heights[meeting.here], there.heights[meeting.there]),
                 (ranks_here[meeting.here], ranks_there[meeting.there]),

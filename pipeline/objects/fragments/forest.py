@@ -99,7 +99,7 @@ def grow_fragments(
     _lowest_ways_out(*lattice, parts.parent, parts.of)
     order = _sorted_nodes(lattice.heights, lattice.nodes, fixed)
     one, other, height, place = _grow(lattice, order, parts, forest, depth)
-    labels, count, has_seed, deepest = _labels(lattice.nodes, parts.parent, parts.of)
+    labels, count, has_seed, deepest = labels_of(lattice.nodes, parts.parent, parts.of)
     return Fragments(
         labels=labels.reshape(heights.shape)[1:-1, 1:-1, 1:-1],
         count=count,
@@ -303,7 +303,7 @@ def _grow(
 
 
 @compiled
-def _labels(nodes: Array, part: Array, parts: Array) -> tuple[Array, int, Array, Array]:
+def labels_of(nodes: Array, part: Array, parts: Array) -> tuple[Array, int, Array, Array]:
     """Return labels by first voxel, their number, and per label seeds and the lowest height."""
     labels = np.zeros(nodes.size, np.int32)
     count = 0

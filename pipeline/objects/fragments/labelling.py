@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,31 +11,10 @@ from ...base.geometry import Box, Shape
 from ..definition.distance import squared_distance
 from ..definition.method import HIGHEST, Method
 from .components import label_components
-from .faces import Face, cut_face, sides
+from .edge_labelling import label_edges
+from .faces import cut_face
 from .forest import BEYOND, Edges, grow_fragments
-from .measures import Records, measure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledBlock:
-    """Fragments of a block, 1 … n; all arrays but ``labels`` are per fragment, from fragment 1.
-
-    faces: by axis and side, those towards other blocks. The ends of edges count from 0.
-    """
-
-    labels: NDArray[np.int32]
-    records: Records
-    seeded: NDArray[np.bool_]
-    lowest: NDArray[np.int32]
-    edges: Edges
-    faces: Mapping[tuple[int, int], Face]
-
-
-def outer_box(core: Box, method: Method, shape: Shape) -> Box:
-    """Return the box of scores that a block needs, inside the volume."""
-    low = tuple(a - h for a, h in zip(core.start, method.halo, strict=True))
-    high = tuple(b + h for b, h in zip(core.stop, method.halo, strict=True))
-    return Box(low, high).clipped_to(Box.of_shape(shape))
+from .labelled_block import LabelledBlock, Place
 
 
 def label_block(
@@ -50,12 +27,15 @@ def label_block(
 ) -> LabelledBlock:
     """Return the fragments of a block.
 
-    scores_zyx: stored integers, uint8 or uint16, of :func:`outer_box`. core: the block's box in
-    the volume of ``shape``. within: where objects can be, of the same box; everywhere by default.
+    scores_zyx: stored integers, uint8 or uint16, of :func:`.labelled_block.outer_box`; affinities
+    are (edge axes, z, y, x). core: the block's box in the volume of ``shape``. within: where
+    objects can be, of the same box; everywhere by default, and for affinities.
     """
-    outer = outer_box(core, method, shape)
-    assert scores_zyx.shape == outer.shape
-    place = _Place(core=core, shape=shape, method=method)
+    place = Place(core=core, shape=shape, method=method)
+    outer = place.outer
+    assert scores_zyx.shape[-3:] == outer.shape
+    if method.edge_axes:
+        return label_edges(scores_zyx, place)
     if method.is_watershed:
         return _watershed(scores_zyx, core.relative_to(outer.start), place, within)
     assert method.threshold is not None
@@ -70,7 +50,7 @@ def block_of_components(
     labels: NDArray[np.int32], count: int, *, core: Box, method: Method, shape: Shape
 ) -> LabelledBlock:
     """Return a block of connected components, as :func:`label_block` does."""
-    place = _Place(core=core, shape=shape, method=method)
+    place = Place(core=core, shape=shape, method=method)
     none = np.empty(0, np.int64)
     return LabelledBlock(
         labels=labels,
@@ -86,7 +66,7 @@ def block_of_components(
 
 
 def _watershed(
-    scores: NDArray[Any], inner: Box, place: _Place, within: NDArray[np.bool_] | None
+    scores: NDArray[Any], inner: Box, place: Place, within: NDArray[np.bool_] | None
 ) -> LabelledBlock:
     method = place.method
     can_be = _nodes(scores, method, within)
@@ -99,45 +79,14 @@ def _watershed(
         heights, nodes, seeds, offsets=method.offsets, depth=method.depth,
         start=place.core.start, shape=place.shape,
     )  # fmt: skip
-    labels = np.ascontiguousarray(found.labels)
-    edges = found.edges
-    return LabelledBlock(
-        labels=labels,
-        records=place.measured(labels, found.count),
-        seeded=found.seeded[1:] if method.has_seeds else np.ones(found.count, np.bool_),
-        lowest=found.lowest[1:],
-        edges=Edges(
-            one=edges.one - 1, other=edges.other - 1, height=edges.height, place=edges.place
-        ),
-        faces={
-            (axis, side): cut_face(
-                labels, axis=axis, side=side, offsets=method.offsets, heights=heights,
-                nodes=nodes, seeds=seeds,
-            )
-            for axis, side in place.sides()
-        },
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Where a block lies, and what objects are."""
-
-    core: Box
-    shape: Shape
-    method: Method
-
-    def measured(self, labels: NDArray[np.int32], count: int) -> Records:
-        return measure(
-            labels, count, core=self.core, shape=self.shape, per_slice=self.method.per_slice
+    faces = {
+        (axis, side): cut_face(
+            found.labels, axis=axis, side=side, offsets=method.offsets, heights=heights,
+            nodes=nodes, seeds=seeds,
         )
-
-    def sides(self) -> Iterator[tuple[int, int]]:
-        """Yield axis and side of the faces towards other blocks."""
-        core, shape = self.core, self.shape
-        for axis, side in sides():
-            if core.start[axis] > 0 if side < 0 else core.stop[axis] < shape[axis]:
-                yield axis, side
+        for axis, side in place.sides()
+    }  # fmt: skip
+    return place.grown(found, faces)
 
 
 def _nodes(

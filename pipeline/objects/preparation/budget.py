@@ -25,6 +25,9 @@ READING_BYTES: Final = 6
 DISTANCE_BYTES: Final = 40
 """Bytes per voxel of a block with its surroundings, for a watershed and before it. All are measured
 by ``benchmarks/objects_memory.py``."""
+EDGES_BYTES: Final = 90
+EDGES_READING_BYTES: Final = 8
+"""The same for affinities, of a block, and per axis of a block with its surroundings."""
 DRIVER_BYTES: Final = 300
 """Per block: its index in two lists, the name of a file, its states."""
 INTERMEDIATE_BYTES: Final = 1.0
@@ -92,11 +95,20 @@ def _block_bytes(
     outer = math.prod(min(n + 2 * halo, whole) for n, halo, whole in pairs)
     classes = scores.all_classes
     within = classes.channel_count * np.dtype(classes.dtype).itemsize + 1 if classes else 0
-    growing = WATERSHED_BYTES * core.voxels + READING_BYTES * outer
-    distance = DISTANCE_BYTES * outer if method.seed_distance else 0
-    labelling = max(growing, distance) if method.is_watershed else 0
+    labelling = _labelling_bytes(method, core=core.voxels, outer=outer)
     channels = grey.channel_count * np.dtype(grey.dtype).itemsize if grey else 0
     is_float = np.dtype(scores.source.dtype).kind == "f"
-    writing = WRITING_BYTES + is_float * FLOAT_BYTES + channels
+    reading = scores.source.channel_count * (1 + is_float * FLOAT_BYTES) - 1
+    writing = WRITING_BYTES + reading + channels
     background = HOLES_BYTES if fills_holes else 0
     return max(labelling + within * outer, max(writing, background) * core.voxels)
+
+
+def _labelling_bytes(method: Method, *, core: int, outer: int) -> int:
+    """Return what the first pass needs. core, outer: voxels of a block, and of what it reads."""
+    distance = DISTANCE_BYTES * outer if method.seed_distance else 0
+    if axes := len(method.edge_axes):
+        reading = EDGES_READING_BYTES * axes * outer
+        return max(EDGES_BYTES * core, distance) + reading
+    growing = WATERSHED_BYTES * core + READING_BYTES * outer
+    return max(growing, distance) if method.is_watershed else 0

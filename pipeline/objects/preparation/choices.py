@@ -51,7 +51,8 @@ def choose_core(shape: Shape) -> Shape:
 def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
     """Return the definition of objects in stored integers and integer lengths. Raises PlanError."""
     is_watershed = request.method == "watershed"
-    if request.agglomerate != "none" and scores.role == "foreground":
+    is_class_of_objects = scores.role == "foreground" and not scores.edge_axes
+    if request.agglomerate != "none" and is_class_of_objects:
         raise PlanError(
             f"--agglomerate {request.agglomerate} merges objects across a boundary of low scores: "
             f"class {scores.class_name} is that of the objects; see --role"
@@ -78,6 +79,7 @@ def choose_method(request: ObjectsRequest, scores: Scores) -> Method:
         if request.merge_threshold is None
         else scores.at_least(request.merge_threshold),
         spacing=_spacing(scores),
+        edge_axes=scores.edge_axes,
     )
 
 
@@ -91,9 +93,16 @@ def _check_seeds(request: ObjectsRequest, scores: Scores, threshold: float | Non
         raise PlanError(
             f"--seed-threshold {seeds:g} with a threshold of {threshold:g}: seeds would be whole "
             f"objects; expected a seed threshold {'above' if is_above else 'below'} it, since "
-            f"class {scores.class_name} is "
-            f"{'that of the objects' if is_above else 'a boundary'}"
+            f"{_role_text(scores)}"
         )
+
+
+def _role_text(scores: Scores) -> str:
+    """Return why scores are high, or low, inside objects."""
+    if scores.edge_axes:
+        return "affinities are high inside objects"
+    kind = "that of the objects" if scores.role == "foreground" else "a boundary"
+    return f"class {scores.class_name} is {kind}"
 
 
 def _spacing(scores: Scores) -> Shape:

@@ -17,8 +17,9 @@ from ...output.guard import check_apart
 from ...output.image_spec import ImageSpec
 from ...output.into_input import check_into_input
 from ...volume.fingerprint import read_sample, same_where_unread
+from ..definition.find_scores import find_scores, planned_scores
 from ..definition.request import ObjectsRequest
-from ..definition.scores import Scores, find_scores, planned_scores
+from ..definition.scores import Scores
 from ..tasks.filters import Filter
 from ..tasks.tasks import GRAPHS, TOUCHING
 from .choices import choose_core, choose_method, plan_blocks

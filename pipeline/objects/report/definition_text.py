@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from ...base.text import counted
 from ..definition.lengths import STEPS
-from ..definition.method import Method, Role
+from ..definition.method import Method
 from ..preparation.part_words import part_in_words
 from ..preparation.prepared import PreparedObjects
 from ..table.size_unit import element_name, image_name
@@ -30,7 +30,9 @@ def definition_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
     """Yield name and value of everything that defines the objects."""
     scores, method = prepared.scores, prepared.method
     yield "class", scores.class_name
-    if method.role == "foreground":
+    if method.edge_axes:
+        yield "objects", "are connected by affinities"
+    elif method.role == "foreground":
         yield "objects", "consist of the class (foreground)"
     else:
         yield "objects", "lie between the class (boundary)"
@@ -74,8 +76,9 @@ def _threshold_text(
     if stored is None:
         return "none: every voxel is in an object"
     side = "at least" if method.role == "foreground" else "below"
+    what = "affinities" if method.edge_axes else "scores"
     asked = part_in_words(name, stored, highest=highest)
-    return f"scores {side} {asked} (stored as {stored} of {highest})"
+    return f"{what} {side} {asked} (stored as {stored} of {highest})"
 
 
 def _kept_text(kept: Filter, spec: TableSpec) -> str:
@@ -89,12 +92,12 @@ def _kept_text(kept: Filter, spec: TableSpec) -> str:
     return ", ".join(parts) or "all"
 
 
-def advice(role: Role, found: TableSummary, *, voxels: int) -> str | None:
+def advice(method: Method, found: TableSummary, *, voxels: int) -> str | None:
     """Return a note where the class is probably the wrong one, or of the other role.
 
     voxels: of the volume.
     """
-    covered = found.voxels / voxels
+    covered, role = found.voxels / voxels, None if method.edge_axes else method.role
     if role == "boundary" and covered < COVERED_BY_BOUNDARY_OBJECTS:
         return (
             "objects between boundaries usually cover nearly everything: if the class is that of "
@@ -108,6 +111,11 @@ def advice(role: Role, found: TableSummary, *, voxels: int) -> str | None:
     if found.objects > 1 and found.largest[0].voxels > HELD_BY_ONE * found.voxels:
         return (
             f"one of the objects holds more than {100 * HELD_BY_ONE:.0f} % of their voxels: if it "
-            "is the background, compare --class and --role with the scores"
+            f"is the background, compare {_deciding(method)} with the scores"
         )
     return None
+
+
+def _deciding(method: Method) -> str:
+    """Return the options that state what is inside objects."""
+    return "--threshold" if method.edge_axes else "--class and --role"

@@ -38,7 +38,7 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
     warnings, planes = [], []
     voxels = math.prod(run.job.plan.shape)
     covered, extent = found.voxels / voxels, extent_name(run.prepared.table_spec)
-    note = advice(run.prepared.method.role, found, voxels=voxels) if found.objects else None
+    note = advice(run.prepared.method, found, voxels=voxels) if found.objects else None
     if note is not None:
         warnings.append(note)
     try:

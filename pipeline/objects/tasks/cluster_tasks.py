@@ -76,7 +76,7 @@ def cluster_group(job: ObjectsJob, level: int, group: Shape) -> int:
         for child in job.tree.children(level, group)
     }
     state, merges = merge_clusters(
-        children, kind=method.agglomerate, threshold=method.merge_threshold
+        children, kind=method.agglomerate, threshold=method.merge_below(job.scores.highest)
     )
     check_owner(job.output, job.run_token)
     files.put(f"{MERGES}/{level}", file_name(group), merges)

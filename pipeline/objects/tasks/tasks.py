@@ -31,10 +31,12 @@ from ...ledger.block_result import BlockResult
 from ...ledger.ownership import check_owner
 from ...planning.blocks import BlockPlan
 from ...volume.volume import VolumeSource, open_volume
-from ..clusters.touching import adjacency_of
+from ..clusters.adjacency import Adjacency
+from ..clusters.touching import adjacency_along_edges, adjacency_of
 from ..definition.method import Method
 from ..definition.scores import Scores
-from ..fragments.labelling import label_block, outer_box
+from ..fragments.labelled_block import outer_box
+from ..fragments.labelling import label_block
 from ..fragments.measures import Records
 from ..merging.groups import Tree
 from ..merging.holes import background_method
@@ -135,7 +137,7 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
     core = job.plan.block(index).core
     shape = job.plan.shape
     outer = outer_box(core, job.method, shape)
-    scores, within = job.scores.read(outer), job.scores.is_segmented(outer)
+    scores, within = job.scores.read_weights(outer), job.scores.is_segmented(outer)
     read = time.perf_counter()
     block = label_block(scores, core=core, method=job.method, shape=shape, within=within)
     done = time.perf_counter()
@@ -146,14 +148,22 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
     check_owner(job.output, job.run_token)
     job.files.put(LABELS, file_name(index), BlockLabels(labels=block.labels))
     if job.method.agglomerate != "none":
-        inside = scores[core.relative_to(outer.start).slices]
-        touching = adjacency_of(block.labels, inside, per_slice=job.method.per_slice)
+        inside: Any = (..., *core.relative_to(outer.start).slices)
+        touching = _touching(block.labels, scores[inside], job.method)
         job.files.put(TOUCHING, file_name(index), touching)
     job.files.put(GRAPHS, file_name(index), graph)
     return BlockResult(
         index=index, voxels=core.voxels, bytes_read=scores.nbytes, bad_voxels=0, class_voxels=(),
         seconds={"read": read - begun, "label": done - read, "write": time.perf_counter() - done},
     )  # fmt: skip
+
+
+def _touching(labels: NDArray[np.int32], scores: NDArray[Any], method: Method) -> Adjacency:
+    """Return which fragments of a block touch. scores: of its core; see Scores.read_weights."""
+    if not method.edge_axes:
+        return adjacency_of(labels, scores, per_slice=method.per_slice)
+    heights = np.iinfo(scores.dtype).max - scores
+    return adjacency_along_edges(labels, dict(zip(method.edge_axes, heights, strict=True)))
 
 
 def merge_group(job: ObjectsJob, level: int, group: Shape) -> int:

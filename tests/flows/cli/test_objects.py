@@ -289,6 +289,24 @@ def test_an_image_in_place_of_scores_is_noticed(shell, place):
     assert "names no classes" not in shell("scores.zarr", "other.zarr")[2]
 
 
+def test_affinities_are_recognised_and_need_no_class(shell, place):
+    inside = 255 - zarr.open_array(place / "scores.zarr/0", mode="r")[1]
+    edges = [np.minimum(inside, np.roll(inside, 1, axis)) for axis in range(3)]
+    store_scores(place / "edges.zarr", np.stack(edges), ["before in z", "in y", "in x"])
+    offsets = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
+    root = zarr.open_group(place / "edges.zarr")
+    root.attrs["overtile"] = {"outputs": "affinities", "offsets": offsets}
+    code, _, err = shell("edges.zarr", "out.zarr", *WATERSHED, "--block", "3,16,16")
+    assert code == 0
+    assert "objects by affinities along z, y and x, watershed: 6×32×36 voxels" in err
+    assert "done: 16 objects" in err
+    assert "note" not in err
+    report = (place / "out.zarr/run/report.html").read_text()
+    assert "affinities at least 0.5 (stored as 128 of 255)" in report
+    _, _, err = shell("edges.zarr", "out2.zarr", "--min-voxels", "100000")
+    assert "note: no object was found: compare --threshold and --min-voxels 100000" in err
+
+
 def test_images_of_two_dimensions_and_slices_have_separate_objects(shell, place):
     code, _, err = shell("plane.zarr", "out.zarr", *WATERSHED, "--threshold", "0.5")
     assert code == 0

@@ -6,13 +6,15 @@ import json
 import re
 
 import pytest
+import torch
 import zarr
 
 from deploy.clusters import worker_memory
 from pipeline import segment_volume
+from pipeline.base.network_outputs import NetworkOutputs, nearest_offsets
 from pipeline.base.text import size_text
 from pipeline.objects.preparation import memory
-from unet import UNetPredictor
+from unet import UNet, UNetConfig, UNetPredictor, save_weights
 
 SHAPE = (16, 48, 48)
 WATERSHED = ("--method", "watershed", "--seed-distance", "2")
@@ -143,3 +145,21 @@ def test_a_disk_or_a_worker_without_room_is_refused(with_weights, asked, monkeyp
         code, _, err = asked(name, "--objects", *given, with_weights=with_weights)
     assert code == 2
     assert re.fullmatch(r"overtile: a worker needs .* has \S+ KiB: .*--block\)\n", err)
+
+
+def test_affinities_are_planned_from_weights_and_found_in_the_same_run(
+    place, shell, one_worker, tmp_path
+):
+    outputs = NetworkOutputs(kind="affinities", offsets=nearest_offsets(3))
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(dims=3, base_channels=2, levels=2, classes=3), outputs)
+    save_weights(model, tmp_path / "w.safetensors", normalisation={"kind": "dtype"})
+    raw, out = str(place / "raw.zarr"), str(tmp_path / "out.zarr")
+    options = ("--weights", str(tmp_path / "w.safetensors"), "--objects", "--threshold", "0.4")
+    planned = json.loads(shell("plan", raw, out, *options, "--json")[1])["objects"]
+    assert (planned["class"], planned["role"]) == ("affinities", "foreground")
+    code, _, err = shell("segment", raw, out, *options, "--cluster", one_worker.scheduler.address)
+    assert code == 0
+    assert "objects by affinities along z, y and x, connected components: 16×48×48" in err
+    stored = json.loads(shell("plan", out, f"{out}2", "--objects", *options[3:], "--json")[1])
+    assert {name: planned[name] for name in SAME} == {name: stored[name] for name in SAME}

@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from pipeline.base.geometry import Box
-from pipeline.objects.fragments.labelling import label_block, outer_box
+from pipeline.objects.fragments.labelled_block import outer_box
+from pipeline.objects.fragments.labelling import label_block
 from pipeline.objects.fragments.measures import Records
 from pipeline.objects.merging.groups import Tree
 from pipeline.objects.merging.link import linked
@@ -119,6 +120,89 @@ class Reference:
         return np.array([find(n) + 1 for n in range(len(height))]).reshape(shape) * self.mask
 
 
+class EdgeReference:
+    """The objects of a whole volume of affinities, by union-find over its sorted edges."""
+
+    def __init__(self, affinities, method):
+        self.method, self.shape = method, affinities.shape[1:]
+        self.top = np.iinfo(affinities.dtype).max
+        index = np.arange(np.prod(self.shape)).reshape(self.shape)
+        self.edges = []  # (affinity, number of the voxel, axis, number of the voxel before it)
+        for values, axis in zip(affinities, method.edge_axes, strict=True):
+            after = [slice(1, None) if a == axis else slice(None) for a in range(3)]
+            before = [slice(None, -1) if a == axis else slice(None) for a in range(3)]
+            ends = (values[tuple(after)], index[tuple(after)], index[tuple(before)])
+            self.edges += [
+                (affinity, voxel, axis, other)
+                for affinity, voxel, other in zip(*(e.ravel().tolist() for e in ends), strict=True)
+            ]
+
+    def labels(self):
+        count = int(np.prod(self.shape))
+        kept = [edge for edge in self.edges if edge[0] >= self.method.threshold]
+        lowest = [self.top + 1] * count
+        for affinity, voxel, _, other in kept:
+            for end in (voxel, other):
+                lowest[end] = min(lowest[end], self.top - affinity)
+        seeded, certain = self.seeds(kept)
+        root = list(range(count))
+
+        def find(node):
+            while root[node] != node:
+                node = root[node]
+            return node
+
+        later = sorted(kept, key=lambda e: (-e[0], e[1], e[2])) if self.method.is_watershed else []
+        for number, (affinity, voxel, _, other) in enumerate([*certain, *later]):
+            a, b = find(voxel), find(other)
+            apart = number >= len(certain) and self.stay_apart(
+                self.top - affinity, lowest, seeded, (a, b)
+            )
+            if a != b and not apart:
+                root[b], lowest[a] = a, min(lowest[a], lowest[b])
+                seeded[a] |= seeded[b]
+        nodes = {end for edge in kept for end in (edge[1], edge[3])}
+        found, names = np.zeros(count, int), {}
+        for voxel in sorted(nodes):
+            if seeded[find(voxel)] or not self.method.has_seeds:
+                found[voxel] = names.setdefault(find(voxel), len(names) + 1)
+        return found.reshape(self.shape)
+
+    def stay_apart(self, height, lowest, seeded, roots):
+        """Return whether the edge between two trees is a border of objects."""
+        if self.method.depth:
+            return all(height - lowest[root] >= self.method.depth for root in roots)
+        return all(seeded[root] for root in roots)
+
+    def seeds(self, kept):
+        """Return which voxels are in seeds, and the edges inside of seeds (or of components)."""
+        method, seeded = self.method, [False] * int(np.prod(self.shape))
+        if not method.has_seeds:
+            return seeded, [] if method.is_watershed else kept
+        if method.seed_distance:
+            seeded = self.deep().ravel().tolist()
+            return seeded, [edge for edge in kept if seeded[edge[1]] and seeded[edge[3]]]
+        certain = [edge for edge in kept if edge[0] >= method.seed_threshold]
+        for edge in certain:
+            seeded[edge[1]] = seeded[edge[3]] = True
+        return seeded, certain
+
+    def deep(self):
+        """Return the voxels farther than a distance from any that has an affinity too low."""
+        method, inside = self.method, np.ones(self.shape, bool)
+        for affinity, voxel, _, other in self.edges:
+            if affinity < method.seed_threshold:
+                inside.flat[[voxel, other]] = False
+        spacing = [size / 1000 for size in method.spacing]
+        parts = [inside[z : z + 1] for z in range(len(inside))] if method.per_slice else [inside]
+        return np.concatenate([
+            part if part.all()
+            else ndimage.distance_transform_edt(part, sampling=spacing)
+            > method.seed_distance / 1000 + 1e-9
+            for part in parts
+        ])  # fmt: skip
+
+
 def by_first_voxel(labels):
     """Return labels 1, 2 … in the order of their first voxels."""
     ids, first = np.unique(labels, return_index=True)
@@ -131,9 +215,10 @@ def by_first_voxel(labels):
 def in_blocks(scores, core, method, *, read=None):
     """Return the labels of a volume in blocks, by first voxel, and the records of the objects.
 
-    core: size of the blocks. read: returns the scores of a block from its outer and inner box.
+    scores: (z, y, x), or affinities (axes, z, y, x). core: size of the blocks. read: returns the
+    scores of a block from its outer and inner box.
     """
-    shape = scores.shape
+    shape = scores.shape[-3:]
     grid = tuple(-(-n // c) for n, c in zip(shape, core, strict=True))
     tree = Tree(grid=grid)
     boxes = {
@@ -143,7 +228,7 @@ def in_blocks(scores, core, method, *, read=None):
         )
         for index in itertools.product(*map(range, grid))
     }
-    read = read or (lambda outer, inner: scores[outer.slices])
+    read = read or (lambda outer, inner: scores[(..., *outer.slices)])
     blocks = {
         index: label_block(
             read(outer_box(box, method, shape), box), core=box, method=method, shape=shape
@@ -208,3 +293,9 @@ def reference():
 def solved():
     """Return the function ``in_blocks``."""
     return in_blocks
+
+
+@pytest.fixture(scope="session")
+def by_edges():
+    """Return a function from affinities and method to the reference of the whole volume."""
+    return EdgeReference

@@ -7,8 +7,8 @@ import pytest
 import zarr
 
 from pipeline.base.errors import VolumeError
+from pipeline.objects.definition.find_scores import find_scores
 from pipeline.objects.definition.request import ObjectsRequest
-from pipeline.objects.definition.scores import find_scores
 from pipeline.objects.preparation.intensity import find_intensity, intensity_notes
 from pipeline.volume.volume import find_volume
 

@@ -11,7 +11,8 @@ from pipeline.base.errors import RunError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
 from pipeline.objects.definition.method import Method
-from pipeline.objects.fragments.labelling import label_block, outer_box
+from pipeline.objects.fragments.labelled_block import outer_box
+from pipeline.objects.fragments.labelling import label_block
 from pipeline.objects.merging.link import BlockGraph, linked
 from pipeline.objects.merging.merge import merge
 from pipeline.objects.tasks.ids import Names
