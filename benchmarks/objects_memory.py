@@ -66,8 +66,14 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "seeds at a distance": ("uint8", {**SEEDS, "seed_distance": 8.0}),
     "seeds at a large distance": ("uint8", {**SEEDS, "seed_distance": 40.0}),
     "seeds at a distance of float32": ("float32", {**SEEDS, "seed_distance": 8.0}),
+    "affinities": ("affinities", {"threshold": 0.5}),
+    "affinities, watershed by depth": ("affinities", {**DEPTH, "threshold": 0.1}),
+    "affinities, agglomerated": (
+        "affinities", {**DEPTH, "threshold": 0.1, "agglomerate": "mean", "merge_threshold": 0.6}),
+    "affinities, seeds at a distance": (
+        "affinities", {"method": "watershed", "threshold": 0.2, "seed_distance": 8.0}),
 }  # fmt: skip
-"""(dtype of the scores, options)."""
+"""(dtype of the scores, options); affinities are uint8."""
 
 
 def make_scores(path: Path, shape: Shape, dtype: str, *, grey: str) -> Path:
@@ -75,16 +81,31 @@ def make_scores(path: Path, shape: Shape, dtype: str, *, grey: str) -> Path:
     noise = np.random.default_rng(0).normal(size=(TILE,) * 3).astype(np.float32)
     field = ndimage.gaussian_filter(noise, SIGMA, mode="wrap")
     scores = 1 / (1 + np.exp(-2 * field / field.std()))
-    if dtype != "float32":
-        scores = np.rint(scores * np.iinfo(dtype).max)
+    stored = "uint8" if dtype == "affinities" else dtype
+    if stored != "float32":
+        scores = np.rint(scores * np.iinfo(stored).max)
     repeats = tuple(-(-n // TILE) for n in shape)
-    whole = np.tile(scores.astype(dtype), repeats)[tuple(map(slice, shape))]
+    whole = np.tile(scores.astype(stored), repeats)[tuple(map(slice, shape))]
     chunks = tuple(min(64, n) for n in shape)
-    zarr.create_array(path, data=whole, chunks=chunks)
+    if dtype == "affinities":
+        store_affinities(path, whole, chunks)
+    else:
+        zarr.create_array(path, data=whole, chunks=chunks)
     zarr.create_array(
         path.with_suffix(".grey"), shape=shape, chunks=chunks, dtype=grey, fill_value=7
     )
     return path
+
+
+def store_affinities(path: Path, scores: np.ndarray[Any, Any], chunks: Shape) -> None:
+    """Store an image whose channels are the scores as affinities along z, y and x."""
+    root, offsets = zarr.create_group(path), [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
+    root.create_array("0", data=np.stack([scores] * 3), chunks=(1, *chunks))
+    axes: Any = [{"name": "c", "type": "channel"}, *({"name": a, "type": "space"} for a in "zyx")]
+    scale = [{"type": "scale", "scale": [1.0] * 4}]
+    level: Any = {"path": "0", "coordinateTransformations": scale}
+    root.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
+    root.attrs["overtile"] = {"outputs": "affinities", "offsets": offsets}
 
 
 def prepare(folder: Path, shape: Shape, side: int, case: str) -> tuple[PreparedObjects, ObjectsJob]:
@@ -100,13 +121,13 @@ def prepare(folder: Path, shape: Shape, side: int, case: str) -> tuple[PreparedO
     }
     if options.get("intensity"):
         options["intensity"] = str(scores.with_suffix(".grey"))
+    stated: Any = {} if dtype == "affinities" else {"axes": "zyx", "role": "boundary"}
     output = folder / f"{name}-out.zarr"
     prepared = prepare_objects(
         ObjectsRequest(
-            scores=str(scores), output=str(output), axes="zyx", role="boundary",
-            block=(side,) * 3, **options,
+            scores=str(scores), output=str(output), block=(side,) * 3, **stated, **options
         )
-    )  # fmt: skip
+    )
     begin_run_group(Location.parse(str(output)), prepared.job, version="0.5", owner="token")
     return prepared, job_for(prepared, run_token="token")
 

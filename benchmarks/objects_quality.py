@@ -33,6 +33,8 @@ from pipeline.volume.micrometres import voxel_size_um
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 DEPTHS = (0.02, 0.05, 0.1, 0.2, 0.3)
 MERGE_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+AFFINITY_THRESHOLDS = (0.1, 0.3, 0.5)
+ROLES = ("foreground", "boundary", "affinities")
 Labels = NDArray[Any]
 
 
@@ -72,12 +74,12 @@ def without_small(labels: Labels, voxels: int) -> Labels:
 def candidates(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield methods and their options."""
     if options.role == "boundary":
-        for depth in DEPTHS:
-            watershed = {"method": "watershed", "depth": depth}
-            yield "watershed by depth", watershed
-            for threshold in MERGE_THRESHOLDS:
-                merged = {"agglomerate": "mean", "merge_threshold": threshold}
-                yield "watershed by depth, merged by mean", {**watershed, **merged}
+        yield from merged_by_mean({})
+        return
+    if options.role == "affinities":
+        for threshold in AFFINITY_THRESHOLDS:
+            yield "components", {"threshold": threshold}
+            yield from merged_by_mean({"threshold": threshold})
         return
     for threshold in THRESHOLDS:
         yield "components", {"threshold": threshold}
@@ -90,6 +92,16 @@ def candidates(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any
                 "method": "watershed", "threshold": threshold, "seed_threshold": threshold,
                 "seed_distance": distance,
             }  # fmt: skip
+
+
+def merged_by_mean(settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield watersheds by depth, each also with the merge thresholds."""
+    for depth in DEPTHS:
+        watershed = {"method": "watershed", "depth": depth, **settings}
+        yield "watershed by depth", watershed
+        for threshold in MERGE_THRESHOLDS:
+            merged = {"agglomerate": "mean", "merge_threshold": threshold}
+            yield "watershed by depth, merged by mean", {**watershed, **merged}
 
 
 def of_scikit_image(
@@ -157,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scores")
     parser.add_argument("truth")
-    parser.add_argument("--role", choices=("foreground", "boundary"), required=True)
+    parser.add_argument("--role", choices=ROLES, required=True)
     parser.add_argument("--score-class", default="1")
     parser.add_argument("--choose", type=part, action="append", required=True)
     parser.add_argument("--score", type=part, required=True)
@@ -167,14 +179,16 @@ def main() -> None:
     source = find_volume(Location.parse(options.scores), channel=options.score_class)
     truth: Any = zarr.open_array(options.truth, mode="r")[...]
     shape = source.shape_zyx
+    of_class: Any = {"role": options.role, "score_class": options.score_class}
+    if options.role == "affinities":
+        of_class = {}
     best = Best(options, np.asarray(truth).reshape(shape).astype(np.int64))
     with tempfile.TemporaryDirectory() as folder, local_client() as client:
         output = Path(folder) / "objects.zarr"
         for method, settings in candidates(options):
             find_objects(
-                options.scores, str(output), client=client, role=options.role,
-                score_class=options.score_class, overwrite=True, **settings,
-            )  # fmt: skip
+                options.scores, str(output), client=client, overwrite=True, **of_class, **settings
+            )
             labels: Any = zarr.open_array(output / "labels/objects/0", mode="r")[...]
             best.consider(method, settings, np.asarray(labels).reshape(shape).astype(np.int64))
     if options.role == "foreground":
