@@ -15,7 +15,8 @@ from .prefect.run_names import named_after
 from .prefect.training_artifacts import training_in_prefect
 from .prefect.without_credentials import without_credentials
 from .preflight.checks import check_before_start
-from .text.training import TerminalLines, done_text, start_lines
+from .text.training import TerminalLines, start_lines
+from .text.training_end import done_text, end_lines
 from .training.prepare import prepare_training
 from .training.run import train_interruptibly
 
@@ -63,5 +64,9 @@ def train_unet(
         check_before_start(client, notify=logger.warning)
         with training_in_prefect(prepared.recipe.class_names or ()) as artifacts:
             lines = TerminalLines(logger.info)
-            train_interruptibly(prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S)
+            end = train_interruptibly(
+                prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S
+            )
+    for line in end_lines(end, prepared):
+        logger.info(line)
     return str(prepared.out)

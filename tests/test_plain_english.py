@@ -39,8 +39,8 @@ INSTEAD = {
     r"\bas it is\b(?! (read|saved|validated|written))": "unchanged",
     r"(: |; |, )(say|give) (a|an|it|at|the|one|how|both|three|two)\b": "expected …; pass …",
     r"\b(say|give) --": "pass --",
-    r"\b(gangs?|keepers?|fates?|seats?|doors?|patience)\b":
-        "process group, pool, action, rank, entry point, timeout",
+    r"\b(gangs?|keepers?|fates?|seats?|doors?)\b":
+        "process group, pool, action, rank, entry point",
 }  # fmt: skip
 """Regular expressions of lines, and the words to write instead."""
 

@@ -9,7 +9,8 @@ weights=$here/../../unet/bundled/fib25-boundary.safetensors
 mkdir -p "$work"
 if [ ! -f "$weights" ]; then
   overtile train --volume "$data/raw" --labels "$data/labels" --validation-slices 152:184 \
-    --config "$here/config.toml" --dtype float16 --out "$work/fib25-boundary.safetensors" --resume
+    --config "$here/config.toml" --dtype float16 --kept-weights last \
+    --out "$work/fib25-boundary.safetensors" --resume
   cp "$work/fib25-boundary.safetensors" "$weights"
 fi
 for tta in none full; do

@@ -12,6 +12,7 @@ for preset in default unet-2015; do
   weights=$work/$preset.safetensors
   [ -f "$weights" ] || overtile train --volume "$data/raw" --labels "$data/labels" \
     --validation-slices 20:24 --config "$here/config.toml" --preset "$preset" --dtype float16 \
+    --kept-weights last \
     --out "$weights" --resume
   for tta in none full; do
     out=$work/$preset-$tta

@@ -57,7 +57,8 @@ def _run(options: argparse.Namespace, drain: Drain) -> None:
     from deploy import open_cluster
 
     from ..preflight.checks import check_before_start
-    from ..text.training import done_text, shown_on_terminal, start_lines
+    from ..text.training import shown_on_terminal, start_lines
+    from ..text.training_end import done_text, end_lines
     from ..training.prepare import prepare_training
     from ..training.run import train_interruptibly
 
@@ -78,5 +79,7 @@ def _run(options: argparse.Namespace, drain: Drain) -> None:
                 prepared, client, listeners=[listener], drain=drain,
                 start_s=max(START_S, spec.first_worker_s or 0.0),
             )  # fmt: skip
+    for line in end_lines(end, prepared):
+        say(line)
     say(f"done: {counted(end.step, 'step')}; weights: {prepared.out}")
     say(f"log, checkpoints and pictures: {prepared.directory}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from unet.recipe.choices import Rule
-from unet.recipe.training_config import Preset
+from unet.recipe.training_config import Metric, Preset
 
 from .cluster import CLUSTER, ClusterOptions
 from .declared import Shell
@@ -59,7 +59,10 @@ class TrainOptions(BaseModel):
         None, description="Recipe to start from; unet-2015 is that of the paper (default: default)"
     )
     steps: Annotated[int | None, Shell(TRAINING)] = Field(
-        None, ge=1, description="Steps of the optimiser (default: 2000)"
+        None,
+        ge=1,
+        description="Steps of the optimiser; more than before, with --resume, make a training "
+        "longer (default: 2000)",
     )
     batch: Annotated[int | None, Shell(TRAINING)] = Field(
         None,
@@ -124,6 +127,22 @@ class TrainOptions(BaseModel):
         None,
         ge=1,
         description="Workers that train together (default: 1 on a local cluster, else all)",
+    )
+    metric: Annotated[Metric | None, Shell(TRAINING)] = Field(
+        None,
+        description="Score that chooses the best validation (default: mean_iou, or loss where the "
+        "outputs are not classes)",
+    )
+    patience: Annotated[int | None, Shell(TRAINING)] = Field(
+        None,
+        ge=1,
+        description="Stop early after this many validations without a better score (default: "
+        "never)",
+    )
+    kept_weights: Annotated[Literal["best", "last"] | None, Shell(TRAINING)] = Field(
+        None,
+        description="Weights to write: those of the best validation, or of the last step "
+        "(default: last without a validation and with unet-2015, else best)",
     )
     dtype: Annotated[Literal["float32", "float16"], Shell(TRAINING)] = Field(
         "float32", description="Data type of the stored weights"

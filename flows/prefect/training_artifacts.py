@@ -45,6 +45,7 @@ class LastFigures:
     steps: StepsDone | None = None
     seconds_left: float | None = None
     validation: Validated | None = None
+    best: Validated | None = None
     resumptions: int = 0
     resumed: RanksResumed | None = None
     turn: TurnChanged | None = None
@@ -70,7 +71,8 @@ class TrainingArtifacts:
                 self._last = replace(self._last, steps=message, seconds_left=left)
             case Validated():
                 self._validations.append(message)
-                self._last = replace(self._last, validation=message)
+                best = message if message.is_best else self._last.best
+                self._last = replace(self._last, validation=message, best=best)
             case RanksResumed():
                 count = self._last.resumptions + 1
                 self._last = replace(self._last, resumed=message, resumptions=count)
@@ -161,6 +163,8 @@ def figures_markdown(last: LastFigures, *, names: Sequence[str]) -> str:
     if last.validation:
         rows.append(("validated at step", str(last.validation.step)))
         rows += _scores(last.validation, names)
+    if last.best:
+        rows.append(("best validation", f"at step {last.best.step}"))
     if last.resumed:
         rows.append(("resumptions", f"{last.resumptions}; the last: {last.resumed.reason}"))
     if last.turn:
@@ -170,7 +174,9 @@ def figures_markdown(last: LastFigures, *, names: Sequence[str]) -> str:
 
 def validation_markdown(message: Validated, *, names: Sequence[str]) -> str:
     """Return a validation's picture and scores; only the scores if the picture cannot be read."""
-    title, table = f"### Validation at step {message.step}", markdown_table(_scores(message, names))
+    best = ", the best so far" if message.is_best else ""
+    title = f"### Validation at step {message.step}{best}"
+    table = markdown_table(_scores(message, names))
     try:
         picture = smaller(read_picture(Path(message.picture)), width=PICTURE_WIDTH)
     except OSError as error:

@@ -15,6 +15,7 @@ from unet.training.messages import Listener, Note, StepsDone, Validated
 from unet.training.prepare import PreparedTraining
 
 from .terminal import BAR_COLUMNS, say
+from .training_end import schedule_lines
 
 LINE_EVERY_S = 10.0
 
@@ -112,17 +113,12 @@ def start_lines(prepared: PreparedTraining) -> list[str]:
     ):
         lines += [f"{part} on {box.name}, {shape_text(box.shape_zyx)} voxels" for box in boxes]
     lines += [f"note: {note}" for note in prepared.notes]
+    lines += schedule_lines(prepared)
     if prepared.done_steps:
         lines.append(f"resuming: {prepared.done_steps} of {training.steps} steps are done")
     if not tensorboard_is_installed():
         lines.append("no files for TensorBoard; to get them, pip install 'overtile[tensorboard]'")
     return lines
-
-
-def done_text(prepared: PreparedTraining) -> str:
-    """Return the line for a training that is resumed and has nothing left to do."""
-    steps = counted(prepared.recipe.training.steps, "step")
-    return f"done already: {steps}; weights: {prepared.out}"
 
 
 def message_text(message: object, *, seconds_left: float | None = None) -> str:
@@ -136,9 +132,10 @@ def message_text(message: object, *, seconds_left: float | None = None) -> str:
             )
         case Validated():
             iou = ", ".join(f"{value:.3f}" for value in message.iou)
+            best = ", the best so far" if message.is_best else ""
             return (
                 f"validation at step {message.step}: pixel error {message.pixel_error:.4f}, "
-                f"IoU {iou} ({message.picture})"
+                f"IoU {iou}{best} ({message.picture})"
             )
         case TurnChanged(holder="others"):
             return "other tasks use the workers now"

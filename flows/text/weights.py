@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.base.text import aligned_rows, counted, shape_text, size_text
 from unet import WeightsInfo
+from unet.training.selection.metric import METRICS
 
 
 def weights_json(info: WeightsInfo) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def weights_text(info: WeightsInfo) -> str:
     if config.tile_dependent_layers:
         layers = ", ".join(config.tile_dependent_layers)
         rows.append(("seams", f"{layers}: the tiled result differs from the whole"))
+    rows += [("weights of", text) for text in _origin_texts(info.provenance)]
     rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
     return aligned_rows(rows)
 
@@ -73,6 +76,20 @@ def voxel_size_text(info: WeightsInfo) -> str:
     if info.voxel_size_um is None:
         return "not stated"
     return "×".join(f"{size:g}" for size in info.voxel_size_um) + " µm"
+
+
+def _origin_texts(provenance: Mapping[str, Any]) -> list[str]:
+    """Return which weights of its training a file holds; nothing if it does not state it."""
+    kept, steps, trained = (provenance.get(name) for name in ("kept", "steps", "steps_trained"))
+    if kept not in ("best", "last") or not all(type(step) is int for step in (steps, trained)):
+        return []
+    metric, score = (provenance.get(name) for name in ("metric", "score"))
+    is_scored = isinstance(metric, str) and metric in METRICS and isinstance(score, float)
+    chosen = f"{METRICS[metric].words} {score:.4f}" if is_scored else ""
+    if kept == "best":
+        which = f"step {steps} of {trained}, the best validation" if chosen else f"step {steps}"
+        return [f"{which} ({chosen})" if chosen else which]
+    return [f"the last step, {steps}" + (f" ({chosen})" if chosen else "")]
 
 
 def _plain(value: Any) -> str:

@@ -15,7 +15,7 @@ from unet.training.prepare import PreparedTraining
 from ..options.train import LabelledVolume, TrainOptions
 
 _TABLES = {
-    "training": ("preset", "steps", "batch", "seed"),
+    "training": ("preset", "steps", "batch", "seed", "metric", "patience", "kept_weights"),
     "labels": ("rule", "ignore", "object_class"),
 }
 """Options that override a setting of the config file, by its table."""

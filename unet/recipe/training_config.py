@@ -40,6 +40,7 @@ from .choices import LossName, Rule
 Preset: TypeAlias = Literal["default", "unet-2015"]
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
+Metric: TypeAlias = Literal["mean_iou", "mean_dice", "foreground_dice", "pixel_error", "loss"]
 
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -130,6 +131,12 @@ class TrainingConfig:
     """Share of the patches that are centred on a class drawn evenly, even if it is rare."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     validate_every: Steps = 200
+    metric: Metric | None = None
+    """Score that chooses the best validation; None: the mean IoU of classes, else the loss."""
+    patience: Steps | None = None
+    """Stop early after so many validations without a better score; None: never."""
+    kept_weights: Literal["best", "last"] | None = None
+    """Those that the weights file holds; None: of the best validation if there is one."""
     checkpoint_every: Steps = 100
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -254,5 +261,6 @@ PRESETS: Mapping[str, TrainingConfig] = {
         ema=0.0,
         class_balance=True,
         border_weight=10.0,
+        kept_weights="last",
     ),
 }

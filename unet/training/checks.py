@@ -14,11 +14,12 @@ from pipeline.base.geometry import Box
 from pipeline.base.location import check_text
 
 from ..network.config import UNetConfig
+from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe
 from ..samples.sampling import Shape, Survey, survey
-from ..weights.file import read_weights_info
+from ..weights.file import WeightsInfo, read_weights_info
 from .checkpoint import newest_checkpoint
-from .same_training import check_same_training
+from .same_training import check_same_schedule, check_same_training
 from .volumes import TrainingVolume
 
 MAX_NAME_BYTES = 180
@@ -63,22 +64,25 @@ def check_nothing_is_lost(path: Path, directory: Path, *, resume: bool) -> None:
         raise TrainingError(f"{str(path)!r} exists already: choose another --out")
 
 
-def are_weights_of(path: Path, recipe: Recipe, data: Mapping[str, Any], *, dtype: str) -> bool:
-    """Return whether a file holds the weights that this training ends with.
+def weights_of_this_training(
+    path: Path, recipe: Recipe, data: Mapping[str, Any], schedule: StepSchedule
+) -> WeightsInfo:
+    """Return what a file states that this training wrote, perhaps after fewer steps.
 
-    False if it holds those of fewer steps, or in another dtype: these are written again.
     Raises TrainingError for any other file, which would be lost.
     """
     try:
         info = read_weights_info(path)
-        made = {"recipe": info.provenance["recipe"], "data_sets": info.provenance["data"]}
+        stated = info.provenance
+        made = {**stated, "recipe": stated["recipe"], "data_sets": stated["data"]}
         check_same_training(made, recipe, data)
+        check_same_schedule(made, schedule)
     except (WeightsError, KeyError, TrainingError) as error:
         raise TrainingError(
             f"{str(path)!r} exists already and was not made by this training: move it, or choose "
             "another --out"
         ) from error
-    return info.dtype == dtype and info.provenance.get("steps") == recipe.training.steps
+    return info
 
 
 def survey_labels(box: TrainingVolume, recipe: Recipe) -> Survey:

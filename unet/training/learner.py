@@ -18,6 +18,7 @@ from ..network.config import UNetConfig
 from ..network.model import UNet
 from ..predict.forward import probabilities_of
 from ..predict.runtime import settle_precision
+from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import TrainingConfig
 from ..samples.maker import Batch
 from .checkpoint import Checkpoint
@@ -34,8 +35,10 @@ class Learner:
         device: str,
         world_size: int = 1,
         outputs: NetworkOutputs = CLASSES,
+        schedule: StepSchedule | None = None,
     ) -> None:
         self.training = training
+        self.schedule = schedule or StepSchedule.of(training)
         self._loss = loss_of(training.loss, outputs.kind)
         self.device = torch.device(device)
         self.world_size = world_size
@@ -59,7 +62,7 @@ class Learner:
         """
         torch.manual_seed(_dropout_seed(self.training.seed, step, rank))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.training.learning_rate_at(step)
+            group["lr"] = self.learning_rate_at(step)
         self._replica.train()
         with self._autocast():
             logits = self._replica(self._laid_out(batch.x))
@@ -70,6 +73,10 @@ class Learner:
         if self.training.gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_norm)
         return loss.detach()
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        return self.schedule.learning_rate_at(step, self.training)
 
     def update(self, step: int) -> None:
         """Apply the gradients; called only after the loss was checked to be finite."""

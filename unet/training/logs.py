@@ -19,8 +19,11 @@ from .messages import Listener, Message, StepsDone, Validated
 
 COLUMNS = (
     "step", "loss", "learning_rate", "patches_per_s", "wait_share", "validation_loss",
-    "pixel_error", "mean_iou",
+    "pixel_error", "mean_iou", "best",
 )  # fmt: skip
+"""Of the log; ``best`` marks each validation that was the best so far with a star."""
+BEFORE = COLUMNS[:-1]
+"""Of logs of earlier versions, which are continued."""
 
 
 def file_logs(directory: Path, *, note: Callable[[str], None]) -> list[Listener]:
@@ -83,7 +86,7 @@ class CsvLog:
         text = self._path.read_bytes().decode()
         reader = csv.DictReader(io.StringIO(text, newline=""))
         try:
-            if tuple(reader.fieldnames or ()) != COLUMNS:
+            if tuple(reader.fieldnames or ()) not in (COLUMNS, BEFORE):
                 raise ValueError("it has other columns")
             rows = list(reader)
         except csv.Error as error:
@@ -137,7 +140,8 @@ def _rows(message: Message) -> list[dict[str, Any]]:
     values = asdict(message)
     if isinstance(message, Validated):
         row = {name: values.get(name) for name in COLUMNS}
-        return [row | {"loss": None, "validation_loss": message.loss}]
+        best = "*" if message.is_best else None
+        return [row | {"loss": None, "validation_loss": message.loss, "best": best}]
     first = message.step - len(message.losses) + 1
     rows: list[dict[str, Any]] = [
         {"step": step, "loss": loss} for step, loss in enumerate(message.losses, start=first)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.base.errors import TrainingError
 from pipeline.base.network_outputs import NetworkOutputs
 
 from ..network.model import UNet
+from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe
 from ..samples.maker import SampleMaker, batches_ahead
 from ..samples.rules.registry import outputs_of
@@ -28,8 +29,11 @@ from .learner import Learner, sum_over_ranks
 from .messages import Message, Validated
 from .ownership import check_owner
 from .picture import draw_validation
+from .progress import Progress
 from .ranks import Alone, RankLike
-from .same_training import check_same_training
+from .same_training import check_same_schedule, check_same_training
+from .selection.selection import Selection
+from .selection.weights_files import WeightsFacts, keep_best
 from .validation import validate
 
 
@@ -50,6 +54,10 @@ class TrainingJob:
     """What the volumes are, as JSON: a training resumes only with the same ones."""
     owner: str = ""
     """Token of the start that may write into the directory; empty: not checked."""
+    schedule: StepSchedule | None = None
+    """None: one cycle of all steps."""
+    facts: WeightsFacts = field(default_factory=WeightsFacts)
+    """What the file of the best weights states."""
 
     @property
     def outputs(self) -> NetworkOutputs:
@@ -74,6 +82,21 @@ class TrainingEnd:
     finished: bool
     scores: Mapping[str, Any]
     """Those of the last validation; empty without one."""
+    selection: Selection = field(default_factory=Selection)
+    """The best validation."""
+    stopped_early: bool = False
+    """Whether it finished before its last step, as its patience ran out."""
+
+    @classmethod
+    def of(cls, progress: Progress) -> TrainingEnd:
+        """Return the end of a training that leaves at this step."""
+        return cls(
+            progress.step,
+            progress.is_over,
+            progress.scores,
+            progress.selection,
+            progress.has_stopped_early,
+        )
 
 
 def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
@@ -84,16 +107,15 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     """
     rank = rank or Alone()
     training = job.recipe.training
-    learner = Learner(
-        job.recipe.network, training, device=rank.device, world_size=rank.world_size,
-        outputs=job.outputs,
-    )  # fmt: skip
-    first, scores = _resume(job, learner)
+    learner, progress = _resumed(job, rank)
+    schedule = progress.schedule
+    if progress.is_over:
+        return TrainingEnd.of(progress)
     maker = sample_maker(job, device=rank.device)
     numbers = shares(job.batch, rank=rank.rank, world_size=rank.world_size)
     clock = StepClock(batch=job.batch)
-    step = first
-    for batch in batches_ahead(maker, range(first, training.steps), numbers):
+    step = progress.step
+    for batch in batches_ahead(maker, range(step, schedule.steps), numbers):
         clock.waited()
         loss = learner.step(batch, step=step, rank=rank.rank, batch_size=job.batch)
         total, stops = sum_over_ranks(
@@ -105,24 +127,26 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
             raise _not_finite(job, step, total)
         learner.update(step)
         step += 1
-        last = step == training.steps
-        validates = bool(job.validation) and (last or step % training.validate_every == 0)
-        saves = last or bool(stops) or step % training.checkpoint_every == 0
+        progress = replace(progress, step=step)
+        ends = schedule.ends_at(step)
+        validates = bool(job.validation) and (ends or step % training.validate_every == 0)
+        saves = ends or bool(stops) or step % training.checkpoint_every == 0
         clock.stepped(total)
         if rank.rank == 0 and (validates or saves or clock.is_report_due()):
-            rate = training.learning_rate_at(step - 1)
-            _report(job, rank, clock.message(step=step, steps=training.steps, rate=rate))
+            rate = learner.learning_rate_at(step - 1)
+            _report(job, rank, clock.message(step=step, steps=schedule.steps, rate=rate))
         if validates:
-            scores = _validated(job, learner, rank, step=step)
+            progress = _validated(job, learner, rank, progress)
+            saves = saves or progress.is_over or progress.selection.step == step
             clock.restart()
         if saves:
             if rank.rank == 0:
-                save_checkpoint(learner.checkpoint(step, _record(job, scores)), job.directory)
+                _save(job, learner, progress)
             rank.barrier()
             clock.restart()
-        if stops:
+        if stops or progress.is_over:
             break
-    return TrainingEnd(step, step == training.steps, scores)
+    return TrainingEnd.of(progress)
 
 
 def trained_model(job: TrainingJob) -> tuple[UNet, int]:
@@ -135,25 +159,41 @@ def trained_model(job: TrainingJob) -> tuple[UNet, int]:
     return model.eval(), checkpoint.step
 
 
-def _record(job: TrainingJob, scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+def _save(job: TrainingJob, learner: Learner, progress: Progress) -> None:
+    """Write a checkpoint and, if its weights are the best so far, their weights file.
+
+    The checkpoint comes first: a training that is killed between them writes the file from it.
+    """
+    record = {
         "recipe": job.recipe.to_dict(),
         "data_sets": dict(job.data_sets),
         **_sizes(job),
-        "scores": dict(scores),
+        **progress.to_record(),
     }
+    save_checkpoint(learner.checkpoint(progress.step, record), job.directory)
+    _keep_best(job, learner, progress)
 
 
 def _sizes(job: TrainingJob) -> dict[str, Any]:
     return {"batch": job.batch, "patch": list(job.core)}
 
 
-def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]:
-    """Restore the last checkpoint, if there is one. Return its step and scores."""
+def _resumed(job: TrainingJob, rank: RankLike) -> tuple[Learner, Progress]:
+    """Return the network and how far it is trained: as in the last checkpoint, if there is one."""
+    progress = Progress.at_start(job.recipe, job.schedule)
+    learner = Learner(
+        job.recipe.network,
+        job.recipe.training,
+        device=rank.device,
+        world_size=rank.world_size,
+        outputs=job.outputs,
+        schedule=progress.schedule,
+    )
     checkpoint = load_newest(job.directory)
     if checkpoint is None:
-        return 0, {}
+        return learner, progress
     check_same_training(checkpoint.record, job.recipe, job.data_sets)
+    check_same_schedule(checkpoint.record, progress.schedule)
     for name, size in _sizes(job).items():
         if (before := checkpoint.record.get(name, size)) != size:
             raise TrainingError(
@@ -161,7 +201,16 @@ def _resume(job: TrainingJob, learner: Learner) -> tuple[int, Mapping[str, Any]]
                 "the same one, or choose another --out"
             )
     learner.restore(checkpoint)
-    return checkpoint.step, checkpoint.record.get("scores", {})
+    progress = progress.at(checkpoint)
+    if rank.rank == 0:
+        _keep_best(job, learner, progress)
+    return learner, progress
+
+
+def _keep_best(job: TrainingJob, learner: Learner, progress: Progress) -> None:
+    """Write the weights of this step if they are the best so far."""
+    if progress.selection.step == progress.step:
+        keep_best(learner.best(), job.directory, job.facts, progress.selection, progress.schedule)
 
 
 def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
@@ -185,19 +234,22 @@ def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
     )
 
 
-def _validated(job: TrainingJob, learner: Learner, rank: RankLike, *, step: int) -> dict[str, Any]:
-    """Validate, draw the picture, report the scores and return them."""
+def _validated(job: TrainingJob, learner: Learner, rank: RankLike, progress: Progress) -> Progress:
+    """Validate, draw the picture, and report the scores; return the progress with them."""
     scores, picture = validate(
         learner, job.validation, labels=job.recipe.labels, core=job.core, rank=rank.rank,
         barrier=rank.barrier,
     )  # fmt: skip
+    step = progress.step
     record = {"step": step, **asdict(scores)}
+    progress = progress.validated(record)
     if rank.rank == 0:
         path = job.directory / f"validation-{step:08d}.png"
         if picture is not None:
             draw_validation(picture, path)
-        _report(job, rank, Validated(**record, picture=str(path)))
-    return record
+        is_best = progress.selection.step == step
+        _report(job, rank, Validated(**record, picture=str(path), is_best=is_best))
+    return progress
 
 
 def _report(job: TrainingJob, rank: RankLike, message: Message) -> None:

@@ -37,6 +37,8 @@ class Validated:
     mean_iou: float
     picture: str
     """Path of the file."""
+    is_best: bool = False
+    """Whether it is the best so far, by the metric of the training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ from . import checks
 from .checkpoint import load_newest, newest_checkpoint
 from .complete_recipe import complete_recipe
 from .loop import TrainingJob
+from .progress import Progress
 from .same_training import check_same_training
+from .selection.settings import check_selection
+from .selection.weights_files import WeightsFacts, kept_of
 from .suggest import settled_core
 from .volumes import TrainingVolumes
 
@@ -39,14 +42,17 @@ class PreparedTraining:
     """As requested; None: as many as there are workers."""
     batch: int | None
     """Patches per step, of the config or of the checkpoint."""
-    done_steps: int = 0
-    """Steps of the checkpoint that this training resumes from."""
-    scores: Mapping[str, Any]
-    """Scores of that checkpoint."""
+    progress: Progress
+    """At the checkpoint that this training resumes from."""
     is_done: bool = False
     """The weights of this training exist, and nothing is left to do."""
     notes: tuple[str, ...] = ()
     """What the user should know before it begins, a line each."""
+
+    @property
+    def done_steps(self) -> int:
+        """Steps of the checkpoint that this training resumes from."""
+        return self.progress.step
 
     def job(self, *, batch: int) -> TrainingJob:
         """Return what every rank needs. Raises TrainingError for volumes that are not measured."""
@@ -63,7 +69,31 @@ class PreparedTraining:
             batch=batch,
             directory=self.directory,
             data_sets=self.data_sets,
+            schedule=self.progress.schedule,
+            facts=self._facts(batch=batch),
         )
+
+    def _facts(self, *, batch: int) -> WeightsFacts:
+        """Return what every weights file of this training states."""
+        return WeightsFacts(
+            normalisation=self.volumes.normalisation,
+            class_names=self.recipe.class_names,
+            voxel_size_um=_known_sizes(self.volumes, dims=self.recipe.network.dims),
+            input_percentiles=self.volumes.input_percentiles(),
+            provenance={
+                "data": dict(self.data_sets),
+                "recipe": self.recipe.to_dict(),
+                "batch": batch,
+                "core_zyx": list(self.core),
+            },
+        )
+
+
+def _known_sizes(volumes: TrainingVolumes, *, dims: int) -> tuple[float, ...] | None:
+    """Return the voxel size of the network's axes in µm, or None where the volumes state none."""
+    sizes = (volumes.voxel_size_um or ())[-dims:]
+    known = tuple(size for size in sizes if size is not None)
+    return known if known and len(known) == len(sizes) else None
 
 
 def prepare_training(
@@ -83,6 +113,7 @@ def prepare_training(
     checks.check_nothing_is_lost(path, directory, resume=resume)
     recipe = complete_recipe(config, volumes.training)
     everything = [*volumes.training, *volumes.validation]
+    check_selection(recipe, validates=bool(volumes.validation))
     checks.check_channels(everything, recipe.network)
     shapes = [volume.shape_zyx for volume in volumes.training]
     core = settled_core(recipe.network, recipe.training.patch, shapes)
@@ -101,7 +132,7 @@ def prepare_training(
         dtype=dtype,
         ranks=ranks,
         batch=recipe.training.batch,
-        scores={},
+        progress=Progress.at_start(recipe),
         notes=tuple(checks.bad_value_notes(surveyed)),
     )
     if newest_checkpoint(directory):
@@ -123,14 +154,31 @@ def _resumed(prepared: PreparedTraining) -> PreparedTraining:
             f"the checkpoint was made with patches of {patch}, now they are {core}: resume with "
             "the same config and data, or choose another --out"
         )
-    weights_exist = prepared.out.exists() and checks.are_weights_of(
-        prepared.out, recipe, data_sets, dtype=prepared.dtype
-    )
-    return replace(
+    resumed = replace(
         prepared,
         batch=prepared.batch or record.get("batch"),
-        done_steps=checkpoint.step,
-        scores=record.get("scores", {}),
-        is_done=weights_exist and checkpoint.step == recipe.training.steps,
+        progress=prepared.progress.longer(checkpoint),
         notes=tuple(notes),
+    )
+    return replace(resumed, is_done=_is_done(resumed))
+
+
+def _is_done(resumed: PreparedTraining) -> bool:
+    """Return whether the weights file that this training ends with exists.
+
+    Raises TrainingError for a file of another training.
+    """
+    if not resumed.out.exists():
+        return False
+    progress, recipe = resumed.progress, resumed.recipe
+    info = checks.weights_of_this_training(
+        resumed.out, recipe, resumed.data_sets, progress.schedule
+    )
+    stated, selection = info.provenance, progress.selection
+    step = selection.step if kept_of(recipe, selection) == "best" else progress.step
+    return (
+        progress.is_over
+        and info.dtype == resumed.dtype
+        and stated.get("steps") == step
+        and stated.get("steps_trained", step) == progress.step
     )

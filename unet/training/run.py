@@ -7,16 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError, WeightsError
-from pipeline.base.versions import VERSION, versions
 
 from ..predict.runtime import device_memory_bytes
-from ..weights.file import save_weights
+from ..recipe.schedule import StepSchedule
 from .checkpoint import newest_checkpoint
 from .logs import file_logs
 from .loop import TrainingEnd, TrainingJob, train, trained_model
@@ -24,6 +22,7 @@ from .messages import TRAINING_MESSAGES, Listener, Note
 from .ownership import check_owner, take_over
 from .prepare import PreparedTraining, prepare_training
 from .ranks import RankLike, RunRanks, run_in_this_process
+from .selection.weights_files import FILES, kept_of, origin_of, read_best
 from .suggest import fitting_batch
 from .volumes import TrainingVolumes
 
@@ -48,7 +47,8 @@ def train_unet(
     (``unet.read_config``), or a Recipe's ``to_dict()``.
     run_ranks: where to train; by default in this process. On a cluster:
     ``functools.partial(deploy.run_ranks, client=client)``, with one worker per rank.
-    resume: continue from the last checkpoint, if there is one. dtype: of the stored weights.
+    resume: continue from the last checkpoint, if there is one; more steps than before make the
+    training longer. dtype: of the stored weights.
 
     Raises kinds of OvertileError for bad input, before anything is written; RunError for a
     training that was stopped or failed: its checkpoints stay.
@@ -62,7 +62,7 @@ def train_unet(
         volumes, out, config=config or {}, ranks=ranks, resume=resume, dtype=dtype
     )
     if prepared.is_done:
-        return TrainingEnd(prepared.done_steps, True, prepared.scores)
+        return TrainingEnd.of(prepared.progress)
     return run_training(prepared, run_ranks, ranks=ranks, listeners=listeners)
 
 
@@ -115,36 +115,22 @@ def stopped_text(directory: Path) -> str:
 
 
 def write_weights(prepared: PreparedTraining, job: TrainingJob, end: TrainingEnd) -> None:
-    """Write the weights of the last checkpoint, with their provenance."""
+    """Write the weights of the best validation or of the last step, with their provenance.
+
+    With a validation, those of the last step lie beside the checkpoints as well.
+    """
+    recipe, selection = prepared.recipe, end.selection
+    kept = kept_of(recipe, selection)
     model, step = trained_model(job)
-    save_weights(
-        model,
-        prepared.out,
-        normalisation=prepared.volumes.normalisation,
-        class_names=prepared.recipe.class_names,
-        provenance={
-            "made_by": f"overtile train {VERSION}",
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "data": dict(prepared.data_sets),
-            "recipe": prepared.recipe.to_dict(),
-            "batch": job.batch,
-            "core_zyx": list(job.core),
-            "steps": step,
-            "scores": dict(end.scores),
-            "versions": versions(),
-        },
-        dtype=prepared.dtype,
-        voxel_size_um=_known_sizes(prepared),
-        input_percentiles=prepared.volumes.input_percentiles(),
+    schedule = job.schedule or StepSchedule.of(recipe.training)
+    origin = partial(
+        origin_of, selection=selection, trained=step, schedule=schedule, scores=end.scores
     )
-
-
-def _known_sizes(prepared: PreparedTraining) -> list[float] | None:
-    """Return the voxel size of the network's axes in µm, or None where the volumes state none."""
-    sizes = prepared.volumes.voxel_size_um or ()
-    own = sizes[-prepared.recipe.network.dims :]
-    known = [size for size in own if size is not None]
-    return known if known and len(known) == len(own) else None
+    if selection.best is not None:
+        job.facts.save(model, job.directory / FILES["last"], origin=origin("last"))
+    if kept == "best":
+        model = read_best(job.directory, selection)
+    job.facts.save(model, prepared.out, origin=origin(kept), dtype=prepared.dtype)
 
 
 def _heard_by(listeners: Sequence[Listener], directory: Path) -> Callable[[object], None]:

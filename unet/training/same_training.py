@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from pipeline.base.errors import ConfigError, TrainingError
 
+from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe, recipe_from_dict
+
+MAY_CHANGE: Final = ("training.steps", "training.patience", "training.kept_weights")
+"""Settings that change nothing of the steps already done. The schedule is compared in full."""
 
 
 def check_same_training(
@@ -20,12 +24,22 @@ def check_same_training(
         recorded = recipe_from_dict(recorded).to_dict()
     old = _flat({"data": before.get("data_sets", {}), **recorded})
     new = _flat({"data": data_sets, **recipe.to_dict()})
-    for name in sorted({*old, *new}):
+    for name in sorted({*old, *new} - {*MAY_CHANGE}):
         if old.get(name) != new.get(name):
             raise TrainingError(
                 f"the checkpoint was made with {name} = {old.get(name)}, now it is "
                 f"{new.get(name)}: resume with the same config and data, or choose another --out"
             )
+
+
+def check_same_schedule(before: Mapping[str, Any], schedule: StepSchedule) -> None:
+    """Raise TrainingError unless a record's schedule is this one, or this one is longer."""
+    recorded = StepSchedule.from_record(before)
+    if not schedule.continues(recorded):
+        raise TrainingError(
+            f"the checkpoint was made with the schedule {recorded.to_json()}, now it is "
+            f"{schedule.to_json()}: resume with the same --steps or more, or choose another --out"
+        )
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

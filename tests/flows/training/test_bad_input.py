@@ -49,6 +49,7 @@ def place(tmp_path_factory):
         "bools": labels > 0, "unknown": np.full(SHAPE, 255, "u1"), "empty": np.zeros(SHAPE, "u1"),
         "negative": labels.astype("i2") - 1, "wide": raw.astype("f4"),
         "nan": np.full(SHAPE, np.nan, "f4"),
+        "half-known": np.where(np.arange(6)[:, None, None] < 4, labels, 255).astype("u1"),
     }  # fmt: skip
     for name, array in arrays.items():
         zarr.create_array(folder / f"{name}.zarr", data=array, chunks=(2, 20, 20))
@@ -110,6 +111,21 @@ CASES = {
     "labels of one class": ({"--labels": "empty.zarr"}, r"all labels are of class 0: .*--rule"),
     "labels that are all ignored": (
         {"--labels": "unknown.zarr", "--ignore": "255"}, r"all labels of .*raw\.zarr are 255"),
+    "held-out slices that are all ignored": (
+        {"--labels": "half-known.zarr", "--ignore": "255", "--validation-slices": "4:6"},
+        r"all labels of .*raw\.zarr slices 4:6 are 255"),
+    "a metric without a validation": (
+        {"--metric": "loss"}, r"metric \(loss\): nothing is held out .*--validation-slices, or"),
+    "patience without a validation": (
+        config("[training]\npatience = 3"), r"patience \(3\): nothing is held out to validate on"),
+    "best weights without a validation": (
+        {"--kept-weights": "best"}, r"kept_weights \(best\): nothing is held out to validate on"),
+    "an unknown metric": ({"--metric": "auc"}, r"--metric: invalid choice: 'auc'"),
+    "an unknown metric in the config": (
+        config('[training]\nmetric = "auc"'), r"metric \('auc'\): expected .*mean_iou.*loss"),
+    "no patience": ({"--patience": "0"}, r"--patience 0: expected 1 or more"),
+    "weights to keep that do not exist": (
+        {"--kept-weights": "first"}, r"--kept-weights: invalid choice: 'first'"),
     "a class beyond the network's": (
         {"--labels": "ids.zarr"}, r"have class 8, the network has 2 classes .*foreground"),
     "a class beyond it in validation": (
@@ -256,8 +272,8 @@ SETTINGS = [
     *(("training", name) for name in (
         "preset", "steps", "batch", "patch", "optimiser", "learning_rate", "momentum",
         "weight_decay", "gradient_norm", "schedule", "warmup", "ema", "precision", "class_balance",
-        "border_weight", "border_sigma", "rare_share", "augment", "validate_every",
-        "checkpoint_every", "seed", "loss",
+        "border_weight", "border_sigma", "rare_share", "augment", "validate_every", "metric",
+        "patience", "kept_weights", "checkpoint_every", "seed", "loss",
     )),
     *(("training.augment", name) for name in (
         "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "deformed_share",
@@ -354,7 +370,10 @@ def begun(place, one_worker, tmp_path_factory):
 
 OTHER = {
     "the same again": ({}, r"already holds a training \(checkpoint-00000004.*add --resume"),
-    "other steps": ({"--resume": "", "--steps": "8"}, r"training\.steps = 4, now it is 8"),
+    "fewer steps": (
+        {"--resume": "", "--steps": "3"},
+        r"steps \(3\): this training has done 4 of 4 steps and cannot be made shorter; resume with "
+        r"--steps 4, or more to make it longer$"),
     "another rate": (
         {"--resume": "", **config("[training]\nlearning_rate = 0.5")},
         r"training\.learning_rate = 0\.001, now it is 0\.5"),

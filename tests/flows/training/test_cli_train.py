@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from flows.text import training
 from flows.text.training import TerminalBar, TerminalLines, message_text
 from flows.training.prepare import prepare_training
 from pipeline.base.errors import TrainingFailedError
-from unet.training.logs import CsvLog, TensorBoardLog
+from unet.training.logs import BEFORE, CsvLog, TensorBoardLog
 from unet.training.loop import train
 from unet.training.messages import Note, StepsDone, Validated
 from unet.training.ranks import Alone
@@ -202,6 +203,22 @@ def test_the_log_has_a_row_per_step_and_drops_rows_of_repeated_steps(tmp_path):
     assert [row["learning_rate"] for row in rows] == ["", "0.001", "", "", "", "0.001"]
     again.hear(step_message(1, [0.3]))  # a rank was lost before there was a checkpoint
     assert [row["step"] for row in rows_of(path)] == ["1"]
+
+
+def test_the_log_marks_each_validation_that_was_the_best_and_continues_one_without_marks(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(f"{','.join(BEFORE)}\n1,0.9,,,,,,\n")
+    log = CsvLog(path, note=pytest.fail)
+    for message in (
+        step_message(2, [0.8]), replace(validation_message(2), is_best=True),
+        step_message(3, [0.7]), validation_message(3),
+    ):  # fmt: skip
+        log.hear(message)
+    assert [(row["step"], row["best"]) for row in rows_of(path)] == [
+        ("1", ""), ("2", ""), ("2", "*"), ("3", ""), ("3", "")
+    ]  # fmt: skip
+    said = message_text(replace(validation_message(2, "p.png"), is_best=True))
+    assert said.endswith("IoU 0.900, 0.500, the best so far (p.png)")
 
 
 @pytest.mark.parametrize("damage", [

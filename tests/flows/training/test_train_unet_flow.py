@@ -29,12 +29,13 @@ from flows.prefect.training_artifacts import (
     TrainingArtifacts,
     figures_markdown,
     training_in_prefect,
+    validation_markdown,
 )
 from flows.train_unet import train_unet
 from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
 from unet import load_weights, read_weights_info
-from unet.training.messages import StepsDone
+from unet.training.messages import StepsDone, Validated
 
 CONFIG = """
 class_names = ["cell", "membrane"]
@@ -240,6 +241,22 @@ def test_figures_show_that_no_step_is_done_and_that_a_rank_was_lost():
     assert "| resumptions | 2; the last: rank 1 was lost" in text
     assert "| time left | 1 min 01 s |" in text
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in text.splitlines())
+
+
+def test_figures_and_pictures_mark_the_best_validation():
+    best = Validated(
+        step=4, loss=0.7, pixel_error=0.1, iou=(0.9,), dice=(0.95,), mean_iou=0.9, picture="none",
+        is_best=True,
+    )  # fmt: skip
+    artifacts = TrainingArtifacts(["a"])
+    for message in (best, replace(best, step=8, is_best=False)):
+        artifacts.hear(message)
+    text = figures_markdown(artifacts._last, names=["a"])
+    assert "| validated at step | 8 |" in text
+    assert "| best validation | at step 4 |" in text
+    assert validation_markdown(best, names=["a"]).startswith(
+        "### Validation at step 4, the best so far\n"
+    )
 
 
 @pytest.fixture(scope="module")

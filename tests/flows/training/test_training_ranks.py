@@ -18,7 +18,7 @@ from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
-from unet import UNetPredictor, load_weights
+from unet import UNetPredictor, load_weights, read_weights_info
 from unet.training.messages import StepsDone, Validated
 
 STEPS = 80
@@ -67,7 +67,7 @@ def prepared(volume, out, **options):
     pair = LabelledVolume(volume=str(volume / "raw.zarr"), labels=str(volume / "ids.zarr"))
     settings = {
         "config": str(volume / "config.toml"), "rule": "foreground", "steps": STEPS, "batch": 2,
-        "validation_slices": (3, 4), **options,
+        "validation_slices": (3, 4), "kept_weights": "last", **options,
     }  # fmt: skip
     return prepare_training([pair], str(out), TrainOptions(**settings))
 
@@ -114,6 +114,20 @@ def test_two_ranks_train_the_weights_that_one_rank_trains_with_the_same_batch(
     assert heard.messages[-1].step == STEPS
     assert len(heard.of(Validated)) == 2
     assert_same_weights(tmp_path / "w.safetensors", alone)
+
+
+def test_two_ranks_stop_early_together_and_keep_the_first_of_equal_validations(
+    volume, two_workers, tmp_path
+):
+    config = tmp_path / "still.toml"
+    text = CONFIG.replace("validate_every = 40", "validate_every = 2\nlearning_rate = 1e-12")
+    config.write_text(text)
+    out = tmp_path / "w.safetensors"
+    options = {"config": str(config), "ranks": 2, "patience": 2, "kept_weights": "best"}
+    end = train_on_cluster(prepared(volume, out, **options), two_workers)
+    assert (end.step, end.stopped_early, end.selection.step) == (6, True, 2)
+    stated = read_weights_info(out).provenance
+    assert (stated["steps"], stated["steps_trained"]) == (2, 6)
 
 
 def test_a_killed_worker_costs_time_and_no_step(volume, two_workers, alone, tmp_path):

@@ -35,6 +35,7 @@ def test_the_preset_of_2015_is_the_papers_recipe():
     assert (paper.schedule, paper.ema, paper.gradient_norm, paper.weight_decay) == (
         "constant", 0.0, None, 0.0
     )  # fmt: skip
+    assert paper.kept_weights == "last"
     assert UNetConfig().dropout > 0, "dropout at the end of the contracting path"
 
 
