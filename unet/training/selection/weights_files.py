@@ -78,13 +78,13 @@ def origin_of(
     trained: steps of the training so far. scores: those of the last validation.
     """
     of_step = selection.best if kept == "best" and selection.best else scores
-    chosen = {}
+    chosen: dict[str, Any] = {}
     if selection.best is not None:
         is_validated = of_step.get("step") == (trained if kept == "last" else selection.step)
         score = selection.score_of(of_step) if is_validated else None
         best = {"step": selection.step, "score": selection.score}
         chosen = {"metric": selection.metric, "score": score, "best": best}
-    return _finite({
+    stated: dict[str, Any] = _finite({
         "kept": kept,
         "steps": selection.step if kept == "best" else trained,
         "steps_trained": trained,
@@ -92,6 +92,7 @@ def origin_of(
         **chosen,
         "scores": dict(of_step),
     })  # fmt: skip
+    return stated
 
 
 def keep_best(
