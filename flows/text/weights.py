@@ -83,9 +83,10 @@ def _origin_texts(provenance: Mapping[str, Any]) -> list[str]:
     kept, steps, trained = (provenance.get(name) for name in ("kept", "steps", "steps_trained"))
     if kept not in ("best", "last") or not all(type(step) is int for step in (steps, trained)):
         return []
+    words = {str(name): metric.words for name, metric in METRICS.items()}
     metric, score = (provenance.get(name) for name in ("metric", "score"))
-    is_scored = isinstance(metric, str) and metric in METRICS and isinstance(score, float)
-    chosen = f"{METRICS[metric].words} {score:.4f}" if is_scored else ""
+    is_scored = isinstance(metric, str) and metric in words and isinstance(score, float)
+    chosen = f"{words[str(metric)]} {score:.4f}" if is_scored else ""
     if kept == "best":
         which = f"step {steps} of {trained}, the best validation" if chosen else f"step {steps}"
         return [f"{which} ({chosen})" if chosen else which]

@@ -65,7 +65,7 @@ STOPPED = (
 
 def test_a_finished_training_states_why_and_how_to_continue_it():
     whole = prepared(step=2000)
-    assert done_text(whole) == "done already: 2000 steps; weights: w.safetensors"
+    assert done_text(whole) == "done already: 2,000 steps; weights: w.safetensors"
     assert done_text(prepared(patience=5)) == (
         f"done already: {STOPPED}; weights: w.safetensors; to continue, resume with a larger "
         "--patience, or with --steps above 2000"

@@ -15,7 +15,8 @@ from unet import read_weights_info
 from unet.recipe.training_config import PRESETS, Recipe, recipe_from_toml
 
 ROOT = Path(__file__).parents[3]
-TEXT = "".join((ROOT / f"docs/{page}.md").read_text() for page in ("training", "training-runs"))
+PAGES = ("training", "training-runs", "training-best")
+TEXT = "".join((ROOT / f"docs/{page}.md").read_text() for page in PAGES)
 
 
 def block(language):

@@ -141,11 +141,12 @@ def as_toml(record, table=""):
 def test_a_recipe_survives_toml(training):
     record = Recipe(training=training).to_dict()
     absent = preset(training.preset)
-    for name in ("batch", "gradient_norm"):
+    of_preset = {"batch": absent.batch, "kept_weights": absent.kept_weights}
+    for name, value in {**of_preset, "gradient_norm": 0}.items():
         if record["training"][name] is None:
-            record["training"][name] = {"batch": absent.batch, "gradient_norm": 0}[name]
+            record["training"][name] = value
     back = recipe_from_toml("\n".join(as_toml(record)), where="x.toml").training.to_dict()
-    assert back == {**training.to_dict(), "batch": record["training"]["batch"]}
+    assert back == {**training.to_dict(), **{name: record["training"][name] for name in of_preset}}
 
 
 def test_a_file_states_only_what_differs_from_its_preset():

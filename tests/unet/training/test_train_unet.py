@@ -57,7 +57,7 @@ def test_it_trains_in_this_process_and_writes_the_weights(place):
     assert (end.step, end.finished) == (4, True)
     assert end.scores["step"] == 4
     info = read_weights_info(out)
-    assert info.provenance["steps"] == 4
+    assert info.provenance["steps_trained"] == 4
     assert info.provenance["data"]["training"][0]["slices"] == [0, 2]
     assert {type(message) for message in heard.messages} == {StepsDone, Validated}
     directory = place / "w.training"
