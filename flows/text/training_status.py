@@ -39,7 +39,7 @@ def _rows(status: TrainingStatus, now: datetime) -> Iterator[tuple[str, str]]:
 
 def _stage_text(status: TrainingStatus) -> str:
     if status.is_complete:
-        return "complete"
+        return "complete: stopped early" if status.stopped_early else "complete"
     return "not complete: a training is writing it, or must be resumed with --resume"
 
 

@@ -83,4 +83,5 @@ class Progress:
             "scores": dict(self.scores),
             "schedule": self.schedule.to_json(),
             "selection": self.selection.to_record(),
+            "stopped_early": self.has_stopped_early,
         }

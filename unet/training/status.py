@@ -47,16 +47,19 @@ class TrainingStatus:
     """The last one: ``step``, ``loss``, ``pixel_error``, ``mean_iou``; empty without one."""
     steps_per_s: float | None
     written: datetime | None
+    stopped_early: bool = False
+    """Whether the last checkpoint is the end, as no validation was better for too long."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether all steps are done, and the weights are written."""
-        return self.weights is not None and self.saved_step == self.steps
+        """Whether there are no more steps to do, and the weights are written."""
+        is_over = self.stopped_early or self.saved_step == self.steps
+        return self.weights is not None and is_over
 
     @property
     def seconds_left(self) -> float | None:
         """Time for the steps that are left, without validations; None if it is not known."""
-        if self.steps is None or not self.steps_per_s:
+        if self.steps is None or not self.steps_per_s or self.stopped_early:
             return None
         return max(0, self.steps - self.done_step) / self.steps_per_s
 
@@ -97,6 +100,7 @@ def read_training_status(directory: Path, weights: Path) -> TrainingStatus:
         validation=_last_validation(rows),
         steps_per_s=rates[-1] / batch if rates and isinstance(batch, int) and batch > 0 else None,
         written=_written(directory),
+        stopped_early=record.get("stopped_early") is True,
     )
 
 

@@ -16,6 +16,7 @@ from unet import read_weights_info, train_unet
 from unet.scoring.scores import Scores
 from unet.training import loop
 from unet.training.prepare import prepare_training
+from unet.training.status import read_training_status
 
 CONFIG = {
     "network": {"dims": 2, "base_channels": 2, "levels": 2},
@@ -154,6 +155,9 @@ def test_an_early_stop_is_done_until_patience_or_steps_grow(place, scripted):
     out = trained(place, steps=10, patience=1)
     assert stated(out, "steps", "steps_trained") == (4, 6)
     assert prepared(place, steps=10, patience=1).is_done
+    status = read_training_status(place / "w.training", out)
+    assert (status.is_complete, status.stopped_early, status.saved_step) == (True, True, 6)
+    assert status.seconds_left is None
     assert not prepared(place, steps=10, patience=2).is_done
     assert prepared(place, steps=12, patience=1).progress.schedule.cycles == ((0, 10), (6, 12))
     with pytest.raises(TrainingError, match=r"^steps \(8\): .* 6 of 10 steps"):
