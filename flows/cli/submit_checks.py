@@ -65,7 +65,7 @@ def _of_objects(options: argparse.Namespace) -> tuple[tuple[str, ...], Location]
 
 def _of_training(options: argparse.Namespace, cluster: ClusterSpec) -> Checked | None:
     """Return the training, which resumes from its checkpoints; None if it is finished."""
-    from ..text.training import done_text
+    from ..text.training_end import done_text
     from ..training.prepare import prepare_training
 
     volumes, parameters = read_training(options)
