@@ -20,6 +20,7 @@ from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels
 from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
+from ..volume.label_values import UNKNOWN
 from ..volume.volume import LABELS, VolumeSource
 from .contingency import CLASSES_AT_MOST, check_integers
 from .grid import BoxGrid, reading_step
@@ -93,6 +94,8 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
             f"{request.truth} has {truth.channel_count} channels: expected one array of "
             "classes or ids"
         )
+    if truth.label_mapping is not None:
+        request = replace(request, ignore=UNKNOWN)
     check_integers(np.dtype(truth.read_dtype), name="the truth")
     check_labels(truth)
     classes, scores = _prediction(request)

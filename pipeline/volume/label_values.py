@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ..base.errors import LabelError
 
+UNKNOWN: Final = -(2**63)
+"""Label of int64 of a voxel whose class is unknown: a training always ignores it."""
 _EXACT: Final = 2**53
 """Floats of 64 bits hold every whole number up to this one."""
 

@@ -45,6 +45,12 @@ class LabelledBox:
         return f"{self.volume_name} slices {self.box.start[0]}:{self.box.stop[0]}"
 
     @property
+    def painted_classes(self) -> tuple[str, ...]:
+        """The names of the network's classes that a person painted; none for any other labels."""
+        mapping = self.labels.label_mapping
+        return () if mapping is None else mapping.class_names
+
+    @property
     def volume_name(self) -> str:
         """The volume's location, without passwords."""
         return str(self.raw.location)

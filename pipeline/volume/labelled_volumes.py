@@ -17,6 +17,7 @@ from .fingerprint import read_sample
 from .intensity import Intensity, check_record, parse_record, stated_intensity
 from .labelled import LabelledBox, find_labelled
 from .micrometres import SizesUm, voxel_size_um
+from .painted_boxes import with_painted
 from .volume import VolumeSource
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def open_labelled(
     if not pairs:
         raise TrainingError("no volume to train on: pass --volume and --labels")
     training, held_out = _split(list(map(found, pairs)), validation_slices)
+    training = with_painted(training)
+    held_out = [box for box in held_out if not box.painted_classes]  # no sample: errors alone
     held_out += [_whole(*found(pair)) for pair in validation]
     stated = parse_record(normalisation) if normalisation else _suited(training)
     record = check_record(stated, training[0].raw.dtype)

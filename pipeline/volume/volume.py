@@ -28,6 +28,7 @@ from .formats import axes as axes_of
 from .formats.extent import check_extent
 from .formats.image import ZYX, Readable, StoredImage, Units
 from .known_formats import format_named, format_of
+from .label_mapping import LabelMapping
 from .label_values import as_integers, label_dtype
 from .selection import chosen_channels, chosen_time, name_notes
 
@@ -65,6 +66,7 @@ class VolumeSource:
     channel_names: tuple[str, ...] = ()  # of the channels that are read
     notes: tuple[str, ...] = ()  # assumptions, one line each, for the user
     holds_labels: bool = False  # bool and whole floats are then read as integers
+    label_mapping: LabelMapping | None = None  # of painted labels, which are read as classes
 
     @property
     def location(self) -> Location:
@@ -74,6 +76,8 @@ class VolumeSource:
     @property
     def read_dtype(self) -> str:
         """The dtype of what :meth:`Volume.read` returns."""
+        if self.label_mapping is not None:
+            return "int64"
         return label_dtype(self.dtype) if self.holds_labels else self.dtype
 
     @property
@@ -119,7 +123,7 @@ class Volume:
         """Return the voxels of ``box`` as (c, z, y, x), native byte order, ``read_dtype``.
 
         box: (z, y, x), inside the volume, else GeometryError. Raises LabelError for labels that are
-        not whole numbers.
+        not whole numbers, and for painted ones that stand for no class.
         """
         whole = self.shape_zyx
         if not Box.of_shape(whole).contains(box):
@@ -127,6 +131,8 @@ class Volume:
         selections = self._channel_selections()
         parts = [self._read_czyx(box, selection) for selection in selections]
         values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if (mapping := self.source.label_mapping) is not None:
+            return mapping.classes(values, where=self.source.location)
         if self.source.holds_labels:
             return as_integers(values, where=self.source.location)
         return values
@@ -228,12 +234,22 @@ def find_volume(
         chunk_shape_zyx=(chunks.get("z", 1), chunks["y"], chunks["x"]),
         metadata_digest=_digest(image),
         name=image.name,
-        channel_names=labels
-        if channels is None
-        else tuple(labels[number] for number in channels if number < len(labels)),
+        channel_names=_names(labels, channels),
         notes=(*image.notes, *name_notes(channel, channels, counts.get("c", 1))),
         holds_labels=holds == "labels",
+        label_mapping=_mapping(image) if holds == "labels" else None,
     )
+
+
+def _names(labels: tuple[str, ...], channels: tuple[int, ...] | None) -> tuple[str, ...]:
+    """Return the names of the chosen channels."""
+    if channels is None:
+        return labels
+    return tuple(labels[number] for number in channels if number < len(labels))
+
+
+def _mapping(image: StoredImage) -> LabelMapping | None:
+    return LabelMapping(image.painted_classes) if image.painted_classes else None
 
 
 def _check_grey(image: StoredImage) -> None:

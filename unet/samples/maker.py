@@ -20,6 +20,7 @@ from torch import Tensor
 from ..network.config import UNetConfig
 from ..recipe.training_config import LabelConfig, TrainingConfig
 from .augment import augment, margin
+from .label_meaning import labels_of
 from .rules.registry import RULES, learn
 from .rules.rule import Learnt
 from .sampling import LabelledVolume, PatchSampler, Place, seed_of
@@ -105,7 +106,9 @@ class SampleMaker:
             seeds=[seed_of(self.training.seed, step, number)],
             spacing=spacing,
         )
-        targets, weights = self._targets_and_weights(labels[0].cpu().numpy(), spacing, margins)
+        targets, weights = self._targets_and_weights(
+            labels[0].cpu().numpy(), spacing, margins, labels_of(volume, self.labels)
+        )
         return x, targets[None].to(self.device), weights[None].to(self.device)
 
     def _read(
@@ -124,16 +127,17 @@ class SampleMaker:
         raw = volume.read_raw(start, stop)
         stored = volume.read_labels(start, stop)
         labels = stored.astype(np.int64)
-        if self.labels.ignore is not None:
-            labels[stored == self.labels.ignore] = UNKNOWN
+        if (ignore := labels_of(volume, self.labels).ignore) is not None:
+            labels[stored == ignore] = UNKNOWN
         return (raw, labels) if dims == 3 else (raw[:, 0], labels[0])
 
     def _targets_and_weights(
-        self, labels: np.ndarray[Any, Any], spacing: Sequence[float], margins: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+        self, labels: np.ndarray[Any, Any], spacing: Sequence[float], margins: Sequence[int],
+        meaning: LabelConfig,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return targets and weights of labels that are larger by ``margins`` per side."""
         dims = self.network.dims
-        config = self.labels if self.labels.ignore is None else replace(self.labels, ignore=UNKNOWN)
+        config = meaning if meaning.ignore is None else replace(meaning, ignore=UNKNOWN)
         learnt = learn(labels if dims == 3 else labels[None], config, spacing=spacing)
         core = tuple(slice(m, m + n) for m, n in zip(margins, self.output_shape, strict=True))
         inner: Any = (..., *core) if dims == 3 else (..., 0, *core)

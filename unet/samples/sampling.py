@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.base.errors import LabelError
 
 from ..recipe.training_config import LabelConfig
+from .label_meaning import labels_of
 from .rules.registry import counted_classes
 from .rules.rule import IGNORED
 
@@ -137,7 +138,7 @@ def classes_of(
 ) -> NDArray[np.int64]:
     """Return the classes (z, y, x) of a box that are counted, IGNORED where they are unknown."""
     grown = tuple(a - 1 for a in start), tuple(b + 1 for b in stop)  # a boundary has two sides
-    stored = volume.read_labels(*grown)
+    stored, labels = volume.read_labels(*grown), labels_of(volume, labels)
     return counted_classes(stored, labels, dims=dims)[1:-1, 1:-1, 1:-1]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.base.errors import TrainingError
 
 from ..recipe.training_config import Recipe
+from ..samples.label_meaning import check_painted
 from ..samples.sampling import Shape, Survey
 from . import checks
 from .checkpoint import load_newest, newest_checkpoint
@@ -115,6 +116,7 @@ def prepare_training(
     everything = [*volumes.training, *volumes.validation]
     check_selection(recipe, validates=bool(volumes.validation))
     checks.check_channels(everything, recipe.network)
+    check_painted(everything, recipe.labels, recipe.class_names or ())
     shapes = [volume.shape_zyx for volume in volumes.training]
     core = settled_core(recipe.network, recipe.training.patch, shapes)
     checks.check_offsets_are_seen(recipe, core)

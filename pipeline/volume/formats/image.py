@@ -56,6 +56,7 @@ class StoredImage:
     level_names: tuple[str, ...] = ()  # of the image, the finest first
     name: str | None = None
     axes_are_stated: bool = True  # False: assumed from the number of axes
+    painted_classes: tuple[str, ...] = ()  # names, of labels where 0 is unknown and k + 1 class k
     description: Mapping[str, Any]  # JSON values; with the location, they identify the input
     notes: tuple[str, ...] = ()
 

@@ -18,6 +18,7 @@ from .. import axes as axes_of
 from ..extent import check_extent, whole_numbers
 from ..image import Readable, StoredImage
 from .locate import Located, locate
+from .painted import painted_classes
 from .tensorstore_reader import fastest_reader
 from .voxel_size import voxels_of
 from .zarr_chunks import missing_chunks
@@ -64,6 +65,7 @@ class ZarrFormat:
             name=found.image.name if found.image else None,
             description=_description(found),
             axes_are_stated=not notes,
+            painted_classes=painted_classes(found.node.attributes),
             notes=(
                 *(found.image.notes if found.image else ()),
                 *found.notes,
