@@ -154,6 +154,12 @@ class SegmentOptions(ImageOptions):
         title="Allow seams",
         description="Accept networks with instance or group normalisation; seams may show",
     )
+    since: Annotated[str | None, Shell(COMPUTATION, metavar="OTHER")] = Field(
+        None,
+        description="Earlier output of the same volume, by other weights: use its blocks, report "
+        "how many differ, and take coarser levels and objects from it where none does",
+        examples=["segmented.zarr"],
+    )
     shard: Annotated[str | None, Shell(SHARES, metavar="i/N")] = Field(
         None,
         title="Shard i/N",

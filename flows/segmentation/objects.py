@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import PlanError
 from pipeline.base.geometry import Shape
+from pipeline.base.location import Location
 from pipeline.objects.definition.request import PATH, ObjectsRequest
 from pipeline.objects.preparation.memory import check_room
 from pipeline.objects.preparation.prepare import plan_objects, prepare_objects
@@ -41,7 +43,19 @@ def objects_run(objects: ObjectDefinition, prepared: Prepared, client: Client) -
     """Begin to find the objects of a segmentation that is complete."""
     from pipeline.objects.run import ObjectsRun
 
-    return ObjectsRun.start(prepare_objects(objects_request(objects, prepared)), client)
+    return ObjectsRun.start(_prepared_since(objects_request(objects, prepared), prepared), client)
+
+
+def _prepared_since(request: ObjectsRequest, prepared: Prepared) -> PreparedObjects:
+    """Return what a run does, which uses the objects of an earlier output where it can."""
+    since = objects_since(prepared.request.earlier)
+    if since is None:
+        return prepare_objects(request)
+    try:
+        return prepare_objects(replace(request, since=since))
+    except PlanError as error:
+        found = prepare_objects(request)
+        return replace(found, notes=(*found.notes, f"{error}; all blocks are labelled"))
 
 
 def objects_request(objects: ObjectDefinition, prepared: Prepared) -> ObjectsRequest:
@@ -52,6 +66,17 @@ def objects_request(objects: ObjectDefinition, prepared: Prepared) -> ObjectsReq
         overwrite=prepared.output_action == "replaced", retries=request.retries,
         intensity=prepared.source, intensity_start=_start(prepared), **objects.values(),
     )  # fmt: skip
+
+
+def objects_since(earlier: Location | None) -> Location | None:
+    """Return the objects inside an earlier output, where they keep their intermediate results."""
+    from pipeline.objects.tasks.intermediates import Intermediates
+    from pipeline.objects.tasks.since import INPUTS
+
+    if earlier is None:
+        return None
+    objects = earlier / PATH
+    return objects if Intermediates(objects).names(INPUTS) else None
 
 
 def _start(prepared: Prepared) -> Shape:

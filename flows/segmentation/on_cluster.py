@@ -87,6 +87,8 @@ def segment_on_cluster(
         ) as works:  # fmt: skip
             works.append(Work(run=run, name="segment", voxel_bytes=run.prepared.output_voxel_bytes))
             summary = complete(run, steps=front_end.steps, watch=front_end.watch)
+            if summary.since is not None:
+                front_end.say(summary.since)
             if objects is not None and prepared.request.share is None:  # else finish does it
                 of_objects = objects_run(objects, prepared, client)
                 works.append(

@@ -22,5 +22,7 @@ class BlockResult:
     """By stage, on the worker."""
     is_skipped: bool = False
     """Nothing was computed or written: the block is background."""
+    is_copied: bool = False
+    """What was computed is that of an earlier output, for the same input."""
     digests: tuple[CellDigest, ...] = ()
     """Of what was written, one per array of the output."""

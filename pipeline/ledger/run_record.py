@@ -87,6 +87,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "figures": (lambda value: not value or _are_figures(value), "the figures of a run"),
     "levels": (_is_list, "a list of paths"),
     "objects": (_is_count, "a count"),
+    "copied_shards": (lambda value: _are_counts(value) and len(value) == 2, "two counts"),
     SHARDS: (lambda value: _are_counts(value) and value, "a count of blocks for each share"),
     SKIPPED: (_are_counts, "a count of blocks for each share"),
 }

@@ -20,10 +20,23 @@ from ..base.location import Location
 from ..base.scheduling import run_all
 from ..base.stores import open_array, open_shards
 from .cells import CellDigest, written_cell
+from .copied_cells import copied_cell
 from .kinds import Reduction
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierLevel:
+    """The same level of an earlier output, with the digests of the shards that can be copied.
+
+    digests: per shard, 0 where it must be computed: a source has changed, or none is recorded.
+    """
+
+    output: Location
+    path: str
+    digests: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +53,7 @@ class LevelJob:
     shard: Shape
     chunk: Shape
     reduction: Reduction
+    earlier: EarlierLevel | None = None
 
 
 def build_level(client: Client, job: LevelJob, *, stop: threading.Event) -> list[CellDigest]:
@@ -58,15 +72,36 @@ def build_level(client: Client, job: LevelJob, *, stop: threading.Event) -> list
 def write_share(job: LevelJob, share: int, shares: int) -> list[CellDigest]:
     """Write every ``shares``-th shard of a level, from ``share`` on; return their digests."""
     starts = itertools.product(*(range(0, n, s) for n, s in zip(job.shape, job.shard, strict=True)))
-    return [write_shard(job, start) for start in itertools.islice(starts, share, None, shares)]
+    return [
+        _copied_shard(job, start) or write_shard(job, start)
+        for start in itertools.islice(starts, share, None, shares)
+    ]
+
+
+def _copied_shard(job: LevelJob, start: Shape) -> CellDigest | None:
+    """Copy a shard from the earlier output; None where it must be computed, or is damaged there."""
+    earlier = job.earlier
+    index = tuple(a // s for a, s in zip(start, job.shard, strict=True))
+    if earlier is None or not earlier.digests[index]:
+        return None
+    coarser = open_shards(job.output, job.path, token=job.run_token)
+    cell = copied_cell(
+        coarser, job.path, box=_shard_box(job, start), size=job.shard, source=earlier.output,
+        source_path=earlier.path,
+    )  # fmt: skip
+    return cell if cell.value == earlier.digests[index] else None
+
+
+def _shard_box(job: LevelJob, start: Shape) -> Box:
+    stop = tuple(a + s for a, s in zip(start, job.shard, strict=True))
+    return Box(start, stop).clipped_to(Box.of_shape(job.shape))
 
 
 def write_shard(job: LevelJob, start: Shape) -> CellDigest:
     """Fill one shard, chunk by chunk, and write it in one go; what is 0 is not stored."""
     finer = open_array(job.output, job.finer_path, token=job.run_token)
     coarser = open_shards(job.output, job.path, token=job.run_token)
-    stop = tuple(a + s for a, s in zip(start, job.shard, strict=True))
-    shard = Box(start, stop).clipped_to(Box.of_shape(job.shape))
+    shard = _shard_box(job, start)
     values = np.zeros(shard.shape, coarser.dtype)
     for chunk in _chunks(shard, job.chunk):
         source = Box(

@@ -16,6 +16,7 @@ import numpy as np
 from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Shape
 from ..base.versions import VERSION
+from ..ledger.earlier_output import check_earlier
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
@@ -38,6 +39,7 @@ from .normalisation import choose_record
 from .outputs import with_outputs
 from .part import Part, choose_part, select_blocks
 from .request import SegmentRequest
+from .since import check_same_grid, sizes_since
 from .sizes import choose_sizes
 from .trained_scale import voxel_size_note
 
@@ -190,6 +192,8 @@ def prepare(
         finishing=finishing,
     )
     stored = stored_job(request.output) if action == "resumed" else {}
+    if request.earlier is not None:
+        check_earlier(request.earlier, request.output)
     source = request.find_source(level=request.level)
     if request.into_input:
         image = source.image if source.format == "zarr" else None
@@ -206,9 +210,10 @@ def prepare(
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
         output_action=action,
         notes=(*source.notes, *record_notes, *notes_on(predictor, source, record, sample)),
-        stored=stored,
+        stored=stored or sizes_since(request),
     )
     prepared = _planned(facts, room)
+    check_same_grid(request, prepared.plan)
     if stored:
         check_job(request.output, prepared.job(predictor), stored, finishing=finishing)
     return prepared
@@ -223,7 +228,7 @@ def planned_for(prepared: Prepared, room: WorkerRoom) -> Prepared:
     """Return the plan for this room. Raises PlanError where the network does not fit."""
     if room == prepared.room:
         return replace(prepared, room=room)  # now it may be asked
-    return _planned(_facts_of(prepared, {}), room)
+    return _planned(_facts_of(prepared, sizes_since(prepared.request)), room)
 
 
 def with_sizes_of(prepared: Prepared, stored: Mapping[str, Any]) -> Prepared:

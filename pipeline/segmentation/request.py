@@ -40,6 +40,7 @@ class SegmentSettings(TypedDict, total=False):
     format: OmeVersion
     overwrite: bool
     allow_seams: bool
+    since: Location | str | None
     retries: int
     shard: str | None
 
@@ -85,6 +86,9 @@ class SegmentRequest:
     format: OmeVersion = "0.5"
     overwrite: bool = False
     allow_seams: bool = False
+    since: Location | str | None = None
+    """An earlier output of the same volume: this one gets its blocks, states which of them differ,
+    and copies the shards of coarser levels that are made from blocks which do not."""
     retries: int = 2
     shard: str | None = None
     """The share of the volume that this run does, like ``"2/3"``; other runs do the others."""
@@ -150,6 +154,11 @@ class SegmentRequest:
     def mask_location(self) -> Location | None:
         """``mask`` as a location."""
         return None if self.mask is None else Location.parse(self.mask)
+
+    @property
+    def earlier(self) -> Location | None:
+        """``since`` as a location."""
+        return None if self.since is None else Location.parse(self.since)
 
     @property
     def share(self) -> Share | None:

@@ -17,7 +17,8 @@ from ..base.geometry import Shape
 from ..base.scheduling import InFlightLimit
 from ..base.stores import open_array
 from ..base.worker_count import WorkerCount
-from ..ledger.coarser_levels import build_levels, level_jobs
+from ..ledger.coarser_levels import COPIED, build_levels, level_jobs
+from ..ledger.earlier_output import EarlierOutput
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
 from ..ledger.messages import (
@@ -38,6 +39,7 @@ from .engines.part_done import PartsDone
 from .engines.store import Batch, store_outcomes
 from .prepare import Prepared, prepare
 from .request import SegmentRequest
+from .since import since_text
 from .start import start_run
 from .summary import RunSummary
 
@@ -171,10 +173,20 @@ class SegmentRun:
         is_complete = build_levels(
             level_jobs(self.prepared.images, self.job.output, self.job.run_token),
             self._ledger, self._client,
-            is_drained=lambda: self._limit.is_drained, stop=self._stop,
+            is_drained=lambda: self._limit.is_drained, stop=self._stop, earlier=self._earlier(),
         )  # fmt: skip
         if not is_complete:
             raise self.drained()
+
+    def _earlier(self) -> EarlierOutput | None:
+        earlier = self.prepared.request.earlier
+        return None if earlier is None else EarlierOutput.find(earlier)
+
+    def since(self) -> str | None:
+        """Return what a complete output shares with the earlier one; None without ``since``."""
+        if (earlier := self._earlier()) is None or self.prepared.request.share:
+            return None
+        return since_text(earlier, self.job.output, copied=self._ledger.noted(COPIED))
 
     def _check_arrays(self) -> None:
         """Raise RunError unless every array that was written can still be opened."""
@@ -219,6 +231,7 @@ class SegmentRun:
             provenance=self._ledger.noted_of_output("provenance"),
             is_merged=is_shared and not self.prepared.request.share,
             error=error,
+            since=None if error else self.since(),
         )
 
     def stop(self) -> None:

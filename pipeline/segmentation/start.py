@@ -78,9 +78,10 @@ def start_run(
 
 
 def _check_reach(prepared: Prepared, client: Client) -> None:
-    mask = prepared.part.mask
-    locations = [prepared.source.store, prepared.request.output]
-    check_reach(client, [*locations, mask.source.store] if mask else locations)
+    mask, earlier = prepared.part.mask, prepared.request.earlier
+    others = [mask.source.store if mask else None, earlier]
+    locations = [prepared.source.store, prepared.request.output, *filter(None, others)]
+    check_reach(client, locations)
 
 
 def _check_memory(prepared: Prepared, client: Client) -> None:

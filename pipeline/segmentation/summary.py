@@ -40,3 +40,5 @@ class RunSummary:
     """Whether shares made the output, and this run is of the whole."""
     error: str | None = None
     """Why the run did not complete."""
+    since: str | None = None
+    """What the output shares with an earlier one, in one line."""
