@@ -189,6 +189,11 @@ class ObjectsOptions(ScoresOptions, ObjectDefinition):
         description="Output of the same scores made with --keep-intermediates: blocks are not "
         "labelled again where only merging, filters or holes differ",
     )
+    since: Annotated[str | None, Shell(OUTPUT, metavar="OTHER")] = Field(
+        None,
+        description="Objects of earlier scores made with --keep-intermediates: blocks whose "
+        "scores have not changed are not labelled again",
+    )
     retries: Annotated[int, Shell(OUTPUT)] = Field(
         2, ge=0, description="How often a failing block is tried again"
     )

@@ -97,6 +97,8 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     covered, took = 100 * found.voxels / voxels, duration_text(run.seconds)
     share = f"{covered:.1f} % of the {extent_name(spec)}"
     yield f"done: {counted(found.objects, 'object')}, {share}, in {took}"
+    if run.taken_over is not None:
+        yield since_text(run)
     if found.objects:
         quantiles = [found.sizes.quantile(q) for q in (0.05, 0.5, 0.95)]
         low, median, high = map(SizeUnit.of(spec).near(quantiles[-1]).text, quantiles)
@@ -111,6 +113,19 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     request = run.prepared.request
     image = request.scores if request.is_inside else run.job.output
     yield f"look at them: {view_commands(image)[0].command}"
+
+
+def since_text(run: ObjectsSummary) -> str:
+    """Return how much of an earlier output was used again."""
+    blocks = counted(len(run.job.plan), "block")
+    copied, shards = run.copied_shards or (0, 0)
+    levels = (
+        f"; {copied:,} of {counted(shards, 'shard')} of coarser levels copied" if shards else ""
+    )
+    return (
+        f"since {run.job.since}: {run.taken_over:,} of {blocks} have the same scores, and were not "
+        f"labelled again{levels}"
+    )
 
 
 def _deciding(prepared: PreparedObjects) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 from distributed import Client
 
 from ..base.errors import RunDrainedError
-from ..ledger.coarser_levels import build_levels, level_jobs
+from ..ledger.coarser_levels import COPIED, build_levels, level_jobs
+from ..ledger.earlier_output import EarlierOutput
 from ..ledger.ledger import BlockState, Ledger
 from ..ledger.liveness import alive
 from ..ledger.opening import discard_output, open_output
@@ -51,6 +52,8 @@ from .tasks.tasks import (
 )
 from .tasks.write_tasks import label_background, write_block
 
+TAKEN_OVER = "blocks_taken_over"
+"""Attribute of the run group: how many blocks have the fragments of the output of ``since``."""
 KEPT = "keeps_intermediates"
 """Attribute of the run group: a complete run was asked to keep its intermediate results."""
 
@@ -69,6 +72,7 @@ def job_for(prepared: PreparedObjects, *, run_token: str) -> ObjectsJob:
         intensity=prepared.intensity,
         fills_holes=prepared.request.fill_holes,
         reused=prepared.request.reused,
+        since=prepared.request.earlier,
     )
 
 
@@ -184,6 +188,8 @@ class ObjectsRun(TaskRun):
             objects=self.objects,
             blocks_done_before=self.resumed_blocks,
             stage_seconds=self._clock.seconds,
+            taken_over=self._ledger.noted(TAKEN_OVER),
+            copied_shards=self._ledger.noted(COPIED),
             provenance=self._ledger.noted_of_output("provenance"),
         )
 
@@ -224,9 +230,12 @@ class ObjectsRun(TaskRun):
         """Find the fragments of the blocks that have none yet."""
         done = self.job.files.names(GRAPHS)
         self._ledger.record_labelled(i for i in self.indices() if file_name(i) in done)
-        call = partial(label, self.job)
+        call, taken = partial(label, self.job), int(self._ledger.noted(TAKEN_OVER) or 0)
         for result in self.do_missing("label", call, self.indices(), files=GRAPHS):
             self._ledger.record_labelled([result.index])
+            taken += result.is_copied
+        if self.job.since is not None:
+            self._ledger.note(**{TAKEN_OVER: taken})
 
     def _merge(self, job: ObjectsJob) -> None:
         """Merge the fragments of all blocks by the tree, then name them from its top."""
@@ -311,6 +320,7 @@ class ObjectsRun(TaskRun):
         if not build_levels(
             levels, self._ledger, self._client,
             is_drained=lambda: self._limit.is_drained, stop=self._stop,
+            earlier=None if self.job.since is None else EarlierOutput.find(self.job.since),
         ):  # fmt: skip
             raise RunDrainedError(f"drained: the coarser levels are not all built; {self.advice}")
 

@@ -80,6 +80,9 @@ class ObjectsRequest:
     reuse: Location | str | None = None
     """An output of the same scores and definition, made with ``keep_intermediates``; only what is
     merged, kept and filled may differ."""
+    since: Location | str | None = None
+    """Objects of earlier scores, made with ``keep_intermediates`` by the same definition: blocks
+    whose scores are the same are not labelled again."""
     retries: int = 2
     shard: str | None = None
     """The share of the blocks that this run does, like ``"2/3"``; other runs do the others."""
@@ -115,6 +118,11 @@ class ObjectsRequest:
     def reused(self) -> Location | None:
         """``reuse`` as a location."""
         return None if self.reuse is None else Location.parse(self.reuse)
+
+    @property
+    def earlier(self) -> Location | None:
+        """``since`` as a location."""
+        return None if self.since is None else Location.parse(self.since)
 
     @property
     def is_inside(self) -> bool:
@@ -172,6 +180,11 @@ class ObjectsRequest:
             raise PlanError(
                 f"--voxel-size with labels inside {self.scores}: they have the voxels of that "
                 "image; choose another output"
+            )
+        if self.since is not None and self.reuse is not None:
+            raise PlanError(
+                "--since and --reuse exclude each other: pass --reuse for the same scores, --since "
+                "for scores of which a part has changed"
             )
         if self.retries < 0:
             raise PlanError(f"retries ({self.retries}): expected at least 0")

@@ -39,7 +39,9 @@ def free_bytes(output: Location) -> int:
 
 def check_memory(prepared: PreparedObjects, client: Client) -> None:
     """Raise if a worker cannot hold a block for each of its threads, or cannot see a store."""
-    check_reach(client, (prepared.scores.source.store, prepared.request.output))
+    request = prepared.request
+    others = filter(None, (request.reused, request.earlier))
+    check_reach(client, (prepared.scores.source.store, request.output, *others))
     for worker in workers_of(client).values():
         check_worker(prepared, threads=worker["nthreads"], memory_bytes=worker.get("memory_limit"))
 

@@ -25,7 +25,7 @@ from ..tasks.tasks import GRAPHS, TOUCHING
 from .choices import choose_core, choose_method, plan_blocks
 from .intensity import find_intensity, intensity_notes
 from .prepared import PreparedObjects
-from .reuse import check_kept, check_reuse
+from .reuse import check_kept, check_reuse, check_since
 
 
 def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
@@ -66,6 +66,8 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
             request.reused, prepared.job, blocks=len(prepared.plan),
             stages=(GRAPHS,) if request.agglomerate == "none" else (GRAPHS, TOUCHING),
         )  # fmt: skip
+    if request.earlier is not None:
+        check_since(request.earlier, prepared.job, grid=prepared.plan.grid)
     return prepared
 
 
@@ -74,7 +76,8 @@ def _check_apart(request: ObjectsRequest) -> None:
     image = request.intensity
     if image == request.scores and request.is_inside:
         image = None  # the output is among the labels of the image
-    for read, name in ((image, "image of grey values"), (request.reused, "reused output")):
+    others = ((request.reused, "reused output"), (request.earlier, "output of --since"))
+    for read, name in ((image, "image of grey values"), *others):
         if isinstance(read, Location):
             check_apart(request.output, read, name=name)
 

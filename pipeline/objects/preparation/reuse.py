@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from ...base.errors import OutputError, PlanError
+from ...base.geometry import Shape
 from ...base.location import Location
+from ...base.text import shape_text
 from ...ledger.identity import Job
-from ...ledger.ledger import run_attributes, stored_job
+from ...ledger.ledger import read_states, run_attributes, run_group, stored_job
 from ..tasks.intermediates import Intermediates
+from ..tasks.since import INPUTS
 from ..tasks.tasks import GRAPHS
 
 OF_LATER_STAGES: Final = frozenset(
@@ -19,6 +23,10 @@ OF_LATER_STAGES: Final = frozenset(
     }
 )  # fmt: skip
 """What may differ: it is decided after the blocks are labelled and their fragments merged."""
+
+
+OF_SCORES: Final = frozenset({"input", "input_sample", "input_uri", "input_path"})
+"""What differs between the scores of two outputs of the same shape."""
 
 
 def check_kept(output: Location) -> None:
@@ -37,11 +45,7 @@ def check_reuse(reused: Location, job: Job, *, blocks: int, stages: tuple[str, .
 
     stages: those of which every block needs a file.
     """
-    stored = stored_job(reused)
-    kept = {name: one for name, one in job.parts.items() if name not in OF_LATER_STAGES}
-    ours = replace(job, parts=kept)
-    theirs = {name: one for name, one in stored.items() if name not in OF_LATER_STAGES}
-    if differences := ours.differences(theirs):
+    if differences := _differences(job, stored_job(reused), without=OF_LATER_STAGES):
         raise PlanError(f"{reused} cannot be reused: {differences}")
     for stage in stages:
         if len(Intermediates(reused).names(stage)) < blocks:
@@ -49,3 +53,30 @@ def check_reuse(reused: Location, job: Job, *, blocks: int, stages: tuple[str, .
                 f"{reused} cannot be reused: it has no intermediate {stage}; make it with "
                 "--keep-intermediates, and with --agglomerate if objects are to be merged now"
             )
+
+
+def check_since(earlier: Location, job: Job, *, grid: Shape) -> None:
+    """Raise PlanError unless the output was made by the same definition, of scores of this shape.
+
+    grid: blocks per axis. Which blocks can be taken over is decided block by block.
+    """
+    other = OF_LATER_STAGES | OF_SCORES
+    if differences := _differences(job, stored_job(earlier), without=other):
+        raise PlanError(f"--since {earlier} was made in another way: {differences}")
+    if not Intermediates(earlier).names(INPUTS):
+        raise PlanError(
+            f"--since {earlier} has no intermediate results: expected objects that were found with "
+            "--keep-intermediates; leave --since out"
+        )
+    states = read_states(earlier, run_group(earlier))
+    if states.shape != grid:
+        raise PlanError(
+            f"--since {earlier} has {shape_text(states.shape)} blocks, this run "
+            f"{shape_text(grid)}: expected scores of the same shape; leave --since out"
+        )
+
+
+def _differences(job: Job, stored: Mapping[str, Any], *, without: Collection[str]) -> str:
+    """Return how two jobs differ, except in some parts."""
+    ours = replace(job, parts={name: one for name, one in job.parts.items() if name not in without})
+    return ours.differences({name: one for name, one in stored.items() if name not in without})

@@ -21,6 +21,10 @@ class ObjectsSummary:
     objects: int
     blocks_done_before: int
     """Blocks whose labels an earlier run of the same job had written."""
+    taken_over: int | None
+    """Blocks with the fragments of an earlier output; None without ``since``."""
+    copied_shards: tuple[int, int] | None
+    """Shards of coarser levels that were copied from it, and of all."""
     stage_seconds: Mapping[str, float]
     """Wall time of this run, by stage."""
     provenance: Mapping[str, Any]

@@ -59,8 +59,17 @@ class Intermediates:
 
     def put(self, stage: str, name: str, value: Any) -> None:
         """Write a dataclass of arrays, whole. Raises OutputError."""
+        self.put_packed(stage, name, pack(value))
+
+    def put_packed(self, stage: str, name: str, content: bytes) -> None:
+        """Write what :func:`pack` has returned. Raises OutputError."""
         with explained(OutputError, self.output):
-            put_bytes(open_store(self.output, read_only=False), self._key(stage, name), pack(value))
+            put_bytes(open_store(self.output, read_only=False), self._key(stage, name), content)
+
+    def find(self, stage: str, name: str) -> bytes | None:
+        """Return a file of this output, still packed; None without one. Raises OutputError."""
+        with explained(OutputError, self.output):
+            return read_bytes(open_store(self.output), self._key(stage, name))
 
     def get(self, stage: str, name: str, kind: type[T]) -> T:
         """Read a dataclass of arrays. Raises RunError where it is missing or damaged."""

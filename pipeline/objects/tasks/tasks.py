@@ -45,6 +45,7 @@ from ..merging.merge import GroupState, Settled, merge
 from .filters import Filter
 from .ids import NAMES_PER_PART, LayerNames, Names, owned, part_name
 from .intermediates import Intermediates, file_name
+from .since import INPUTS, BlockInput, input_of, is_taken_over
 
 LABELS: Final = "labels"
 GRAPHS: Final = "graphs"
@@ -105,6 +106,8 @@ class ObjectsJob:
     fills_holes: bool = False
     reused: Location | None = None
     """Another output with the same labelling, whose intermediate results are used."""
+    since: Location | None = None
+    """An output of earlier scores: blocks whose scores are the same are not labelled again."""
     folder: str = ""
     """Of the intermediate results: those of the background have their own."""
 
@@ -112,6 +115,11 @@ class ObjectsJob:
     def files(self) -> Intermediates:
         """The intermediate results."""
         return Intermediates(self.output, self.folder, self.reused)
+
+    @property
+    def labelled_stages(self) -> tuple[str, ...]:
+        """The stages of which labelling a block writes a file, the last one at the end."""
+        return (LABELS, GRAPHS) if self.method.agglomerate == "none" else (LABELS, TOUCHING, GRAPHS)
 
     @property
     def final_names(self) -> str:
@@ -122,8 +130,9 @@ class ObjectsJob:
     def of_background(self) -> ObjectsJob:
         """The same for the components of background."""
         return replace(
-            self, method=background_method(self.method), folder="background/", reused=None
-        )
+            self, method=background_method(self.method), folder="background/", reused=None,
+            since=None,
+        )  # fmt: skip
 
     @property
     def tree(self) -> Tree:
@@ -138,7 +147,9 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
     shape = job.plan.shape
     outer = outer_box(core, job.method, shape)
     scores, within = job.scores.read_weights(outer), job.scores.is_segmented(outer)
-    read = time.perf_counter()
+    given, read = input_of(scores, within, core=core, shape=shape), time.perf_counter()
+    if _is_taken_over(job, index, given):
+        return _labelled(index, core, scores, read=read - begun, is_copied=True)
     block = label_block(scores, core=core, method=job.method, shape=shape, within=within)
     done = time.perf_counter()
     graph = BlockGraph(
@@ -146,15 +157,31 @@ def label(job: ObjectsJob, index: Shape) -> BlockResult:
         faces=block.faces,
     )  # fmt: skip
     check_owner(job.output, job.run_token)
+    job.files.put(INPUTS, file_name(index), given)
     job.files.put(LABELS, file_name(index), BlockLabels(labels=block.labels))
     if job.method.agglomerate != "none":
         inside: Any = (..., *core.relative_to(outer.start).slices)
         touching = _touching(block.labels, scores[inside], job.method)
         job.files.put(TOUCHING, file_name(index), touching)
     job.files.put(GRAPHS, file_name(index), graph)
+    written = time.perf_counter() - done
+    return _labelled(index, core, scores, read=read - begun, label=done - read, write=written)
+
+
+def _is_taken_over(job: ObjectsJob, index: Shape, given: BlockInput) -> bool:
+    if job.since is None:
+        return False
+    check_owner(job.output, job.run_token)
+    earlier = Intermediates(job.since)
+    return is_taken_over(earlier, index, given, to=job.files, stages=job.labelled_stages)
+
+
+def _labelled(
+    index: Shape, core: Box, scores: NDArray[Any], *, is_copied: bool = False, **seconds: float
+) -> BlockResult:
     return BlockResult(
         index=index, voxels=core.voxels, bytes_read=scores.nbytes, bad_voxels=0, class_voxels=(),
-        seconds={"read": read - begun, "label": done - read, "write": time.perf_counter() - done},
+        seconds=seconds, is_copied=is_copied,
     )  # fmt: skip
 
 
