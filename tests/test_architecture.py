@@ -44,7 +44,7 @@ LAYERS = {
         ["volume", "planning", "output", "report"],
         ["models", "ledger"],
         ["segmentation", "conversion", "objects"],
-        ["segment", "finding", "preview", "masking", "viewing", "verification"],
+        ["segment", "finding", "preview", "masking", "viewing", "verification", "corrections"],
         ["evaluation"],
     ],
     "unet": [

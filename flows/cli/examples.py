@@ -55,6 +55,12 @@ overtile train --volume raw.tif --labels ids.tif --out w.safetensors --ranks 2
 # continue a training that was stopped
 overtile train --volume raw.tif --labels ids.tif --out w.safetensors --resume
 """,
+    "overtile corrections": """
+# create segmented.corrections.zarr, or list what is painted in it
+overtile corrections segmented.zarr
+# write a copy with the painted voxels
+overtile corrections segmented.zarr --apply corrected.zarr
+""",
     "overtile objects": """
 # objects between boundaries, or objects that touch
 overtile objects segmented.zarr cells.zarr --method watershed

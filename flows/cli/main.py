@@ -40,6 +40,7 @@ COMMANDS = {
     "preview": "segment a few small places and show them as a picture",
     "mask": "propose a tissue mask, for segment --mask",
     "train": "train a U-Net on labelled volumes",
+    "corrections": "paint corrections of an output, for the next training",
     "objects": "find every object once, with ids, from the scores of a segmentation",
     "outlines": "write the outlines of objects as GeoJSON, for QuPath",
     "meshes": "write the surfaces of objects as PLY, OBJ or for Neuroglancer",
@@ -60,7 +61,7 @@ COMMANDS = {
 
 RESUMABLE = ("segment", "finish", "convert", "objects", "meshes", "train")
 """Commands that keep what is done when they are stopped."""
-SLOW = (*RESUMABLE, "evaluate", "preview", "mask", "preflight", "verify", "demo")
+SLOW = (*RESUMABLE, "corrections", "evaluate", "preview", "mask", "preflight", "verify", "demo")
 """Commands that take more than a second."""
 _KEPT = "; finished work is kept: start the same command again to resume"
 

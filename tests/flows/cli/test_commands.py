@@ -24,6 +24,7 @@ def test_the_help_of_every_command_lists_its_options(command, shell):
                     "--engine", "--format", "--overwrite"],
         "plan": ["--json", "--weights", "--block"],
         "train": ["--volume", "--labels", "--validation-slices", "--preset", "--ranks", "--resume"],
+        "corrections": ["OUTPUT", "--out", "--apply", "--overwrite", "--json"],
         "convert": ["INPUT", "OUTPUT", "--labels", "--shard", "--chunk", "--cluster"],
         "evaluate": ["PREDICTION", "TRUTH", "--objects", "--scores", "--json"],
         "view": ["OUTPUT", "RAW", "--napari", "--print", "--port"],

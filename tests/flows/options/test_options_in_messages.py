@@ -30,6 +30,7 @@ SHOWN_BY = {
     "flows/demo": ("demo",),
     "flows/preflight": SEGMENT,
     "flows/segmentation": ("segment", "plan", "finish"),
+    "flows/text/corrections.py": ("corrections",),
     "flows/text/objects.py": ("objects", "segment"),
     "flows/text/plan.py": ("plan",),
     "flows/text/training_status.py": ("train",),
@@ -55,6 +56,7 @@ SHOWN_BY = {
     "pipeline/models": SEGMENT,
     "pipeline/evaluation": EVALUATE,
     "pipeline/conversion": CONVERT,
+    "pipeline/corrections": ("corrections",),
     "pipeline/masking": ("mask",),
     "pipeline/preview": ("preview",),
     "unet/training": TRAIN,
@@ -68,7 +70,9 @@ ELSEWHERE = {
     "flows/cli/submit.py": {"--workers"},  # it is in the arguments, and refused
     "flows/cli/view.py": {"--plugin"},  # of napari
     "flows/preflight/device.py": {"--format", "--id", "--query-gpu"},  # of nvidia-smi
+    "flows/text/corrections.py": {"--from", "--labels", "--since", "--volume", "--weights"},
     "flows/text/objects.py": {"--merge-only"},  # of objects, which label in shares
+    "pipeline/corrections": {"--outputs"},  # of segment
     "pipeline/evaluation": {"--outputs"},
     "pipeline/ledger/ledger.py": {"--repair"},  # of verify
     "pipeline/output/documents.py": {"--repair"},  # of verify

@@ -15,6 +15,8 @@ from pipeline.base.stores import open_array
 from pipeline.conversion.prepare import prepare_conversion
 from pipeline.conversion.request import ConvertRequest
 from pipeline.conversion.run import ConversionRun
+from pipeline.corrections.create import create_corrections
+from pipeline.corrections.segmented import find_segmented
 from pipeline.masking.propose import propose_mask, write_mask
 from pipeline.masking.request import MaskRequest
 from pipeline.output.image_spec import ImageSpec
@@ -34,6 +36,7 @@ OUTPUTS = {
     "converted": "0",
     "converted-labels": "0",
     "mask": "0",
+    "corrections": "0",
 }
 """Each place that a command prints, and the array that it shows."""
 
@@ -118,6 +121,9 @@ def outputs(request, tmp_path_factory, weights, textured):
         with local_client() as client:
             ConversionRun.start(prepare_conversion(wanted), client).complete()
     write_mask(propose_mask(MaskRequest(input=source, output=Location.parse(folder / "mask"))))
+    painted = Location.parse(folder / "corrections")
+    create_corrections(painted, find_segmented(Location.parse(folder / "classes")))
+    open_array(painted, "0")[2:4, 10:20, 10:20] = 1
     yield folder
     shutil.rmtree(folder)
 
@@ -139,6 +145,12 @@ def test_every_output_opens_and_is_not_black(outputs, name, reader):
     assert stored.any()
     shown = np.asarray(reader(str(place)))
     np.testing.assert_array_equal(shown, stored)
+
+
+def test_napari_shows_corrections_as_labels_with_the_names_of_their_values(outputs):
+    ((_, about, kind),) = napari_layers(outputs / "corrections")
+    assert kind == "labels"
+    assert about["properties"]["class"] == ["unknown", "background", "class 1"]
 
 
 def test_napari_has_labels_with_names_and_colours(outputs):
