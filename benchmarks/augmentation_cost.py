@@ -91,7 +91,7 @@ def parts_of(
     )
 
     def learn(number: int) -> None:
-        learner.step(Batch(x, learnt, weights), step=number, rank=0, batch_size=1)
+        learner.step(Batch(x, learnt, weights), step=number, batch_size=1)
         learner.update(number)
 
     return {"augment": deform, "label rule": label, "weight map": weigh, "training step": learn}

@@ -97,7 +97,7 @@ def _steps(steps: int) -> float:
     for step in range(steps):
         if step == LEFT_OUT:
             begun = time.perf_counter()
-        loss = learner.step(batch, step=step, rank=0, batch_size=1)
+        loss = learner.step(batch, step=step, batch_size=1)
         assert bool(loss.isfinite())
         learner.update(step)
     return (time.perf_counter() - begun) / (steps - LEFT_OUT)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ClusterError, RunError
 from pipeline.base.scheduling import DEVICE_RESOURCE, LOST_SCHEDULER, workers_of
 
 from .channel import DriverChannel, choose_rendezvous
-from .messages import Arrived, Left, Order, RankAssignment, RankReport, Rendezvous
+from .limits import RankLimits
+from .membership import announced_end, ending, joinable
+from .messages import Arrived, Leaving, Left, Order, RankAssignment, RankReport, Rendezvous
+from .outcome import Lost, Outcome, Regrouped, Returned, Withdrawn
 from .rank import YIELDED, PeerLostError, Rank, run_rank
 from .turns import CHECK_EVERY_S, channels_on, has_waiting_tasks
 from .workers import RankWorker, restart_workers
@@ -30,58 +32,26 @@ LEAVE_S = 5.0
 """How long a cancelled rank may stay before its worker is restarted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankLimits:
-    """How long ranks wait, in seconds, and how often they may be lost."""
-
-    collective_s: float = 30.0
-    """For the other ranks, in a collective."""
-    start_s: float = 60.0
-    """For the first workers to start."""
-    device_s: float = 600.0
-    """For other tasks to leave the workers."""
-    rejoin_s: float = 60.0
-    """For a lost worker to come back."""
-    leave_s: float = 30.0
-    """For ranks that were asked to leave; then they are ended."""
-    turn_s: float = 60.0
-    """How long ranks have the devices, and then other tasks that wait for them."""
-    max_losses: int = 8
-    """So many losses in a row without progress end the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """All ranks returned: a result per rank."""
-
-    results: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A rank was lost, so the others could not continue."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """Two attempts each held workers that the other one needs; this one lets the other go first."""
-
-
-Outcome: TypeAlias = Returned | Lost | Withdrawn
-
-
 class Attempt:
     """The ranks of one attempt, one per worker."""
 
     def __init__(
         self, client: Client, channel: DriverChannel, workers: Sequence[RankWorker], *,
-        number: int, limits: RankLimits, begin_by: float,
+        number: int, limits: RankLimits, begin_by: float, room: int = 0,
+        excluded: Collection[str] = (),
     ) -> None:  # fmt: skip
-        """``begin_by``: on the monotonic clock, when all must have their workers."""
+        """``begin_by``: on the monotonic clock, when all must have their workers.
+
+        room: how many more ranks may join. excluded: workers that must not.
+        """
         self._client, self._channel, self._workers = client, channel, list(workers)
         self._number, self._limits, self._begin_by = number, limits, begin_by
+        self._own = [worker.address for worker in self._workers]
+        self._room, self._excluded = room, excluded
+        self._offered = self._ever_offered = False
+        """Whether the ranks were asked to take in others: now, and at any time."""
+        self._ending: set[str] = set()
+        """Workers of these ranks that are about to end."""
         self._submitted_at = time.monotonic()
         self._futures: list[Future] = []
         self._results: dict[int, Any] = {}
@@ -130,6 +100,8 @@ class Attempt:
             if self._began_at is None:
                 if stop.is_set():
                     return self._all_yielded()
+                if self._ending:
+                    return Regrouped(frozenset(self._ending))
                 self._begin_if_all_arrived()
             elif stop.is_set():
                 self._ask_to_leave()
@@ -159,7 +131,7 @@ class Attempt:
             if self._client.status != "running":
                 return None
             with suppress(Exception):
-                self._send_stop()
+                self._send_order(stop=True)
                 self._client.cancel(self._futures, force=True)
                 until = time.monotonic() + LEAVE_S
                 while (inside := self._inside()) and time.monotonic() < until:
@@ -178,6 +150,8 @@ class Attempt:
                 self._reports.append(message)
             elif isinstance(message, Left):
                 self._left.add(message.rank)
+            elif isinstance(message, Leaving):
+                self._leave_without({self._own[message.rank]})
             elif message.rank in self._arrived:  # its worker died and came back at its address
                 self._arrived_twice.add(message.rank)
             else:
@@ -187,13 +161,14 @@ class Attempt:
         if not (absent := self._absent()):
             arrived = [self._arrived[rank] for rank in range(len(self._workers))]
             self._rendezvous = choose_rendezvous(arrived)
-            self._channel.send(Order(attempt=self._number, rendezvous=self._rendezvous))
+            self._send_order()
             self._began_at = time.monotonic()
         elif time.monotonic() > self._begin_by:
             raise ClusterError(
                 f"{len(absent)} of {len(self._workers)} ranks could not begin within "
-                f"{self._limits.device_s:.0f} s on {', '.join(absent[:3])}: other tasks hold these "
-                "workers, or they lack memory; wait for the tasks to end, or use fewer ranks"
+                f"{self._begin_by - self._submitted_at:.0f} s on {', '.join(absent[:3])}: other "
+                "tasks hold these workers, or they lack memory; wait for the tasks to end, or use "
+                "fewer ranks"
             )
 
     def _absent(self) -> list[str]:
@@ -201,13 +176,22 @@ class Attempt:
         workers = enumerate(self._workers)
         return [worker.address for rank, worker in workers if rank not in self._arrived]
 
+    def _leave_without(self, workers: set[str]) -> None:
+        """Ask the ranks to leave, if these of their workers are about to end."""
+        if workers:
+            self._ending |= workers
+            self._ask_to_leave()
+
     def _ask_to_leave(self) -> None:
         if self._leave_by is None:
-            self._send_stop()
+            self._send_order(stop=True)
             self._leave_by = time.monotonic() + self._limits.leave_s
 
-    def _send_stop(self) -> None:
-        self._channel.send(Order(attempt=self._number, rendezvous=self._rendezvous, stop=True))
+    def _send_order(self, *, stop: bool = False) -> None:
+        order = Order(
+            attempt=self._number, rendezvous=self._rendezvous, stop=stop, regroup=self._offered
+        )
+        self._channel.send(order)
 
     def _all_yielded(self) -> Returned:
         return Returned([YIELDED] * len(self._workers))
@@ -227,7 +211,7 @@ class Attempt:
             return self._returned([self._results[rank] for rank in range(len(self._workers))])
         return self._check_workers()
 
-    def _returned(self, results: list[Any]) -> Returned:
+    def _returned(self, results: list[Any]) -> Returned | Regrouped:
         """Return the results. Raises RuntimeError for ranks that yielded and should not have."""
         yielded = [rank for rank, result in enumerate(results) if result is YIELDED]
         if 0 < len(yielded) < len(results):
@@ -235,23 +219,46 @@ class Attempt:
                 f"ranks {yielded} returned YIELDED and the others did not: ranks must decide "
                 "together, by an all_reduce of should_stop()"
             )
-        if yielded and self._leave_by is None:
+        asked = self._leave_by is not None
+        if yielded and (self._ending or (self._ever_offered and not asked)):
+            return Regrouped(frozenset(self._ending))
+        if yielded and not asked:
             raise RuntimeError("the ranks returned YIELDED before should_stop() was true")
         return Returned(results)
 
-    def _check_workers(self) -> Lost | Withdrawn | None:
+    def _check_workers(self) -> Lost | Withdrawn | Regrouped | None:
         """Check every second whether all workers are there, and whether other tasks wait there."""
         if time.monotonic() - self._checked_at < CHECK_EVERY_S:
             return None
         records = workers_of(self._client)
         self._checked_at = time.monotonic()
         if reason := self._lost_worker(records):
-            return Lost(reason)
+            return self._lost(reason)
+        self._leave_without(ending(records, self._own))
+        if self._began_at is not None and self._leave_by is None:
+            self._offer(records)
         if self._began_at is not None and self._checked_at - self._began_at >= self._limits.turn_s:
             held = [records[w.address] for w in self._workers if w.address in records]
             if any(map(has_waiting_tasks, held)):
                 self._ask_to_leave()
         return Withdrawn() if self._must_withdraw() else None
+
+    def _offer(self, records: Mapping[str, Any]) -> None:
+        """Let the ranks know whether other workers could join."""
+        others = self._room > 0 and joinable(
+            self._client, records, own=self._own, excluded=self._excluded
+        )
+        if bool(others) != self._offered:
+            self._offered = bool(others)
+            self._ever_offered |= self._offered
+            self._send_order()
+
+    def _lost(self, reason: str) -> Lost | Regrouped:
+        """Return the outcome after a loss, which was announced if a worker was about to end."""
+        running = workers_of(self._client)
+        gone = [address for address in self._own if address not in running]
+        self._ending |= {one for one in gone if announced_end(self._client, one)}
+        return Regrouped(frozenset(self._ending)) if self._ending else Lost(reason)
 
     def _must_withdraw(self) -> bool:
         """Return whether another attempt holds workers that this one lacks, and goes first.
@@ -272,7 +279,7 @@ class Attempt:
                 return f"rank {rank} was lost: its worker {worker.address} ended"
         return None
 
-    def _lost_or_raise(self) -> Lost:
+    def _lost_or_raise(self) -> Lost | Regrouped:
         """Return which rank was lost, once some rank failed; raise what the callable raised."""
         from distributed.scheduler import KilledWorker, NoValidWorkerError
 
@@ -293,7 +300,7 @@ class Attempt:
         rank, error = min(errors.items())
         lost_others = isinstance(error, PeerLostError)
         what = f"lost the others: {error}" if lost_others else "was lost: its worker ended"
-        return Lost(reason or f"rank {rank} on {self._workers[rank].address} {what}")
+        return self._lost(reason or f"rank {rank} on {self._own[rank]} {what}")
 
     def _inside(self) -> list[int]:
         """Return the ranks that have begun on a worker that still runs, and have not left."""

@@ -23,6 +23,7 @@ from .messages import (
     FROM_RANK,
     Arrived,
     Codec,
+    Leaving,
     Left,
     Order,
     RankAssignment,
@@ -35,10 +36,12 @@ from .turns import CHANNEL_PREFIX
 if TYPE_CHECKING:
     from distributed import Client
 
-CHECK_EVERY_S = 0.5
-"""How often a rank reads the order."""
-CHECK_TASK_EVERY = 2
-"""Of so many of these checks, one asks the scheduler whether the rank's task was cancelled."""
+WATCH_EVERY_S = 0.1
+"""How often a rank checks whether its worker is about to end, which costs nothing."""
+CHECK_ORDER_EVERY = 5
+"""Of so many of these checks, one reads the order."""
+CHECK_TASK_EVERY = 10
+"""Of so many, one asks the scheduler whether the rank's task was cancelled."""
 START_EVERY_S = 0.1
 """How often a rank reads the order while it waits for the others."""
 
@@ -71,7 +74,7 @@ class DriverChannel:
         """Replace the present order."""
         self._variable.set(Codec(FROM_DRIVER).encode(order))
 
-    def receive(self, *, wait_s: float) -> list[Arrived | Left | RankReport]:
+    def receive(self, *, wait_s: float) -> list[Arrived | Left | Leaving | RankReport]:
         """Return the messages since the last call; wait up to ``wait_s`` for the first one."""
         events = []
         with suppress(queue.Empty):
@@ -81,7 +84,7 @@ class DriverChannel:
         decoded = [self._decoded(event) for event in events]
         return [message for message in decoded if message is not None]
 
-    def _decoded(self, event: object) -> Arrived | Left | RankReport | None:
+    def _decoded(self, event: object) -> Arrived | Left | Leaving | RankReport | None:
         """Return a rank's message; None for another: any client and the scheduler may log here."""
         with suppress(ValueError):
             message = self._codec.decode(event)
@@ -102,6 +105,7 @@ class RankChannel:
         self._key = self._worker.get_current_task()
         self._client = get_client()
         self._variable = Variable(assignment.channel, client=self._client)
+        self._announced = False
         self._closed = threading.Event()
         self._watch = threading.Thread(
             target=self._keep_watching, name=f"rank-{assignment.rank}", daemon=True
@@ -109,7 +113,10 @@ class RankChannel:
         self.host = get_address_host(self._worker.address)
         """Where others reach this worker; loopback where the worker listens there."""
         self.stop = threading.Event()
-        """Set when the driver asked all ranks to leave, and when this one is cancelled."""
+        """Set when the driver asked all ranks to leave, when this one is cancelled, and when its
+        worker is about to end."""
+        self.regroup = threading.Event()
+        """Set while other workers could join."""
         self.cancelled = threading.Event()
         """Set when the driver, dead or alive, no longer waits for this rank's result."""
 
@@ -131,7 +138,7 @@ class RankChannel:
             if self._driver_died():
                 self._variable.delete()
 
-    def send(self, message: Arrived | Left | RankReport) -> None:
+    def send(self, message: Arrived | Left | Leaving | RankReport) -> None:
         """Send a message to the driver, without waiting for it. Raises TypeError."""
         topic = topic_name(self._assignment.channel)
         self._worker.log_event(topic, self._codec.encode(message))
@@ -150,12 +157,35 @@ class RankChannel:
 
     def _keep_watching(self) -> None:
         checks = 0
-        while not self._closed.wait(CHECK_EVERY_S):
+        while not self._closed.wait(WATCH_EVERY_S):
             checks += 1
+            self._leave_with_worker()
             if checks % CHECK_TASK_EVERY == 0 and self._check_cancelled():
                 self.cancelled.set()
-            if self.cancelled.is_set() or self._asked_to_leave():
                 self.stop.set()
+            if checks % CHECK_ORDER_EVERY == 0 and (order := self._order()):
+                self._follow(order)
+
+    def _follow(self, order: Order) -> None:
+        if order.stop or order.attempt != self._assignment.attempt:
+            self.stop.set()
+        elif order.regroup:
+            self.regroup.set()
+        else:
+            self.regroup.clear()
+
+    def _leave_with_worker(self) -> None:
+        """Have all ranks leave, and save their state, if this worker is about to end.
+
+        It is retired, drains before its job's walltime, or was sent SIGTERM, as a spot node is.
+        """
+        from distributed import Status
+
+        ends = self._worker.status in (Status.closing_gracefully, Status.closing)
+        if ends and not self._announced:
+            self._announced = True
+            self.send(Leaving(attempt=self._assignment.attempt, rank=self._assignment.rank))
+            self.stop.set()
 
     def _check_cancelled(self) -> bool:
         """Return whether the scheduler no longer has this task here.
@@ -177,10 +207,6 @@ class RankChannel:
     def _driver_died(self) -> bool:
         order = self._order(within_s=2)
         return order is not None and order.attempt == self._assignment.attempt and not order.stop
-
-    def _asked_to_leave(self) -> bool:
-        order = self._order()
-        return order is not None and (order.stop or order.attempt != self._assignment.attempt)
 
     def _order(self, *, within_s: float = 10) -> Order | None:
         with suppress(OSError, TimeoutError):  # a busy scheduler answers the next time

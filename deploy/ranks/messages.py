@@ -30,10 +30,10 @@ class TurnChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RanksResumed:
-    """A rank was lost, and all ranks start again."""
+    """All ranks start again: one was lost, or workers joined, or are about to end."""
 
     attempt: int
-    """1 after the first loss or turn."""
+    """1 after the first loss, turn or change of the workers."""
     world_size: int
     reason: str
 
@@ -78,6 +78,14 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """Rank to driver: its worker is about to end, so the rank asks all others to leave."""
+
+    attempt: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rendezvous:
     """How the ranks connect: the address of rank 0's store, and torch's backend."""
 
@@ -94,9 +102,11 @@ class Order:
     rendezvous: Rendezvous | None = None
     """Set once every rank has its worker."""
     stop: bool = False
+    regroup: bool = False
+    """Other workers could join: the ranks leave when they have next saved their state."""
 
 
-FROM_RANK = (Arrived, Left, RankReport)
+FROM_RANK = (Arrived, Left, Leaving, RankReport)
 FROM_DRIVER = (Order, Rendezvous)
 
 _TYPE, _FIELDS = "dataclass", "fields"

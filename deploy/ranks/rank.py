@@ -21,7 +21,7 @@ class Yielded(Enum):
 
 
 YIELDED: Final = Yielded.YIELDED
-"""What the callable returns when it left because ``should_stop()`` was true."""
+"""What the callable returns when it left because the ranks were asked to."""
 
 
 class PeerLostError(RuntimeError):
@@ -48,9 +48,17 @@ class Rank:
         """
         return self._channel.stop.is_set()
 
+    def should_regroup(self) -> bool:
+        """Return whether other workers could join; costs nothing.
+
+        If all ranks agree on it, they return YIELDED when they have next saved their state. All
+        then start again, with more ranks. A callable may ignore it.
+        """
+        return self._channel.regroup.is_set()
+
     @property
     def yielded(self) -> Yielded:
-        """What to return after leaving because ``should_stop()`` was true: YIELDED."""
+        """What to return after leaving because the ranks were asked to: YIELDED."""
         return YIELDED
 
     def report(self, payload: object) -> None:

@@ -126,7 +126,8 @@ class TrainOptions(BaseModel):
     ranks: Annotated[int | None, Shell(CLUSTER)] = Field(
         None,
         ge=1,
-        description="Workers that train together (default: 1 on a local cluster, else all)",
+        description="Workers that train together, at most (default: 1 on a local cluster, else "
+        "all, those that join later included)",
     )
     metric: Annotated[Metric | None, Shell(TRAINING)] = Field(
         None,

@@ -18,6 +18,8 @@ from .terminal import BAR_COLUMNS, say
 from .training_end import schedule_lines
 
 LINE_EVERY_S = 10.0
+SHOWN_SHARE = 0.05
+"""Of the time, waited for samples, from which a bar shows it."""
 
 
 class Pace:
@@ -36,13 +38,31 @@ class Pace:
         return (now - began) / (step - first) * (message.steps - step)
 
 
+class WaitShare:
+    """The share of a training in which its network waited for samples."""
+
+    def __init__(self) -> None:
+        self._all_s = self._waited_s = 0.0
+
+    def hear(self, message: StepsDone) -> None:
+        """Add the steps of a message; every step has as many patches."""
+        seconds = len(message.losses) / message.patches_per_s if message.patches_per_s else 0.0
+        self._all_s += seconds
+        self._waited_s += message.wait_share * seconds
+
+    def text(self) -> str:
+        """Return the line for the end of the training."""
+        share = self._waited_s / self._all_s if self._all_s else 0.0
+        return f"the network waited for samples in {share:.0%} of the time"
+
+
 class TerminalLines:
     """A line every ten seconds, and one for each validation."""
 
     def __init__(self, write: Callable[[str], None] = say) -> None:
         self._write = write
         self._written_at = -LINE_EVERY_S
-        self._pace = Pace()
+        self._pace, self._waiting = Pace(), WaitShare()
 
     def hear(self, message: object) -> None:
         """Write the message as a line, if one is due."""
@@ -50,10 +70,13 @@ class TerminalLines:
             self._write(message_text(message))
             return
         left = self._pace.seconds_left(message)
+        self._waiting.hear(message)
         is_last = message.step == message.steps
         if is_last or time.monotonic() - self._written_at >= LINE_EVERY_S:
             self._written_at = time.monotonic()
             self._write(message_text(message, seconds_left=left))
+        if is_last:
+            self._write(self._waiting.text())
 
 
 class TerminalBar:
@@ -62,7 +85,7 @@ class TerminalBar:
     def __init__(self, update: Callable[[int, int, str], None]) -> None:
         """``update`` takes steps done, all steps, and the text beside the bar."""
         self._update = update
-        self._pace = Pace()
+        self._pace, self._waiting = Pace(), WaitShare()
         self._mean_iou: float | None = None
 
     def hear(self, message: object) -> None:
@@ -71,6 +94,9 @@ class TerminalBar:
             left = self._pace.seconds_left(message)
             text = bar_text(message, mean_iou=self._mean_iou, seconds_left=left)
             self._update(message.step, message.steps, text)
+            self._waiting.hear(message)
+            if message.step == message.steps:
+                say(self._waiting.text())
             return
         if isinstance(message, Validated):
             self._mean_iou = message.mean_iou
@@ -128,7 +154,8 @@ def message_text(message: object, *, seconds_left: float | None = None) -> str:
             left = f", {duration_text(seconds_left)} left" if seconds_left is not None else ""
             return (
                 f"step {message.step}/{message.steps}: loss {message.loss:.4f}, learning rate "
-                f"{message.learning_rate:.2g}, {rate_text(message.patches_per_s)} patches/s{left}"
+                f"{message.learning_rate:.2g}, {rate_text(message.patches_per_s)} patches/s, "
+                f"{message.wait_share:.0%} waiting for samples{left}"
             )
         case Validated():
             iou = ", ".join(f"{value:.3f}" for value in message.iou)
@@ -153,15 +180,19 @@ def bar_text(
 ) -> str:
     """Return the last steps, and the last validation's score, for a line of 80 columns.
 
+    If the network waits for samples, their share stands in place of the learning rate.
+
     >>> step = StepsDone(step=1200, steps=2000, loss=0.1234, losses=(0.1234,),
-    ...                  learning_rate=9.8e-4, patches_per_s=12.3, wait_share=0.1)
+    ...                  learning_rate=9.8e-4, patches_per_s=12.3, wait_share=0.02)
     >>> bar_text(step, mean_iou=0.81, seconds_left=3725)
     '1200/2000 loss 0.1234 lr 0.00098 IoU 0.810 12.30 patches/s 1 h 02 min left'
     """
     parts = [
         f"{message.step}/{message.steps}",
         f"loss {message.loss:.4f}",
-        f"lr {message.learning_rate:.2g}",
+        f"wait {message.wait_share:.0%}"
+        if message.wait_share > SHOWN_SHARE
+        else f"lr {message.learning_rate:.2g}",
     ]
     if mean_iou is not None:
         parts.append(f"IoU {mean_iou:.3f}")

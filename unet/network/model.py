@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pipeline.base.network_outputs import CLASSES, NetworkOutputs
 
 from .config import UNetConfig
+from .dropout import PatchDropout
 
 LayerOfDims: TypeAlias = dict[int, Callable[..., nn.Module]]
 
@@ -91,7 +92,7 @@ def block(
             layers[f"norm_{number}"] = norm(config, channels)
         layers[f"relu_{number}"] = nn.ReLU(inplace=True)
     if dropout > 0:
-        layers["dropout"] = nn.Dropout(dropout)
+        layers["dropout"] = PatchDropout(dropout)
     return nn.Sequential(layers)
 
 

@@ -6,12 +6,9 @@ All random numbers follow from seed, step and number: every rank makes the same 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -32,9 +29,9 @@ SEEN_BORDER = 3.0
 gap the weight is at most exp(-4.5), 1 % of w0, less than in the whole volume."""
 UNKNOWN = -(2**63)
 """Replaces the ignored label, which may be any uint64: torch has no such dtype."""
-AHEAD = 1
-"""Batches that wait for the network, besides those that are being made."""
-GPU_THREADS = 4
+
+Sample: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""The tensors of a batch of one patch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,16 @@ class Batch:
     x: Tensor
     targets: Tensor
     weights: Tensor
+    numbers: tuple[int, ...] = ()
+    """Of the patches in their step, as dropout depends on them; by default from 0 on."""
+
+    def __post_init__(self) -> None:
+        if not self.numbers:
+            object.__setattr__(self, "numbers", tuple(range(len(self.x))))
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Return the samples from ``start`` to ``stop``."""
+        return Batch(*(getattr(self, field.name)[start:stop] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +92,9 @@ class SampleMaker:
 
     def batch(self, step: int, numbers: Sequence[int]) -> Batch:
         """Return the samples of a step that have these numbers."""
-        samples = [self.sample(step, number) for number in numbers]
-        x, targets, weights = (torch.cat(parts) for parts in zip(*samples, strict=True))
-        return Batch(x, targets, weights)
+        return joined([self.sample(step, number) for number in numbers], numbers)
 
-    def sample(self, step: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, step: int, number: int) -> Sample:
         """Return one sample: x (1, c, *input) float32, targets and weights as in a Batch."""
         place = self.sampler.place(step, number)
         volume = self.volumes[place.volume]
@@ -166,24 +171,7 @@ class SampleMaker:
         return weights[inner]
 
 
-def batches_ahead(maker: SampleMaker, steps: range, numbers: Sequence[int]) -> Iterator[Batch]:
-    """Yield the batches of these steps; threads make them while the network computes.
-
-    On a GPU several threads, because a batch takes longer on the CPU than a step on the GPU.
-    """
-    threads = 1 if maker.device == "cpu" else GPU_THREADS
-    left = iter(steps)
-    with ThreadPoolExecutor(threads, thread_name_prefix="samples") as pool:
-        coming: deque[Future[Batch]] = deque()
-
-        def order(count: int) -> None:
-            coming.extend(pool.submit(maker.batch, step, numbers) for step in islice(left, count))
-
-        try:
-            order(threads + AHEAD)
-            while coming:
-                yield coming.popleft().result()
-                order(1)
-        finally:
-            for future in coming:
-                future.cancel()
+def joined(samples: Sequence[Sample], numbers: Sequence[int]) -> Batch:
+    """Return the batch of some samples, which have these numbers."""
+    x, targets, weights = (torch.cat(parts) for parts in zip(*samples, strict=True))
+    return Batch(x, targets, weights, tuple(numbers))

@@ -3,7 +3,7 @@
 A checkpoint is a safetensors file, ``checkpoint-00001200.safetensors`` after 1,200 steps: weights,
 their running mean, the optimiser's tensors; as JSON in its metadata the step, the recipe, what was
 logged, and the shape of each tensor. There is no other state: the learning rate is a function of
-the step, and every random number follows from (seed, step, number of the patch or rank).
+the step, and every random number follows from (seed, step, number of the patch).
 """
 
 from __future__ import annotations

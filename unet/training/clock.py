@@ -10,7 +10,7 @@ LOG_EVERY_S = 1.0
 
 
 class StepClock:
-    """Speed since the last message: patches per second, and the share of time without a batch."""
+    """Speed since the last message: patches per second, and the share of time without samples."""
 
     def __init__(self, *, batch: int) -> None:
         self._batch = batch
@@ -24,12 +24,13 @@ class StepClock:
         self._waited = 0.0
         self._steps = 0
 
-    def waited(self) -> None:
-        """Record that a batch arrived."""
-        self._waited += time.perf_counter() - self._mark
+    def since_step_s(self) -> float:
+        """Return the seconds since the last step, or since the restart."""
+        return time.perf_counter() - self._mark
 
-    def stepped(self, loss: float) -> None:
-        """Record that a step is done, with its loss."""
+    def stepped(self, loss: float, *, waited_s: float) -> None:
+        """Record that a step is done, with its loss and how long it waited for its samples."""
+        self._waited += waited_s
         self._losses.append(loss)
         self._steps += 1
         self._mark = time.perf_counter()

@@ -5,16 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any, Literal
 
-import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.base.network_outputs import CLASSES, NetworkOutputs
 
 from ..losses.registry import loss_of
 from ..network.config import UNetConfig
+from ..network.dropout import key_dropout
 from ..network.model import UNet
 from ..predict.forward import probabilities_of
 from ..predict.runtime import settle_precision
@@ -22,6 +20,10 @@ from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import TrainingConfig
 from ..samples.maker import Batch
 from .checkpoint import Checkpoint
+from .parallel.idle_biases import fix_idle_biases
+from .parallel.parts import Parts
+from .parallel.sums import share_state, sum_gradients
+from .parallel.sync_norm import synchronise_norms
 
 
 class Learner:
@@ -43,36 +45,44 @@ class Learner:
         self.device = torch.device(device)
         self.world_size = world_size
         self.precision: Literal["bf16", "fp32"] = settle_precision(training.precision, self.device)
+        if self.precision == "fp32":  # else cuDNN rounds to TF32, and ranks differ by 1e-3
+            torch.backends.cudnn.allow_tf32 = False
         torch.manual_seed(training.seed)
         self.model = UNet(network, outputs).to(self.device)
         if self.precision == "bf16":
             layout = torch.channels_last if network.dims == 2 else torch.channels_last_3d
             self.model.to(memory_format=layout)  # type: ignore[call-overload]  # stubs lack it
-        self.optimiser = make_optimiser(self.model, training)
-        self.ema = _copied(self.model) if training.ema else None
-        self._replica: nn.Module = self.model
         if world_size > 1:
-            self._replica = DistributedDataParallel(self.model)
+            share_state(self.model)
+            synchronise_norms(self.model)
+        self.optimiser = make_optimiser(self.model, training)
+        fix_idle_biases(self.model)  # the optimiser keeps them: its state is that of older versions
+        self.ema = _copied(self.model) if training.ema else None
+        self._parts = Parts(self.model, device=self.device)
 
-    def step(self, batch: Batch, *, step: int, rank: int, batch_size: int) -> Tensor:
+    def step(self, batch: Batch, *, step: int, batch_size: int) -> Tensor:
         """Compute gradients from this rank's part of a batch; return its share of the loss.
 
-        The losses of all ranks add up to the batch's. Their gradients are averaged by
-        DistributedDataParallel, hence the factor ``world_size``.
+        batch_size: patches of all ranks. The losses of all ranks add up to the batch's, and so do
+        their gradients, which are the same on every rank afterwards.
         """
-        torch.manual_seed(_dropout_seed(self.training.seed, step, rank))
+
+        def part_loss(part: Batch) -> Tensor:
+            key_dropout(self.model, seed=self.training.seed, step=step, numbers=part.numbers)
+            with self._autocast():
+                logits = self.model(self._laid_out(part.x))
+            loss = self._loss(logits, part.targets, part.weights)
+            return loss * (len(part.x) / batch_size)
+
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate_at(step)
-        self._replica.train()
-        with self._autocast():
-            logits = self._replica(self._laid_out(batch.x))
-        share = len(batch.x) / batch_size
-        loss = self._loss(logits, batch.targets, batch.weights) * share
+        self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        (loss * self.world_size).backward()
+        loss = self._parts.gradients(batch, part_loss)
+        sum_gradients(self.model.parameters(), world_size=self.world_size)
         if self.training.gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_norm)
-        return loss.detach()
+        return loss
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -152,19 +162,5 @@ def make_optimiser(model: nn.Module, training: TrainingConfig) -> torch.optim.Op
     )
 
 
-def sum_over_ranks(values: list[float], *, device: torch.device, world_size: int) -> list[float]:
-    """Return the sums of some numbers over all ranks, the same on each."""
-    if world_size == 1:
-        return values
-    total = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return [float(value) for value in total.tolist()]
-
-
 def _copied(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    state = np.random.SeedSequence([seed, step, rank, 3]).generate_state(1, np.uint64)
-    return int(state[0] >> 1)

@@ -1,8 +1,8 @@
 """The training loop, top to bottom, for one process or many ranks.
 
-Every rank runs the same :func:`train` with the same job; gradients are averaged between the ranks,
-and common decisions (to stop, that a loss is bad) are made by one small sum per step. A training
-that was stopped, killed, or lost a rank resumes from its last checkpoint.
+Every rank runs the same :func:`train` with the same job; gradients are summed over the ranks, and
+common decisions (to stop, that a loss is bad) are made by one small sum per step. A training that
+was stopped, killed, lost a rank or takes in more ranks resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from pipeline.base.network_outputs import NetworkOutputs
 from ..network.model import UNet
 from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe
-from ..samples.maker import SampleMaker, batches_ahead
+from ..samples.loader import batches_ahead
+from ..samples.maker import SampleMaker
 from ..samples.rules.registry import outputs_of
 from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from ..samples.weight_map import class_weights
 from .checkpoint import load_newest, save_checkpoint, what_is_kept
 from .clock import StepClock
-from .learner import Learner, sum_over_ranks
+from .learner import Learner
 from .messages import Message, Validated
 from .ownership import check_owner
+from .parallel.sums import sum_step
 from .picture import draw_validation
 from .progress import Progress
 from .ranks import Alone, RankLike
-from .same_training import check_same_schedule, check_same_training
+from .same_training import RANDOM_NUMBERS, check_same_schedule, check_same_training
 from .selection.selection import Selection
 from .selection.weights_files import WeightsFacts, keep_best
 from .validation import validate
@@ -102,6 +104,8 @@ class TrainingEnd:
 def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     """Train from the last checkpoint on, to the end or until the ranks are asked to stop.
 
+    Ranks that are asked to take in others leave at the next checkpoint.
+
     Either way the last state is in a checkpoint. Raises TrainingError for a loss that is NaN or
     infinite, and for a checkpoint that cannot be read or written; earlier checkpoints stay.
     """
@@ -116,22 +120,21 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     clock = StepClock(batch=job.batch)
     step = progress.step
     for batch in batches_ahead(maker, range(step, schedule.steps), numbers):
-        clock.waited()
-        loss = learner.step(batch, step=step, rank=rank.rank, batch_size=job.batch)
-        total, stops = sum_over_ranks(
-            [float(loss), float(rank.should_stop())],
-            device=learner.device,
-            world_size=rank.world_size,
-        )
-        if not math.isfinite(total):
-            raise _not_finite(job, step, total)
+        waited_s = clock.since_step_s()
+        loss = learner.step(batch, step=step, batch_size=job.batch)
+        known = sum_step(
+            loss=float(loss), stops=rank.should_stop(), regroups=rank.should_regroup(),
+            waited_s=waited_s, rank=rank.rank, world_size=rank.world_size, device=learner.device,
+        )  # fmt: skip
+        if not math.isfinite(known.loss):
+            raise _not_finite(job, step, known.loss)
         learner.update(step)
         step += 1
         progress = replace(progress, step=step)
         ends = schedule.ends_at(step)
         validates = bool(job.validation) and (ends or step % training.validate_every == 0)
-        saves = ends or bool(stops) or step % training.checkpoint_every == 0
-        clock.stepped(total)
+        saves = ends or known.stops or step % training.checkpoint_every == 0
+        clock.stepped(known.loss, waited_s=known.waited_s)
         if rank.rank == 0 and (validates or saves or clock.is_report_due()):
             rate = learner.learning_rate_at(step - 1)
             _report(job, rank, clock.message(step=step, steps=schedule.steps, rate=rate))
@@ -144,7 +147,7 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
                 _save(job, learner, progress)
             rank.barrier()
             clock.restart()
-        if stops or progress.is_over:
+        if known.stops or progress.is_over or (saves and known.regroups):
             break
     return TrainingEnd.of(progress)
 
@@ -169,6 +172,7 @@ def _save(job: TrainingJob, learner: Learner, progress: Progress) -> None:
         "data_sets": dict(job.data_sets),
         **_sizes(job),
         **progress.to_record(),
+        "random_numbers": RANDOM_NUMBERS,
     }
     save_checkpoint(learner.checkpoint(progress.step, record), job.directory)
     _keep_best(job, learner, progress)

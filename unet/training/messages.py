@@ -22,7 +22,7 @@ class StepsDone:
     """Of the last step."""
     patches_per_s: float
     wait_share: float
-    """Share of the time in which the device waited for a batch."""
+    """Share of the time in which the network waited for samples, on the rank that waited most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

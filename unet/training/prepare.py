@@ -17,7 +17,7 @@ from .checkpoint import load_newest, newest_checkpoint
 from .complete_recipe import complete_recipe
 from .loop import TrainingJob
 from .progress import Progress
-from .same_training import check_same_training
+from .same_training import check_same_training, random_numbers_note
 from .selection.settings import check_selection
 from .selection.weights_files import WeightsFacts, kept_of
 from .suggest import settled_core
@@ -150,6 +150,8 @@ def _resumed(prepared: PreparedTraining) -> PreparedTraining:
     assert checkpoint is not None
     recipe, data_sets, record = prepared.recipe, prepared.data_sets, checkpoint.record
     check_same_training(record, recipe, data_sets)
+    if note := random_numbers_note(record, recipe):
+        notes.append(note)
     core = list(prepared.core)
     if (patch := record.get("patch", core)) != core:
         raise TrainingError(

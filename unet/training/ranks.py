@@ -27,10 +27,13 @@ class RankLike(Protocol):
 
     @property
     def yielded(self) -> Any:
-        """What to return after leaving because ``should_stop()`` was true."""
+        """What to return after leaving because the ranks were asked to."""
 
     def should_stop(self) -> bool:
         """Whether the ranks were asked to leave."""
+
+    def should_regroup(self) -> bool:
+        """Whether the ranks are to leave when their state is next saved, as more may join."""
 
     def report(self, payload: Message) -> None:
         """Send a message to the process that started the ranks."""
@@ -47,12 +50,14 @@ class RunRanks(Protocol):
         function: Callable[[Any], Any],
         *,
         ranks: int,
+        max_ranks: int | None = None,
         message_types: tuple[type, ...] = (),
         on_event: Callable[[Any], None] | None = None,
         stop: threading.Event | None = None,
     ) -> list[Any]:
         """Return a result per rank: what the callable returned on it.
 
+        ranks: how many there are at first. max_ranks: up to so many, if workers join meanwhile.
         on_event: called with what happens to the ranks; a rank's message is its ``payload``.
         stop: once set, the ranks are asked to leave.
         """
@@ -73,6 +78,10 @@ class Alone:
         """Return what ``stop`` returns."""
         return self.stop()
 
+    def should_regroup(self) -> bool:
+        """Return False: there are no other ranks."""
+        return False
+
     def report(self, payload: Message) -> None:
         """Call the listener."""
         self.listener(payload)
@@ -85,6 +94,7 @@ def run_in_this_process(
     function: Callable[[Any], Any],
     *,
     ranks: int,
+    max_ranks: int | None = None,
     message_types: tuple[type, ...] = (),
     on_event: Callable[[Any], None] | None = None,
     stop: threading.Event | None = None,

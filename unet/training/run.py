@@ -90,6 +90,7 @@ def run_training(
         end = run_and_stop(
             partial(train_as_rank, job),
             ranks=min(ranks, batch),
+            max_ranks=min(prepared.ranks or batch, batch),
             message_types=TRAINING_MESSAGES,
             on_event=lambda event: hear(getattr(event, "payload", event)),
         )[0]

@@ -13,6 +13,8 @@ from ..recipe.training_config import Recipe, recipe_from_dict
 
 MAY_CHANGE: Final = ("training.steps", "training.patience", "training.kept_weights")
 """Settings that change nothing of the steps already done. The schedule is compared in full."""
+RANDOM_NUMBERS: Final = 2
+"""Of a training's draws; 1: the masks of dropout depended on the number of ranks."""
 
 
 def check_same_training(
@@ -40,6 +42,16 @@ def check_same_schedule(before: Mapping[str, Any], schedule: StepSchedule) -> No
             f"the checkpoint was made with the schedule {recorded.to_json()}, now it is "
             f"{schedule.to_json()}: resume with the same --steps or more, or choose another --out"
         )
+
+
+def random_numbers_note(before: Mapping[str, Any], recipe: Recipe) -> str | None:
+    """Return a line if a checkpoint's steps had other random numbers than those to come."""
+    if not recipe.network.dropout or before.get("random_numbers", 1) == RANDOM_NUMBERS:
+        return None
+    return (
+        "the checkpoint is of another version of overtile, with other random numbers for dropout: "
+        "the weights will not equal, bit for bit, those of one version from the first step on"
+    )
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

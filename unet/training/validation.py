@@ -24,7 +24,8 @@ from ..samples.sampling import LabelledVolume, Shape
 from ..samples.truth import truth_of
 from ..scoring.scores import Scores
 from ..scoring.tallies import tally_of
-from .learner import Learner, sum_over_ranks
+from .learner import Learner
+from .parallel.sums import sum_over_ranks
 
 MAX_TILES, MAX_VOXELS = 64, 2**23
 """Of larger volumes so many tiles, or tiles of so many voxels in all, whichever are more, are

@@ -201,10 +201,15 @@ def test_too_few_workers_are_an_error_in_time_and_no_rank_begins(client):
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize(("ranks", "least"), [(0, 1), (2, 3), (2, 0), (None, 0)])
-def test_an_impossible_number_of_ranks_is_a_one_line_error(client, ranks, least):
+@pytest.mark.parametrize(
+    ("ranks", "least", "most"),
+    [(0, 1, None), (2, 3, None), (2, 0, None), (None, 0, None), (2, 1, 1), (None, 2, 1)],
+)
+def test_an_impossible_number_of_ranks_is_a_one_line_error(client, ranks, least, most):
     with pytest.raises(ClusterError, match="expected 1 or more, and min_ranks up to ranks"):
-        run_ranks(add_up, client=client, ranks=ranks, min_ranks=least)
+        run_ranks(
+            add_up, client=client, ranks=ranks, max_ranks=most, limits=RankLimits(min_ranks=least)
+        )
 
 
 def test_threads_of_one_process_cannot_be_several_ranks():

@@ -18,7 +18,7 @@ from deploy import RanksResumed, TurnChanged
 from flows.cli.main import main
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.text import training
-from flows.text.training import TerminalBar, TerminalLines, message_text
+from flows.text.training import TerminalBar, TerminalLines, WaitShare, bar_text, message_text
 from flows.training.prepare import prepare_training
 from pipeline.base.errors import TrainingFailedError
 from unet.training.logs import BEFORE, CsvLog, TensorBoardLog
@@ -69,7 +69,7 @@ def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
     lines = re.split(r"[\r\n]+", plain)
     states = [line for line in lines if re.search(r"\d+/60 loss", line)]
-    last = r"[━╸╺ ]{8} 60/60 loss [\d.]+ lr [\de.-]+ IoU [\d.]+ [\d.]+ patches/s .* left"
+    last = r"[━╸╺ ]{8} 60/60 loss [\d.]+ (lr|wait) [\de.%-]+ IoU [\d.]+ [\d.]+ patches/s .* left"
     assert re.fullmatch(last, states[-1].rstrip()), states[-1]
     assert max(map(len, states)) <= 80
     assert [line for line in lines if line.startswith("validation at step 30: pixel error")]
@@ -294,9 +294,27 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
         now[0] += 1
         lines.hear(step_message(step, [0.5]))
     assert [line.split(":")[0] for line in said] == [
-        *(f"step {step}/100" for step in range(1, 100, 10)), "step 100/100"
+        *(f"step {step}/100" for step in range(1, 100, 10)), "step 100/100", said[-1]
     ]  # fmt: skip
-    assert said[1].endswith("learning rate 0.001, 2.00 patches/s, 1 min 29 s left")
+    speed = "2.00 patches/s, 25% waiting for samples"
+    assert said[1].endswith(f"learning rate 0.001, {speed}, 1 min 29 s left")
+    assert said[-1] == "the network waited for samples in 25% of the time"
+
+
+def test_the_share_of_a_training_that_waited_weighs_its_messages_by_their_time():
+    share = WaitShare()
+    assert share.text().endswith(" 0% of the time")
+    share.hear(step_message(3, [0.5] * 3))  # at two patches a second
+    share.hear(replace(step_message(4, [0.5]), patches_per_s=0.5, wait_share=1.0))
+    expected = (0.25 * 3 / 2 + 1.0 * 1 / 0.5) / (3 / 2 + 1 / 0.5)
+    assert share.text() == f"the network waited for samples in {expected:.0%} of the time"
+
+
+def test_a_bar_shows_the_share_that_waits_in_place_of_the_learning_rate():
+    assert "lr 0.001" in bar_text(replace(step_message(4, [0.5]), wait_share=0.05))
+    waiting = bar_text(step_message(4, [0.5]))
+    assert "wait 25%" in waiting
+    assert "lr " not in waiting
 
 
 def test_a_bar_never_shows_more_time_left_after_repeated_steps(monkeypatch):

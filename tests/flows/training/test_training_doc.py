@@ -15,7 +15,7 @@ from unet import read_weights_info
 from unet.recipe.training_config import PRESETS, Recipe, recipe_from_toml
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("training", "training-runs", "training-best")
+PAGES = ("training", "training-runs", "training-best", "training-ranks")
 TEXT = "".join((ROOT / f"docs/{page}.md").read_text() for page in PAGES)
 
 

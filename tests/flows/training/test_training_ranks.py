@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
 import zarr
+from distributed import Client
 
-from deploy import RankLimits, RanksResumed, TurnChanged, open_cluster
+from deploy import RankLimits, RanksResumed, TurnChanged, open_cluster, run_ranks
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
+from pipeline.base.scheduling import workers_of
 from unet import UNetPredictor, load_weights, read_weights_info
 from unet.training.messages import StepsDone, Validated
+from unet.training.run import run_training
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
 STEPS = 80
 """Some seconds of work: enough time to kill or to stop it in the middle."""
@@ -28,7 +38,8 @@ CONFIG = """
 [network]
 base_channels = 4
 levels = 2
-dropout = 0.0
+norm = "batch"
+dropout = 0.5
 
 [training]
 patch = [16, 16]
@@ -80,6 +91,17 @@ def alone(volume, two_workers, tmp_path_factory):
     return load_weights(out)[0].state_dict()
 
 
+def measured(training, client):
+    return replace(training, volumes=training.volumes.measured(client))
+
+
+def set_status(name, dask_worker):
+    """Announce the end of a worker, as Dask and a job's drain do; or take that back."""
+    from distributed import Status
+
+    dask_worker.status = Status[name]
+
+
 def assert_same_weights(out, expected):
     found = load_weights(out)[0].state_dict()
     assert max(float(value.std()) for value in expected.values() if value.numel() > 1) > 0.05
@@ -101,6 +123,29 @@ class Heard:
 
     def of(self, kind):
         return [message for message in self.messages if isinstance(message, kind)]
+
+
+def test_a_norm_over_two_processes_is_torch_s_on_the_whole_batch(two_workers):
+    def on_rank(rank):
+        from unet.training.parallel.sync_norm import SyncNorm
+
+        return passed(SyncNorm(torch.nn.BatchNorm2d(3)), slice(rank.rank, None if rank.rank else 1))
+
+    def passed(layer, part):
+        torch.manual_seed(0)
+        x = (3 * torch.randn(4, 3, 6, 5) + 7).requires_grad_()
+        y = layer(x[part])
+        y.backward(torch.randn(4, 3, 6, 5)[part])
+        return y.detach(), x.grad[part], layer.running_mean, layer.running_var
+
+    whole = passed(torch.nn.BatchNorm2d(3), slice(None))
+    first, second = run_ranks(on_rank, client=two_workers, ranks=2)
+    for entry in (0, 1):
+        joined = torch.cat([first[entry], second[entry]])
+        torch.testing.assert_close(joined, whole[entry], rtol=0, atol=1e-5)
+    for entry in (2, 3):
+        torch.testing.assert_close(first[entry], whole[entry])
+        assert torch.equal(first[entry], second[entry])
 
 
 def test_two_ranks_train_the_weights_that_one_rank_trains_with_the_same_batch(
@@ -128,6 +173,84 @@ def test_two_ranks_stop_early_together_and_keep_the_first_of_equal_validations(
     assert (end.step, end.stopped_early, end.selection.step) == (6, True, 2)
     stated = read_weights_info(out).provenance
     assert (stated["steps"], stated["steps_trained"]) == (2, 6)
+
+
+def test_workers_that_join_are_taken_in_at_the_next_checkpoint_and_change_no_weight(
+    volume, two_workers, alone, tmp_path
+):
+    heard = Heard()
+    out = tmp_path / "w.safetensors"
+    run = partial(run_ranks, client=two_workers)
+    run_training(measured(prepared(volume, out), two_workers), run, ranks=1, listeners=[heard])
+    (resumed,) = heard.of(RanksResumed)
+    assert (resumed.world_size, resumed.reason) == (2, "1 worker joined")
+    assert_same_weights(out, alone)
+    steps = [message.step for message in heard.of(StepsDone)]
+    assert steps == sorted(steps), "steps were repeated"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch", "ranks"), [(4, 4), (3, 2)])
+def test_processes_train_the_weights_of_one_with_even_and_uneven_shares(
+    batch, ranks, volume, tmp_path
+):
+    with open_cluster("local", workers=ranks) as client:
+        for number in (1, ranks):
+            out = tmp_path / f"{number}.safetensors"
+            train_on_cluster(prepared(volume, out, ranks=number, batch=batch), client)
+    expected = load_weights(tmp_path / "1.safetensors")[0].state_dict()
+    assert_same_weights(tmp_path / f"{ranks}.safetensors", expected)
+
+
+@pytest.mark.slow
+def test_a_worker_process_that_starts_during_a_training_trains_with_it(volume, alone, tmp_path):
+    started = []
+    with Client(n_workers=0, dashboard_address=None, host="127.0.0.1",
+                set_as_default=False) as client:  # fmt: skip
+
+        def start():
+            command = [sys.executable, "-m", "dask", "worker", client.scheduler.address,
+                       "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            started.append(subprocess.Popen(command, **quiet))
+
+        start()
+        client.wait_for_workers(1, timeout=60)
+        heard, out = Heard(at=1, do=start), tmp_path / "w.safetensors"
+        training = prepared(volume, out, steps=10 * STEPS)
+        try:
+            train_on_cluster(training, client, listeners=[heard])
+        finally:
+            for worker in started:
+                worker.kill()
+                worker.wait()
+    (resumed,) = heard.of(RanksResumed)
+    assert (resumed.world_size, resumed.reason) == (2, "1 worker joined")
+    alone_out = tmp_path / "alone.safetensors"
+    with open_cluster("local", workers=1) as client:
+        train_on_cluster(prepared(volume, alone_out, ranks=1, steps=10 * STEPS), client)
+    assert_same_weights(out, load_weights(alone_out)[0].state_dict())
+
+
+def test_a_worker_that_announces_its_end_costs_no_step_and_no_weight(
+    volume, two_workers, alone, tmp_path
+):
+    first = min(workers_of(two_workers))
+
+    def retire():
+        two_workers.run(set_status, "closing_gracefully", workers=[first])
+
+    heard = Heard(at=1, do=retire)
+    out = tmp_path / "w.safetensors"
+    try:
+        train_on_cluster(prepared(volume, out, ranks=2), two_workers, listeners=[heard])
+    finally:
+        two_workers.run(set_status, "running", workers=[first])
+    (resumed,) = heard.of(RanksResumed)
+    assert (resumed.world_size, resumed.reason) == (1, "1 worker left")
+    assert_same_weights(out, alone)
+    steps = [message.step for message in heard.of(StepsDone)]
+    assert steps == sorted(steps), "steps were repeated"
 
 
 def test_a_killed_worker_costs_time_and_no_step(volume, two_workers, alone, tmp_path):

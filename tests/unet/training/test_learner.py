@@ -88,7 +88,7 @@ def test_every_step_has_the_schedule_s_learning_rate(schedule):
     training = TrainingConfig(steps=10, schedule=schedule, precision="fp32")
     learner = Learner(NETWORK, training, device="cpu")
     for step in range(training.steps):
-        learner.step(batch(), step=step, rank=0, batch_size=1)
+        learner.step(batch(), step=step, batch_size=1)
         rates = {group["lr"] for group in learner.optimiser.param_groups}
         assert rates == {training.learning_rate_at(step)}
 
@@ -101,7 +101,7 @@ def test_the_mean_of_the_weights_follows_its_formula():
     name = "head.weight"
     expected = learner.model.state_dict()[name].clone()
     for step in range(training.steps):
-        learner.step(batch(), step=step, rank=0, batch_size=1)
+        learner.step(batch(), step=step, batch_size=1)
         learner.update(step)
         decay = min(0.8, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * learner.model.state_dict()[name]
@@ -114,7 +114,7 @@ def test_gradients_are_clipped_to_the_norm_and_no_shorter():
     def norm(limit):
         training = replace(TrainingConfig(precision="fp32"), gradient_norm=limit)
         learner = Learner(NETWORK, training, device="cpu")
-        learner.step(batch(), step=0, rank=0, batch_size=1)
+        learner.step(batch(), step=0, batch_size=1)
         squares = [(p.grad**2).sum() for p in learner.model.parameters()]
         return float(torch.stack(squares).sum().sqrt())
 

@@ -18,7 +18,7 @@ from unet.training.checkpoint import load_newest
 from unet.training.learner import Learner
 from unet.training.loop import TrainingJob, sample_maker, train, trained_model
 from unet.training.ranks import Alone
-from unet.training.same_training import check_same_training
+from unet.training.same_training import check_same_training, random_numbers_note
 from unet.training.validation import validate
 
 NETWORKS = {
@@ -120,6 +120,8 @@ def test_a_network_learns_to_find_discs(dims, preset, tmp_path):
         tmp_path, dims=dims, steps=60, validate=True, validate_every=60, border_weight=0.0,
         learning_rate=1e-2, **(paper if preset == "unet-2015" else {}),
     )  # fmt: skip
+    network = replace(job.recipe.network, dropout=0.2)  # half of four channels may be all
+    job = replace(job, recipe=replace(job.recipe, network=network))
     assert min(train(job).scores["iou"]) > 0.5
 
 
@@ -127,13 +129,14 @@ def test_gradients_of_the_parts_of_a_batch_add_up_to_those_of_the_batch(tmp_path
     job = job_of(tmp_path, dims=2, batch=5)
     maker = sample_maker(job, device="cpu")
     training = replace(job.recipe.training, gradient_norm=None)
-    network = replace(job.recipe.network, dropout=0.0)
+    network = job.recipe.network
+    assert network.dropout > 0
 
     def gradients(parts):
         total = None
         for numbers in parts:
             learner = Learner(network, training, device="cpu")
-            learner.step(maker.batch(0, numbers), step=0, rank=0, batch_size=5)
+            learner.step(maker.batch(0, numbers), step=0, batch_size=5)
             found = [p.grad for p in learner.model.parameters()]
             total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
         return total
@@ -211,6 +214,18 @@ def test_a_setting_that_is_newer_than_a_checkpoint_has_its_default(tmp_path):
     other = replace(job.recipe.training, border_sigma=3.0)
     with pytest.raises(TrainingError, match=r"border_sigma = 5\.0, now it is 3\.0"):
         check_same_training(record, replace(job.recipe, training=other), {})
+
+
+def test_a_checkpoint_of_other_random_numbers_is_noted_if_there_is_dropout(tmp_path):
+    job = job_of(tmp_path, steps=3)
+    train(job)
+    record = load_newest(tmp_path).record
+    assert random_numbers_note(record, job.recipe) is None
+    del record["random_numbers"]  # as an earlier version wrote it
+    assert "other random numbers for dropout" in random_numbers_note(record, job.recipe)
+    check_same_training(record, job.recipe, {})
+    network = replace(job.recipe.network, dropout=0.0)
+    assert random_numbers_note(record, replace(job.recipe, network=network)) is None
 
 
 @pytest.mark.parametrize(

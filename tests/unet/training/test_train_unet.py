@@ -112,6 +112,9 @@ def test_ranks_that_leave_early_stop_the_training_which_resumes_to_the_same_weig
         def should_stop(self):
             return True
 
+        def should_regroup(self):
+            return False
+
         def report(self, payload):
             pass
 

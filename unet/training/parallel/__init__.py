@@ -1,0 +1,1 @@
+"""What makes a step independent of the number of ranks: sums over ranks, norms, parts."""
