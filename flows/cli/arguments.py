@@ -15,6 +15,9 @@ from ..options.declared import Option, Spelling, options_of
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+MOST_CHOICES = 50
+"""Characters of the choices that stand in a usage line."""
+
 
 def add_options(
     parser: argparse.ArgumentParser,
@@ -76,7 +79,9 @@ def _behaviour(option: Option, *, is_optional: bool) -> dict[str, Any]:
         return more | {"action": "store_true"}
     more["default"] = option.default
     if option.choices:
-        return more | {"choices": option.choices}
+        is_long = len(",".join(option.choices)) > MOST_CHOICES  # then the description lists them
+        named = {"metavar": option.metavar} if is_long else {}
+        return more | {"choices": option.choices} | named
     return more | {"type": parser_of(option.spelling), "metavar": option.metavar}
 
 

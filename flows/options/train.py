@@ -76,10 +76,10 @@ class TrainOptions(BaseModel):
         description="Seed of all random choices: first weights, patches and their augmentation "
         "(default: 0)",
     )
-    rule: Annotated[Rule | None, Shell(LABELS)] = Field(
+    rule: Annotated[Rule | None, Shell(LABELS, metavar="RULE")] = Field(
         None,
-        description="What the network learns: the stored labels as classes, or of stored object "
-        "ids the foreground, the boundaries, affinities, distances or centres (default: classes)",
+        description="What the network learns: classes, the stored labels themselves; or, of stored "
+        "object ids, foreground, boundary, affinities, distance or centre (default: classes)",
     )
     ignore: Annotated[int | None, Shell(LABELS)] = Field(
         None, description="Label of voxels whose class is unknown", examples=[255]
