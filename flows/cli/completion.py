@@ -68,7 +68,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def _how(action: argparse.Action) -> Any:
     """Return how a value is completed: as files, as shtab's functions by shell, or not at all."""
-    if action.dest == "weights":
+    if action.dest in ("weights", "start_from"):
         from unet.weights.location import bundled_names
 
         return _names("weights_or_files", *bundled_names(), with_files=True)

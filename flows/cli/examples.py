@@ -50,8 +50,8 @@ overtile mask brain.zarr tissue.zarr --tissue bright --margin 4
     "overtile train": """
 # from one labelled volume
 overtile train --volume raw.tif --labels ids.tif --out w.safetensors
-# on two processes, or two GPUs
-overtile train --volume raw.tif --labels ids.tif --out w.safetensors --ranks 2
+# from weights that exist
+overtile train --volume raw.tif --labels ids.tif --out w.safetensors --from demo
 # continue a training that was stopped
 overtile train --volume raw.tif --labels ids.tif --out w.safetensors --resume
 """,

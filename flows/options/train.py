@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from unet.recipe.choices import Rule
-from unet.recipe.training_config import Metric, Preset
+from unet.recipe.training_config import Freeze, Metric, Preset
 
 from .cluster import CLUSTER, ClusterOptions
 from .declared import Shell
@@ -57,6 +57,17 @@ class TrainOptions(BaseModel):
     )
     preset: Annotated[Preset | None, Shell(TRAINING)] = Field(
         None, description="Recipe to start from; unet-2015 is that of the paper (default: default)"
+    )
+    start_from: Annotated[str | None, Shell(TRAINING, metavar="WEIGHTS", name="from")] = Field(
+        None,
+        description="Weights whose layers are the start: a file or URI, or the name of bundled "
+        "weights (default: random weights)",
+        examples=["fib25-boundary"],
+    )
+    freeze: Annotated[Freeze | None, Shell(TRAINING)] = Field(
+        None,
+        description="Layers of --from that stay unchanged: contracting is the contracting path and "
+        "the bottom level (default: none)",
     )
     steps: Annotated[int | None, Shell(TRAINING)] = Field(
         None,
@@ -111,8 +122,8 @@ class TrainOptions(BaseModel):
     )
     normalisation: Annotated[str | None, Shell(INPUT, metavar="KIND[:LOW:HIGH]")] = Field(
         None,
-        description="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore (default: dtype "
-        "for uint8, else zscore)",
+        description="none, dtype, range:LOW:HIGH, percentile:LOW:HIGH or zscore (default: that of "
+        "--from, else dtype for uint8, else zscore)",
         examples=["percentile:1:99"],
     )
     validation_volumes: list[LabelledVolume] = Field(

@@ -16,6 +16,7 @@ from unet.training.prepare import PreparedTraining
 
 from .terminal import BAR_COLUMNS, say
 from .training_end import schedule_lines
+from .training_start import start_text
 
 LINE_EVERY_S = 10.0
 SHOWN_SHARE = 0.05
@@ -133,6 +134,8 @@ def start_lines(prepared: PreparedTraining) -> list[str]:
     outputs = outputs_of(prepared.recipe.labels, dims=network.dims)
     if not outputs.has_classes:
         lines.append(f"learn {outputs.kind}: {', '.join(prepared.recipe.class_names or ())}")
+    if prepared.start is not None:
+        lines.append(start_text(prepared, prepared.start))
     for part, boxes in (
         ("train", prepared.volumes.training),
         ("validate", prepared.volumes.validation),

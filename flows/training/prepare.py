@@ -11,11 +11,21 @@ from pipeline.volume.labelled_volumes import open_labelled
 from unet.recipe.config_file import read_config
 from unet.training import prepare
 from unet.training.prepare import PreparedTraining
+from unet.training.start.weights import StartWeights
 
 from ..options.train import LabelledVolume, TrainOptions
 
 _TABLES = {
-    "training": ("preset", "steps", "batch", "seed", "metric", "patience", "kept_weights"),
+    "training": (
+        "preset",
+        "freeze",
+        "steps",
+        "batch",
+        "seed",
+        "metric",
+        "patience",
+        "kept_weights",
+    ),
     "labels": ("rule", "ignore", "object_class"),
 }
 """Options that override a setting of the config file, by its table."""
@@ -26,18 +36,26 @@ def prepare_training(
 ) -> PreparedTraining:
     """Return a training that can begin. Nothing is written. Raises kinds of OvertileError."""
     config = overridden(read_config(options.config) if options.config else {}, options)
+    start = StartWeights.of(options.start_from)
+    taken_over = None if start is None else start.normalisation
     opened = open_labelled(
         list(map(_locations, volumes)),
         validation=list(map(_locations, options.validation_volumes)),
         validation_slices=options.validation_slices,
         channel=options.channel,
         level=options.level,
-        normalisation=options.normalisation,
+        normalisation=options.normalisation or taken_over,
         time=options.time,
         axes=options.axes,
     )
     return prepare.prepare_training(
-        opened, out, config=config, ranks=options.ranks, resume=options.resume, dtype=options.dtype
+        opened,
+        out,
+        config=config,
+        ranks=options.ranks,
+        resume=options.resume,
+        dtype=options.dtype,
+        start_from=start,
     )
 
 

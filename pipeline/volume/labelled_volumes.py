@@ -124,7 +124,7 @@ def open_labelled(
     validation_slices: tuple[int, int] | None = None,
     channel: int | str | None = None,
     level: int | str | None = None,
-    normalisation: str | None = None,
+    normalisation: str | Mapping[str, Any] | None = None,
     time: int | None = None,
     axes: str | None = None,
 ) -> LabelledVolumes:
@@ -132,7 +132,8 @@ def open_labelled(
 
     pairs: the path or URI of each volume and of its labels. validation: pairs for validation only.
     validation_slices: the first slice and the one after the last; held out of every volume.
-    normalisation: as in the shell, ``range:0:255``; by default dtype for uint8, else zscore.
+    normalisation: as in the shell, ``range:0:255``, or a record as weights state it; by default
+    dtype for uint8, else zscore.
     time, axes: as in ``find_volume``; see ``find_labelled`` for those of the labels.
 
     Raises VolumeError, IntensityError, or TrainingError if nothing is left to train on.
@@ -148,7 +149,7 @@ def open_labelled(
     training = with_painted(training)
     held_out = [box for box in held_out if not box.painted_classes]  # no sample: errors alone
     held_out += [_whole(*found(pair)) for pair in validation]
-    stated = parse_record(normalisation) if normalisation else _suited(training)
+    stated = _stated(normalisation) or _suited(training)
     record = check_record(stated, training[0].raw.dtype)
     for box in [*training, *held_out]:
         check_record(record, box.raw.dtype)
@@ -204,6 +205,11 @@ def _split(
     if not training:
         raise TrainingError(f"validation slices {first}:{last} leave nothing to train on")
     return training, validation
+
+
+def _stated(normalisation: str | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the record that a caller of ``open_labelled`` states, as text or as a record."""
+    return parse_record(normalisation) if isinstance(normalisation, str) else normalisation
 
 
 def _suited(boxes: Sequence[LabelledBox]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ Preset: TypeAlias = Literal["default", "unet-2015"]
 Optimiser: TypeAlias = Literal["sgd", "nesterov", "adamw"]
 Schedule: TypeAlias = Literal["constant", "cosine", "one-cycle"]
 Metric: TypeAlias = Literal["mean_iou", "mean_dice", "foreground_dice", "pixel_error", "loss"]
+Freeze: TypeAlias = Literal["none", "contracting"]
 
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -129,6 +130,9 @@ class TrainingConfig:
     """The paper's sigma, in voxels of the finest axis."""
     rare_share: Share = 0.0
     """Share of the patches that are centred on a class drawn evenly, even if it is rare."""
+    freeze: Freeze = "none"
+    """Layers that keep the tensors of the weights that the training starts from; ``contracting`` is
+    the contracting path with the bottom level."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     validate_every: Steps = 200
     metric: Metric | None = None

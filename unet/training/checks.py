@@ -20,6 +20,7 @@ from ..samples.sampling import Shape, Survey, survey
 from ..weights.file import WeightsInfo, read_weights_info
 from .checkpoint import newest_checkpoint
 from .same_training import check_same_schedule, check_same_training
+from .start.weights import StartWeights, check_same_start
 from .volumes import TrainingVolume
 
 MAX_NAME_BYTES = 180
@@ -65,7 +66,11 @@ def check_nothing_is_lost(path: Path, directory: Path, *, resume: bool) -> None:
 
 
 def weights_of_this_training(
-    path: Path, recipe: Recipe, data: Mapping[str, Any], schedule: StepSchedule
+    path: Path,
+    recipe: Recipe,
+    data: Mapping[str, Any],
+    schedule: StepSchedule,
+    start: StartWeights | None = None,
 ) -> WeightsInfo:
     """Return what a file states that this training wrote, perhaps after fewer steps.
 
@@ -75,6 +80,7 @@ def weights_of_this_training(
         info = read_weights_info(path)
         stated = info.provenance
         made = {**stated, "recipe": stated["recipe"], "data_sets": stated["data"]}
+        check_same_start(made, start)
         check_same_training(made, recipe, data)
         check_same_schedule(made, schedule)
     except (WeightsError, KeyError, TrainingError) as error:

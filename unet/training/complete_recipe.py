@@ -12,17 +12,28 @@ from pipeline.base.text import counted
 from ..losses.registry import loss_of
 from ..recipe.training_config import Recipe, recipe_from_dict
 from ..samples.rules.registry import RULES, outputs_of
+from .start.recipe import names_of_start, network_of_start
+from .start.weights import StartWeights
 from .suggest import suited_network
 from .volumes import TrainingVolume
 
 
-def complete_recipe(config: Mapping[str, Any], volumes: Sequence[TrainingVolume]) -> Recipe:
+def complete_recipe(
+    config: Mapping[str, Any],
+    volumes: Sequence[TrainingVolume],
+    start: StartWeights | None = None,
+) -> Recipe:
     """Return the recipe of a config's tables, completed by the volumes: network and class names.
 
+    start: weights to start from; they decide the network, and the names of the same classes.
     Raises ConfigError where they contradict each other.
     """
     recipe = recipe_from_dict(config)
-    if "network" not in config:
+    if start is not None:
+        stated, channels = config.get("network", {}), volumes[0].channel_count
+        network = network_of_start(start, stated, recipe, channels=channels)
+        recipe = replace(recipe, network=network)
+    elif "network" not in config:
         network = suited_network(
             [volume.volume_shape_zyx for volume in volumes],
             volumes[0].spacing_zyx,
@@ -32,7 +43,8 @@ def complete_recipe(config: Mapping[str, Any], volumes: Sequence[TrainingVolume]
         recipe = replace(recipe, network=network)
     if "classes" not in config.get("network", {}):
         recipe = _with_channels(recipe)
-    recipe = replace(recipe, class_names=recipe.class_names or _class_names(recipe))
+    names = recipe.class_names or names_of_start(start, recipe) or _class_names(recipe)
+    recipe = replace(recipe, class_names=names)
     _check_channels(recipe)
     return recipe
 

@@ -24,6 +24,7 @@ from .parallel.idle_biases import fix_idle_biases
 from .parallel.parts import Parts
 from .parallel.sums import share_state, sum_gradients
 from .parallel.sync_norm import synchronise_norms
+from .start.frozen import freeze_layers, keep_statistics
 
 
 class Learner:
@@ -49,6 +50,7 @@ class Learner:
             torch.backends.cudnn.allow_tf32 = False
         torch.manual_seed(training.seed)
         self.model = UNet(network, outputs).to(self.device)
+        freeze_layers(self.model, training.freeze)
         if self.precision == "bf16":
             layout = torch.channels_last if network.dims == 2 else torch.channels_last_3d
             self.model.to(memory_format=layout)  # type: ignore[call-overload]  # stubs lack it
@@ -77,6 +79,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate_at(step)
         self.model.train()
+        keep_statistics(self.model, self.training.freeze)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._parts.gradients(batch, part_loss)
         sum_gradients(self.model.parameters(), world_size=self.world_size)
@@ -147,9 +150,10 @@ class Learner:
 
 
 def make_optimiser(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of a training; biases and norms are not decayed."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    """Return the optimiser of what is not frozen; biases and norms are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": training.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -24,7 +24,7 @@ from ..samples.maker import SampleMaker
 from ..samples.rules.registry import outputs_of
 from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from ..samples.weight_map import class_weights
-from .checkpoint import load_newest, save_checkpoint, what_is_kept
+from .checkpoint import Checkpoint, load_newest, save_checkpoint, what_is_kept
 from .clock import StepClock
 from .learner import Learner
 from .messages import Message, Validated
@@ -36,6 +36,7 @@ from .ranks import Alone, RankLike
 from .same_training import RANDOM_NUMBERS, check_same_schedule, check_same_training
 from .selection.selection import Selection
 from .selection.weights_files import WeightsFacts, keep_best
+from .start.weights import StartWeights, check_same_start, start_record
 from .validation import validate
 
 
@@ -60,6 +61,8 @@ class TrainingJob:
     """None: one cycle of all steps."""
     facts: WeightsFacts = field(default_factory=WeightsFacts)
     """What the file of the best weights states."""
+    start: StartWeights | None = None
+    """What the first step starts from; None: random weights."""
 
     @property
     def outputs(self) -> NetworkOutputs:
@@ -171,6 +174,7 @@ def _save(job: TrainingJob, learner: Learner, progress: Progress) -> None:
         "recipe": job.recipe.to_dict(),
         "data_sets": dict(job.data_sets),
         **_sizes(job),
+        **start_record(job.start),
         **progress.to_record(),
         "random_numbers": RANDOM_NUMBERS,
     }
@@ -183,7 +187,7 @@ def _sizes(job: TrainingJob) -> dict[str, Any]:
 
 
 def _resumed(job: TrainingJob, rank: RankLike) -> tuple[Learner, Progress]:
-    """Return the network and how far it is trained: as in the last checkpoint, if there is one."""
+    """Return the network and how far it is trained: as in the last checkpoint, else the start."""
     progress = Progress.at_start(job.recipe, job.schedule)
     learner = Learner(
         job.recipe.network,
@@ -195,7 +199,9 @@ def _resumed(job: TrainingJob, rank: RankLike) -> tuple[Learner, Progress]:
     )
     checkpoint = load_newest(job.directory)
     if checkpoint is None:
+        load_start(job, learner)
         return learner, progress
+    check_same_start(checkpoint.record, job.start)
     check_same_training(checkpoint.record, job.recipe, job.data_sets)
     check_same_schedule(checkpoint.record, progress.schedule)
     for name, size in _sizes(job).items():
@@ -215,6 +221,15 @@ def _keep_best(job: TrainingJob, learner: Learner, progress: Progress) -> None:
     """Write the weights of this step if they are the best so far."""
     if progress.selection.step == progress.step:
         keep_best(learner.best(), job.directory, job.facts, progress.selection, progress.schedule)
+
+
+def load_start(job: TrainingJob, learner: Learner) -> None:
+    """Load the weights to start from, if there are any; their running mean begins with them."""
+    if job.start is None:
+        return
+    tensors = job.start.tensors(learner.model, job.recipe)
+    untouched = learner.optimiser.state_dict()
+    learner.restore(Checkpoint(step=0, model=tensors, ema=tensors, optimiser=untouched))
 
 
 def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:

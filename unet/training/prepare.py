@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from .progress import Progress
 from .same_training import check_same_training, random_numbers_note
 from .selection.settings import check_selection
 from .selection.weights_files import WeightsFacts, kept_of
+from .start.notes import start_notes, stated_voxel_size
+from .start.recipe import check_freeze
+from .start.weights import StartWeights, check_not_replaced, check_same_start, start_record
 from .suggest import settled_core
 from .volumes import TrainingVolumes
 
@@ -49,6 +53,8 @@ class PreparedTraining:
     """The weights of this training exist, and nothing is left to do."""
     notes: tuple[str, ...] = ()
     """What the user should know before it begins, a line each."""
+    start: StartWeights | None = None
+    """The weights that it starts from; None: random ones."""
 
     @property
     def done_steps(self) -> int:
@@ -72,6 +78,7 @@ class PreparedTraining:
             data_sets=self.data_sets,
             schedule=self.progress.schedule,
             facts=self._facts(batch=batch),
+            start=self.start,
         )
 
     def _facts(self, *, batch: int) -> WeightsFacts:
@@ -79,22 +86,18 @@ class PreparedTraining:
         return WeightsFacts(
             normalisation=self.volumes.normalisation,
             class_names=self.recipe.class_names,
-            voxel_size_um=_known_sizes(self.volumes, dims=self.recipe.network.dims),
+            voxel_size_um=stated_voxel_size(
+                self.volumes.voxel_size_um, self.start, dims=self.recipe.network.dims
+            ),
             input_percentiles=self.volumes.input_percentiles(),
             provenance={
                 "data": dict(self.data_sets),
                 "recipe": self.recipe.to_dict(),
+                **start_record(self.start),
                 "batch": batch,
                 "core_zyx": list(self.core),
             },
         )
-
-
-def _known_sizes(volumes: TrainingVolumes, *, dims: int) -> tuple[float, ...] | None:
-    """Return the voxel size of the network's axes in µm, or None where the volumes state none."""
-    sizes = (volumes.voxel_size_um or ())[-dims:]
-    known = tuple(size for size in sizes if size is not None)
-    return known if known and len(known) == len(sizes) else None
 
 
 def prepare_training(
@@ -105,14 +108,18 @@ def prepare_training(
     ranks: int | None = None,
     resume: bool = False,
     dtype: str = "float32",
+    start_from: str | os.PathLike[str] | StartWeights | None = None,
 ) -> PreparedTraining:
     """Return a training that can begin. Nothing is written. Raises kinds of OvertileError.
 
     config: tables as in a config file; see :func:`unet.train_unet` for the others.
     """
+    start = StartWeights.of(start_from)
     path, directory = checks.output_paths(str(out))
+    check_not_replaced(start, path)
     checks.check_nothing_is_lost(path, directory, resume=resume)
-    recipe = complete_recipe(config, volumes.training)
+    recipe = complete_recipe(config, volumes.training, start)
+    check_freeze(recipe, start)
     everything = [*volumes.training, *volumes.validation]
     check_selection(recipe, validates=bool(volumes.validation))
     checks.check_channels(everything, recipe.network)
@@ -135,12 +142,18 @@ def prepare_training(
         ranks=ranks,
         batch=recipe.training.batch,
         progress=Progress.at_start(recipe),
-        notes=tuple(checks.bad_value_notes(surveyed)),
+        notes=(*_start_notes(start, volumes), *checks.bad_value_notes(surveyed)),
+        start=start,
     )
     if newest_checkpoint(directory):
         prepared = _resumed(prepared)
     checks.check_ranks(ranks, batch=prepared.batch)
     return prepared
+
+
+def _start_notes(start: StartWeights | None, volumes: TrainingVolumes) -> Iterator[str]:
+    record, sizes = volumes.normalisation, volumes.voxel_size_um
+    return start_notes(start, normalisation=record, voxel_size_um=sizes)
 
 
 def _resumed(prepared: PreparedTraining) -> PreparedTraining:
@@ -149,6 +162,7 @@ def _resumed(prepared: PreparedTraining) -> PreparedTraining:
     checkpoint = load_newest(prepared.directory, note=notes.append)
     assert checkpoint is not None
     recipe, data_sets, record = prepared.recipe, prepared.data_sets, checkpoint.record
+    check_same_start(record, prepared.start)
     check_same_training(record, recipe, data_sets)
     if note := random_numbers_note(record, recipe):
         notes.append(note)
@@ -176,7 +190,7 @@ def _is_done(resumed: PreparedTraining) -> bool:
         return False
     progress, recipe = resumed.progress, resumed.recipe
     info = checks.weights_of_this_training(
-        resumed.out, recipe, resumed.data_sets, progress.schedule
+        resumed.out, recipe, resumed.data_sets, progress.schedule, resumed.start
     )
     stated, selection = info.provenance, progress.selection
     step = selection.step if kept_of(recipe, selection) == "best" else progress.step

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError, WeightsError
 
@@ -23,6 +24,7 @@ from .ownership import check_owner, take_over
 from .prepare import PreparedTraining, prepare_training
 from .ranks import RankLike, RunRanks, run_in_this_process
 from .selection.weights_files import FILES, kept_of, origin_of, read_best
+from .settings import TrainingSettings
 from .suggest import fitting_batch
 from .volumes import TrainingVolumes
 
@@ -36,9 +38,8 @@ def train_unet(
     config: Mapping[str, Any] | None = None,
     run_ranks: RunRanks = run_in_this_process,
     ranks: int = 1,
-    resume: bool = False,
-    dtype: str = "float32",
     listeners: Sequence[Listener] = (),
+    **settings: Unpack[TrainingSettings],
 ) -> TrainingEnd:
     """Train a U-Net and write its weights; return how the training ended.
 
@@ -47,8 +48,10 @@ def train_unet(
     (``unet.read_config``), or a Recipe's ``to_dict()``.
     run_ranks: where to train; by default in this process. On a cluster:
     ``functools.partial(deploy.run_ranks, client=client)``, with one worker per rank.
-    resume: continue from the last checkpoint, if there is one; more steps than before make the
-    training longer. dtype: of the stored weights.
+    settings: resume (continue from the last checkpoint, if there is one; more steps than before
+    make the training longer), dtype (of the stored weights) and start_from (weights whose layers
+    are the start: a file, a URI or a bundled name; normalise the volumes as those were, by
+    ``open_labelled(normalisation=…)``).
 
     Raises kinds of OvertileError for bad input, before anything is written; RunError for a
     training that was stopped or failed: its checkpoints stay.
@@ -58,11 +61,11 @@ def train_unet(
             f"ranks ({ranks}): expected 1 without a cluster; pass "
             "run_ranks=partial(deploy.run_ranks, client=client)"
         )
-    prepared = prepare_training(
-        volumes, out, config=config or {}, ranks=ranks, resume=resume, dtype=dtype
-    )
+    prepared = prepare_training(volumes, out, config=config or {}, ranks=ranks, **settings)
     if prepared.is_done:
         return TrainingEnd.of(prepared.progress)
+    for listener, text in product(listeners, prepared.notes):
+        listener.hear(Note(text))
     return run_training(prepared, run_ranks, ranks=ranks, listeners=listeners)
 
 

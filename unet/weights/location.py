@@ -10,6 +10,7 @@ from pipeline.base.errors import WeightsError
 from pipeline.base.location import Location, check_password, check_text
 from pipeline.base.redaction import cleaned, redacted, remember
 from pipeline.base.store_errors import one_line
+from pipeline.base.text import did_you_mean
 
 from .foreign_file import OTHER_MODEL, describe_parts
 from .safetensors_header import check_format
@@ -63,7 +64,9 @@ def read_bytes(uri: str) -> bytes:
             f"weights {redacted(uri)!r} are {what}: pass one weights file; {OTHER_MODEL}"
         ) from None
     except FileNotFoundError:
-        raise WeightsError(f"no weights found at {redacted(uri)!r}: {_advice()}") from None
+        raise WeightsError(
+            f"no weights found at {redacted(uri)!r}{_meant(uri)}: {_advice()}"
+        ) from None
     except Exception as error:  # each file system has its own error types
         cause = cleaned(error, hide=lambda text: redacted(_hidden(uri, text)))
         reason = one_line(_hidden(uri, str(error))) or "no reason given"
@@ -92,6 +95,12 @@ def _is_bundled(uri: str) -> bool:
     """Return whether ``uri`` is a bundled name and not a local file."""
     plain = "/" not in uri and "." not in uri and os.sep not in uri
     return plain and uri in bundled_names() and not Path(uri).is_file()
+
+
+def _meant(uri: str) -> str:
+    """Return a question that proposes the bundled name which resembles a local one, or nothing."""
+    name = "" if "://" in uri else os.path.basename(uri).removesuffix(SUFFIX)
+    return did_you_mean(name, bundled_names())
 
 
 def _advice() -> str:

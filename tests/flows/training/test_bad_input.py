@@ -272,8 +272,8 @@ SETTINGS = [
     *(("training", name) for name in (
         "preset", "steps", "batch", "patch", "optimiser", "learning_rate", "momentum",
         "weight_decay", "gradient_norm", "schedule", "warmup", "ema", "precision", "class_balance",
-        "border_weight", "border_sigma", "rare_share", "augment", "validate_every", "metric",
-        "patience", "kept_weights", "checkpoint_every", "seed", "loss",
+        "border_weight", "border_sigma", "rare_share", "freeze", "augment", "validate_every",
+        "metric", "patience", "kept_weights", "checkpoint_every", "seed", "loss",
     )),
     *(("training.augment", name) for name in (
         "elastic_sigma", "elastic_knots", "rotation", "mirror", "isotropic", "deformed_share",

@@ -52,7 +52,9 @@ def test_every_option_that_is_named_exists():
         for action in command._actions
         for option in action.option_strings
     }
+    page = (ROOT / "docs/training-from-weights.md").read_text().replace("--data", "")
     ours = TEXT.replace("--watch", "").replace("--logdir", "")  # Prefect's and TensorBoard's
+    ours += page
     ours = ours.replace("sbatch --signal", "")
     assert set(re.findall(r"--[a-z][a-z-]+", ours)) <= known
 

@@ -1,0 +1,1 @@
+"""A training that starts from weights: what it takes over, what it keeps unchanged."""
