@@ -20,6 +20,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from deploy import open_cluster
 from deploy.clusters.fork_server import start_fork_server
@@ -245,3 +246,28 @@ def three_workers():
     """Return a client of a cluster without TLS, as of one_worker."""
     with open_cluster("local", workers=3, dashboard=":0", tls="off") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def placed_image():
+    """Return a function that writes an OME-Zarr image of (z, y, x) whose levels state their place.
+
+    It takes a path, the levels' arrays, the finest first, and the scale and translation of each.
+    """
+
+    def write(path, *levels, unit="micrometer"):
+        group = zarr.create_group(path)
+        datasets = []
+        for number, (array, scale, translation) in enumerate(levels):
+            group.create_array(f"s{number}", data=array, chunks=(4, 16, 16))
+            entries = [
+                {"type": "scale", "scale": list(scale)},
+                {"type": "translation", "translation": list(translation)},
+            ]
+            datasets.append({"path": f"s{number}", "coordinateTransformations": entries})
+        axes = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "zyx"]
+        image = {"axes": axes, "datasets": datasets, "name": path.name}
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+        return path
+
+    return write

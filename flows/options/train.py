@@ -30,7 +30,7 @@ class LabelledVolume(BaseModel):
         examples=["raw.zarr"],
     )
     labels: Annotated[str, Shell(VOLUMES, metavar="URI")] = Field(
-        description="Labels of the same shape: classes, or ids of objects",
+        description="Labels of its voxels, or of a part of it: classes, or ids of objects",
         examples=["labels.zarr"],
     )
 

@@ -4,45 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.errors import VolumeError
-from ..base.geometry import Box
-from ..base.location import Location
-from ..base.store_errors import explained
-from ..base.text import shape_text
-from .companion import find_companion
-from .fingerprint import check_labels
-from .formats.ome_zarr.locate import locate
+from ..base.geometry import Box, Shape
 from .intensity import Intensity
-from .known_formats import format_of
-from .mirror import read_mirrored
-from .volume import VolumeSource, find_volume, open_volume
+from .label_values import UNKNOWN
+from .mirror import mirror_index, read_mirrored, take_mirrored
+from .volume import VolumeSource, read_box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledBox:
-    """A box of a volume and of its labels, mirrored past the box's own edge.
+    """A box of a volume and of its labels. Small, picklable.
 
-    So a training box and a neighbouring validation box share no voxel. Small, picklable.
+    Around the box, grey values are those of the volume as far as ``context`` reaches, and mirrored
+    beyond. The classes of what is not labelled are unknown::
+
+        |mmmm|------------context------------|mmmm|
+                  |----box----|
+             |???????|labels|????????????????|              ? unknown
+
+    Without a context, the box is mirrored at its edge, labels too. So a training box and a
+    neighbouring validation box share no voxel.
     """
 
     raw: VolumeSource
     labels: VolumeSource
     box: Box
+    """Where patches lie, in voxels of the volume."""
+    labels_start: Shape = (0, 0, 0)
+    """The volume's voxel at which the labels begin."""
+    context: Box | None = None
+    """Contains the box; None: the box itself."""
+    shares_raw: bool = False
+    """Whether other labels belong to the same volume; the name then states the labels too."""
     intensity: Intensity = field(default_factory=Intensity)
 
     @property
     def name(self) -> str:
-        """The volume's location, and the slices if the box is a part of it."""
-        if self.box == Box.of_shape(self.raw.shape_zyx):
-            return self.volume_name
-        return f"{self.volume_name} slices {self.box.start[0]}:{self.box.stop[0]}"
+        """The volume's location, and which part of it is labelled."""
+        whole, part = Box.of_shape(self.raw.shape_zyx), self.labelled
+        name = self.volume_name
+        if part.start[1:] != whole.start[1:] or part.stop[1:] != whole.stop[1:]:
+            ends = zip(part.start, part.stop, strict=True)
+            name += " box " + ",".join(f"{a}:{b}" for a, b in ends)
+        elif part != whole:
+            name += f" slices {part.start[0]}:{part.stop[0]}"
+        return f"{name} ({self.labels.location})" if self.shares_raw else name
 
     @property
     def painted_classes(self) -> tuple[str, ...]:
@@ -76,15 +88,46 @@ class LabelledBox:
         """Size of a voxel."""
         return self.raw.voxel_size
 
+    @property
+    def labelled(self) -> Box:
+        """The part of the box that has labels."""
+        covered = Box.of_shape(self.labels.shape_zyx).shifted(self.labels_start)
+        return covered.clipped_to(self.box)
+
+    @property
+    def reach(self) -> Box:
+        """The box at whose edge grey values and labels are mirrored."""
+        return self.context or self.box
+
     def read_raw(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.float32]:
         """Return normalised grey values (c, z, y, x); the box's first voxel is 0."""
-        return self.intensity.apply(
-            read_mirrored(_Part(self.raw, self.box), Box(tuple(start), tuple(stop)))
-        )
+        wanted = Box(tuple(start), tuple(stop)).shifted(self.box.start)
+        part = _Part(self.raw, self.reach)
+        return self.intensity.apply(read_mirrored(part, wanted.relative_to(self.reach.start)))
 
     def read_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
-        """Return labels (z, y, x) as stored."""
-        return read_mirrored(_Part(self.labels, self.box), Box(tuple(start), tuple(stop)))[0]
+        """Return labels (z, y, x) as stored; as int64 where some have no label.
+
+        Those are UNKNOWN then, and so are uint64 labels from 2**63 on, which are not ids.
+        """
+        wanted = Box(tuple(start), tuple(stop)).shifted(self.box.start)
+        reach = self.reach
+        of_volume = [
+            mirror_index(a - low, b - low, high - low) + low
+            for a, b, low, high in zip(
+                wanted.start, wanted.stop, reach.start, reach.stop, strict=True
+            )
+        ]
+        ends = list(zip(self.labelled.start, self.labelled.stop, strict=True))
+        nearest = [np.clip(i, a, b - 1) for i, (a, b) in zip(of_volume, ends, strict=True)]
+        first = tuple(int(i.min()) for i in nearest)
+        touched = Box(first, tuple(int(i.max()) + 1 for i in nearest))
+        stored = read_box(self.labels, touched.relative_to(self.labels_start))[0]
+        values = take_mirrored(stored, [i - a for i, a in zip(nearest, first, strict=True)])
+        known = [i == n for i, n in zip(of_volume, nearest, strict=True)]
+        if all(axis.all() for axis in known):
+            return values
+        return _unknown_outside(values, known)
 
     def count_bad_values(
         self, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -106,6 +149,16 @@ class LabelledBox:
         return sum(bad for bad, _ in counts), sum(values for _, values in counts)
 
 
+def _unknown_outside(values: NDArray[Any], known: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return labels (z, y, x), UNKNOWN where they are not known along every axis."""
+    of_z, of_y, of_x = known
+    ids = values.astype(np.int64)
+    if values.dtype == np.uint64:
+        ids[ids < 0] = UNKNOWN
+    ids[~(of_z[:, None, None] & of_y[:, None] & of_x)] = UNKNOWN
+    return ids
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A box of a stored volume as :class:`ReadsBoxes`."""
@@ -119,66 +172,4 @@ class _Part:
         return z, y, x
 
     def read(self, box: Box) -> NDArray[Any]:
-        with explained(VolumeError, self.source.location):
-            return open_volume(self.source).read(box.shifted(self.box.start))
-
-
-def _levels_of_labels(
-    labels: Location, raw: VolumeSource, level: int | str | None
-) -> list[int | str | None]:
-    """Return the levels of the labels that may belong to the volume's, the likeliest first."""
-    if level is None:
-        return [None]
-    if format_of(labels).name != "zarr":
-        return [level, None]
-    pyramid = locate(labels).image
-    if pyramid is None or len(pyramid.levels) < 2:
-        return [None]
-    names = [one.path for one in pyramid.levels]
-    of_raw = locate(raw.store).image if raw.format == "zarr" else None
-    number = [one.path for one in of_raw.levels].index(raw.path) if of_raw else 0
-    by_name = [raw.path] if raw.path in names else []
-    return [*by_name, min(number, len(names) - 1)]
-
-
-def _found(
-    labels: Location, levels: Sequence[int | str | None], time: int | None, axes: str | None
-) -> list[VolumeSource]:
-    """Return the levels that exist, at least one. Raises VolumeError for the first otherwise."""
-    found: list[VolumeSource] = []
-    for level in levels:
-        with suppress(VolumeError):
-            found.append(find_companion(labels, level=level, time=time, axes=axes))
-    return found or [find_companion(labels, level=levels[0], time=time, axes=axes)]
-
-
-def find_labelled(
-    raw_location: Location,
-    labels_location: Location,
-    *,
-    channel: Any = None,
-    level: int | str | None = None,
-    time: int | None = None,
-    axes: str | None = None,
-) -> tuple[VolumeSource, VolumeSource]:
-    """Return a volume and its labels. Raises VolumeError if they do not match.
-
-    level: of the volume, by name or number. Of labels that are a pyramid too, the level of the same
-    name is read, else the one of the same number, whichever has the volume's shape.
-    time, axes: of the volume, and of labels that have a time axis or do not state their axes.
-    """
-    raw = find_volume(raw_location, channel=channel, level=level, time=time, axes=axes)
-    found = _found(labels_location, _levels_of_labels(labels_location, raw, level), time, axes)
-    labels = next((one for one in found if one.shape_zyx == raw.shape_zyx), found[0])
-    if labels.channel_count != 1:
-        raise VolumeError(
-            f"labels {labels_location} have {labels.channel_count} channels: expected one"
-        )
-    if labels.shape_zyx != raw.shape_zyx:
-        raise VolumeError(
-            f"labels {labels_location} are {shape_text(labels.shape_zyx)} voxels, but the volume "
-            f"{raw_location} is {shape_text(raw.shape_zyx)}: pass the labels of this volume, or "
-            "correct --axes"
-        )
-    check_labels(labels)
-    return raw, labels
+        return read_box(self.source, box.shifted(self.box.start))

@@ -13,9 +13,12 @@ import numpy as np
 from ..base.errors import IntensityError, TrainingError
 from ..base.geometry import Box
 from ..base.location import Location
+from .find_labels import find_labelled
 from .fingerprint import read_sample
+from .held_out import grown, kept_apart, overlap_notes, split, whole
 from .intensity import Intensity, check_record, parse_record, stated_intensity
-from .labelled import LabelledBox, find_labelled
+from .label_placement import PlacedLabels
+from .labelled import LabelledBox
 from .micrometres import SizesUm, voxel_size_um
 from .painted_boxes import with_painted
 from .volume import VolumeSource
@@ -39,6 +42,8 @@ class LabelledVolumes:
     """The complete record, as the weights will state it."""
     is_measured: bool = False
     """Whether the boxes return normalised grey values."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about the labels, a line each."""
 
     def measured(self, client: Client | None = None) -> LabelledVolumes:
         """Return the volumes with their grey values measured, where the normalisation needs it.
@@ -61,6 +66,13 @@ class LabelledVolumes:
             validation=tuple(map(ready, self.validation)),
             is_measured=True,
         )
+
+    def grown(self, least: Sequence[int]) -> LabelledVolumes:
+        """Return the volumes with training boxes of at least so many voxels (z, y, x) per axis.
+
+        A box grows into the volume around labels of a part, as far as it may; other boxes stay.
+        """
+        return replace(self, training=tuple(grown(box, least) for box in self.training))
 
     @property
     def voxel_size_um(self) -> SizesUm | None:
@@ -139,22 +151,29 @@ def open_labelled(
     Raises VolumeError, IntensityError, or TrainingError if nothing is left to train on.
     """
 
-    def found(pair: Pair) -> tuple[VolumeSource, VolumeSource]:
+    def found(pair: Pair) -> PlacedLabels:
         raw, labels = map(Location.parse, pair)
         return find_labelled(raw, labels, channel=channel, level=level, time=time, axes=axes)
 
     if not pairs:
         raise TrainingError("no volume to train on: pass --volume and --labels")
-    training, held_out = _split(list(map(found, pairs)), validation_slices)
+    placed = [found(pair) for pair in pairs]
+    apart = [found(pair) for pair in validation]
+    training, held_out = split(placed, validation_slices)
     training = with_painted(training)
     held_out = [box for box in held_out if not box.painted_classes]  # no sample: errors alone
-    held_out += [_whole(*found(pair)) for pair in validation]
+    held_out += [whole(one) for one in apart]
+    training, held_out = _named(kept_apart(training, held_out)), _named(held_out)
     stated = _stated(normalisation) or _suited(training)
     record = check_record(stated, training[0].raw.dtype)
     for box in [*training, *held_out]:
         check_record(record, box.raw.dtype)
+    notes = [note for one in (*placed, *apart) for note in one.notes]
     volumes = LabelledVolumes(
-        training=tuple(training), validation=tuple(held_out), normalisation=record
+        training=tuple(training),
+        validation=tuple(held_out),
+        normalisation=record,
+        notes=tuple(dict.fromkeys([*notes, *overlap_notes(training, held_out)])),
     )
     needs_no_measuring = stated_intensity(record, training[0].raw.dtype) is not None
     return volumes.measured() if needs_no_measuring else volumes
@@ -167,44 +186,31 @@ def public_name(source: VolumeSource) -> str:
 
 
 def _described(box: LabelledBox) -> dict[str, Any]:
-    return {
+    part = box.labelled
+    first, last = part.start[0], part.stop[0]
+    record: dict[str, Any] = {
         "volume": public_name(box.raw),
         "labels": public_name(box.labels),
-        "slices": [box.box.start[0], box.box.stop[0]],
-        "shape_zyx": list(box.shape_zyx),
+        "slices": [first, last],
+        "shape_zyx": list(part.shape),
         "volume_sample": read_sample(box.raw).digest,
         "labels_sample": read_sample(box.labels).digest,
     }
+    if part != Box((first, 0, 0), (last, *box.raw.shape_zyx[1:])):
+        record["box"] = [list(part.start), list(part.stop)]
+    if any(box.labels_start):
+        record["labels_start"] = list(box.labels_start)
+    if box.reach != part:
+        record["context"] = [list(box.reach.start), list(box.reach.stop)]
+    return record
 
 
-def _whole(raw: VolumeSource, labels: VolumeSource) -> LabelledBox:
-    return LabelledBox(raw=raw, labels=labels, box=Box.of_shape(raw.shape_zyx))
-
-
-def _split(
-    pairs: Sequence[tuple[VolumeSource, VolumeSource]], slices: tuple[int, int] | None
-) -> tuple[list[LabelledBox], list[LabelledBox]]:
-    """Return the boxes to train on, and the held-out slices."""
-    if slices is None:
-        return [_whole(*pair) for pair in pairs], []
-    first, last = slices
-    training: list[LabelledBox] = []
-    validation: list[LabelledBox] = []
-    for raw, labels in pairs:
-        depth, *plane = raw.shape_zyx
-        if not 0 <= first < last <= depth:
-            raise TrainingError(
-                f"validation slices {first}:{last} of {raw.store}, which has {depth}: "
-                f"expected A:B with A below B, inside 0:{depth}"
-            )
-        parts = ((0, first, training), (first, last, validation), (last, depth, training))
-        for a, b, part in parts:
-            if a < b:
-                box = Box((a, 0, 0), (b, *plane))
-                part.append(LabelledBox(raw=raw, labels=labels, box=box))
-    if not training:
-        raise TrainingError(f"validation slices {first}:{last} leave nothing to train on")
-    return training, validation
+def _named(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
+    """Return the boxes; names state the labels where several belong to one volume."""
+    labels: dict[VolumeSource, set[VolumeSource]] = {}
+    for box in boxes:
+        labels.setdefault(box.raw, set()).add(box.labels)
+    return [replace(box, shares_raw=len(labels[box.raw]) > 1) for box in boxes]
 
 
 def _stated(normalisation: str | Mapping[str, Any] | None) -> Mapping[str, Any] | None:

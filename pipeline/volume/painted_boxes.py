@@ -22,7 +22,7 @@ def with_painted(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
 
     Raises LabelError for painted labels of which no box is left.
     """
-    left = [box for box in boxes if not box.painted_classes or is_painted(box.labels, box.box)]
+    left = [box for box in boxes if not box.painted_classes or is_painted(box.labels, _own(box))]
     for box in boxes:
         if box.painted_classes and all(box.labels != one.labels for one in left):
             raise LabelError(
@@ -30,6 +30,11 @@ def with_painted(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
                 "some voxels first, or leave these labels out"
             )
     return left
+
+
+def _own(box: LabelledBox) -> Box:
+    """Return the box in voxels of its labels."""
+    return box.labelled.relative_to(box.labels_start)
 
 
 def is_painted(labels: VolumeSource, box: Box) -> bool:

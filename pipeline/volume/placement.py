@@ -29,11 +29,14 @@ def sizes_text(sizes: SizesUm) -> str:
     return "×".join("?" if size is None else f"{size:.3g}" for size in sizes)
 
 
-def stated_start(part: VolumeSource, whole: VolumeSource) -> Shape | None:
+def stated_start(
+    part: VolumeSource, whole: VolumeSource, *, aligned: float = ALIGNED
+) -> Shape | None:
     """Return the voxel (z, y, x) of ``whole`` at which ``part`` begins; it may lie outside.
 
     None where they state no lengths in y and x that can be compared, where an axis is stored
-    backwards in one of them only, and where the part does not begin at a whole voxel.
+    backwards in one of them only, and where the part begins more than ``aligned`` voxels off a
+    whole voxel (0.5: never).
     """
     has_lengths = None not in (*voxel_size_um(part)[1:], *voxel_size_um(whole)[1:])
     is_alike = (part.unit, part.voxel_size) == (whole.unit, whole.voxel_size)
@@ -43,6 +46,6 @@ def stated_start(part: VolumeSource, whole: VolumeSource) -> Shape | None:
     for axis in range(3):
         first, origin = (one.translation[axis] / one.step[axis] for one in (part, whole))
         start.append(round(first - origin))
-        if abs(first - origin - start[-1]) > ALIGNED:
+        if abs(first - origin - start[-1]) > aligned:
             return None
     return tuple(start)

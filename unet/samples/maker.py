@@ -29,6 +29,8 @@ SEEN_BORDER = 3.0
 gap the weight is at most exp(-4.5), 1 % of w0, less than in the whole volume."""
 UNKNOWN = -(2**63)
 """Replaces the ignored label, which may be any uint64: torch has no such dtype."""
+ATTEMPTS = 12
+"""Places and augmentations of a patch that are tried until one has a known voxel."""
 
 Sample: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """The tensors of a batch of one patch."""
@@ -67,6 +69,8 @@ class SampleMaker:
     labels: LabelConfig
     sampler: PatchSampler
     class_weights: tuple[float, ...]
+    weight_scale: float = 1.0
+    """Factor of all weights; above 1 where labels are sparse (``known_share``)."""
     device: str = "cpu"
 
     @property
@@ -95,8 +99,20 @@ class SampleMaker:
         return joined([self.sample(step, number) for number in numbers], numbers)
 
     def sample(self, step: int, number: int) -> Sample:
-        """Return one sample: x (1, c, *input) float32, targets and weights as in a Batch."""
-        place = self.sampler.place(step, number)
+        """Return one sample: x (1, c, *input) float32, targets and weights as in a Batch.
+
+        A patch in which nothing is known teaches nothing, so it is drawn again; at a known voxel
+        too, as a rotation or deformation can move the voxel out of the patch.
+        """
+        for attempt in range(ATTEMPTS):
+            x, targets, weights = self._drawn(step, number, attempt=attempt)
+            if bool(weights.any()):
+                break
+        return x, targets, weights * self.weight_scale
+
+    def _drawn(self, step: int, number: int, *, attempt: int) -> Sample:
+        """Return the sample of one attempt to draw a patch."""
+        place = self.sampler.place(step, number, attempt=attempt)
         volume = self.volumes[place.volume]
         spacing = volume.spacing_zyx[3 - self.network.dims :]
         raw, stored = self._read(volume, place, spacing)
@@ -108,7 +124,7 @@ class SampleMaker:
             input_shape=self.network.input_shape(self.output_shape),
             output_shape=grown,
             config=self.training.augment,
-            seeds=[seed_of(self.training.seed, step, number)],
+            seeds=[seed_of(self.training.seed, step, number, attempt=attempt)],
             spacing=spacing,
         )
         targets, weights = self._targets_and_weights(

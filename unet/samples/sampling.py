@@ -6,13 +6,18 @@ a quarter of their size beyond its edge, mirrored; otherwise voxels at the edge 
     |----------------------|          volume
       |--core--|
                      |--core--|       the last third is mirrored
+
+Where less than half of the labels is known, cores are drawn by their known voxels: a known voxel is
+drawn evenly, and it may lie anywhere in the core. So none is drawn that has nothing to learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -21,18 +26,17 @@ from numpy.typing import NDArray
 from pipeline.base.errors import LabelError
 
 from ..recipe.training_config import LabelConfig
+from .cells import MOST_CELLS, SPARSE_CELLS, Cell, CellGrid
+from .known_voxels import packed
 from .label_meaning import labels_of
 from .rules.registry import counted_classes
 from .rules.rule import IGNORED
 
 Shape: TypeAlias = tuple[int, int, int]
 
-CELL: Shape = (16, 256, 256)
-CELLS_PER_VOLUME = 256
-"""Labels are surveyed in cells; in a larger volume, in this many, spread evenly."""
-MORE_CELLS = 64 * CELLS_PER_VOLUME
-"""Further cells at most, if all voxels of the first ones are ignored."""
 BEYOND_EDGE = 0.25
+SPARSE = 0.5
+"""Labels of a volume are sparse if less than this share of them is known."""
 
 
 class LabelledVolume(Protocol):
@@ -57,16 +61,7 @@ class LabelledVolume(Protocol):
         """Return normalised grey values (c, z, y, x) of a box."""
 
     def read_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
-        """Return labels (z, y, x) of a box, as stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A box of a volume, and how many voxels of each class it holds."""
-
-    start: Shape
-    stop: Shape
-    counts: tuple[int, ...]
+        """Return labels (z, y, x) of a box: as stored, or int64 with UNKNOWN where not labelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,58 +69,103 @@ class Survey:
     """The classes in the labels of one volume, by cell."""
 
     cells: tuple[Cell, ...]
+    share: float | None = None
+    """Known share of the cells that were chosen evenly; None: of all cells."""
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Voxels of each class in the surveyed cells."""
         return tuple(map(sum, zip(*(cell.counts for cell in self.cells), strict=True)))
 
+    @property
+    def known_voxels(self) -> int:
+        """Voxels of the surveyed cells whose class is known."""
+        return sum(cell.known_voxels for cell in self.cells)
 
-def survey(volume: LabelledVolume, labels: LabelConfig, *, classes: int, dims: int) -> Survey:
+    @property
+    def known_share(self) -> float:
+        """Share of the volume's voxels whose class is known, as far as it was surveyed."""
+        return _known_share(self.cells) if self.share is None else self.share
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether patches are drawn by their known voxels."""
+        return self.known_share < SPARSE
+
+
+def survey(
+    volume: LabelledVolume,
+    labels: LabelConfig,
+    *,
+    classes: int,
+    dims: int,
+    may_be_unknown: bool = False,
+) -> Survey:
     """Count the classes of a volume. Raises LabelError for a class that the network does not have.
 
     classes: of the network; where it learns none, inside and boundary are counted.
     Cells are read four at a time; of a volume with more than CELLS_PER_VOLUME, only a part is.
+    may_be_unknown: whether labels that are all ignored are accepted; else LabelError.
     """
-    boxes = list(_cells(volume.shape_zyx))
+    grid = CellGrid(volume.shape_zyx)
     classes = classes if labels.rule == "classes" else 2
 
     def count(number: int) -> Cell:
-        start, stop = boxes[number]
+        start, stop = grid.box(number)
         found = classes_of(volume, start, stop, labels, dims=dims)
-        known = found[found != IGNORED]
+        is_known = found != IGNORED
+        known = found[is_known]
         if known.size and known.max() >= classes:
             raise LabelError(
                 f"labels of {volume.name} have class {known.max()}, the network has {classes} "
                 f"classes (0 to {classes - 1}): set more classes, or --rule foreground or boundary "
                 "if labels are object ids, or --ignore"
             )
-        return Cell(start, stop, tuple(np.bincount(known, minlength=classes).tolist()))
+        counts = tuple(np.bincount(known, minlength=classes).tolist())
+        return Cell(start, stop, counts, packed(is_known, seed=number))
 
-    cells: list[Cell] = []
-    with ThreadPoolExecutor(4) as pool:
-        for chosen in _rounds(len(boxes)):
-            cells += pool.map(count, chosen)
-            if any(any(cell.counts) for cell in cells):
-                return Survey(tuple(cells))
-    part = "" if len(cells) == len(boxes) else f", in the {len(cells)} boxes surveyed"
+    found = _surveyed(grid, count)
+    if may_be_unknown or any(found.counts):
+        return found
+    part = "" if len(found.cells) == len(grid) else f", in the {len(found.cells)} boxes surveyed"
     raise LabelError(
         f"all labels of {volume.name} are {labels.ignore}, the ignored label{part}: there is "
         "nothing to learn"
     )
 
 
-def _rounds(cells: int) -> Iterator[list[int]]:
-    """Yield the cells to survey: spread evenly, then as many others, until a label is found.
+def _surveyed(grid: CellGrid, count: Callable[[int], Cell]) -> Survey:
+    """Survey cells until labels are found.
 
-    If only a small part of a huge volume is labelled, the first round may miss it.
+    Where they are sparse, further cells are surveyed, and the neighbours of all that have labels:
+    these are found as a whole, even if they are a small part of a huge volume.
     """
-    first = sorted({round(i) for i in np.linspace(0, cells - 1, CELLS_PER_VOLUME)})
-    yield first
-    others = np.setdiff1d(np.arange(cells), first)
-    np.random.default_rng(0).shuffle(others)
-    for start in range(0, min(len(others), MORE_CELLS), CELLS_PER_VOLUME):
-        yield others[start : start + CELLS_PER_VOLUME].tolist()
+    cells: dict[int, Cell] = {}
+    evenly: list[int] = []
+    share = 0.0
+    with ThreadPoolExecutor(4) as pool:
+
+        def survey_new(numbers: Iterable[int]) -> list[int]:
+            new = [number for number in numbers if number not in cells]
+            cells.update(zip(new, pool.map(count, new), strict=True))
+            return [number for number in new if any(cells[number].counts)]
+
+        for chosen in grid.rounds():
+            labelled = survey_new(chosen)
+            evenly += chosen
+            share = _known_share([cells[number] for number in evenly])
+            if share >= SPARSE:
+                break
+            while labelled and len(cells) < MOST_CELLS:
+                labelled = survey_new(grid.around(labelled))
+            if share and len(cells) >= SPARSE_CELLS:
+                break
+    return Survey(tuple(cells.values()), share)
+
+
+def _known_share(cells: Sequence[Cell]) -> float:
+    voxels = sum(math.prod(cell.shape) for cell in cells)
+    return sum(cell.known_voxels for cell in cells) / voxels
 
 
 def classes_of(
@@ -142,14 +182,6 @@ def classes_of(
     return counted_classes(stored, labels, dims=dims)[1:-1, 1:-1, 1:-1]
 
 
-def _cells(shape: Shape) -> Iterator[tuple[Shape, Shape]]:
-    counts = tuple(-(-size // cell) for size, cell in zip(shape, CELL, strict=True))
-    for place in np.ndindex(*counts):
-        start = tuple(p * cell for p, cell in zip(place, CELL, strict=True))
-        stop = tuple(min(a + c, n) for a, c, n in zip(start, CELL, shape, strict=True))
-        yield start, stop
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """The core of one patch: which volume, and its first voxel (z, y, x)."""
@@ -158,9 +190,9 @@ class Place:
     start: Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: tables are cached
 class PatchSampler:
-    """Chooses where patches lie: evenly over the voxels of all volumes, or at rare classes."""
+    """Chooses where patches lie: evenly over all known voxels, or at rare classes."""
 
     shapes: tuple[Shape, ...]
     surveys: tuple[Survey, ...]
@@ -168,14 +200,50 @@ class PatchSampler:
     seed: int
     rare_share: float = 0.0
 
-    def place(self, step: int, number: int) -> Place:
-        """Return where patch ``number`` of a step lies; the same on every rank."""
-        rng = np.random.default_rng([self.seed, step, number, 1])
+    def place(self, step: int, number: int, *, attempt: int = 0) -> Place:
+        """Return where patch ``number`` of a step lies; the same on every rank.
+
+        attempt: how many places of this patch had nothing known: others lie at known voxels.
+        """
+        rng = np.random.default_rng([self.seed, step, number, 1, *_again(attempt)])
         if rng.random() < self.rare_share:
             return self._around_a_class(rng)
-        sizes = np.array([float(np.prod(shape)) for shape in self.shapes])
-        volume = int(rng.choice(len(sizes), p=sizes / sizes.sum()))
+        volume = int(rng.choice(len(self.shapes), p=self._volume_shares))
+        survey = self.surveys[volume]
+        if survey.is_sparse or (attempt and any(cell.known for cell in survey.cells)):
+            return Place(volume, self._at_a_known_voxel(rng, volume))
         return Place(volume, self._anywhere(rng, self.shapes[volume]))
+
+    @cached_property
+    def _volume_shares(self) -> NDArray[np.float64]:
+        """Probability of each volume: by its voxels, or by the known ones that were found."""
+        pairs = zip(self.shapes, self.surveys, strict=True)
+        sizes = np.array(
+            [float(s.known_voxels if s.is_sparse else math.prod(shape)) for shape, s in pairs]
+        )
+        return sizes / sizes.sum()
+
+    @cached_property
+    def _known_cells(self) -> tuple[tuple[Sequence[Cell], NDArray[np.float64]], ...]:
+        """For each volume: the cells with known voxels, and the share of these in each."""
+        cells = [[cell for cell in s.cells if cell.known_voxels] for s in self.surveys]
+        known = [np.array([float(cell.known_voxels) for cell in some]) for some in cells]
+        return tuple((some, n / max(1, n.sum())) for some, n in zip(cells, known, strict=True))
+
+    def _at_a_known_voxel(self, rng: np.random.Generator, volume: int) -> Shape:
+        """Return a core with a known voxel, which may be any of its voxels.
+
+        The known voxel is drawn evenly, then the core among those that hold it and that reach at
+        most a quarter beyond the edge: away from edges, cores are drawn by their known voxels.
+        """
+        cells, known_shares = self._known_cells[volume]
+        voxel = cells[int(rng.choice(len(cells), p=known_shares))].draw(rng)
+        start = []
+        for at, size, core in zip(voxel, self.shapes[volume], self.core, strict=True):
+            beyond = int(BEYOND_EDGE * core)
+            first, last = max(at - core + 1, -beyond), min(at, size - core + beyond)
+            start.append(int(rng.integers(first, last + 1)))
+        return tuple(start)  # type: ignore[return-value]
 
     def _anywhere(self, rng: np.random.Generator, shape: Shape) -> Shape:
         start = []
@@ -184,21 +252,31 @@ class PatchSampler:
             start.append(int(rng.integers(-beyond, size - core + beyond + 1)))
         return tuple(start)  # type: ignore[return-value]
 
+    @cached_property
+    def _class_counts(self) -> tuple[NDArray[np.float64], Sequence[tuple[int, Cell]]]:
+        """Voxels of each class in every cell, and the cells with the numbers of their volumes."""
+        owners = [(volume, cell) for volume, s in enumerate(self.surveys) for cell in s.cells]
+        return np.array([cell.counts for _, cell in owners], float), owners
+
     def _around_a_class(self, rng: np.random.Generator) -> Place:
         """Return a core centred in a cell with a class; cells are drawn by their voxels of it."""
-        counts = np.array([c.counts for s in self.surveys for c in s.cells], float)
-        owners = [(volume, cell) for volume, s in enumerate(self.surveys) for cell in s.cells]
+        counts, owners = self._class_counts
         present = np.flatnonzero(counts.sum(axis=0))
         shares = counts[:, rng.choice(present)]
         volume, cell = owners[int(rng.choice(len(owners), p=shares / shares.sum()))]
-        centre = [int(rng.integers(a, b)) for a, b in zip(cell.start, cell.stop, strict=True)]
-        start = [c - core // 2 for c, core in zip(centre, self.core, strict=True)]
+        start = [c - core // 2 for c, core in zip(cell.draw(rng), self.core, strict=True)]
         return Place(volume, tuple(start))  # type: ignore[arg-type]
 
 
-def seed_of(seed: int, step: int, number: int) -> int:
-    """Return the seed of a patch's augmentation, below 2**63; it depends on these three only."""
-    return int(np.random.SeedSequence([seed, step, number, 2]).generate_state(1, np.uint64)[0] >> 1)
+def seed_of(seed: int, step: int, number: int, *, attempt: int = 0) -> int:
+    """Return the seed of a patch's augmentation, below 2**63; it depends on these only."""
+    sequence = np.random.SeedSequence([seed, step, number, 2, *_again(attempt)])
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+
+def _again(attempt: int) -> list[int]:
+    """Return what is added to the numbers of a patch that is drawn again."""
+    return [attempt] if attempt else []
 
 
 def shares(batch: int, *, rank: int, world_size: int) -> Sequence[int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..recipe.training_config import LabelConfig
+from .label_meaning import labels_of
 from .rules.registry import RULES, learn
 from .rules.rule import Learnt
 from .sampling import LabelledVolume
@@ -23,6 +24,7 @@ def truth_of(
 
     The labels around the box are read as far as the rule looks, mirrored past the volume's edge.
     """
+    labels = labels_of(volume, labels)
     spacing = volume.spacing_zyx[3 - dims :]
     around = (0,) * (3 - dims) + RULES[labels.rule].reach(labels, spacing=spacing)
     first = tuple(a - n for a, n in zip(start, around, strict=True))

@@ -91,11 +91,25 @@ def weights_of_this_training(
     return info
 
 
-def survey_labels(box: TrainingVolume, recipe: Recipe) -> Survey:
+def survey_boxes(boxes: Sequence[TrainingVolume], recipe: Recipe) -> tuple[Survey, ...]:
+    """Return the classes in the labels of each box; one of them at least has known labels.
+
+    Held-out slices may leave a box in which nothing of sparse labels lies. Raises LabelError.
+    """
+    surveys = tuple(survey_labels(box, recipe, may_be_unknown=len(boxes) > 1) for box in boxes)
+    if boxes and not any(one.known_voxels for one in surveys):
+        raise LabelError(
+            f"labels of {boxes[0].name} and all others are {recipe.labels.ignore}, the ignored "
+            "label: there is nothing to learn"
+        )
+    return surveys
+
+
+def survey_labels(box: TrainingVolume, recipe: Recipe, *, may_be_unknown: bool = False) -> Survey:
     """Return the classes in the labels of a box. Raises LabelError that names the volume."""
-    network = recipe.network
+    classes, dims = recipe.network.classes, recipe.network.dims
     try:
-        return survey(box, recipe.labels, classes=network.classes, dims=network.dims)
+        return survey(box, recipe.labels, classes=classes, dims=dims, may_be_unknown=may_be_unknown)
     except LabelError as error:
         if box.name in str(error):
             raise
@@ -110,7 +124,7 @@ def bad_value_notes(surveyed: Sequence[tuple[TrainingVolume, Survey]]) -> list[s
     """
     counts: dict[str, list[int]] = {}
     for box, labels in surveyed:
-        cells = [(cell.start, cell.stop) for cell in labels.cells]
+        cells = [(cell.start, cell.stop) for cell in labels.cells if cell.known_voxels]
         bad, values = box.count_bad_values(cells)
         of_volume = counts.setdefault(box.volume_name, [0, 0])
         of_volume[0] += bad

@@ -19,6 +19,7 @@ from pipeline.base.network_outputs import NetworkOutputs
 from ..network.model import UNet
 from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe
+from ..samples.known_share import expected_known_share
 from ..samples.loader import batches_ahead
 from ..samples.maker import SampleMaker
 from ..samples.rules.registry import outputs_of
@@ -53,6 +54,7 @@ class TrainingJob:
     batch: int
     directory: Path
     """For checkpoints, log and pictures; every rank can write to it."""
+    validation_surveys: tuple[Survey, ...] = ()
     data_sets: Mapping[str, Any] = field(default_factory=dict)
     """What the volumes are, as JSON: a training resumes only with the same ones."""
     owner: str = ""
@@ -249,6 +251,7 @@ def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
         labels=recipe.labels,
         sampler=sampler,
         class_weights=job.class_weights,
+        weight_scale=1 / expected_known_share(sampler),
         device=device,
     )
 
@@ -256,8 +259,8 @@ def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
 def _validated(job: TrainingJob, learner: Learner, rank: RankLike, progress: Progress) -> Progress:
     """Validate, draw the picture, and report the scores; return the progress with them."""
     scores, picture = validate(
-        learner, job.validation, labels=job.recipe.labels, core=job.core, rank=rank.rank,
-        barrier=rank.barrier,
+        learner, job.validation, labels=job.recipe.labels, core=job.core,
+        surveys=job.validation_surveys, rank=rank.rank, barrier=rank.barrier,
     )  # fmt: skip
     step = progress.step
     record = {"step": step, **asdict(scores)}

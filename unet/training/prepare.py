@@ -16,6 +16,7 @@ from ..samples.sampling import Shape, Survey
 from . import checks
 from .checkpoint import load_newest, newest_checkpoint
 from .complete_recipe import complete_recipe
+from .label_notes import label_notes
 from .loop import TrainingJob
 from .progress import Progress
 from .same_training import check_same_training, random_numbers_note
@@ -24,7 +25,7 @@ from .selection.weights_files import WeightsFacts, kept_of
 from .start.notes import start_notes, stated_voxel_size
 from .start.recipe import check_freeze
 from .start.weights import StartWeights, check_not_replaced, check_same_start, start_record
-from .suggest import settled_core
+from .suggest import least_core, settled_core
 from .volumes import TrainingVolumes
 
 
@@ -35,6 +36,8 @@ class PreparedTraining:
     volumes: TrainingVolumes
     recipe: Recipe
     surveys: tuple[Survey, ...]
+    """Of the labels that are trained on."""
+    validation_surveys: tuple[Survey, ...]
     core: Shape
     data_sets: Mapping[str, Any]
     """What the volumes are, as JSON."""
@@ -72,6 +75,7 @@ class PreparedTraining:
             volumes=tuple(self.volumes.training),
             surveys=self.surveys,
             validation=tuple(self.volumes.validation),
+            validation_surveys=self.validation_surveys,
             core=self.core,
             batch=batch,
             directory=self.directory,
@@ -120,20 +124,21 @@ def prepare_training(
     checks.check_nothing_is_lost(path, directory, resume=resume)
     recipe = complete_recipe(config, volumes.training, start)
     check_freeze(recipe, start)
+    volumes = volumes.grown(least_core(recipe.network, recipe.training.patch))
     everything = [*volumes.training, *volumes.validation]
     check_selection(recipe, validates=bool(volumes.validation))
     checks.check_channels(everything, recipe.network)
     check_painted(everything, recipe.labels, recipe.class_names or ())
-    shapes = [volume.shape_zyx for volume in volumes.training]
-    core = settled_core(recipe.network, recipe.training.patch, shapes)
-    checks.check_offsets_are_seen(recipe, core)
-    surveyed = [(volume, checks.survey_labels(volume, recipe)) for volume in everything]
-    surveys = tuple(labels for _, labels in surveyed[: len(volumes.training)])
+    surveys = checks.survey_boxes(volumes.training, recipe)
+    validation_surveys = checks.survey_boxes(volumes.validation, recipe)
+    surveyed = list(zip(everything, (*surveys, *validation_surveys), strict=True))
+    core = _core(volumes, surveys, recipe)
     checks.check_several_classes(volumes.training, surveys)
     prepared = PreparedTraining(
         volumes=volumes,
         recipe=recipe,
         surveys=surveys,
+        validation_surveys=validation_surveys,
         core=core,
         data_sets=volumes.description(),
         out=path,
@@ -142,13 +147,26 @@ def prepare_training(
         ranks=ranks,
         batch=recipe.training.batch,
         progress=Progress.at_start(recipe),
-        notes=(*_start_notes(start, volumes), *checks.bad_value_notes(surveyed)),
+        notes=(
+            *_start_notes(start, volumes),
+            *label_notes(volumes, surveys, recipe),
+            *checks.bad_value_notes(surveyed),
+        ),
         start=start,
     )
     if newest_checkpoint(directory):
         prepared = _resumed(prepared)
     checks.check_ranks(ranks, batch=prepared.batch)
     return prepared
+
+
+def _core(volumes: TrainingVolumes, surveys: tuple[Survey, ...], recipe: Recipe) -> Shape:
+    """Return the core of a patch, which fits every box that has known labels."""
+    pairs = zip(volumes.training, surveys, strict=True)
+    shapes = [box.shape_zyx for box, survey in pairs if survey.known_voxels]
+    core = settled_core(recipe.network, recipe.training.patch, shapes)
+    checks.check_offsets_are_seen(recipe, core)
+    return core
 
 
 def _start_notes(start: StartWeights | None, volumes: TrainingVolumes) -> Iterator[str]:

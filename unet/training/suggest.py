@@ -80,6 +80,14 @@ def settled_core(
     return (1,) * (3 - dims) + own  # type: ignore[return-value]
 
 
+def least_core(network: UNetConfig, patch: Sequence[int] | None) -> Shape:
+    """Return the smallest core (z, y, x) of :func:`settled_core`: that of ``patch``, if set."""
+    dims = network.dims
+    wanted = patch if patch is not None and len(patch) == dims else (1,) * dims
+    own = network.output_shape(network.input_shape(wanted))
+    return (1,) * (3 - dims) + own  # type: ignore[return-value]
+
+
 def _largest(network: UNetConfig, least: Sequence[int]) -> tuple[int, ...]:
     """Return the largest output within a volume and PATCH_VOXELS, nearly a cube."""
     wanted = [float(size) for size in least]

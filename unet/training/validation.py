@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from ..network.config import UNetConfig
 from ..network.model import UNet
 from ..recipe.training_config import LabelConfig
+from ..samples.known_share import known_tiles
 from ..samples.rules.rule import Learnt
-from ..samples.sampling import LabelledVolume, Shape
+from ..samples.sampling import LabelledVolume, Shape, Survey
 from ..samples.truth import truth_of
 from ..scoring.scores import Scores
 from ..scoring.tallies import tally_of
@@ -52,15 +53,17 @@ def validate(
     *,
     labels: LabelConfig,
     core: Shape,
+    surveys: Sequence[Survey] = (),
     rank: int = 0,
     barrier: Callable[[], None] = lambda: None,
 ) -> tuple[Scores, Picture | None]:
     """Return the scores over all volumes, and on rank 0 a picture of a middle slice.
 
-    barrier: waits for all ranks, whose tiles differ in number and cost.
+    surveys: of the volumes' labels; of many tiles, those of sparse labels are chosen where
+    something is known. barrier: waits for all ranks, whose tiles differ in number and cost.
     """
     network = learner.model.config
-    tiles = _tiles(volumes, core)
+    tiles = _tiles(volumes, core, surveys)
     predict = _TilePredictor(learner, learner.best(), labels, core)
     tally = tally_of(learner.model.outputs, network.classes)
     for number in range(rank, len(tiles), learner.world_size):
@@ -76,17 +79,23 @@ def validate(
     return tally.scores(np.asarray(totals)), picture
 
 
-def _tiles(volumes: Sequence[LabelledVolume], core: Shape) -> list[tuple[LabelledVolume, Shape]]:
+def _tiles(
+    volumes: Sequence[LabelledVolume], core: Shape, surveys: Sequence[Survey]
+) -> list[tuple[LabelledVolume, Shape]]:
     """Return the tiles to validate."""
-    tiles = [
-        (volume, start)
-        for volume in volumes
-        for start in product(
-            *(range(0, size, step) for size, step in zip(volume.shape_zyx, core, strict=True))
-        )
-    ]
+    starts: list[list[Shape]] = [_side_by_side(volume.shape_zyx, core) for volume in volumes]
     most = max(MAX_TILES, MAX_VOXELS // math.prod(core))
+    if sum(map(len, starts)) > most:
+        for number, survey in enumerate(surveys):
+            if survey.is_sparse:
+                starts[number] = known_tiles(survey, core)
+    tiles = [(volume, at) for volume, some in zip(volumes, starts, strict=True) for at in some]
     return [tiles[i] for i in sorted({round(i) for i in np.linspace(0, len(tiles) - 1, most)})]
+
+
+def _side_by_side(shape: Shape, core: Shape) -> list[Shape]:
+    ranges = (range(0, size, step) for size, step in zip(shape, core, strict=True))
+    return [(z, y, x) for z, y, x in product(*ranges)]
 
 
 @dataclass(frozen=True, slots=True)

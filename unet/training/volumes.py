@@ -48,6 +48,13 @@ class TrainingVolumes(Protocol):
     def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
         """Voxel size of what is trained on in µm (z, y, x); None if the volumes do not agree."""
 
+    def grown(self, least: Sequence[int]) -> TrainingVolumes:
+        """Return the volumes with training boxes of at least so many voxels, if they can grow."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know about the labels, a line each."""
+
     def input_percentiles(self) -> Mapping[str, Sequence[float]] | None:
         """Return percentiles "1", "50", "99" of what is trained on, normalised, per channel."""
 

@@ -50,6 +50,8 @@ SHOWN_BY = {
     "pipeline/volume/box_text.py": SEGMENT,
     "pipeline/volume/mask.py": SEGMENT,
     "pipeline/volume/labelled.py": TRAIN,
+    "pipeline/volume/label_placement.py": TRAIN,
+    "pipeline/volume/held_out.py": TRAIN,
     "pipeline/volume/labelled_volumes.py": TRAIN,
     "pipeline/segmentation": SEGMENT,
     "pipeline/planning": SEGMENT,

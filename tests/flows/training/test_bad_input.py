@@ -47,6 +47,7 @@ def place(tmp_path_factory):
         "raw": raw, "labels": labels, "ids": ids, "small": raw[:, :20, :20],
         "small-labels": labels[:, :20, :20], "other": labels[:, :, :40], "floats": labels / 2,
         "bools": labels > 0, "unknown": np.full(SHAPE, 255, "u1"), "empty": np.zeros(SHAPE, "u1"),
+        "few": np.where(np.arange(6)[:, None, None] == 1, labels, np.uint8(255)),
         "negative": labels.astype("i2") - 1, "wide": raw.astype("f4"),
         "nan": np.full(SHAPE, np.nan, "f4"),
         "half-known": np.where(np.arange(6)[:, None, None] < 4, labels, 255).astype("u1"),
@@ -101,6 +102,11 @@ CASES = {
     "a volume in memory": ({"--volume": "memory://raw.zarr"}, r"workers are other processes"),
     "labels of another shape": (
         {"--labels": "other.zarr"}, r"6×40×40 voxels, but the volume .* is 6×40×44"),
+    "labels of a part of unknown place": (
+        {"--labels": "small-labels.zarr"}, r"6×20×20 voxels, but .*states its place"),
+    "validation slices without labels": (
+        {"--labels": "few.zarr", "--ignore": "255", "--validation-slices": "3:5"},
+        r"raw\.zarr slices 3:5 are 255, the ignored label"),
     "labels with channels": ({"--labels": "several-labels.zarr"}, r"have 3 channels: expected one"),
     "labels that are floats": ({"--labels": "floats.zarr"}, r"hold 0.5: expected whole numbers"),
     "labels that are negative": (

@@ -12,7 +12,7 @@ from pipeline.base.location import Location
 from pipeline.evaluation.plan import plan_evaluation
 from pipeline.evaluation.request import EvaluateRequest
 from pipeline.volume.companion import find_companion
-from pipeline.volume.labelled import find_labelled
+from pipeline.volume.find_labels import find_labelled
 from pipeline.volume.volume import find_volume, open_volume
 
 SIZES = {"t": 2, "c": 3, "z": 4, "y": 6, "x": 8}
@@ -26,6 +26,11 @@ def stored(path, axes, values, *, names=None, **layout):
     array = values[index].transpose([kept.index(a) for a in axes])
     zarr.create_array(path, data=array, dimension_names=names, **layout)
     return Location.parse(path)
+
+
+def sources_of(raw, labels, **options):
+    placed = find_labelled(raw, labels, **options)
+    return placed.raw, placed.labels
 
 
 def read(source):
@@ -42,7 +47,7 @@ def test_a_time_series_is_trained_on_with_labels_of_one_or_all_time_points(
     labels = stored(
         tmp_path / "labels", of_labels, RAW, names=list(of_labels) if is_stated else None
     )
-    pair = find_labelled(raw, labels, time=1, axes=None if is_stated else "tzyx")
+    pair = sources_of(raw, labels, time=1, axes=None if is_stated else "tzyx")
     np.testing.assert_array_equal(*map(read, pair))
 
 
@@ -50,7 +55,7 @@ def test_a_time_series_is_trained_on_with_labels_of_one_or_all_time_points(
 def test_axes_of_the_volume_are_those_of_labels_that_lack_its_channels(tmp_path, axes, of_labels):
     raw = stored(tmp_path / "raw", axes, RAW)
     labels = stored(tmp_path / "labels", of_labels, RAW)
-    found, of_it = find_labelled(raw, labels, axes=axes)
+    found, of_it = sources_of(raw, labels, axes=axes)
     assert (found.axes, of_it.axes) == (axes, of_labels)
     assert found.channel_count == SIZES["c"]
     np.testing.assert_array_equal(read(found)[:1], read(of_it))
@@ -59,7 +64,7 @@ def test_axes_of_the_volume_are_those_of_labels_that_lack_its_channels(tmp_path,
 def test_labels_keep_the_axes_that_they_state(tmp_path):
     raw = stored(tmp_path / "raw", "xyz", RAW)
     labels = stored(tmp_path / "labels", "zyx", RAW, names=list("zyx"))
-    pair = find_labelled(raw, labels, axes="xyz")
+    pair = sources_of(raw, labels, axes="xyz")
     assert [one.axes for one in pair] == ["xyz", "zyx"]
     np.testing.assert_array_equal(*map(read, pair))
 

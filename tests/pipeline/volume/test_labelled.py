@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pipeline.base.errors import LabelError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
+from pipeline.volume.find_labels import find_labelled
 from pipeline.volume.intensity import Intensity
-from pipeline.volume.labelled import LabelledBox, find_labelled
+from pipeline.volume.labelled import LabelledBox
 from pipeline.volume.volume import find_volume
 
 SHAPE = (9, 14, 11)
@@ -34,8 +35,15 @@ def stored(tmp_path_factory):
     return (
         raw,
         labels,
-        *find_labelled(Location.parse(folder / "raw.zarr"), Location.parse(folder / "labels.zarr")),
+        *sources_of(folder / "raw.zarr", folder / "labels.zarr"),
     )
+
+
+def sources_of(raw, labels, **options):
+    """Return a volume and its labels, which have the same voxels."""
+    placed = find_labelled(Location.parse(raw), Location.parse(labels), **options)
+    assert (placed.start, placed.notes) == ((0, 0, 0), ())
+    return placed.raw, placed.labels
 
 
 def boxes():
@@ -94,9 +102,7 @@ def test_a_training_box_reads_no_label_and_no_grey_value_of_the_validation_slice
     raw[first:last] = 99
     zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(9, 14, 11))
     zarr.create_array(tmp_path / "labels.zarr", data=raw.astype("u4"), chunks=(9, 14, 11))
-    sources = find_labelled(
-        Location.parse(tmp_path / "raw.zarr"), Location.parse(tmp_path / "labels.zarr")
-    )
+    sources = sources_of(tmp_path / "raw.zarr", tmp_path / "labels.zarr")
     _, *plane = SHAPE
     slices = {(0, first): 1, (first, last): 99, (last, SHAPE[0]): 1}
     for (a, b), value in slices.items():
@@ -128,7 +134,7 @@ def test_nan_and_infinite_values_are_counted_only_inside_the_boxes(tmp_path):
     zarr.create_array(tmp_path / "raw", data=raw, chunks=(1, 2, 4, 4),
                       dimension_names=("c", "z", "y", "x"))  # fmt: skip
     zarr.create_array(tmp_path / "labels", data=np.zeros((6, 4, 4), "u1"))
-    sources = find_labelled(Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "labels"))
+    sources = sources_of(tmp_path / "raw", tmp_path / "labels")
     box = LabelledBox(raw=sources[0], labels=sources[1], box=Box((2, 0, 0), (6, 4, 4)))
     assert box.count_bad_values([((0, 0, 0), (4, 4, 4))]) == (2, 2 * 64)
     assert box.count_bad_values([((1, 2, 0), (2, 3, 2)), ((2, 0, 0), (4, 4, 4))]) == (1, 2 * 34)
@@ -171,20 +177,18 @@ def test_levels_named_by_numbers_are_found_by_name_for_volume_and_labels(
 ):
     raw = write_pyramid(tmp_path / "raw", "u1", levels=("1", "2", "3"))
     labels = write_pyramid(tmp_path / "labels", "u2", levels=of_labels)
-    found, of_it = find_labelled(raw, labels, level=level)
+    found, of_it = sources_of(raw, labels, level=level)
     assert found.path == "2"
     assert found.shape_zyx == of_it.shape_zyx == (4, 4, 4)
 
 
 def test_labels_that_are_a_pyramid_are_read_at_the_volumes_level(tmp_path):
-    raw, labels = find_labelled(
+    raw, labels = sources_of(
         write_pyramid(tmp_path / "raw", "u1"), write_pyramid(tmp_path / "labels", "u2"), level="s1"
     )
     assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
     zarr.create_array(tmp_path / "plain", data=np.zeros((4, 4, 4), "u1"))
-    raw, labels = find_labelled(
-        Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "plain"), level=1
-    )
+    raw, labels = sources_of(tmp_path / "raw", tmp_path / "plain", level=1)
     assert raw.shape_zyx == labels.shape_zyx == (4, 4, 4)
 
 
@@ -192,9 +196,7 @@ def test_the_error_of_an_unreadable_chunk_is_one_line_that_names_the_array(tmp_p
     for name in ("raw", "labels"):
         zarr.create_array(tmp_path / name, data=np.ones((4, 4, 4), "u1"), chunks=(4, 4, 4))
     (tmp_path / "labels/c/0/0/0").write_bytes(b"no zstd frame")
-    raw, labels = find_labelled(
-        Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "labels")
-    )
+    raw, labels = sources_of(tmp_path / "raw", tmp_path / "labels")
     box = LabelledBox(raw=raw, labels=labels, box=Box.of_shape((4, 4, 4)))
     with pytest.raises(VolumeError, match=r"labels: .*Zstd") as caught:
         box.read_labels((0, 0, 0), (4, 4, 4))
@@ -212,7 +214,7 @@ def test_masks_of_bools_and_whole_floats_are_labels(stored, tmp_path, dtype):
         )  # fmt: skip
     read = []
     for name in ("mask", "ints"):
-        pair = find_labelled(Location.parse(tmp_path / "raw"), Location.parse(tmp_path / name))
+        pair = sources_of(tmp_path / "raw", tmp_path / name)
         box = LabelledBox(raw=pair[0], labels=pair[1], box=Box.of_shape(SHAPE))
         read.append(box.read_labels((-2, 0, 0), (5, 6, 7)))
     np.testing.assert_array_equal(*read)
@@ -224,7 +226,7 @@ def test_floats_that_are_not_whole_numbers_are_no_labels(tmp_path, value):
     zarr.create_array(tmp_path / "raw", data=np.ones(SHAPE, "u1"), dimension_names=list("zyx"))
     zarr.create_array(tmp_path / "labels", data=np.full(SHAPE, value), dimension_names=list("zyx"))
     with pytest.raises(LabelError, match="expected whole numbers") as caught:
-        find_labelled(Location.parse(tmp_path / "raw"), Location.parse(tmp_path / "labels"))
+        sources_of(tmp_path / "raw", tmp_path / "labels")
     assert "\n" not in str(caught.value)
 
 

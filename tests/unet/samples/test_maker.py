@@ -56,7 +56,7 @@ def maker(volume, network, core, *, labels=FOREGROUND, **training):
 class At(PatchSampler):
     """Every patch lies where the step says, along x."""
 
-    def place(self, step, number):
+    def place(self, step, number, *, attempt=0):
         return Place(0, (0, 16, step))
 
 

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import LabelError
 from unet.recipe.training_config import LabelConfig
-from unet.samples.sampling import (
-    CELL,
-    CELLS_PER_VOLUME,
-    Cell,
-    PatchSampler,
-    Survey,
-    seed_of,
-    shares,
-    survey,
-)
+from unet.samples.cells import CELL, CELLS_PER_VOLUME, Cell
+from unet.samples.sampling import PatchSampler, Survey, seed_of, shares, survey
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""What a training says about its labels before it starts: sparse ones, classes that are missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+
+from pipeline import open_labelled
+from pipeline.base.errors import LabelError, TrainingError
+from unet.training.loop import sample_maker
+from unet.training.prepare import prepare_training
+from unet.training.validation import _tiles
+
+SHAPE = (24, 32, 32)
+CONFIG = {
+    "network": {"dims": 2, "base_channels": 2, "levels": 2, "classes": 3},
+    "training": {"patch": [8, 8], "batch": 1, "steps": 3},
+    "labels": {"ignore": 255},
+    "class_names": ["background", "axon", "glia"],
+}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Return a function that writes labels beside one volume and returns the pair."""
+    raw = np.random.default_rng(0).integers(0, 255, SHAPE, "u1")
+    zarr.create_array(tmp_path / "raw", data=raw, dimension_names=list("zyx"))
+
+    def write(name, labels):
+        zarr.create_array(tmp_path / name, data=labels, dimension_names=list("zyx"))
+        return tmp_path / "raw", tmp_path / name
+
+    return write
+
+
+def prepared(tmp_path, *pairs, config=CONFIG, **options):
+    volumes = open_labelled(pairs, **options)
+    return prepare_training(volumes, tmp_path / "w.safetensors", config=config)
+
+
+def painted(slices, *, classes=3):
+    labels = np.full(SHAPE, 255, "u1")
+    labels[slices] = np.random.default_rng(1).integers(0, classes, SHAPE, "u1")[slices]
+    return labels
+
+
+def test_sparse_labels_are_reported_with_their_share(tmp_path, stored):
+    found = prepared(tmp_path, stored("sparse", painted([9])))
+    assert found.notes == ("labels: 4 % of the voxels are known; patches are drawn where they are",)
+    dense = prepared(tmp_path, stored("dense", painted(slice(None))))
+    assert dense.notes == ()
+    both = prepared(tmp_path, (tmp_path / "raw", tmp_path / "dense"), stored("few", painted([2])))
+    raw, labels = tmp_path / "raw", tmp_path / "few"
+    assert f"labels of {raw} ({labels}): 4 % of the voxels are known; patches" in both.notes[1]
+
+
+def test_a_class_that_does_not_occur_is_named(tmp_path, stored):
+    found = prepared(tmp_path, stored("two", painted(slice(None), classes=2)))
+    assert found.notes == (
+        "class 2 'glia' does not occur in the labels surveyed: the network does not learn it",
+    )
+
+
+def test_labels_of_one_class_alone_are_refused(tmp_path, stored):
+    with pytest.raises(LabelError, match="all labels are of class 0"):
+        prepared(tmp_path, stored("one", painted([3], classes=1)))
+
+
+def test_every_step_of_a_training_on_few_voxels_learns_as_much_as_one_on_dense_labels(
+    tmp_path, stored
+):
+    labels = painted([9])
+    labels[np.random.default_rng(2).random(SHAPE) > 0.04] = 255
+    job = prepared(tmp_path, stored("sparse", labels)).job(batch=1)
+    maker = sample_maker(job, device="cpu")
+    samples = [maker.sample(step, 0) for step in range(150)]
+    assert all(weights.any() for _, _, weights in samples)
+    mean = np.mean([float(weights.mean()) for *_, weights in samples])
+    assert mean == pytest.approx(1, rel=0.15), "the mean weight of a patch is that of dense labels"
+
+
+def test_validation_slices_without_labels_are_refused(tmp_path, stored):
+    with pytest.raises(LabelError, match=r"raw slices 3:5 are 255, the ignored label"):
+        prepared(tmp_path, stored("sparse", painted([9, 15])), validation_slices=(3, 5))
+
+
+def test_labels_of_another_part_than_the_validation_slices_are_refused(tmp_path, placed_image):
+    raw = np.zeros(SHAPE, "u1")
+    volume = placed_image(tmp_path / "raw.zarr", (raw, (1, 1, 1), (0, 0, 0)))
+    labels = placed_image(tmp_path / "l.zarr", (raw[:4], (1, 1, 1), (10.0, 0, 0)))
+    with pytest.raises(TrainingError) as caught:
+        open_labelled([(volume, labels)], validation_slices=(3, 5))
+    assert str(caught.value) == (
+        f"validation slices 3:5 have no labels: those of {labels}/s0 cover slices 10:14 of the "
+        "volume; choose slices among them"
+    )
+
+
+def test_of_many_tiles_those_of_sparse_validation_labels_are_chosen_where_something_is_known(
+    tmp_path, stored, monkeypatch
+):
+    found = prepared(
+        tmp_path, stored("sparse", painted([2, 9, 15])), validation_slices=(8, 20)
+    ).job(batch=1)
+    (volume,) = found.validation
+    everywhere = _tiles([volume], (1, 8, 8), found.validation_surveys)
+    assert len(everywhere) == 12 * 16
+    monkeypatch.setattr("unet.training.validation.MAX_TILES", 20)
+    monkeypatch.setattr("unet.training.validation.MAX_VOXELS", 1)
+    tiles = _tiles([volume], (1, 8, 8), found.validation_surveys)
+    assert len(tiles) == 20
+    assert {start[0] + 8 for _, start in tiles} == {9, 15}
+
+
+def test_one_labelled_slice_as_a_crop_trains_a_3d_network(tmp_path, placed_image):
+    raw = np.random.default_rng(0).integers(0, 255, SHAPE, "u1")
+    size = (0.2, 0.1, 0.1)
+    pair = (
+        placed_image(tmp_path / "raw.zarr", (raw, size, (0, 0, 0))),
+        placed_image(tmp_path / "l.zarr", (raw[9:10] // 100, size, (1.8, 0, 0))),
+    )
+    config = {**CONFIG, "network": {**CONFIG["network"], "dims": 3}, "training": {"batch": 1}}
+    found = prepared(tmp_path, pair, config=config)
+    assert found.volumes.training[0].labelled.start == (9, 0, 0)
+    assert found.core[0] == found.volumes.training[0].shape_zyx[0] > 1
+    maker = sample_maker(found.job(batch=1), device="cpu")
+    for step in range(4):
+        _, classes, weights = maker.sample(step, 0)
+        assert (weights[0] > 0).any()
+        assert set(classes[0][weights[0] > 0].unique().tolist()) <= {0, 1, 2}

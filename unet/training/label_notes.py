@@ -1,0 +1,46 @@
+"""What the user should know about the labels before a training starts, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..recipe.training_config import Recipe
+from ..samples.sampling import Survey
+from .volumes import TrainingVolumes
+
+
+def label_notes(
+    volumes: TrainingVolumes, surveys: Sequence[Survey], recipe: Recipe
+) -> Iterator[str]:
+    """Yield where labels lie, then a line for sparse ones, and one for each class that is missing.
+
+    surveys: those of the boxes that are trained on.
+    """
+    yield from volumes.notes
+    boxes = volumes.training
+    for box, survey in zip(boxes, surveys, strict=True):
+        of = f" of {box.name}" if len(boxes) > 1 else ""
+        if not survey.known_voxels:
+            yield f"labels{of}: no voxel is known, so nothing is learned from them"
+        elif survey.is_sparse:
+            yield (
+                f"labels{of}: {share_text(survey.known_share)} of the voxels are known; patches "
+                "are drawn where they are"
+            )
+    counts = [sum(of_class) for of_class in zip(*(one.counts for one in surveys), strict=True)]
+    if recipe.labels.rule == "classes":
+        for number, (count, name) in enumerate(zip(counts, recipe.class_names or (), strict=False)):
+            if not count:
+                yield (
+                    f"class {number} {name!r} does not occur in the labels surveyed: the network "
+                    "does not learn it"
+                )
+
+
+def share_text(share: float) -> str:
+    """Return a share as text, with two digits below 1 %.
+
+    >>> [share_text(share) for share in (0.0416, 0.00123, 0.5)]
+    ['4 %', '0.12 %', '50 %']
+    """
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
