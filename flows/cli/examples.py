@@ -51,7 +51,7 @@ overtile mask brain.zarr tissue.zarr --tissue bright --margin 4
 # from one labelled volume
 overtile train --volume raw.tif --labels ids.tif --out w.safetensors
 # from weights that exist
-overtile train --volume raw.tif --labels ids.tif --out w.safetensors --from demo
+overtile train --volume raw --labels ids --out w.safetensors --from demo
 # continue a training that was stopped
 overtile train --volume raw.tif --labels ids.tif --out w.safetensors --resume
 """,

@@ -15,7 +15,8 @@ from ..signals.stop import DrainedBeforeRun
 from ..text.terminal import say
 from .arguments import read_options
 from .local_workers import expect_workers
-from .training_arguments import add_training, read_training
+from .train_plan import is_plan, run_plan
+from .training_arguments import add_plan, add_training, read_training
 
 START_S = 60.0
 """How long a training waits for a worker for each rank, unless the cluster states it."""
@@ -25,10 +26,14 @@ _AGAIN = re.compile(r"\b(start|run) the (same command|run|command) again to resu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile train``."""
     add_training(parser)
+    add_plan(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and show the progress."""
+    """Train and show the progress, or show the plan of a training."""
+    if is_plan(options):
+        run_plan(options)
+        return
     with drain_on_signal("the ranks finish their step and save a checkpoint") as drain:
         try:
             _run(options, drain)

@@ -10,7 +10,7 @@ from pipeline.base.text import counted
 
 from ..options.cluster import ClusterOptions
 from ..options.declared import options_of, valued, words_of
-from ..options.train import LabelledVolume, TrainFiles, TrainOptions
+from ..options.train import LabelledVolume, TrainFiles, TrainingPlanOptions, TrainOptions
 from .arguments import add_options, help_text, read_options
 
 _KINDS = {"": "training", "validation-": "validation only"}
@@ -27,6 +27,12 @@ def add_training(parser: argparse.ArgumentParser, *, without: Collection[str] = 
                 help=f"{help_text(option)}; for {use}, repeatable",
             )  # fmt: skip
     add_options(parser, TrainOptions, TrainFiles, ClusterOptions, without=("workers", *without))
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the options that show a plan instead."""
+    add_options(parser, TrainingPlanOptions)
+    parser.add_argument("--json", action="store_true", help="with --plan: print it as JSON")
 
 
 def read_training(options: argparse.Namespace) -> tuple[list[LabelledVolume], TrainOptions]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deploy import ClusterSpec
 
 VOLUMES, INPUT, LABELS = "labelled volumes", "input", "meaning of labels"
-TRAINING = "training"
+TRAINING, PLAN = "training", "plan"
 
 
 class LabelledVolume(BaseModel):
@@ -161,6 +161,24 @@ class TrainOptions(BaseModel):
     )
     resume: Annotated[bool, Shell(TRAINING)] = Field(
         False, description="Resume from the last checkpoint of the same training, if one exists"
+    )
+
+
+class TrainingPlanOptions(BaseModel):
+    """What is shown instead of a training."""
+
+    model_config = ConfigDict(extra="forbid", title="Plan")
+
+    plan: Annotated[bool, Shell(PLAN)] = Field(
+        False,
+        description="Train nothing: show class shares, number of patches, memory and time, which "
+        "ten steps measure, and draw three augmented patches",
+    )
+    plan_picture: Annotated[str | None, Shell(PLAN, metavar="FILE.png")] = Field(
+        None,
+        description="Picture of these patches with their labels and weights (default: "
+        "WEIGHTS-without-suffix.plan.png)",
+        examples=["patches.png"],
     )
 
 

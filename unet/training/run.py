@@ -83,13 +83,13 @@ def run_training(
     """
     stop = stop or threading.Event()
     run_and_stop = partial(run_ranks, stop=stop)
-    batch = prepared.batch or _fitting_batch(prepared, run_and_stop, ranks=ranks)
+    batch = settled_batch(prepared, run_and_stop, ranks=ranks)
     job = prepared.job(batch=batch)
     job = replace(job, owner=take_over(job.directory))
     hear = _heard_by(listeners, job.directory)
     if batch < ranks:
         hear(Note(f"{batch} of {ranks} workers train, one per patch of a step"))
-    with _failures_explained():
+    with failures_explained():
         end = run_and_stop(
             partial(train_as_rank, job),
             ranks=min(ranks, batch),
@@ -149,8 +149,13 @@ def _heard_by(listeners: Sequence[Listener], directory: Path) -> Callable[[objec
     return hear
 
 
-def _fitting_batch(prepared: PreparedTraining, run_ranks: RunRanks, *, ranks: int) -> int:
-    """Return the patches per step that fit the devices; on CPUs one per rank."""
+def settled_batch(prepared: PreparedTraining, run_ranks: RunRanks, *, ranks: int) -> int:
+    """Return the patches per step: as requested, else what fits the devices; on CPUs one per rank.
+
+    Raises RunStoppedError if the ranks were asked to leave.
+    """
+    if prepared.batch is not None:
+        return prepared.batch
     memory_bytes = run_ranks(_memory_bytes, ranks=1)[0]
     if not isinstance(memory_bytes, int):
         raise RunStoppedError(stopped_text(prepared.directory))
@@ -165,7 +170,7 @@ def _memory_bytes(rank: RankLike) -> int:
 
 
 @contextmanager
-def _failures_explained() -> Iterator[None]:
+def failures_explained() -> Iterator[None]:
     """Turn errors of a running training into TrainingFailedError: they are not bad input.
 
     A rank that runs out of memory is reported in one line.

@@ -44,6 +44,7 @@ SHOWN_BY = {
     "pipeline/output/into_input.py": ("segment", "objects"),
     **{f"flows/cli/{name}.py": (name,) for name in COMMANDS},
     "flows/cli/submit_checks.py": ("submit",),
+    "flows/cli/train_plan.py": TRAIN,
     "pipeline/volume": READERS,
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
     "pipeline/volume/fingerprint.py": SEGMENT,
