@@ -73,12 +73,15 @@ def _data_rows(prepared: PreparedTraining, plan: TrainingPlan) -> Iterator[tuple
         yield "", f"of all {found.voxels:,} voxels"
     else:
         yield "", f"of {found.surveyed:,} of {found.voxels:,} voxels, in boxes spread evenly"
-    yield "known", f"{percent(found.known_share)} of these voxels"
+    yield "known", f"{percent(found.known_share)} of the voxels"
     yield (
         "patches",
         f"{found.patches:,}, and {found.patches_per_epoch:,.1f} have as many voxels as the volumes",
     )
-    yield "", f"so each voxel is learnt {found.epochs:,.1f} times on average"
+    if found.is_sparse:
+        yield "", "they are drawn where labels are known"
+    else:
+        yield "", f"so each voxel is learnt {found.epochs:,.1f} times on average"
     if plan.empty_patches:
         measured = len(plan.measured[0].seconds) * plan.batch
         yield "", f"{plan.empty_patches} of {measured} measured ones have no known voxel"

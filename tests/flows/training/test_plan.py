@@ -71,7 +71,7 @@ def test_a_plan_shows_figures_and_leaves_only_the_picture(planned, tmp_path):
         r"2-D U-Net of 2 levels, 2 base channels, [\d,]+ parameters", rows["network"]
     )
     assert re.fullmatch(r"inside [\d.]+ %, edge [\d.]+ %", rows["classes"])
-    assert rows["known"] == "100.0 % of these voxels"
+    assert rows["known"] == "100.0 % of the voxels"
     assert rows["batch"] == "1 patch per step"
     assert rows["ranks"] == "1 on cpu"
     assert re.fullmatch(

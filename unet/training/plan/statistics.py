@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ class Statistics:
     classes inside and boundary."""
     surveyed: int
     """Voxels of these cells, known or not."""
+    known_share: float
+    """Share of the voxels of all volumes whose class is known."""
+    is_sparse: bool
+    """Whether patches are drawn where labels are known, as these are few."""
     voxels: int
     """Of all volumes."""
     patch_voxels: int
@@ -35,11 +40,6 @@ class Statistics:
         """Share of each class in the known voxels; they add up to 1."""
         known = sum(self.class_counts)
         return tuple(count / known for count in self.class_counts)
-
-    @property
-    def known_share(self) -> float:
-        """Share of the voxels whose class is known."""
-        return sum(self.class_counts) / self.surveyed
 
     @property
     def patches_per_epoch(self) -> float:
@@ -60,13 +60,17 @@ def statistics_of(
     shapes, surveys: one per volume (z, y, x). core: voxels (z, y, x) that a patch learns.
     """
     cells = [cell for survey in surveys for cell in survey.cells]
+    sizes = [math.prod(shape) for shape in shapes]
     return Statistics(
         class_counts=tuple(map(sum, zip(*(survey.counts for survey in surveys), strict=True))),
         surveyed=sum(
             math.prod(stop - start for start, stop in zip(cell.start, cell.stop, strict=True))
             for cell in cells
         ),
-        voxels=sum(map(math.prod, shapes)),
+        known_share=sum(map(operator.mul, (one.known_share for one in surveys), sizes))
+        / sum(sizes),
+        is_sparse=any(survey.is_sparse for survey in surveys),
+        voxels=sum(sizes),
         patch_voxels=math.prod(core),
         patches=patches,
     )
