@@ -97,9 +97,8 @@ class Method:
             return (0, 0, 0)
         if not self.seed_distance:
             return (1, 1, 1)
-        more = 2 if self.edge_axes else 1  # the edges of a voxel end at the next one
         reach = distance_halo(self.seed_distance, self.spacing_of_distance)
-        return tuple(n + more for n in reach)
+        return tuple(n + 1 for n in reach)
 
     @property
     def halo_before(self) -> Shape:

@@ -99,7 +99,9 @@ def _deep(affinities: NDArray[Any], place: Place) -> NDArray[np.bool_]:
     """Return which voxels of the outer box are seeds: far inside, by the distance from all others.
 
     A voxel is inside if none of its affinities is below the seed threshold. Beyond the volume, and
-    in the last planes of the box, whose edges are not all known, nothing is outside.
+    in the last planes of the box, whose edges are not all known, nothing is outside. So the voxels
+    behind the block may be seen as deep where they are not: an edge across a face is certain where
+    both blocks see it so, and the block behind knows.
     """
     method, outer = place.method, place.outer
     assert method.seed_threshold is not None

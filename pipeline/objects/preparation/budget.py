@@ -25,7 +25,7 @@ READING_BYTES: Final = 6
 DISTANCE_BYTES: Final = 40
 """Bytes per voxel of a block with its surroundings, for a watershed and before it. All are measured
 by ``benchmarks/objects_memory.py``."""
-EDGES_BYTES: Final = 90
+EDGES_BYTES: Final = 64
 EDGES_READING_BYTES: Final = 8
 """The same for affinities, of a block, and per axis of a block with its surroundings."""
 DRIVER_BYTES: Final = 300
