@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import zarr
+from distributed import Client
 
-from deploy import Client, open_cluster
+from deploy import open_cluster
 from flows.training.run import train_on_cluster
 from pipeline import open_labelled
 from pipeline.base.text import aligned_figures
