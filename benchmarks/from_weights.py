@@ -3,12 +3,13 @@
     python -m benchmarks.from_weights --data VOLUME.zarr [--from NAME] [--slices N] [--minutes M]
         [--rule boundary|foreground] [--validation-slices N] [--cases random,weights,frozen]
 
-VOLUME.zarr holds the arrays ``raw`` (grey values, z y x) and ``labels`` (object ids). N slices from
-the middle of the stack's first part are learnt from; its last slices validate, and no training
-reads them. Every case has the same network (that of the weights), preset, seed, patches and number
-of steps: as many as take M minutes on this machine, which ten steps from nothing measure first. The
-cases follow one another, with one worker that uses all cores. ``not trained`` is the weights
-themselves on the validation slices; it is left out if their classes are others than the rule's.
+VOLUME.zarr holds the arrays ``raw`` (grey values, z y x) and ``labels`` (object ids). Its last
+slices validate, and no training reads them. Of the others, N in the middle are labelled; the rest
+is unlabelled context. Every case has the same network (that of the weights), preset, seed, patches
+and number of steps: as many as take M minutes on this machine, which ten steps from nothing measure
+first. The cases follow one another, with one worker that uses all cores. ``not trained`` is the
+weights themselves on the validation slices; it is left out if their classes are others than the
+rule's.
 Prints the validation's scores after the last step and writes them to results/from-weights.json.
 """
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from distributed import Client
 
@@ -30,14 +32,17 @@ from deploy import open_cluster
 from flows.training.run import train_on_cluster
 from pipeline import open_labelled
 from pipeline.base.text import aligned_figures
+from unet.samples.sampling import Shape
 from unet.training.messages import StepsDone
 from unet.training.prepare import PreparedTraining, prepare_training
 from unet.training.start.weights import StartWeights
+from unet.training.suggest import settled_core
 
 from .measuring import at_least_one, digits, keep, some_of
 
 CASES = ("random", "weights", "frozen")
 MEASURED_STEPS = 10
+UNLABELLED = -1
 LEAST_RATE = 1e-12
 """A learning rate with which a step changes nothing: the scores are those of the start."""
 
@@ -50,12 +55,18 @@ class Setting:
     start: StartWeights
     rule: str
     client: Client
+    patch: Shape
+    """As large as the labelled slices allow."""
 
     def prepared(self, name: str, *, steps: int, **training: Any) -> PreparedTraining:
         """Return a training from random weights, or from the start's for any other case."""
         network = self.start.info.config.to_dict()
         stated = {} if name != "random" else {"network": {**network, "classes": 2}}
-        settings = {"steps": steps, "batch": 1, "validate_every": 10**6, "checkpoint_every": 10**6}
+        patch = self.patch[3 - self.start.info.config.dims :]
+        settings = {
+            "steps": steps, "batch": 1, "patch": patch, "validate_every": 10**6,
+            "checkpoint_every": 10**6, "kept_weights": "last",
+        }  # fmt: skip
         return prepare_training(
             open_labelled(
                 [self.pair("training")],
@@ -66,7 +77,7 @@ class Setting:
             config={
                 **stated,
                 "training": {**settings, **training},
-                "labels": {"rule": self.rule},
+                "labels": {"rule": self.rule, "ignore": UNLABELLED},
             },
             ranks=1,
             start_from=None if name == "random" else self.start,
@@ -107,22 +118,28 @@ class Speeds:
 
 
 def write_parts(data: Path, folder: Path, *, slices: int, validation: int) -> dict[str, Any]:
-    """Write the slices to learn from and those to validate on; return which they are."""
+    """Write the volume to learn from, labelled in some slices, and the one to validate on.
+
+    Return which slices are labelled in each.
+    """
     source = {name: zarr.open_array(data / name, mode="r") for name in ("raw", "labels")}
-    depth = source["raw"].shape[0]
-    first = (depth - validation - slices) // 2
+    depth, *plane = source["raw"].shape
+    split = depth - validation
+    first = (split - slices) // 2
     if first < 0:
         raise SystemExit(f"{depth} slices: expected at least {slices} + {validation}")
-    parts = {"training": (first, first + slices), "validation": (depth - validation, depth)}
-    for part, (start, stop) in parts.items():
-        for name, array in source.items():
-            zarr.create_array(
-                folder / f"{part}-{name}.zarr",
-                data=array[start:stop],
-                dimension_names=("z", "y", "x"),
-                attributes=dict(array.attrs),
-            )
-    return {part: list(ends) for part, ends in parts.items()}
+    sparse = np.full((split, *plane), UNLABELLED, np.int64)
+    sparse[first : first + slices] = source["labels"][first : first + slices]
+    arrays = {
+        "training-raw": source["raw"][:split], "training-labels": sparse,
+        "validation-raw": source["raw"][split:],
+        "validation-labels": source["labels"][split:].astype(np.int64),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        attributes = dict(source[name.partition("-")[2]].attrs)
+        path, names = folder / f"{name}.zarr", ("z", "y", "x")
+        zarr.create_array(path, data=array, dimension_names=names, attributes=attributes)
+    return {"training": [first, first + slices], "validation": [split, depth]}
 
 
 def cases_of(options: argparse.Namespace, setting: Setting) -> dict[str, dict[str, Any]]:
@@ -170,7 +187,9 @@ def main() -> None:
         parts = write_parts(
             options.data, folder, slices=options.slices, validation=options.validation_slices
         )
-        setting = Setting(folder, start, options.rule, client)
+        plane = zarr.open_array(folder / "training-raw.zarr").shape[1:]
+        patch = settled_core(start.info.config, None, [(options.slices, *plane)])
+        setting = Setting(folder, start, options.rule, client, patch)
         cases = cases_of(options, setting)
     print(table(cases))
     figures = {
