@@ -12,7 +12,13 @@ import zarr
 
 from flows.cli.main import make_parser
 from unet import read_weights_info
-from unet.recipe.training_config import PRESETS, Recipe, recipe_from_toml
+from unet.recipe.training_config import (
+    PRESETS,
+    LabelConfig,
+    Recipe,
+    recipe_from_dict,
+    recipe_from_toml,
+)
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("training", "training-runs", "training-best", "training-ranks")
@@ -24,6 +30,10 @@ def block(language):
     return found
 
 
+OF_OTHER_RULES = {"offsets": "affinities", "scale": "distance"}
+"""Settings of labels that the default rule does not have."""
+
+
 def test_the_config_file_states_every_setting_and_its_default():
     recipe = recipe_from_toml(block("toml"), where="docs")
     expected = Recipe().to_dict()
@@ -31,9 +41,14 @@ def test_the_config_file_states_every_setting_and_its_default():
         **expected, "class_names": list(recipe.class_names), "attribution": recipe.attribution
     }  # fmt: skip
     all_set = re.sub(r"^# (\w+ = )", r"\1", block("toml"), flags=re.MULTILINE)
-    record = recipe_from_toml(all_set, where="docs").to_dict()
-    assert None not in [*record["training"].values(), *record["labels"].values()]
     assert names_in(tomllib.loads(all_set)) == names_in(expected)
+    stated = tomllib.loads(all_set)
+    for name, rule in OF_OTHER_RULES.items():
+        value = stated["labels"].pop(name)
+        assert LabelConfig(rule=rule, **{name: value}).to_dict()[name] == value
+    record = recipe_from_dict(stated).to_dict()
+    labels = [value for name, value in record["labels"].items() if name not in OF_OTHER_RULES]
+    assert None not in [*record["training"].values(), *labels]
 
 
 def names_in(record):
