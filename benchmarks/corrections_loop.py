@@ -38,7 +38,7 @@ base_channels = {base}
 levels = {levels}
 
 [training]
-patch = [{patch}, {patch}, {patch}]
+patch = [{depth}, {patch}, {patch}]
 class_balance = true
 
 [training.augment]
@@ -110,8 +110,12 @@ class Loop:
         """Write the first labels, the true classes, and the config."""
         options, (a, b) = self.options, self.options.labelled
         self.work.mkdir(parents=True, exist_ok=True)
+        step = 2 ** (options.levels - 1)
+        depth = min(options.patch, (b - a) // step * step)  # no patch is larger than a volume
         (self.work / "loop.toml").write_text(
-            CONFIG.format(base=options.base, levels=options.levels, patch=options.patch)
+            CONFIG.format(
+                base=options.base, levels=options.levels, patch=options.patch, depth=depth
+            )
         )
         raw, ids = self._read("raw"), self._read("labels")
         for name, array in (

@@ -51,7 +51,7 @@ def test_corrections_are_created_listed_and_applied(output, shell, tmp_path):
     ]
     assert err == "1/1 chunks\n"
     for line in lines[4:]:
-        words = shlex.split(line.partition(": ")[2].replace("--from WEIGHTS ", ""))
+        words = shlex.split(line.partition(": ")[2])
         make_parser().parse_args(words[1:])
         assert {words[1]} <= {"train", "segment", "corrections"}
     copy = tmp_path / "copy.zarr"
