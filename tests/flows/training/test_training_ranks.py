@@ -25,7 +25,14 @@ from flows.training.run import train_on_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
 from pipeline.base.scheduling import workers_of
-from unet import UNetPredictor, load_weights, read_weights_info
+from unet import (
+    UNet,
+    UNetConfig,
+    UNetPredictor,
+    load_weights,
+    read_weights_info,
+    save_weights,
+)
 from unet.training.messages import StepsDone, Validated
 from unet.training.run import run_training
 
@@ -123,6 +130,25 @@ class Heard:
 
     def of(self, kind):
         return [message for message in self.messages if isinstance(message, kind)]
+
+
+@pytest.mark.slow
+def test_two_ranks_train_from_weights_with_frozen_layers_as_one_does(volume, two_workers, tmp_path):
+    torch.manual_seed(3)
+    network = UNetConfig(dims=2, base_channels=4, levels=2, norm="batch")
+    start = tmp_path / "start.safetensors"
+    save_weights(UNet(network), start, class_names=["background", "object"])
+    for ranks in (1, 2):
+        out = tmp_path / f"{ranks}.safetensors"
+        training = prepared(
+            volume, out, ranks=ranks, steps=20, start_from=str(start), freeze="contracting"
+        )
+        train_on_cluster(training, two_workers)
+    one = load_weights(tmp_path / "1.safetensors")[0].state_dict()
+    assert_same_weights(tmp_path / "2.safetensors", one)
+    frozen = load_weights(start)[0].state_dict()
+    for name in (name for name in frozen if name.startswith("contracting.")):
+        assert torch.equal(one[name], frozen[name]), name
 
 
 def test_a_norm_over_two_processes_is_torch_s_on_the_whole_batch(two_workers):
