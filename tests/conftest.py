@@ -250,7 +250,7 @@ def three_workers():
 
 @pytest.fixture(scope="session")
 def placed_image():
-    """Return a function that writes an OME-Zarr image of (z, y, x) whose levels state their place.
+    """Return a function that writes an OME-Zarr image of (z,) y, x whose levels state their place.
 
     It takes a path, the levels' arrays, the finest first, and the scale and translation of each.
     """
@@ -259,13 +259,16 @@ def placed_image():
         group = zarr.create_group(path)
         datasets = []
         for number, (array, scale, translation) in enumerate(levels):
-            group.create_array(f"s{number}", data=array, chunks=(4, 16, 16))
+            group.create_array(f"s{number}", data=array, chunks=(4, 16, 16)[-array.ndim :])
             entries = [
                 {"type": "scale", "scale": list(scale)},
                 {"type": "translation", "translation": list(translation)},
             ]
             datasets.append({"path": f"s{number}", "coordinateTransformations": entries})
-        axes = [{"name": a, "type": "space", **({"unit": unit} if unit else {})} for a in "zyx"]
+        axes = [
+            {"name": a, "type": "space", **({"unit": unit} if unit else {})}
+            for a in "zyx"[-array.ndim :]
+        ]
         image = {"axes": axes, "datasets": datasets, "name": path.name}
         group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
         return path

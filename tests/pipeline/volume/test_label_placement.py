@@ -250,3 +250,11 @@ def test_labels_of_the_shape_of_a_coarser_level_are_answered_with_that_level(
     with pytest.raises(VolumeError, match=r"9×30×34: pass --level s1, which has that shape$"):
         found(raw, labels)
     assert found(raw, labels, level=1).raw.path == "s1"
+
+
+def test_a_flat_image_cannot_state_in_which_slice_its_labels_lie(raw, tmp_path, placed_image):
+    flat = placed_image(tmp_path / "l", (np.ones((4, 5), "u1"), SIZE[1:], at((0, 2, 3))[1:]))
+    with pytest.raises(VolumeError, match=r"are 1×4×5 voxels, but .* a part of it that states its"):
+        found(raw, flat)
+    stack = placed_image(tmp_path / "stack", (RAW[0], SIZE[1:], ORIGIN[1:]))
+    assert found(stack, flat).box == Box((0, 2, 3), (1, 6, 8))
