@@ -13,7 +13,7 @@ from unet.recipe.training_config import TrainingConfig
 from unet.samples.maker import Batch
 from unet.samples.sampling import shares
 from unet.training.learner import Learner
-from unet.training.parallel.sums import sum_step
+from unet.training.parallel.sums import share_state, sum_step
 
 STEPS = 5
 NETWORK = UNetConfig(dims=2, base_channels=4, levels=2, dropout=0.5, norm="batch")
@@ -79,6 +79,17 @@ def test_ranks_begin_with_the_weights_of_the_first_one(thread_ranks):
 
     one, other = thread_ranks(weights, world_size=2)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_ranks_share_tensors_of_any_layout(thread_ranks):
+    def weights(rank):
+        torch.manual_seed(rank)
+        layer = torch.nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+        share_state(layer)
+        return layer.weight.detach()
+
+    one, other = thread_ranks(weights, world_size=2)
+    assert torch.equal(one, other)
 
 
 def limited_to(monkeypatch, patches):
