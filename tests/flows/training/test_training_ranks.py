@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from distributed import Client
 
 from deploy import RankLimits, RanksResumed, TurnChanged, open_cluster, run_ranks
 from flows.options.train import LabelledVolume, TrainOptions
@@ -226,36 +224,6 @@ def test_processes_train_the_weights_of_one_with_even_and_uneven_shares(
             train_on_cluster(prepared(volume, out, ranks=number, batch=batch), client)
     expected = load_weights(tmp_path / "1.safetensors")[0].state_dict()
     assert_same_weights(tmp_path / f"{ranks}.safetensors", expected)
-
-
-@pytest.mark.slow
-def test_a_worker_process_that_starts_during_a_training_trains_with_it(volume, alone, tmp_path):
-    started = []
-    with Client(n_workers=0, dashboard_address=None, host="127.0.0.1",
-                set_as_default=False) as client:  # fmt: skip
-
-        def start():
-            command = [sys.executable, "-m", "dask", "worker", client.scheduler.address,
-                       "--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            started.append(subprocess.Popen(command, **quiet))
-
-        start()
-        client.wait_for_workers(1, timeout=60)
-        heard, out = Heard(at=1, do=start), tmp_path / "w.safetensors"
-        training = prepared(volume, out, steps=10 * STEPS)
-        try:
-            train_on_cluster(training, client, listeners=[heard])
-        finally:
-            for worker in started:
-                worker.kill()
-                worker.wait()
-    (resumed,) = heard.of(RanksResumed)
-    assert (resumed.world_size, resumed.reason) == (2, "1 worker joined")
-    alone_out = tmp_path / "alone.safetensors"
-    with open_cluster("local", workers=1) as client:
-        train_on_cluster(prepared(volume, alone_out, ranks=1, steps=10 * STEPS), client)
-    assert_same_weights(out, load_weights(alone_out)[0].state_dict())
 
 
 def test_a_worker_that_announces_its_end_costs_no_step_and_no_weight(
