@@ -26,9 +26,9 @@ from pipeline.base.text import printable
 from ..signals.stop import DrainedBeforeRun, handle_stops
 from ..text.streams import settle_streams
 from ..text.terminal import clear_status, say, show_status
+from .bundled_list import asks_for_list, show_bundled
 from .limits import refused_by_the_system
 from .parser import Parser
-from .weights import asks_for_list, show_bundled
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_DRAINED = 75

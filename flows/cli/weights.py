@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from itertools import pairwise
 
 from pipeline.base.errors import WeightsError
 
 from ..options.weights import WeightsFiles, WeightsOptions
 from ..text.terminal import say, show
 from .arguments import add_options, read_options
-
-LIST = "list"
-"""Instead of a file: all bundled weights. A file of this name is ``./list``."""
+from .bundled_list import LIST, show_bundled
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,23 +31,6 @@ def run(options: argparse.Namespace) -> None:
     shown = _copied(options.weights, read_options(WeightsOptions, options))
     info = read_weights_info(shown)
     show(json.dumps(weights_json(info), indent=2) if options.json else weights_text(info))
-
-
-def asks_for_list(arguments: Sequence[str]) -> bool:
-    """Return whether a command's arguments have ``--weights list``, which shows the bundled ones.
-
-    >>> asks_for_list(["segment", "--weights", "list"]), asks_for_list(["segment", "list"])
-    (True, False)
-    """
-    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return ("--weights", LIST) in pairwise(options) or f"--weights={LIST}" in options
-
-
-def show_bundled(*, as_json: bool = False) -> None:
-    """Print what the bundled weights are for."""
-    from ..text.bundled import bundled_json, bundled_text
-
-    show(json.dumps(bundled_json(), indent=2) if as_json else bundled_text())
 
 
 def _copied(weights: str, options: WeightsOptions) -> str:
