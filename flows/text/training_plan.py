@@ -155,8 +155,8 @@ def counted_names(prepared: PreparedTraining) -> tuple[str, ...]:
 def percent(share: float) -> str:
     """Return a share in percent; neither 0 nor 100 unless it is exactly that.
 
-    >>> percent(0.2345), percent(1.0), percent(0.99999), percent(0.00001)
-    ('23.5 %', '100.0 %', '>99.9 %', '<0.1 %')
+    >>> percent(0.234), percent(1.0), percent(0.99999), percent(0.00001)
+    ('23.4 %', '100.0 %', '>99.9 %', '<0.1 %')
     """
     if 0 < share < 0.0005:
         return "<0.1 %"

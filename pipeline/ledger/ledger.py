@@ -172,6 +172,9 @@ class Ledger:
         check_owner(self._output, self._owner)
         try:
             yield
+        except KeyError:  # an array of the ledger is gone
+            check_owner(self._output, self._owner)
+            raise
         except OSError as error:
             check_owner(self._output, self._owner)  # the output may have been deleted
             raise RunError(

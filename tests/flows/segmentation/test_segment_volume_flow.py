@@ -457,9 +457,14 @@ def schema():
 
 def test_every_field_of_the_form_has_a_title_a_description_and_a_default(schema):
     fields = dict(fields_of(schema))
-    assert {*SegmentRequest.__dataclass_fields__} - {"input", "output", "tile_memory_bytes"} <= {
-        name.removeprefix("options.") for name in fields
-    }, "whatever the pipeline can be asked for can be asked for here"
+    assert {*SegmentRequest.__dataclass_fields__} - {
+        "input",
+        "output",
+        "tile_memory_bytes",
+        "for_objects",
+    } <= {name.removeprefix("options.") for name in fields}, (
+        "whatever the pipeline can be asked for can be asked for here"
+    )
     for name, field in fields.items():
         assert field.get("title"), name
         assert len(field.get("description", "")) > 5, name

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unet import UNet, UNetConfig
+from unet.network.dropout import PatchDropout
 
 CONFIGS = [
     UNetConfig(base_channels=2, levels=3),
@@ -137,7 +138,7 @@ def test_initial_weights_have_he_s_standard_deviation(dims: int) -> None:
 
 def test_dropout_is_at_the_end_of_the_contracting_path_and_off_in_evaluation() -> None:
     model = UNet(UNetConfig(base_channels=1))
-    named = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    named = [name for name, module in model.named_modules() if isinstance(module, PatchDropout)]
     assert named == ["contracting.3.dropout", "contracting.4.dropout"]
     quiet = UNet(UNetConfig(base_channels=1, levels=2)).eval()
     x = torch.rand(1, 1, *quiet.config.input_shape((4, 4)))

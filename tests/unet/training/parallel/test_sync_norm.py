@@ -45,9 +45,11 @@ def test_values_and_gradients_are_those_of_torch_s_norm_on_the_whole_batch(
     x, slope = batch_of(dims)
     whole = passed(layer_of(dims), x, slope)
 
+    layers = [layer_of(dims) for _ in parts]  # here: the threads share one random generator
+
     def rank(number):
         here = slice(*parts[number])
-        return passed(SyncNorm(layer_of(dims)), x[here], slope[here])
+        return passed(SyncNorm(layers[number]), x[here], slope[here])
 
     found = thread_ranks(rank, world_size=len(parts))
     for entry in (0, 1):  # output and its input's gradient: each rank has its part

@@ -44,7 +44,9 @@ def test_a_backward_axis_keeps_size_unit_origin_and_sign(tmp_path, sign):
 
 def test_the_output_lies_where_the_image_does_at_every_level(tmp_path, weights):
     source = write(tmp_path / "in.zarr", [7.87, -7.87, 7.87], [0.0, 316940.65, -196.75])
-    request = SegmentRequest(input=tmp_path / "in.zarr", output=tmp_path / "out.zarr")
+    request = SegmentRequest(
+        input=tmp_path / "in.zarr", output=tmp_path / "out.zarr", outputs=("classes",)
+    )
     plan = make_plan(source.shape_zyx, UNetPredictor(weights("3d")))
     [spec] = image_specs(request, source, plan, ("background", "cell"))
     for number, sizes in enumerate(spec.voxel_sizes):
