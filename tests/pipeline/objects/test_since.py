@@ -59,7 +59,13 @@ def stored(output):
     return {name: p.read_bytes() for name, p in named.items() if not name.startswith("run/")}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("merged", "seeds") else ())
+        for name in METHODS
+    ],
+)
 def test_objects_are_those_of_a_full_run_and_equal_blocks_are_not_labelled_again(
     find, method, tmp_path, monkeypatch
 ):
