@@ -29,7 +29,7 @@ from pipeline.evaluation.gather import results_of
 from pipeline.ledger.creation import begin_run_group
 from pipeline.ledger.identity import Job
 from pipeline.objects.definition.method import Method, Rule
-from pipeline.objects.fragments.forest import Edges
+from pipeline.objects.fragments.fragments import Edges
 from pipeline.objects.fragments.measures import Records
 from pipeline.objects.merging.merge import GroupState, WaysOut, merge
 from pipeline.objects.tasks.filters import Filter

@@ -20,6 +20,7 @@ from ..output.guard import RUN_GROUP
 from ..volume.companion import find_companion
 from ..volume.fingerprint import check_labels
 from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
+from ..volume.formats.ome_zarr.painted import painted_classes
 from ..volume.label_values import UNKNOWN
 from ..volume.volume import LABELS, VolumeSource
 from .contingency import CLASSES_AT_MOST, check_integers
@@ -211,9 +212,14 @@ def labels_in(location: Location) -> Location:
 
 
 def class_names_of(prediction: Location) -> tuple[str, ...]:
-    """Return the names of the classes that the prediction states, in order, or none."""
+    """Return the names of the classes that the prediction states, in order, or none.
+
+    Those of painted labels are the classes that are learnt: value 1 is the first one.
+    """
     for place in (prediction / CLASSES, prediction):
         node = read_node(place)
+        if node is not None and (painted := painted_classes(node.attributes)):
+            return painted
         stated = ome_attributes(node.attributes) if node else {}
         if names := _stated_classes(stated):
             return tuple(names.get(number, "") for number in range(max(names) + 1))

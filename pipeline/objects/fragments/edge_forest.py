@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ...base.compiled import compiled, inlined
 from ...base.geometry import Shape
-from .forest import RANKS, Edges, Fragments, labels_of
+from .fragments import RANKS, Fragments, as_fragments
 from .joining import LEFT, PART, TREE, Array, Number, Sets, decide, find, leave, new_sets
 
 _HEIGHTS: Final = 65536
@@ -84,18 +84,8 @@ def grow_along_edges(
     _join_certain(edges.certain, axes, where, parts, forest, depth)
     _note_ways_out(edges.heights, edges.certain, edges.highest, axes, where, parts.parent, parts.of)
     order, stops = _sorted_edges(edges, axes, where)
-    one, other, height, place = _grow(order, stops, axes, where, parts, forest, depth)
-    labels, count, has_seed, deepest = labels_of(nodes, parts.parent, parts.of)
-    return Fragments(
-        labels=labels.reshape(size),
-        count=count,
-        seeded=has_seed,
-        lowest=deepest,
-        edges=Edges(
-            one=labels[one].astype(np.int64), other=labels[other].astype(np.int64),
-            height=height.astype(np.int32), place=place,
-        ),
-    )  # fmt: skip
+    left = _grow(order, stops, axes, where, parts, forest, depth)
+    return as_fragments(nodes, parts, left, shape=size)
 
 
 @inlined

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from ...base.compiled import compiled
 from ...base.geometry import Box, Shape
-from .forest import RANKS, Edges, Lattice, flat_place, lattice_of, lower_neighbours
+from .forest import Lattice, flat_place, lattice_of, lower_neighbours
+from .fragments import RANKS, Edges
 from .joining import Array
 
 NO_RANK: Final = 255

@@ -13,8 +13,8 @@ the objects are the minima of dynamics >= depth (Grimaud 1992).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,40 +22,11 @@ from numpy.typing import NDArray
 from ...base.compiled import compiled, inlined
 from ...base.geometry import Shape
 from ..definition.neighbourhood import neighbour_offsets
+from .fragments import RANKS, Fragments, as_fragments
 from .joining import LEFT, PART, TREE, Array, Number, Sets, decide, find, leave, new_sets
 
-RANKS: Final = 32
-"""An edge's place is ``RANKS`` times the higher voxel's index in the volume, plus the rank."""
 OUTSIDE, INSIDE, BEYOND = 0, 1, 2
 """Outside the graph; a node of this block; a node of another block."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edges:
-    """Edges between fragments: their ends, and their order (height, then place).
-
-    height: of the higher voxel, plus 1; 0 states that the ends certainly belong together.
-    """
-
-    one: NDArray[np.int64]
-    other: NDArray[np.int64]
-    height: NDArray[np.int32]
-    place: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fragments:
-    """Fragments of a block: ``labels`` are 1 … in the order of their first voxels; 0 is outside.
-
-    seeded: whether a fragment has a seed. lowest: its lowest height. Both by label, from 0.
-    edges: between labels, those that the block cannot decide.
-    """
-
-    labels: NDArray[np.int32]
-    count: int
-    seeded: NDArray[np.bool_]
-    lowest: NDArray[np.int32]
-    edges: Edges
 
 
 class Lattice(NamedTuple):
@@ -98,18 +69,9 @@ def grow_fragments(
     forest.parent[:] = parts.parent
     _lowest_ways_out(*lattice, parts.parent, parts.of)
     order = _sorted_nodes(lattice.heights, lattice.nodes, fixed)
-    one, other, height, place = _grow(lattice, order, parts, forest, depth)
-    labels, count, has_seed, deepest = labels_of(lattice.nodes, parts.parent, parts.of)
-    return Fragments(
-        labels=labels.reshape(heights.shape)[1:-1, 1:-1, 1:-1],
-        count=count,
-        seeded=has_seed,
-        lowest=deepest,
-        edges=Edges(
-            one=labels[one].astype(np.int64), other=labels[other].astype(np.int64),
-            height=height.astype(np.int32), place=place,
-        ),
-    )  # fmt: skip
+    left = _grow(lattice, order, parts, forest, depth)
+    found = as_fragments(lattice.nodes, parts, left, shape=heights.shape)
+    return replace(found, labels=found.labels[1:-1, 1:-1, 1:-1])
 
 
 def flood(heights: NDArray[np.uint16], seeds: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -300,25 +262,3 @@ def _grow(
                 one[left], other[left], height[left], place[left] = edge
                 left += 1
     return one[:left], other[:left], height[:left], place[:left]
-
-
-@compiled
-def labels_of(nodes: Array, part: Array, parts: Array) -> tuple[Array, int, Array, Array]:
-    """Return labels by first voxel, their number, and per label seeds and the lowest height."""
-    labels = np.zeros(nodes.size, np.int32)
-    count = 0
-    for at in range(nodes.size):  # a root is the first voxel of its fragment
-        if nodes[at] == 1:
-            root = find(part, at)
-            if root == at:
-                count += 1
-                labels[at] = count
-            else:
-                labels[at] = labels[root]
-    seeded = np.zeros(count + 1, np.bool_)
-    lowest = np.zeros(count + 1, np.int32)
-    for at in range(nodes.size):
-        if nodes[at] == 1 and part[at] == at:
-            seeded[labels[at]] = parts[at].seeded
-            lowest[labels[at]] = parts[at].lowest
-    return labels, count, seeded, lowest

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...base.geometry import Box, Shape
 from ..definition.method import Method
 from .faces import Face, sides
-from .forest import Edges, Fragments
+from .fragments import Edges, Fragments
 from .measures import Records, measure
 
 

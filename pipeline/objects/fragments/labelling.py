@@ -13,7 +13,8 @@ from ..definition.method import HIGHEST, Method
 from .components import label_components
 from .edge_labelling import label_edges
 from .faces import cut_face
-from .forest import BEYOND, Edges, grow_fragments
+from .forest import BEYOND, grow_fragments
+from .fragments import Edges
 from .labelled_block import LabelledBlock, Place
 
 

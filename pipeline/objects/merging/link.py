@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...base.geometry import Box, Shape
 from ..fragments.faces import Face, edges_across
-from ..fragments.forest import Edges
+from ..fragments.fragments import Edges
 from ..fragments.measures import Records
 from .merge import GroupState, WaysOut
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...base.compiled import compiled
 from ..definition.method import Rule
 from ..fragments.faces import lowest_edges
-from ..fragments.forest import Edges
+from ..fragments.fragments import Edges
 from ..fragments.joining import LEFT, PART, TREE, Array, Sets, decide, find, new_sets
 from ..fragments.measures import Records
 

@@ -16,6 +16,7 @@ from pipeline.corrections.apply import apply_corrections
 from pipeline.corrections.create import beside, create_corrections, find_corrections
 from pipeline.corrections.painted import count_painted
 from pipeline.corrections.segmented import find_segmented
+from pipeline.evaluation.plan import class_names_of
 from pipeline.ledger.coarser_levels import level_jobs
 from pipeline.output.pyramid import write_share
 from pipeline.segmentation.prepare import prepare
@@ -287,3 +288,7 @@ def test_an_evaluation_against_corrections_counts_painted_voxels_only(segmented,
     errors = sum(result.painted.changed) / result.painted.total
     assert before.classes.pixel_error == pytest.approx(errors)
     assert after.classes.pixel_error == 0
+
+
+def test_the_classes_of_corrections_are_those_of_the_output(segmented, place):
+    assert class_names_of(place) == segmented.class_names

@@ -8,7 +8,7 @@ import pytest
 from pipeline.base.geometry import Box
 from pipeline.objects.definition.neighbourhood import neighbour_offsets
 from pipeline.objects.fragments.faces import cut_face, edges_across, sides
-from pipeline.objects.fragments.forest import RANKS
+from pipeline.objects.fragments.fragments import RANKS
 from pipeline.objects.merging.groups import Tree
 
 SHAPE, CORE = (3, 5, 4), (2, 2, 3)
