@@ -17,6 +17,7 @@ import torch
 import zarr
 
 from deploy import RankLimits, RanksResumed, TurnChanged, open_cluster, run_ranks
+from deploy.ranks import attempt
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
@@ -55,6 +56,12 @@ validate_every = 40
 [training.augment]
 elastic_sigma = 2.0
 """
+
+
+@pytest.fixture(autouse=True)
+def quick_checks(monkeypatch):
+    """Let the driver look for workers often: a fast machine needs a second for all steps."""
+    monkeypatch.setattr(attempt, "CHECK_EVERY_S", 0.02)
 
 
 @pytest.fixture(scope="module")
