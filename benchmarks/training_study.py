@@ -1,14 +1,15 @@
 """What lowers the error of a training: variants of one recipe, each with the same compute.
 
-    python -m benchmarks.training_study --data TRAIN.zarr --work FOLDER [--only "NAME;…"]
-        [--steps N] [--base CHANNELS] [--tta none,full] [--times N]
+    python -m benchmarks.training_study --data TRAIN.zarr --work FOLDER [--only "NAME;NAME+NAME;…"]
+        [--steps N] [--base CHANNELS] [--tta none,full] [--times N] [--start WEIGHTS]
 
 TRAIN.zarr holds ``raw`` and ``labels`` (1 = membrane) of the ISBI 2012 stack, slices 0 to 23. Every
 variant is trained on slices 0 to 19 with ``overtile train`` and scored on slices 20 to 23 at the
 best threshold of these slices. A variant differs from ``as is``, the preset ``default``, in the
-settings that it names. Steps are those of ``as is``: variants with larger batches take fewer, so
+settings that it names; ``NAME+NAME`` has those of both. Steps are those of ``as is``: variants with larger batches take fewer, so
 that all see as many voxels. ``--times``: trainings of each variant, with seeds 0, 1, …; their
-spread shows which differences count. Existing files of FOLDER are kept: a stopped study resumes,
+spread shows which differences count. ``--start``: every variant goes on from these weights
+(``train --from``), so that a few hundred steps show which settings lower the error further. Existing files of FOLDER are kept: a stopped study resumes,
 and results of other variants in training-study.json stay.
 """
 
@@ -41,6 +42,7 @@ VARIANTS: Mapping[str, Changes] = {
     "8 knots, sigma 5": {AUGMENT: {"elastic_knots": 8, "elastic_sigma": 5.0}},
     "no grey values varied": {AUGMENT: {"contrast": 0.0, "brightness": 0.0, "gamma": 0.0}},
     "noise 0.1": {AUGMENT: {"noise": 0.1}},
+    "noise 0.3": {AUGMENT: {"noise": 0.3}},
     "dropout 0": {"network": {"dropout": 0.0}},
     "dropout 0.2": {"network": {"dropout": 0.2}},
     "batch norm": {"network": {"norm": "batch"}, "training": {"batch": 2, "patch": (260, 260)}},
@@ -53,6 +55,15 @@ VARIANTS: Mapping[str, Changes] = {
     "weight decay 0.01": {"training": {"weight_decay": 0.01}},
     "4 levels": {"network": {"levels": 4}},
 }
+
+
+def changes_of(name: str) -> Changes:
+    """Return the settings of a variant, or of several joined by ``+``. Raises KeyError."""
+    merged: dict[str, dict[str, Any]] = {}
+    for one in name.split("+"):
+        for table, settings in VARIANTS[one].items():
+            merged.setdefault(table, {}).update(settings)
+    return merged
 
 
 def config_of(changes: Changes, *, steps: int, base: int, seed: int) -> str:
@@ -104,7 +115,7 @@ def scores_of(output: Path, labels: str) -> dict[str, float]:
     }
 
 
-def trained(data: str, folder: Path, config: str) -> tuple[Path, float]:
+def trained(data: str, folder: Path, config: str, start_from: list[str]) -> tuple[Path, float]:
     """Return the weights of a variant, and the seconds of their training; existing ones stay."""
     folder.mkdir(parents=True, exist_ok=True)
     weights, took = folder / "weights.safetensors", folder / "seconds"
@@ -114,19 +125,21 @@ def trained(data: str, folder: Path, config: str) -> tuple[Path, float]:
         overtile(
             "train", "--volume", f"{data}/raw", "--labels", f"{data}/labels", "--validation-slices",
             HELD_OUT, "--config", str(folder / "config.toml"), "--out", str(weights), "--resume",
+            *start_from,
         )  # fmt: skip
         took.write_text(f"{time.monotonic() - start:.1f}")
     return weights, float(took.read_text())
 
 
 def measured(
-    name: str, data: str, work: Path, *, steps: int, base: int, seed: int, tta: list[str]
+    name: str, data: str, work: Path, *, steps: int, base: int, seed: int, tta: list[str],
+    start: str | None,
 ) -> dict[str, Any]:
     """Return the figures of one training of a variant."""
-    folder = work / f"{base}-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}"
-    weights, seconds = trained(
-        data, folder, config_of(VARIANTS[name], steps=steps, base=base, seed=seed)
-    )
+    begun = f"from-{Path(start).stem}-" if start else ""
+    folder = work / f"{begun}{base}-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}"
+    config = config_of(changes_of(name), steps=steps, base=base, seed=seed)
+    weights, seconds = trained(data, folder, config, ["--from", start] if start else [])
     figures: dict[str, Any] = {"seconds": digits(seconds)}
     for views in tta:
         output = folder / f"{views}.zarr"
@@ -147,18 +160,20 @@ def main() -> None:
     parser.add_argument("--base", type=at_least_one, default=16)
     parser.add_argument("--times", type=at_least_one, default=1)
     parser.add_argument("--tta", type=some_of(("none", "full")), default=["none"])
+    parser.add_argument("--start", metavar="WEIGHTS")
     options = parser.parse_args()
     for seed in range(options.times):
         for name in options.only:
             figures = measured(
                 name, options.data, options.work, steps=options.steps, base=options.base,
-                seed=seed, tta=options.tta,
+                seed=seed, tta=options.tta, start=options.start,
             )  # fmt: skip
             kept = cases_kept("training-study")
-            key = f"base {options.base}, {options.steps} steps: {name}"
+            begun = f" more from {Path(options.start).stem}" if options.start else ""
+            key = f"base {options.base}, {options.steps} steps{begun}: {name}"
             runs = {**kept.get(key, {}).get("seeds", {}), str(seed): figures}
             kept[key] = {
-                "changes": VARIANTS[name], "seeds": runs, "commit": commit(), "machine": machine(),
+                "changes": changes_of(name), "seeds": runs, "commit": commit(), "machine": machine(),
             }  # fmt: skip
             keep("training-study", {"cases": kept})
             print(key, seed, json.dumps(figures), flush=True)

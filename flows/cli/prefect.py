@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ..text.terminal import say
+from pipeline.base.redaction import redacted
+
+from ..text.terminal import say, show
 from .parser import Parser
 
 
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
 def _up(options: argparse.Namespace) -> None:
     from ..prefect.up import bring_up
 
-    bring_up(say, old_names=options.old_names)
+    bring_up(_say, old_names=options.old_names)
     say(
         "ready: prefect deployment run segment-volume/segment-local -p input=… -p output=… "
         "-p weights=…"
@@ -70,7 +72,7 @@ def _up(options: argparse.Namespace) -> None:
 def _status(options: argparse.Namespace) -> None:
     from ..prefect.status import status_text
 
-    print(status_text())
+    show(redacted(status_text()))
 
 
 def _env(options: argparse.Namespace) -> None:
@@ -82,4 +84,9 @@ def _env(options: argparse.Namespace) -> None:
 def _down(options: argparse.Namespace) -> None:
     from ..prefect.down import take_down
 
-    take_down(say, cancel=options.cancel)
+    take_down(_say, cancel=options.cancel)
+
+
+def _say(text: str) -> None:
+    """Print a line; the server's address may hold a password."""
+    say(redacted(text))

@@ -46,7 +46,7 @@ def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
         trial.record(name, victim)
 
 
-@pytest.mark.parametrize("name", [some(name, fast=("segment",)) for name in ("segment", "train")])
+@pytest.mark.parametrize("name", [some(name, fast=()) for name in ("segment", "train")])
 def test_a_driver_that_is_killed_while_it_writes_a_file_is_resumed(name, trial, fault_round):
     counter = trial.folder / "counter"
     counter.mkdir()

@@ -135,6 +135,7 @@ def test_before_its_walltime_the_job_drains_the_training_and_requeues_itself(beg
     assert asked == [["status", str(tmp_path / "w.training"), "--json"]] * 2, "before and after"
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_lets_the_training_save_and_ends_all_its_processes(begun, tmp_path):
     job = begun()
     job.send_signal(signal.SIGTERM)

@@ -140,6 +140,7 @@ def set_status(name, dask_worker):
     dask_worker.status = Status[name]
 
 
+@pytest.mark.slow
 def test_ranks_save_and_leave_a_worker_that_is_about_to_end_and_use_it_again_if_it_stays(
     client, tmp_path
 ):

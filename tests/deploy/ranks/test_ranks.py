@@ -320,6 +320,7 @@ def test_no_worker_seems_lost_while_the_client_updates_its_scheduler_info(client
     assert set(seen) == {2}
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_is_detected_at_the_timeout_and_restarted(client, monkeypatch):
     monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 1.0)
 

@@ -209,6 +209,7 @@ def test_ranks_that_cannot_get_their_workers_are_an_error_in_time(theirs):
     busy.result(timeout=30)
 
 
+@pytest.mark.slow
 def test_the_run_continues_without_a_worker_that_does_not_come_back(theirs):
     def killed_once(rank):
         if rank.rank == 1:

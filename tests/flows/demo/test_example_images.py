@@ -9,6 +9,7 @@ from flows.demo.example_images import make_example_images
 from pipeline.volume.volume import find_volume
 
 
+@pytest.mark.slow
 def test_example_images_are_tiff_stacks_with_their_voxel_size(tmp_path, capsys):
     assert main(["demo", "--images", "--directory", str(tmp_path)]) == 0
     images = make_example_images(tmp_path)  # again: unchanged

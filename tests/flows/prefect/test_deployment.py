@@ -354,3 +354,11 @@ def test_cancelling_stops_the_blocks_and_a_new_run_resumes(deployment, stored, w
 
 def shards(output):
     return [path for path in (output / "labels/classes/0/c").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("action", ["status", "up"])
+def test_a_password_in_the_address_of_the_server_is_not_printed(shared_front, action):
+    url = shared_front.api.replace("://", "://me:hunter2hunter2@")
+    _, printed = shared_front.overtile("prefect", action, PREFECT_API_URL=url)
+    assert "://***@127.0.0.1" in printed
+    assert "hunter2" not in printed

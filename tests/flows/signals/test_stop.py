@@ -47,6 +47,7 @@ THEN = (
     "raise AttributeError('of a package that is half imported') from None",
 )
 """What compiled modules raise where they are interrupted."""
+SOME = [THEN[0], *(pytest.param(then, marks=pytest.mark.slow) for then in THEN[1:])]
 SEGMENT = ["segment", "in.zarr", "out.zarr", "--weights", "demo"]
 TRAIN = ["train", "--volume", "in.zarr", "--labels", "l.zarr", "--out", "w.safetensors"]
 STOPPED = "overtile: stopped\n"
@@ -91,7 +92,7 @@ def test_a_stop_at_any_other_time_is_one_line_and_exit_code_1(signal, stopped):
     assert stopped(signal=signal, meets=meets, **WEIGHTS) == (1, STOPPED)
 
 
-@pytest.mark.parametrize("then", THEN)
+@pytest.mark.parametrize("then", SOME)
 def test_a_drain_before_the_first_block_is_one_line_and_exit_code_75(then, stopped):
     said = stopped(signal="SIGUSR1", then=then, command="segment", place=DOORS, arguments=SEGMENT)
     assert said == (75, DRAINED)

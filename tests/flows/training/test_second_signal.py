@@ -41,7 +41,12 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGUSR1", "SIGUSR1"), ("SIGUSR1", "SIGTERM")]
+    ("first", "second"),
+    [
+        ("SIGTERM", "SIGTERM"),
+        pytest.param("SIGUSR1", "SIGUSR1", marks=pytest.mark.slow),
+        ("SIGUSR1", "SIGTERM"),
+    ],
 )
 def test_the_second_signal_ends_a_training_at_once(first, second):
     ran = subprocess.run(

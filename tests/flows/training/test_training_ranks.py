@@ -300,6 +300,7 @@ def test_of_two_trainings_with_one_out_the_newer_one_finishes(volume, two_worker
     assert_same_weights(tmp_path / "w.safetensors", alone)
 
 
+@pytest.mark.slow
 def test_a_training_and_a_segmentation_share_the_workers_and_both_finish(
     volume, two_workers, weights, tmp_path
 ):

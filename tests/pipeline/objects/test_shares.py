@@ -99,7 +99,13 @@ def order_of(count, seed):
 
 
 @pytest.mark.parametrize(
-    ("count", "kind"), [(1, "components"), (2, "all"), (3, "watershed"), (REGIONS, "all")]
+    ("count", "kind"),
+    [
+        (1, "components"),
+        (2, "all"),
+        pytest.param(3, "watershed", marks=pytest.mark.slow),
+        pytest.param(REGIONS, "all", marks=pytest.mark.slow),
+    ],
 )
 def test_shares_in_any_order_and_number_give_the_bytes_of_one_run(count, kind, alone, find):
     options = KINDS[kind]

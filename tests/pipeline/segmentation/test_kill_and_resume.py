@@ -211,7 +211,10 @@ def test_a_stopped_run_prints_one_line_leaves_no_process_and_resumes(
     finish(command(out), out, undisturbed)
 
 
-@pytest.mark.parametrize("after_s", [0.2, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "after_s",
+    [pytest.param(0.2, marks=pytest.mark.slow), 1.0, pytest.param(2.0, marks=pytest.mark.slow)],
+)
 def test_ctrl_c_while_workers_start_prints_one_line_and_leaves_no_process(
     after_s, command, tmp_path
 ):

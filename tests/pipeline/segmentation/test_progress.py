@@ -33,6 +33,7 @@ def test_a_run_of_one_block_shows_progress_before_the_block_ends(
     weights, textured, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(part_done, "SHORTEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(part_done, "MOST_MESSAGES_PER_S", 1e9)
     zarr.create_array(tmp_path / "in.zarr", data=textured((1, 8, 32, 32))[0])
     request = SegmentRequest(
         input=str(tmp_path / "in.zarr"), output=str(tmp_path / "out.zarr"), block=(8, 32, 32),

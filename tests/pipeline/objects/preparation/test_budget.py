@@ -46,7 +46,10 @@ def prepared(textured, tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "all" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
 def test_a_run_does_the_stated_tasks_in_the_stated_stages(kind, prepared, monkeypatch):
     passes, drive = [], task_run.drive
 
