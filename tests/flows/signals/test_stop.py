@@ -162,7 +162,7 @@ def test_an_error_while_a_run_is_stopped_is_shown_whole(stopped):
     assert said.endswith("OSError: No space left\n")
 
 
-@pytest.mark.parametrize("then", THEN)
+@pytest.mark.parametrize("then", SOME)
 def test_a_stopped_training_reports_what_is_kept(then, stopped):
     said = stopped(then=then, command="train", place="command._run = meets_a_stop", arguments=TRAIN)
     line = "overtile: stopped before the first checkpoint, so nothing was saved"

@@ -102,14 +102,8 @@ def to_all(number):
 @pytest.mark.parametrize(
     ("ranks", "ways"),
     [
-        (
-            1,
-            [
-                (to_all(signal.SIGINT), 1),
-                (to_all(signal.SIGTERM), 1),
-                (to_all(signal.SIGUSR1), 75),
-            ],
-        ),
+        (1, [(to_all(signal.SIGINT), 1), (to_all(signal.SIGUSR1), 75)]),
+        pytest.param(1, [(to_all(signal.SIGTERM), 1)], marks=pytest.mark.slow),
         pytest.param(
             2,
             [
@@ -121,7 +115,7 @@ def to_all(number):
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["one rank", "two ranks"],
+    ids=["one rank", "one rank, terminated", "two ranks"],
 )
 def test_a_signal_to_a_training_prints_one_line_on_how_to_resume_and_loses_no_step(
     ranks, ways, place, tmp_path

@@ -62,8 +62,17 @@ def by_tensorstore(path, *, driver="zarr3"):
     return tensorstore.open(spec, read=True).result().read().result()
 
 
-@pytest.mark.parametrize("cluster", ["one_worker", "three_workers"])
-@pytest.mark.parametrize(("network", "shape", "block", "tile", "engine"), CASES)
+def on_clusters(cases):
+    """Return the cases, each on both clusters; in `make test`, the engine of Dask arrays on one."""
+    for case in cases:
+        yield pytest.param(*case, "one_worker")
+        slow = [pytest.mark.slow] if case[-1] == "map_overlap" else []
+        yield pytest.param(*case, "three_workers", marks=slow)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "block", "tile", "engine", "cluster"), list(on_clusters(CASES))
+)
 def test_stored_scores_equal_whole_volume_scores(
     network, shape, block, tile, engine, cluster, request, weights, whole_scores, volume, tmp_path
 ):
