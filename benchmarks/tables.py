@@ -1,4 +1,4 @@
-"""Write the results of the benchmarks into the tables of docs/performance*.md.
+"""Write the results of the benchmarks into the tables of docs/performance*.md and training-study.md.
 
 python -m benchmarks.tables
 
@@ -17,7 +17,7 @@ from typing import Any
 from .pipeline import CASES
 from .plots import DOCS, SHARE_TOOLS, found
 
-PAGES = (DOCS / "performance.md", DOCS / "performance-details.md")
+PAGES = (DOCS / "performance.md", DOCS / "performance-details.md", DOCS / "training-study.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 SIZES = {2: (572, 956), 3: (132, 172)}
 """Inputs of the network alone that are in the table."""
@@ -203,12 +203,34 @@ def workers() -> str:
     )
 
 
+def study() -> str:
+    """Return the table of what changes the error of a training; means over seeds."""
+
+    def mean(runs: Mapping[str, Any], figure: str) -> str:
+        values = [run["tta none"][figure] for run in runs.values()]
+        text = f"{statistics.mean(values):.4f}"
+        return text if len(values) < 2 else f"{text} ({min(values):.4f}–{max(values):.4f})"
+
+    return table(
+        ("network, steps: variant", "seeds", "pixel error", "adapted Rand error, thinned", "V-Rand",
+         "seconds"),
+        *(
+            (name, str(len(case["seeds"])),
+             *(mean(case["seeds"], figure)
+               for figure in ("pixel_error", "adapted_rand_error", "v_rand")),
+             f"{statistics.mean(run['seconds'] for run in case['seeds'].values()):.0f}")
+            for name, case in found("training-study")["cases"].items()
+        ),
+    )  # fmt: skip
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "shares": shares,
     "cases": cases,
     "figures": figures,
     "networks": networks,
     "workers": workers,
+    "study": study,
 }
 
 
