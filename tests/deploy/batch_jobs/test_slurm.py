@@ -128,7 +128,9 @@ def test_nobody_without_the_keys_reaches_a_run_on_slurm_and_then_the_keys_are_go
     assert not list(logs.glob("tls-*"))
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "how", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGKILL"]
+)
 def test_jobs_and_keys_end_when_their_driver_ends(how, volume, slurm, logs):
     command, _ = volume
     driver = subprocess.Popen(

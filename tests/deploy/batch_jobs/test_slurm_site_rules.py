@@ -83,7 +83,9 @@ def wait_until_complete(job_id):
     return state
 
 
-@pytest.mark.parametrize("way", ["submit", "driver", "sbatch by hand"])
+@pytest.mark.parametrize(
+    "way", ["submit", "driver", pytest.param("sbatch by hand", marks=pytest.mark.slow)]
+)
 def test_a_run_from_inside_an_allocation_is_that_from_a_login_node(way, place):
     inside = {"SBATCH_MEM_PER_NODE": "1M", "SQUEUE_STATES": "COMPLETED"}
     if way == "driver":

@@ -146,6 +146,7 @@ def test_a_training_that_was_drained_and_requeued_has_the_tensors_of_an_undistur
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_of_two_ranks_loses_no_step_and_leaves_no_process(place):
     job_id = submitted("c.safetensors", "--cluster", "two")
     saves(job_id, "c.training")
