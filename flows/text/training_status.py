@@ -46,7 +46,8 @@ def _stage_text(status: TrainingStatus) -> str:
 def _steps_text(status: TrainingStatus) -> str:
     """Return the steps that are done; 100 % only if all are."""
     if status.steps is None:
-        return f"{status.done_step:,}; no checkpoint yet"
+        saved = f"{status.saved_step:,} are saved" if status.saved_step else "no checkpoint yet"
+        return f"{status.done_step:,}; {saved}"
     share = status.done_step * 1000 // status.steps / 10 if status.steps else 100.0
     saved = "" if status.saved_step == status.done_step else f"; {status.saved_step:,} are saved"
     return f"{status.done_step:,} of {status.steps:,} done, {share:.1f} %{saved}"

@@ -40,7 +40,8 @@ class TrainingStatus:
     done_step: int
     """The last one in the log. What is not in the checkpoint is repeated after a sudden end."""
     steps: int | None
-    """How many there will be; None before the first checkpoint."""
+    """How many there will be; None before the first checkpoint, also before the first one of a
+    finished training that is being made longer."""
     loss: float | None
     """Mean of the last steps."""
     validation: Mapping[str, float] = field(hash=False)
@@ -54,7 +55,7 @@ class TrainingStatus:
     def is_complete(self) -> bool:
         """Whether there are no more steps to do, and the weights are written."""
         is_over = self.stopped_early or self.saved_step == self.steps
-        return self.weights is not None and is_over
+        return self.weights is not None and is_over and self.done_step == self.saved_step
 
     @property
     def seconds_left(self) -> float | None:
@@ -89,12 +90,15 @@ def read_training_status(directory: Path, weights: Path) -> TrainingStatus:
     losses = [loss for row in rows if (loss := _number(row, "loss")) is not None]
     rates = [rate for row in rows if (rate := _number(row, "patches_per_s")) is not None]
     batch, training = record.get("batch"), inner_object(inner_object(record, "recipe"), "training")
+    done_step = max([saved_step, *(int(_number(row, "step") or 0) for row in rows[-1:])])
     steps = training.get("steps")
+    if isinstance(steps, int) and done_step > steps:  # a finished one that is being made longer
+        steps = None
     return TrainingStatus(
         directory=directory,
         weights=weights if weights.is_file() else None,
         saved_step=saved_step,
-        done_step=max([saved_step, *(int(_number(row, "step") or 0) for row in rows[-1:])]),
+        done_step=done_step,
         steps=steps if isinstance(steps, int) else None,
         loss=sum(losses[-MEAN_OF:]) / len(losses[-MEAN_OF:]) if losses else None,
         validation=_last_validation(rows),

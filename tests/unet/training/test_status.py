@@ -96,6 +96,16 @@ def test_a_training_is_complete_with_its_last_checkpoint_and_its_weights(folder,
     assert status_of(folder).seconds_left == 0
 
 
+def test_a_finished_training_that_is_being_made_longer_is_not_complete(folder, tmp_path):
+    last = folder / "checkpoint-00000400.safetensors"
+    last.write_bytes((folder / "checkpoint-00000060.safetensors").read_bytes())
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    CsvLog(folder / "log.csv").hear(steps(401, [1.0], patches_per_s=8.0))
+    status = status_of(folder)
+    assert not status.is_complete
+    assert (status.saved_step, status.done_step, status.steps) == (400, 401, None)
+
+
 def test_damaged_files_count_as_missing(folder):
     (folder / "checkpoint-00000060.safetensors").write_bytes(b"\xff" * 100)
     assert status_of(folder).saved_step == 40
