@@ -132,7 +132,14 @@ def trained(data: str, folder: Path, config: str, start_from: list[str]) -> tupl
 
 
 def measured(
-    name: str, data: str, work: Path, *, steps: int, base: int, seed: int, tta: list[str],
+    name: str,
+    data: str,
+    work: Path,
+    *,
+    steps: int,
+    base: int,
+    seed: int,
+    tta: list[str],
     start: str | None,
 ) -> dict[str, Any]:
     """Return the figures of one training of a variant."""

@@ -38,7 +38,7 @@ def evaluate_volume(
         prediction: Output of overtile, or an image of classes, ids or scores: a path or URI.
         truth: Classes or object ids of the same shape, in any input format.
         json_file: A file for every figure and setting, as JSON (default: none). Relative paths
-            start at the project's folder.
+            start at the folder in which overtile prefect up was called.
         cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
             Advanced: number of workers or jobs, partition and more.
         options: The defaults compare classes with classes. Advanced: scores, objects, slices and

@@ -119,10 +119,10 @@ def segment_volume(
 
     Args:
         input: OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI.
-            Relative paths start at the project's folder.
+            Relative paths start at the folder in which overtile prefect up was called.
         output: OME-Zarr to create; an existing output of the same job is resumed. For example
             /data/out.zarr.
-        weights: Weights file or URI, or the name of bundled weights (demo, fib25-boundary).
+        weights: Weights file or URI, or the name of bundled weights, such as nuclei-2d.
         objects: Whether to find single objects too (cells, nuclei), into labels/objects. Yes, by
             components: connected voxels; by watershed: also splits objects that touch. Advanced:
             class, threshold, sizes and more.

@@ -26,11 +26,17 @@ def run(options: argparse.Namespace) -> None:
         return
     from unet import read_weights_info
 
+    from ..text.bundled import bundled_paragraph
     from ..text.weights import weights_json, weights_text
 
     shown = _copied(options.weights, read_options(WeightsOptions, options))
     info = read_weights_info(shown)
-    show(json.dumps(weights_json(info), indent=2) if options.json else weights_text(info))
+    if options.json:
+        show(json.dumps(weights_json(info), indent=2))
+        return
+    if purpose := bundled_paragraph(options.weights):
+        show(f"{purpose}\n")
+    show(weights_text(info))
 
 
 def _copied(weights: str, options: WeightsOptions) -> str:

@@ -35,7 +35,7 @@ class SegmentFiles(BaseModel):
         examples=["segmented.zarr"],
     )
     weights: Annotated[str, Shell(metavar="FILE|URI|NAME")] = Field(
-        description="Weights file or URI, or the name of bundled weights (demo, fib25-boundary)",
+        description="Weights file or URI, or the name of bundled weights, such as nuclei-2d",
         examples=["membranes.safetensors"],
     )
 

@@ -34,6 +34,11 @@ def bundled_text() -> str:
     return "\n\n".join(_paragraph(model, info) for model, info in _read())
 
 
+def bundled_paragraph(name: str) -> str | None:
+    """Return what bundled weights are for; None for other weights."""
+    return next((_paragraph(model, info) for model, info in _read() if model.name == name), None)
+
+
 def _paragraph(model: BundledModel, info: WeightsInfo) -> str:
     rows = [
         ("image", f"{info.config.dims}-D, {model.shows}"),

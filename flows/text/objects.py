@@ -91,9 +91,11 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     from pipeline.objects.report.definition_text import advice
     from pipeline.objects.report.run_report import objects_report_path
     from pipeline.objects.table.size_unit import SizeUnit, extent_name
+    from pipeline.objects.table.table import CSV, TABLES
     from pipeline.output.viewing import view_commands
 
     voxels, spec = math.prod(run.job.plan.shape), run.prepared.table_spec
+    request = run.prepared.request
     covered, took = 100 * found.voxels / voxels, duration_text(run.seconds)
     share = f"{covered:.1f} % of the {extent_name(spec)}"
     yield f"done: {counted(found.objects, 'object')}, {share}, in {took}"
@@ -109,8 +111,9 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
         yield f"note: no object was found: compare {_deciding(run.prepared)} with the scores"
     yield f"objects: {run.job.output}"
     yield f"table: {run.table}"
+    if request.csv:
+        yield f"table for spreadsheets: {run.job.output / TABLES / CSV}"
     yield f"report: {run.job.output / objects_report_path(run)}"
-    request = run.prepared.request
     image = request.scores if request.is_inside else run.job.output
     yield f"look at them: {view_commands(image)[0].command}"
 

@@ -10,6 +10,9 @@ from pipeline.base.text import aligned_rows, counted, shape_text, size_text
 from unet import WeightsInfo
 from unet.training.selection.metric import METRICS
 
+MOST_SHOWN = 400
+"""Characters of a record that are shown."""
+
 
 def weights_json(info: WeightsInfo) -> dict[str, Any]:
     """Return the contents of a weights file as JSON values."""
@@ -58,8 +61,15 @@ def weights_text(info: WeightsInfo) -> str:
         layers = ", ".join(config.tile_dependent_layers)
         rows.append(("seams", f"{layers}: the tiled result differs from the whole"))
     rows += [("weights of", text) for text in _origin_texts(info.provenance)]
-    rows += [(f"provenance {name}", _plain(value)) for name, value in info.provenance.items()]
+    rows += [
+        (f"provenance {name}", _shortened(_plain(value))) for name, value in info.provenance.items()
+    ]
     return aligned_rows(rows)
+
+
+def _shortened(text: str) -> str:
+    """Return a text, or its beginning if it is longer than a few lines."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… (whole with --json)"
 
 
 def _channels_row(info: WeightsInfo) -> tuple[str, str]:

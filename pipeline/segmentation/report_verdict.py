@@ -25,13 +25,14 @@ def verdict_of(
     classes: Sequence[tuple[str, float]],
     objects: int | None,
     undecided: float | None = None,
+    has_other_scale: bool = False,
 ) -> Verdict:
     """Return the verdict.
 
     error: why the run did not complete. share: the share of the volume that it did, like ``2/3``.
     seams: of the planes that were checked. classes: name and share of the voxels of each class.
     objects: how many were found, if they were looked for. undecided: share of the voxels in which
-    the network was.
+    the network was. has_other_scale: whether the voxels have another size than in the training.
     """
     if progress.left or error is not None:
         return Verdict(text=_incomplete(progress, error), state="bad")
@@ -48,6 +49,9 @@ def verdict_of(
             f"The network was undecided in {percent(undecided)} of the voxels: look at the "
             "pictures before you use the result."
         )
+    if has_other_scale:
+        is_good = False
+        sentences.append("The voxels have another size than in the network's training.")
     text = " ".join(filter(None, sentences))
     return Verdict(text=text, state="good" if is_good else "attention")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..models.protocol import Predictor, StatesTraining
@@ -13,6 +13,8 @@ from ..volume.volume import VolumeSource
 
 LARGEST_RATIO: Final = 1.5
 """Voxel sizes that differ by more than this factor, in any axis, are noted."""
+_OTHER_SIZE: Final = "the voxel size, "
+"""Begins the warning."""
 
 
 def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
@@ -35,7 +37,7 @@ def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
     if _distance(trained, sizes_um) <= math.log(LARGEST_RATIO):
         return None
     return (
-        f"the voxel size, {own} µm, differs from that of the training, {known} µm, by more than "
+        f"{_OTHER_SIZE}{own} µm, differs from that of the training, {known} µm, by more than "
         f"a factor of {LARGEST_RATIO:g}: {_advice(trained, source)}"
     )
 
@@ -46,8 +48,28 @@ def _advice(trained: SizesUm, source: VolumeSource) -> str:
     }
     best = min(distances, key=lambda number: distances[number], default=None)
     if best is None or distances[best] > math.log(LARGEST_RATIO):
-        return "no level of the image fits, so resample it or use other weights"
+        return f"no level of the image fits: {_resampling(trained, voxel_size_um(source))}"
     return f"level {best} of {source.image} fits best (--level {best})"
+
+
+def _resampling(trained: SizesUm, sizes: SizesUm) -> str:
+    """Return how to change an image so that it fits."""
+    factors = [own / wanted for wanted, own in zip(trained, sizes, strict=True) if wanted and own]
+    if all(factor < 1 for factor in factors):
+        return (
+            "make coarser levels (overtile convert) and use one that fits (--level), or use other "
+            "weights"
+        )
+    if all(factor > 1 for factor in factors):
+        factor = math.prod(factors) ** (1 / len(factors))
+        by = f"{factor:.2g}" if factor < 10 else f"{factor:.0f}"
+        return f"enlarge it {by} times (in Fiji: Image > Scale), or use other weights"
+    return "resample it, or use other weights"
+
+
+def differs_in_scale(notes: Iterable[str]) -> bool:
+    """Return whether one of these is the warning of a voxel size that differs."""
+    return any(note.startswith(_OTHER_SIZE) for note in notes)
 
 
 def _distance(trained: SizesUm, sizes: SizesUm) -> float:

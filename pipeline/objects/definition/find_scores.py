@@ -130,8 +130,9 @@ def _scores(
     role = request.role or role_of(name)
     is_partial = role == "boundary" and everything.channel_count > 1 and is_of_a_part(job_parts())
     return Scores(
-        source=source, class_name=name, role=role, all_classes=everything if is_partial else None
-    )
+        source=source, class_name=name, role=role, all_classes=everything if is_partial else None,
+        from_slices=source.shape_zyx[0] > 1 and sees_slices_alone(job_parts()),
+    )  # fmt: skip
 
 
 def is_of_a_part(job_parts: Mapping[str, Any]) -> bool:
@@ -139,6 +140,12 @@ def is_of_a_part(job_parts: Mapping[str, Any]) -> bool:
     return any(name in job_parts for name in ("mask", "skip")) or (
         job_parts.get("frame") == "volume"
     )
+
+
+def sees_slices_alone(job_parts: Mapping[str, Any]) -> bool:
+    """Return whether a segmentation's network reads no voxel of the slices beside its own."""
+    halo = job_parts.get("halo")
+    return isinstance(halo, Sequence) and list(halo)[:1] == [0]
 
 
 def _job_parts(request: ObjectsRequest) -> Mapping[str, Any]:

@@ -30,6 +30,8 @@ class Scores:
     source: VolumeSource
     class_name: str
     role: Role
+    from_slices: bool = False
+    """Whether a 2-D network gave them, which sees every slice alone, to a volume of several."""
     all_classes: VolumeSource | None = None
     """Where only a part was segmented, the scores of all classes: all are 0 outside of it."""
     edge_axes: tuple[int, ...] = ()

@@ -115,11 +115,16 @@ def _prepared(
         intensity=intensity,
         sample_digest=sample_digest,
         output_action=action,
-        notes=(*source.notes, *_notes(scores), *intensity_notes(intensity, source)),
+        notes=(*source.notes, *_notes(request, scores), *intensity_notes(intensity, source)),
     )
 
 
-def _notes(scores: Scores) -> Iterator[str]:
+def _notes(request: ObjectsRequest, scores: Scores) -> Iterator[str]:
+    if scores.from_slices and not request.per_slice:
+        yield (
+            "objects continue from slice to slice, though the 2-D network saw each slice alone: "
+            "add --per-slice if the slices are separate images"
+        )
     if not scores.source.dtype.startswith("uint"):
         yield f"scores of {scores.source.dtype} are rounded to uint16"
     if not scores.source.channel_names and scores.class_name.isdecimal():

@@ -46,3 +46,11 @@ def test_a_file_named_list_is_a_file_where_it_is_an_input(shell):
     code, _, err = shell("segment", "--weights", "demo", "--", "list", "out.zarr")
     assert code == 2
     assert "list" in err
+
+
+def test_the_contents_of_bundled_weights_begin_with_what_they_are_for(shell):
+    code, out, _ = shell("weights", "nuclei-2d")
+    assert code == 0
+    assert out.startswith("nuclei-2d\n")
+    assert "11 to 34 voxels" in out
+    assert max(map(len, out.splitlines())) < 500, "the record of 28 volumes is cut short"

@@ -96,6 +96,8 @@ def test_the_sureness_is_that_of_the_stored_scores(run):
          "blocks: the result changes there as nowhere else. 20 % membrane."),
         (DONE, {"seams": (), "undecided": 0.5}, "attention", "Complete. 20 % membrane. The network "
          "was undecided in 50 % of the voxels: look at the pictures before you use the result."),
+        (DONE, {"seams": (), "has_other_scale": True}, "attention", "Complete. 20 % membrane. The "
+         "voxels have another size than in the network's training."),
         (replace(DONE, done=117, set_aside=((0, 0, 1),) * 3), {"error": "why"}, "bad",
          "Incomplete: 3 of 120 blocks were set aside. What is done is kept: the same command "
          "again computes the rest."),
