@@ -1,4 +1,4 @@
-"""Write the results of the benchmarks into the tables of docs/performance*.md and training-study.md.
+"""Write the results of the benchmarks into the tables of docs/performance*.md and the study.
 
 python -m benchmarks.tables
 
