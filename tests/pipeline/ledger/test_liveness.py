@@ -239,8 +239,8 @@ def test_of_two_runs_that_start_in_the_same_millisecond_exactly_one_goes_to_the_
 def test_the_sign_of_a_run_that_was_taken_over_is_not_rewritten(output, monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_S", 0.02)
     with alive(output, token="nobody"):
-        Ledger.open(output, JOB, owner="second")
         (thread,) = [t for t in threading.enumerate() if t.name == "alive"]
+        Ledger.open(output, JOB, owner="second")  # from now on it may end at any moment
         thread.join(timeout=10)
         assert not thread.is_alive()
         with alive(output, token="second"):
