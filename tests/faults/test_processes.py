@@ -35,7 +35,7 @@ def stopped(*pids):
         time.sleep(pause_s)
 
 
-@pytest.mark.parametrize("name", [some(name, fast=("segment",)) for name in COMMANDS])
+@pytest.mark.parametrize("name", [some(name, fast=()) for name in COMMANDS])
 def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
     name, trial, fault_round
 ):
