@@ -1,6 +1,6 @@
 """Train the bundled weights ``nuclei-2d`` and ``nuclei-3d`` on synthetic images of nuclei.
 
-    python -m benchmarks.train_nuclei_weights 2d --work FOLDER      # hours on two cores
+    python -m benchmarks.train_nuclei_weights 2d --work FOLDER      # ten minutes on two cores
     python -m benchmarks.train_nuclei_weights 3d --work FOLDER
 
 Draws volumes (benchmarks/nuclei_scene.py), one appearance each, and trains with ``overtile train``

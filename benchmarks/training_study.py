@@ -1,4 +1,4 @@
-"""What lowers the error of a training: variants of one recipe, each with the same compute.
+"""What lowers the error of a training: variants of one recipe, each with as many voxels.
 
     python -m benchmarks.training_study --data TRAIN.zarr --work FOLDER [--only "NAME;NAME+NAME;…"]
         [--steps N] [--base CHANNELS] [--tta none,full] [--times N] [--start WEIGHTS]

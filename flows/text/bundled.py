@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.base.text import aligned_rows, size_text
 from unet import WeightsInfo, read_weights_info
 from unet.weights.bundled_models import MODELS, BundledModel
+from unet.weights.location import is_bundled
 
 from .weights import voxel_size_text
 
@@ -35,8 +36,9 @@ def bundled_text() -> str:
 
 
 def bundled_paragraph(name: str) -> str | None:
-    """Return what bundled weights are for; None for other weights."""
-    return next((_paragraph(model, info) for model, info in _read() if model.name == name), None)
+    """Return what bundled weights are for; None for other weights, and files of such a name."""
+    model = next((model for model in MODELS if model.name == name and is_bundled(name)), None)
+    return None if model is None else _paragraph(model, read_weights_info(name))
 
 
 def _paragraph(model: BundledModel, info: WeightsInfo) -> str:

@@ -64,7 +64,7 @@ from .report_tables import (
 )
 from .report_verdict import verdict_of
 from .summary import RunSummary
-from .trained_scale import differs_in_scale
+from .trained_scale import has_other_scale
 
 SIDE = 640
 
@@ -91,7 +91,7 @@ def run_report(
             seams=tuple(seen.seams.values()), classes=class_shares(run),
             objects=None if extras.objects is None else extras.objects.count,
             undecided=None if seen.sureness is None else seen.sureness.share(0, FAIR),
-            has_other_scale=differs_in_scale(run.prepared.notes),
+            has_other_scale=has_other_scale(run.prepared.predictor, run.prepared.source),
         ),
         summary=f"{request.input} → {request.output}: "
         f"{progress.done:,} of {progress.computed:,} blocks done",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from ..models.protocol import Predictor, StatesTraining
@@ -13,8 +13,6 @@ from ..volume.volume import VolumeSource
 
 LARGEST_RATIO: Final = 1.5
 """Voxel sizes that differ by more than this factor, in any axis, are noted."""
-_OTHER_SIZE: Final = "the voxel size, "
-"""Begins the warning."""
 
 
 def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
@@ -34,11 +32,19 @@ def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
             f"the volume states no voxel size in µm: check that it is about that of the training, "
             f"{known} µm"
         )
-    if _distance(trained, sizes_um) <= math.log(LARGEST_RATIO):
+    if not has_other_scale(predictor, source):
         return None
     return (
-        f"{_OTHER_SIZE}{own} µm, differs from that of the training, {known} µm, by more than "
+        f"the voxel size, {own} µm, differs from that of the training, {known} µm, by more than "
         f"a factor of {LARGEST_RATIO:g}: {_advice(trained, source)}"
+    )
+
+
+def has_other_scale(predictor: Predictor, source: VolumeSource) -> bool:
+    """Return whether the voxel size is stated, and differs too much from that of the training."""
+    trained = predictor.voxel_size_um if isinstance(predictor, StatesTraining) else None
+    return trained is not None and _distance(trained, voxel_size_um(source)) > math.log(
+        LARGEST_RATIO
     )
 
 
@@ -65,11 +71,6 @@ def _resampling(trained: SizesUm, sizes: SizesUm) -> str:
         by = f"{factor:.2g}" if factor < 10 else f"{factor:.0f}"
         return f"enlarge it {by} times (in Fiji: Image > Scale), or use other weights"
     return "resample it, or use other weights"
-
-
-def differs_in_scale(notes: Iterable[str]) -> bool:
-    """Return whether one of these is the warning of a voxel size that differs."""
-    return any(note.startswith(_OTHER_SIZE) for note in notes)
 
 
 def _distance(trained: SizesUm, sizes: SizesUm) -> float:

@@ -19,11 +19,6 @@ SOON_LOST = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "2s"}
 """A worker counts as lost after two seconds, which a stop of four exceeds."""
 
 
-def some(name, *, fast):
-    """Return a parameter; `make test` runs those of a few commands."""
-    return pytest.param(name, marks=[] if name in fast else [pytest.mark.faults])
-
-
 def stopped(*pids):
     """Stop processes for longer than their heartbeat, then continue them."""
     for number, pause_s in ((signal.SIGSTOP, BEYOND_S), (signal.SIGCONT, 0)):
@@ -35,7 +30,8 @@ def stopped(*pids):
         time.sleep(pause_s)
 
 
-@pytest.mark.parametrize("name", [some(name, fast=()) for name in COMMANDS])
+@pytest.mark.faults
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
     name, trial, fault_round
 ):
@@ -46,7 +42,8 @@ def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
         trial.record(name, victim)
 
 
-@pytest.mark.parametrize("name", [some(name, fast=()) for name in ("segment", "train")])
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["segment", "train"])
 def test_a_driver_that_is_killed_while_it_writes_a_file_is_resumed(name, trial, fault_round):
     counter = trial.folder / "counter"
     counter.mkdir()

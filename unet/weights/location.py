@@ -37,7 +37,7 @@ def settle_uri(uri: str | os.PathLike[str]) -> str:
     if "://" in text:
         remember(text)
         return text
-    if _is_bundled(text):
+    if is_bundled(text):
         return text
     return os.path.abspath(os.path.expanduser(text))
 
@@ -53,7 +53,7 @@ def read_bytes(uri: str) -> bytes:
 
             content: bytes = fsspec.filesystem(uri.split("://")[0]).cat_file(uri)
             return content
-        path = BUNDLED / (uri + SUFFIX) if _is_bundled(uri) else Path(uri)
+        path = BUNDLED / (uri + SUFFIX) if is_bundled(uri) else Path(uri)
         return _read_file(uri, path)
     except WeightsError:
         raise
@@ -91,7 +91,7 @@ def _read_file(uri: str, path: Path) -> bytes:
         return file.read()
 
 
-def _is_bundled(uri: str) -> bool:
+def is_bundled(uri: str) -> bool:
     """Return whether ``uri`` is a bundled name and not a local file."""
     plain = "/" not in uri and "." not in uri and os.sep not in uri
     return plain and uri in bundled_names() and not Path(uri).is_file()

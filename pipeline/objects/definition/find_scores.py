@@ -127,11 +127,11 @@ def _scores(
     job_parts: Callable[[], Mapping[str, Any]],
 ) -> Scores:  # fmt: skip
     """Return the scores of a class. job_parts: returns those of the segmentation, if it is one."""
-    role = request.role or role_of(name)
-    is_partial = role == "boundary" and everything.channel_count > 1 and is_of_a_part(job_parts())
+    role, parts = request.role or role_of(name), job_parts()
+    is_partial = role == "boundary" and everything.channel_count > 1 and is_of_a_part(parts)
     return Scores(
         source=source, class_name=name, role=role, all_classes=everything if is_partial else None,
-        from_slices=source.shape_zyx[0] > 1 and sees_slices_alone(job_parts()),
+        from_slices=source.shape_zyx[0] > 1 and sees_slices_alone(parts),
     )  # fmt: skip
 
 

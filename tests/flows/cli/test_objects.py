@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -227,6 +228,13 @@ def test_objects_between_membranes_are_counted_and_their_output_is_named(shell, 
     assert code == 0
     assert "done: 16 objects" in err
     assert set(listing(place)) == set(before)
+
+
+def test_the_table_for_spreadsheets_is_named_where_one_was_asked_for(shell, place):
+    code, _, err = shell("scores.zarr", "out.zarr", "--csv")
+    assert code == 0
+    (named,) = re.findall(r"^table for spreadsheets: (.*)$", err, re.MULTILINE)
+    assert Path(named).read_text().count("\n") == 1 + 16
 
 
 def test_another_definition_is_refused_and_replaces_only_on_request(shell, place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,13 @@ def test_the_contents_of_bundled_weights_begin_with_what_they_are_for(shell):
     assert out.startswith("nuclei-2d\n")
     assert "11 to 34 voxels" in out
     assert max(map(len, out.splitlines())) < 500, "the record of 28 volumes is cut short"
+
+
+def test_a_file_of_a_bundled_name_is_not_described_as_the_bundled_weights(
+    shell, weights, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nuclei-2d").write_bytes(Path(weights("3d")).read_bytes())
+    code, out, _ = shell("weights", "nuclei-2d")
+    assert code == 0
+    assert out.startswith("network ")
