@@ -1,6 +1,6 @@
 """Which process a record means: its number alone is another process's on another machine, or later.
 
-A home is often shared by several machines, and each counts its processes from 1.
+A home is often shared by several machines and containers, and each counts its processes from 1.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ class ProcessIdentity:
     """Of the machine's current start: another one after each restart."""
     user: int
     """Its number, as the machine knows it."""
+    namespace: str
+    """Of process numbers: a container counts its own on the same machine, from 1."""
     pid: int
     start: str
     """When the process began, as its machine counts; setting the clock does not change it."""
 
     @property
-    def key(self) -> tuple[str, str, int, int, str]:
+    def key(self) -> tuple[str, str, int, str, int, str]:
         """What identifies the process; records of it may hold more."""
-        return self.host, self.boot, self.user, self.pid, self.start
+        return self.host, self.boot, self.user, self.namespace, self.pid, self.start
 
     def is_alive_here(self) -> bool:
         """Return whether exactly this process runs on this machine, for this user."""
@@ -69,8 +71,9 @@ def identify(pid: int) -> ProcessIdentity | None:
     except (psutil.Error, OSError, ValueError, OverflowError):
         return None
     return ProcessIdentity(
-        host=socket.gethostname(), boot=boot_id(), user=user, pid=pid, start=start
-    )
+        host=socket.gethostname(), boot=boot_id(), user=user, namespace=_namespace(), pid=pid,
+        start=start,
+    )  # fmt: skip
 
 
 @cache
@@ -94,7 +97,15 @@ def read_record(kind: type[Record], values: Mapping[str, Any] | None) -> Record 
     except TypeError:
         return None
     types = [type(value) for value in record.key]
-    return record if types == [str, str, int, int, str] else None
+    return record if types == [str, str, int, str, int, str] else None
+
+
+def _namespace() -> str:
+    """Return which process numbers this process sees: those of the machine or of a container."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return ""
 
 
 def _start_of(process: psutil.Process) -> str:

@@ -40,6 +40,7 @@ OTHERS = {
     "host": {"host": "login1"},
     "restart": {"boot": "another"},
     "user": {"user": os.getuid() + 1},
+    "container": {"namespace": "pid:[1]"},
     "start": {"start": "1"},
     "machine": {"host": "login1", "boot": "another", "start": "1"},
 }
@@ -104,6 +105,18 @@ def test_identities_differ_between_processes_and_stay_the_same(bystander):
     assert {own.start, other.start} != {own.start}, "it began later"
     assert read_record(ProcessIdentity, {**asdict(own), "of a later version": 1}) == own
     assert read_record(ProcessIdentity, {**asdict(own), "pid": "1"}) is None
+
+
+def test_the_same_number_in_another_container_is_another_process(sleeper, monkeypatch):
+    """Even if both began in the same moment: times of start count in hundredths of a second."""
+    background, process = sleeper
+    recorded = identify(process.pid)
+    monkeypatch.setattr("os.readlink", lambda path: "pid:[of a container]")
+    twin = identify(process.pid)
+    assert (twin.host, twin.pid, twin.start) == (recorded.host, recorded.pid, recorded.start)
+    assert not recorded.is_alive_here()
+    assert not background.stop()
+    assert process.poll() is None
 
 
 def test_a_refused_process_is_reported_in_one_line():

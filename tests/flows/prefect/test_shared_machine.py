@@ -255,7 +255,7 @@ def test_down_never_kills_the_process_of_the_same_number_on_another_machine(else
     code, printed = on_another_machine(script, tmp_path, "--pid", "--fork", "--mount-proc")
     if code == 77:
         pytest.skip("the number of a process cannot be chosen here")
-    assert (code, printed.count("\n")) == (2, 1)
+    assert (code, printed.count("\n")) == (2, 1), printed
     assert f"runs on {os.uname().nodename} since {SINCE}" in printed
 
 
