@@ -16,6 +16,8 @@ from typing import Any
 
 from .pipeline import CASES
 from .plots import DOCS, SHARE_TOOLS, found
+from .run_tables import start_up, worker_memory
+from .table import table
 
 PAGES = (DOCS / "performance.md", DOCS / "performance-details.md", DOCS / "training-study.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
@@ -25,14 +27,6 @@ SIZES = {2: (572, 956), 3: (132, 172)}
 
 POWERS = {3: "10³", 4: "10⁴", 5: "10⁵", 6: "10⁶"}
 POWER_OF = {2: "²", 3: "³"}
-
-
-def row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
-    return "\n".join([row(*head), "|" + "---|" * len(head), *(row(*cells) for cells in rows)])
 
 
 def shares() -> str:
@@ -231,6 +225,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "networks": networks,
     "workers": workers,
     "study": study,
+    "start_up": start_up,
+    "worker_memory": worker_memory,
 }
 
 

@@ -1,0 +1,45 @@
+"""Tables of docs/performance-details.md about whole commands and their workers."""
+
+from __future__ import annotations
+
+from .plots import found
+from .table import table
+
+SECONDS = {
+    "overtile": "`overtile segment`, whole command",
+    "daisy": "daisy, whole script",
+    "overtile plan": "`overtile plan`",
+    "overtile --help": "`overtile --help`",
+    "python": "Python alone",
+}
+
+
+def start_up() -> str:
+    """Return the table of the seconds and the memory of a small run, beside daisy."""
+    results = found("start_up")
+    first, memory = results["first_block_s"], results["memory_mib"]
+
+    def figure(values: dict[str, dict[str, float]], name: str, digits: int) -> str:
+        return f"{values[name]['median']:.{digits}f}" if name in values else "–"
+
+    return table(
+        ("command", "seconds", "seconds to the first block", "memory of all processes, MiB"),
+        *(
+            (what, figure(results["seconds"], name, 2), figure(first, name, 1),
+             figure(memory, name, 0))
+            for name, what in SECONDS.items()
+        ),
+    )  # fmt: skip
+
+
+def worker_memory() -> str:
+    """Return the table of a worker's memory as the plan states it, and as measured."""
+    return table(
+        ("input", "precision", "tile memory, MiB", "stated, MiB", "peak, MiB", "stated over peak"),
+        *(
+            (f"{case['dims']}-D, {'TIFF' if case['volume'].endswith('.tif') else 'Zarr'}",
+             case["precision"], str(case["tile_budget_mib"]), str(case["stated_mib"]),
+             str(case["peak_mib"]), f"{case['stated_mib'] / case['peak_mib']:.2f}")
+            for case in found("worker-memory")["cases"]
+        ),
+    )  # fmt: skip
