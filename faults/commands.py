@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OVERTILE = "flows.cli.main:main"
+ROOT = Path(__file__).parents[1]
+OVERTILE = "faults.zygote:overtile"
 SCHEDULER = "distributed.cli.dask_scheduler:main"
 WORKER = "distributed.cli.dask_worker:main"
 
@@ -91,6 +93,10 @@ class Running:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def handles_stops(self) -> bool:
+        """Return whether it has set its handlers; before that, Python itself is starting."""
+        return handles(self.pid, signal.SIGTERM)
+
     def processes(self) -> dict[int, int]:
         """Return the processes of its session that have not ended, with their parents."""
         return session(self.pid)
@@ -114,6 +120,16 @@ class Running:
         while (left := list(self.processes())) and time.monotonic() < until:
             time.sleep(5 * POLL_S)
         return left
+
+
+def handles(pid: int, number: int) -> bool:
+    """Return whether a process handles or ignores a signal, whose default would end it."""
+    try:
+        status = Path("/proc", str(pid), "status").read_text()
+    except OSError:  # it has ended
+        return False
+    masks = re.findall(r"^Sig(?:Cgt|Ign):\s*(\w+)$", status, re.MULTILINE)
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 def session(number: int) -> dict[int, int]:
@@ -169,6 +185,18 @@ class Commands:
         pid = self._ask(request)["pid"]
         return self._noted(Running(pid, lambda: self._ask({"poll": pid})["code"], errors))
 
+    def execute(self, words: Sequence[str]) -> Running:
+        """Start a command as a shell does: in a new Python, which imports everything."""
+        output, errors = self._files()
+        environment = {**self._environment(None), "PYTHONPATH": str(ROOT)}
+        with output.open("w") as out, errors.open("w") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flows.cli", *words], cwd=self._folder,
+                env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
+            )  # fmt: skip
+        return self._noted(Running(process.pid, process.poll, errors))
+
     def forget(self) -> None:
         """Forget the commands that have ended with all of their processes, and their output."""
         for one in list(self._started):
@@ -207,7 +235,7 @@ class Commands:
 
 def _zygote() -> subprocess.Popen[str]:
     """Start the zygote, and wait until it has imported everything."""
-    root = str(Path(__file__).parents[1])
+    root = str(ROOT)
     code = "import sys; from faults.zygote import main; sys.exit(main())"
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     environment = {

@@ -35,12 +35,11 @@ VICTIMS = {
     "driver and workers killed at once": (-signal.SIGKILL, 0),
     "worker killed": (0,),
     "driver terminated": (1, 0),
-    "driver interrupted": (1, 0, -signal.SIGINT),
+    "driver interrupted": (1, 0),
     "driver stopped and continued": (0,),
     "worker stopped and continued": (0,),
 }
-"""What happens, and the exit codes that the command may then have; 0 if it was about to end, and
-the number of SIGINT if it had written its last line."""
+"""What happens, and the exit codes that the command may then have; 0 if it was about to end."""
 KILLS = (3, 2, 3, 2, 1, 1, 1)
 """How often each happens, in relation to the others."""
 MOST_FAULTS = 3

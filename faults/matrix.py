@@ -14,7 +14,7 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def of_suite(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "family": family, "fault": fault, "outcome": outcome, "rounds": len(same),
-            "commands": [name for name in COMMANDS if name in {row["command"] for row in same}],
+            "commands": _in_order({row["command"] for row in same}),
             "moments": dict(Counter(row["moment"] for row in same)),
             "seeds": sorted({row["seed"] for row in same}),
         }
@@ -145,8 +145,14 @@ def written(page: str, matrix: Mapping[str, Any]) -> str:
     return MARKED.sub(lambda match: match[1] + TABLES[match[2]](matrix) + match[3], page)
 
 
+def _in_order(names: Collection[str]) -> list[str]:
+    return [*(name for name in COMMANDS if name in names), *sorted(set(names) - set(COMMANDS))]
+
+
 def _commands(names: Sequence[str]) -> str:
-    return "all" if len(names) == len(COMMANDS) else ", ".join(names)
+    if list(names[: len(COMMANDS)]) == list(COMMANDS):
+        names = ("all", *names[len(COMMANDS) :])
+    return ", ".join(names)
 
 
 def _moments(counts: Mapping[str, int]) -> str:

@@ -10,9 +10,6 @@ from pathlib import Path
 from .commands import POLL_S, Commands, Running
 from .small import Content, Small
 
-LEAST_S = 0.1
-"""A command handles signals from then on."""
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -43,14 +40,20 @@ class Moment:
         return ("start", "middle", "end")[min(2, int(self.share * 3))]
 
     def reached(self, running: Running, small: Small, output: Path, of: Reference) -> bool:
-        """Wait for this moment; return False if the command ended before."""
+        """Wait for this moment; return False if the command ended before.
+
+        It is not before the command handles signals: one that resumes has its files at once.
+        """
         while running.poll() is None:
-            if self.by == "files" and small.files(output) >= max(1, self.share * of.files):
-                return True
-            if self.by == "time" and running.seconds >= max(LEAST_S, self.share * of.seconds):
+            if self._is_now(running, small, output, of) and running.handles_stops():
                 return True
             time.sleep(POLL_S)
         return False
+
+    def _is_now(self, running: Running, small: Small, output: Path, of: Reference) -> bool:
+        if self.by == "files":
+            return small.files(output) >= max(1, self.share * of.files)
+        return running.seconds >= self.share * of.seconds
 
 
 def drawn(generator: random.Random, small: Small) -> Moment:

@@ -27,8 +27,9 @@ from typing import Any
 WARM = (
     "torch", "zarr", "zarr.storage", "s3fs", "numba", "distributed.worker",
     "distributed.nanny", "distributed.cli.dask_worker", "distributed.cli.dask_scheduler",
-    "flows.cli.main", "flows.cli.segment", "flows.cli.objects", "flows.cli.convert",
-    "flows.cli.evaluate", "flows.cli.train", "flows.segmentation.run", "flows.preflight.checks",
+    "flows.cli.entry", "flows.cli.main", "flows.cli.segment", "flows.cli.objects",
+    "flows.cli.convert", "flows.cli.evaluate", "flows.cli.train", "flows.segmentation.run",
+    "flows.preflight.checks",
     "flows.training.run", "flows.training.prepare", "deploy.cluster", "deploy.clusters.local",
     "pipeline.conversion.run", "pipeline.objects.run", "pipeline.evaluation.run",
     "unet.predict.predictor", "unet.training.loop",
@@ -103,6 +104,13 @@ def _command(request: dict[str, Any]) -> int:
         _found(name)(**options)
     sys.argv = [request["call"], *request["words"]]
     return int(_found(request["call"])(request["words"]) or 0)
+
+
+def overtile(words: Sequence[str]) -> int:
+    """Run a command as its console script does; ``sys.argv`` holds the words too."""
+    from flows.cli.entry import main as entry
+
+    return entry()
 
 
 def _found(name: str) -> Callable[..., Any]:

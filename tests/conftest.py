@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -72,6 +74,30 @@ class OneNodeSlurm:
 
     profile = SLURM_PROFILE
 
+    def __init__(self, folder):
+        first = int(re.search(r"^FirstJobId=(\d+)", (folder / "slurm.conf").read_text(), re.M)[1])
+        self._jobs = range(first, first + 1000)
+
+    def processes(self):
+        """Return the processes of the jobs of this Slurm, which are found by their environment."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended
+                job = re.search(rb"(?:^|\0)SLURM_JOB_ID=(\d+)\0", (path / "environ").read_bytes())
+                if job and int(job[1]) in self._jobs:
+                    found[int(path.name)] = (path / "cmdline").read_bytes().decode()
+        return found
+
+    def end_processes(self, *, within_s):
+        """Wait until all of them have ended; kill the others, and return them."""
+        start = time.monotonic()
+        while (left := self.processes()) and time.monotonic() - start < within_s:
+            time.sleep(0.2)
+        for number in left:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        return left
+
     def queue(self):
         """Return the lines of ``squeue``: jobs that are pending, running or completing."""
         listed = subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True)
@@ -103,10 +129,13 @@ def slurm(tmp_path_factory):
         subprocess.run(
             ["bash", SLURM_SCRIPT, "start", folder, "--cpus", "4", "--killwait", "2"], check=True
         )
+        one_node = OneNodeSlurm(folder)
         try:
-            yield OneNodeSlurm()
+            yield one_node
         finally:
             subprocess.run(["bash", SLURM_SCRIPT, "stop", folder], check=True)
+            left = one_node.end_processes(within_s=60)
+        assert not left, "processes of jobs outlive the jobs; they were killed"
 
 
 def vary(model):

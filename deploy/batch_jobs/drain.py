@@ -65,16 +65,19 @@ def leave_in_time(worker: Worker, *, drain_at: float, close_at: float) -> None:
     """Schedule a worker's departure; called on its event loop.
 
     drain_at: when it stops accepting tasks. close_at: when it ends in any case. Both in seconds on
-    the clock of its machine.
+    the clock of its machine; from now on, setting that clock changes neither.
     """
-    task = asyncio.get_running_loop().create_task(_leave(worker, drain_at, close_at))
+    shift_s = time.monotonic() - time.time()
+    leaving = _leave(worker, drain_at + shift_s, close_at + shift_s)
+    task = asyncio.get_running_loop().create_task(leaving)
     _drains.add(task)
     task.add_done_callback(_drains.discard)
 
 
 async def _leave(worker: Worker, drain_at: float, close_at: float) -> None:
-    began_at = time.time()
-    await asyncio.sleep(max(0.0, drain_at - time.time()))
+    """Wait, drain and close. All times in seconds of the monotonic clock."""
+    began_at = time.monotonic()
+    await asyncio.sleep(max(0.0, drain_at - time.monotonic()))
     log.info("The job's walltime is near: %s accepts no more tasks", worker.address)
     if not can_drain(worker):
         log.warning("This release of distributed cannot drain: running tasks are computed again")
@@ -84,9 +87,9 @@ async def _leave(worker: Worker, drain_at: float, close_at: float) -> None:
     with suppress(OSError, asyncio.TimeoutError):  # the scheduler may have ended
         await asyncio.wait_for(
             worker.scheduler.retire_workers(workers=[worker.address], close_workers=False),
-            timeout=max(1.0, close_at - time.time()),
+            timeout=max(1.0, close_at - time.monotonic()),
         )
-    await worker.close(reason="walltime", timeout=max(1.0, close_at - time.time()))
+    await worker.close(reason="walltime", timeout=max(1.0, close_at - time.monotonic()))
 
 
 def can_drain(worker: Worker) -> bool:
@@ -101,12 +104,12 @@ async def _drain(worker: Worker, close_at: float, began_at: float) -> None:
     from distributed.core import Status
 
     worker.status = Status.closing_gracefully  # the scheduler is notified, and sends no more tasks
-    while worker.state.all_running_tasks and time.time() < close_at:
+    while worker.state.all_running_tasks and time.monotonic() < close_at:
         _return_waiting(worker)
         await asyncio.sleep(POLL_S)
     worker.log_event(TOPIC, asdict(_departure(worker, began_at)))
-    collect_by = min(close_at, time.time() + COLLECT_S)
-    while worker.data and time.time() < collect_by:
+    collect_by = min(close_at, time.monotonic() + COLLECT_S)
+    while worker.data and time.monotonic() < collect_by:
         _return_waiting(worker)
         await asyncio.sleep(POLL_S)
 
@@ -116,7 +119,6 @@ def _departure(worker: Worker, began_at: float) -> Departure:
 
     Their priority (ranks/attempt.py) marks them; Dask stores it with its sign reversed.
     """
-    now = time.time()
     begun = [
         task.start_time for task in worker.state.all_running_tasks
         if task.start_time is not None and task.priority is not None and task.priority[0] >= 0
@@ -124,8 +126,8 @@ def _departure(worker: Worker, began_at: float) -> Departure:
     return Departure(
         name=str(worker.name),
         tasks_done=worker.state.executed_count,
-        ran_s=now - min(begun) if begun else 0.0,
-        life_s=now - began_at,
+        ran_s=time.time() - min(begun) if begun else 0.0,  # Dask's clock
+        life_s=time.monotonic() - began_at,
     )
 
 

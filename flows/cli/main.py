@@ -1,4 +1,4 @@
-"""The console script ``overtile``.
+"""What the command ``overtile`` does, in any process; entry.py is that of the console script.
 
 Exit codes: 0 done; 1 failed, resumable; 2 bad input; 75 (EX_TEMPFAIL) drained: SIGUSR1 ended a run
 early, and the same command resumes it (train: with --resume).

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from ..text.terminal import say
-from .stop import TWICE_S, drain_requested, drop_pending_stop
+from .stop import TWICE_S, drain_requested, drop_pending_stop, take_noted_drain
 
 
 class Drainable(Protocol):
@@ -72,10 +72,10 @@ def _stop_command() -> None:
 def drain_on_signal(what: str = "blocks in flight finish") -> Iterator[Drain]:
     """Handle SIGUSR1 while inside. Enter it before any thread or process starts.
 
-    If it arrives before a run has begun, DrainedBeforeRun is raised in the main thread. what: still
-    happens in a drain, for the user.
+    If it arrives before a run has begun, also before this is entered, DrainedBeforeRun is raised in
+    the main thread. what: still happens in a drain, for the user.
     """
-    drain, over = Drain(what), threading.Event()
+    drain, over, woken = Drain(what), threading.Event(), threading.Event()
     drain_requested.clear()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
@@ -83,16 +83,20 @@ def drain_on_signal(what: str = "blocks in flight finish") -> Iterator[Drain]:
         while True:
             signal.sigwait({signal.SIGUSR1})
             if over.is_set():
+                woken.wait()  # a signal to a thread that has ended is undefined
                 return
             drain.request()
 
     thread = threading.Thread(target=listen, name="drain", daemon=True)
     thread.start()
     try:
+        if take_noted_drain():
+            drain.request()
         yield drain
     finally:
         over.set()
         assert thread.ident is not None
         signal.pthread_kill(thread.ident, signal.SIGUSR1)
+        woken.set()
         thread.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -19,9 +19,11 @@ RETRY_S = 0.02
 TWICE_S = 1.0
 """`timeout` and batch systems send one stop twice, to the process and to its group. A second one
 within this time is the same; a later one ends the command at once."""
+STOPS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 drain_requested = threading.Event()
 """Set if the next stop is a drain before the first block."""
 _stopped_at = float("-inf")
+_is_drain_noted = False
 
 
 class Stopped(KeyboardInterrupt):
@@ -40,13 +42,28 @@ def handle_stops() -> None:
     """Let SIGTERM stop the command, and SIGINT and SIGHUP unless they are ignored.
 
     SIGHUP comes when a terminal is gone, for example because ssh lost its connection; nohup ignores
-    it.
+    it. SIGUSR1, which ends a process by default, is noted for a drain that is set up later; a
+    command without one ignores it.
     """
-    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, _note_drain)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, stop)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, stop)
+    signal.signal(signal.SIGTERM, stop)  # the last one: it shows that all are handled
+
+
+def _note_drain(signum: int, frame: FrameType | None) -> None:
+    global _is_drain_noted  # not an event, whose lock the interrupted code may hold
+    _is_drain_noted = True
+
+
+def take_noted_drain() -> bool:
+    """Return whether a SIGUSR1 came before its drain was set up; forget it."""
+    global _is_drain_noted
+    was_noted, _is_drain_noted = _is_drain_noted, False
+    return was_noted
 
 
 def stop(signum: int, frame: FrameType | None) -> None:

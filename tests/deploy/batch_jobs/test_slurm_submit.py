@@ -296,6 +296,9 @@ def test_keys_of_a_job_are_private_and_those_of_a_killed_one_are_removed_by_the_
     kill_script(job_id)
     ended(job_id)
     assert key.is_file(), "it could not remove its keys"
+    killed_at = time.monotonic()
+    until(lambda: not processes_of(job_id), said=lambda: str(processes_of(job_id)))
+    assert time.monotonic() - killed_at < 60, "its processes outlive it"
     next_id = overtile(
         "submit", "segment", "in.zarr", "killed.zarr", *OPTIONS, "--cluster", "hpc"
     ).strip()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import numpy as np
 import pytest
 import zarr
 
 import pipeline
+from flows.cli import meshes
 from pipeline.base.local_client import local_client
 
 
@@ -73,3 +77,33 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, place, she
     assert message in err
     assert err.count("\n") == 1
     assert sorted(place.rglob("*")) == before
+
+
+def test_a_signal_lets_the_mesh_in_progress_be_the_last_and_the_same_command_resumes(
+    place, shell, monkeypatch
+):
+    shell("meshes", "volume.zarr", "whole")
+    asked, counted = threading.Event(), meshes.Counter.__call__
+
+    def drain(until, drain=meshes._UntilDrained.drain):
+        drain(until)
+        asked.set()
+
+    def count(counter, done, total):
+        counted(counter, done, total)
+        (listener,) = [one for one in threading.enumerate() if one.name == "drain"]
+        signal.pthread_kill(listener.ident, signal.SIGUSR1)
+        assert asked.wait(20)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(meshes._UntilDrained, "drain", drain)
+        patch.setattr(meshes.Counter, "__call__", count)
+        code, _, err = shell("meshes", "volume.zarr", "drained")
+    assert code == 75
+    assert err.endswith(
+        "overtile: drained: 1 of 2 objects have their meshes; start the same command again to "
+        "resume\n"
+    )
+    assert shell("meshes", "volume.zarr", "drained")[0] == 0
+    for file in (place / "whole").iterdir():
+        assert (place / "drained" / file.name).read_bytes() == file.read_bytes()

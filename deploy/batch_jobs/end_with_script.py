@@ -1,0 +1,56 @@
+"""Ends the scheduler of a job whose script was killed; the run and its workers then end too.
+
+Where Slurm tracks no processes (cgroups), those of a killed script stay: the run waits for workers,
+which have ended with the job, and nothing ends it. Loaded by ``dask scheduler --preload``; the
+variable OVERTILE_SCRIPT is the number of the script's process.
+
+    script         ---- x
+    scheduler      --------- notices it, and ends
+    run, workers   ------------- lose their scheduler, and end
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from ..processes.identity import ProcessIdentity, identify
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+VARIABLE: Final = "OVERTILE_SCRIPT"
+CHECK_EVERY_S: Final = 5.0
+
+
+def dask_setup(scheduler: Scheduler) -> None:
+    """Start to watch the script; called by Dask in the scheduler's process."""
+    if (script := script_above()) is not None:
+        threading.Thread(
+            target=end_after, args=(script,), name="end-with-script", daemon=True
+        ).start()
+
+
+def script_above() -> ProcessIdentity | None:
+    """Return the script that started this process.
+
+    None if it is not above this process: a container may count its processes from 1.
+    """
+    number = os.environ.get(VARIABLE, "")
+    above = {str(parent.pid): parent.pid for parent in psutil.Process().parents()}
+    return identify(above[number]) if number in above else None
+
+
+def end_after(script: ProcessIdentity, *, check_every_s: float = CHECK_EVERY_S) -> None:
+    """Wait until the script has ended, then end this process as Ctrl-C does.
+
+    A job's scheduler may ignore SIGTERM: see outlive_term.py.
+    """
+    while script.is_alive_here():
+        time.sleep(check_every_s)
+    os.kill(os.getpid(), signal.SIGINT)
