@@ -17,6 +17,7 @@ from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
+from .lost_workers import ended_if_all_are_lost
 from .machine import cores, memory_bytes
 from .security import own_security
 from .silence import WORKER_TTL
@@ -37,6 +38,8 @@ WORKER_MEMORY_BYTES = 4 * 2**30
 """Minimum memory of a worker if we choose their number: room for a tile and a few blocks."""
 
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
+NOT_DAEMONS = {"distributed.worker.daemon": False}
+"""Python lets daemons start no processes, and some models start some."""
 
 SELDOM = {
     "distributed.admin.tick.interval": "500ms",  # of 20 ms, in the scheduler and every nanny too
@@ -64,7 +67,11 @@ def local_workers(spec: ClusterSpec) -> tuple[int, int]:
 @contextmanager
 def open_local(spec: ClusterSpec) -> Iterator[Client]:
     """Yield a client of worker processes on this machine."""
-    with open_on_this_machine(spec, _start_workers) as client:
+    import dask
+
+    # Kept until the end: it holds for workers that replace killed ones, too.
+    method = {"distributed.worker.multiprocessing-method": METHOD}
+    with dask.config.set(method), open_on_this_machine(spec, _start_workers) as client:
         yield client
 
 
@@ -105,7 +112,11 @@ def _client_of(cluster: LocalCluster) -> Iterator[Client]:
     from distributed import Client
 
     try:
-        with _restart_lost_workers(), Client(cluster, set_as_default=False) as client:
+        with (
+            _restart_lost_workers(),
+            Client(cluster, set_as_default=False) as client,
+            ended_if_all_are_lost(cluster, client),
+        ):
             yield client
     except BaseException:
         _end(cluster, at_once=True)
@@ -115,14 +126,15 @@ def _client_of(cluster: LocalCluster) -> Iterator[Client]:
 
 @contextmanager
 def _restart_lost_workers() -> Iterator[None]:
-    """Let the nannies alone restart workers.
+    """Let the nannies alone restart workers, which may start processes as the first ones may.
 
     distributed (2026.7) checks 15 s after a worker was lost whether one of its name exists. If that
     worker has just died again, distributed ends its nanny, and the worker is never restarted.
     """
     import dask
 
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1000 days"}):
+    settings = {"distributed.deploy.lost-worker-timeout": "1000 days", **NOT_DAEMONS}
+    with dask.config.set(settings):
         yield
 
 
@@ -146,7 +158,6 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
     workers, threads = local_workers(spec)
     start_fork_server()
     security = own_security(spec)
-    method = {"distributed.worker.multiprocessing-method": METHOD}
     start = partial(
         LocalCluster,
         n_workers=workers,
@@ -158,7 +169,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
         preload=["deploy.clusters.forked"],
         silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
     )
-    with dask.config.set({**worker_settings(threads), **method}):
+    with dask.config.set(worker_settings(threads)):
         try:
             with suppress(RuntimeError):
                 return start()
@@ -178,7 +189,7 @@ def worker_settings(threads: int) -> dict[str, object]:
     variables = {**torch_threads(os.environ.get("OMP_NUM_THREADS", threads)), **KEPT_MEMORY}
     return {
         **{f"{_ENVIRON}.{name}": value for name, value in variables.items()},
-        "distributed.worker.daemon": False,
+        **NOT_DAEMONS,
         **SELDOM,
         **WORKER_TTL,
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +25,10 @@ def loaded_at_start():
 
 def parent_pid():
     return os.getppid()
+
+
+def is_daemon():
+    return multiprocessing.current_process().daemon
 
 
 def environment_at_start():
@@ -47,6 +53,19 @@ def test_workers_have_their_libraries_from_one_server_with_a_single_thread(clien
 def test_workers_keep_freed_memory_which_glibc_decides_when_the_server_starts(client):
     for variables in client.run(environment_at_start).values():
         assert variables.items() >= KEPT_MEMORY.items()
+
+
+def test_a_worker_that_replaces_a_killed_one_is_forked_too(client):
+    (server,) = set(client.run(parent_pid).values())
+    victim, other = client.run(os.getpid).values()
+    os.kill(victim, signal.SIGKILL)
+    until = time.monotonic() + 60
+    while len(now := client.run(os.getpid)) < 2 or victim in now.values():
+        assert time.monotonic() < until, now
+        time.sleep(0.1)
+    assert other in now.values()
+    assert set(client.run(parent_pid).values()) == {server}
+    assert set(client.run(is_daemon).values()) == {False}, "it could start no process"
 
 
 def test_a_killed_server_ends_its_workers_and_others_come_from_a_new_one(client):
