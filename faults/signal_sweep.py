@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import sys
@@ -109,7 +110,7 @@ class Sweep:
         stops = name != "USR1"
         check_words(ended, codes={0, *([DRAINED] if drains else ()), *([STOPPED] if stops else ())})
         if ended.code:
-            assert ("drained" if drains else "stopped") in ended.last_line, ended.text
+            assert re.search(r"\b(drained|stopped)\b", ended.last_line), ended.text
         return {0: "done", DRAINED: "drained", STOPPED: "stopped"}[ended.code]
 
 
