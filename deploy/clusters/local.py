@@ -17,7 +17,7 @@ from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
-from .lost_workers import ended_if_all_are_lost
+from .lost_workers import ended_if_all_are_lost, forget_lost
 from .machine import cores, memory_bytes
 from .security import own_security
 from .silence import WORKER_TTL
@@ -199,6 +199,7 @@ def _end(cluster: LocalCluster, *, at_once: bool) -> None:
     """End the worker processes; ``at_once``: without waiting for their running tasks."""
     # Kept here: a nanny that gives up on its process forgets it (distributed 2026.8).
     processes = [nanny.process for nanny in cluster.workers.values()]
+    forget_lost(cluster)
     if at_once:
         _kill_workers(cluster, processes)
     try:

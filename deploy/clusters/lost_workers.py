@@ -71,3 +71,13 @@ def is_lost(nanny: Nanny) -> bool:
 
     ended = (Status.closing, Status.closed, Status.failed, Status.stopped)
     return nanny.status in ended or nanny.process is None or nanny.process.status in ended
+
+
+def forget_lost(cluster: LocalCluster) -> None:
+    """Let the nannies close that could not start their worker: they wait for that process."""
+    from distributed.core import Status
+
+    for nanny in cluster.workers.values():
+        has_failed = nanny.process is not None and nanny.process.status == Status.failed
+        if nanny.status in (Status.closing, Status.failed) or has_failed:
+            nanny.process, nanny.status = None, Status.failed
