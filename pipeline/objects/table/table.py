@@ -18,6 +18,7 @@ from ...base.location import Location
 from ...base.store_errors import explained
 from ...base.stores import file_system, list_names
 from ...output.atomic_file import AtomicFile
+from .csv_digits import rounded
 from .rows import ObjectRows
 from .table_columns import columns
 from .table_measures import Measures
@@ -161,5 +162,5 @@ def _opened(location: Location) -> Any:
 
 def _csv_lines(group: pa.Table) -> memoryview:
     lines = pa.BufferOutputStream()
-    pa_csv.write_csv(group, lines, pa_csv.WriteOptions(include_header=False))
+    pa_csv.write_csv(rounded(group), lines, pa_csv.WriteOptions(include_header=False))
     return memoryview(lines.getvalue())

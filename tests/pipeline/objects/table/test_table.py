@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import math
 import re
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import fsspec
 import numpy as np
-import pyarrow.csv as pa_csv
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -25,6 +27,7 @@ from pipeline.base.location import Location
 from pipeline.base.stores import fsspec_options
 from pipeline.objects.table import table
 from pipeline.objects.table.block_rows import rows_of_block, table_outer
+from pipeline.objects.table.csv_digits import significant
 from pipeline.objects.table.rows import ObjectRows
 from pipeline.objects.table.table import TableWriter, finished, table_schema
 from pipeline.objects.table.table_spec import TableSpec
@@ -340,13 +343,79 @@ def test_files_hold_the_table_and_the_same_bytes_however_the_rows_were_cut(folde
     assert found.read().equals(expected, check_metadata=True)
     assert found.metadata.num_row_groups == -(-len(rows) // 4)
     assert found.metadata.row_group(0).column(0).compression == "ZSTD"
-    assert_same_values(pa_csv.read_csv(io.BytesIO(text)), expected)
+    assert_same_numbers(text, expected, size_um=SIZE_UM)
 
 
-def assert_same_values(found, expected):
-    assert found.column_names == expected.column_names
-    for name in found.column_names:
-        np.testing.assert_array_equal(found[name].to_pylist(), expected[name].to_pylist())
+def assert_same_numbers(text, expected, *, size_um):
+    """Check a CSV digit by digit: whole numbers exactly, measures to six digits."""
+    header, *lines = csv.reader(io.StringIO(text.decode()))
+    assert header == expected.column_names
+    assert len(lines) == len(expected)
+    for name, *cells in zip(header, *lines, strict=True):
+        values, kind = expected[name].to_pylist(), expected.schema.field(name).type
+        for cell, value in zip(cells, values, strict=True):
+            if value is None or kind != pa.float64():
+                assert cell == ("" if value is None else str(value).lower())
+                continue
+            found, written = Decimal(cell), Decimal(value)
+            if name.startswith("centroid_"):
+                step = size_um["zyx".index(name[9])] if name.endswith("_um") else 1
+                assert abs(found - written) <= Decimal(step) / 2000
+                assert decimals(found) <= max(0, math.ceil(3 - math.log10(step)))
+            else:
+                assert abs(found - written) <= abs(written) * Decimal("5.000001e-6")
+                assert digits(found) <= max(6, len(str(int(abs(value)))))
+
+
+def decimals(number):
+    """Return how many digits follow the point, without zeros at the end."""
+    return max(0, -number.normalize().as_tuple().exponent)
+
+
+def digits(number):
+    """Return how many significant digits are written, without zeros at the end."""
+    return len(number.normalize().as_tuple().digits)
+
+
+@settings(max_examples=200)
+@given(st.floats(min_value=1e-30, max_value=1e30) | st.just(0.0), st.sampled_from((1, -1)))
+def test_a_number_in_a_csv_has_six_digits_and_all_before_the_point(size, sign):
+    value = size * sign
+    (found,) = significant(np.array([value])).tolist()
+    assert abs(Decimal(found) - Decimal(value)) <= abs(Decimal(value)) * Decimal("5.000001e-6")
+    if 1e-17 < size < 1e15:
+        assert digits(Decimal(repr(found))) <= max(6, len(str(int(size))) + 1)
+
+
+def test_what_is_not_a_number_stays_so_in_a_csv():
+    values = np.array([np.nan, np.inf, -np.inf, 0.0])
+    np.testing.assert_array_equal(significant(values), values)
+
+
+def test_positions_far_from_the_origin_keep_a_thousandth_of_a_voxel(tmp_path):
+    """Six digits would place them to a voxel of ten."""
+    rows = rows_of(*volume(2))
+    spec = replace(SIZED, origin_um=(1e6, -3e5, 123456.789))
+    with TableWriter(Location.parse(tmp_path), spec, with_csv=True) as writer:
+        writer.add(rows)
+    assert_same_numbers((tmp_path / table.CSV).read_bytes(), finished(rows, spec), size_um=SIZE_UM)
+    (tmp_path / table.CSV).unlink()
+    table.write_missing_csv(Location.parse(tmp_path))
+    assert_same_numbers((tmp_path / table.CSV).read_bytes(), finished(rows, spec), size_um=SIZE_UM)
+
+
+def test_a_csv_of_volumes_reads_as_a_person_would_write_it(tmp_path):
+    labels = np.zeros((4, 6, 7), np.uint32)
+    labels[1:3, 1:4, 1:4] = 1
+    spec = TableSpec(voxel_size_um=(0.3, 0.1, 0.1))
+    with TableWriter(Location.parse(tmp_path), spec, with_csv=True) as writer:
+        writer.add(rows_of(labels))
+    header, row = (tmp_path / table.CSV).read_text().replace('"', "").splitlines()
+    found = dict(zip(header.split(","), row.split(","), strict=True))
+    assert [found[name] for name in ("voxels", "volume_um3", "equivalent_diameter_um")] == [
+        "18", "0.054", "0.468956"
+    ]  # fmt: skip
+    assert [found[f"centroid_{axis}_um"] for axis in "zyx"] == ["0.45", "0.2", "0.2"]
 
 
 def test_no_object_is_a_table_without_rows(folder):
