@@ -24,6 +24,7 @@ from ..tasks.filters import Filter
 from ..tasks.tasks import GRAPHS, TOUCHING
 from .choices import choose_core, choose_method, plan_blocks
 from .intensity import find_intensity, intensity_notes
+from .lost_columns import lost_columns
 from .prepared import PreparedObjects
 from .reuse import check_kept, check_reuse, check_since
 
@@ -55,7 +56,8 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
         request, scores, action=action, core=tuple(stored.get("block", ())) or None,
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
     )  # fmt: skip
-    prepared = replace(prepared, in_shares=shared)
+    lost = lost_columns(request, action=action)
+    prepared = replace(prepared, in_shares=shared, notes=(*prepared.notes, *lost))
     _ = prepared.regions  # raises PlanError for too many shares
     if stored:
         check_job(request.output, prepared.job, stored)
