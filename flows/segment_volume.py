@@ -128,8 +128,8 @@ def segment_volume(
             class, threshold, sizes and more.
         cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.
             Advanced: number of workers or jobs, partition and more.
-        options: The defaults suit most images. Advanced: resolution level, channel, part of the
-            image, outputs, memory and more.
+        options: The defaults suit most images. Advanced: resolution level, channel, voxel size,
+            part of the image, outputs, memory and more.
     """
     how, objects = options_of(options, SegmentOptions), objects_of(objects)
     how = how if objects is None else how.finding_objects()

@@ -58,6 +58,8 @@ def export_precomputed(parameters: ConvertOptions, *, input: str, output: str) -
     from pipeline.base.location import Location
     from pipeline.conversion.precomputed import export_labels
     from pipeline.evaluation.plan import class_names_of, labels_in
+    from pipeline.volume.given_size import with_voxel_size
+    from pipeline.volume.size_text import size_line
     from pipeline.volume.volume import find_volume
 
     parameters.check_zarr_options(output)
@@ -69,8 +71,10 @@ def export_precomputed(parameters: ConvertOptions, *, input: str, output: str) -
         labels_in(location), level=parameters.level, channel=parameters.channel,
         time=parameters.time, axes=parameters.axes,
     )  # fmt: skip
+    source = with_voxel_size(source, parameters.voxel_size_um)
     names = class_names_of(location)
     layer = export_labels(source, target, class_names=names, on_box=Counter("boxes of 256³ voxels"))
+    say(size_line(source))
     for note in (*source.notes, *layer.notes):
         say(f"note: {note}")
     say(f"labels: {target}; open precomputed://URL in Neuroglancer, where URL serves this folder")
@@ -82,6 +86,8 @@ def export_to_tiff(parameters: ConvertOptions, *, input: str, output: str) -> No
     from pipeline.base.location import Location
     from pipeline.base.text import counted
     from pipeline.conversion.tiff import export_tiff
+    from pipeline.volume.given_size import with_voxel_size
+    from pipeline.volume.size_text import size_line
     from pipeline.volume.volume import find_volume
 
     parameters.check_zarr_options(output)
@@ -90,12 +96,14 @@ def export_to_tiff(parameters: ConvertOptions, *, input: str, output: str) -> No
         input, level=parameters.level, channel=parameters.channel, time=parameters.time,
         axes=parameters.axes, holds="anything",
     )  # fmt: skip
+    source = with_voxel_size(source, parameters.voxel_size_um)
     try:
         layout = export_tiff(
             source, target, overwrite=parameters.overwrite, on_planes=Counter("planes")
         )
     except KeyboardInterrupt:
         raise RunStoppedError("stopped: nothing was written") from None
+    say(size_line(source))
     for note in (*source.notes, *layout.notes):
         say(f"note: {note}")
     pages = counted(layout.shape[0] * layout.shape[1], "page")

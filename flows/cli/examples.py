@@ -66,6 +66,8 @@ overtile corrections segmented.zarr --apply corrected.zarr
 overtile objects segmented.zarr cells.zarr --method watershed
 # connected voxels of a class, without small ones
 overtile objects segmented.zarr nuclei.zarr --class nucleus --min-voxels 50
+# scores that state no voxel size (z, y, x in µm), or a wrong one
+overtile objects segmented.zarr cells.zarr --voxel-size 0.5,0.2,0.2
 """,
     "overtile view": """
 # a result over the image that it was made from

@@ -43,4 +43,4 @@ def run(options: argparse.Namespace) -> None:
                 is_existing=is_existing(spec),
             ) as works:  # fmt: skip
                 works.append(Work(run=run, name="objects", objects=lambda: run.objects))
-                find_objects(run, drain=drain)
+                find_objects(run, drain=drain, is_alone=True)

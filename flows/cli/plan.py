@@ -98,7 +98,7 @@ def plan_existing_scores(options: argparse.Namespace, spec: ClusterSpec) -> None
         raise PlanError("--weights is missing: pass weights, or --objects if INPUT holds scores")
     if options.measure:
         raise PlanError("--measure needs --weights: it computes blocks of a segmentation")
-    shared = {"level", "time", "axes", "block", "format", "overwrite", "retries"}
+    shared = {"level", "time", "axes", "voxel_size_um", "block", "format", "overwrite", "retries"}
     for option in words_of(read_options(SegmentOptions, options), without=shared):
         raise PlanError(f"{option} is for a segmentation: pass --weights too")
 

@@ -50,8 +50,19 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         show("\n".join(f"{found.level:<8}{found.check:<10}{found.text}" for found in findings))
+        if prepared is not None:
+            say_volume(prepared)
         say(summary(findings, workers=workers))
     refuse_errors(findings)
+
+
+def say_volume(prepared: Prepared) -> None:
+    """Print the voxel size, and whether the volume suits the weights."""
+    from pipeline.volume.size_text import size_line
+
+    say(size_line(prepared.source))
+    for note in prepared.notes:
+        say(f"note: {note}")
 
 
 def fitted(prepared: Prepared, client: Client) -> Prepared:

@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     """Segment a few boxes, write the picture, and show it where the terminal can."""
     from pipeline.base.geometry import Box
     from pipeline.preview.preview import preview_volume
+    from pipeline.volume.size_text import size_line
 
     from ..text.picture_file import check_picture_place, write_picture
     from ..text.terminal_picture import show_picture
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
     boxes = [Box(*corners) for corners in options.places]
     preview = preview_volume(request, parameters.predictor(options.weights), boxes=boxes)
     write_picture(path, preview.picture, maker=MAKER)
+    say(size_line(preview.source))
     for note in preview.notes:
         say(f"note: {note}")
     show_picture(preview.picture)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
-from .image import IMAGE, INPUT, ImageOptions
+from .image import IMAGE, INPUT, ImageOptions, VoxelSizeOption
 from .segment import OUTPUT
 from .values import Sizes
 
@@ -33,7 +33,7 @@ class ConvertFiles(BaseModel):
     )
 
 
-class ConvertOptions(ImageOptions):
+class ConvertOptions(VoxelSizeOption, ImageOptions):
     """How to convert. Every option has a default that suits most images."""
 
     model_config = ConfigDict(extra="forbid", title="Options")

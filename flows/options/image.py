@@ -7,11 +7,23 @@ from typing import Annotated, Final
 from pydantic import BaseModel, Field
 
 from .declared import Shell
-from .values import Channels, NumberOrName
+from .values import Channels, NumberOrName, VoxelSizeUm
 
 INPUT: Final = "input"
 IMAGE: Final = "OME-Zarr, Zarr array, TIFF, slide, folder or pattern of slices: a path or URI"
 """Description of an input: any image that the pipeline reads (docs/inputs.md)."""
+
+
+class VoxelSizeOption(BaseModel):
+    """The size of a voxel, for images that state none or a wrong one."""
+
+    voxel_size_um: Annotated[VoxelSizeUm | None, Shell(INPUT, name="voxel-size")] = Field(
+        None,
+        title="Voxel size in µm",
+        description="Voxel size of the finest level, in µm or with a unit, whatever the file "
+        "states; Y,X of a 2-D image (default: as the file states)",
+        examples=[(0.5, 0.2, 0.2)],
+    )
 
 
 class ImageOptions(BaseModel):

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.base.choices import OmeVersion
 
 from .declared import Shell
-from .image import INPUT
+from .image import INPUT, VoxelSizeOption
 from .segment import OUTPUT, SHARES
-from .values import NumberOrName, Sizes, VoxelSizeUm
+from .values import NumberOrName, Sizes
 
 if TYPE_CHECKING:
     from pipeline.objects.definition.request import ObjectsRequest
@@ -133,14 +133,8 @@ class WithObjects(BaseModel):
 
 
 class ScoresOptions(BaseModel):
-    """What existing scores do not state themselves, and an image beside them."""
+    """An image beside existing scores."""
 
-    voxel_size_um: Annotated[VoxelSizeUm | None, Shell(INPUT, name="voxel-size")] = Field(
-        None,
-        title="Voxel size in µm",
-        description="Voxel size of scores that state none, in µm or with a unit",
-        examples=[(0.5, 0.2, 0.2)],
-    )
     intensity: Annotated[str | None, Shell(INPUT, metavar="IMAGE")] = Field(
         None,
         description="Image of the same voxels: the table states the mean, sum, minimum and maximum "
@@ -149,7 +143,7 @@ class ScoresOptions(BaseModel):
     )
 
 
-class ObjectsOptions(ScoresOptions, ObjectDefinition):
+class ObjectsOptions(VoxelSizeOption, ScoresOptions, ObjectDefinition):
     """What objects are, and how to find them."""
 
     model_config = ConfigDict(extra="forbid", title="Options")

@@ -12,8 +12,8 @@ from .values import BoxCorners
 
 PICTURE, PLACES = "picture", "places"
 _USED: Final = frozenset({
-    "level", "channel", "time", "axes", "normalisation", "tile_memory_gib", "precision", "tta",
-    "allow_seams",
+    "level", "channel", "time", "axes", "voxel_size_um", "normalisation", "tile_memory_gib",
+    "precision", "tta", "allow_seams",
 })  # fmt: skip
 NOT_USED: Final = frozenset(SegmentOptions.model_fields) - _USED
 """Options of a segmentation that a preview does not have."""

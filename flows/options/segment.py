@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pipeline.base.choices import Engine, Frame, OmeVersion, ScoresDtype, Traversal, Tta
 
 from .declared import Shell
-from .image import IMAGE, INPUT, ImageOptions
+from .image import IMAGE, INPUT, ImageOptions, VoxelSizeOption
 from .values import Outputs, Sizes, TileMemory
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class PlanFiles(SegmentFiles):
     )
 
 
-class SegmentOptions(ImageOptions):
+class SegmentOptions(VoxelSizeOption, ImageOptions):
     """How to segment. Every option has a default that suits most volumes."""
 
     model_config = ConfigDict(extra="forbid", title="Advanced")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+import re
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, PositiveInt
 
 from pipeline.base.choices import DEFAULT_THRESHOLDS, OutputName
+from pipeline.base.voxel_sizes import size_problem
 
 from .declared import Spelling, write_number
 
 MOST_THRESHOLDS = 1000
 ZYX: TypeAlias = tuple[int, int, int]
+_SIZES_AND_UNIT: Final = re.compile(r"(.*?[\d.])\s*([^\W\d]+)?")
+_UM_PER_UNIT: Final = {"um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3}
 
 
 def _as_text(value: int | str | list[int | str]) -> str | list[str]:
@@ -49,17 +53,18 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _voxel_size(text: str) -> tuple[float, ...]:
-    whole = text.strip()
-    number = whole.rstrip("numµμ")
-    unit = whole[len(number) :]
+    found = _SIZES_AND_UNIT.fullmatch(text.strip())
+    numbers, unit = (found[1], found[2] or "um") if found else (text, "um")
     try:
-        factor = {"": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3}[unit]
-        sizes = tuple(round(float(part) * factor, 9) for part in number.split(","))
-    except (KeyError, ValueError):
-        sizes = ()
-    if len(sizes) not in (2, 3) or not all(0 < size < float("inf") for size in sizes):
-        raise ValueError("expected sizes as Z,Y,X or Y,X with nm, um or mm, such as 50,4,4nm")
-    return sizes
+        sizes = [float(part) for part in numbers.split(",")]
+    except ValueError:
+        raise ValueError("expected numbers as Z,Y,X or Y,X and one unit, as 50,4,4nm") from None
+    if unit not in _UM_PER_UNIT:
+        raise ValueError(f"unknown unit {unit}: expected nm, um or mm, as 50,4,4nm")
+    sizes_um = tuple(round(size * _UM_PER_UNIT[unit], 9) for size in sizes)
+    if problem := size_problem(sizes_um):
+        raise ValueError(problem)
+    return sizes_um
 
 
 def _gibibytes(text: str) -> float:

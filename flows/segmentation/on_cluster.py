@@ -17,6 +17,7 @@ from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import write_report
 from pipeline.segmentation.sequence import Steps, Watch, complete
 from pipeline.segmentation.summary import RunSummary
+from pipeline.volume.size_text import size_line
 
 from ..metrics.publish import published
 from ..metrics.work import Work
@@ -76,6 +77,7 @@ def segment_on_cluster(
         front_end.doing("checking the workers: files, space, devices")
         prepared = fit_to_workers(prepared, client)
         check_before_start(client, prepared, weights=weights, notify=front_end.warn)
+        front_end.say(size_line(prepared.source))
         if objects is not None:
             check_memory(planned_objects(objects, prepared), client)
         front_end.checked(prepared, client.dashboard_link)

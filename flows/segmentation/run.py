@@ -20,6 +20,7 @@ from pipeline.segmentation.run_report import write_report
 from pipeline.segmentation.sequence import Steps
 from pipeline.segmentation.summary import RunSummary
 from pipeline.volume.intensity import MEASURED_KINDS
+from pipeline.volume.size_text import size_line
 
 from ..options.objects import ObjectDefinition
 from ..options.segment import SegmentOptions
@@ -97,8 +98,11 @@ def terminal(drain: Drain | None = None, *, commands: tuple[Command, ...] = ()) 
     )  # fmt: skip
 
 
-def find_objects(run: ObjectsRun, *, drain: Drain | None = None) -> int:
-    """Find objects and show the progress. Raises kinds of OvertileError, RunError."""
+def find_objects(run: ObjectsRun, *, drain: Drain | None = None, is_alone: bool = False) -> int:
+    """Find objects and show the progress. Raises kinds of OvertileError, RunError.
+
+    is_alone: no segmentation of the same command has stated the voxel size.
+    """
     from pipeline.objects.report.run_report import objects_report, write_objects_report
     from pipeline.objects.table.table_summary import summarise_table
 
@@ -111,6 +115,8 @@ def find_objects(run: ObjectsRun, *, drain: Drain | None = None) -> int:
 
     for line in start_lines(run.prepared):
         say(line)
+    if is_alone:
+        say(size_line(run.prepared.scores.source))
     count = run.complete(watch)
     if run.prepared.is_partial:
         for line in partial_lines(run):

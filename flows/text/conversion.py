@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
+from pipeline.volume.size_text import size_line
 
 if TYPE_CHECKING:
     from pipeline.conversion.prepare import PreparedConversion
@@ -21,6 +22,7 @@ def start_lines(prepared: PreparedConversion) -> Iterator[str]:
         f"{counted(len(prepared.plan), 'block')} of {shape_text(sizes.block)}; shards of "
         f"{shape_text(sizes.shard)}, chunks of {shape_text(sizes.chunk)}"
     )
+    yield size_line(source)
     for note in prepared.notes:
         yield f"note: {note}"
 

@@ -33,8 +33,13 @@ def objects_plan_rows(prepared: PreparedObjects, *, threads: int) -> list[tuple[
 
 def objects_plan_text(prepared: PreparedObjects, *, threads: int) -> str:
     """Return the plan of objects in existing scores, as aligned lines."""
+    from pipeline.volume.size_text import size_with_origin
+
     source = prepared.scores.source
-    head = [("scores", f"{source.location}, {shape_text(source.shape_zyx)} {source.dtype}")]
+    head = [
+        ("scores", f"{source.location}, {shape_text(source.shape_zyx)} {source.dtype}"),
+        ("voxel size", size_with_origin(source)),
+    ]
     rows = aligned_rows([*head, *objects_plan_rows(prepared, threads=threads)])
     return "\n".join([rows, *(f"note: {note}" for note in prepared.notes)])
 

@@ -10,8 +10,9 @@ from pipeline.ledger.progress import blocks_done
 from pipeline.models.protocol import outputs_of
 from pipeline.planning.tile_memory import spared_text
 from pipeline.segmentation.prepare import Prepared, depends_on_room
+from pipeline.volume.size_text import size_origin, size_with_origin
 
-from .volume import channels_text, voxel_size_text
+from .volume import channels_text
 
 
 def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
@@ -28,7 +29,7 @@ def plan_rows(prepared: Prepared) -> list[tuple[str, str]]:
         ("volume", f"{shape_text(source.shape)} {source.dtype}, axes {' '.join(source.axes)}"),
         ("array", source.path or "the root of the store"),
         ("channels", channels_text(source)),
-        ("voxel size", voxel_size_text(source)),
+        ("voxel size", size_with_origin(source)),
         _channels_row(prepared),
         ("weights", prepared.predictor.digest[:12]),
         *prepared.predictor.settings().items(),
@@ -139,6 +140,8 @@ def plan_json(prepared: Prepared) -> dict[str, Any]:
         "axes": prepared.source.axes,
         "dtype": prepared.source.dtype,
         "voxel_size": list(prepared.source.voxel_size),
+        "voxel_size_unit": list(prepared.source.unit),
+        "voxel_size_from": size_origin(prepared.source),
         "weights": {"digest": prepared.predictor.digest, **prepared.predictor.settings()},
         "normalisation": dict(prepared.record),
         "output": str(prepared.request.output),

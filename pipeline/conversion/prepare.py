@@ -19,6 +19,8 @@ from ..output.image_spec import Channel, ImageSpec, colour
 from ..planning.blocks import BlockPlan
 from ..planning.levels import level_grids, voxels_of_levels
 from ..volume.fingerprint import Sample, read_sample, same_where_unread
+from ..volume.given_size import with_voxel_size
+from ..volume.size_text import size_in_words
 from ..volume.volume import VolumeSource, find_volume
 from .request import ConvertRequest
 from .sizes import Sizes, choose_sizes
@@ -66,7 +68,9 @@ class PreparedConversion:
                 "chunk": list(self.sizes.chunk),
                 "format": self.request.format,
                 "overtile": VERSION,
-            }
+                **self.source.given_size_part(),
+            },
+            in_words=size_in_words,
         )
 
     def provenance(self, *, workers: int) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def prepare_conversion(request: ConvertRequest) -> PreparedConversion:
         request.input, level=request.level, channel=request.channel, time=request.time,
         axes=request.axes, holds="anything",
     )  # fmt: skip
+    source = with_voxel_size(source, request.voxel_size_um)
     dtype = "uint8" if source.dtype == "bool" else source.dtype
     if request.labels and np.dtype(dtype).kind not in "iu":
         raise VolumeError(f"{source.location} holds {source.dtype}: labels are integers")

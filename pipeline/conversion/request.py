@@ -9,6 +9,7 @@ from ..base.choices import OmeVersion
 from ..base.errors import OutputError, PlanError
 from ..base.geometry import Shape
 from ..base.location import Location
+from ..volume.given_size import checked_sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class ConvertRequest:
     channel: int | str | tuple[int | str, ...] | None = None
     time: int | None = None
     axes: str | None = None
+    voxel_size_um: tuple[float, ...] | None = None
+    """Of the finest level, along z, y, x (y, x of a 2-D image), whatever the file states."""
     labels: bool = False
     """Whether values are labels: coarser levels take the most frequent one, not the mean."""
     shard: Shape | None = None
@@ -35,6 +38,7 @@ class ConvertRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input", Location.parse(self.input))
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
+        object.__setattr__(self, "voxel_size_um", checked_sizes(self.voxel_size_um))
         if self.format not in get_args(OmeVersion):
             raise PlanError(f"format {self.format!r}: expected {' or '.join(get_args(OmeVersion))}")
         if self.retries < 0:

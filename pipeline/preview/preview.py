@@ -29,6 +29,7 @@ from .survey import Survey, survey_volume
 class Preview:
     """What a preview found."""
 
+    source: VolumeSource
     picture: Rgb
     scenes: tuple[Scene, ...]
     notes: tuple[str, ...]
@@ -84,7 +85,7 @@ def preview_volume(
         heading=_heading(source, predictor),
         notes=notes,
     )
-    return Preview(picture=draw(sheet), scenes=scenes, notes=notes)
+    return Preview(source=source, picture=draw(sheet), scenes=scenes, notes=notes)
 
 
 def _scene(

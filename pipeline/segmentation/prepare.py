@@ -17,7 +17,7 @@ from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Shape
 from ..base.versions import VERSION
 from ..ledger.earlier_output import check_earlier
-from ..ledger.identity import Job, check_job
+from ..ledger.identity import Job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
 from ..models.protocol import Predictor, outputs_of
@@ -31,7 +31,9 @@ from ..planning.chunk_fit import chunk_note
 from ..planning.shares import Share, cut
 from ..planning.tile_memory import WorkerRoom
 from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
+from ..volume.given_size import check_voxels_of_file
 from ..volume.intensity import stated_intensity
+from ..volume.size_text import size_in_words
 from ..volume.volume import VolumeSource
 from .engines.block import OutputArray
 from .images import image_specs, input_layout, storage_layout
@@ -39,6 +41,7 @@ from .normalisation import choose_record
 from .outputs import with_outputs
 from .part import Part, choose_part, select_blocks
 from .request import SegmentRequest
+from .same_job import check_same_job
 from .since import check_same_grid, sizes_since
 from .sizes import choose_sizes
 from .trained_scale import voxel_size_note
@@ -148,8 +151,10 @@ class Prepared:
                 "scores_dtype": request.scores_dtype if "scores" in request.outputs else None,
                 "format": request.format,
                 "overtile": VERSION,
+                **self.source.given_size_part(),
                 **self.part.job_parts(),
-            }
+            },
+            in_words=size_in_words,
         )
 
 
@@ -196,6 +201,7 @@ def prepare(
         check_earlier(request.earlier, request.output)
     source = request.find_source(level=request.level)
     if request.into_input:
+        check_voxels_of_file(source)
         image = source.image if source.format == "zarr" else None
         check_into_input(request.output, image=image, version=request.format)
     check_suits(predictor, source, allow_seams=request.allow_seams)
@@ -215,7 +221,8 @@ def prepare(
     prepared = _planned(facts, room)
     check_same_grid(request, prepared.plan)
     if stored:
-        check_job(request.output, prepared.job(predictor), stored, finishing=finishing)
+        job = prepared.job(predictor)
+        check_same_job(request, source, job=job, stored=stored, finishing=finishing)
     return prepared
 
 

@@ -74,7 +74,7 @@ def _caption(view: PlaneView, around: Box) -> str:
     if shrink > 1.05:
         text += f" A pixel stands for {shrink:.1f} voxels."
     if view.pixel_um is None:
-        return f"{text} The input states no voxel size in a unit of length: there is no scale bar."
+        return f"{text} No voxel size is known: there is no scale bar; --voxel-size states one."
     return f"{text} Scale bar: {scale_bar_text(view.pixel_um, width=view.shape[1])}."
 
 

@@ -9,6 +9,7 @@ from ..ledger.progress import read_progress
 from ..models.protocol import outputs_of
 from ..report.report import REPORT_FILE, Table, table_of
 from ..report.run_figures import RunFigures
+from ..volume.size_text import size_with_origin
 from .summary import RunSummary
 
 
@@ -96,6 +97,7 @@ def job_table(run: RunSummary) -> Table:
     return table_of(
         "Job",
         {
+            "voxel size": size_with_origin(prepared.source),
             "engine": prepared.request.engine,
             "block, tile, halo": f"{plan.core}, {plan.tile}, {plan.halo.low}",
             "traversal": plan.traversal,

@@ -13,6 +13,7 @@ from ..base.location import Location
 from ..output.kinds import OUTPUT_KINDS, SCORES
 from ..planning.shares import Share
 from ..volume.box_text import parse_box
+from ..volume.given_size import checked_sizes, with_voxel_size
 from ..volume.volume import VolumeSource, find_volume
 
 
@@ -23,6 +24,7 @@ class SegmentSettings(TypedDict, total=False):
     channel: int | str | tuple[int | str, ...] | None
     time: int | None
     axes: str | None
+    voxel_size_um: tuple[float, ...] | None
     box: str | None
     frame: Frame
     mask: Location | str | None
@@ -58,6 +60,8 @@ class SegmentRequest:
     channel: int | str | tuple[int | str, ...] | None = None
     time: int | None = None
     axes: str | None = None
+    voxel_size_um: tuple[float, ...] | None = None
+    """Of the finest level, along z, y, x (y, x of a 2-D image), whatever the file states."""
     box: str | None = None
     """The part that is segmented, like ``"0:32,100um:200um,:"``; see volume/box_text.py."""
     frame: Frame = "box"
@@ -98,6 +102,7 @@ class SegmentRequest:
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
         if isinstance(self.mask, str):
             object.__setattr__(self, "mask", Location.parse(self.mask))
+        object.__setattr__(self, "voxel_size_um", checked_sizes(self.voxel_size_um))
         object.__setattr__(self, "outputs", tuple(sorted(set(self.outputs))))
         if set(self.outputs) - set(OUTPUT_KINDS):
             some = " or ".join(OUTPUT_KINDS)
@@ -166,7 +171,8 @@ class SegmentRequest:
         return None if self.shard is None else Share.parse(self.shard)
 
     def find_source(self, *, level: int | str | None) -> VolumeSource:
-        """Return the input volume at a level. Raises VolumeError."""
-        return find_volume(
+        """Return the input volume at a level. Raises VolumeError; PlanError for its voxel size."""
+        found = find_volume(
             self.input, level=level, channel=self.channel, time=self.time, axes=self.axes
         )
+        return with_voxel_size(found, self.voxel_size_um)

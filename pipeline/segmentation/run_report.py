@@ -50,6 +50,7 @@ from ..report.sureness import (
 )
 from ..report.throughput_chart import throughput_chart
 from ..volume.micrometres import voxel_size_um
+from ..volume.size_text import size_origin, size_with_origin
 from .report_layers import plane_layers
 from .report_planes import plane, plane_names, seams_of
 from .report_scores import count_scores
@@ -201,6 +202,8 @@ def _key_figures(
         lengths = (n * (size or 0) for n, size in zip(plan.shape, sizes, strict=True))
         extent = f" ({' × '.join(f'{length:.3g}' for length in lengths)} µm)"
     yield "volume (z, y, x)", f"{shape_text(plan.shape)} voxels{extent}"
+    if size_origin(run.prepared.source) == "option":
+        yield "voxel size", size_with_origin(run.prepared.source)
     if extras.objects is not None:
         yield "objects", f"{extras.objects.count:,}"
     if scores is not None:

@@ -29,8 +29,8 @@ def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
     own, known = (_text([sizes[a] for a in axes]) for sizes in (sizes_um, trained))
     if axes and not any(sizes_um[a] for a in axes):
         return (
-            f"the volume states no voxel size in µm: check that it is about that of the training, "
-            f"{known} µm"
+            "the volume states no voxel size in µm: pass it as --voxel-size, or check that it is "
+            f"about that of the training, {known} µm"
         )
     if not has_other_scale(predictor, source):
         return None
@@ -54,7 +54,9 @@ def _advice(trained: SizesUm, source: VolumeSource) -> str:
     }
     best = min(distances, key=lambda number: distances[number], default=None)
     if best is None or distances[best] > math.log(LARGEST_RATIO):
-        return f"no level of the image fits: {_resampling(trained, voxel_size_um(source))}"
+        is_given = source.given_size_um is not None
+        correct = "" if is_given else "; if the file is wrong, pass the true size as --voxel-size"
+        return f"no level of the image fits: {_resampling(trained, voxel_size_um(source))}{correct}"
     return f"level {best} of {source.image} fits best (--level {best})"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from ..base.errors import VolumeError
+from ..base.errors import PlanError, VolumeError
 from ..base.location import Location
 from ..base.network_outputs import ATTRIBUTE
 from ..base.stores import Node, read_node
@@ -17,6 +17,7 @@ from ..output.image_spec import colour
 from ..volume.fingerprint import read_sample
 from ..volume.formats.extent import whole_numbers
 from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
+from ..volume.given_size import given_sizes, with_size_of_level, with_voxel_size
 from ..volume.image_levels import levels_of
 from ..volume.volume import LABELS, VolumeSource, find_volume
 
@@ -150,9 +151,12 @@ def _class_names(properties: object) -> tuple[str, ...]:
     return tuple(names.get(value, str(value)) for value in range(max(names, default=-1) + 1))
 
 
-def _scores_layers(place: Location) -> Iterator[Layer]:
-    """Yield a layer per channel; background is hidden at first, where there is one."""
-    source, node = find_volume(place), read_node(place)
+def _scores_layers(place: Location, sizes: tuple[float, ...] | None = None) -> Iterator[Layer]:
+    """Yield a layer per channel; background is hidden at first, where there is one.
+
+    sizes: see :func:`_made_from`.
+    """
+    source, node = with_voxel_size(find_volume(place), sizes), read_node(place)
     first = int(node is not None and ATTRIBUTE in node.attributes)  # no class is background
     high = float(np.iinfo(source.dtype).max) if np.dtype(source.dtype).kind in "iu" else 1.0
     for number in range(min(source.channel_count, MOST_CHANNELS)):
@@ -201,10 +205,13 @@ def _levels(source: VolumeSource, channel: int) -> tuple[VolumeSource, ...]:
     )  # fmt: skip
 
 
-def _made_from(place: Location, *, is_scores: bool = False) -> tuple[tuple[Layer, ...], list[str]]:
+def _made_from(
+    place: Location, *, is_scores: bool = False, sizes: tuple[float, ...] | None = None
+) -> tuple[tuple[Layer, ...], list[str]]:
     """Return the layers below those of an output, as its run states them, and notes.
 
-    is_scores: it is what objects were found in, and not objects again, whatever it states.
+    is_scores: it is what objects were found in, and not objects again, whatever it states. sizes:
+    the voxel size of the scores that a person stated for the objects.
     """
     run = read_node(place, path=RUN_GROUP)
     stated = run.attributes.get("provenance") if run else None
@@ -214,11 +221,15 @@ def _made_from(place: Location, *, is_scores: bool = False) -> tuple[tuple[Layer
     job = _job(place)
     try:
         if job.get("kind") == "objects" and not is_scores:
-            scores = Location.parse(source)
-            below, notes = _made_from(scores, is_scores=True)
-            return (*below, *_scores_layers(scores)), notes
-        return _raw_layers(_input(source, str(stated.get("input_path", "")), job)), []
-    except VolumeError as error:
+            scores, sizes = Location.parse(source), given_sizes(job)
+            below, notes = _made_from(scores, is_scores=True, sizes=sizes)
+            return (*below, *_scores_layers(scores, sizes)), notes
+        path = str(stated.get("input_path", ""))
+        raw = with_voxel_size(_input(source, path, job), given_sizes(job))
+        if sizes is not None and raw.path == path:
+            raw = with_size_of_level(raw, sizes)
+        return _raw_layers(raw), []
+    except (VolumeError, PlanError) as error:
         return (), [f"the raw image is not shown ({error}): pass it as RAW"]
 
 

@@ -93,7 +93,11 @@ def resolve_box(text: str, source: VolumeSource) -> Box:
         start = 0 if first is None else first.voxels(size_um)
         stop = length if last is None else last.voxels(size_um)
         if start is None or stop is None:
-            _refuse(text, f"the volume states no voxel size of {axis} in a unit: pass voxels")
+            _refuse(
+                text,
+                f"the volume states no voxel size of {axis} in a unit: pass voxels, or "
+                "--voxel-size",
+            )
         if start >= stop:
             _refuse(text, f"it is empty along {axis} ({start}:{stop} in voxels)")
         if stop > length:

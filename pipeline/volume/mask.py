@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from ..base.errors import VolumeError
 from ..base.geometry import Box
 from ..base.location import Location
 from ..base.text import shape_text
+from .given_size import as_stored
 from .micrometres import voxel_size_um
 from .volume import VolumeSource, find_volume, open_volume
 
@@ -57,12 +58,15 @@ class MaskAxis:
         return int(first[0]), int(last[0]) + 1
 
 
+MaskAxes: TypeAlias = tuple[MaskAxis, MaskAxis, MaskAxis]
+
+
 @dataclass(frozen=True, slots=True)
 class MaskSource:
     """Where a mask is, and how it lies over a volume. Small, hashable, picklable."""
 
     source: VolumeSource
-    axes: tuple[MaskAxis, MaskAxis, MaskAxis]
+    axes: MaskAxes
 
     def touched(self, box: Box) -> Box:
         """Return the box of the mask that stands for a box of the volume."""
@@ -88,7 +92,8 @@ def find_mask(location: Location, volume: VolumeSource) -> MaskSource:
     """Return the mask at a location, laid over a volume; reads metadata only.
 
     Where both state a voxel size in a unit of length, their voxel sizes and origins say how the
-    mask lies; else the ratio of their shapes. A mask without z is the same for every z. Raises
+    mask lies; else the ratio of their shapes. A mask without z is the same for every z. If a person
+    states the volume's voxel size, the mask may have that one or the file's, whichever fits. Raises
     VolumeError if it is not an image of one channel, of the volume's field of view and of a
     whole-number scale.
     """
@@ -98,15 +103,29 @@ def find_mask(location: Location, volume: VolumeSource) -> MaskSource:
             f"--mask {location} has {source.channel_count} channels: expected one; pass an image "
             "of one channel"
         )
-    axes = tuple(_axes(source, volume))
-    if None in axes:
+    axes = _placed(source, volume)
+    if axes is None:
         raise VolumeError(
             f"--mask {location} ({_described(source)}) does not fit the volume "
             f"({_described(volume)}): expected the same field of view, in voxels that are larger "
             "or smaller by a whole number"
         )
-    z, y, x = (axis for axis in axes if axis is not None)
-    return MaskSource(source, (z, y, x))
+    return MaskSource(source, axes)
+
+
+def _placed(mask: VolumeSource, volume: VolumeSource) -> MaskAxes | None:
+    """Return the axes of a mask; None if it does not fit the volume.
+
+    Of two voxel sizes of the volume, a person's and the file's, the one counts with which the mask
+    has the whole field of view: it was made with that one.
+    """
+    fitting: list[MaskAxes] = []
+    for sized in dict.fromkeys((volume, as_stored(volume))):
+        axes = [axis for axis in _axes(mask, sized) if axis is not None]
+        if len(axes) == 3:
+            fitting.append((axes[0], axes[1], axes[2]))
+    whole = (axes for axes in fitting if not any(axis.start for axis in axes))
+    return next(whole, fitting[0] if fitting else None)
 
 
 def _axes(mask: VolumeSource, volume: VolumeSource) -> Iterator[MaskAxis | None]:

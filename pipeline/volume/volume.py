@@ -67,6 +67,8 @@ class VolumeSource:
     notes: tuple[str, ...] = ()  # assumptions, one line each, for the user
     holds_labels: bool = False  # bool and whole floats are then read as integers
     label_mapping: LabelMapping | None = None  # of painted labels, which are read as classes
+    given_size_um: tuple[float, ...] | None = None  # stated by a person, of the finest level
+    in_file: VolumeSource | None = None  # then: the volume with the voxel size of its file
 
     @property
     def location(self) -> Location:
@@ -94,6 +96,13 @@ class VolumeSource:
     def step(self) -> ZYX:
         """Way from a voxel to the next one in z, y, x, in ``unit``; negative where backwards."""
         return _zyx(v * d for v, d in zip(self.voxel_size, self.direction, strict=True))
+
+    def given_size_part(self) -> dict[str, list[float]]:
+        """Return the voxel size as a part of a job's identity; nothing where it is the file's.
+
+        The shapes of coarser levels depend on it, and the metadata of all.
+        """
+        return {} if self.given_size_um is None else {"voxel_size_um": [*self.given_size_um]}
 
     @property
     def channel_count(self) -> int:

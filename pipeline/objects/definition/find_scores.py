@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from ...base.errors import OutputError, PlanError, VolumeError
+from ...base.errors import OutputError, VolumeError
 from ...base.json_text import inner_object
 from ...base.stores import read_node
 from ...output.guard import RUN_GROUP
 from ...output.image_spec import ImageSpec
 from ...volume.formats.image import ZYX, Units
+from ...volume.given_size import check_voxels_of_file, with_voxel_size
 from ...volume.known_formats import format_of
-from ...volume.micrometres import voxel_size_um
 from ...volume.volume import VolumeSource, find_volume
 from .edge_scores import edge_scores, stored_offsets
 from .method import Role
@@ -57,35 +57,14 @@ def _check_dtype(source: VolumeSource) -> None:
 
 
 def _sized(request: ObjectsRequest, source: VolumeSource) -> VolumeSource:
-    """Return scores with the requested voxel size. Raises PlanError if they state one."""
-    sizes = request.voxel_size_um
-    if sizes is None:
-        return source
-    axes = source.spatial_axes
-    if len(sizes) != len(axes):
-        raise PlanError(
-            f"--voxel-size {_listed(sizes)}: expected {len(axes)} sizes, along {', '.join(axes)}"
-        )
-    if any(voxel_size_um(source)):
-        raise PlanError(
-            f"--voxel-size: {source.location} states voxels of "
-            f"{_listed(source.voxel_size[-len(axes) :])} {source.unit[-1]}; leave --voxel-size out"
-        )
-    first = 3 - len(axes)
-    stated = list(zip(source.voxel_size, source.unit, source.translation, strict=True))
-    per_axis = [
-        (one, "micrometer", start * one / old)
-        for one, (old, _, start) in zip(sizes, stated[first:], strict=True)
-    ]
-    voxel_size, unit, translation = zip(*stated[:first], *per_axis, strict=True)
-    return replace(
-        source, voxel_size=_zyx(voxel_size), unit=(unit[0], unit[1], unit[2]),
-        translation=_zyx(translation),
-    )  # fmt: skip
+    """Return scores with the requested voxel size.
 
-
-def _listed(sizes: Sequence[float]) -> str:
-    return ",".join(f"{size:g}" for size in sizes)
+    Raises PlanError for labels inside the image of the scores, which states another one.
+    """
+    sized = with_voxel_size(source, request.voxel_size_um)
+    if request.is_inside:
+        check_voxels_of_file(sized)
+    return sized
 
 
 def planned_scores(

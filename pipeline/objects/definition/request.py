@@ -11,6 +11,7 @@ from ...base.geometry import Shape
 from ...base.location import Location
 from ...output.kinds import OBJECTS_PATH
 from ...planning.shares import Share
+from ...volume.given_size import checked_sizes
 from ...volume.volume import VolumeSource
 from .method import Agglomerate, Role
 from .neighbourhood import neighbour_offsets
@@ -39,7 +40,8 @@ class ObjectsRequest:
     time: int | None = None
     axes: str | None = None
     voxel_size_um: tuple[float, ...] | None = None
-    """Of scores that state none: z, y, x; y, x of a 2-D image."""
+    """Of the finest level of the scores, along z, y, x (y, x of a 2-D image), whatever they state;
+    of the image of grey values too."""
     method: MethodName = "components"
     threshold: float | None = None
     """Where objects are: scores at or above it, or below it for a boundary. By default 0.5; for the
@@ -92,6 +94,7 @@ class ObjectsRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", Location.parse(self.scores))
         object.__setattr__(self, "output", Location.parse(self.output, kind=OutputError))
+        object.__setattr__(self, "voxel_size_um", checked_sizes(self.voxel_size_um))
         if isinstance(self.intensity, str):
             object.__setattr__(self, "intensity", Location.parse(self.intensity))
         for name, value, allowed in (
@@ -176,11 +179,6 @@ class ObjectsRequest:
         if self.block is not None and (len(self.block) != 3 or min(self.block) < 1):
             raise PlanError(f"block {self.block}: expected three sizes z,y,x of at least 1")
         self._check_share()
-        if self.voxel_size_um is not None and self.is_inside:
-            raise PlanError(
-                f"--voxel-size with labels inside {self.scores}: they have the voxels of that "
-                "image; choose another output"
-            )
         if self.since is not None and self.reuse is not None:
             raise PlanError(
                 "--since and --reuse exclude each other: pass --reuse for the same scores, --since "

@@ -9,6 +9,7 @@ from ...base.geometry import Box, Shape
 from ...base.location import Location
 from ...base.text import shape_text
 from ...volume.companion import find_companion
+from ...volume.given_size import with_size_of_level
 from ...volume.micrometres import voxel_size_um
 from ...volume.placement import has_other_voxels, sizes_text, stated_start
 from ...volume.volume import VolumeSource
@@ -34,6 +35,7 @@ def find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity |
                 f"--time {request.time}: neither {scores.location} nor {image.location} has a time "
                 "axis; leave --time out, or pass --axes"
             )
+        image = _sized(image, scores, request)
         _check_sizes(image, scores)
         if image.shape_zyx != scores.shape_zyx:
             start = _stated_start(image, scores)
@@ -53,12 +55,21 @@ def intensity_notes(intensity: Intensity | None, scores: VolumeSource) -> Iterat
         )
 
 
+def _sized(image: VolumeSource, scores: VolumeSource, request: ObjectsRequest) -> VolumeSource:
+    """Return the image with the voxel size that the request states: that of the scores."""
+    if request.voxel_size_um is None or image.spatial_axes != scores.spatial_axes:
+        return image
+    sizes = voxel_size_um(scores)[3 - len(scores.spatial_axes) :]
+    return with_size_of_level(image, [size for size in sizes if size is not None])
+
+
 def _check_sizes(image: VolumeSource, scores: VolumeSource) -> None:
     """Raise VolumeError where both state a voxel size, and not the same."""
     if has_other_voxels(image, scores):
         raise VolumeError(
             f"{image.location} has voxels of {sizes_text(voxel_size_um(image))} µm, the scores of "
-            f"{sizes_text(voxel_size_um(scores))} µm: expected an image of the same voxels"
+            f"{sizes_text(voxel_size_um(scores))} µm: expected an image of the same voxels; if one "
+            "of the two is wrong, pass --voxel-size"
         )
 
 

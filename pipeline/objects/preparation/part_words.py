@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ...volume.size_text import size_in_words
 from ..definition.lengths import STEPS
 
 _SCORES: Final = ("threshold", "seed_threshold", "merge_threshold")
@@ -22,6 +23,8 @@ def part_in_words(name: str, value: Any, *, highest: int) -> str | None:
     >>> part_in_words("depth", 0, highest=255)
     'not set'
     """
+    if (size := size_in_words(name, value)) is not None:
+        return size
     if value is None or (value == 0 and name in _ABSENT_IF_0):
         return "not set"
     if not isinstance(value, int):

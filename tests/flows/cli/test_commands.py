@@ -115,7 +115,7 @@ def test_weights_copies_a_file_with_a_voxel_size(weights, shell, tmp_path):
         (("--voxel-size", "1,1,1"), "--voxel-size and --out belong together"),
         (("--out", str(tmp_path / "x")), "--voxel-size and --out belong together"),
         (("--voxel-size", "1,1", "--out", str(tmp_path / "x")), "expected 3 sizes above 0"),
-        (("--voxel-size", "1,1,1km", "--out", str(tmp_path / "x")), "expected sizes as Z,Y,X"),
+        (("--voxel-size", "1,1,1km", "--out", str(tmp_path / "x")), "unknown unit km: expected nm"),
         (("--voxel-size", "1,1,1", "--out", str(new)), "exists already"),
     ):
         code, out, err = shell("weights", weights("3d"), *wrong)

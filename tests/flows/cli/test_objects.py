@@ -365,10 +365,6 @@ def test_scores_without_a_voxel_size_can_be_given_one(shell, place):
     scales = [zarr.open_group(place / name / "labels/objects").attrs["ome"] for name in OUTPUTS]
     assert scales[0]["multiscales"] == scales[1]["multiscales"]
     for arguments, says in (
-        (
-            ("stated.zarr", "out3.zarr", *sized),
-            r"stated.zarr/0 states voxels of 0.25,0.25",
-        ),
         (("silent.zarr", "out3.zarr", "--voxel-size", "1,1"), "expected 3 sizes, along z, y, x"),
         (("silent.zarr", "out2.zarr", *SEEDS), "another job .*voxel_size_um was .*, now"),
         (("silent.zarr", "silent.zarr/labels/objects", *sized), "inside .*choose another output"),
@@ -376,6 +372,45 @@ def test_scores_without_a_voxel_size_can_be_given_one(shell, place):
         code, _, err = shell(*arguments)
         assert (code, err.count("\n")) == (2, 1)
         assert re.search(says, err), err
+
+
+def test_the_size_of_the_file_is_replaced_in_one_line_and_the_image_has_it_too(shell, place):
+    values = np.zeros((1, *SHAPE), np.uint8)
+    values[:, 1:4, 3:9, 3:9] = 200
+    store_scores(place / "wrong.zarr", values, ["cell"], size=4.0)
+
+    code, _, err = shell(
+        "wrong.zarr", "out.zarr", "--voxel-size", "250,250,250nm", "--intensity", "wrong.zarr"
+    )
+    assert code == 0, err
+    assert [line for line in err.splitlines() if "voxel size" in line] == [
+        "voxel size: 0.25 × 0.25 × 0.25 µm (z, y, x), by --voxel-size; the file states 4 × 4 × 4 µm"
+    ]
+    rows = parquet.read_table(place / "out.zarr/tables/objects.parquet").to_pydict()
+    assert rows["volume_um3"] == [3 * 6 * 6 * 0.25**3]
+    assert rows["intensity_mean_cell"] == [200]
+    _, _, err = shell("wrong.zarr", "out2.zarr")
+    assert "voxel size: 4 × 4 × 4 µm (z, y, x), as the file states" in err.splitlines()
+
+
+def test_a_table_without_the_grey_values_of_the_one_before_says_how_to_keep_them(shell, place):
+    measured = ("--intensity", "scores.zarr")
+    assert shell("scores.zarr", "out.zarr", *measured)[0] == 0
+    note = (
+        f"note: the table will have no grey values, and that of {place / 'out.zarr'} has: to "
+        f"measure them again, add --intensity {place / 'scores.zarr'}"
+    )
+    code, _, err = shell("scores.zarr", "out.zarr", "--min-voxels", "2", "--overwrite")
+    assert code == 0
+    assert note in err.splitlines()
+    for argv in (("--overwrite", "--min-voxels", "3"), ("--overwrite", *measured)):
+        assert "grey values" not in shell("scores.zarr", "out.zarr", *argv)[2]
+    inside = "scores.zarr/labels/objects"
+    assert shell("scores.zarr", inside, *measured)[0] == 0
+    _, _, err = shell("scores.zarr", "out2.zarr")
+    assert note.replace("out.zarr", inside) in err.splitlines()
+    assert "grey values" not in shell("scores.zarr", "out.zarr", *measured, "--overwrite")[2]
+    shutil.rmtree(place / "scores.zarr/labels")
 
 
 def test_status_names_the_objects_inside_a_segmentation(shell, place):

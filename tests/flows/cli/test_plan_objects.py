@@ -96,9 +96,9 @@ BAD = {
     "a tile of scores": (
         "made.zarr", ("--objects", "--tile", "8,16,16"), False,
         r"--tile is for a segmentation: pass --weights too"),
-    "a voxel size of scores that will state it": (
-        "raw.zarr", ("--objects", "--voxel-size", "1,1,1"), True,
-        r"--voxel-size is for scores that exist: leave it out"),
+    "an image beside scores that will be made": (
+        "raw.zarr", ("--objects", "--intensity", "raw.zarr"), True,
+        r"--intensity is for scores that exist: leave it out"),
     "measured scores": (
         "made.zarr", ("--objects", "--measure"), False, r"--measure needs --weights"),
     "a volume as scores of four values": (
@@ -161,5 +161,6 @@ def test_affinities_are_planned_from_weights_and_found_in_the_same_run(
     code, _, err = shell("segment", raw, out, *options, "--cluster", one_worker.scheduler.address)
     assert code == 0
     assert "objects by affinities along z, y and x, connected components: 16×48×48" in err
-    stored = json.loads(shell("plan", out, f"{out}2", "--objects", *options[3:], "--json")[1])
+    same = ("--objects", *options[3:], "--intensity", raw)
+    stored = json.loads(shell("plan", out, f"{out}2", *same, "--json")[1])
     assert {name: planned[name] for name in SAME} == {name: stored[name] for name in SAME}

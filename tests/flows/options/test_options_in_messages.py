@@ -26,6 +26,7 @@ def actions_of(command):
 
 READERS = [name for name in COMMANDS if FILES & {one.dest for one in actions_of(name)}]
 OBJECTS = ("objects",)
+SIZED = (*SEGMENT, "finish", "preview", "objects", "convert")
 SHOWN_BY = {
     "flows/demo": ("demo",),
     "flows/preflight": SEGMENT,
@@ -49,6 +50,8 @@ SHOWN_BY = {
     "pipeline/volume/intensity.py": (*SEGMENT, *TRAIN),
     "pipeline/volume/fingerprint.py": SEGMENT,
     "pipeline/volume/box_text.py": SEGMENT,
+    "pipeline/volume/given_size.py": SIZED,
+    "pipeline/volume/size_text.py": SIZED,
     "pipeline/volume/mask.py": SEGMENT,
     "pipeline/volume/labelled.py": TRAIN,
     "pipeline/volume/label_placement.py": TRAIN,
