@@ -41,14 +41,14 @@ MODELS = (
         name="nuclei-2d",
         shows="fluorescence images (DAPI, Hoechst, H2B), slice by slice: bright nuclei with a "
         "diameter of 11 to 34 voxels, round or oval, also where they touch, on a dark background",
-        licence="synthetic data, drawn by benchmarks/nuclei_scene.py; the project's licence",
+        licence="synthetic data, drawn by benchmarks/nuclei_scene; the project's licence",
         scores="F1 0.838 at IoU 0.5 on an image of the 2018 Data Science Bowl; see docs/weights.md",
     ),
     BundledModel(
         name="nuclei-3d",
         shows="fluorescence volumes (confocal, light-sheet): bright nuclei with a diameter of 11 "
         "to 26 voxels in y and x, slices 1 to 3 voxels apart, on a dark background",
-        licence="synthetic data, drawn by benchmarks/nuclei_scene.py; the project's licence",
+        licence="synthetic data, drawn by benchmarks/nuclei_scene; the project's licence",
         scores="F1 0.444 at IoU 0.5 on a confocal volume of a plant ovule, whose nuclei touch: a "
         "network to start a training from; see docs/weights.md",
     ),
