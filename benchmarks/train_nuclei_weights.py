@@ -25,8 +25,8 @@ import zarr
 from .measuring import at_least_one
 from .nuclei_scene import Appearance, draw_nuclei, with_gaps
 
-SHAPES = {2: (8, 384, 384), 3: (48, 160, 160)}
-VOLUMES = {2: 52, 3: 40}
+SHAPES = {2: (6, 384, 384), 3: (48, 160, 160)}
+VOLUMES = {2: 32, 3: 40}
 HELD_OUT = 4
 BORDER_WEIGHT = {2: 5.0, 3: 10.0}
 """In 3-D one voxel that is missing in a border joins two nuclei, and borders are larger."""
