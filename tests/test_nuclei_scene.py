@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmarks.nuclei_scene import Appearance, draw_bodies, draw_nuclei, with_gaps
+from benchmarks.nuclei_scene import Appearance, Body, draw_bodies, draw_nuclei, with_gaps
 from benchmarks.nuclei_scene.appearance import LARGEST_DIVIDING_SHARE, RADII
 from benchmarks.nuclei_scene.bodies import DIVIDING_BRIGHTNESS
+from benchmarks.nuclei_scene.labels import drawn_labels
 from benchmarks.nuclei_scene.noise import wide_blur
 
 SHAPES = {2: (96, 128), 3: (16, 48, 56)}
@@ -51,6 +52,21 @@ def test_image_and_labels_have_the_shape_and_every_label_is_one_connected_piece(
     assert ids.max() > 0
     for number in np.unique(ids[ids > 0]):
         assert ndimage.label(ids == number)[1] == 1
+
+
+def test_a_nucleus_that_another_one_cuts_in_two_keeps_the_larger_piece():
+    appearance = dataclasses.replace(Appearance.drawn(np.random.default_rng(0), dims=2), lobes=0.0)
+    kept, cutting = (
+        Body(centre=np.array((30, x)), radii=np.array(radii), rotation=np.eye(2)[::side],
+             bend=0.0, brightness=1.0)
+        for x, radii, side in ((30, (20, 4), -1), (42, (20, 3), 1))
+    )  # fmt: skip
+    bodies, rng = [kept, cutting], np.random.default_rng(0)
+    ids, depth = drawn_labels((60, 60), np.ones(2), bodies, appearance, rng)
+    assert ids[30, 30] == 1  # the centre
+    assert ids[30, 42] == 2
+    assert ids[30, 47] == 0 == depth[30, 47]  # was of the first one
+    assert [ndimage.label(ids == number)[1] for number in (1, 2)] == [1, 1]
 
 
 @pytest.mark.parametrize("dims", [2, 3])
