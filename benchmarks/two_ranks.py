@@ -31,7 +31,7 @@ from flows.demo.volume import make_demo_volume
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 from unet.training.messages import StepsDone
 
 from .measuring import at_least_one

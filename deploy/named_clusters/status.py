@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError, RunError
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 
 from ..batch_jobs.batch_system import BatchSystem
 from ..clusters.existing import check_answers

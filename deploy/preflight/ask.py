@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.scheduling import workers_of
 from pipeline.base.store_errors import one_line
+from pipeline.base.workers import workers_of
 
 from .findings import Check, Failure, Finding, Silence, grouped, named
 from .process_checks import process_checks

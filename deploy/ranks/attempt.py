@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ClusterError, RunError
-from pipeline.base.scheduling import DEVICE_RESOURCE, LOST_SCHEDULER, workers_of
+from pipeline.base.scheduling import DEVICE_RESOURCE, LOST_SCHEDULER
+from pipeline.base.workers import workers_of
 
 from .channel import DriverChannel, choose_rendezvous
 from .limits import RankLimits

@@ -25,9 +25,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ClusterError, RunError
-from pipeline.base.scheduling import LOST_SCHEDULER, workers_of
+from pipeline.base.scheduling import LOST_SCHEDULER
 from pipeline.base.store_errors import one_line
 from pipeline.base.text import counted
+from pipeline.base.workers import workers_of
 
 from .attempt import Attempt
 from .channel import DriverChannel

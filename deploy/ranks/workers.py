@@ -8,7 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.base.scheduling import DEVICE_RESOURCE, workers_of
+from pipeline.base.scheduling import DEVICE_RESOURCE
+from pipeline.base.workers import workers_of
 
 if TYPE_CHECKING:
     from distributed import Client

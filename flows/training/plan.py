@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy import run_ranks
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 from unet.training.plan.plan import TrainingPlan, plan_training
 from unet.training.prepare import PreparedTraining
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deploy import RankLimits, run_ranks
 from pipeline.base.errors import RunDrainedError, RunStoppedError
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 from unet.training.loop import TrainingEnd
 from unet.training.messages import Listener
 from unet.training.prepare import PreparedTraining

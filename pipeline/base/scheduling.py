@@ -10,13 +10,12 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .errors import ClusterError, OvertileError, RunError, VolumeError
-from .location import Location
+from .errors import OvertileError, RunError
 from .store_errors import one_line
 
 if TYPE_CHECKING:
@@ -84,44 +83,6 @@ class InFlightLimit:
         """Count tasks that have ended."""
         with self._lock:
             self._ended += count
-
-
-def workers_of(client: Client) -> dict[str, dict[str, Any]]:
-    """Return the scheduler's records of all workers, by address. Raises RunError if it is lost.
-
-    Not by ``Client.scheduler_info``: it stores its answer, and a callback of the client replaces
-    that every two seconds with a record without workers (distributed 2026.7).
-    """
-    try:
-        identity = client.sync(client.scheduler.identity, n_workers=-1)
-    except OSError as error:
-        raise RunError(LOST_SCHEDULER) from error
-    workers: dict[str, dict[str, Any]] = identity["workers"]
-    return workers
-
-
-def check_reach(client: Client, locations: Iterable[Location]) -> None:
-    """Raise if there are no workers, or if they cannot see a ``memory://`` store."""
-    addresses = list(workers_of(client))
-    if not addresses:
-        raise ClusterError("the cluster has no workers: start workers, then run again")
-    if any(location.scheme == "memory" for location in locations) and not all(
-        address.startswith("inproc://") for address in addresses
-    ):
-        raise VolumeError(
-            "memory:// exists in one process, and the workers are other processes: use a store "
-            "that they can reach, or a client with processes=False"
-        )
-
-
-def device_share(client: Client) -> dict[str, float]:
-    """Return the Dask resources that a block requests: one unit of the device.
-
-    Empty if any worker lacks the resource: a task that requests it could wait forever.
-    """
-    workers = workers_of(client).values()
-    offered = bool(workers) and all(worker["resources"].get(DEVICE_RESOURCE) for worker in workers)
-    return {DEVICE_RESOURCE: 1.0} if offered else {}
 
 
 def drive(

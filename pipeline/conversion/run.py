@@ -14,11 +14,12 @@ from typing import Any
 
 from distributed import Client, Future
 
-from ..base.errors import ClusterError, RunDrainedError, RunError
+from ..base.errors import RunDrainedError, RunError
 from ..base.geometry import Shape
 from ..base.live_run import LiveRun
-from ..base.scheduling import Outcome, drive, reason, workers_of
+from ..base.scheduling import Outcome, drive, reason
 from ..base.worker_memory import check_worker_memory
+from ..base.workers import present_workers
 from ..ledger.coarser_levels import build_levels, level_jobs
 from ..ledger.figures import Figures
 from ..ledger.ledger import BlockState, Ledger, blocks_left
@@ -154,11 +155,8 @@ class ConversionRun(LiveRun):
 
 
 def _check_workers(prepared: PreparedConversion, client: Client) -> None:
-    """Raise if there are no workers, or if one cannot hold a block for each of its threads."""
-    workers = workers_of(client)
-    if not workers:
-        raise ClusterError("the cluster has no workers: start workers, then run again")
-    for worker in workers.values():
+    """Raise if no workers join, or if one cannot hold a block for each of its threads."""
+    for worker in present_workers(client).values():
         check_worker_memory(
             worker["nthreads"] * prepared.block_bytes,
             has_bytes=worker.get("memory_limit"), smaller="smaller shards (--shard)",

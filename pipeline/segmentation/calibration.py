@@ -27,8 +27,9 @@ from distributed import Client
 from ..base.errors import RunError
 from ..base.geometry import Box, Shape
 from ..base.location import Location
-from ..base.scheduling import InFlightLimit, run_all, workers_of
+from ..base.scheduling import InFlightLimit, run_all
 from ..base.stores import open_array, stored_bytes
+from ..base.workers import workers_of
 from ..ledger.block_result import BlockResult
 from ..output.guard import delete_output
 from ..output.image_spec import ImageSpec

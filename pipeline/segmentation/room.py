@@ -12,7 +12,8 @@ import psutil
 from distributed import Client
 
 from ..base.errors import OvertileError, RunError
-from ..base.scheduling import run_all, workers_of
+from ..base.scheduling import run_all
+from ..base.workers import present_workers
 from ..models.protocol import Predictor, UsesDevice
 from ..planning.tile_memory import WorkerRoom
 from .prepare import Prepared, depends_on_room, planned_for
@@ -39,7 +40,7 @@ def ask_workers(client: Client, predictor: Predictor) -> WorkerRoom | None:
     less. The GPU is asked on one worker: those of a cluster are taken to be alike. What a worker
     cannot answer shows in the checks of the run.
     """
-    workers = workers_of(client)
+    workers = present_workers(client)
     free = {
         address: size
         for address, size in client.run(_free_bytes, on_error="return").items()

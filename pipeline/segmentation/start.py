@@ -13,9 +13,10 @@ from typing import Any
 from distributed import Client
 
 from ..base.errors import ClusterError, OutputError, RunError
-from ..base.scheduling import check_reach, run_all, workers_of
+from ..base.scheduling import run_all
 from ..base.versions import VERSION
 from ..base.worker_memory import check_worker_memory
+from ..base.workers import check_reach, present_workers
 from ..ledger.creation import begin_run_group, complete_run_group, turn_to_measure
 from ..ledger.identity import Job, check_digest
 from ..ledger.ledger import Ledger, run_attributes, stored_job
@@ -88,7 +89,7 @@ def _check_memory(prepared: Prepared, client: Client) -> None:
     """Raise if a worker's memory cannot hold a tile, and a block for each of its threads."""
     budget, room = prepared.budget, prepared.room
     tile = 0 if room and room.device_bytes is not None else budget.tile_memory_bytes
-    for worker in workers_of(client).values():
+    for worker in present_workers(client).values():
         need = tile + worker["nthreads"] * budget.block_memory_bytes
         check_worker_memory(
             need, has_bytes=worker.get("memory_limit"),

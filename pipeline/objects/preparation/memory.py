@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ...base.errors import OutputError
 from ...base.location import Location
-from ...base.scheduling import check_reach, workers_of
 from ...base.text import size_text
 from ...base.worker_memory import check_worker_memory
+from ...base.workers import check_reach, present_workers
 from .prepared import PreparedObjects
 
 if TYPE_CHECKING:  # `overtile plan` must not import distributed
@@ -42,7 +42,7 @@ def check_memory(prepared: PreparedObjects, client: Client) -> None:
     request = prepared.request
     others = filter(None, (request.reused, request.earlier))
     check_reach(client, (prepared.scores.source.store, request.output, *others))
-    for worker in workers_of(client).values():
+    for worker in present_workers(client).values():
         check_worker(prepared, threads=worker["nthreads"], memory_bytes=worker.get("memory_limit"))
 
 

@@ -10,7 +10,8 @@ from functools import partial
 from distributed import Client, Future
 
 from ...base.geometry import Shape
-from ...base.scheduling import device_share, drive, reason
+from ...base.scheduling import drive, reason
+from ...base.workers import device_share
 from ...ledger.block_result import BlockResult
 from ...planning.blocks import Region
 from .block import BlockJob, segment_block

@@ -26,7 +26,8 @@ from deploy.clusters.gpu import PRETEND
 from deploy.clusters.started import process_of, start_cluster, stop_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import ClusterError, RunError
-from pipeline.base.scheduling import InFlightLimit, device_share, drive, one_by_one
+from pipeline.base.scheduling import InFlightLimit, drive, one_by_one
+from pipeline.base.workers import device_share
 from unet import UNetPredictor
 
 pytestmark = pytest.mark.slurm

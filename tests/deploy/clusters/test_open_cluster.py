@@ -22,7 +22,7 @@ from deploy.clusters.machine import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
 from deploy.clusters.worker_memory import worker_memory_bytes
 from pipeline.base.errors import ClusterError
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 
 
 def worker_processes(client):

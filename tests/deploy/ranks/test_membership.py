@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from deploy import YIELDED, RankLimits, RankReport, RanksResumed, open_cluster, run_ranks
 from deploy.ranks.membership import ending, joinable
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 

@@ -26,7 +26,7 @@ from deploy.ranks.messages import Arrived, Codec
 from deploy.ranks.process_group import describe_failure, interface_of, peer_failed
 from deploy.ranks.topic import topic_name
 from pipeline.base.errors import ClusterError, RunError, VolumeError
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 

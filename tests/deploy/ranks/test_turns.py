@@ -27,13 +27,8 @@ from deploy import (
 )
 from deploy.ranks.turns import let_others_run
 from pipeline.base.errors import ClusterError, RunError
-from pipeline.base.scheduling import (
-    DEVICE_RESOURCE,
-    InFlightLimit,
-    device_share,
-    drive,
-    one_by_one,
-)
+from pipeline.base.scheduling import DEVICE_RESOURCE, InFlightLimit, drive, one_by_one
+from pipeline.base.workers import device_share
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 

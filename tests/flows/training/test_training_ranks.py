@@ -23,7 +23,7 @@ from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
-from pipeline.base.scheduling import workers_of
+from pipeline.base.workers import workers_of
 from unet import (
     UNet,
     UNetConfig,

@@ -9,11 +9,20 @@ import time
 
 import dask
 import pytest
-from distributed import Client, Event, KilledWorker
+from distributed import Client, Event, KilledWorker, LocalCluster
 
 from deploy import open_cluster
-from pipeline.base.errors import RunError, VolumeError
-from pipeline.base.scheduling import AHEAD_S, InFlightLimit, drive, one_by_one, run_all
+from pipeline.base import workers
+from pipeline.base.errors import ClusterError, RunError, VolumeError
+from pipeline.base.scheduling import (
+    AHEAD_S,
+    DEVICE_RESOURCE,
+    InFlightLimit,
+    drive,
+    one_by_one,
+    run_all,
+)
+from pipeline.base.workers import check_reach, device_share
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +257,20 @@ def test_a_task_that_kills_its_worker_costs_no_other_task():
     assert sorted(outcomes) == list(range(24))
     assert [type(outcomes.pop(3))] == [KilledWorker]
     assert set(outcomes.values()) == {None}
+
+
+def test_a_run_waits_for_workers_that_are_started_again(monkeypatch):
+    """Killed workers are missing until their nannies have started others."""
+    with LocalCluster(
+        n_workers=0, threads_per_worker=2, processes=False, dashboard_address=None,
+        resources={DEVICE_RESOURCE: 2},
+    ) as cluster, Client(cluster) as client:  # fmt: skip
+        with monkeypatch.context() as short:
+            short.setattr(workers, "RESTART_S", 0.3)
+            with pytest.raises(ClusterError, match="the cluster has no workers: start workers"):
+                check_reach(client, [])
+        joining = threading.Timer(0.5, cluster.scale, (1,))
+        joining.start()
+        check_reach(client, [])
+        assert device_share(client) == {DEVICE_RESOURCE: 1.0}
+        joining.join()
