@@ -11,6 +11,10 @@ from pipeline.base.errors import ClusterError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PRETEND = "DASK_CUDA_TEST_DISABLE_DEVICE_SPECIFIC"
 """dask-cuda's own switch for tests without a GPU: GPUs are not checked."""
+ON_CPU = ": use --cluster local for the CPU"
+"""The remedy for a run, at the end of a message."""
+_ABSENT = frozenset(("NVMLError_LibraryNotFound", "NVMLError_DriverNotLoaded"))
+"""Errors of NVIDIA's library on a machine without a GPU."""
 
 
 def pretends() -> bool:
@@ -41,10 +45,7 @@ def _known_to_driver(devices: Sequence[str]) -> list[str]:
     try:
         count = get_gpu_count()
     except Exception as error:  # NVMLError, of pynvml, which we do not import
-        raise ClusterError(
-            f"cluster cuda needs an NVIDIA GPU, but there is no driver here ({error}): use "
-            "--cluster local for the CPU"
-        ) from error
+        raise ClusterError(_without_driver(error)) from error
     if not count:
         raise ClusterError("cluster cuda needs an NVIDIA GPU, but the driver lists none")
     for device in devices:
@@ -56,6 +57,15 @@ def _known_to_driver(devices: Sequence[str]) -> list[str]:
                 "these numbers, or by UUID (nvidia-smi -L)"
             ) from error
     return list(devices) or [str(number) for number in range(count)]
+
+
+def _without_driver(error: Exception) -> str:
+    """Return why the driver did not answer; a library that is absent means no driver, no more."""
+    if type(error).__name__ in _ABSENT:
+        why = "this machine has none, or its driver is not installed"
+    else:
+        why = f"the driver does not answer ({error})"
+    return f"cluster cuda needs an NVIDIA GPU, but {why}{ON_CPU}"
 
 
 def missing_gpu() -> str | None:

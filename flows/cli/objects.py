@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..options.cluster import ClusterOptions
+from ..options.declared import words_of
 from ..options.objects import ObjectsFiles, ObjectsOptions
 from ..signals.drain import drain_on_signal
 from ..text.terminal import say
@@ -30,11 +31,17 @@ def run(options: argparse.Namespace) -> None:
         from ..preflight.checks import check_before_start
         from ..segmentation.on_cluster import is_existing
         from ..segmentation.run import find_objects
+        from ..text.next_commands import objects_commands_after
 
         parameters = read_options(ObjectsOptions, options)
         request = parameters.request(scores=options.scores, output=options.output)
-        spec = read_options(ClusterOptions, options).spec()
+        cluster = read_options(ClusterOptions, options)
+        spec = cluster.spec()
         prepared = prepare_objects(request)
+        commands = objects_commands_after(
+            scores=options.scores, output=options.output, options=parameters,
+            cluster=words_of(cluster),
+        )  # fmt: skip
         with open_cluster(spec, notify=say) as client:
             check_before_start(client, notify=say)
             run = ObjectsRun.start(prepared, client)
@@ -43,4 +50,4 @@ def run(options: argparse.Namespace) -> None:
                 is_existing=is_existing(spec),
             ) as works:  # fmt: skip
                 works.append(Work(run=run, name="objects", objects=lambda: run.objects))
-                find_objects(run, drain=drain, is_alone=True)
+                find_objects(run, drain=drain, is_alone=True, commands=commands)

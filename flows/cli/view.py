@@ -7,14 +7,11 @@ import importlib.util
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..options.view import ViewFiles, ViewOptions
 from ..text.terminal import say, show
 from .arguments import add_options, read_options
-
-if TYPE_CHECKING:
-    from pipeline.viewing.layers import View
 
 _QT: Final = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
@@ -34,20 +31,23 @@ def run(options: argparse.Namespace) -> None:
     from pipeline.base.location import Location
     from pipeline.output.viewing import view_commands
     from pipeline.viewing.layers import find_view
+    from pipeline.viewing.napari_plugin import napari_plugin
 
     from ..viewing.serve import served
 
     parameters = read_options(ViewOptions, options)
     output = Location.parse(options.output)
-    view = find_view(output, None if options.raw is None else Location.parse(options.raw))
+    raw = None if options.raw is None else Location.parse(options.raw)
+    view = find_view(output, raw)
     if parameters.print_only:
-        for one in view_commands(view.place):
+        plugin = napari_plugin(view)
+        for one in view_commands(view.place, raw=raw, port=parameters.port, plugin=plugin):
             show(f"{one.viewer}: {one.command}")
         return
     for note in view.notes:
         say(f"note: {note}")
     if parameters.napari:
-        _open_napari(view)
+        _open_napari(options.output, options.raw)
         return
     with served(view, port=parameters.port) as link:
         say(f"layers: {', '.join(layer.name for layer in view.layers)}")
@@ -59,20 +59,19 @@ def run(options: argparse.Namespace) -> None:
             say("stopped")
 
 
-def _open_napari(view: View) -> None:
-    """Run napari with the images of a view. Raises PlanError where it is not installed."""
+def _open_napari(output: str, raw: str | None) -> None:
+    """Run napari with the layers of a view. Raises PlanError where it is not installed."""
     from pipeline.base.errors import PlanError, RunError
-    from pipeline.output.viewing import NAPARI_PLUGIN
+    from pipeline.base.shell_words import positional
 
-    missing = [name for name in ("napari", "napari_ome_zarr") if not importlib.util.find_spec(name)]
-    if missing or not any(map(importlib.util.find_spec, _QT)):
+    has_napari = importlib.util.find_spec("napari") is not None
+    if not has_napari or not any(map(importlib.util.find_spec, _QT)):
+        missing = "a Qt for napari" if has_napari else "napari"
         raise PlanError(
-            f"--napari: {' and '.join(missing) or 'a Qt for napari'} not found: pip install "
-            f"'napari[all]' {NAPARI_PLUGIN}, or leave --napari out"
+            f"--napari: {missing} not found: pip install 'napari[all]', or leave --napari out"
         )
-    images = [layer.source.image for layer in view.layers if layer.source.format == "zarr"]
-    raw = [str(one) for one in images[:1] if one is not None and one != view.place]
-    command = [sys.executable, "-P", "-m", "flows.viewing.napari_window", *raw, str(view.place)]
+    shown = [positional(output), *([] if raw is None else [positional(raw)])]
+    command = [sys.executable, "-P", "-m", "flows.viewing.napari_window", *shown]
     code = subprocess.run(command, check=False).returncode  # noqa: S603  it is napari
     if code:
         raise RunError(f"napari ended with exit code {code}")

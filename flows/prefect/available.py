@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from deploy.clusters.gpu import checked_devices
+from deploy.clusters.gpu import ON_CPU, checked_devices
 from deploy.clusters.profiles import config_directory, find_profile
 from pipeline.base.errors import ClusterError
 
@@ -21,7 +21,7 @@ def _why_not_cuda() -> str | None:
     try:
         checked_devices(())
     except ClusterError as error:
-        return str(error)
+        return str(error).removesuffix(ON_CPU)
     return None
 
 

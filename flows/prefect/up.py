@@ -74,8 +74,8 @@ def _clusters(run: Commands) -> list[str]:
     for cluster, why in missing.items():
         if why:
             run.say(
-                f"left out: segment-{cluster} and train-{cluster} ({why}; then run overtile "
-                "prefect up again)"
+                f"left out: segment-{cluster} and train-{cluster} ({why}; once that has "
+                "changed, run overtile prefect up again)"
             )
     return [cluster for cluster, why in missing.items() if not why]
 

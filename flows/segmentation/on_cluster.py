@@ -12,6 +12,7 @@ from pipeline.base.text import shape_text
 from pipeline.report.extras import ObjectsShown, ReportExtras
 from pipeline.report.report import Command, Table
 from pipeline.segmentation.prepare import Prepared
+from pipeline.segmentation.report_tables import report_path
 from pipeline.segmentation.room import fit_to_workers
 from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.run_report import write_report
@@ -102,6 +103,8 @@ def segment_on_cluster(
                     scores=None if front_end.score is None else front_end.score(),
                 )  # fmt: skip
                 write_report(summary, extras)  # again: now it shows the objects
+                place = summary.job.output / report_path(summary)
+                front_end.say(f"report of the whole run, now with the objects: {place}")
     return summary
 
 

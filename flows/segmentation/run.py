@@ -98,10 +98,17 @@ def terminal(drain: Drain | None = None, *, commands: tuple[Command, ...] = ()) 
     )  # fmt: skip
 
 
-def find_objects(run: ObjectsRun, *, drain: Drain | None = None, is_alone: bool = False) -> int:
+def find_objects(
+    run: ObjectsRun,
+    *,
+    drain: Drain | None = None,
+    is_alone: bool = False,
+    commands: tuple[Command, ...] = (),
+) -> int:
     """Find objects and show the progress. Raises kinds of OvertileError, RunError.
 
-    is_alone: no segmentation of the same command has stated the voxel size.
+    is_alone: no segmentation of the same command has stated the voxel size. commands: what repeats
+    the run, for its report.
     """
     from pipeline.objects.report.run_report import objects_report, write_objects_report
     from pipeline.objects.table.table_summary import summarise_table
@@ -124,7 +131,7 @@ def find_objects(run: ObjectsRun, *, drain: Drain | None = None, is_alone: bool 
         return count
     summary = run.summary()
     found = summarise_table(summary.table)
-    write_objects_report(summary, objects_report(summary, found))
+    write_objects_report(summary, objects_report(summary, found, commands=commands))
     for line in result_lines(summary, found):
         say(line)
     return count

@@ -1,4 +1,4 @@
-"""The command that repeats a run, for its report."""
+"""The commands that repeat a run, for its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.base.shell_words import positional
 from pipeline.report.report import Command
 
 from ..options.declared import valued, words_of
-from ..options.objects import ObjectDefinition
+from ..options.objects import ObjectDefinition, ObjectsOptions
 from ..options.segment import SegmentOptions
 
 
@@ -33,10 +33,23 @@ def commands_after(
     ]  # fmt: skip
     if objects is not None:
         words += ["--objects", *words_of(objects)]
-    command = command_text(["overtile", "segment", *words, *cluster])
+    return (_repeat(["overtile", "segment", *words, *cluster]),)
+
+
+def objects_commands_after(
+    *, scores: str, output: str, options: ObjectsOptions, cluster: Sequence[str]
+) -> tuple[Command, ...]:
+    """Return the commands that the report of ``overtile objects`` lists."""
+    afresh = options.model_copy(update={"overwrite": False})
+    words = [positional(scores), positional(output), *words_of(afresh)]
+    return (_repeat(["overtile", "objects", *words, *cluster]),)
+
+
+def _repeat(words: Sequence[str]) -> Command:
+    command = command_text(words)
     note = f" {PLACEHOLDER} stands for what is hidden here." if PLACEHOLDER in command else ""
     text = (
         f"This command, in the folder {os.getcwd()}, made the result. Run again, it computes what "
         f"is missing; with --overwrite, everything.{note}"
     )
-    return (Command(text=text, command=command),)
+    return Command(text=text, command=command)

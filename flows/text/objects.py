@@ -104,7 +104,7 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     if found.objects:
         quantiles = [found.sizes.quantile(q) for q in (0.05, 0.5, 0.95)]
         low, median, high = map(SizeUnit.of(spec).near(quantiles[-1]).text, quantiles)
-        yield f"sizes: median {median}, 5 % at most {low}, 5 % at least {high}"
+        yield f"sizes: median {median}; 90 % of the objects have {low} to {high}"
         if note := advice(run.prepared.method, found, voxels=voxels):
             yield f"note: {note}"
     else:
@@ -113,7 +113,8 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     yield f"table: {run.table}"
     if request.csv:
         yield f"table for spreadsheets: {run.job.output / TABLES / CSV}"
-    yield f"report: {run.job.output / objects_report_path(run)}"
+    report = "report of the objects" if request.is_inside else "report"
+    yield f"{report}: {run.job.output / objects_report_path(run)}"
     image = request.scores if request.is_inside else run.job.output
     yield f"look at them: {view_commands(image)[0].command}"
 

@@ -1,32 +1,31 @@
-"""A window of napari with an output, as ``python -m flows.viewing.napari_window [RAW] OUTPUT``."""
+"""A window of napari with an output, as ``python -m flows.viewing.napari_window OUTPUT [RAW]``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import Any
 
-from pipeline.output.viewing import NAPARI_PLUGIN
+from pipeline.base.location import Location
+from pipeline.viewing.layers import View, find_view
+from pipeline.viewing.napari_layers import napari_layers
 
 
-def show(places: Sequence[str]) -> None:
-    """Open the images, the undermost first, and show the last labels over them; return at the end.
+def add_layers(viewer: Any, view: View) -> None:
+    """Add the layers of a view to a viewer of napari, the undermost first."""
+    for layer in napari_layers(view):
+        add = viewer.add_labels if layer.kind == "labels" else viewer.add_image
+        several = len(layer.levels) > 1
+        add([*layer.levels] if several else layer.levels[0], multiscale=several, **layer.about)
 
-    The plugin hides labels at first. The image of an output, its scores or its labels once more,
-    would hide the raw image.
-    """
+
+def show(output: str, raw: str | None = None) -> None:
+    """Show an output over its raw image; return when the window is closed."""
     import napari
 
-    viewer = napari.Viewer()
-    for place in places:
-        opened = viewer.open(place, plugin=NAPARI_PLUGIN)
-    labels = [layer for layer in opened if isinstance(layer, napari.layers.Labels)]
-    images = [layer for layer in opened if layer not in labels]
-    for layer in labels[-1:]:
-        layer.visible = True
-        for image in images if len(places) > 1 else ():
-            image.visible = False
+    view = find_view(Location.parse(output), None if raw is None else Location.parse(raw))
+    add_layers(napari.Viewer(title=f"{view.place.name} - napari"), view)
     napari.run()
 
 
 if __name__ == "__main__":
-    show(sys.argv[1:])
+    show(*sys.argv[1:])

@@ -20,6 +20,8 @@ BOX_FLOPS: Final = 4 * 10**11
 """Most operations of one box: a few seconds on a laptop."""
 LONGEST_SIDE: Final = 1024
 """Longest side of a box that the user names, along y and x: what a picture shows."""
+WHOLE_FLOPS: Final = 3 * BOX_FLOPS
+"""A flat image of at most this many operations is shown whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +30,52 @@ class Place:
 
     name: str
     box: Box
+    is_whole: bool = False
+    """Whether it is a whole flat image, of which other places are details."""
 
 
 def box_shape(shape_zyx: Shape, predictor: Predictor, *, memory_bytes: int) -> Shape:
     """Return the shape of one box: the largest whose tile is cheap enough, and fits the memory.
 
-    If none does, the smallest.
+    If none does, the smallest. Of a flat image, at most a third of its longer side: then three
+    boxes lie apart from each other, wherever the first of them is.
     """
     depth = predictor.divisor[0]
     for side in SIDES:
         core = (depth, *(round_up(side, d) + d for d in predictor.divisor[1:]))
         if predictor.flops(core) <= BOX_FLOPS and predictor.memory_bytes(core) <= memory_bytes:
             break
+    if shape_zyx[0] == 1:
+        side = min(side, max(1, max(shape_zyx) // 3))
     return (1, min(side, shape_zyx[1]), min(side, shape_zyx[2]))
 
 
-def chosen_places(shape_zyx: Shape, window: Shape, survey: Survey) -> list[Place]:
+def whole_place(shape_zyx: Shape, predictor: Predictor) -> Place | None:
+    """Return a flat image as one place, if it can be shown, and is computed in some seconds."""
+    core = tuple(round_up(n, d) for n, d in zip(shape_zyx, predictor.divisor, strict=True))
+    is_small = max(shape_zyx) <= LONGEST_SIDE and predictor.flops(core) <= WHOLE_FLOPS
+    if shape_zyx[0] > 1 or not is_small:
+        return None
+    return Place("whole image", Box.of_shape(shape_zyx), is_whole=True)
+
+
+def chosen_places(
+    shape_zyx: Shape, window: Shape, survey: Survey, *, whole: Place | None = None
+) -> list[Place]:
     """Return the middle, and the brightest and the most textured place apart from the others.
+
+    whole: is returned instead of the middle, where it is not too small for details.
 
     Places in the same part of the plane are an eighth of the volume's depth apart, because
     neighbouring planes look alike. A small volume has fewer places.
     """
     size = np.array(window)
     apart = np.maximum(size, (shape_zyx[0] // 8, 0, 0))
-    places = [Place("middle", _box((np.array(shape_zyx) - size) // 2, size))]
+    if whole is not None and max(shape_zyx) <= SIDES[0]:
+        return [whole]
+    places: list[Place] = []
+    if whole is None:
+        places.append(Place("middle", _box((np.array(shape_zyx) - size) // 2, size)))
     for name, measure in (("brightest", survey.brightness), ("most textured", survey.texture)):
         is_free = np.ones(len(survey.starts), bool)
         for place in places:
@@ -59,7 +83,7 @@ def chosen_places(shape_zyx: Shape, window: Shape, survey: Survey) -> list[Place
         if is_free.any():
             best = np.argmax(np.where(is_free, measure, -np.inf))
             places.append(Place(name, _box(survey.starts[best], size)))
-    return places
+    return places if whole is None else [whole, *places]
 
 
 def given_places(shape_zyx: Shape, boxes: Sequence[Box]) -> list[Place]:

@@ -19,7 +19,7 @@ from ..volume.intensity import Intensity, record_text
 from ..volume.micrometres import voxel_size_um
 from ..volume.volume import VolumeSource, read_box
 from .normalisation import preview_intensity
-from .places import Place, box_shape, chosen_places, given_places
+from .places import Place, box_shape, chosen_places, given_places, whole_place
 from .predict import box_scores
 from .sheet import Scene, Sheet, draw
 from .survey import Survey, survey_volume
@@ -58,13 +58,13 @@ def preview_volume(
     places = (
         given_places(source.shape_zyx, boxes)
         if boxes
-        else chosen_places(source.shape_zyx, window, survey())
+        else chosen_places(
+            source.shape_zyx, window, survey(), whole=whole_place(source.shape_zyx, predictor)
+        )
     )
     intensity, measured_note = preview_intensity(request, source, record, survey=survey)
     settled = predictor.settled()
-    scenes = tuple(
-        _scene(source, place, settled, intensity, memory_bytes=memory_bytes) for place in places
-    )
+    scenes = _scenes(source, places, settled, intensity, memory_bytes=memory_bytes)
     notes = (
         *source.notes,
         *record_notes,
@@ -77,7 +77,7 @@ def preview_volume(
         class_names=predictor.class_names,
         has_classes=outputs_of(predictor).has_classes,
         intensity=intensity,
-        spatial_axes=source.spatial_axes,
+        spatial_axes=source.spatial_axes if source.shape_zyx[0] > 1 else "yx",
         channels=source.channels or tuple(range(source.channel_count)),
         normalisation=record_text(record),
         input_percentiles=stated,
@@ -86,6 +86,25 @@ def preview_volume(
         notes=notes,
     )
     return Preview(source=source, picture=draw(sheet), scenes=scenes, notes=notes)
+
+
+def _scenes(
+    source: VolumeSource,
+    places: Sequence[Place],
+    predictor: Predictor,
+    intensity: Intensity,
+    *,
+    memory_bytes: int,
+) -> tuple[Scene, ...]:
+    """Return what is shown of each place; details of a whole image are cut from it."""
+    first, *others = places
+    scene = _scene(source, first, predictor, intensity, memory_bytes=memory_bytes)
+    if first.is_whole:
+        return (scene, *(scene.detail(place) for place in others))
+    more = (
+        _scene(source, place, predictor, intensity, memory_bytes=memory_bytes) for place in others
+    )
+    return (scene, *more)
 
 
 def _scene(

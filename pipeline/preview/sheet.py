@@ -21,6 +21,8 @@ from .places import Place
 MOST_CHANNELS: Final = 4
 """Channels with a picture and a histogram each; of more channels, the first are shown."""
 _HEADING_PX, _NOTE_PX, _SIDE_PX = 17, 14, 16
+_WHOLE_PX: Final = 640
+"""Longer side of a whole image: its details are shown below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,11 @@ class Scene:
     place: Place
     raw_cyx: NDArray[Any]
     scores_cyx: NDArray[np.float32]
+
+    def detail(self, place: Place) -> Scene:
+        """Return a part of a whole flat image."""
+        part = (slice(None), *place.box.slices[1:])
+        return Scene(place=place, raw_cyx=self.raw_cyx[part], scores_cyx=self.scores_cyx[part])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +86,7 @@ def _row(sheet: Sheet, scene: Scene) -> Rgb:
     titled = [
         *((f"{name}, {scene.place.name}", picture) for name, picture in _raw(sheet, raw)),
         (
-            f"scores at {at}",
+            "scores" if scene.place.is_whole else f"scores at {at}",
             pictures.scores_picture(scores)
             if sheet.has_classes
             else pictures.channels_picture(scores),
@@ -87,9 +94,19 @@ def _row(sheet: Sheet, scene: Scene) -> Rgb:
     ]
     if sheet.has_classes:
         titled.append(("overlay", pictures.overlay_picture(raw, np.argmax(scores, axis=0))))
-    um = sheet.um_per_voxel
-    um_per_px = None if um is None else pictures.displayed_um(um, size=max(raw.shape[1:]))
+    um, size = sheet.um_per_voxel, max(raw.shape[1:])
+    if scene.place.is_whole and size > _WHOLE_PX:
+        titled = [(title, _reduced(picture)) for title, picture in titled]
+        um_per_px = None if um is None else um * size / _WHOLE_PX
+    else:
+        um_per_px = None if um is None else pictures.displayed_um(um, size=size)
     return pictures.panel(titled, columns=len(titled), um_per_px=um_per_px)
+
+
+def _reduced(picture: Rgb) -> Rgb:
+    """Return the picture with a longer side of ``_WHOLE_PX``; pixels are means."""
+    height, width = picture.shape[:2]
+    return pictures.smaller(picture, width=max(1, round(width * _WHOLE_PX / max(height, width))))
 
 
 def _legend(sheet: Sheet, *, width: int) -> Rgb:
@@ -123,7 +140,9 @@ def _histograms(sheet: Sheet, *, width: int) -> list[Rgb]:
 
 
 def _histogram(sheet: Sheet, channel: int, *, width: int) -> Rgb:
-    values = np.concatenate([scene.raw_cyx[channel].ravel() for scene in sheet.scenes])
+    first = sheet.scenes[0]
+    shown = [first] if first.place.is_whole else sheet.scenes
+    values = np.concatenate([scene.raw_cyx[channel].ravel() for scene in shown])
     offset, scale = (
         numbers[min(channel, len(numbers) - 1)]
         for numbers in (sheet.intensity.offset, sheet.intensity.scale)
@@ -139,7 +158,7 @@ def _histogram(sheet: Sheet, channel: int, *, width: int) -> Rgb:
         band = Band(low, middle, high, "training: 1, 50, 99 %")
     name = f"grey values of channel {sheet.channels[channel]}"
     if len(sheet.channels) == 1:
-        name = "grey values of the boxes"
+        name = f"grey values of the {'image' if first.place.is_whole else 'boxes'}"
     title = f"{name}; normalisation {sheet.normalisation}"
     return histogram_picture(values, title=title, marks=marks, band=band, width=width)
 

@@ -68,6 +68,7 @@ from .summary import RunSummary
 from .trained_scale import has_other_scale
 
 SIDE = 640
+_OF_OBJECTS = "Report of the objects: what counts as one, the largest and the smallest"
 
 
 def run_report(
@@ -181,7 +182,7 @@ def _links(run: RunSummary) -> tuple[Link, ...]:
     store = open_store(run.job.output)
     if run.prepared.request.share or not wait_for(store.exists(page), timeout_s=None):
         return ()
-    return (Link(text="Report of the objects", address=f"../{page}"),)
+    return (Link(text=_OF_OBJECTS, address=f"../{page}"),)
 
 
 def _look(run: RunSummary) -> Iterator[Command]:

@@ -59,6 +59,8 @@ class View:
     """The image whose layers they are: that of the output."""
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
+    is_ome_zarr: bool = False
+    """Whether the place is an OME-Zarr image, not another format or a plain array."""
 
 
 def find_view(output: Location, raw: Location | None = None) -> View:
@@ -82,7 +84,9 @@ def find_view(output: Location, raw: Location | None = None) -> View:
     layers = (*below, *own)
     if not layers:
         raise VolumeError(f"{output} holds no image: expected an output of overtile, or an image")
-    return View(place=place, layers=_one_of_labels(layers), notes=tuple(notes))
+    return View(
+        place=place, layers=_one_of_labels(layers), notes=tuple(notes), is_ome_zarr=bool(own)
+    )
 
 
 def _image_of(output: Location) -> Location:

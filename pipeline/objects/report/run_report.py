@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ...base.redaction import command_text
+from ...base.shell_words import positional
+from ...base.stores import open_store, wait_for
 from ...base.text import counted, duration_text, shape_text
 from ...ledger.kept_scores import read_scores
 from ...ledger.ownership import check_owner, owned_path
 from ...output.guard import RUN_GROUP, write_beside_ledger
+from ...output.viewing import view_commands
 from ...report.extras import ObjectsShown
 from ...report.histogram import Mark
 from ...report.pictures import png_bytes
-from ...report.report import REPORT_FILE, Picture, Report, Table, Verdict, table_of, to_html
+from ...report.report import (
+    REPORT_FILE,
+    Command,
+    Link,
+    Picture,
+    Report,
+    Table,
+    Verdict,
+    table_of,
+    to_html,
+)
 from ...report.size_histogram import Bar, size_chart, size_histogram
 from ..preparation.summary import ObjectsSummary
 from ..table.size_unit import SizeUnit, element_name, extent_name, image_name
@@ -33,8 +47,17 @@ _STAGES: Final = {
 }
 
 
-def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE) -> Report:
-    """Return the report of a complete run. side: width and height of the picture, at most."""
+def objects_report(
+    run: ObjectsSummary,
+    found: TableSummary,
+    *,
+    side: int = SIDE,
+    commands: Sequence[Command] = (),
+) -> Report:
+    """Return the report of a complete run.
+
+    side: width and height of the picture, at most. commands: what repeats the run.
+    """
     warnings, planes = [], []
     voxels = math.prod(run.job.plan.shape)
     covered, extent = found.voxels / voxels, extent_name(run.prepared.table_spec)
@@ -60,7 +83,37 @@ def objects_report(run: ObjectsSummary, found: TableSummary, *, side: int = SIDE
         folded=(_run_table(run), table_of("Versions", run.provenance["versions"])),
         planes=tuple(planes),
         pictures=(_histogram(run, found),) if found.objects else (),
+        commands=(*_next(run, found), *commands),
+        links=_links(run),
     )  # fmt: skip
+
+
+def _next(run: ObjectsSummary, found: TableSummary) -> Iterator[Command]:
+    """Yield the commands that open the objects, and that write them for other programs."""
+    image = run.prepared.request.scores if run.prepared.request.is_inside else run.job.output
+    for one in view_commands(image):
+        yield Command(text=f"Look at the objects ({one.viewer}):", command=one.command)
+    if not found.objects:
+        return
+    place, name = run.job.output, run.job.output.name.removesuffix(".zarr")
+    if run.prepared.table_spec.is_flat:
+        words = ["outlines", place.uri, positional(f"{name}.geojson")]
+        text = "Write their outlines for QuPath, into the current folder:"
+    else:
+        words = ["meshes", place.uri, positional(f"{name}-meshes")]
+        text = "Write their surfaces as meshes, into a folder in the current one:"
+    yield Command(text=text, command=command_text(["overtile", *words]))
+
+
+def _links(run: ObjectsSummary) -> tuple[Link, ...]:
+    """Return a link to the report of the segmentation whose labels the objects are."""
+    page, request = f"{RUN_GROUP}/{REPORT_FILE}", run.prepared.request
+    if not request.is_inside:
+        return ()
+    if not wait_for(open_store(request.scores).exists(page), timeout_s=None):
+        return ()
+    text = "Report of the segmentation: its scores and classes, the time, what was skipped"
+    return (Link(text=text, address=f"../../../{page}"),)
 
 
 def _verdict(run: ObjectsSummary, found: TableSummary, *, has_advice: bool) -> Verdict:
@@ -106,7 +159,8 @@ def objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
     ]
     if found.objects:
         unit = SizeUnit.of(spec).near(sizes.quantile(0.95))
-        median, touching = sizes.quantile(0.5), found.at_edge
+        low, median, high = map(sizes.quantile, (0.05, 0.5, 0.95))
+        touching = found.at_edge
         rows += [
             (
                 f"touch the edge of the {image_name(spec)}",
@@ -114,8 +168,7 @@ def objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
             ),
             ("median size", unit.text(median)),
             ("diameter of the median size", unit.diameter(median)),
-            ("5 % are at most", unit.text(sizes.quantile(0.05))),
-            ("5 % are at least", unit.text(sizes.quantile(0.95))),
+            ("90 % of the objects", f"{unit.text(low)} to {unit.text(high)}"),
             ("mean size", unit.text(found.voxels / found.objects)),
         ]
     return Table(title="Objects", rows=(*rows, ("table", str(run.table))))
@@ -172,7 +225,8 @@ def _histogram(run: ObjectsSummary, found: TableSummary) -> Picture:
     ]
     title, caption = (
         "Objects by size",
-        "The scale is logarithmic; the area of a bar is the number of objects.",
+        "The scale is logarithmic; the area of a bar is the number of objects. 5 % of the objects "
+        "are smaller than the first line, and 5 % larger than the last.",
     )
     sheet = size_histogram(bars, title=title, unit=unit.name, marks=marks, width=HISTOGRAM_PX)
     drawn = size_chart(bars, title=title, unit=unit.name, marks=marks, caption=caption)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,14 +18,18 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 import pipeline
 from flows.viewing import serve
+from pipeline.base.geometry import Box
 from pipeline.base.location import Location
 from pipeline.base.stores import open_array
 from pipeline.viewing.layers import find_view
+from pipeline.viewing.napari_layers import napari_layers
 from pipeline.viewing.virtual_zarr import answer
+from pipeline.volume.volume import read_box
 from unet import UNetPredictor
 
 
@@ -175,8 +181,87 @@ def test_print_only_prints_the_commands(segmented, shell):
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         f"browser: overtile view {segmented}/out.zarr",
-        f"napari: napari --plugin napari-ome-zarr {segmented}/out.zarr",
+        f"napari: overtile view {segmented}/out.zarr --napari",
+        f"napari without overtile: napari --plugin napari-ome-zarr {segmented}/out.zarr",
     ]
+
+
+def test_printed_commands_have_the_raw_image_and_the_port_that_were_passed(segmented, shell):
+    words = (str(segmented / "out.zarr"), str(segmented / "raw.zarr"), "--port", "8899")
+    code, out, _ = shell("view", *words, "--print")
+    assert code == 0
+    shown = f"overtile view {segmented}/out.zarr {segmented}/raw.zarr"
+    assert out.splitlines()[:2] == [f"browser: {shown} --port 8899", f"napari: {shown} --napari"]
+
+
+def printed_plugin(shell, place):
+    """Return the plugin of napari that the command names; None where no such command is printed."""
+    code, out, err = shell("view", str(place), "--print")
+    assert code == 0, err
+    named = re.findall(r"^napari without overtile: (.*)$", out, re.MULTILINE)
+    words = shlex.split(named[0]) if named else [None] * 4
+    assert words[3] in (None, str(place))
+    return words[2]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the readers
+def test_the_plugin_that_is_printed_reads_the_image_and_no_other_is_named(shell, tmp_path):
+    values = np.arange(3 * 20 * 30, dtype="u1").reshape(3, 20, 30)
+    array, tiff = tmp_path / "my array.zarr", tmp_path / "my stack.tif"
+    zarr.create_array(array, data=values)
+    tifffile.imwrite(tiff, values)
+    (tmp_path / "slices").mkdir()
+    for z, plane in enumerate(values):
+        tifffile.imwrite(tmp_path / f"slices/{z}.tif", plane)
+    shutil.copytree(array, tmp_path / "no-suffix")
+    from napari_builtins.io import napari_get_reader
+
+    for place in (array, tiff):
+        assert printed_plugin(shell, place) == "napari"
+        ((read, *_),) = napari_get_reader(str(place))(str(place))
+        np.testing.assert_array_equal(np.asarray(read), values)
+    for place in (tmp_path / "slices", tmp_path / "no-suffix"):
+        assert printed_plugin(shell, place) is None
+
+
+def test_every_layer_is_one_of_napari_with_its_voxels_and_its_place(segmented):
+    view = find_view(Location.parse(segmented / "out.zarr"))
+    layers = [*napari_layers(view)]
+    assert [one.about["name"] for one in layers] == [one.name for one in view.layers]
+    assert [one.about["visible"] for one in layers] == [one.is_shown for one in view.layers]
+    for layer, source in zip(layers, (one.source for one in view.layers), strict=True):
+        whole = read_box(source, Box.of_shape(source.shape_zyx))[0]
+        np.testing.assert_array_equal(layer.levels[0].compute(), whole)
+        part = layer.levels[0][2, ::3, 5:9].compute()
+        np.testing.assert_array_equal(part, whole[2, ::3, 5:9])
+        assert layer.levels[0].dtype != np.float16, "napari does not draw it"
+    raw, *_, classes, objects = layers
+    assert raw.about["scale"] == objects.about["scale"] == pytest.approx([0.04, 0.008, 0.008])
+    assert raw.about["units"] == ["um"] * 3
+    assert objects.about["translate"] == pytest.approx([0.04, 0.0, 0.08]), "the box 1:9,:,10:80"
+    assert (classes.kind, classes.about["features"]["class"][1]) == ("labels", "class 1")
+
+
+def test_images_of_any_format_are_layers_of_napari(tmp_path, textured):
+    values = textured((1, 40, 50))[0]
+    tifffile.imwrite(tmp_path / "flat.tif", values)
+    (layer,) = napari_layers(find_view(Location.parse(tmp_path / "flat.tif")))
+    np.testing.assert_array_equal(layer.levels[0].compute()[0], values)
+    assert "units" not in layer.about
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_napari_takes_the_layers(segmented):
+    from napari.components import ViewerModel
+
+    from flows.viewing.napari_window import add_layers
+
+    viewer = ViewerModel()
+    view = find_view(Location.parse(segmented / "out.zarr"))
+    add_layers(viewer, view)
+    assert [layer.name for layer in viewer.layers] == [layer.name for layer in view.layers]
+    assert [layer.visible for layer in viewer.layers] == [one.is_shown for one in view.layers]
 
 
 def test_what_cannot_be_shown_costs_one_line(segmented, shell, tmp_path):

@@ -61,13 +61,15 @@ def test_up_creates_everything_in_order_and_prints_the_command_of_each_step(shar
 
 
 def test_up_reports_what_it_left_out_and_the_remedy(shared_front):
+    printed = shared_front.told
     left_out = re.findall(
-        r"left out: (\S+) and (\S+) \((.+); then run (.+) again\)", shared_front.told
+        r"left out: (\S+) and (\S+) \((.+); once that has changed, run (.+) again\)", printed
     )
     assert [names for *names, _, _ in left_out] == [
         ["segment-cuda", "train-cuda"], ["segment-slurm", "train-slurm"],
     ]  # fmt: skip
     assert {again for *_, again in left_out} == {"overtile prefect up"}
+    assert not re.search(r"NVML|pynvml|--cluster", printed)
 
 
 def test_a_cluster_is_available_once_what_it_lacks_is_there(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ OUTPUTS = {
     "classes": "labels/classes/0",
     "classes/labels/classes": "0",
     "scores": "0",
+    "scores/labels/objects": "0",
     "objects": "labels/objects/0",
     "converted": "0",
     "converted-labels": "0",
@@ -64,7 +65,7 @@ def in_ome_zarr_py(place):
     from ome_zarr.reader import Reader
 
     nodes = [node for node in Reader(parse_url(place))() if node.data]  # an image and its labels
-    node = nodes[-1] if place.endswith("/labels/classes") else nodes[0]
+    node = nodes[-1] if "/labels/" in place else nodes[0]
     return node.data[0]
 
 
@@ -110,7 +111,8 @@ def outputs(request, tmp_path_factory, weights, textured):
         pipeline.segment_volume(
             str(source), str(folder / name), predictor, outputs=kinds, format=version
         )
-    pipeline.find_objects(str(folder / "scores"), str(folder / "objects"), format=version)
+    for place in ("objects", "scores/labels/objects"):
+        pipeline.find_objects(str(folder / "scores"), str(folder / place), format=version)
     for name, image, labels in (
         ("converted", source, False),
         ("converted-labels", Location.parse(folder / "classes/labels/classes"), True),

@@ -10,7 +10,7 @@ import zarr
 from pipeline import segment_volume
 from pipeline.base.errors import PlanError, VolumeError
 from pipeline.base.geometry import Box
-from pipeline.preview import normalisation, survey
+from pipeline.preview import normalisation, places, survey
 from pipeline.preview.places import Place, chosen_places, given_places
 from pipeline.preview.predict import box_scores
 from pipeline.preview.preview import preview_volume
@@ -254,3 +254,54 @@ def test_a_preview_reads_the_boxes_only_where_the_volume_is_large(weights, tmp_p
     preview = preview_volume(request, UNetPredictor(weights("2d")))
     assert len(preview.scenes) == 3
     assert sum(box.voxels for box in read) < 0.01 * 3 * 20_000**2
+
+
+def flat_preview(place, weights):
+    request = SegmentRequest(input=str(place), output="x.png")
+    return preview_volume(request, UNetPredictor(weights("2d"), precision="fp32"))
+
+
+def names_of(preview):
+    return [scene.place.name for scene in preview.scenes]
+
+
+def test_a_flat_image_is_shown_whole_with_two_details_that_lie_apart(weights, textured, tmp_path):
+    raw = textured((1, 300, 410))
+    zarr.create_array(tmp_path / "in.zarr", data=raw, dimension_names=tuple("zyx"))
+    preview = flat_preview(tmp_path / "in.zarr", weights)
+    assert names_of(preview) == ["whole image", "brightest", "most textured"]
+    whole, *details = preview.scenes
+    np.testing.assert_array_equal(whole.raw_cyx, raw)
+    covered = np.zeros(raw.shape, int)
+    for one in details:
+        part = one.place.box.slices
+        covered[part] += 1
+        np.testing.assert_array_equal(one.raw_cyx, raw[part])
+        np.testing.assert_array_equal(one.scores_cyx, whole.scores_cyx[:, part[1], part[2]])
+    assert covered.max() == 1
+    assert covered.sum() == 2 * 136 * 136, "a third of the longer side"
+
+
+def test_the_picture_of_a_flat_image_is_the_same_with_and_without_an_axis_z(
+    weights, textured, tmp_path
+):
+    raw = textured((1, 260, 300))
+    zarr.create_array(tmp_path / "plane.zarr", data=raw, dimension_names=tuple("zyx"))
+    zarr.create_array(tmp_path / "flat.zarr", data=raw[0], dimension_names=tuple("yx"))
+    pictures = [
+        flat_preview(tmp_path / name, weights).picture[60:] for name in ("plane.zarr", "flat.zarr")
+    ]
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_a_flat_image_that_is_costly_has_three_places_and_a_small_one_is_shown_once(
+    weights, textured, tmp_path, monkeypatch
+):
+    zarr.create_array(tmp_path / "small.zarr", data=textured((1, 200, 256))[0])
+    small = flat_preview(tmp_path / "small.zarr", weights)
+    assert names_of(small) == ["whole image"]
+    assert small.scenes[0].raw_cyx.shape == (1, 200, 256)
+    monkeypatch.setattr(places, "WHOLE_FLOPS", 0)
+    zarr.create_array(tmp_path / "in.zarr", data=textured((1, 300, 310))[0])
+    costly = flat_preview(tmp_path / "in.zarr", weights)
+    assert names_of(costly) == ["middle", "brightest", "most textured"]
