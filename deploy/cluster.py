@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.shell_words import shell_word
 
 from .clusters.existing import ADDRESS_SCHEMES, checked_address
 from .clusters.profiles import (
@@ -49,9 +50,8 @@ def _parsed(text: str) -> ClusterSpec:
             return replace(spec, tls=tls_of_address(spec.where))
         return spec
     if why := has_ended(started):
-        raise ClusterError(
-            f"{why}: start it again, or delete its record with overtile cluster stop {text}"
-        )
+        command = f"overtile cluster stop {shell_word(text)}"
+        raise ClusterError(f"{why}: start it again, or delete its record with {command}")
     where = str(scheduler_file_of(text))
     return ClusterSpec(
         kind="scheduler_file", where=where, first_worker_s=started.first_worker_s, tls=started.tls

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from pipeline.base.shell_words import shell_word
 from pipeline.base.text import counted
 
 from ..text.terminal import say, show
@@ -62,7 +63,9 @@ def _start(options: argparse.Namespace) -> None:
     started = start_cluster(options.name, cluster=options.cluster)
     say(f"cluster {started.name}: {started.kind}, {started.address}")
     say(f"dashboard: {started.dashboard}")
-    say(f"use it with --cluster {started.name}; stop it with overtile cluster stop {started.name}")
+    name = shell_word(started.name)
+    stop = f"overtile cluster stop {shell_word(started.name)}"
+    say(f"use it with --cluster {name}; stop it with {stop}")
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.json_text import inner_object
+from pipeline.base.redaction import command_text
 from pipeline.base.text import aligned_rows, counted, duration_text, rate_text, voxel_rate_text
 
 from ..text.ago import ago_text
@@ -72,7 +73,7 @@ def _inside_rows(inside: RunStatus) -> list[tuple[str, str]]:
     found = "" if inside.objects is None else f"{counted(inside.objects, 'object')}; "
     return [
         ("objects", f"{found}{stage_text(inside)}"),
-        ("", f"more: overtile status {inside.output}"),
+        ("", f"more: {command_text(['overtile', 'status', inside.output.uri])}"),
     ]
 
 

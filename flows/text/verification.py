@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.base.redaction import command_text
 from pipeline.base.text import counted
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def damage_text(
     is_one = "is" if count == 1 else "are"
     problem = f"{counted(count, 'part')} of {results[0].output} {is_one} missing, torn or changed"
     if repaired is None:
-        return f"{problem}: mark with overtile verify {results[0].output} --repair what to redo"
+        command = command_text(["overtile", "verify", results[0].output.uri, "--repair"])
+        return f"{problem}: mark with {command} what to redo"
     marked = "; ".join(
         f"{counted(blocks, 'block')} of {result.output} marked as not done: start the command "
         "again that made it"

@@ -20,6 +20,7 @@ import zarr
 from ..base.errors import LabelError, OutputError, RunError, VolumeError
 from ..base.geometry import Box, Shape
 from ..base.location import Location
+from ..base.redaction import command_text
 from ..base.store_errors import explained
 from ..base.stores import open_shards, open_store
 from ..ledger.block_result import BlockResult
@@ -193,7 +194,7 @@ class _Work:
         if known is not None and known.values[cell.index] not in (0, 1, cell.value):
             raise RunError(
                 f"block {','.join(map(str, index))} of {output} is not as it was written: see "
-                f"overtile verify {output}"
+                + command_text(["overtile", "verify", output.uri])
             )
         return cell
 

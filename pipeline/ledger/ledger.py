@@ -21,6 +21,7 @@ from zarr.errors import ContainsArrayError
 from ..base.errors import OutputError, RunError
 from ..base.geometry import Shape
 from ..base.location import Location
+from ..base.redaction import command_text
 from ..base.store_errors import explained, one_line
 from ..base.stores import open_group, read_node
 from ..output.cells import CellDigest
@@ -211,9 +212,10 @@ def read_states(output: Location, group: zarr.Group) -> NDArray[Any]:
     except OSError:
         raise
     except Exception as error:  # codecs raise errors of their own kinds
+        command = command_text(["overtile", "verify", output.uri, "--repair"])
         raise OutputError(
             f"the ledger {output / GROUP / group.path} is damaged ({one_line(str(error))}): check "
-            f"the output with overtile verify {output} --repair, then start the same run again"
+            f"the output with {command}, then start the same run again"
         ) from error
 
 

@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 NAME = 'it\'s a "test" of $HOME; `ls` & more'
+ROOT = Path(__file__).parents[3]
 SIZE = {"voxel_size_nm": [300, 100, 100]}
 
 
@@ -98,3 +99,16 @@ def test_commands_of_the_report_of_objects_repeat_them_with_their_options(
     done = [pasted(one) for one in commands if one.startswith("overtile ")]
     assert {one[0] for one, _ in done} == {"view", "meshes", "objects"}
     assert "now with the objects" not in err
+
+
+def test_no_message_holds_a_command_whose_words_are_not_quoted():
+    """A command with a value from outside is made by `command_text` or `shell_word`."""
+    unquoted = re.compile(r"overtile (?!prefect)[a-z-]+( stop)? \{(?!shell_word|VERSION)")
+    places = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for package in ("pipeline", "unet", "deploy", "flows")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if unquoted.search(line)
+    ]
+    assert places == []
