@@ -105,9 +105,10 @@ def _labels(layer: Layer) -> dict[str, Any]:
     about: dict[str, Any] = {"name": layer.name, "visible": layer.is_shown, "opacity": 0.5}
     if not layer.class_names:
         return about  # all objects, in napari's colours
-    numbers = range(1, len(layer.class_names))
+    colours: dict[int | None, str] = {None: "transparent"}
+    colours |= {number: _hex(colour(number)) for number in range(1, len(layer.class_names))}
     return about | {
-        "colormap": {None: "transparent", **{number: _hex(colour(number)) for number in numbers}},
+        "colormap": colours,
         "features": {
             "index": [*range(len(layer.class_names))], "class": [*layer.class_names],
         },

@@ -52,7 +52,13 @@ def pasted(shell):
     return run
 
 
-@pytest.mark.parametrize("options", [(), ("--per-slice",)], ids=["volume", "flat"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), marks=pytest.mark.slow, id="volume"),
+        pytest.param(("--per-slice",), id="flat"),
+    ],
+)
 def test_commands_of_a_run_and_of_its_two_reports_repeat_it_open_it_and_export_it(
     options, folder, shell, pasted, weights, one_worker
 ):

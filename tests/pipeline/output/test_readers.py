@@ -49,7 +49,8 @@ def napari_layers(place):
 
 
 def in_napari(place):
-    levels, about, kind = napari_layers(place)[0]
+    layers = napari_layers(place)  # of labels: the image that they belong to comes first
+    levels, about, kind = layers[-1] if "/labels/" in place else layers[0]
     assert about["scale"] == pytest.approx([*SIZE.values()])
     assert set(about["units"]) == {"micrometer"}
     if kind == "image":
