@@ -98,14 +98,19 @@ def segment_on_cluster(
                     Work(run=of_objects, name="objects", objects=lambda: of_objects.objects)
                 )
                 front_end.find_objects(of_objects)
-                extras = ReportExtras(
-                    objects=_shown(of_objects), commands=front_end.commands,
-                    scores=None if front_end.score is None else front_end.score(),
-                )  # fmt: skip
-                write_report(summary, extras)  # again: now it shows the objects
-                place = summary.job.output / report_path(summary)
-                front_end.say(f"report of the whole run, now with the objects: {place}")
+                _report_again(summary, of_objects, front_end)
     return summary
+
+
+def _report_again(summary: RunSummary, of_objects: ObjectsRun, front_end: FrontEnd) -> None:
+    """Write the report of the segmentation once more: now it shows the objects."""
+    extras = ReportExtras(
+        objects=_shown(of_objects), commands=front_end.commands,
+        scores=None if front_end.score is None else front_end.score(),
+    )  # fmt: skip
+    write_report(summary, extras)
+    place = summary.job.output / report_path(summary)
+    front_end.say(f"report of the whole run, now with the objects: {place}")
 
 
 def _shown(run: ObjectsRun) -> ObjectsShown:
