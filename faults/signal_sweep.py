@@ -2,10 +2,10 @@
 
     python -m faults.signal_sweep --every 0.02 --commands segment --signals TERM,INT
 
-Each run is a new Python, not a fork, so that its imports and its exit count too. It ends with the
-exit code of that signal and one line, or with 0 if it had done its work; the same command then ends
-with the bytes of an undisturbed run. Only before the command has set its handlers, while Python
-itself starts, may the signal end it by default. Exits with 1 if a run did otherwise.
+Each run is a new Python, so that its imports and its exit count too, unless --forked. It ends with
+the exit code of that signal and one line, or with 0 if it had done its work; the same command then
+ends with the bytes of an undisturbed run. Only before the command has set its handlers, while
+Python itself starts, may the signal end it by default. Exits with 1 if a run did otherwise.
 """
 
 from __future__ import annotations
@@ -58,14 +58,18 @@ class Sent:
 class Sweep:
     """Runs of one command that are each sent one signal."""
 
-    def __init__(self, small: Small, *, place: Place, commands: Commands) -> None:
+    def __init__(
+        self, small: Small, *, place: Place, commands: Commands, forked: bool = False
+    ) -> None:
+        """forked: start the runs from the zygote, which saves their imports."""
         self._small, self._place, self._commands = small, place, commands
+        self._start = commands.start if forked else commands.execute
         if small.name == "meshes" and not (place.inputs / OBJECTS).exists():
             words = place.words(COMMANDS["objects"], place.inputs / OBJECTS)
             check_words(commands.start(words).ended())
         self._expected = place.reference(small).content
         folder = Path(tempfile.mkdtemp(dir=place.folder))
-        ended = commands.execute(place.words(small, folder / small.output)).ended()
+        ended = self._start(place.words(small, folder / small.output)).ended()
         check_words(ended)
         check_same(small, folder / small.output, self._expected)
         self.seconds = ended.seconds
@@ -76,7 +80,7 @@ class Sweep:
         small, number = self._small, getattr(signal, f"SIG{name}")
         folder = Path(tempfile.mkdtemp(dir=self._place.folder))
         output = folder / small.output
-        running = self._commands.execute(self._place.words(small, output))
+        running = self._start(self._place.words(small, output))
         sent_at_s, was_handled = _sent(running, number, at_s)
         code, outcome, problem, last_line = 0, "hung", "", ""
         try:
@@ -139,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--commands", default=",".join(SWEPT))
     parser.add_argument("--signals", default="TERM,INT,HUP,USR1")
     parser.add_argument("--first", type=float, default=0.0, help="first moment, in seconds")
+    parser.add_argument("--forked", action="store_true", help="without the imports: faster")
     parser.add_argument("--out", type=Path, default=Path("signal-sweep.jsonl"))
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
@@ -147,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Commands(folder) as commands, options.out.open("a") as file:
         place = Place(folder, commands)
         for command in options.commands.split(","):
-            sweep = Sweep(SWEPT[command], place=place, commands=commands)
+            sweep = Sweep(SWEPT[command], place=place, commands=commands, forked=options.forked)
             for name in options.signals.split(","):
                 for at_s in moments(sweep.seconds, options.every):
                     if at_s < options.first:

@@ -34,7 +34,9 @@ class AtTheImportOf:
 
 {place}
 sys.argv = ["overtile", *{arguments}]
-sys.exit(entry.main())
+code = entry.main()
+{after}
+sys.exit(code)
 """
 """A command that sends itself a signal at a place."""
 AT_THE_END = {
@@ -42,8 +44,25 @@ AT_THE_END = {
     "an exit function": "atexit.register(meet)",
     "the end of its modules": "sys.modules['__main__'].kept = AtItsEnd()",
 }
-SEGMENT = ["segment", "in.zarr", "out.zarr", "--weights", "demo", "--cluster", "tcp://127.0.0.1:9"]
 STOPPED = "overtile: stopped\n"
+SLEEPS = """
+import types
+def run(options):
+    time.sleep(60)
+weights = types.SimpleNamespace(add_arguments=lambda parser: parser.add_argument("it"), run=run)
+sys.modules["flows.cli.weights"] = weights
+"""
+"""Stands for a command that takes long once it is imported."""
+DRAINS = """
+import types
+def run(options):
+    from flows.signals.drain import drain_on_signal
+    with drain_on_signal():
+        {then}
+segment = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+sys.modules["flows.cli.segment"] = segment
+"""
+"""Stands for one that drains."""
 DRAINED = "overtile: drained before the first block: start the same command again to resume\n"
 
 
@@ -51,8 +70,8 @@ DRAINED = "overtile: drained before the first block: start the same command agai
 def ran(tmp_path):
     """Return a function that runs such a command; it returns its exit code and both outputs."""
 
-    def run(place, *, signal="SIGTERM", arguments=("weights", "demo")):
-        code = COMMAND.format(signal=signal, place=place, arguments=list(arguments))
+    def run(place, *, signal="SIGTERM", arguments=("weights", "demo"), after=""):
+        code = COMMAND.format(signal=signal, place=place, arguments=list(arguments), after=after)
         ended = subprocess.run(
             [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True,
             timeout=100, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -78,6 +97,12 @@ def test_a_stop_after_the_last_line_changes_nothing(signal, how, ran):
     assert ran(ending(how), signal=signal) == (0, "the result\n", "")
 
 
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+def test_a_stop_on_the_way_from_the_command_to_its_end_changes_nothing(signal, ran):
+    place = "from flows.cli import weights; weights.run = lambda options: print('the result')"
+    assert ran(place, signal=signal, after="meet()") == (0, "the result\n", "")
+
+
 def test_a_stop_after_the_last_line_of_a_refusal_keeps_its_exit_code(ran):
     refuses = "from pipeline.base.errors import PlanError; raise PlanError('no')"
     place = ending("an exit function", then=refuses)
@@ -85,21 +110,21 @@ def test_a_stop_after_the_last_line_of_a_refusal_keeps_its_exit_code(ran):
 
 
 def test_a_drain_after_the_last_line_changes_nothing(ran):
-    run = "lambda **_: (print('the result'), atexit.register(meet))"
-    place = f"from flows.segmentation import run; run.run_segmentation = {run}"
-    code, said, error = ran(place, signal="SIGUSR1", arguments=SEGMENT)
-    assert (code, said, error) == (0, "the result\n", "")
+    place = DRAINS.format(then="print('the result'); atexit.register(meet)")
+    said = ran(place, signal="SIGUSR1", arguments=["segment"], after="meet()")
+    assert said == (0, "the result\n", "")
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 def test_a_stop_during_the_first_imports_is_one_line(signal, ran):
-    place = "sys.meta_path.insert(0, AtTheImportOf('flows.cli.parser'))"
+    place = f"{SLEEPS}sys.meta_path.insert(0, AtTheImportOf('flows.cli.parser'))"
     assert ran(place, signal=signal) == (1, "", STOPPED)
 
 
 def test_a_drain_during_the_first_imports_is_a_drain(ran):
-    place = "sys.meta_path.insert(0, AtTheImportOf('flows.cli.segment'))"
-    assert ran(place, signal="SIGUSR1", arguments=SEGMENT) == (75, "", DRAINED)
+    meets = "sys.meta_path.insert(0, AtTheImportOf('flows.cli.parser'))"
+    place = DRAINS.format(then="time.sleep(60)") + meets
+    assert ran(place, signal="SIGUSR1", arguments=["segment"]) == (75, "", DRAINED)
 
 
 def test_a_command_that_cannot_drain_ignores_sigusr1(ran):
@@ -113,9 +138,10 @@ def test_a_command_that_cannot_drain_ignores_sigusr1(ran):
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_from_the_moment_on_that_a_command_handles_one_stop_all_are_one_line(number, tmp_path):
+    code = COMMAND.format(signal="SIGTERM", place=SLEEPS, arguments=["weights", "demo"], after="")
     run = subprocess.Popen(
-        [sys.executable, "-P", "-m", "flows.cli", "weights", "demo"], cwd=tmp_path, text=True,
-        stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     while not handles(run.pid, signal.SIGTERM):
         assert run.poll() is None
