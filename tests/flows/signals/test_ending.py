@@ -121,6 +121,11 @@ def test_a_stop_during_the_first_imports_is_one_line(signal, ran):
     assert ran(place, signal=signal) == (1, "", STOPPED)
 
 
+def test_a_stop_before_the_first_imports_is_one_line(ran):
+    place = "kept = entry._command; entry._command = lambda: (meet(), kept())[1]"
+    assert ran(place) == (1, "", STOPPED)
+
+
 def test_a_drain_during_the_first_imports_is_a_drain(ran):
     meets = "sys.meta_path.insert(0, AtTheImportOf('flows.cli.parser'))"
     place = DRAINS.format(then="time.sleep(60)") + meets
