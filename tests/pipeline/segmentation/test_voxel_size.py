@@ -38,11 +38,11 @@ def image(path, raw, size, unit):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, textured):
-    """A folder with one image in three files, which state its true voxel size, none, another."""
+    """A folder with one image in two files, which state its true voxel size and another one."""
     folder = tmp_path_factory.mktemp("sized")
     raw = textured(SHAPE)
     image(folder / "true.zarr", raw, TRUE, "micrometer")
-    image(folder / "silent.zarr", raw, (1, 1, 1), None)
+
     image(folder / "wrong.zarr", raw, (5, 5, 5), "nanometer")
     return folder
 
@@ -80,62 +80,51 @@ def test_scales_levels_and_tables_are_those_of_a_file_that_states_the_size(
     rows = pq.read_table(expected / "labels/objects/tables/objects.parquet")
     assert len(rows) > 1
     assert {"volume_um3", "intensity_mean_0"} <= {*rows.column_names}
-    for name in ("silent", "wrong"):
-        output = segment(place, name, predictor, tmp_path, voxel_size_um=TRUE)
-        for path in ("", "labels/classes", "labels/objects"):
-            assert multiscales(output, path) == multiscales(expected, path)
-        found = pq.read_table(output / "labels/objects/tables/objects.parquet")
-        assert found.equals(rows, check_metadata=True)
-        for path in ("0", "1", "labels/classes/1", "labels/objects/1"):
-            one, other = (zarr.open_array(f"{out}/{path}", mode="r") for out in (output, expected))
-            np.testing.assert_array_equal(one[...], other[...])
-        raw = find_view(Location.parse(output)).layers[0]
-        assert raw.name == "raw"
-        assert raw.source.voxel_size == pytest.approx(TRUE)
+    output = segment(place, "wrong", predictor, tmp_path, voxel_size_um=TRUE)
+    for path in ("", "labels/classes", "labels/objects"):
+        assert multiscales(output, path) == multiscales(expected, path)
+    found = pq.read_table(output / "labels/objects/tables/objects.parquet")
+    assert found.equals(rows, check_metadata=True)
+    for path in ("0", "1", "labels/classes/1", "labels/objects/1"):
+        one, other = (zarr.open_array(f"{out}/{path}", mode="r") for out in (output, expected))
+        np.testing.assert_array_equal(one[...], other[...])
+    raw = find_view(Location.parse(output)).layers[0]
+    assert raw.name == "raw"
+    assert raw.source.voxel_size == pytest.approx(TRUE)
 
 
 def test_an_output_is_resumed_with_its_voxel_size_alone(place, predictor, tmp_path):
+    stored = {"true": ("classes", "scores"), "wrong": ("classes",)}
+
     def prepared(name, size=None):
         request = SegmentRequest(
             input=str(place / f"{name}.zarr"), output=str(tmp_path / f"{name}-out.zarr"),
-            voxel_size_um=size,
+            voxel_size_um=size, outputs=stored[name],
         )  # fmt: skip
         return prepare(request, predictor)
 
     for name, size in (("true", None), ("wrong", TRUE)):
         pipeline.segment_volume(
             str(place / f"{name}.zarr"), str(tmp_path / f"{name}-out.zarr"), predictor,
-            voxel_size_um=size,
+            voxel_size_um=size, outputs=stored[name],
         )  # fmt: skip
+    measured = (
+        f"; to measure objects with this size: overtile objects {tmp_path}/true-out.zarr OBJECTS "
+        "--voxel-size 1,1,1"
+    )
     assert prepared("true", TRUE).output_action == "resumed"
     assert prepared("wrong", TRUE).output_action == "resumed"
-    for name, size, was, now in (
-        ("true", (1, 1, 1), "as in the file", "1,1,1"),
-        ("wrong", (1, 1, 1), "0.8,0.2,0.2", "1,1,1"),
-        ("wrong", None, "0.8,0.2,0.2", "as in the file"),
+    for name, size, was, now, more in (
+        ("true", (1, 1, 1), "as in the file", "1,1,1", measured),
+        ("wrong", (1, 1, 1), "0.8,0.2,0.2", "1,1,1", ""),
+        ("wrong", None, "0.8,0.2,0.2", "as in the file", ""),
     ):
         with pytest.raises(OutputError) as caught:
             prepared(name, size)
         assert str(caught.value) == (
             f"{tmp_path}/{name}-out.zarr belongs to another job (voxel_size_um was {was}, now "
-            f"{now}): choose another output, or replace it with --overwrite"
+            f"{now}): choose another output, or replace it with --overwrite{more}"
         )
-
-
-def test_a_resumed_output_of_scores_can_be_measured_with_another_size(place, predictor, tmp_path):
-    output, settings = tmp_path / "out.zarr", {"outputs": ("classes", "scores")}
-    pipeline.segment_volume(str(place / "true.zarr"), str(output), predictor, **settings)
-    request = SegmentRequest(
-        input=str(place / "true.zarr"), output=str(output), voxel_size_um=(1, 1, 1), **settings
-    )
-    with pytest.raises(OutputError) as caught:
-        prepare(request, predictor)
-    refused, _, command = str(caught.value).partition("; to measure objects with this size: ")
-    assert refused.endswith("choose another output, or replace it with --overwrite")
-    assert command == f"overtile objects {output} OBJECTS --voxel-size 1,1,1"
-    pipeline.find_objects(str(output), f"{tmp_path}/o.zarr", voxel_size_um=(1, 1, 1), score_class=1)
-    rows = pq.read_table(tmp_path / "o.zarr/tables/objects.parquet").to_pydict()
-    assert rows["volume_um3"] == rows["voxels"]
 
 
 def test_the_report_measures_and_judges_with_the_given_size(place, predictor, tmp_path, one_worker):
