@@ -138,6 +138,14 @@ def test_the_flow_writes_what_python_writes_to_the_byte(completed, one_worker, t
         assert written == files_under(tmp_path / "out.zarr" / part)
 
 
+def test_the_log_names_the_voxel_size_once(completed):
+    lines = [line for line in completed[0].logs if "voxel size" in line]
+    assert lines == [
+        "voxel size: unknown (the file states 1 × 1 × 1 without a unit); --voxel-size Z,Y,X states "
+        "it in µm"
+    ]
+
+
 def test_the_flow_does_one_share_on_request(server, cluster, stored, weights, completed, tmp_path):
     output = tmp_path / "out.zarr"
     seen = run_flow(

@@ -159,9 +159,13 @@ def test_a_box_in_lengths_is_measured_with_the_given_size(tmp_path):
 def test_a_mask_lies_over_a_volume_by_the_size_with_which_it_was_made(
     of_the_file, factor, tmp_path
 ):
-    """Level 2 as a mask: of the file, or written later with the true size."""
+    """Level 2 as a mask: of the file, or written later with the true size.
+
+    With the other size, some of these masks would be those of a larger field of view.
+    """
     volume = find_volume(pyramid(tmp_path / "in.zarr"))
-    given = [size * factor for size in volume.voxel_size]
+    z, y, x = volume.voxel_size
+    given = (z, y * factor, x * factor)
     size = volume.voxel_size if of_the_file else given
     masks = pyramid(tmp_path / "mask.zarr", size=size)
     mask = find_volume(f"{masks}/s2").location
