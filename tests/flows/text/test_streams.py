@@ -137,6 +137,16 @@ def test_what_libraries_report_after_the_end_of_a_command_is_not_shown():
     assert python(code) == (0, b"", b"INFO:distributed.process:before\n")
 
 
+def test_the_end_of_a_command_looks_for_no_garbage_in_what_it_has_imported():
+    code = (
+        "import atexit, gc, sys\nfrom flows.cli import main as cli, weights as command\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 10_000))\n"
+        "command.run = lambda options: None\nsys.argv = ['overtile', 'weights', 'demo']\n"
+        "sys.exit(cli.main())\n"
+    )
+    assert python(code) == (0, b"True\n", b"")
+
+
 def test_a_dask_configuration_that_cannot_be_read_is_one_line(volume):
     (volume / "jobqueue.yaml").write_text("jobqueue: [\n")
     line = "overtile convert größe.zarr out.zarr --workers 1"
