@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 OVERTILE = "faults.zygote:overtile"
 SCHEDULER = "distributed.cli.dask_scheduler:main"
 WORKER = "distributed.cli.dask_worker:main"
+PROGRAM = "faults.zygote:run_program"
+"""Runs a file of Python, the first word; the other words are its arguments."""
 
 LIMIT_S = 240.0
 """A command that runs longer hangs. Undisturbed, those of the suite take seconds."""
@@ -53,10 +55,12 @@ class Ended:
 class Running:
     """A command that runs in its own session, with its workers."""
 
-    def __init__(self, pid: int, poll: Callable[[], int | None], errors: Path) -> None:
+    def __init__(
+        self, pid: int, poll: Callable[[], int | None], *, output: Path, errors: Path
+    ) -> None:
         self.pid = pid
         self._poll = poll
-        self._errors = errors
+        self._output, self._errors = output, errors
         self._began = time.monotonic()
         self._code: int | None = None
 
@@ -75,6 +79,11 @@ class Running:
     def text(self) -> str:
         """What it has written to standard error so far."""
         return self._errors.read_text(errors="replace") if self._errors.exists() else ""
+
+    @property
+    def printed(self) -> str:
+        """What it has written to standard output so far."""
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
 
     def ended(self, *, within_s: float = LIMIT_S) -> Ended:
         """Wait for its end. Raises HungError, with the stacks of its threads."""
@@ -170,20 +179,26 @@ class Commands:
     def start(
         self, words: Sequence[str], *, call: str = OVERTILE, folder: Path | None = None,
         environment: Mapping[str, str] | None = None, faults: Sequence[Fault] = (),
+        terminal: str | None = None,
     ) -> Running:  # fmt: skip
         """Start a command, forked from the zygote.
 
         environment: added to this process's. faults: what happens inside the command and its
-        workers.
+        workers. terminal: takes standard error.
         """
         output, errors = self._files()
         request = {
             "call": call, "words": list(map(str, words)), "folder": str(folder or self._folder),
             "environment": self._environment(environment), "faults": list(faults),
-            "stdout": str(output), "stderr": str(errors),
+            "stdout": str(output), "stderr": terminal or str(errors),
         }  # fmt: skip
         pid = self._ask(request)["pid"]
-        return self._noted(Running(pid, lambda: self._ask({"poll": pid})["code"], errors))
+
+        def poll() -> int | None:
+            code: int | None = self._ask({"poll": pid})["code"]
+            return code
+
+        return self._noted(Running(pid, poll, output=output, errors=errors))
 
     def execute(self, words: Sequence[str]) -> Running:
         """Start a command as a shell does: in a new Python, which imports everything."""
@@ -195,7 +210,7 @@ class Commands:
                 env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
-        return self._noted(Running(process.pid, process.poll, errors))
+        return self._noted(Running(process.pid, process.poll, output=output, errors=errors))
 
     def forget(self) -> None:
         """Forget the commands that have ended with all of their processes, and their output."""

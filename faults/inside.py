@@ -11,6 +11,7 @@ import errno
 import functools
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -92,6 +93,11 @@ def killed_at_write(*, counter: str, number: int) -> None:
             _kill()
 
     os.replace = replace  # type: ignore[assignment]
+
+
+def files_at_most(*, size: int) -> None:
+    """Refuse to write files of more bytes than this, as a full disk does."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def permissions_apply() -> None:

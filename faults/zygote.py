@@ -12,9 +12,11 @@ standard input, and kills what it has started.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -46,6 +48,8 @@ def main() -> int:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:  # they would not survive a fork
         print(f"the zygote has {threads} threads", file=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who ends the commands
+    gc.freeze()  # commands neither copy nor collect what they share
     util.spawnv_passfds = _forked_instead  # type: ignore[assignment]
     started: set[int] = set()
     _answer({"threads": threads})
@@ -87,7 +91,7 @@ def _command(request: dict[str, Any]) -> int:
     os.setsid()
     for number, path in enumerate((os.devnull, request["stdout"], request["stderr"])):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        opened = os.open(path, flags, 0o666)
+        opened = os.open(path, flags | os.O_NOCTTY, 0o666)
         os.dup2(opened, number)
         os.close(opened)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
@@ -111,6 +115,14 @@ def overtile(words: Sequence[str]) -> int:
     from flows.cli.entry import main as entry
 
     return entry()
+
+
+def run_program(words: Sequence[str]) -> int:
+    """Run a file of Python, the first word, as Python itself does; return its exit code."""
+    sys.argv = list(words)
+    sys.path.insert(0, os.path.dirname(words[0]))
+    runpy.run_path(words[0], run_name="__main__")
+    return 0
 
 
 def _found(name: str) -> Callable[..., Any]:

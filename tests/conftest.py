@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,10 +26,15 @@ import pytest
 import torch
 import zarr
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from deploy import open_cluster
 from deploy.clusters.fork_server import start_fork_server
 from deploy.tls.keys import make_keys
+from faults.commands import Commands
 from unet import UNet, UNetConfig, load_weights, save_weights
+
+ROOT = Path(__file__).parents[1]
 
 # Started in the background of a script, the suite would ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,6 +58,25 @@ NETWORKS = {
         norm="batch",
     ),
 }
+
+
+@functools.cache
+def uses_prefect(file):
+    """Return whether tests of a file use the Prefect of the session, whose start takes 25 s."""
+    return bool(re.search(r"\b(shared_front|server)[,)]", (ROOT / file).read_text()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let ``--dist loadfile`` run the files that use Prefect in one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OnePrefect(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "prefect" if file.startswith("tests/flows/") and uses_prefect(file) else file
+
+    return OnePrefect(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 SLURM_SCRIPT = Path(__file__).parent / "slurm_one_node.sh"
@@ -115,6 +141,17 @@ class OneNodeSlurm:
 def _workers_share_their_libraries():
     """Fork the workers of all tests from one process that has imported torch."""
     start_fork_server(with_torch=True)
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory):
+    """Return what starts commands, forked from one process that has imported overtile.
+
+    Each is a process with its own session, as from a shell, but for the seconds of CPU that imports
+    take. Tests of the imports themselves start Python.
+    """
+    with Commands(tmp_path_factory.mktemp("commands")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +223,9 @@ def whole_scores():
     true scores, whichever library and layout a predictor uses.
     """
 
-    def run(weights_path, raw_czyx):
+    @functools.lru_cache(maxsize=8)  # property tests compare many cuts of one volume
+    def computed(weights_path, shape, dtype, content):
+        raw_czyx = np.frombuffer(content, dtype).reshape(shape)
         model, info = load_weights(weights_path)
         model.eval()
         config = info.config
@@ -204,6 +243,9 @@ def whole_scores():
         scores = np.moveaxis(scores, 0, 1) if config.dims == 2 else scores[0]
         assert scores.std() > 0.15, "scores that do not vary hide seams"
         return scores
+
+    def run(weights_path, raw_czyx):
+        return computed(weights_path, raw_czyx.shape, raw_czyx.dtype, raw_czyx.tobytes()).copy()
 
     return run
 

@@ -18,7 +18,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from faults.commands import Commands
 from faults.laws import check_alone, check_same, check_words
 from faults.reference import Place, drawn
 from faults.small import COMMANDS
@@ -32,12 +31,6 @@ def pytest_generate_tests(metafunc):
     """Repeat every test that asks for a round."""
     if "fault_round" in metafunc.fixturenames:
         metafunc.parametrize("fault_round", range(ROUNDS), ids=lambda number: f"round{number}")
-
-
-@pytest.fixture(scope="session")
-def commands(tmp_path_factory):
-    with Commands(tmp_path_factory.mktemp("commands")) as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

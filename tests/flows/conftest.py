@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_HOME,
+    PREFECT_LOGGING_TO_API_BATCH_INTERVAL,
     temporary_settings,
 )
 
@@ -167,26 +169,21 @@ def shell(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def on_a_terminal():
+def on_a_terminal(commands):
     """Return a function that runs a command with standard error on a terminal: what it showed."""
 
-    def run(command, *, columns):
+    def run(words, *, columns):
         master, terminal = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=terminal, env=environment
-        )
-        os.close(terminal)
-        shown = b""
-        try:
-            while piece := os.read(master, 65536):
-                shown += piece
-        except OSError:  # Linux: the last writer has gone
-            pass
-        finally:
-            os.close(master)
-        assert process.wait(timeout=60) == 0, shown.decode()
-        process.stdout.close()
+        environment = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
+        run = commands.start(words, environment=environment, terminal=os.ttyname(terminal))
+        shown, is_over = b"", False
+        while not is_over:
+            is_over = run.poll() is not None  # what it wrote before is still to be read
+            while select.select([master], [], [], 0.05)[0]:
+                shown += os.read(master, 65536)
+        for end in (master, terminal):
+            os.close(end)
+        assert run.poll() == 0, shown.decode()
         return shown.decode()
 
     return run
@@ -254,6 +251,7 @@ def server(shared_front):
                 PREFECT_API_URL: shared_front.api,
                 PREFECT_API_AUTH_STRING: shared_front.auth,
                 PREFECT_HOME: home,
+                PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.1,  # tests wait for what was logged
             }
         ),
         pytest.MonkeyPatch.context() as patch,

@@ -31,6 +31,8 @@ def s3() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**AWS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
             patch.setenv(name, value)
+        # This server keeps the condition of a PUT.
+        patch.setattr("pipeline.output.documents.SETTLE_S", 0.02)
         boto3.client("s3").create_bucket(Bucket="overtile-test")
         yield "s3://overtile-test"
     server.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,8 +69,11 @@ ARGUMENTS = ("--volume", "raw.zarr", "--labels", "ids.zarr", "--out", "w.safeten
 @pytest.fixture
 def begun(tmp_path):
     """Return a function that starts the script of a training, and waits until all of it runs."""
-    programs = {"python": STUB.format(python=sys.executable), "squeue": "#!/bin/sh\n",
-                "scontrol": SCONTROL, "srun": SRUN}  # fmt: skip
+    programs = {
+        "python": STUB.format(python=sys.executable), "squeue": "#!/bin/sh\n",
+        "scontrol": SCONTROL, "srun": SRUN,
+        "sleep": f"#!/bin/sh\nexec {shutil.which('sleep')} 0.2\n",  # the script looks every second
+    }  # fmt: skip
     for name, text in programs.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -21,6 +20,8 @@ from deploy.clusters.local import local_workers
 from deploy.clusters.machine import cores
 from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
 from deploy.clusters.worker_memory import worker_memory_bytes
+from faults.commands import PROGRAM
+from faults.separate_cluster import SeparateCluster
 from pipeline.base.errors import ClusterError
 from pipeline.base.workers import workers_of
 
@@ -235,13 +236,11 @@ if __name__ == "__main__":
 """
 
 
-def test_a_cluster_that_does_not_close_in_time_is_killed_and_its_program_exits(tmp_path):
+def test_a_cluster_that_does_not_close_in_time_is_killed_and_its_program_exits(commands, tmp_path):
     (tmp_path / "program.py").write_text(SLOW_TO_CLOSE)
-    ran = subprocess.run(
-        [sys.executable, "-P", tmp_path / "program.py"], capture_output=True, text=True, timeout=60,
-        check=True,
-    )  # fmt: skip
-    pids = [int(word) for word in ran.stdout.split()]
+    program = commands.start([tmp_path / "program.py"], call=PROGRAM)
+    assert program.ended(within_s=60).code == 0, program.text
+    pids = [int(word) for word in program.printed.split()]
     assert len(pids) == 2
     assert ended([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], within_s=5)
 
@@ -259,69 +258,38 @@ def test_a_cluster_opens_inside_a_running_event_loop(existing):
     import asyncio
 
     async def in_a_notebook():
-        with open_cluster(existing.address) as client:
+        with open_cluster(address_of(existing)) as client:
             return client.scheduler_info(n_workers=-1)["address"]
 
-    assert asyncio.run(in_a_notebook()) == existing.address
+    assert asyncio.run(in_a_notebook()) == address_of(existing)
 
 
-class Existing:
-    """An existing cluster of a scheduler and workers."""
-
-    def __init__(self, folder, *, workers):
-        self.file = folder / "scheduler.json"
-        where = ["--scheduler-file", str(self.file), "--no-dashboard", "--host", "127.0.0.1"]
-        options = {"stderr": subprocess.DEVNULL, "cwd": folder}
-        command = [sys.executable, "-m", "dask"]
-        self.processes = [
-            subprocess.Popen([*command, "scheduler", *where, "--port", "0"], **options)
-        ]
-        deadline = time.monotonic() + 60
-        while not self.file.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        self.processes += [
-            subprocess.Popen([*command, "worker", *where, "--nthreads", "1"], **options)
-            for _ in range(workers)
-        ]
-
-    @property
-    def address(self):
-        import json
-
-        return json.loads(self.file.read_text())["address"]
-
-    def close(self):
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def address_of(cluster):
+    """Return the address in the scheduler file of a cluster."""
+    return json.loads(cluster.file.read_text())["address"]
 
 
 @pytest.fixture(scope="module")
-def existing(tmp_path_factory):
-    cluster = Existing(tmp_path_factory.mktemp("existing"), workers=1)
+def existing(commands, tmp_path_factory):
+    """Return a cluster of a scheduler and a worker, which are not of a run."""
+    cluster = SeparateCluster(commands, tmp_path_factory.mktemp("existing"), nannies=1)
     yield cluster
     cluster.close()
 
 
 @pytest.mark.parametrize("how", ["address", "file"])
 def test_an_existing_cluster_keeps_running_after_a_run(how, existing):
-    where = existing.address if how == "address" else str(existing.file)
+    where = address_of(existing) if how == "address" else str(existing.file)
     for _ in range(2):
         with open_cluster(where, timeout_s=30) as client:
             assert client.submit(lambda: 7, pure=False).result(timeout=30) == 7
     with pytest.raises(RuntimeError, match="ours"), open_cluster(where, timeout_s=30):
         raise RuntimeError("ours")
-    assert [process.poll() for process in existing.processes] == [None, None]
+    assert [one.poll() for one in (existing.scheduler, *existing.nannies)] == [None, None]
 
 
-def test_a_scheduler_without_workers_is_an_error(tmp_path):
-    empty = Existing(tmp_path, workers=0)
+def test_a_scheduler_without_workers_is_an_error(commands, tmp_path):
+    empty = SeparateCluster(commands, tmp_path, nannies=0)
     try:
         with (
             pytest.raises(ClusterError, match="has no workers"),

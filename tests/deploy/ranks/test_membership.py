@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from deploy import YIELDED, RankLimits, RankReport, RanksResumed, open_cluster, run_ranks
+from deploy.ranks import attempt
 from deploy.ranks.membership import ending, joinable
 from pipeline.base.workers import workers_of
 
@@ -89,17 +90,23 @@ class Events:
             do()
 
 
+@pytest.fixture(autouse=True)
+def quick_checks(monkeypatch):
+    """Let the driver look for workers as often as a step is done."""
+    monkeypatch.setattr(attempt, "CHECK_EVERY_S", 0.1)
+
+
 def run(training, client, events, **options):
     return run_ranks(training, client=client, message_types=[Saved], on_event=events, **options)
 
 
 def test_a_free_worker_is_taken_in_when_the_state_is_next_saved(client, tmp_path):
     events = Events()
-    results = run(Training(tmp_path, steps=40), client, events, ranks=1, max_ranks=2)
-    assert results == [40, 40]
+    results = run(Training(tmp_path, steps=20), client, events, ranks=1, max_ranks=2)
+    assert results == [20, 20]
     assert events.resumed == [(2, "1 worker joined")]
     steps = [saved.step for saved in events.saved]
-    assert steps == list(range(2, 41, 2)), "a step was lost, or saved without need"
+    assert steps == list(range(2, 21, 2)), "a step was lost, or saved without need"
     sizes = [saved.world_size for saved in events.saved]
     assert sizes == sorted(sizes)
     assert {1, 2} == set(sizes)
@@ -109,11 +116,11 @@ def test_no_more_ranks_than_asked_for_and_none_for_a_callable_that_ignores_the_o
     client, tmp_path
 ):
     events = Events()
-    assert run(Training(tmp_path, steps=16), client, events, ranks=1) == [16]
+    assert run(Training(tmp_path, steps=10), client, events, ranks=1) == [10]
     assert events.resumed == []
 
     def ignores(rank):
-        time.sleep(2.5)
+        time.sleep(1.5)
         return rank.should_regroup()
 
     assert run(ignores, client, events, ranks=1, max_ranks=2) == [True]
@@ -123,8 +130,8 @@ def test_no_more_ranks_than_asked_for_and_none_for_a_callable_that_ignores_the_o
 def test_a_worker_that_cannot_join_is_set_aside_and_the_others_resume(client, tmp_path):
     addresses = sorted(workers_of(client))
     events = Events()
-    training = FailsOnWorker(tmp_path, steps=40, address=addresses[1])
-    assert run(training, client, events, ranks=1, max_ranks=2) == [40]
+    training = FailsOnWorker(tmp_path, steps=20, address=addresses[1])
+    assert run(training, client, events, ranks=1, max_ranks=2) == [20]
     (joined, left) = events.resumed
     assert joined == (2, "1 worker joined")
     assert left == (

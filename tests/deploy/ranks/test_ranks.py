@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from deploy.ranks.channel import choose_rendezvous
 from deploy.ranks.messages import Arrived, Codec
 from deploy.ranks.process_group import describe_failure, interface_of, peer_failed
 from deploy.ranks.topic import topic_name
+from faults.commands import PROGRAM
 from pipeline.base.errors import ClusterError, RunError, VolumeError
 from pipeline.base.workers import workers_of
 
@@ -124,7 +124,7 @@ def until_asked(rank, *, note=None):
     while not agree_to_stop(rank):
         time.sleep(0.05)
     if note:
-        time.sleep(2)
+        time.sleep(1)
         (note / f"saved-{rank.rank}").touch()
     return YIELDED
 
@@ -378,7 +378,7 @@ QUICK = RankLimits(collective_s=1.5)
 def test_a_barrier_waits_longer_than_the_timeout_of_a_collective(client):
     def validate(rank):
         if rank.rank == 0:
-            time.sleep(3)
+            time.sleep(2.2)
         rank.barrier()
         return rank.attempt, add_up(rank)
 
@@ -387,7 +387,7 @@ def test_a_barrier_waits_longer_than_the_timeout_of_a_collective(client):
 
 def test_rank_0_serves_the_store_until_the_other_ranks_have_returned(client):
     def one_is_late(rank):
-        time.sleep(3 * rank.rank)
+        time.sleep(2.2 * rank.rank)
         store = dist.distributed_c10d._get_default_store()  # rank 0 serves it
         return rank.attempt, store.add("visitors", 1)
 
@@ -522,16 +522,16 @@ with Client(sys.argv[1]) as client:
 """
 
 
-def test_ranks_leave_when_their_driver_is_killed(client):
-    driver = subprocess.Popen([sys.executable, "-c", textwrap.dedent(DRIVER),
-                               client.scheduler.address], stdout=subprocess.PIPE)  # fmt: skip
+def test_ranks_leave_when_their_driver_is_killed(client, commands, tmp_path):
+    (tmp_path / "driver.py").write_text(DRIVER)
+    driver = commands.start([tmp_path / "driver.py", client.scheduler.address], call=PROGRAM)
     try:
-        for _ in range(2):
-            assert b"Begun" in driver.stdout.readline()
+        while driver.printed.count("Begun") < 2:
+            assert driver.poll() is None, driver.text
+            time.sleep(0.02)
         assert left_on(client)
     finally:
         driver.kill()
-        driver.communicate()
     assert not eventually_left(client, within_s=15)
 
 
@@ -539,6 +539,7 @@ def test_a_cluster_ends_even_if_its_nannies_cannot_kill_their_workers(monkeypatc
     async def give_up(*_, **__):  # as on a machine that is too busy to end a process within 5 s
         raise TimeoutError
 
+    monkeypatch.setattr("deploy.clusters.local.KILL_S", 0.5)
     with open_cluster("local", workers=1, dashboard=":0") as client:
         (process,) = map(psutil.Process, pids(client))
         monkeypatch.setattr("distributed.nanny.WorkerProcess.kill", give_up)

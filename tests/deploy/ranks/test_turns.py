@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +24,9 @@ from deploy import (
     open_cluster,
     run_ranks,
 )
+from deploy.ranks import attempt
 from deploy.ranks.turns import let_others_run
+from faults.commands import WORKER
 from pipeline.base.errors import ClusterError, RunError
 from pipeline.base.scheduling import DEVICE_RESOURCE, InFlightLimit, drive, one_by_one
 from pipeline.base.workers import device_share
@@ -43,23 +44,20 @@ def ours():
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def theirs(commands):
     """Return a client of a cluster of one thread per worker, without nannies or our resource."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    dask = [sys.executable, "-m", "dask"]
     with Client(
         n_workers=0, dashboard_address=None, host="127.0.0.1", set_as_default=False
     ) as client:
-        command = [*dask, "worker", client.scheduler.address, "--no-nanny", "--nthreads", "1",
-                   "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
-        workers = [subprocess.Popen(command, **quiet) for _ in range(2)]
+        words = [client.scheduler.address, "--no-nanny", "--nthreads", "1",
+                 "--host", "127.0.0.1", "--no-dashboard"]  # fmt: skip
+        workers = [commands.start(words, call=WORKER) for _ in range(2)]
         try:
             client.wait_for_workers(2, timeout=60)
             yield client
         finally:
             for worker in workers:
                 worker.kill()
-                worker.wait()
 
 
 @dataclass(frozen=True)
@@ -165,14 +163,15 @@ def test_a_segmentation_and_a_training_on_the_same_workers_take_turns(whose, req
         assert rank.pid != one["pid"] or apart, "a block ran while a rank had the device"
 
 
-def test_ranks_keep_the_device_while_no_task_waits_for_it(ours, tmp_path):
+def test_ranks_keep_the_device_while_no_task_waits_for_it(ours, tmp_path, monkeypatch):
+    monkeypatch.setattr(attempt, "CHECK_EVERY_S", 0.1)
     events = []
-    training = Training(tmp_path, steps=60)
+    training = Training(tmp_path, steps=30)
     results = run_ranks(
         training, client=ours, ranks=2, message_types=[Ran], on_event=events.append,
-        limits=RankLimits(turn_s=0.5),
+        limits=RankLimits(turn_s=0.3),
     )  # fmt: skip
-    assert results == [60, 60]
+    assert results == [30, 30]
     assert not [event for event in events if isinstance(event, TurnChanged)]
 
 
@@ -191,9 +190,14 @@ def test_a_block_requests_the_device_only_if_every_worker_offers_it(ours, theirs
     assert device_share(theirs) == {}
 
 
-def test_ranks_that_cannot_get_their_workers_are_an_error_in_time(theirs):
+def test_ranks_that_cannot_get_their_workers_are_an_error_in_time(theirs, tmp_path):
     (first, *_) = theirs.nthreads()
-    busy = theirs.submit(time.sleep, 6, workers=[first], pure=False)
+
+    def until_released():
+        while not (tmp_path / "released").exists():
+            time.sleep(0.05)
+
+    busy = theirs.submit(until_released, workers=[first], pure=False)
     while not theirs.processing()[first]:
         time.sleep(0.05)
     with pytest.raises(ClusterError, match=f"of 2 ranks could not begin within 1 s on .*{first}"):
@@ -201,6 +205,7 @@ def test_ranks_that_cannot_get_their_workers_are_an_error_in_time(theirs):
             lambda rank: None, client=theirs, ranks=2, limits=RankLimits(device_s=1)
         )  # the free one may still load torch
     assert busy.status != "cancelled"
+    (tmp_path / "released").touch()
     busy.result(timeout=30)
 
 

@@ -46,11 +46,6 @@ def command(weights, source):
     return make
 
 
-def start(arguments):
-    command = [sys.executable, "-m", "flows.cli", *arguments, "--workers", "1"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
 def stored_bytes(out):
     """Return the content of every file of every array, without the ledger, which contains times."""
     files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".partial")
@@ -77,32 +72,28 @@ def wait_until(true, *runs):
     began = time.monotonic()
     while not true():
         for run in runs:
-            assert run.poll() is None, run.communicate()[1]
+            assert run.poll() is None
         assert time.monotonic() - began < 200
         time.sleep(0.01)
 
 
 def test_three_concurrent_processes_one_killed_one_drained_equal_one_run(
-    command, shell, one_worker, source, weights, tmp_path
+    command, commands, shell, one_worker, source, weights, tmp_path
 ):
     out = tmp_path / "out.zarr"
-    shares = {n: start(command("segment", out, "--shard", f"{n}/3")) for n in (1, 2, 3)}
-    try:
-        left = {2: signal.SIGKILL, 3: signal.SIGUSR1}
-        while left:  # whichever is first: the other one would come to its end meanwhile
-            wait_until(
-                lambda: any(len(done(out, n)) >= ENOUGH for n in left), *map(shares.get, left)
-            )
-            for number in [n for n in left if len(done(out, n)) >= ENOUGH]:
-                os.killpg(shares[number].pid, left.pop(number))  # its workers too, as Slurm does
-        said = {number: share.communicate(timeout=200)[1] for number, share in shares.items()}
-    finally:
-        for share in shares.values():
-            if share.poll() is None:
-                os.killpg(share.pid, signal.SIGKILL)
-    assert [shares[n].returncode for n in (1, 2, 3)] == [0, -signal.SIGKILL, 75], said
+    shares = {
+        n: commands.start(command("segment", out, "--shard", f"{n}/3", "--workers", "1"))
+        for n in (1, 2, 3)
+    }
+    left = {2: signal.SIGKILL, 3: signal.SIGUSR1}
+    while left:  # whichever is first: the other one would come to its end meanwhile
+        wait_until(lambda: any(len(done(out, n)) >= ENOUGH for n in left), *map(shares.get, left))
+        for number in [n for n in left if len(done(out, n)) >= ENOUGH]:
+            os.killpg(shares[number].pid, left.pop(number))  # its workers too, as Slurm does
+    ended = {number: share.ended(within_s=400) for number, share in shares.items()}
+    assert [ended[n].code for n in (1, 2, 3)] == [0, -signal.SIGKILL, 75], ended
     kept = {number: done(out, number) for number in (1, 2, 3)}
-    assert f"drained: {len(kept[3])} of 38 blocks are done" in said[3].splitlines()[-1]
+    assert f"drained: {len(kept[3])} of 38 blocks are done" in ended[3].last_line
     assert [s.done for s in read_progress(Location.parse(out))] == [40, len(kept[2]), len(kept[3])]
     assert ENOUGH <= len(kept[2]) < PARTS[1]
     assert ENOUGH <= len(kept[3]) < PARTS[2]
@@ -149,23 +140,42 @@ def takes_the_signal(run):
     return int(blocked.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
-@pytest.mark.parametrize("moment", ["imports", "cluster"])
-def test_sigusr1_before_the_run_starts_exits_75_and_leaves_nothing(moment, command, tmp_path):
-    out = tmp_path / "out.zarr"
-    run = start(command("segment", out, "--shard", "1/3"))
-    wait_until(lambda: takes_the_signal(run), run)
-    if moment == "cluster":
-        wait_until(lambda: psutil.Process(run.pid).children(), run)
-    processes = psutil.Process(run.pid).children(recursive=True)
-    run.send_signal(signal.SIGUSR1)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 75, said
+in_linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
+
+
+def check_nothing_is_left(code, said, processes, out):
+    assert code == 75, said
     assert said.splitlines()[-1].startswith("overtile: drained before the first block")
     assert "Traceback" not in said
     _, alive = psutil.wait_procs(processes, timeout=10)
     assert alive == []
     assert not out.exists()
+
+
+@in_linux
+def test_sigusr1_during_the_imports_exits_75_and_leaves_nothing(command, tmp_path):
+    out = tmp_path / "out.zarr"
+    words = command("segment", out, "--shard", "1/3", "--workers", "1")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *words],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: takes_the_signal(run), run)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(signal.SIGUSR1)
+    _, said = run.communicate(timeout=60)
+    check_nothing_is_left(run.returncode, said, processes, out)
+
+
+@in_linux
+def test_sigusr1_while_the_cluster_starts_exits_75_and_leaves_nothing(command, commands, tmp_path):
+    out = tmp_path / "out.zarr"
+    run = commands.start(command("segment", out, "--shard", "1/3", "--workers", "1"))
+    wait_until(lambda: takes_the_signal(run) and psutil.Process(run.pid).children(), run)
+    processes = psutil.Process(run.pid).children(recursive=True)
+    run.signal(signal.SIGUSR1)
+    ended = run.ended(within_s=60)
+    check_nothing_is_left(ended.code, ended.text, processes, out)
 
 
 def test_the_help_describes_exit_code_75_shards_and_finish(shell):

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import time
 
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 DEMO = ("demo", "--directory", "here", "--workers", "2")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """Return a function that runs the demo in one and the same folder, and the folder."""
-    folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "flows.cli", *DEMO]
-
-    def run():
-        start = time.monotonic()
-        ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-        print(f"the demo took {time.monotonic() - start:.1f} s")
-        assert ended.returncode == 0, ended.stderr
-        return ended
-
-    return run, folder / "here"
 
 
 def membrane_iou(text):
@@ -41,30 +21,30 @@ def f1_of_cells(text):
 
 
 def test_the_demo_finds_membranes_and_cells_and_a_second_one_computes_nothing(
-    demo, shell, monkeypatch, capsys
+    commands, shell, monkeypatch, tmp_path
 ):
-    run, folder = demo
-    first = run()
-    assert membrane_iou(first.stdout) > 0.6
+    folder = tmp_path / "here"
+    first = commands.start(DEMO, folder=tmp_path)
+    assert first.ended().code == 0, first.text
+    assert membrane_iou(first.printed) > 0.6
     report = folder / "segmented.zarr/run/report.html"
-    assert str(report) in first.stdout
+    assert str(report) in first.printed
     page = report.read_text()
     assert "<img" in page
-    assert f1_of_cells(first.stdout) > 0.75
+    assert f1_of_cells(first.printed) > 0.75
     table = folder / "segmented.zarr/labels/objects/tables/objects.parquet"
-    assert f"table of the cells: {table}" in first.stdout
+    assert f"table of the cells: {table}" in first.printed
     count = pq.read_metadata(table).num_rows
-    assert re.search(rf"cells\s+{count} found", first.stdout)
+    assert re.search(rf"cells\s+{count} found", first.printed)
     with Image.open(folder / "cells.png") as picture:
         assert picture.width > 4 * 256  # raw, scores, cells, true cells
-    assert "note:" not in first.stderr
+    assert "note:" not in first.text
     shards = {p: p.stat().st_mtime_ns for p in (folder / "segmented.zarr").rglob("c/**/*")}
     assert shards
-    monkeypatch.chdir(folder.parent)
-    capsys.readouterr()  # what the first run printed here
+    monkeypatch.chdir(tmp_path)
     code, out, err = shell(*DEMO)
     assert code == 0, err
     assert re.search(r"no block to compute: \d+ blocks done by earlier runs", err)
     assert re.search(r"done: \d+ blocks, all by earlier runs", err)
-    assert out == first.stdout
+    assert out == first.printed
     assert shards == {p: p.stat().st_mtime_ns for p in (folder / "segmented.zarr").rglob("c/**/*")}

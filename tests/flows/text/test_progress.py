@@ -108,20 +108,21 @@ def test_a_resumed_run_reports_it_first(capsys):
 def command(weights, textured, tmp_path):
     zarr.create_array(tmp_path / "in.zarr", data=textured((8, 64, 64)))
     return [
-        sys.executable, "-m", "flows.cli", "segment", str(tmp_path / "in.zarr"),
-        str(tmp_path / "out.zarr"), "--weights", weights("3d"), "--workers", "1",
-        "--block", "4,8,8",
+        "segment", str(tmp_path / "in.zarr"), str(tmp_path / "out.zarr"),
+        "--weights", weights("3d"), "--workers", "1", "--block", "4,8,8",
     ]  # fmt: skip
 
 
 @pytest.mark.slow
-def test_without_a_terminal_every_line_is_plain_and_the_last_ones_show_the_result(command):
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0
-    assert ended.stdout == ""
-    assert "\x1b" not in ended.stderr
-    assert "\r" not in ended.stderr
-    lines = ended.stderr.splitlines()
+def test_without_a_terminal_every_line_is_plain_and_the_last_ones_show_the_result(
+    command, commands
+):
+    run = commands.start(command)
+    assert run.ended().code == 0
+    assert run.printed == ""
+    assert "\x1b" not in run.text
+    assert "\r" not in run.text
+    lines = run.text.splitlines()
     assert any(re.match(r"dashboard: http://127\.0\.0\.1:\d+/status", line) for line in lines)
     assert "segmenting 8×64×64 voxels in 128 blocks of 4×8×8" in lines
     *_, done, segmentation, report, look = lines

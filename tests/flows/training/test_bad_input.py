@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -404,20 +401,19 @@ def test_a_training_is_not_resumed_as_a_different_one(changes, says, shell, begu
     assert listing(begun) == before
 
 
-def test_a_full_disk_costs_only_the_steps_since_the_last_checkpoint(begun, place, tmp_path):
+def test_a_full_disk_costs_only_the_steps_since_the_last_checkpoint(
+    begun, place, tmp_path, commands
+):
     shutil.copytree(begun / "w.training", tmp_path / "w.training")
     last = tmp_path / "w.training/checkpoint-00000004.safetensors"
     size = last.stat().st_size
     last.unlink()
     changes = {"--out": str(tmp_path / "w.safetensors"), "--resume": ""}
-    ended = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments(changes, tmp_path)], cwd=place, text=True,
-        capture_output=True, timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, size - 1)),
-    )  # fmt: skip
-    assert ended.returncode == 1
-    line = ended.stderr.splitlines()[-1]
-    assert re.search(r"step 4 cannot be written .*00002\.safetensors is kept: .*--resume", line)
-    assert "Traceback" not in ended.stderr
+    full = [("faults.inside:files_at_most", {"size": size - 1})]
+    ended = commands.start(arguments(changes, tmp_path), folder=place, faults=full).ended()
+    assert ended.code == 1
+    said = r"step 4 cannot be written .*00002\.safetensors is kept: .*--resume"
+    assert re.search(said, ended.last_line)
+    assert "Traceback" not in ended.text
     assert checkpoints(tmp_path) == ["checkpoint-00000002.safetensors"]
     assert not [path for path in last.parent.iterdir() if path.name.startswith(".")]

@@ -6,8 +6,7 @@ import csv
 import os
 import re
 import signal
-import subprocess
-import sys
+import time
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -49,9 +48,9 @@ def place(labelled_folder):
 
 def command(place, out, *more, steps):
     return [
-        sys.executable, "-m", "flows.cli", "train", "--volume", str(place / "raw.zarr"),
-        "--labels", str(place / "labels.zarr"), "--validation-slices", "2:3",
-        "--config", str(place / "config.toml"), "--steps", str(steps), "--out", str(out), *more,
+        "train", "--volume", str(place / "raw.zarr"), "--labels", str(place / "labels.zarr"),
+        "--validation-slices", "2:3", "--config", str(place / "config.toml"),
+        "--steps", str(steps), "--out", str(out), *more,
     ]  # fmt: skip
 
 
@@ -80,18 +79,15 @@ def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     }  # fmt: skip
 
 
-def stopped(argv, *, by, code=1):
-    """Run a command until it has done a step, and stop it; return all its lines."""
-    run = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    lines = []
-    for line in run.stderr:
-        lines.append(line.rstrip())
-        if line.startswith("step "):
-            break
+def stopped(run, *, by, code=1):
+    """Wait until a command has done a step, and stop it; return all its lines."""
+    while not re.search(r"^step ", run.text, re.MULTILINE):
+        assert run.poll() is None, run.text
+        time.sleep(0.02)
     by(run)
-    lines += run.stderr.read().splitlines()
-    assert run.wait(timeout=60) == code
-    return lines
+    ended = run.ended(within_s=run.seconds + 60)
+    assert ended.code == code, ended.text
+    return ended.text.splitlines()
 
 
 def to_all(number):
@@ -108,8 +104,8 @@ def to_all(number):
             2,
             [
                 (to_all(signal.SIGTERM), 1),
-                (lambda run: run.send_signal(signal.SIGTERM), 1),
-                (lambda run: run.send_signal(signal.SIGUSR1), 75),
+                (lambda run: run.signal(signal.SIGTERM), 1),
+                (lambda run: run.signal(signal.SIGUSR1), 75),
                 (to_all(signal.SIGHUP), 1),
             ],
             marks=pytest.mark.slow,
@@ -118,14 +114,14 @@ def to_all(number):
     ids=["one rank", "one rank, terminated", "two ranks"],
 )
 def test_a_signal_to_a_training_prints_one_line_on_how_to_resume_and_loses_no_step(
-    ranks, ways, place, tmp_path
+    ranks, ways, place, tmp_path, commands
 ):
     out = tmp_path / "w.safetensors"
     done = 0
     for by, code in ways:
         more = ["--resume", "--ranks", str(ranks), "--batch", str(ranks)]
-        argv = command(place, out, *more, steps=100_000)
-        lines = stopped(argv, by=by, code=code)
+        run = commands.start(command(place, out, *more, steps=100_000))
+        lines = stopped(run, by=by, code=code)
         assert (f"resuming: {done} of 100000 steps are done" in lines) == (done > 0)
         said = re.fullmatch(
             r"overtile: stopped; checkpoint-(\d+)\.safetensors was saved: resume with the "
@@ -248,7 +244,7 @@ def test_ctrl_c_before_the_first_checkpoint_states_that_nothing_was_saved(
     monkeypatch.setattr("flows.training.prepare.prepare_training", interrupt)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
     argv = command(place, tmp_path / "w.safetensors", steps=3)
-    assert main(argv[3:]) == 1
+    assert main(argv) == 1
     said = "overtile: stopped before the first checkpoint, so nothing was saved: start the"
     assert capsys.readouterr().err == f"{said} command again\n"
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from faults.commands import PROGRAM
 from flows.cli.train import with_resume
 from pipeline.base.scheduling import LOST_SCHEDULER
 
-ROOT = Path(__file__).parents[3]
 HANGS = """
 import os, signal, sys, threading, time
 from flows.training import run
@@ -48,12 +43,11 @@ except KeyboardInterrupt:
         ("SIGUSR1", "SIGTERM"),
     ],
 )
-def test_the_second_signal_ends_a_training_at_once(first, second):
-    ran = subprocess.run(
-        [sys.executable, "-P", "-c", HANGS.format(first=first, second=second)], timeout=50,
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert ran.stdout == "asked\nended\n"
+def test_the_second_signal_ends_a_training_at_once(first, second, commands, tmp_path):
+    (tmp_path / "hangs.py").write_text(HANGS.format(first=first, second=second))
+    run = commands.start([tmp_path / "hangs.py"], call=PROGRAM)
+    assert run.ended(within_s=50).code == 0, run.text
+    assert run.printed == "asked\nended\n"
 
 
 def test_a_training_on_a_lost_cluster_advises_with_resume():

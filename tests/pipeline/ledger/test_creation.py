@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from faults.commands import PROGRAM
 from pipeline.base.errors import OutputError
 from pipeline.base.location import Location
 from pipeline.base.stores import read_node
@@ -218,28 +217,23 @@ except BaseException:
 
 
 def test_of_several_runs_that_create_an_output_exactly_one_decides_what_differs(
-    s3, reference, tmp_path
+    s3, reference, tmp_path, commands
 ):
     version, expected = reference
     if version == "0.4":
         pytest.skip("0.5 is enough: the documents are written alike")
     uris = [str(tmp_path / f"{n}.zarr") for n in range(12)] + [f"{s3}/{n}.zarr" for n in range(3)]
     (tmp_path / "meet").mkdir()
-    here = str(Path(__file__).parent)
+    program = tmp_path / "racer.py"
+    program.write_text(RACER)
+    words = [program, Path(__file__).parent]
     racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, here, str(number), str(tmp_path / "meet"), *uris],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
+        commands.start([*words, number, tmp_path / "meet", *uris], call=PROGRAM)
         for number in range(1, RACERS + 1)
-    ]  # fmt: skip
-    try:
-        said = [racer.communicate(timeout=200) for racer in racers]
-    finally:
-        for racer in racers:
-            racer.kill()
-    assert [racer.returncode for racer in racers] == [0] * RACERS, said
-    found = [out.splitlines() for out, _ in said]
+    ]
+    ended = [racer.ended(within_s=200) for racer in racers]
+    assert [racer.code for racer in ended] == [0] * RACERS, ended
+    found = [racer.printed.splitlines() for racer in racers]
     assert found[0] == found[1] == found[2]
     assert found[0] == [str(run_attributes(Location.parse(uri))["intensity"]) for uri in uris]
     for n in range(12):

@@ -33,18 +33,23 @@ def source(textured, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def command(weights, source):
-    """Return a function that returns the shell command for an output."""
+def words(weights, source):
+    """Return a function that returns the words of the command for an output."""
 
-    def make(out, *more):
+    def make(out):
         return [
-            sys.executable, "-m", "flows.cli", "segment", str(source), str(out),
-            "--weights", weights("3d"), "--workers", "2", "--precision", "fp32",
-            "--block", ",".join(map(str, BLOCK)), "--outputs", "classes,scores",
-            "--scores-dtype", "float32", *more,
+            "segment", str(source), str(out), "--weights", weights("3d"), "--workers", "2",
+            "--precision", "fp32", "--block", ",".join(map(str, BLOCK)),
+            "--outputs", "classes,scores", "--scores-dtype", "float32",
         ]  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="module")
+def start(words, commands):
+    """Return a function that starts the command for an output."""
+    return lambda out: commands.start(words(out))
 
 
 @pytest.fixture(scope="module")
@@ -90,26 +95,17 @@ def shards_of(out, blocks):
 
 
 @contextmanager
-def started(command, out):
+def at_work(start, out):
     """Yield a run whose ledger shows some blocks but not all, and every process that it has."""
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = start(out)
     try:
-        waited = time.monotonic()
         while done(out).sum() < ENOUGH:
-            assert run.poll() is None, run.communicate()[1]
-            assert time.monotonic() - waited < 200, "no blocks were done"
+            assert run.poll() is None, run.text
+            assert run.seconds < 200, "no blocks were done"
             time.sleep(0.02)
         yield run, psutil.Process(run.pid).children(recursive=True)
     finally:
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-        run.communicate()
-
-
-def workers(processes):
-    """Return the processes that were forked from the fork server, or spawned."""
-    servers = {p.pid for p in processes if "forkserver" in " ".join(p.cmdline())}
-    return [p for p in processes if p.ppid() in servers or "spawn_main" in " ".join(p.cmdline())]
+        run.kill()
 
 
 def still_running(processes, *, within_s):
@@ -129,59 +125,57 @@ def is_running(process):
         return False
 
 
-def finish(command, out, undisturbed):
+def finish(start, out, undisturbed):
     """Run the command again, to its end; finished blocks stay unchanged."""
     finished_before = done(out)
     assert ENOUGH <= finished_before.sum() < BLOCKS
     shards = shards_of(out, finished_before)
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
+    again = start(out).ended(within_s=300)
+    assert again.code == 0, again.text
     assert shards_of(out, finished_before) == shards
-    told = re.search(
-        rf"done: {BLOCKS} blocks, (\d+) by earlier runs; ([\d,]+) voxels", again.stderr
-    )
+    told = re.search(rf"done: {BLOCKS} blocks, (\d+) by earlier runs; ([\d,]+) voxels", again.text)
     assert int(told[1]) == finished_before.sum()
     assert int(told[2].replace(",", "")) == voxels(~finished_before)
-    assert f"resuming: {finished_before.sum()} of {BLOCKS} blocks" in again.stderr
+    assert f"resuming: {finished_before.sum()} of {BLOCKS} blocks" in again.text
     assert stored_bytes(out) == undisturbed
 
 
 def test_a_run_killed_between_blocks_gives_the_same_bytes_and_computes_no_finished_block_again(
-    command, undisturbed, tmp_path
+    start, undisturbed, tmp_path
 ):
     out = tmp_path / "out.zarr"
-    with started(command(out), out) as (run, processes):
-        run.kill()
+    with at_work(start, out) as (run, processes):
+        run.signal(signal.SIGKILL)
         assert still_running(processes, within_s=30) == [], "workers outlive a driver that died"
-    finish(command(out), out, undisturbed)
+    finish(start, out, undisturbed)
 
 
-def test_a_killed_worker_costs_no_voxel(command, undisturbed, tmp_path):
+def test_a_killed_worker_costs_no_voxel(start, undisturbed, tmp_path):
     out = tmp_path / "out.zarr"
-    with started(command(out), out) as (run, processes):
-        victim, *others = workers(processes)
+    with at_work(start, out) as (run, _):
+        victim, *others = map(psutil.Process, run.workers())
         assert others
         victim.kill()
-        _, said = run.communicate(timeout=300)
-        assert run.returncode == 0, said
+        ended = run.ended(within_s=300)
+        assert ended.code == 0, ended.text
         assert still_running([victim, *others], within_s=10) == []
     assert stored_bytes(out) == undisturbed
 
 
 @pytest.mark.slow
 def test_a_run_that_slept_while_another_one_finished_ends_in_one_line_and_changes_nothing(
-    command, undisturbed, tmp_path
+    start, undisturbed, tmp_path
 ):
     out = tmp_path / "out.zarr"
-    with started(command(out), out) as (run, _):
+    with at_work(start, out) as (run, _):
         os.killpg(run.pid, signal.SIGSTOP)
-        again = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
-        assert again.returncode == 0, again.stderr
+        again = start(out).ended(within_s=300)
+        assert again.code == 0, again.text
         assert stored_bytes(out) == undisturbed
         os.killpg(run.pid, signal.SIGCONT)
-        _, said = run.communicate(timeout=120)
-        assert run.returncode == 1
-        assert said.splitlines()[-1].endswith(f"another run has taken over {out}: this one ends")
+        ended = run.ended(within_s=420)
+        assert ended.code == 1
+        assert ended.last_line.endswith(f"another run has taken over {out}: this one ends")
         assert stored_bytes(out) == undisturbed
 
 
@@ -195,31 +189,29 @@ def test_a_run_that_slept_while_another_one_finished_ends_in_one_line_and_change
     ids=["SIGTERM", "SIGINT", "Ctrl-C in a terminal"],
 )
 def test_a_stopped_run_prints_one_line_leaves_no_process_and_resumes(
-    how, whom, command, undisturbed, tmp_path
+    how, whom, start, undisturbed, tmp_path
 ):
     out = tmp_path / "out.zarr"
-    with started(command(out), out) as (run, processes):
+    with at_work(start, out) as (run, processes):
         whom(run.pid, how)
-        _, said = run.communicate(timeout=30)
-        assert run.returncode == 1
+        ended = run.ended(within_s=run.seconds + 30)
+        assert ended.code == 1
         assert still_running(processes, within_s=10) == []
-    *before, last = said.splitlines()
+    *before, last = ended.text.splitlines()
     assert last.startswith("overtile: stopped; ")
     assert "again" in last
     told = re.compile(r"input: |segmenting |note: |dashboard: |\d+/\d+ blocks")
     assert [line for line in before if not told.match(line)] == []
-    finish(command(out), out, undisturbed)
+    finish(start, out, undisturbed)
 
 
 @pytest.mark.parametrize(
     "after_s",
     [pytest.param(0.2, marks=pytest.mark.slow), 1.0, pytest.param(2.0, marks=pytest.mark.slow)],
 )
-def test_ctrl_c_while_workers_start_prints_one_line_and_leaves_no_process(
-    after_s, command, tmp_path
-):
-    out = tmp_path / "out.zarr"
-    run = subprocess.Popen(command(out), stderr=subprocess.PIPE, text=True, start_new_session=True)
+def test_ctrl_c_while_workers_start_prints_one_line_and_leaves_no_process(after_s, words, tmp_path):
+    command = [sys.executable, "-m", "flows.cli", *words(tmp_path / "out.zarr")]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not psutil.Process(run.pid).children():  # the first one: the cluster is being started
         assert run.poll() is None, run.communicate()[1]
         time.sleep(0.02)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import fsspec.config
 import numpy as np
 import pytest
 import tifffile
@@ -185,12 +186,19 @@ def test_the_error_of_missing_s3_credentials_names_the_variables_to_set(aws, mon
         find_volume("s3://overtile-anonymous/in.zarr")
 
 
-def test_an_unreachable_s3_is_reported_within_seconds(aws, monkeypatch):
+@pytest.mark.parametrize(
+    "retries",
+    [pytest.param(None, marks=pytest.mark.slow), {"mode": "standard", "total_max_attempts": 1}],
+    ids=["as set", "none"],
+)
+def test_an_unreachable_s3_is_reported_within_seconds(retries, aws, monkeypatch):
     for name, value in {**aws, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
+    if retries:  # the user's own settings
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"retries": retries}})
     started = time.monotonic()
     with pytest.raises(VolumeError, match="cannot be reached"):
-        find_volume("s3://overtile-out-of-reach/in.zarr")
+        find_volume(f"s3://overtile-out-of-reach/{bool(retries)}.zarr")
     assert time.monotonic() - started < 20
 
 

@@ -44,7 +44,7 @@ def found(scores, tmp_path_factory):
     """Return the objects of the scores, found in blocks of two sizes."""
     folder = tmp_path_factory.mktemp("found")
     with local_client() as client:
-        for name, block in (("small", (8, 16, 16)), ("whole", (32, 48, 304))):
+        for name, block in (("small", (12, 20, 24)), ("whole", (32, 48, 304))):
             pipeline.find_objects(scores, folder / f"{name}.zarr", client=client, block=block)
     return {
         name: find_finished(Location.parse(folder / f"{name}.zarr")) for name in ("small", "whole")
