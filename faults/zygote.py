@@ -43,6 +43,7 @@ _execute: Callable[..., Any] = util.spawnv_passfds
 
 def main() -> int:
     """Serve requests; in a forked command, return its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the tests end, and close its input
     for name in WARM:
         importlib.import_module(name)
     threads = len(os.listdir("/proc/self/task"))

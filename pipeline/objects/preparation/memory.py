@@ -26,7 +26,7 @@ def check_room(prepared: PreparedObjects) -> None:
     if need > free:
         raise OutputError(
             f"{output} may need {size_text(need)}, intermediate results included, and its disk has "
-            f"{size_text(free)} left: choose another disk"
+            f"{size_text(free)} left: free some space, or choose another disk"
         )
 
 

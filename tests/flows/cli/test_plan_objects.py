@@ -138,7 +138,11 @@ def test_a_disk_or_a_worker_without_room_is_refused(with_weights, asked, monkeyp
         patch.setattr(memory, "free_bytes", lambda _: 3000)
         code, _, err = asked(name, "--objects", with_weights=with_weights)
     assert code == 2
-    assert re.fullmatch(r"overtile: .*new\.zarr\S* may need .* its disk has 2.93 KiB left.*\n", err)
+    line = (
+        r"overtile: .*new\.zarr\S* may need .* its disk has 2.93 KiB left: free some space, or "
+        r"choose another disk\n"
+    )
+    assert re.fullmatch(line, err)
     with monkeypatch.context() as patch:
         patch.setattr(worker_memory, "memory_bytes", lambda: 10**5)
         given = ("--tile-memory", "1") if with_weights else ()
