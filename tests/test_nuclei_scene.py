@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from benchmarks.nuclei_scene import Appearance, Body, draw_bodies, draw_nuclei, with_gaps
 from benchmarks.nuclei_scene.appearance import LARGEST_DIVIDING_SHARE, RADII
-from benchmarks.nuclei_scene.bodies import DIVIDING_BRIGHTNESS
+from benchmarks.nuclei_scene.bodies import DIMMEST, DIVIDING_BRIGHTNESS
 from benchmarks.nuclei_scene.labels import drawn_labels
+from benchmarks.nuclei_scene.light import MOST_DEFOCUSED
 from benchmarks.nuclei_scene.noise import wide_blur
 
 SHAPES = {2: (96, 128), 3: (16, 48, 56)}
@@ -111,6 +112,13 @@ def test_appearances_keep_to_the_sizes_that_the_documents_state(dims):
     none = [one for one in appearances if one.dividing == 0]
     assert 0.15 < len(none) / len(appearances) < 0.45
     assert max(one.dividing for one in appearances) <= LARGEST_DIVIDING_SHARE
+
+
+def test_light_far_out_of_focus_which_is_not_labelled_is_dimmer_than_every_nucleus():
+    appearances = [Appearance.drawn(np.random.default_rng(n), dims=2) for n in range(200)]
+    assert 0 < max(one.defocused for one in appearances) * MOST_DEFOCUSED < 0.7 * DIMMEST
+    bodies = [body for seed in range(4) for body in bodies_of(seed, 2)]
+    assert min(body.brightness for body in bodies) >= DIMMEST
 
 
 def test_the_light_of_a_volume_decays_with_depth():

@@ -91,7 +91,7 @@ class Appearance:
             central_nucleolus=float(rng.uniform(0.25, 0.5)) * _present(rng, 0.25),
             chromocentres=float(rng.uniform(0.3, 1.5)) * _present(rng, 0.25),
             haze=float(rng.uniform(0.0, 0.5)),
-            defocused=float(rng.uniform(0.0, 0.3)) * _present(rng, 0.5) * flat,
+            defocused=float(rng.uniform(0.0, 0.1)) * _present(rng, 0.5) * flat,
             background=float(rng.uniform(0.02, 0.3)),
             gradient=float(rng.uniform(0.0, 0.5)),
             vignette=float(rng.uniform(0.0, 0.6)),

@@ -19,6 +19,8 @@ CONDENSED = 0.7
 """Radius of a dividing nucleus over that of the same nucleus before."""
 DIVIDING_BRIGHTNESS = (2.0, 5.0)
 """Over that of a median nucleus."""
+DIMMEST = 0.25
+"""Least brightness of a nucleus. Light that is not labelled, far from focus, is dimmer."""
 STAGES = ("metaphase", "anaphase", "ball")
 STAGE_SHARES = (0.45, 0.35, 0.2)
 
@@ -68,7 +70,7 @@ def draw_bodies(
         if index in numbers:
             bodies += _dividing(centre, radius, steps, numbers[index], rng)
         else:
-            brightness = float(np.clip(np.exp(rng.normal(0, contrast)), 0.25, 3))
+            brightness = float(np.clip(np.exp(rng.normal(0, contrast)), DIMMEST, 3))
             bodies.append(_resting(centre, radius, brightness, appearance, rng))
     return bodies
 

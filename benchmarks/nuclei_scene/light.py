@@ -14,6 +14,9 @@ from .bodies import Body
 from .labels import Ids
 from .noise import Floats, smooth_noise, wide_blur
 
+MOST_DEFOCUSED = 1.5
+"""Largest light out of focus over ``Appearance.defocused``."""
+
 
 def light_of(
     ids: Ids, depth: Floats, bodies: Sequence[Body], steps: NDArray[Any], appearance: Appearance,
@@ -24,8 +27,8 @@ def light_of(
     _add_debris(light, ids, steps, appearance, rng)
     light += appearance.haze * wide_blur(light, 2.5 * appearance.radius / steps)
     if appearance.defocused:
-        far = smooth_noise(ids.shape, 0.8 * appearance.radius / steps, rng)
-        light += appearance.defocused * np.clip(far - 0.8, 0, 1.5)
+        far = smooth_noise(ids.shape, 1.2 * appearance.radius / steps, rng)
+        light += appearance.defocused * np.clip(far - 0.8, 0, MOST_DEFOCUSED)
     widening = np.array((appearance.axial, 1.0, 1.0)[-len(steps) :])
     light = gaussian_filter(light, appearance.blur * widening / steps)
     return np.clip(
