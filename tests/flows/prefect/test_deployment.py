@@ -195,7 +195,7 @@ def test_a_failed_run_fails_its_watcher_and_writes_nothing(shared_front, tmp_pat
     ("wrong", "named"),
     [
         ({"options": {"outputs": ["klasses"]}}, r"options\.outputs.*klasses"),
-        ({"options": {"block": [8, 16]}}, r"options\.block"),
+        pytest.param({"options": {"block": [8, 16]}}, r"options\.block", marks=pytest.mark.slow),
         ({"inptu": "in.zarr"}, "inptu"),
     ],
     ids=["choice", "two sizes", "name"],

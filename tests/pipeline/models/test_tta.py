@@ -148,8 +148,16 @@ def test_the_scores_of_these_networks_differ_in_every_orientation(network, file_
         assert np.abs(one - other).max() > 0.3
 
 
-@pytest.mark.parametrize("tta", ["rotations", "full"])
-@pytest.mark.parametrize("network", NETWORKS)
+SLOW = ("3-D, flat voxels", "full")
+
+
+@pytest.mark.parametrize(
+    ("network", "tta"),
+    [
+        pytest.param(*both, marks=[pytest.mark.slow] if both == SLOW else [])
+        for both in itertools.product(NETWORKS, ("rotations", "full"))
+    ],
+)
 @settings(max_examples=5, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(16, 30), st.integers(16, 30)),

@@ -101,8 +101,8 @@ def order_of(count, seed):
 @pytest.mark.parametrize(
     ("count", "kind"),
     [
-        (1, "components"),
         (2, "all"),
+        pytest.param(1, "components", marks=pytest.mark.slow),
         pytest.param(3, "watershed", marks=pytest.mark.slow),
         pytest.param(REGIONS, "all", marks=pytest.mark.slow),
     ],

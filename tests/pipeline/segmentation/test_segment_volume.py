@@ -20,6 +20,8 @@ from pipeline.segmentation.run import SegmentRun
 from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
 
+PLAIN = ("3d", (1, 21, 33, 20), (8, 16, 16), (8, 8, 16), "map_overlap")
+"""In `make test`, an anisotropic network and a block smaller than its halo stand for it."""
 CASES = [
     # network, volume (c, z, y, x), block, tile, engine
     ("2d", (1, 5, 70, 83), None, None, "store"),
@@ -27,7 +29,7 @@ CASES = [
     ("2d", (1, 3, 50, 61), (1, 32, 32), None, "map_overlap"),
     ("2d-rgb", (3, 2, 40, 45), (1, 16, 32), None, "store"),
     ("3d", (1, 21, 33, 40), (8, 16, 16), (8, 8, 16), "store"),
-    ("3d", (1, 21, 33, 20), (8, 16, 16), (8, 8, 16), "map_overlap"),
+    PLAIN,
     ("3d", (1, 9, 9, 12), (4, 4, 8), None, "map_overlap"),
     ("3d", (1, 9, 17, 30), (64, 256, 256), None, "store"),
     ("3d-anisotropic", (1, 13, 50, 41), (4, 16, 32), (2, 16, 16), "store"),
@@ -65,7 +67,7 @@ def by_tensorstore(path, *, driver="zarr3"):
 def on_clusters(cases):
     """Return the cases, each on both clusters; in `make test`, the engine of Dask arrays on one."""
     for case in cases:
-        yield pytest.param(*case, "one_worker")
+        yield pytest.param(*case, "one_worker", marks=[pytest.mark.slow] * (case == PLAIN))
         slow = [pytest.mark.slow] if case[-1] == "map_overlap" else []
         yield pytest.param(*case, "three_workers", marks=slow)
 
