@@ -200,7 +200,7 @@ def test_a_stopped_run_prints_one_line_leaves_no_process_and_resumes(
     *before, last = ended.text.splitlines()
     assert last.startswith("overtile: stopped; ")
     assert "again" in last
-    told = re.compile(r"input: |segmenting |note: |dashboard: |\d+/\d+ blocks")
+    told = re.compile(r"input: |voxel size: |segmenting |note: |dashboard: |\d+/\d+ blocks")
     assert [line for line in before if not told.match(line)] == []
     finish(start, out, undisturbed)
 
