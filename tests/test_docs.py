@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 IN_PROJECT = re.compile(r"`((?:pipeline|unet|deploy|flows|tests|benchmarks|docs)/[\w./-]+)`")
+PICTURE = re.compile(r"\b(?:docs/)?pictures/([\w-]+\.\w+)")
+MADE = re.compile(r"\b(?:kept|photographed)\([^\n]*?\"([\w-]+\.jpg)\"")
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"`(test_\w+)`")
 
@@ -20,6 +22,16 @@ def test_every_file_and_link_in_a_document_exists(page):
     named = [ROOT / path for path in IN_PROJECT.findall(text)]
     linked = [page.parent / path for path in LINK.findall(text)]
     assert [str(path) for path in (*named, *linked) if not path.exists()] == []
+
+
+def test_make_pictures_makes_every_picture_of_the_documents_and_one_page_shows_all():
+    """Plots, which are drawings (SVG), are made by the benchmarks that their pages name."""
+    made = set(MADE.findall((ROOT / "docs/site/pictures.py").read_text()))
+    named = {name for page in PAGES for name in PICTURE.findall(page.read_text())}
+    shown = set(PICTURE.findall((ROOT / "docs/screenshots.md").read_text()))
+    stored = {path.name for path in (ROOT / "docs/pictures").iterdir()}
+    assert len(made) > 8
+    assert made == named == shown == stored
 
 
 def test_every_test_in_the_laws_exists():

@@ -25,11 +25,12 @@ SWITCHES = (
 )  # fmt: skip
 """WebGL is drawn by the processor; nothing is fetched but the page."""
 LARGEST_MESSAGE = 2**28
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def photograph(url: str, path: Path, *, size: tuple[int, int], seconds: float) -> None:
     """Write a PNG of a page as it looks some seconds after it was opened. size: in pixels."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit("no Chromium found: on Debian or Ubuntu, apt-get install chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:

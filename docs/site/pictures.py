@@ -7,6 +7,7 @@ Pages are photographed in a headless Chromium (Debian: apt-get install chromium)
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -24,6 +25,8 @@ PICTURES = Path(__file__).parents[1] / "pictures"
 WIDTH = 1000
 COLOURS = 64
 """Of a PNG. With these, a picture takes some 100 KB."""
+SMALL_BLOCK = (4, 64, 64)
+"""Voxels: a run of the demo's volume then lasts long enough to be photographed."""
 
 
 def kept(source: Path, name: str) -> None:
@@ -58,6 +61,16 @@ def viewer(output: Path) -> Iterator[str]:
             process.communicate()
 
 
+@contextmanager
+def site() -> Iterator[str]:
+    """Build the documentation as a site; yield the address of its start."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", folder]
+        environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+        subprocess.run(command, cwd=PICTURES.parents[1], env=environment, check=True)
+        yield Path(folder, "index.html").as_uri()
+
+
 def main() -> None:
     folder = Path(*sys.argv[1:2] or ["overtile-demo"]).resolve()
     subprocess.run(
@@ -69,14 +82,23 @@ def main() -> None:
     photographed(report.as_uri(), "report.jpg", size=(1100, 1250))
     with viewer(folder / "segmented.zarr") as url:
         photographed(url, "viewer.jpg", size=(1200, 800), seconds=30)
-    parameters = {"input": str(folder / "raw.zarr"), "weights": "demo"}
     with prefect_pages(folder) as prefect:
+        photographed(prefect.deployments, "prefect-deployments.jpg", size=(1200, 700), seconds=20)
         photographed(prefect.form, "prefect-form.jpg", size=(1200, 1000), seconds=25)
-        page = prefect.run(output=str(folder / "of-prefect.zarr"), **parameters)
+        run = prefect.start(
+            input=str(folder / "raw.zarr"), output=str(folder / "of-prefect.zarr"), weights="demo",
+            options={"block": SMALL_BLOCK, "overwrite": True},
+        )  # fmt: skip
+        page = prefect.page(run)
+        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=15)
+        prefect.wait(run)
         photographed(page, "prefect-run.jpg", size=(1200, 900), seconds=25)
     words = ("segment", *map(str, (folder / "raw.zarr", folder / "of-dask.zarr")))
-    with dashboard_of(*words, "--weights", "demo", "--block", "4,64,64", "--overwrite") as link:
+    block = ",".join(map(str, SMALL_BLOCK))
+    with dashboard_of(*words, "--weights", "demo", "--block", block, "--overwrite") as link:
         photographed(link, "dask-dashboard.jpg", size=(1200, 800), seconds=15)
+    with site() as start:
+        photographed(start, "docs-site.jpg", size=(1200, 900))
 
 
 if __name__ == "__main__":

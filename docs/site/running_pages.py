@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -14,8 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 OVERTILE = (sys.executable, "-P", "-m", "flows.cli")
 PREFECT = (sys.executable, "-P", "-m", "prefect")
@@ -36,15 +39,47 @@ class PrefectPages:
             deployment = client.read_deployment_by_name(DEPLOYMENT)
         return f"{self.address}/deployments/deployment/{deployment.id}/run"
 
-    def run(self, **parameters: str) -> str:
-        """Segment through Prefect to the end; return the address of the run's page."""
-        given = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    @property
+    def deployments(self) -> str:
+        """Address of the list of deployments."""
+        return f"{self.address}/deployments"
+
+    def start(self, **parameters: object) -> str:
+        """Segment through Prefect; return the id of the run once it computes."""
+        given = [
+            word
+            for name, value in parameters.items()
+            for word in ("-p", f"{name}={json.dumps(value)}")
+        ]
         done = subprocess.run(
-            [*PREFECT, "deployment", "run", DEPLOYMENT, "--watch", *given], check=True,
+            [*PREFECT, "deployment", "run", DEPLOYMENT, *given], check=True,
             env=self.environment, capture_output=True, text=True,
         )  # fmt: skip
         (flow_run,) = re.findall(r"UUID: (\S+)", done.stdout)
+        with SyncPrefectClient(f"{self.address}/api") as client:
+            while not client.read_task_runs(flow_run_filter=_only(flow_run)):
+                self._check_alive(client, flow_run)
+        return str(flow_run)
+
+    def wait(self, flow_run: str) -> None:
+        """Return when a run has completed; end with an error if it fails."""
+        with SyncPrefectClient(f"{self.address}/api") as client:
+            while not client.read_flow_run(UUID(flow_run)).state.is_completed():
+                self._check_alive(client, flow_run)
+
+    def page(self, flow_run: str) -> str:
+        """Address of the page of a run."""
         return f"{self.address}/runs/flow-run/{flow_run}"
+
+    def _check_alive(self, client: SyncPrefectClient, flow_run: str) -> None:
+        state = client.read_flow_run(UUID(flow_run)).state
+        if state.is_failed() or state.is_crashed() or state.is_cancelled():
+            sys.exit(f"the run of Prefect ended: {state.message}")
+        time.sleep(0.5)
+
+
+def _only(flow_run: str) -> FlowRunFilter:
+    return FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run)]))
 
 
 @contextmanager
