@@ -25,6 +25,8 @@ PICTURES = Path(__file__).parents[1] / "pictures"
 WIDTH = 1000
 COLOURS = 64
 """Of a PNG. With these, a picture takes some 100 KB."""
+DEMO = Path(tempfile.gettempdir(), "overtile-demo")
+"""The default FOLDER: pictures of pages show it."""
 SMALL_BLOCK = (4, 64, 64)
 """Voxels: a run of the demo's volume then lasts long enough to be photographed."""
 
@@ -72,7 +74,7 @@ def site() -> Iterator[str]:
 
 
 def main() -> None:
-    folder = Path(*sys.argv[1:2] or ["overtile-demo"]).resolve()
+    folder = Path(*sys.argv[1:2] or [DEMO]).resolve()
     subprocess.run(
         [sys.executable, "-m", "flows.cli", "demo", "--directory", str(folder)], check=True
     )
