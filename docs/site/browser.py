@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,17 @@ SWITCHES = (
 )  # fmt: skip
 """WebGL is drawn by the processor; nothing is fetched but the page."""
 LARGEST_MESSAGE = 2**28
+PATIENCE_S = 180.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def photograph(url: str, path: Path, *, size: tuple[int, int], seconds: float) -> None:
-    """Write a PNG of a page as it looks some seconds after it was opened. size: in pixels."""
+def photograph(
+    url: str, path: Path, *, size: tuple[int, int], seconds: float, shows: str | None = None
+) -> None:
+    """Write a PNG of a page as it looks some seconds after it was opened. size: in pixels.
+
+    shows: a text; the seconds begin once the page has it.
+    """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.exit("no Chromium found: on Debian or Ubuntu, apt-get install chromium")
@@ -40,7 +47,7 @@ def photograph(url: str, path: Path, *, size: tuple[int, int], seconds: float) -
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            picture = asyncio.run(_picture(url, _address(process), seconds=seconds))
+            picture = asyncio.run(_picture(url, _address(process), seconds=seconds, shows=shows))
         finally:
             process.terminate()
             process.communicate()
@@ -56,15 +63,29 @@ def _address(process: subprocess.Popen[str]) -> str:
     sys.exit("Chromium did not start")
 
 
-async def _picture(url: str, address: str, *, seconds: float) -> bytes:
+async def _picture(url: str, address: str, *, seconds: float, shows: str | None) -> bytes:
     connection = await websocket_connect(address, max_message_size=LARGEST_MESSAGE)
     target = await _answer(connection, 1, "Target.createTarget", url=url)
     session = await _answer(
         connection, 2, "Target.attachToTarget", targetId=target["targetId"], flatten=True
     )
+    number = 3
+    until = time.monotonic() + PATIENCE_S
+    expression = f"document.body.innerText.includes({json.dumps(shows or '')})"
+    while True:
+        found = await _answer(
+            connection, number, "Runtime.evaluate", session=session["sessionId"],
+            expression=expression,
+        )  # fmt: skip
+        if found["result"].get("value") is True:
+            break
+        if time.monotonic() > until:
+            sys.exit(f"{url} does not show {shows!r} within {PATIENCE_S} s")
+        number += 1
+        await asyncio.sleep(0.5)
     await asyncio.sleep(seconds)
     captured = await _answer(
-        connection, 3, "Page.captureScreenshot", session=session["sessionId"], format="png"
+        connection, number + 1, "Page.captureScreenshot", session=session["sessionId"], format="png"
     )
     return base64.b64decode(captured["data"])
 

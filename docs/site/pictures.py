@@ -40,11 +40,16 @@ def kept(source: Path, name: str) -> None:
     picture.save(PICTURES / name, optimize=True, quality=80)
 
 
-def photographed(url: str, name: str, *, size: tuple[int, int], seconds: float = 3) -> None:
-    """Write a picture of a page into the documentation. size: of the window, in pixels."""
+def photographed(
+    url: str, name: str, *, size: tuple[int, int], seconds: float = 3, shows: str | None = None
+) -> None:
+    """Write a picture of a page into the documentation.
+
+    size: of the window, in pixels. shows: a text of the page, from which the seconds are counted.
+    """
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder, "page.png")
-        photograph(url, shot, size=size, seconds=seconds)
+        photograph(url, shot, size=size, seconds=seconds, shows=shows)
         kept(shot, name)
 
 
@@ -85,22 +90,23 @@ def main() -> None:
     with viewer(folder / "segmented.zarr") as url:
         photographed(url, "viewer.jpg", size=(1200, 800), seconds=30)
     with prefect_pages(folder) as prefect:
-        photographed(prefect.deployments, "prefect-deployments.jpg", size=(1200, 700), seconds=20)
-        photographed(prefect.form, "prefect-form.jpg", size=(1200, 1000), seconds=25)
+        shows, wide = "segment-local", (1200, 700)
+        photographed(prefect.deployments, "prefect-deployments.jpg", size=wide, shows=shows)
+        photographed(prefect.form, "prefect-form.jpg", size=(1200, 1000), shows="Parameters")
         run = prefect.start(
             input=str(folder / "raw.zarr"), output=str(folder / "of-prefect.zarr"), weights="demo",
             options={"block": SMALL_BLOCK, "overwrite": True},
         )  # fmt: skip
         page = prefect.page(run)
-        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=15)
+        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=8, shows="Running")
         prefect.wait(run)
-        photographed(page, "prefect-run.jpg", size=(1200, 900), seconds=25)
+        photographed(page, "prefect-run.jpg", size=(1200, 900), shows="Completed")
     words = ("segment", *map(str, (folder / "raw.zarr", folder / "of-dask.zarr")))
     block = ",".join(map(str, SMALL_BLOCK))
     with dashboard_of(*words, "--weights", "demo", "--block", block, "--overwrite") as link:
         photographed(link, "dask-dashboard.jpg", size=(1200, 800), seconds=15)
     with site() as start:
-        photographed(start, "docs-site.jpg", size=(1200, 900))
+        photographed(start, "docs-site.jpg", size=(1440, 1000))
 
 
 if __name__ == "__main__":
