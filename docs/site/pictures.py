@@ -98,9 +98,9 @@ def main() -> None:
             options={"block": SMALL_BLOCK, "overwrite": True},
         )  # fmt: skip
         page = prefect.page(run)
-        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=8, shows="Running")
+        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=25, shows="Running")
         prefect.wait(run)
-        photographed(page, "prefect-run.jpg", size=(1200, 900), shows="Completed")
+        photographed(page, "prefect-run.jpg", size=(1200, 900), seconds=15, shows="Completed")
     words = ("segment", *map(str, (folder / "raw.zarr", folder / "of-dask.zarr")))
     block = ",".join(map(str, SMALL_BLOCK))
     with dashboard_of(*words, "--weights", "demo", "--block", block, "--overwrite") as link:
