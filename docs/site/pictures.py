@@ -29,6 +29,8 @@ DEMO = Path(tempfile.gettempdir(), "overtile-demo")
 """The default FOLDER: pictures of pages show it."""
 SMALL_BLOCK = (4, 64, 64)
 """Voxels: a run of the demo's volume then lasts long enough to be photographed."""
+SMALLEST_BLOCK = (2, 64, 64)
+"""Of the run in Prefect, whose page needs some seconds more to show the timeline."""
 
 
 def kept(source: Path, name: str) -> None:
@@ -95,10 +97,10 @@ def main() -> None:
         photographed(prefect.form, "prefect-form.jpg", size=(1200, 1000), shows="Parameters")
         run = prefect.start(
             input=str(folder / "raw.zarr"), output=str(folder / "of-prefect.zarr"), weights="demo",
-            options={"block": SMALL_BLOCK, "overwrite": True},
+            options={"block": SMALLEST_BLOCK, "overwrite": True},
         )  # fmt: skip
         page = prefect.page(run)
-        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=25, shows="Running")
+        photographed(page, "prefect-running.jpg", size=(1200, 900), seconds=15, shows="Running")
         prefect.wait(run)
         photographed(page, "prefect-run.jpg", size=(1200, 900), seconds=15, shows="Completed")
     words = ("segment", *map(str, (folder / "raw.zarr", folder / "of-dask.zarr")))
