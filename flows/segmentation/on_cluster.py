@@ -78,12 +78,12 @@ def segment_on_cluster(
         front_end.doing("checking the workers: files, space, devices")
         prepared = fit_to_workers(prepared, client)
         check_before_start(client, prepared, weights=weights, notify=front_end.warn)
-        front_end.say(size_line(prepared.source))
         if objects is not None:
             check_memory(planned_objects(objects, prepared), client)
         front_end.checked(prepared, client.dashboard_link)
         front_end.doing("loading the network on a worker")
         run = SegmentRun.start(prepared, client, notify=front_end.say)
+        front_end.say(size_line(prepared.source))
         with published(
             client.dashboard_link, output=str(prepared.request.output),
             is_existing=is_existing(spec),
