@@ -43,6 +43,7 @@ SHOWN_BY = {
     "pipeline/objects/table/finished.py": ("outlines", "meshes"),
     "pipeline/output": ("segment", "objects", "convert"),
     "pipeline/output/into_input.py": ("segment", "objects"),
+    "pipeline/output/viewing.py": ("view",),
     **{f"flows/cli/{name}.py": (name,) for name in COMMANDS},
     "flows/cli/submit_checks.py": ("submit",),
     "flows/cli/train_plan.py": TRAIN,
@@ -88,7 +89,6 @@ ELSEWHERE = {
     "pipeline/objects/table/finished.py": {"--objects", "--per-slice"},
     "pipeline/output/guard.py": {"--shard"},  # of segment, to finish
     "pipeline/output/viewing.py": {"--plugin"},  # of napari
-    "pipeline/segmentation": {"--voxel-size-um"},
 }
 """Options of another command, which the message names."""
 
