@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 @contextmanager
 def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
     """Yield a client of one worker per GPU. Raises ClusterError if there is no GPU."""
+    import dask
+
     devices = checked_devices(spec.devices)
-    with open_on_this_machine(replace(spec, devices=tuple(devices)), _start_workers) as client:
+    fresh = {"distributed.worker.multiprocessing-method": "spawn"}  # beside a local cluster, too
+    with (
+        dask.config.set(fresh),
+        open_on_this_machine(replace(spec, devices=tuple(devices)), _start_workers) as client,
+    ):
         if why := next(filter(None, client.run(missing_gpu).values()), None):
             raise ClusterError(why)
         client.run(hold_stops)

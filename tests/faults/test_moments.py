@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -28,7 +27,7 @@ def test_a_moment_is_not_before_the_command_handles_signals(by, tmp_path):
         (tmp_path / str(number)).touch()
     process = subprocess.Popen([sys.executable, "-S", "-c", LATE])
     began = time.monotonic()
-    running = Running(process.pid, process.poll, Path(tmp_path, "none"))
+    running = Running(process.pid, process.poll, output=tmp_path / "none", errors=tmp_path / "none")
     try:
         assert Moment(by, 0.5).reached(running, COMMANDS["segment"], tmp_path, HALF)
         assert handles(process.pid, signal.SIGTERM)
