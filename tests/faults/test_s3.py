@@ -56,12 +56,14 @@ def test_a_store_that_fails_for_a_while_ends_with_the_same_bytes(
         while running.poll() is None and time.monotonic() < begins_at:
             time.sleep(0.01)
         trouble.is_on = True
-        for _ in range(MOST_STARTS):
+        for number in range(MOST_STARTS):
             ended = running.ended()
             check_words(ended, codes=(0, 1, 2))
             check_alone(running)
             if ended.code == 0:
                 break
+            if number == MOST_STARTS - 2:  # a start that is refused at once meets few failures
+                trouble.is_on = False
             running = started(trial, name, prefix, address)
         assert ended.code == 0, f"{trouble.failures} failures: {ended.text}"
     expected = trial.place.reference(COMMANDS[name]).content
