@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "OVERTILE_SCRIPT"
 CHECK_EVERY_S: Final = 5.0
+MISSES: Final = 3
+"""In a row: one may be a process that has no file descriptor left to read /proc with."""
 
 
 def dask_setup(scheduler: Scheduler) -> None:
@@ -51,6 +53,8 @@ def end_after(script: ProcessIdentity, *, check_every_s: float = CHECK_EVERY_S) 
 
     A job's scheduler may ignore SIGTERM: see outlive_term.py.
     """
-    while script.is_alive_here():
+    missed = 0
+    while missed < MISSES:
+        missed = 0 if script.is_alive_here() else missed + 1
         time.sleep(check_every_s)
     os.kill(os.getpid(), signal.SIGINT)

@@ -7,7 +7,6 @@ that to its log: nothing tries again, and a run without workers would wait for e
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -41,6 +40,7 @@ def ended_if_all_are_lost(cluster: LocalCluster, client: Client) -> Iterator[Non
         raise
     finally:
         watch.over.set()
+        watch.join(CLOSE_S + 1)
 
 
 class _Watch(threading.Thread):
@@ -52,13 +52,12 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         """Check until the end, or until all have been lost for a while."""
-        lost_at: float | None = None
+        lost = 0  # checks in a row: a process that stood still has seen none meanwhile
         while not self.over.wait(CHECK_EVERY_S):
+            lost += 1
             if not all(map(is_lost, list(self._cluster.workers.values()))):
-                lost_at = None
-            elif lost_at is None:
-                lost_at = time.monotonic()
-            elif time.monotonic() - lost_at >= LOST_S:
+                lost = 0
+            elif lost > LOST_S / CHECK_EVERY_S:
                 self.has_ended_it = True
                 with suppress(Exception):  # whatever waits for a future then fails
                     self._client.close(timeout=CLOSE_S)
@@ -70,7 +69,8 @@ def is_lost(nanny: Nanny) -> bool:
     from distributed.core import Status
 
     ended = (Status.closing, Status.closed, Status.failed, Status.stopped)
-    return nanny.status in ended or nanny.process is None or nanny.process.status in ended
+    process = nanny.process  # another thread may set it to None
+    return nanny.status in ended or process is None or process.status in ended
 
 
 def forget_lost(cluster: LocalCluster) -> None:

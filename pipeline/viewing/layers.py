@@ -77,7 +77,7 @@ def find_view(output: Location, raw: Location | None = None) -> View:
     own, notes = _own_layers(place, node)
     below: tuple[Layer, ...] = ()
     if raw is not None:
-        below = _raw_layers(find_volume(raw))
+        below = _raw_layers(_as_segmented(find_volume(raw), raw, place))
     elif not any(layer.kind == "raw" for layer in own):
         below, more = _made_from(place)
         notes = [*notes, *more]
@@ -87,6 +87,15 @@ def find_view(output: Location, raw: Location | None = None) -> View:
     return View(
         place=place, layers=_one_of_labels(layers), notes=tuple(notes), is_ome_zarr=bool(own)
     )
+
+
+def _as_segmented(volume: VolumeSource, raw: Location, place: Location) -> VolumeSource:
+    """Return RAW with the voxel size that a person stated for it, if the run at a place read it."""
+    run = read_node(place, path=RUN_GROUP)
+    stated = run.attributes.get("provenance") if run else None
+    if not isinstance(stated, Mapping) or str(stated.get("input")) != str(raw):
+        return volume
+    return with_voxel_size(volume, given_sizes(_job(place)))
 
 
 def _image_of(output: Location) -> Location:

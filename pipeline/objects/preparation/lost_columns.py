@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
+from ...base.errors import VolumeError
 from ...base.json_text import inner_object
 from ...base.location import Location
 from ...base.shell_words import shell_word
@@ -23,7 +25,9 @@ def lost_columns(request: ObjectsRequest, *, action: OutputAction) -> Iterator[s
     inside = request.scores / PATH
     replaced = [request.output] if action == "replaced" else []
     for place in dict.fromkeys((*replaced, inside)):
-        image = _measured_image(place, request.scores)
+        image = None
+        with suppress(VolumeError):  # damaged, or not to be listed: this is a note only
+            image = _measured_image(place, request.scores)
         if image is not None:
             yield (
                 f"the table will have no grey values, and that of {place} has: to measure them "

@@ -1,7 +1,7 @@
 """How many digits a table has as CSV: what a person can use, and no less than the measures hold.
 
 Parquet keeps every bit. In CSV, measures have six significant digits and all digits before the
-point, and positions a thousandth of a voxel. Counts, boxes and grey values are exact.
+point, and positions a thousandth of a voxel. Counts, boxes and whole grey values are exact.
 """
 
 from __future__ import annotations

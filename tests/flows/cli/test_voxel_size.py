@@ -15,6 +15,8 @@ from flows.cli.main import make_parser
 from flows.options.declared import words_of
 from flows.options.segment import SegmentOptions
 from flows.segment_volume import segment_volume
+from pipeline.base.location import Location
+from pipeline.viewing.layers import find_view
 from pipeline.volume.micrometres import voxel_size_um
 from pipeline.volume.volume import find_volume
 
@@ -62,6 +64,9 @@ def test_a_segmentation_names_the_size_once_and_writes_it(run, place, one_worker
     assert not [line for line in lines if "voxel size" in line and line.startswith("note")]
     for path in ("out.zarr", "out.zarr/labels/classes", "out.zarr/labels/objects"):
         assert voxel_size_um(find_volume(str(place / path), holds="anything")) == (0.5, 0.2, 0.2)
+    output, raw = (Location.parse(str(place / name)) for name in ("out.zarr", "in.tif"))
+    for view in (find_view(output), find_view(output, raw)):
+        assert {voxel_size_um(layer.source) for layer in view.layers} == {(0.5, 0.2, 0.2)}
     code, _, lines = run("segment", *argv)
     assert (code, len(lines)) == (2, 1)
     assert "voxel_size_um was 0.5,0.2,0.2, now as in the file" in lines[0]
