@@ -35,6 +35,13 @@ def find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity |
                 f"--time {request.time}: neither {scores.location} nor {image.location} has a time "
                 "axis; leave --time out, or pass --axes"
             )
+        if request.voxel_size_um is not None and image.shape_zyx != scores.shape_zyx:
+            raise VolumeError(
+                f"{image.location} is {shape_text(image.shape_zyx)} voxels, the scores are "
+                f"{shape_text(scores.shape_zyx)}: with --voxel-size, expected an image of the same "
+                "shape, as nothing else then states where it lies; pass its level or part that "
+                "the scores are of"
+            )
         image = _sized(image, scores, request)
         _check_sizes(image, scores)
         if image.shape_zyx != scores.shape_zyx:

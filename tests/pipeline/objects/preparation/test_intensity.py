@@ -96,3 +96,17 @@ def test_a_larger_image_is_placed_by_what_both_state(scores, raw, start, found):
 def test_an_image_that_does_not_have_the_voxels_of_the_scores_is_refused(scores, raw, says, found):
     with pytest.raises(VolumeError, match=says):
         found(scores, raw)
+
+
+def test_a_stated_voxel_size_places_no_image_of_another_shape(tmp_path):
+    """The finer level of the scores' own image, say: its first voxels are not the scores'."""
+    half = (40.0, 4.0, 4.0)
+    raw = image(tmp_path / "raw.zarr", (4, 40, 60), voxel=half)
+    scores = image(tmp_path / "scores.zarr", (4, 20, 30))
+    request = ObjectsRequest(
+        scores=scores, output=str(tmp_path / "out.zarr"), intensity=raw,
+        voxel_size_um=(0.04, 0.008, 0.008),
+    )  # fmt: skip
+    says = r"4×40×60 voxels, the scores are 4×20×30: with --voxel-size, expected .* the same shape"
+    with pytest.raises(VolumeError, match=says):
+        find_intensity(request, find_volume(scores))
