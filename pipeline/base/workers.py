@@ -60,7 +60,8 @@ def check_reach(client: Client, locations: Iterable[Location]) -> None:
 def device_share(client: Client) -> dict[str, float]:
     """Return the Dask resources that a block requests: one unit of the device.
 
-    Empty if any worker lacks the resource: a task that requests it could wait forever.
+    Empty if any worker lacks the resource: a task that requests it could wait forever. Raises
+    ClusterError if no workers join.
     """
     workers = present_workers(client).values()
     offered = all(worker["resources"].get(DEVICE_RESOURCE) for worker in workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from ...base.errors import VolumeError
 from ...base.geometry import Box, Shape
@@ -15,6 +16,8 @@ from ...volume.placement import has_other_voxels, sizes_text, stated_start
 from ...volume.volume import VolumeSource
 from ..definition.request import ObjectsRequest
 from ..tasks.tasks import Intensity
+
+_PART: Final = "pass the level or the part that the scores are of"
 
 
 def find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity | None:
@@ -39,8 +42,7 @@ def find_intensity(request: ObjectsRequest, scores: VolumeSource) -> Intensity |
             raise VolumeError(
                 f"{image.location} is {shape_text(image.shape_zyx)} voxels, the scores are "
                 f"{shape_text(scores.shape_zyx)}: with --voxel-size, expected an image of the same "
-                "shape, as nothing else then states where it lies; pass its level or part that "
-                "the scores are of"
+                f"shape, as nothing else then states where it lies; {_PART}"
             )
         image = _sized(image, scores, request)
         _check_sizes(image, scores)
@@ -73,10 +75,12 @@ def _sized(image: VolumeSource, scores: VolumeSource, request: ObjectsRequest) -
 def _check_sizes(image: VolumeSource, scores: VolumeSource) -> None:
     """Raise VolumeError where both state a voxel size, and not the same."""
     if has_other_voxels(image, scores):
+        is_alike = image.shape_zyx == scores.shape_zyx
+        remedy = "if one of the two is wrong, pass --voxel-size" if is_alike else _PART
         raise VolumeError(
             f"{image.location} has voxels of {sizes_text(voxel_size_um(image))} µm, the scores of "
-            f"{sizes_text(voxel_size_um(scores))} µm: expected an image of the same voxels; if one "
-            "of the two is wrong, pass --voxel-size"
+            f"{sizes_text(voxel_size_um(scores))} µm: expected an image of the same voxels; "
+            f"{remedy}"
         )
 
 

@@ -110,3 +110,6 @@ def test_a_stated_voxel_size_places_no_image_of_another_shape(tmp_path):
     says = r"4×40×60 voxels, the scores are 4×20×30: with --voxel-size, expected .* the same shape"
     with pytest.raises(VolumeError, match=says):
         find_intensity(request, find_volume(scores))
+    without = ObjectsRequest(scores=scores, output=request.output, intensity=raw)
+    with pytest.raises(VolumeError, match=r"pass the level or the part that the scores are of$"):
+        find_intensity(without, find_volume(scores))
