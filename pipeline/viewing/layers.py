@@ -95,7 +95,9 @@ def _as_segmented(volume: VolumeSource, raw: Location, place: Location) -> Volum
     stated = run.attributes.get("provenance") if run else None
     if not isinstance(stated, Mapping) or str(stated.get("input")) != str(raw):
         return volume
-    return with_voxel_size(volume, given_sizes(_job(place)))
+    sizes = given_sizes(_job(place))
+    is_per_axis = sizes is not None and len(sizes) == len(volume.spatial_axes)
+    return with_voxel_size(volume, sizes) if is_per_axis else volume  # else read with other axes
 
 
 def _image_of(output: Location) -> Location:
