@@ -1,6 +1,6 @@
 """Ends the scheduler of a job whose script was killed; the run and its workers then end too.
 
-Where Slurm tracks no processes (cgroups), those of a killed script stay: the run waits for workers,
+A scheduler that does not end by the first signal gets a stronger one. Where Slurm tracks no processes (cgroups), those of a killed script stay: the run waits for workers,
 which have ended with the job, and nothing ends it. Loaded by ``dask scheduler --preload``; the
 variable OVERTILE_SCRIPT is the number of the script's process.
 
@@ -28,6 +28,11 @@ VARIABLE: Final = "OVERTILE_SCRIPT"
 CHECK_EVERY_S: Final = 5.0
 MISSES: Final = 3
 """In a row: one may be a process that has no file descriptor left to read /proc with."""
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+"""In this order. Dask closes its connections after SIGINT; its SIGTERM may be ignored: see
+outlive_term.py."""
+BETWEEN_S: Final = 15.0
+"""From one signal to the next: Dask needs seconds to close the connections of many workers."""
 
 
 def dask_setup(scheduler: Scheduler) -> None:
@@ -48,13 +53,14 @@ def script_above() -> ProcessIdentity | None:
     return identify(above[number]) if number in above else None
 
 
-def end_after(script: ProcessIdentity, *, check_every_s: float = CHECK_EVERY_S) -> None:
-    """Wait until the script has ended, then end this process as Ctrl-C does.
-
-    A job's scheduler may ignore SIGTERM: see outlive_term.py.
-    """
+def end_after(
+    script: ProcessIdentity, *, check_every_s: float = CHECK_EVERY_S, between_s: float = BETWEEN_S
+) -> None:
+    """Wait until the script has ended, then end this process: as Ctrl-C does, or by force."""
     missed = 0
     while missed < MISSES:
         missed = 0 if script.is_alive_here() else missed + 1
         time.sleep(check_every_s)
-    os.kill(os.getpid(), signal.SIGINT)
+    for number in SIGNALS:
+        os.kill(os.getpid(), number)
+        time.sleep(between_s)

@@ -21,27 +21,44 @@ def end(*_):
     print("ended", flush=True)
     sys.exit()
 
-signal.signal(signal.SIGINT, end)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def note(number, _):
+    print(signal.Signals(number).name, flush=True)
+
+signal.signal(signal.SIGINT, {interrupt})
+signal.signal(signal.SIGTERM, {terminate})
 script = end_with_script.script_above()
 threading.Thread(
-    target=end_with_script.end_after, args=(script,), kwargs={"check_every_s": 0.05}, daemon=True
+    target=end_with_script.end_after, args=(script,),
+    kwargs={{"check_every_s": 0.05, "between_s": 0.3}}, daemon=True,
 ).start()
 print("runs", flush=True)
-time.sleep(60)
+end_at = time.monotonic() + 60
+while time.monotonic() < end_at:
+    time.sleep(0.1)
 print("was not ended")
 """
 
 
-def test_the_scheduler_of_a_script_that_is_killed_ends_with_it():
+@pytest.mark.parametrize(
+    ("interrupt", "terminate", "printed"),
+    [
+        ("end", "note", "ended\n"),
+        ("note", "end", "SIGINT\nended\n"),
+        ("note", "note", "SIGINT\nSIGTERM\n"),
+        ("signal.SIG_IGN", "signal.SIG_IGN", ""),
+    ],
+)
+def test_the_scheduler_of_a_script_that_is_killed_ends_with_it(interrupt, terminate, printed):
+    """It closes if it can; one that ignores signals, or is stuck in one, is killed."""
+    code = STARTED.format(interrupt=interrupt, terminate=terminate)
     script = subprocess.Popen(
-        ["bash", "-c", f'export {VARIABLE}=$$; "$@" & wait', "bash", sys.executable, "-c", STARTED],
+        ["bash", "-c", f'export {VARIABLE}=$$; "$@" & wait', "bash", sys.executable, "-c", code],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert script.stdout.readline() == "runs\n"
     script.kill()
     assert script.wait() == -signal.SIGKILL
-    assert script.stdout.read() == "ended\n"
+    assert script.stdout.read() == printed
 
 
 @pytest.mark.parametrize("number", ["", "none", "1x", str(2**22 + 1)])
