@@ -1,8 +1,9 @@
 """Ends the scheduler of a job whose script was killed; the run and its workers then end too.
 
-A scheduler that does not end by the first signal gets a stronger one. Where Slurm tracks no processes (cgroups), those of a killed script stay: the run waits for workers,
-which have ended with the job, and nothing ends it. Loaded by ``dask scheduler --preload``; the
-variable OVERTILE_SCRIPT is the number of the script's process.
+A scheduler that does not end by the first signal gets a stronger one. Where Slurm tracks no
+processes (cgroups), those of a killed script stay: the run waits for workers, which have ended with
+the job, and nothing ends it. Loaded by ``dask scheduler --preload``; the variable OVERTILE_SCRIPT
+is the number of the script's process.
 
     script         ---- x
     scheduler      --------- notices it, and ends

@@ -44,6 +44,20 @@ class ProcessIdentity:
         found = identify(self.pid)
         return found is not None and found.key == self.key and self.user == os.getuid()
 
+    def has_ended(self) -> bool:
+        """Return whether this process has certainly ended.
+
+        False where it cannot be seen from here: on another machine, or in another container.
+        """
+        if self.host != socket.gethostname():
+            return False
+        if self.boot != boot_id():
+            return True
+        if self.namespace != _namespace():
+            return False
+        found = identify(self.pid)
+        return not _exists(self.pid) if found is None else found.start != self.start
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to exactly this process; do nothing if it has ended."""
         try:
@@ -76,6 +90,11 @@ def identify(pid: int) -> ProcessIdentity | None:
     )  # fmt: skip
 
 
+def booted_at() -> float:
+    """Return when this machine started, in seconds of its clock."""
+    return psutil.boot_time()
+
+
 @cache
 def boot_id() -> str:
     """Return what identifies the current start of this machine."""
@@ -98,6 +117,17 @@ def read_record(kind: type[Record], values: Mapping[str, Any] | None) -> Record 
         return None
     types = [type(value) for value in record.key]
     return record if types == [str, str, int, str, int, str] else None
+
+
+def _exists(pid: int) -> bool:
+    """Return whether there is a process of this number, also one that is hidden from this user."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _namespace() -> str:

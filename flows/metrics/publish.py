@@ -4,14 +4,16 @@ Dask serves what prometheus_client has registered in the scheduler's process, wh
 process unless the cluster was started elsewhere. While a run lasts, its address is in a file that
 Prometheus can discover (``file_sd_configs``):
 
-~/.local/state/overtile/metrics/HOST-PID.json
+~/.local/state/overtile/metrics/HOST-PID-DIGEST.json
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +25,7 @@ from socket import gethostname
 from urllib.parse import urlsplit
 
 from deploy.clusters.profiles import state_directory
-from deploy.processes.identity import ProcessIdentity, identify, read_record
+from deploy.processes.identity import ProcessIdentity, booted_at, identify, read_record
 
 from .work import Sample, Work
 
@@ -133,28 +135,46 @@ def _write_target() -> None:
     Every page of this process has the metrics of all its runs. A run whose state folder cannot be
     written has no such file: it is scraped by its address.
     """
-    folder, host = targets_directory(), gethostname()
-    file = folder / f"{host}-{os.getpid()}.json"
-    run = next((run for run in _published if run.address), None)
+    folder, run = targets_directory(), next((run for run in _published if run.address), None)
+    identity = identify(os.getpid())
+    if identity is None:
+        return
+    file = folder / f"{identity.host}-{identity.pid}-{_digest(identity)}.json"
     with suppress(OSError):
         if run is None:
             file.unlink(missing_ok=True)
             return
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.glob("*.json"):
-            if other.stem.rpartition("-")[0] == host and _is_left_over(other):
+            if _is_left_over(other):
                 other.unlink(missing_ok=True)
         part = file.with_suffix(".part")
-        identity = identify(os.getpid())
-        written_by = {} if identity is None else asdict(identity)
-        labels = {f"{META}{name}": str(value) for name, value in written_by.items()}
+        labels = {f"{META}{name}": str(value) for name, value in asdict(identity).items()}
         target = {"targets": [run.address], "labels": {"output": run.output, **labels}}
         part.write_text(json.dumps([target]))
         part.rename(file)
 
 
+def _digest(identity: ProcessIdentity) -> str:
+    """Return what differs between containers that have the same host name and process number."""
+    return hashlib.sha256(repr(identity.key).encode()).hexdigest()[:8]
+
+
 def _is_left_over(file: Path) -> bool:
-    """Return whether the process that wrote a file, on this machine, has ended."""
+    """Return whether the process that wrote a file has certainly ended.
+
+    A file that does not identify its process, for example of another version, is kept until the
+    machine has been restarted: Prometheus reports a target that does not answer, and nothing else.
+    """
+    identity = _written_by(file)
+    if identity is not None:
+        return identity.has_ended()
+    is_of_this_host = re.fullmatch(rf"{re.escape(gethostname())}-\d+(-\w+)?", file.stem)
+    return bool(is_of_this_host) and file.stat().st_mtime < booted_at()
+
+
+def _written_by(file: Path) -> ProcessIdentity | None:
+    """Return the process that a file states; None if it states none, or is damaged."""
     try:
         labels = json.loads(file.read_text())[0]["labels"]
         values = {
@@ -164,17 +184,5 @@ def _is_left_over(file: Path) -> bool:
         }
         numbers = {name: int(values[name]) for name in ("pid", "user")}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return not _runs(file.stem.rpartition("-")[2])  # of an earlier version
-    identity = read_record(ProcessIdentity, {**values, **numbers})
-    return identity is None or not identity.is_alive_here()
-
-
-def _runs(pid: str) -> bool:
-    """Return whether a process of this machine, by its number, has not ended."""
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:  # of another user
-        return True
-    return True
+        return None
+    return read_record(ProcessIdentity, {**values, **numbers})

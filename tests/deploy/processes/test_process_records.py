@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -105,6 +105,27 @@ def test_identities_differ_between_processes_and_stay_the_same(bystander):
     assert {own.start, other.start} != {own.start}, "it began later"
     assert read_record(ProcessIdentity, {**asdict(own), "of a later version": 1}) == own
     assert read_record(ProcessIdentity, {**asdict(own), "pid": "1"}) is None
+
+
+HIDDEN = ("user", "container", "host", "machine")
+"""Records of processes that this user may not see from here, or that run elsewhere."""
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_process_has_ended_only_where_it_could_be_seen(bystander, other):
+    identity = identify(bystander.pid)
+    assert not identity.has_ended()
+    assert replace(identity, **OTHERS[other]).has_ended() == (other not in HIDDEN)
+
+
+def test_a_process_that_is_hidden_from_this_user_has_not_ended(bystander, monkeypatch):
+    """A mount of /proc with hidepid shows other users' processes to nobody else."""
+    identity = identify(bystander.pid)
+    monkeypatch.setattr("deploy.processes.identity.identify", lambda pid: None)
+    assert not identity.has_ended()
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert replace(identity, pid=process.pid).has_ended()
 
 
 def test_the_same_number_in_another_container_is_another_process(sleeper, monkeypatch):

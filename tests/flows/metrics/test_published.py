@@ -7,7 +7,9 @@ import threading
 import time
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from socket import gethostname
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -17,6 +19,7 @@ from distributed import Client
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.processes.identity import identify
 from flows.metrics import publish
 from flows.metrics.collector import RunCollector
 from flows.metrics.publish import published, targets_directory
@@ -58,6 +61,34 @@ class Asked:
         return self._run.progress()
 
 
+HERE = asdict(identify(os.getpid()))
+ENDED = {"restart": {"boot": "another"}, "number": {"pid": 2**22 + 1}, "start": {"start": "1"}}
+"""Of these records, the process has certainly ended."""
+NOT_SEEN = {
+    "alive": {}, "host": {"host": "other", "boot": "another"},
+    "container": {"namespace": "pid:[1]"}, "user": {"user": os.getuid() + 1},
+}  # fmt: skip
+UNKNOWN = ("other-9.json", f"{gethostname()}-9.json", f"{gethostname()}-x-9.json")
+"""Files that do not state their process."""
+OLD = f"{gethostname()}-8.json"
+"""Such a file, written before the machine started."""
+
+
+def write_others():
+    """Write the files of other processes."""
+    folder = targets_directory()
+    folder.mkdir(parents=True)
+    for name, other in {**ENDED, **NOT_SEEN}.items():
+        labels = {f"{publish.META}{key}": str(of) for key, of in {**HERE, **other}.items()}
+        (folder / f"{name}.json").write_text(json.dumps([{"targets": [], "labels": labels}]))
+    incomplete = {f"{publish.META}pid": "1", f"{publish.META}user": "0"}
+    for name in UNKNOWN:
+        (folder / name).write_text(json.dumps([{"targets": [], "labels": incomplete}]))
+    for name in (OLD, "other-8.json"):
+        (folder / name).touch()
+        os.utime(folder / name, (1, 1))
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory, weights, textured):
     """One run: its metrics while published and after, its figures, the discovered targets."""
@@ -73,10 +104,7 @@ def seen(tmp_path_factory, weights, textured):
     ):  # fmt: skip
         patch.setattr(publish, "SAMPLE_EVERY_S", 0.05)
         patch.setenv("XDG_STATE_HOME", str(folder))
-        targets_directory().mkdir(parents=True)
-        (targets_directory() / f"{publish.gethostname()}-99999999.json").touch()
-        (targets_directory() / "other-host-99999999.json").touch()
-        (targets_directory() / f"{publish.gethostname()}-2-99999999.json").touch()
+        write_others()
         link = client.dashboard_link
         run = SegmentRun.open(request, UNetPredictor(weights("3d"), precision="fp32"), client)
         with published(link, output="out.zarr") as works:
@@ -122,13 +150,25 @@ def test_after_the_run_nothing_is_published(seen):
 
 def test_prometheus_discovers_a_run_by_its_file_and_files_of_ended_runs_are_removed(seen):
     *_, files, link = seen
-    own = f"{publish.gethostname()}-{os.getpid()}.json"
-    others = {"other-host-99999999.json", f"{publish.gethostname()}-2-99999999.json"}
-    assert set(files) == {own, *others}, "they may run there"
+    (own,) = (name for name in files if name.startswith(f"{gethostname()}-{os.getpid()}-"))
+    others = {*(f"{name}.json" for name in NOT_SEEN), *UNKNOWN, "other-8.json"}
+    assert set(files) == {own, *others}, "they may run"
     (target,) = json.loads(files[own])
     assert f"http://{target['targets'][0]}/status" == link
     stored = {name: of for name, of in target["labels"].items() if not name.startswith("__meta_")}
     assert stored == {"output": "out.zarr"}
+
+
+def test_a_container_of_the_same_host_name_and_process_number_has_another_file(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    names = set()
+    for namespace in ("pid:[1]", "pid:[2]"):
+        monkeypatch.setattr("os.readlink", lambda path, namespace=namespace: namespace)
+        with published("http://host:1/status", output="a"):
+            names |= {file.name for file in targets_directory().iterdir()}
+    assert len(names) == 2
 
 
 def test_every_metric_of_the_dashboard_is_on_the_page(seen):
