@@ -3,6 +3,8 @@
     python -m faults.matrix --suite rounds.jsonl --rounds kill-and-resume.jsonl
     python -m faults.matrix          (only the page, from the matrix in faults/results/)
 
+With ``--add``, rounds are added to those of the matrix, which were made on another day or machine.
+
 The matrix has a row per fault and outcome: commands, moments, rounds, seeds. A test checks that the
 page and the matrix agree.
 """
@@ -56,7 +58,7 @@ def of_rounds(rounds: Sequence[Round]) -> dict[str, Any]:
             thirds[victim][THIRDS[min(2, int(share * 3))]] += 1
     return {
         "rounds": len(disturbed),
-        "seeds": sorted({one.seed for one in disturbed}),
+        "seeds": dict(Counter(str(one.seed) for one in disturbed)),
         "outcomes": dict(Counter(one.outcome for one in disturbed)),
         "starts": sum(one.starts for one in disturbed),
         "seconds": round(sum(one.seconds for one in disturbed)),
@@ -64,6 +66,35 @@ def of_rounds(rounds: Sequence[Round]) -> dict[str, Any]:
         "happened": {victim: dict(counts) for victim, counts in sorted(happened.items())},
         "moments": {victim: dict(counts) for victim, counts in sorted(thirds.items())},
     }
+
+
+def added(before: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sums of two mappings of counts. ValueError if rounds of a seed are in both."""
+    if same := set(before.get("seeds", ())) & set(counts.get("seeds", ())):
+        raise ValueError(f"rounds of seed {', '.join(sorted(same))} are in the matrix already")
+    sums = dict[str, Any]()
+    for name in [*before, *(name for name in counts if name not in before)]:
+        some = [one[name] for one in (before, counts) if name in one]
+        is_mapping = isinstance(some[0], Mapping)
+        sums[name] = some[0] if len(some) == 1 else added(*some) if is_mapping else sum(some)
+    return sums
+
+
+def together(
+    before: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the rows of two suites, those of one fault and outcome as one."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in [*before, *rows]:
+        key = row["family"], row["fault"], row["outcome"]
+        if (one := found.get(key)) is None:
+            found[key] = dict(row)
+            continue
+        one["rounds"] += row["rounds"]
+        one["moments"] = added(one["moments"], row["moments"])
+        one["commands"] = _in_order({*one["commands"], *row["commands"]})
+        one["seeds"] = sorted({*one["seeds"], *row["seeds"]})
+    return [found[key] for key in sorted(found)]
 
 
 def faults_table(matrix: Mapping[str, Any]) -> str:
@@ -101,10 +132,13 @@ def counts_text(matrix: Mapping[str, Any]) -> str:
     rounds, suite = matrix["rounds"], matrix["suite"]
     outcomes = ", ".join(f"{count:,} {name}" for name, count in rounds["outcomes"].items())
     seeds = sorted({seed for row in suite for seed in row["seeds"]})
+    made = "\n".join(
+        f"`python -m faults.kill_and_resume --rounds {count} --seed {seed}`: {count:,} rounds."
+        for seed, count in rounds["seeds"].items()
+    )
     return (
-        f"`python -m faults.kill_and_resume --rounds {rounds['rounds']} --seed "
-        f"{', '.join(map(str, rounds['seeds']))}`: {rounds['rounds']:,} rounds, "
-        f"{rounds['starts']:,} starts of a command; {outcomes}.\n"
+        f"{made}\nTogether {rounds['rounds']:,} rounds, {rounds['starts']:,} starts of a command; "
+        f"{outcomes}.\n"
         f"`make faults FAULT_SEED={', '.join(map(str, seeds))}`: "
         f"{sum(row['rounds'] for row in suite):,} rounds."
     )
@@ -169,14 +203,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--suite", type=Path, help="file of FAULT_OUT")
     parser.add_argument("--rounds", type=Path, help="file of faults.kill_and_resume")
+    parser.add_argument("--add", action="store_true", help="add the rounds to those of the matrix")
     parser.add_argument("--matrix", type=Path, default=MATRIX, help="JSON file to write")
     parser.add_argument("--page", type=Path, default=PAGE, help="page with marked tables")
     options = parser.parse_args(arguments)
     matrix = json.loads(options.matrix.read_text()) if options.matrix.exists() else {}
     if options.suite:
-        matrix["suite"] = of_suite(map(json.loads, options.suite.read_text().splitlines()))
+        rows = of_suite(map(json.loads, options.suite.read_text().splitlines()))
+        matrix["suite"] = together(matrix.get("suite", ()) if options.add else (), rows)
     if options.rounds:
-        matrix["rounds"] = of_rounds(played(options.rounds))
+        counts = of_rounds(played(options.rounds))
+        before = matrix.get("rounds", {}) if options.add else {}
+        matrix["rounds"] = added(before, counts)
     if options.suite or options.rounds:
         options.matrix.parent.mkdir(exist_ok=True)
         options.matrix.write_text(json.dumps(matrix, indent=1) + "\n")

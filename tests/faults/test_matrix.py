@@ -7,7 +7,7 @@ import json
 import pytest
 
 from faults.kill_and_resume import Round
-from faults.matrix import MATRIX, PAGE, TABLES, main, of_rounds, of_suite, written
+from faults.matrix import MATRIX, PAGE, TABLES, added, main, of_rounds, of_suite, together, written
 
 
 def row(**changes):
@@ -39,6 +39,41 @@ def test_rounds_that_disturbed_nothing_do_not_count():
     counts = of_rounds([one, idle])
     assert counts["rounds"] == 1
     assert counts["moments"] == {"driver killed": {"middle": 1}}
+
+
+def test_rounds_of_several_days_are_added_and_none_is_counted_twice():
+    def rounds(seed, outcome):
+        return of_rounds([
+            Round(
+                number=0, seed=seed, command="segment", starts=2, seconds=3.0, outcome=outcome,
+                disturbances=(("driver killed", "40% of the time"),),
+            )
+        ])  # fmt: skip
+
+    both = added(rounds(17, "identical"), rounds(18, "failed"))
+    assert both["rounds"] == 2
+    assert both["seeds"] == {"17": 1, "18": 1}
+    assert both["outcomes"] == {"identical": 1, "failed": 1}
+    assert both["happened"] == {"driver killed": {"segment": 2}}
+    assert added({}, rounds(17, "identical")) == rounds(17, "identical")
+    with pytest.raises(ValueError, match="seed 17 are in the matrix already"):
+        added(rounds(17, "identical"), rounds(17, "identical"))
+
+
+def test_suites_of_several_days_have_one_row_per_fault_and_outcome():
+    first, later = (
+        of_suite([row()]),
+        of_suite([row(seed="18", command="train"), row(outcome="named")]),
+    )
+    same, named = together(first, later)
+    assert (same["rounds"], same["commands"], same["seeds"]) == (
+        2,
+        ["segment", "train"],
+        ["17", "18"],
+    )
+    assert same["moments"] == {"start": 2}
+    assert named["rounds"] == 1
+    assert together([], first) == first
 
 
 def test_the_matrix_is_written_as_json_and_markdown(tmp_path):
