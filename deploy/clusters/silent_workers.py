@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from .silence import UNOBSERVED_S, Observation, ProcessState, Silence, ask_after_s, standstill
 
 if TYPE_CHECKING:
@@ -124,6 +122,8 @@ class _Watch(threading.Thread):
 
 def process_state(dask_worker: Nanny) -> ProcessState | None:
     """Return the state of a nanny's worker process; None if it has none. Runs in the nanny."""
+    import psutil  # only here: a plan and each command's help would wait for it
+
     pid = dask_worker.pid
     if pid is None:
         return None
