@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -18,6 +19,8 @@ from deploy import open_cluster
 from deploy.clusters import silence, silent_workers
 from deploy.clusters.silence import LEAST, ProcessState, Silence, ask_after_s, standstill
 from deploy.clusters.silent_workers import watched
+
+ROOT = Path(__file__).parents[3]
 
 STATES = st.builds(
     ProcessState, is_stopped=st.booleans(), cpu_s=st.floats(0, 1e6),
@@ -140,7 +143,7 @@ def test_a_job_that_was_suspended_is_given_up_and_joins_again_once_it_resumes(
     far = str(time.time() + 10_000)
     environment = {
         **os.environ, "OVERTILE_JOB_ENDS_AT": far, "OVERTILE_DRAIN_S": "30",
-        "OVERTILE_CLOSE_S": "5",
+        "OVERTILE_CLOSE_S": "5", "PYTHONPATH": str(ROOT),  # the job imports this module
     }  # fmt: skip
     said = []
     with (
