@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .silence import UNOBSERVED_S, Observation, ProcessState, Silence, ask_after_s, standstill
 
 if TYPE_CHECKING:
-    from distributed import Client, Nanny
+    from distributed import Client, Nanny, Scheduler
 
 CHECK_EVERY_S = 4.0
 ANSWER_S = 4.0
@@ -107,9 +107,7 @@ class _Watch(threading.Thread):
                 stimulus_id=stimulus,
             )  # fmt: skip
         else:
-            await self._client.scheduler.unregister(
-                address=address, stimulus_id=stimulus, close=False
-            )  # once it wakes it learns that it was removed, and joins again (see rejoin.py)
+            await self._client.run_on_scheduler(forget, address, stimulus)
 
     def _say(self, address: str, record: Mapping[str, Any], why: str) -> None:
         """Report a worker, once."""
@@ -118,6 +116,16 @@ class _Watch(threading.Thread):
             silent_s = self._silences[address].silent_s
             name = f"worker {record['name']} on {record['host']}"
             self._notify(f"{name} has been silent for {silent_s:.0f} s, {why}")
+
+
+async def forget(address: str, stimulus: str, dask_scheduler: Scheduler) -> None:
+    """Remove a worker without closing it. Runs in the scheduler.
+
+    Once it wakes it learns that it was removed, and joins again (see rejoin.py); a worker that is
+    told to close does not. A remote call of ``unregister`` cannot say so: ``close`` of a message
+    closes its connection.
+    """
+    await dask_scheduler.remove_worker(address, stimulus_id=stimulus, close=False)
 
 
 def process_state(dask_worker: Nanny) -> ProcessState | None:
