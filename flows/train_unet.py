@@ -18,7 +18,7 @@ from .preflight.checks import check_before_start
 from .text.training import TerminalLines, start_lines
 from .text.training_end import done_text, end_lines
 from .training.prepare import prepare_training
-from .training.run import train_interruptibly
+from .training.run import rank_limits, train_interruptibly
 
 LEAVE_S = 15.0
 """Prefect kills a cancelled flow run after 30 s: the ranks must have saved by then."""
@@ -65,8 +65,9 @@ def train_unet(
         with training_in_prefect(prepared.recipe.class_names or ()) as artifacts:
             lines = TerminalLines(logger.info)
             end = train_interruptibly(
-                prepared, client, listeners=[lines, artifacts], leave_s=LEAVE_S
-            )
+                prepared, client, listeners=[lines, artifacts],
+                limits=rank_limits(spec, ranks=prepared.ranks, leave_s=LEAVE_S),
+            )  # fmt: skip
     for line in end_lines(end, prepared):
         logger.info(line)
     return str(prepared.out)

@@ -17,6 +17,8 @@ class RankLimits:
     """For other tasks to leave the workers."""
     rejoin_s: float = 60.0
     """For a lost worker to come back."""
+    queue_s: float = 0.0
+    """For any worker once all have left: jobs may wait in a queue."""
     join_s: float = 60.0
     """For ranks on workers that join; after that, the others resume without them."""
     leave_s: float = 30.0

@@ -22,13 +22,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ClusterError, RunError
 from pipeline.base.scheduling import LOST_SCHEDULER
 from pipeline.base.store_errors import one_line
 from pipeline.base.text import counted
-from pipeline.base.workers import workers_of
+from pipeline.base.workers import asking_for_a_worker, workers_of
 
 from .attempt import Attempt
 from .channel import DriverChannel
@@ -234,15 +235,17 @@ class _Run:
 
     def _workers_again(self, wanted: int, *, after: str) -> list[RankWorker]:
         """Return the workers of the next attempt. Raises RunError if there are too few in time."""
-        rejoin_s = self._limits.rejoin_s
-        workers = wait_for_workers(
-            self._client, wanted=wanted, within_s=rejoin_s, stop=self._stop,
-            excluded=self._excluded,
-        )  # fmt: skip
-        if len(workers) < self._limits.min_ranks and not self._stop.is_set():
+        rejoin_s, least = self._limits.rejoin_s, self._limits.min_ranks
+        wait = partial(wait_for_workers, self._client, stop=self._stop, excluded=self._excluded)
+        workers = wait(wanted=wanted, within_s=rejoin_s)
+        if len(workers) < least and self._limits.queue_s > rejoin_s:
+            rejoin_s = self._limits.queue_s
+            with asking_for_a_worker(self._client):
+                workers = wait(wanted=least, within_s=rejoin_s)
+        if len(workers) < least and not self._stop.is_set():
             raise RunError(
-                f"{len(workers)} of {self._limits.min_ranks} workers are left after "
-                f"{rejoin_s:.0f} s ({after}): start the run again to resume when there are enough"
+                f"{len(workers)} of {least} workers are left after {rejoin_s:.0f} s ({after}): "
+                "start the run again to resume when there are enough"
             )
         return workers
 

@@ -18,8 +18,6 @@ from .local_workers import expect_workers
 from .train_plan import is_plan, run_plan
 from .training_arguments import add_plan, add_training, read_training
 
-START_S = 60.0
-"""How long a training waits for a worker for each rank, unless the cluster states it."""
 _AGAIN = re.compile(r"\b(start|run) the (same command|run|command) again to resume\b")
 
 
@@ -65,7 +63,7 @@ def _run(options: argparse.Namespace, drain: Drain) -> None:
     from ..text.training import shown_on_terminal, start_lines
     from ..text.training_end import done_text, end_lines
     from ..training.prepare import prepare_training
-    from ..training.run import train_interruptibly
+    from ..training.run import rank_limits, train_interruptibly
 
     volumes, parameters = read_training(options)
     cluster = read_options(ClusterOptions, options)
@@ -82,7 +80,7 @@ def _run(options: argparse.Namespace, drain: Drain) -> None:
         with shown_on_terminal() as listener:
             end = train_interruptibly(
                 prepared, client, listeners=[listener], drain=drain,
-                start_s=max(START_S, spec.first_worker_s or 0.0),
+                limits=rank_limits(spec, ranks=parameters.ranks),
             )  # fmt: skip
     for line in end_lines(end, prepared):
         say(line)

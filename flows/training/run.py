@@ -20,7 +20,7 @@ from unet.training.run import run_training
 from ..signals.drain import Drain
 
 if TYPE_CHECKING:
-    from deploy import Client
+    from deploy import Client, ClusterSpec
 
 
 def train_on_cluster(
@@ -50,23 +50,20 @@ def train_interruptibly(
     client: Client,
     *,
     listeners: Sequence[Listener] = (),
-    leave_s: float = 30.0,
-    start_s: float = 60.0,
+    limits: RankLimits | None = None,
     drain: Drain | None = None,
 ) -> TrainingEnd:
     """Do as :func:`train_on_cluster`; an interruption lets the ranks save their state first.
 
     Ctrl-C, SIGTERM and a cancelled flow run raise exceptions at any point of the main thread. So
     the training runs in another thread; it is asked to stop, and this thread waits for it, for
-    ``leave_s`` at most. A second interruption ends the wait.
+    ``limits.leave_s`` at most. A second interruption ends the wait.
 
-    start_s: how long to wait for a worker for each rank, once the first one runs.
     drain: asks the training to stop as well; RunDrainedError is then raised.
     """
     stop = threading.Event()
     draining = _Draining(stop)
     training: Future[TrainingEnd] = Future()
-    limits = RankLimits(leave_s=leave_s, start_s=start_s)
 
     def run() -> None:
         try:
@@ -89,6 +86,18 @@ def train_interruptibly(
             stop.set()
             wait([training])
         raise
+
+
+def rank_limits(spec: ClusterSpec, *, ranks: int | None, leave_s: float = 30.0) -> RankLimits:
+    """Return how long a training waits for the workers of this cluster.
+
+    Jobs may wait in a queue: for them it waits as long as for the first one, if the cluster submits
+    enough jobs for all ranks at its start.
+    """
+    job, queue_s = spec.job, spec.first_worker_limit_s
+    come = job is not None and (ranks or 1) <= max(1, job.fewest) * job.workers
+    start_s = queue_s if come or spec.first_worker_s is not None else 0.0
+    return RankLimits(leave_s=leave_s, start_s=max(RankLimits().start_s, start_s), queue_s=queue_s)
 
 
 class _Draining:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from .errors import ClusterError, RunError, VolumeError
 from .location import Location
@@ -15,6 +17,25 @@ if TYPE_CHECKING:
 
 RESTART_S, POLL_S = 60.0, 0.1
 """How long to wait for workers that are being started again, and how often to look."""
+
+_within_s: MutableMapping[Client, float] = WeakKeyDictionary()
+_last_share: MutableMapping[Client, dict[str, float]] = WeakKeyDictionary()
+"""Of the last workers that were seen."""
+
+
+def set_worker_wait(client: Client, within_s: float) -> None:
+    """Let :func:`present_workers` wait longer than a minute: jobs may wait in a queue for hours."""
+    _within_s[client] = within_s
+
+
+@contextmanager
+def asking_for_a_worker(client: Client) -> Iterator[None]:
+    """Hold a task while inside: clusters that start workers for tasks then start one."""
+    wanted = client.submit(int, key=f"wake-{client.id}-{time.monotonic_ns()}", pure=False)
+    try:
+        yield
+    finally:
+        wanted.release()
 
 
 def workers_of(client: Client) -> dict[str, dict[str, Any]]:
@@ -35,13 +56,17 @@ def present_workers(client: Client) -> dict[str, dict[str, Any]]:
     """Return the scheduler's records of all workers, by address, once there are some.
 
     A worker that was killed is missing for seconds, until its nanny has started it again. Raises
-    ClusterError if none has joined within a minute, RunError if the scheduler is lost.
+    ClusterError if none has joined in time (:func:`set_worker_wait`), RunError if the scheduler is
+    lost.
     """
-    until = time.monotonic() + RESTART_S
-    while not (workers := workers_of(client)):
-        if time.monotonic() > until:
-            raise ClusterError("the cluster has no workers: start workers, then run again")
-        time.sleep(POLL_S)
+    if workers := workers_of(client):
+        return workers
+    until = time.monotonic() + max(RESTART_S, _within_s.get(client, 0.0))
+    with asking_for_a_worker(client):
+        while not (workers := workers_of(client)):
+            if time.monotonic() > until:
+                raise ClusterError("the cluster has no workers: start workers, then run again")
+            time.sleep(POLL_S)
     return workers
 
 
@@ -60,9 +85,14 @@ def check_reach(client: Client, locations: Iterable[Location]) -> None:
 def device_share(client: Client) -> dict[str, float]:
     """Return the Dask resources that a block requests: one unit of the device.
 
-    Empty if any worker lacks the resource: a task that requests it could wait forever. Raises
-    ClusterError if no workers join.
+    Empty if any worker lacks the resource: a task that requests it could wait forever. While there
+    are no workers, the answer is the last one: others may wait in a queue for hours, and come once
+    there are tasks. Raises ClusterError if none has ever joined.
     """
-    workers = present_workers(client).values()
-    offered = all(worker["resources"].get(DEVICE_RESOURCE) for worker in workers)
-    return {DEVICE_RESOURCE: 1.0} if offered else {}
+    workers = workers_of(client)
+    if not workers and client in _last_share:
+        return _last_share[client]
+    records = (workers or present_workers(client)).values()
+    offered = all(record["resources"].get(DEVICE_RESOURCE) for record in records)
+    _last_share[client] = {DEVICE_RESOURCE: 1.0} if offered else {}
+    return _last_share[client]

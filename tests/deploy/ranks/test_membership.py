@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import cloudpickle
@@ -14,7 +15,9 @@ import torch.distributed as dist
 
 from deploy import YIELDED, RankLimits, RankReport, RanksResumed, open_cluster, run_ranks
 from deploy.ranks import attempt
+from deploy.ranks import run as ranks
 from deploy.ranks.membership import ending, joinable
+from pipeline.base.errors import RunError
 from pipeline.base.workers import workers_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
@@ -223,3 +226,33 @@ def test_workers_that_close_are_about_to_end_and_lost_ones_are_not_counted():
     records = {state: {"status": state} for state in states}
     assert ending(records, [*states, "lost"]) == {"closing_gracefully", "closing"}
     assert ending(records, ["running"]) == set()
+
+
+class Queue:
+    """No worker within the first minute, then one of a job that waited in a queue."""
+
+    def __init__(self):
+        self.waits = []
+
+    def __call__(self, client, *, wanted, within_s, **more):
+        self.waits.append((wanted, within_s))
+        return ["late worker"] if within_s > 60 else []
+
+
+@pytest.mark.parametrize(("queue_s", "waits"), [(0, [(2, 60)]), (3600, [(2, 60), (1, 3600)])])
+def test_jobs_that_wait_in_a_queue_are_waited_for_once_all_workers_have_left(
+    queue_s, waits, monkeypatch
+):
+    queue, asked = Queue(), []
+    monkeypatch.setattr(ranks, "wait_for_workers", queue)
+    monkeypatch.setattr(ranks, "asking_for_a_worker", lambda client: nullcontext(asked.append(1)))
+    run = ranks._Run(
+        print, None, on_event=print, limits=RankLimits(queue_s=queue_s), stop=threading.Event()
+    )
+    if queue_s:
+        assert run._workers_again(2, after="lost") == ["late worker"]
+    else:
+        with pytest.raises(RunError, match="0 of 1 workers are left after 60 s"):
+            run._workers_again(2, after="lost")
+    assert queue.waits == waits
+    assert len(asked) == len(waits) - 1, "a task makes the cluster submit a job"

@@ -16,11 +16,20 @@ import pytest
 import torch
 import zarr
 
-from deploy import RankLimits, RanksResumed, TurnChanged, open_cluster, run_ranks
+from deploy import (
+    ClusterSpec,
+    JobSpec,
+    RankLimits,
+    RanksResumed,
+    TurnChanged,
+    open_cluster,
+    run_ranks,
+)
+from deploy.clusters.spec import DAY_S
 from deploy.ranks import attempt
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
-from flows.training.run import train_on_cluster
+from flows.training.run import rank_limits, train_on_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError
 from pipeline.base.workers import workers_of
@@ -330,3 +339,20 @@ def test_a_training_and_a_segmentation_share_the_workers_and_both_finish(
     assert end.finished
     assert segmented, "the segmentation starved"
     assert heard.of(TurnChanged), "the training never gave the workers away"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "ranks", "start_s", "queue_s"),
+    [
+        (ClusterSpec(), 2, 60, 10),
+        (ClusterSpec(first_worker_s=300), 2, 300, 300),
+        (ClusterSpec(kind="slurm", job=JobSpec(jobs=2)), 2, DAY_S, DAY_S),
+        (ClusterSpec(kind="slurm", job=JobSpec(jobs=2)), 3, 60, DAY_S),
+        (ClusterSpec(kind="slurm", job=JobSpec(maximum_jobs=9)), 2, 60, DAY_S),
+    ],
+)
+def test_jobs_of_a_training_may_wait_in_a_queue_unless_there_are_too_few(
+    cluster, ranks, start_s, queue_s
+):
+    limits = rank_limits(cluster, ranks=ranks)
+    assert (limits.start_s, limits.queue_s) == (start_s, queue_s)

@@ -22,7 +22,7 @@ from pipeline.base.scheduling import (
     one_by_one,
     run_all,
 )
-from pipeline.base.workers import check_reach, device_share
+from pipeline.base.workers import check_reach, device_share, present_workers, set_worker_wait
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +274,50 @@ def test_a_run_waits_for_workers_that_are_started_again(monkeypatch):
         check_reach(client, [])
         assert device_share(client) == {DEVICE_RESOURCE: 1.0}
         joining.join()
+
+
+@pytest.fixture
+def no_workers(monkeypatch):
+    """A cluster of which no worker has joined, and which is not waited for."""
+    monkeypatch.setattr(workers, "RESTART_S", 0.2)
+    with LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None,
+        resources={DEVICE_RESOURCE: 1},
+    ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
+        yield cluster, client
+
+
+def test_workers_in_a_queue_are_waited_for_as_long_as_their_cluster_states(no_workers):
+    """They come for a task only, where a profile's ``jobs`` begin at 0."""
+    cluster, client = no_workers
+    set_worker_wait(client, 60)
+
+    def join_for_a_task():
+        while not cluster.scheduler.tasks:
+            time.sleep(0.01)
+        time.sleep(3 * workers.RESTART_S)
+        cluster.scale(1)
+
+    joining = threading.Thread(target=join_for_a_task, daemon=True)
+    joining.start()
+    assert present_workers(client)
+    joining.join(20)
+    until = time.monotonic() + 20
+    while cluster.scheduler.tasks:
+        assert time.monotonic() < until, "the task stays"
+        time.sleep(0.05)
+
+
+def test_a_region_begins_although_all_workers_wait_in_a_queue(no_workers):
+    cluster, client = no_workers
+    cluster.scale(1)
+    client.wait_for_workers(1, timeout=20)
+    assert device_share(client) == {DEVICE_RESOURCE: 1.0}
+    cluster.scale(0)
+    until = time.monotonic() + 20
+    while workers.workers_of(client):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert device_share(client) == {DEVICE_RESOURCE: 1.0}
+    cluster.scale(1)
+    client.wait_for_workers(1, timeout=20)
