@@ -1,16 +1,21 @@
-"""Limits of the system on what a user may start, in words."""
+"""Limits of the system on the processes and threads of a user, in words."""
 
 from __future__ import annotations
 
 import errno
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from pipeline.base.errors import ClusterError
+from pipeline.base.errors import ClusterError, RunError
 
-_NO_THREAD = "can't start new thread"
-_LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+NO_THREAD: Final = "can't start new thread"
+"""CPython's words."""
+NEEDED: Final = 32
+"""Threads and processes of a command with a single worker."""
+_LIMITS: Final = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def explained_limits(doing: str) -> Iterator[None]:
             raise
         raise ClusterError(f"cannot {doing} ({error.strerror}): {limit_text()}") from error
     except RuntimeError as error:
-        if _NO_THREAD not in str(error):
+        if NO_THREAD not in str(error):
             raise
         raise ClusterError(f"cannot {doing} ({error}): {limit_text()}") from error
 
@@ -41,3 +46,26 @@ def limit_text() -> str:
         f"this user may run no more processes and threads here (ulimit -u is {number}); end some, "
         "or raise the limit"
     )
+
+
+def check_limit(needed: int = NEEDED) -> None:
+    """Raise RunError unless the system lets this process start so many threads now.
+
+    Libraries in C++ end the process without a word where they get no thread. Which limit applies,
+    and how much of it is used, is best found by trying: a group of processes may have its own.
+    """
+    enough = threading.Event()
+    threads = [threading.Thread(target=enough.wait, daemon=True) for _ in range(needed)]
+    started = 0
+    try:
+        for thread in threads:
+            thread.start()
+            started += 1
+    except RuntimeError:
+        raise RunError(
+            f"a run needs {needed} threads or more, and {started} could be started: {limit_text()}"
+        ) from None
+    finally:
+        enough.set()
+        for thread in threads[:started]:
+            thread.join()

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
+from deploy.processes.limits import check_limit
 from pipeline.base.errors import OvertileError, RunDrainedError, RunError
 from pipeline.base.loopback import bypass_proxies
 from pipeline.base.redaction import cleaned, redacted
@@ -28,8 +29,8 @@ from ..signals.stop import DrainedBeforeRun, handle_stops
 from ..text.streams import settle_streams
 from ..text.terminal import clear_status, say, show_status
 from .bundled_list import asks_for_list, show_bundled
-from .limits import refused_by_the_system
 from .parser import Parser
+from .system_errors import refused_by_the_system
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_DRAINED = 75
@@ -93,6 +94,7 @@ def _run(arguments: Sequence[str]) -> int:
         options.given = given[1:]
         if given[0] in SLOW:
             show_status(f"starting overtile {given[0]}")
+            check_limit()
         options.command(options)
         if sys.stdout is not None:  # None: it was closed before the start
             sys.stdout.flush()

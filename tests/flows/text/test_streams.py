@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import zarr
 
-from flows.cli.limits import refused_by_the_system
+from flows.cli.system_errors import refused_by_the_system
 
 ROOT = Path(__file__).parents[3]
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -159,7 +160,7 @@ def test_a_dask_configuration_that_cannot_be_read_is_one_line(volume):
 
 
 def test_a_limit_of_processes_is_one_line_that_names_the_limit():
-    words = "the system refuses another thread or process: raise the limit (ulimit -u"
+    words = "this user may run no more processes and threads here (ulimit -u is "
     assert refused_by_the_system(RuntimeError("can't start new thread")).startswith(words)
     assert refused_by_the_system(BlockingIOError(11, "Resource temporarily unavailable"))
     caused = OSError("other")
@@ -169,28 +170,52 @@ def test_a_limit_of_processes_is_one_line_that_names_the_limit():
     assert refused_by_the_system(ValueError("other")) is None
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user, without processes")
-@pytest.mark.parametrize("most", [1, 4, 8, 16, 32])
-def test_a_segmentation_within_a_limit_of_processes_ends_well_or_with_one_line(
-    most, volume, weights
-):
-    volume.chmod(0o777)
-    for folder in volume.parents:
-        if folder.stat().st_uid == 0 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
+COMMANDS = {
+    "segment": "größe.zarr out.zarr --weights demo --workers 1",
+    "convert": "größe.zarr out.zarr --workers 1",
+    "objects": "größe.zarr out.zarr --workers 1",
+    "train": "--volume größe.zarr --labels größe.zarr --out out.zarr --steps 1",
+}
+AS_ANOTHER_USER = (
+    "setpriv", "--reuid=65533", "--regid=65533", "--clear-groups",
+    "--inh-caps=+dac_override,+dac_read_search", "--ambient-caps=+dac_override,+dac_read_search",
+    "bash", "-c", 'ulimit -u "$0"; exec "$@"',
+)  # fmt: skip
+"""A user without processes, to whom limits apply, and who can read all files."""
+NEEDS_ROOT = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs another user"
+)
 
-    def limited():
-        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-        os.setgid(65534)
-        os.setuid(65534)
 
+def within(most, command, *, cwd):
+    """Run a command with a limit of processes; return its exit code and standard error."""
     ran = subprocess.run(
-        [sys.executable, "-P", "-m", "flows.cli", "segment", "größe.zarr", "out.zarr", "--weights",
-         "demo", "--workers", "1"],
-        cwd=volume, preexec_fn=limited, capture_output=True, text=True, check=False, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(volume), "OMP_NUM_THREADS": "1",
+        [*AS_ANOTHER_USER, str(most), sys.executable, "-P", "-m", "flows.cli", command,
+         *COMMANDS[command].split()],
+        cwd=cwd, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(cwd), "OMP_NUM_THREADS": "1",
              "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert "Traceback" not in ran.stderr, ran.stderr
-    assert ran.returncode == 0 or "ulimit -u" in ran.stderr.splitlines()[-1]
+    return ran.returncode, ran.stderr
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_limit_of_processes_ends_a_command_before_it_has_written_anything(command, volume):
+    code, said = within(6, command, cwd=volume)
+    assert code == 1
+    words = r"overtile: a run needs 32 threads or more, and \d could be started: this user may run "
+    assert re.match(words + r"no more processes and threads here \(ulimit -u is 6\); .*\n$", said)
+    assert not (volume / "out.zarr").exists()
+
+
+@pytest.mark.slow
+@NEEDS_ROOT
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("most", [32, 36, 44])
+def test_a_command_within_a_limit_of_processes_ends_well_or_with_one_line(
+    most, command, volume, weights
+):
+    code, said = within(most, command, cwd=volume)
+    assert "Traceback" not in said
+    assert code in (0, 2) or "ulimit -u" in said.splitlines()[-1]
