@@ -241,11 +241,21 @@ def _made_from(
             return (*below, *_scores_layers(scores, sizes)), notes
         path = str(stated.get("input_path", ""))
         raw = with_voxel_size(_input(source, path, job), given_sizes(job))
-        if sizes is not None and raw.path == path:
-            raw = with_size_of_level(raw, sizes)
-        return _raw_layers(raw), []
+        return _raw_layers(raw if sizes is None else _sized_at(raw, path, sizes)), []
     except (VolumeError, PlanError) as error:
         return (), [f"the raw image is not shown ({error}): pass it as RAW"]
+
+
+def _sized_at(raw: VolumeSource, path: str, sizes: tuple[float, ...]) -> VolumeSource:
+    """Return an image whose level at a path has voxels of this size; unchanged without this level.
+
+    The level is another one than that of ``raw`` where no path leads to a level, as in TIFF.
+    """
+    levels = [raw, *(level for _, level in levels_of(raw))]
+    read = next((level for level in levels if level.path == path), None)
+    return (
+        raw if read is None else with_voxel_size(raw, with_size_of_level(read, sizes).given_size_um)
+    )
 
 
 def _input(store: str, path: str, job: Mapping[str, Any]) -> VolumeSource:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tifffile
 import zarr
 
 import pipeline
@@ -19,6 +20,7 @@ from pipeline.segmentation.run_report import run_report
 from pipeline.segmentation.sequence import complete
 from pipeline.segmentation.trained_scale import has_other_scale, voxel_size_note
 from pipeline.viewing.layers import find_view
+from pipeline.volume.micrometres import voxel_size_um
 from unet import UNetPredictor
 
 TRUE = (0.8, 0.2, 0.2)
@@ -91,6 +93,28 @@ def test_scales_levels_and_tables_are_those_of_a_file_that_states_the_size(
     raw = find_view(Location.parse(output)).layers[0]
     assert raw.name == "raw"
     assert raw.source.voxel_size == pytest.approx(TRUE)
+
+
+def test_a_coarser_level_of_a_tiff_lies_below_objects_of_another_size(
+    predictor, textured, tmp_path
+):
+    """No path leads to the level that was read: view opens the image at its finest one."""
+    raw, tiled = textured(SHAPE), {"tile": (16, 16), "photometric": "minisblack"}
+    with tifffile.TiffWriter(tmp_path / "in.ome.tif") as file:
+        sizes = {"PhysicalSizeZ": 1.0, "PhysicalSizeY": 0.5, "PhysicalSizeX": 0.5}
+        file.write(raw, subifds=1, metadata={"axes": "ZYX", **sizes}, **tiled)
+        file.write(raw[:, ::2, ::2], subfiletype=1, **tiled)
+    scores, objects = str(tmp_path / "scores.zarr"), str(tmp_path / "objects.zarr")
+    pipeline.segment_volume(
+        str(tmp_path / "in.ome.tif"), scores, predictor, outputs=("scores",), level=1
+    )
+    pipeline.find_objects(scores, objects, score_class=1, voxel_size_um=(3, 4, 4))
+    layers = find_view(Location.parse(objects)).layers
+    sized = {layer.name: voxel_size_um(layer.source) for layer in layers}
+    assert sized.pop("raw") == pytest.approx((3, 2, 2))
+    assert voxel_size_um(layers[0].levels[1]) == pytest.approx((3, 4, 4))
+    assert set(sized.values()) == {(3, 4, 4)}
+    assert len(sized) >= 2
 
 
 def test_an_output_is_resumed_with_its_voxel_size_alone(place, predictor, tmp_path):
