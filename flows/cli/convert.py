@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..options.cluster import ClusterOptions
 from ..options.convert import ConvertFiles, ConvertOptions
 from ..signals.drain import Drain, drain_on_signal
+from ..signals.stop import nothing_begun
 from ..text.terminal import Counter, say, shown
 from .arguments import add_options, read_options
 from .local_workers import expect_workers
@@ -31,13 +32,14 @@ def run(options: argparse.Namespace) -> None:
         export(parameters, input=options.input, output=options.output)
         return
     with drain_on_signal() as drain:  # before the imports, which are slow
-        expect_workers(options)
-        from deploy import open_cluster
-        from pipeline.conversion.prepare import prepare_conversion
-        from pipeline.conversion.run import ConversionRun
+        with nothing_begun():
+            expect_workers(options)
+            from deploy import open_cluster
+            from pipeline.conversion.prepare import prepare_conversion
+            from pipeline.conversion.run import ConversionRun
 
-        from ..preflight.checks import check_before_start
-        from ..text.conversion import result_lines, start_lines
+            from ..preflight.checks import check_before_start
+            from ..text.conversion import result_lines, start_lines
 
         request = parameters.request(input=options.input, output=options.output)
         spec = read_options(ClusterOptions, options).spec()

@@ -6,12 +6,8 @@ command. So they are imported here, once the signals have their handlers.
 
 from __future__ import annotations
 
-from typing import Final
-
 from ..signals.ending import end_at_once_on_stop, ignore_stops_at_exit
-from ..signals.stop import Stopped, handle_stops
-
-EXIT_STOPPED: Final = 1
+from ..signals.stop import EXIT_STOPPED, Stopped, handle_stops, nothing_begun
 
 
 def main() -> int:
@@ -34,7 +30,8 @@ def main() -> int:
 
 
 def _command() -> int:
-    from .main import main as command
+    with nothing_begun():
+        from .main import main as command
 
     try:
         return command()

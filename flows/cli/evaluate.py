@@ -10,6 +10,7 @@ from pipeline.base.errors import RunStoppedError
 
 from ..options.cluster import ClusterOptions
 from ..options.evaluate import EvaluateFiles, EvaluateOptions
+from ..signals.stop import nothing_begun
 from ..text.json_file import check_json_place, write_json
 from ..text.terminal import say, show
 from .arguments import add_options, read_options
@@ -28,14 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Score a prediction and print the figures."""
-    expect_workers(options)
-    from deploy import open_cluster
-    from pipeline.evaluation.plan import plan_evaluation
-    from pipeline.evaluation.run import evaluate as run
+    with nothing_begun():
+        expect_workers(options)
+        from deploy import open_cluster
+        from pipeline.evaluation.plan import plan_evaluation
+        from pipeline.evaluation.run import evaluate as run
 
-    from ..preflight.checks import check_before_start
-    from ..text.kept_evaluation import keep_evaluation
-    from ..text.scores import evaluation_text
+        from ..preflight.checks import check_before_start
+        from ..text.kept_evaluation import keep_evaluation
+        from ..text.scores import evaluation_text
 
     parameters = read_options(EvaluateOptions, options)
     spec = read_options(ClusterOptions, options).spec()

@@ -10,6 +10,7 @@ from ..options.cluster import ClusterOptions
 from ..options.objects import ObjectDefinition, WithObjects
 from ..options.segment import FinishFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
+from ..signals.stop import nothing_begun
 from .arguments import add_options, read_options
 from .object_arguments import read_definition, read_segment_options
 
@@ -35,11 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Complete an output. Raises RunError if blocks of a share are missing."""
     with drain_on_signal() as drain:
-        from pipeline.base.errors import RunError
-        from pipeline.ledger.shares import incomplete_shares
-        from pipeline.segmentation.prepare import prepare
+        with nothing_begun():
+            from pipeline.base.errors import RunError
+            from pipeline.ledger.shares import incomplete_shares
+            from pipeline.segmentation.prepare import prepare
 
-        from ..segmentation.run import run_finish
+            from ..segmentation.run import run_finish
 
         parameters, objects = read_segment_options(options), read_definition(options)
         spec = read_options(ClusterOptions, options).spec()

@@ -25,7 +25,13 @@ from pipeline.base.redaction import cleaned, redacted
 from pipeline.base.store_errors import one_line
 from pipeline.base.text import printable
 
-from ..signals.stop import DrainedBeforeRun, handle_stops
+from ..signals.stop import (
+    DRAINED_TEXT,
+    EXIT_DRAINED,
+    DrainedBeforeRun,
+    handle_stops,
+    nothing_begun,
+)
 from ..text.streams import settle_streams
 from ..text.terminal import clear_status, say, show_status
 from .bundled_list import asks_for_list, show_bundled
@@ -33,8 +39,6 @@ from .parser import Parser
 from .system_errors import refused_by_the_system
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
-EXIT_DRAINED = 75
-"""EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
 COMMANDS = {
     "segment": "segment a volume: Zarr, TIFF or slices in, OME-Zarr out",
     "finish": "complete an output of segment --shard: pyramid and report",
@@ -89,7 +93,8 @@ def _run(arguments: Sequence[str]) -> int:
         if asks_for_list(given):
             show_bundled()
             return 0
-        parser = make_parser(name for name in COMMANDS if name in given)
+        with nothing_begun():
+            parser = make_parser(name for name in COMMANDS if name in given)
         options = parser.parse_args(given)
         options.given = given[1:]
         if given[0] in SLOW:
@@ -103,7 +108,7 @@ def _run(arguments: Sequence[str]) -> int:
         atexit.register(_silence_abandoned_reads)
         return _exit_code(error)
     except DrainedBeforeRun:
-        say("overtile: drained before the first block: start the same command again to resume")
+        say(DRAINED_TEXT)
         return EXIT_DRAINED
     except KeyboardInterrupt:
         say(f"overtile: stopped{_KEPT if given and given[0] in RESUMABLE else ''}")

@@ -8,6 +8,7 @@ from ..options.cluster import ClusterOptions
 from ..options.declared import words_of
 from ..options.objects import ObjectsFiles, ObjectsOptions
 from ..signals.drain import drain_on_signal
+from ..signals.stop import nothing_begun
 from ..text.terminal import say
 from .arguments import add_options, read_options
 from .local_workers import expect_workers
@@ -21,17 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Find the objects and show the progress."""
     with drain_on_signal() as drain:  # before the imports, which are slow
-        expect_workers(options)
-        from deploy import open_cluster
-        from pipeline.objects.preparation.prepare import prepare_objects
-        from pipeline.objects.run import ObjectsRun
+        with nothing_begun():
+            expect_workers(options)
+            from deploy import open_cluster
+            from pipeline.objects.preparation.prepare import prepare_objects
+            from pipeline.objects.run import ObjectsRun
 
-        from ..metrics.publish import published
-        from ..metrics.work import Work
-        from ..preflight.checks import check_before_start
-        from ..segmentation.on_cluster import is_existing
-        from ..segmentation.run import find_objects
-        from ..text.next_commands import objects_commands_after
+            from ..metrics.publish import published
+            from ..metrics.work import Work
+            from ..preflight.checks import check_before_start
+            from ..segmentation.on_cluster import is_existing
+            from ..segmentation.run import find_objects
+            from ..text.next_commands import objects_commands_after
 
         parameters = read_options(ObjectsOptions, options)
         request = parameters.request(scores=options.scores, output=options.output)

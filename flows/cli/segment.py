@@ -9,6 +9,7 @@ from ..options.declared import words_of
 from ..options.objects import ObjectDefinition, WithObjects
 from ..options.segment import SegmentFiles, SegmentOptions
 from ..signals.drain import drain_on_signal
+from ..signals.stop import nothing_begun
 from .arguments import add_options, read_options
 from .local_workers import expect_workers
 from .object_arguments import read_definition, read_segment_options
@@ -22,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Segment a volume and show the progress."""
     with drain_on_signal() as drain:  # before the imports, which are slow
-        expect_workers(options, with_torch=True)
-        from ..segmentation.run import run_segmentation
+        with nothing_begun():
+            expect_workers(options, with_torch=True)
+            from ..segmentation.run import run_segmentation
 
         cluster = read_options(ClusterOptions, options)
         run_segmentation(

@@ -11,7 +11,7 @@ from pipeline.base.text import counted
 from ..options.cluster import ClusterOptions
 from ..options.train import training_cluster
 from ..signals.drain import Drain, drain_on_signal
-from ..signals.stop import DrainedBeforeRun
+from ..signals.stop import DrainedBeforeRun, nothing_begun
 from ..text.terminal import say
 from .arguments import read_options
 from .local_workers import expect_workers
@@ -56,14 +56,15 @@ def with_resume(text: str) -> str:
 
 
 def _run(options: argparse.Namespace, drain: Drain) -> None:
-    expect_workers(options, with_torch=True)
-    from deploy import open_cluster
+    with nothing_begun():
+        expect_workers(options, with_torch=True)
+        from deploy import open_cluster
 
-    from ..preflight.checks import check_before_start
-    from ..text.training import shown_on_terminal, start_lines
-    from ..text.training_end import done_text, end_lines
-    from ..training.prepare import prepare_training
-    from ..training.run import rank_limits, train_interruptibly
+        from ..preflight.checks import check_before_start
+        from ..text.training import shown_on_terminal, start_lines
+        from ..text.training_end import done_text, end_lines
+        from ..training.prepare import prepare_training
+        from ..training.run import rank_limits, train_interruptibly
 
     volumes, parameters = read_training(options)
     cluster = read_options(ClusterOptions, options)

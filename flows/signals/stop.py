@@ -4,24 +4,39 @@ An interrupted import leaves a package half loaded, and compiled modules turn th
 errors of any kind. So the handler raises only if no import is on the stack; otherwise it runs again
 after a few milliseconds. The signals are not masked instead, because threads and processes that
 start during an import would inherit the mask, and workers could not be stopped.
+
+The first imports of a command take seconds. Nothing has been written by then, and nothing runs that
+does not end with this process: a stop ends it at once, without raising anything.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Final, NoReturn
 
 RETRY_S = 0.02
 TWICE_S = 1.0
 """`timeout` and batch systems send one stop twice, to the process and to its group. A second one
 within this time is the same; a later one ends the command at once."""
 STOPS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+EXIT_STOPPED: Final = 1
+EXIT_DRAINED: Final = 75
+"""EX_TEMPFAIL of sysexits.h: batch scripts requeue on it."""
+DRAINED_TEXT: Final = (
+    "overtile: drained before the first block: start the same command again to resume"
+)
 drain_requested = threading.Event()
 """Set if the next stop is a drain before the first block."""
+_has_begun = True
+"""Whether the command may have written something, or started something that must be ended."""
 _stopped_at = float("-inf")
 _is_drain_noted = False
 
@@ -69,6 +84,8 @@ def take_noted_drain() -> bool:
 def stop(signum: int, frame: FrameType | None) -> None:
     """Raise Stopped or DrainedBeforeRun, after the import if one is running."""
     if _is_importing(frame):
+        if not _has_begun:
+            _end()
         signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, RETRY_S)
         return
@@ -79,6 +96,33 @@ def stop(signum: int, frame: FrameType | None) -> None:
     _stopped_at = now
     _silence_finalisers()
     raise DrainedBeforeRun if drain_requested.is_set() else Stopped
+
+
+@contextmanager
+def nothing_begun() -> Iterator[None]:
+    """Let a stop during an import end the process at once while inside.
+
+    For the first imports of a command, and for nothing else.
+    """
+    global _has_begun
+    before, _has_begun = _has_begun, False
+    try:
+        yield
+    finally:
+        _has_begun = before
+
+
+def _end() -> NoReturn:
+    """End the process with the line of a stop, or of a drain.
+
+    Not by ``print``: the interrupted code may hold the lock of standard error.
+    """
+    is_drained = drain_requested.is_set()
+    line = DRAINED_TEXT if is_drained else "overtile: stopped"
+    shown = "\r\x1b[K" if os.isatty(2) else ""  # instead of show_status's line
+    with suppress(OSError):
+        os.write(2, f"{shown}{line}\n".encode())
+    os._exit(EXIT_DRAINED if is_drained else EXIT_STOPPED)
 
 
 def _silence_finalisers() -> None:

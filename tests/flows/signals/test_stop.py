@@ -98,6 +98,53 @@ def test_a_drain_before_the_first_block_is_one_line_and_exit_code_75(then, stopp
     assert said == (75, DRAINED)
 
 
+SLOW_FIRST_IMPORT = """
+import os, signal, sys
+from pathlib import Path
+from flows.cli import main as cli
+
+sys.path.insert(0, {folder!r})
+import flows.cli.local_workers as first
+
+def expect_workers(*args, **options):
+    import slow
+
+first.expect_workers = expect_workers
+sys.exit(cli.main({arguments!r}))
+"""
+SLOW = (
+    "import os, signal, time\nos.kill(os.getpid(), signal.{signal})\n"
+    "until = time.monotonic() + 30\nwhile time.monotonic() < until: time.sleep(0.01)\n"
+    "open('imported', 'w')\n"
+)
+FIRST = {
+    "segment": SEGMENT,
+    "convert": ["convert", "in.zarr", "out.zarr"],
+    "objects": ["objects", "in.zarr", "out.zarr"],
+    "train": TRAIN,
+}
+
+
+@pytest.mark.parametrize("command", FIRST)
+@pytest.mark.parametrize(
+    ("signal", "ends"),
+    [("SIGTERM", (1, STOPPED)), ("SIGINT", (1, STOPPED)), ("SIGUSR1", (75, DRAINED))],
+)
+def test_a_stop_during_the_first_imports_does_not_wait_for_their_end(
+    command, signal, ends, tmp_path
+):
+    """Nothing has been written by then: an import of 30 s is not waited for."""
+    (tmp_path / "slow.py").write_text(SLOW.format(signal=signal))
+    code = SLOW_FIRST_IMPORT.format(folder=str(tmp_path), arguments=FIRST[command])
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True,
+        timeout=100, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == ends
+    assert not (tmp_path / "imported").exists(), "the end of the import was waited for"
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["slow.py"]
+
+
 def test_a_drain_while_its_handler_is_being_set_up_is_a_drain(stopped):
     place = (
         "import threading; start = threading.Thread.start\n"
