@@ -46,9 +46,9 @@ class EvaluateOptions(BaseModel):
     )
     axes: Annotated[str | None, Shell(COMPARISON, metavar="AXES")] = Field(
         None,
-        description="Axes of arrays that do not state theirs; the truth may lack c and t (default: "
-        "by their number)",
-        examples=["tzyx"],
+        description="Axes of arrays that do not state theirs, else of the truth, which may lack c "
+        "and t (default: by their number)",
+        examples=["zyx"],
     )
     slices: Annotated[Slices | None, Shell(COMPARISON)] = Field(
         None, description="Slices z to compare, from A to B - 1", examples=[(20, 24)]

@@ -16,6 +16,7 @@ from ..base.location import Location
 from ..output.label_layer import LabelLayer, LayerLevel, coarser_box, stored_dtype
 from ..output.precomputed import LayerWriter, check_target
 from ..planning.levels import level_grids
+from ..volume.formats.axes import slices_advice
 from ..volume.micrometres import voxel_size_um
 from ..volume.volume import VolumeSource, open_volume
 
@@ -74,6 +75,7 @@ def plan_layer(
     if source.channel_count != 1:
         raise LabelError(
             f"{source.location} has {source.channel_count} channels: expected labels with one"
+            f"{slices_advice(source.axes)}"
         )
     dtype = stored_dtype(source.dtype)
     size_nm, notes = _size_nm(source)

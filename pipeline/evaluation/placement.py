@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..base.errors import VolumeError
 from ..base.geometry import Box, Shape
 from ..base.text import shape_text
+from ..volume.formats.axes import slices_advice
 from ..volume.micrometres import voxel_size_um
 from ..volume.placement import has_other_voxels, sizes_text, stated_start
 from ..volume.volume import VolumeSource
@@ -78,6 +79,7 @@ def _other_shape(prediction: VolumeSource, truth: VolumeSource) -> VolumeError:
         f"the prediction is {shape_text(prediction.shape_zyx)} voxels, the truth "
         f"{shape_text(truth.shape_zyx)}: expected arrays of the same volume and level, or a part "
         "whose metadata states its place (voxel size, unit and translation)"
+        f"{slices_advice(prediction.axes)}"
     )
 
 

@@ -17,8 +17,9 @@ from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
 from ..objects.definition.find_scores import is_of_a_part
 from ..output.guard import RUN_GROUP
-from ..volume.companion import find_companion
+from ..volume.companion import find_companion, states_axes
 from ..volume.fingerprint import check_labels
+from ..volume.formats.axes import slices_advice
 from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
 from ..volume.formats.ome_zarr.painted import painted_classes
 from ..volume.label_values import UNKNOWN
@@ -89,11 +90,14 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     that are not integers, PlanError if a task would not fit the memory of one worker.
     """
     request = _with_class_number(request)
-    truth = find_companion(labels_in(request.truth), time=request.time, axes=request.axes)
+    truth = find_companion(
+        labels_in(request.truth), time=request.time, axes=request.axes,
+        overrides=states_axes(labels_in(request.prediction)),
+    )  # fmt: skip
     if truth.channel_count != 1:
         raise VolumeError(
             f"{request.truth} has {truth.channel_count} channels: expected one array of "
-            "classes or ids"
+            f"classes or ids{slices_advice(truth.axes)}"
         )
     if truth.label_mapping is not None:
         request = replace(request, ignore=UNKNOWN)
@@ -136,6 +140,7 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
         raise VolumeError(
             f"{prediction} has {classes.channel_count} channels: choose the class whose "
             "scores are used with --scores, or pass an array of classes"
+            f"{slices_advice(classes.axes)}"
         )
     try:
         check_labels(classes)

@@ -31,6 +31,7 @@ from ..planning.chunk_fit import chunk_note
 from ..planning.shares import Share, cut
 from ..planning.tile_memory import WorkerRoom
 from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
+from ..volume.formats import axes as axes_of
 from ..volume.given_size import check_voxels_of_file
 from ..volume.intensity import stated_intensity
 from ..volume.size_text import size_in_words
@@ -317,7 +318,9 @@ def check_suits(predictor: Predictor, source: VolumeSource, *, allow_seams: bool
     """Raise where the network does not suit the volume or cannot be tiled."""
     if source.channel_count != predictor.in_channels:
         advice = "select channels with --channel, or correct --axes"
-        if "c" not in source.axes:
+        if as_slices := axes_of.as_slices(source.axes):
+            advice = f"select channels with --channel, pass --axes {as_slices} if they are slices"
+        elif "c" not in source.axes:
             advice = "pass --axes if one of them is c"
         raise VolumeError(
             f"{source.channel_count} channel(s) in the volume (axes {' '.join(source.axes)}, shape "

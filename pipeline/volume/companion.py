@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..base.errors import VolumeError
 from ..base.location import Location
+from .formats.image import StoredImage
 from .known_formats import format_of
 from .volume import VolumeSource, find_volume
 
@@ -19,14 +20,23 @@ def find_companion(
     channel: int | str | Sequence[int | str] | None = None,
     time: int | None = None,
     axes: str | None = None,
-    holds: Literal["grey values", "labels"] = "labels",
+    holds: Literal["grey values", "labels", "anything"] = "labels",
+    overrides: bool = False,
 ) -> VolumeSource:
     """Return an array that belongs to a volume whose time point and axes the user selected.
 
     time: ignored by an array without a time axis. axes: used by an array that does not state its
-    own (or states unknown ones), without c and t where it lacks them. Raises VolumeError.
+    own (or states unknown ones), without c and t where it lacks them; also by one that cannot be
+    read as it states: labels or a mask with channels, or several time points of which none is selected.
+    overrides: also by an array that states others. Raises VolumeError.
     """
-    chosen = _axes_of(location, level, axes) if axes else None
+    stated = None if overrides else _stated(location, level)
+    chosen = None
+    if axes and not (stated and _is_readable(stated, holds=holds, time=time)):
+        chosen = _fitting(location, level, axes)
+    if chosen and stated:
+        other = format_of(location).describe(location, level=level, axes=chosen)
+        chosen = chosen if _is_readable(other, holds=holds, time=time) else None
     image = format_of(location).describe(location, level=level, axes=chosen)
     return find_volume(
         location,
@@ -38,12 +48,29 @@ def find_companion(
     )
 
 
-def _axes_of(location: Location, level: int | str | None, axes: str) -> str | None:
-    """Return the axes to read an array with; None for its own."""
-    image_format = format_of(location)
+def states_axes(location: Location) -> bool:
+    """Return whether an array states its own axes."""
+    return _stated(location, None) is not None
+
+
+def _stated(location: Location, level: int | str | None) -> StoredImage | None:
+    """Return an array as it states its own axes; None where it states none, or unknown ones."""
     with suppress(VolumeError):
-        if image_format.describe(location, level=level, axes=None).axes_are_stated:
-            return None
+        image = format_of(location).describe(location, level=level, axes=None)
+        return image if image.axes_are_stated else None
+    return None
+
+
+def _is_readable(image: StoredImage, *, holds: str, time: int | None) -> bool:
+    """Return whether an array can be read with the axes that it states."""
+    counts = dict(zip(image.axes, image.shape, strict=True))
+    has_channels = holds != "grey values" and counts.get("c", 1) > 1
+    return not has_channels and (time is not None or counts.get("t", 1) == 1)
+
+
+def _fitting(location: Location, level: int | str | None, axes: str) -> str | None:
+    """Return those of the given axes that an array has; None where they do not fit it."""
+    image_format = format_of(location)
     for candidate in _candidates(axes.strip().lower()):
         with suppress(VolumeError):
             image_format.describe(location, level=level, axes=candidate)

@@ -10,6 +10,7 @@ from ..base.errors import VolumeError
 from ..base.location import Location
 from .companion import find_companion
 from .fingerprint import check_labels
+from .formats.axes import slices_advice
 from .formats.ome_zarr.locate import locate
 from .known_formats import format_of
 from .label_placement import PlacedLabels, place_labels
@@ -38,6 +39,7 @@ def find_labelled(
     if labels.channel_count != 1:
         raise VolumeError(
             f"labels {labels_location} have {labels.channel_count} channels: expected one"
+            f"{slices_advice(labels.axes)}"
         )
     is_chosen = level is not None or raw_location == raw.location
     placed = place_labels(raw, labels, level_is_chosen=is_chosen)

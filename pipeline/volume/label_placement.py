@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 from ..base.errors import VolumeError
 from ..base.geometry import Box, Shape
 from ..base.text import shape_text
+from .formats.axes import slices_advice
 from .image_levels import levels_of
 from .micrometres import voxel_size_um
 from .placement import has_other_voxels, sizes_text, stated_start
@@ -177,7 +178,7 @@ def _refuse_shape(raw: VolumeSource, labels: VolumeSource) -> NoReturn:
         f"pass --level {level.path}, which has that shape"
         if level is not None
         else "pass the labels of this volume, or of a part of it that states its place (voxel "
-        "size, unit and translation), or correct --axes"
+        f"size, unit and translation), or correct --axes{slices_advice(raw.axes)}"
     )
     raise VolumeError(
         f"labels {labels.location} are {shape_text(labels.shape_zyx)} voxels, but the volume "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
@@ -168,7 +168,8 @@ def open_labelled(
     record = check_record(stated, training[0].raw.dtype)
     for box in [*training, *held_out]:
         check_record(record, box.raw.dtype)
-    notes = [note for one in (*placed, *apart) for note in one.notes]
+    notes = [*_assumptions([*placed, *apart])]
+    notes += [note for one in (*placed, *apart) for note in one.notes]
     volumes = LabelledVolumes(
         training=tuple(training),
         validation=tuple(held_out),
@@ -177,6 +178,16 @@ def open_labelled(
     )
     needs_no_measuring = stated_intensity(record, training[0].raw.dtype) is not None
     return volumes.measured() if needs_no_measuring else volumes
+
+
+def _assumptions(placed: Sequence[PlacedLabels]) -> Iterator[str]:
+    """Yield what was assumed about files, and of how many; a line each."""
+    files: dict[str, dict[Location, None]] = {}
+    for source in (source for one in placed for source in (one.raw, one.labels)):
+        for note in source.notes:
+            files.setdefault(note, {})[source.store] = None
+    for note, (first, *more) in files.items():
+        yield f"{first}{f' and {len(more)} more' if more else ''}: {note}"
 
 
 def public_name(source: VolumeSource) -> str:

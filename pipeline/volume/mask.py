@@ -23,9 +23,10 @@ from ..base.errors import VolumeError
 from ..base.geometry import Box
 from ..base.location import Location
 from ..base.text import shape_text
+from .companion import find_companion
 from .given_size import as_stored
 from .micrometres import voxel_size_um
-from .volume import VolumeSource, find_volume, open_volume
+from .volume import VolumeSource, open_volume
 
 NEARLY_WHOLE: Final = 0.05
 """Largest relative difference of a ratio of voxel sizes from a whole number."""
@@ -97,7 +98,7 @@ def find_mask(location: Location, volume: VolumeSource) -> MaskSource:
     VolumeError if it is not an image of one channel, of the volume's field of view and of a
     whole-number scale.
     """
-    source = find_volume(location, holds="anything")
+    source = find_companion(location, axes=volume.spatial_axes, holds="anything")
     if source.channel_count != 1:
         raise VolumeError(
             f"--mask {location} has {source.channel_count} channels: expected one; pass an image "

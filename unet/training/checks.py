@@ -148,7 +148,7 @@ def check_channels(boxes: Sequence[TrainingVolume], network: UNetConfig) -> None
         if box.channel_count != network.in_channels:
             raise TrainingError(
                 f"{box.name} has {box.channel_count} channels, the network takes "
-                f"{network.in_channels}: choose a channel, or change in_channels"
+                f"{network.in_channels}: choose a channel, correct --axes, or change in_channels"
             )
 
 

@@ -29,6 +29,25 @@ def spatial_axes(axes: str) -> str:
     return "".join(axis for axis in "zyx" if axis in axes)
 
 
+def as_slices(axes: str) -> str | None:
+    """Return axes in which planes that are channels are slices; None where there are no such ones.
+
+    >>> as_slices("cyx"), as_slices("tcyx"), as_slices("yxc"), as_slices("czyx")
+    ('zyx', 'tzyx', None, None)
+    """
+    return axes.replace("c", "z") if "cy" in axes and "z" not in axes else None
+
+
+def slices_advice(axes: str) -> str:
+    """Return what to do where the channels of an image are its slices, to end a message with.
+
+    >>> slices_advice("cyx"), slices_advice("zyx")
+    ('; if its channels are slices, pass --axes zyx', '')
+    """
+    other = as_slices(axes)
+    return f"; if its channels are slices, pass --axes {other}" if other else ""
+
+
 def checked_axes(axes: str, *, ndim: int, where: str) -> str:
     """Return ``axes`` if they fit an array of ``ndim`` axes; raise VolumeError otherwise."""
     advice = _advice(ndim)

@@ -38,6 +38,9 @@ _SLIDES: Final = frozenset(("svs", "ndpi", "scn", "qpi", "bif", "philips", "vent
 WHOLE_PAGE_BYTES: Final = 2**20
 """Pages of at most this size are one chunk: fewer reads than strip by strip."""
 _MAPPED_BYTES: Final = 2**16
+_STATE_NO_AXES: Final = frozenset(("generic", "uniform", "shaped"))
+"""Kinds of files without metadata on axes. Python's tifffile writes a stack of 3 or 4 slices, if it
+is not told otherwise, as the colours of one image."""
 _LETTERS: Final = {"S": "c", "I": "z", "Q": "z", "R": "z"}
 
 
@@ -234,7 +237,7 @@ def _chosen_level(series: tifffile.TiffPageSeries, level: int | str | None, wher
 def _axes(
     series: tifffile.TiffPageSeries, given: str | None, where: str
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the axes of a series, and a note where pages without a meaning are taken as z."""
+    """Return the axes of a series, and a note where the file does not say what its planes are."""
     ndim = len(series.shape)
     if given is not None:
         return axes_of.checked_axes(given.strip().lower(), ndim=ndim, where=where), ()
@@ -242,6 +245,11 @@ def _axes(
     notes: tuple[str, ...] = ()
     if set(series.axes) & set("IQR"):
         notes = ("the file does not state the axis of its pages: assumed z; override with --axes",)
+    elif series.axes == "SYX" and series.kind in _STATE_NO_AXES:
+        notes = (
+            f"the file stores {series.shape[0]} planes as colours of one image, and they are read "
+            f"as channels; if they are slices, pass --axes {axes_of.as_slices(names)}",
+        )
     return axes_of.checked_axes(names, ndim=ndim, where=where), notes
 
 
