@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .segmentation.engines.overlap import map_overlap
     from .segmentation.request import SegmentRequest
     from .segmentation.run import SegmentRun
+    from .volume.find_labels import ReadAs
     from .volume.labelled_volumes import LabelledVolumes, open_labelled
     from .volume.measure_intensity import measure_intensity
     from .volume.volume import find_volume, open_volume
@@ -42,6 +43,7 @@ _HOME = {
     "Location": "base.location",
     "OvertileError": "base.errors",
     "Predictor": "models.protocol",
+    "ReadAs": "volume.find_labels",
     "RunError": "base.errors",
     "SamePadded": "models.same_padded",
     "SegmentRequest": "segmentation.request",
@@ -70,6 +72,7 @@ __all__ = [
     "Location",
     "OvertileError",
     "Predictor",
+    "ReadAs",
     "RunError",
     "SamePadded",
     "SegmentRequest",

@@ -11,6 +11,7 @@ from unet.recipe.training_config import Freeze, Metric, Preset
 
 from .cluster import CLUSTER, ClusterOptions
 from .declared import Shell
+from .image import VoxelSizeOption
 from .values import Names, NumberOrName, Slices
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class TrainFiles(BaseModel):
     )
 
 
-class TrainOptions(BaseModel):
+class TrainOptions(VoxelSizeOption):
     """How to train. Every option has a default; a config file sets more."""
 
     model_config = ConfigDict(extra="forbid", title="Advanced")

@@ -141,6 +141,7 @@ def start_lines(prepared: PreparedTraining) -> list[str]:
         ("validate", prepared.volumes.validation),
     ):
         lines += [f"{part} on {box.name}, {shape_text(box.shape_zyx)} voxels" for box in boxes]
+    lines += [f"voxel size: {size}" for size in prepared.volumes.voxel_size_lines]
     lines += [f"note: {note}" for note in prepared.notes]
     lines += schedule_lines(prepared)
     if prepared.done_steps:

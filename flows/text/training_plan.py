@@ -67,6 +67,8 @@ def _data_rows(prepared: PreparedTraining, plan: TrainingPlan) -> Iterator[tuple
     ):  # fmt: skip
         for box in boxes:
             yield name, f"{box.name}, {shape_text(box.shape_zyx)} voxels"
+    for size in prepared.volumes.voxel_size_lines:
+        yield "voxel size", size
     shares = zip(counted_names(prepared), found.shares, strict=True)
     yield "classes", ", ".join(f"{name} {percent(share)}" for name, share in shares)
     if found.is_exact:
@@ -118,6 +120,8 @@ def training_plan_json(prepared: PreparedTraining, plan: TrainingPlan) -> dict[s
         "patch": list(prepared.core),
         "batch": plan.batch,
         "done_steps": prepared.done_steps,
+        "voxel_size_um": _sizes_json(prepared),
+        "voxel_size": list(prepared.volumes.voxel_size_lines),
         "classes": dict(zip(counted_names(prepared), found.shares, strict=True)),
         "class_counts": list(found.class_counts),
         "surveyed_voxels": found.surveyed,
@@ -137,6 +141,12 @@ def training_plan_json(prepared: PreparedTraining, plan: TrainingPlan) -> dict[s
         "seconds_left": plan.seconds_left,
         "notes": list(prepared.notes),
     }
+
+
+def _sizes_json(prepared: PreparedTraining) -> list[float | None] | None:
+    """Return the voxel size in µm (z, y, x); None where volumes have several scales."""
+    sizes = prepared.volumes.voxel_size_um
+    return None if sizes is None else list(sizes)
 
 
 def channel_names(prepared: PreparedTraining) -> tuple[str, ...]:

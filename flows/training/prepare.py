@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.base.errors import VolumeError
 from pipeline.base.location import Location
+from pipeline.volume.find_labels import ReadAs
 from pipeline.volume.labelled_volumes import open_labelled
 from unet.recipe.config_file import read_config
 from unet.training import prepare
@@ -42,12 +43,12 @@ def prepare_training(
         list(map(_locations, volumes)),
         validation=list(map(_locations, options.validation_volumes)),
         validation_slices=options.validation_slices,
-        channel=options.channel,
-        level=options.level,
         normalisation=options.normalisation or taken_over,
-        time=options.time,
-        axes=options.axes,
-    )
+        read=ReadAs(
+            channel=options.channel, level=options.level, time=options.time, axes=options.axes,
+            voxel_size_um=options.voxel_size_um,
+        ),
+    )  # fmt: skip
     return prepare.prepare_training(
         opened,
         out,

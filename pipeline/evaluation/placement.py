@@ -75,11 +75,19 @@ def _other_place(start: Shape) -> str:
 
 
 def _other_shape(prediction: VolumeSource, truth: VolumeSource) -> VolumeError:
+    advice = (
+        "expected arrays of the same volume and level, or a part whose metadata states its place "
+        f"(voxel size, unit and translation){slices_advice(prediction.axes)}"
+    )
+    depth = truth.shape_zyx[0]
+    if truth.shape_zyx[1:] == prediction.shape_zyx[1:] and depth < prediction.shape_zyx[0]:
+        advice = (
+            "it does not state which slices it has; add the others to it, with any value, and "
+            f"choose those to compare with --slices, e.g. --slices 0:{depth} for the first {depth}"
+        )
     return VolumeError(
         f"the prediction is {shape_text(prediction.shape_zyx)} voxels, the truth "
-        f"{shape_text(truth.shape_zyx)}: expected arrays of the same volume and level, or a part "
-        "whose metadata states its place (voxel size, unit and translation)"
-        f"{slices_advice(prediction.axes)}"
+        f"{shape_text(truth.shape_zyx)}: {advice}"
     )
 
 

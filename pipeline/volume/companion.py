@@ -27,7 +27,7 @@ def find_companion(
 
     time: ignored by an array without a time axis. axes: used by an array that does not state its
     own (or states unknown ones), without c and t where it lacks them; also by one that cannot be
-    read as it states: labels or a mask with channels, or several time points of which none is selected.
+    read as it states: labels or a mask with channels, or with time points and none selected.
     overrides: also by an array that states others. Raises VolumeError.
     """
     stated = None if overrides else _stated(location, level)

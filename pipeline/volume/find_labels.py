@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from ..base.errors import VolumeError
 from ..base.location import Location
@@ -12,29 +13,49 @@ from .companion import find_companion
 from .fingerprint import check_labels
 from .formats.axes import slices_advice
 from .formats.ome_zarr.locate import locate
+from .given_size import checked_sizes, with_voxel_size
 from .known_formats import format_of
 from .label_placement import PlacedLabels, place_labels
+from .placement import has_other_voxels
 from .volume import VolumeSource, find_volume
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAs:
+    """What to read of the volumes of a training, and how. Raises PlanError for a wrong size."""
+
+    channel: Any = None
+    level: int | str | None = None
+    """Of the volume, by name or number. Of labels that are a pyramid too, the level of the same
+    name is read, else the one of the same number, whichever has the volume's shape. Without it, a
+    coarser level is used if the labels state its voxels (``place_labels``)."""
+    time: int | None = None
+    """Of the volume, and of labels that have a time axis."""
+    axes: str | None = None
+    """Of the volume, and of labels that do not state theirs."""
+    voxel_size_um: tuple[float, ...] | None = None
+    """Of the volume's finest level, whatever its file states. Labels may have the file's too."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "voxel_size_um", checked_sizes(self.voxel_size_um))
+
+
+AS_STATED: Final = ReadAs()
+
+
 def find_labelled(
-    raw_location: Location,
-    labels_location: Location,
-    *,
-    channel: Any = None,
-    level: int | str | None = None,
-    time: int | None = None,
-    axes: str | None = None,
+    raw_location: Location, labels_location: Location, read: ReadAs = AS_STATED
 ) -> PlacedLabels:
     """Return a volume, its labels, and where they lie. Raises VolumeError if they do not match.
 
-    level: of the volume, by name or number. Of labels that are a pyramid too, the level of the same
-    name is read, else the one of the same number, whichever has the volume's shape. Without it, a
-    coarser level is used if the labels state its voxels (``place_labels``).
-    time, axes: of the volume, and of labels that have a time axis or do not state their axes.
+    Raises PlanError for a voxel size along other axes than the volume's.
     """
-    raw = find_volume(raw_location, channel=channel, level=level, time=time, axes=axes)
-    found = _found(labels_location, _levels_of_labels(labels_location, raw, level), time, axes)
+    level = read.level
+    in_file = find_volume(
+        raw_location, channel=read.channel, level=level, time=read.time, axes=read.axes
+    )
+    raw = with_voxel_size(in_file, read.voxel_size_um)
+    found = _found(labels_location, _levels_of_labels(labels_location, raw, level), read)
     labels = next((one for one in found if one.shape_zyx == raw.shape_zyx), found[0])
     if labels.channel_count != 1:
         raise VolumeError(
@@ -42,9 +63,10 @@ def find_labelled(
             f"{slices_advice(labels.axes)}"
         )
     is_chosen = level is not None or raw_location == raw.location
-    placed = place_labels(raw, labels, level_is_chosen=is_chosen)
+    are_of_file = has_other_voxels(labels, raw) and not has_other_voxels(labels, in_file)
+    placed = place_labels(in_file if are_of_file else raw, labels, level_is_chosen=is_chosen)
     check_labels(placed.labels)
-    return placed
+    return replace(placed, raw=with_voxel_size(placed.raw, read.voxel_size_um))
 
 
 def _levels_of_labels(
@@ -66,11 +88,11 @@ def _levels_of_labels(
 
 
 def _found(
-    labels: Location, levels: Sequence[int | str | None], time: int | None, axes: str | None
+    labels: Location, levels: Sequence[int | str | None], read: ReadAs
 ) -> list[VolumeSource]:
     """Return the levels that exist, at least one. Raises VolumeError for the first otherwise."""
     found: list[VolumeSource] = []
     for level in levels:
         with suppress(VolumeError):
-            found.append(find_companion(labels, level=level, time=time, axes=axes))
-    return found or [find_companion(labels, level=levels[0], time=time, axes=axes)]
+            found.append(find_companion(labels, level=level, time=read.time, axes=read.axes))
+    return found or [find_companion(labels, level=levels[0], time=read.time, axes=read.axes)]

@@ -174,12 +174,20 @@ def _are_multiples(labels: VolumeSource, raw: VolumeSource) -> bool:
 def _refuse_shape(raw: VolumeSource, labels: VolumeSource) -> NoReturn:
     """Raise the error for labels of another shape that state no place."""
     level = next((one for one in _coarser(raw) if one.shape_zyx == labels.shape_zyx), None)
-    advice = (
-        f"pass --level {level.path}, which has that shape"
-        if level is not None
-        else "pass the labels of this volume, or of a part of it that states its place (voxel "
-        f"size, unit and translation), or correct --axes{slices_advice(raw.axes)}"
-    )
+    depth = labels.shape_zyx[0]
+    if level is not None:
+        advice = f"pass --level {level.path}, which has that shape"
+    elif labels.shape_zyx[1:] == raw.shape_zyx[1:] and depth < raw.shape_zyx[0]:
+        advice = (
+            "they do not state which of its slices they are; pass these slices alone as --volume "
+            f"(for the first {depth}, in Fiji, Image > Duplicate with the range 1-{depth}), or add "
+            "the other slices to the labels, filled with a value that is not a label, as --ignore"
+        )
+    else:
+        advice = (
+            "pass the labels of this volume, or of a part of it that states its place (voxel "
+            f"size, unit and translation), or correct --axes{slices_advice(raw.axes)}"
+        )
     raise VolumeError(
         f"labels {labels.location} are {shape_text(labels.shape_zyx)} voxels, but the volume "
         f"{raw.location} is {shape_text(raw.shape_zyx)}: {advice}"

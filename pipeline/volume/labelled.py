@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..base.geometry import Box, Shape
 from .intensity import Intensity
 from .label_values import UNKNOWN
+from .micrometres import voxel_size_um
 from .mirror import mirror_index, read_mirrored, take_mirrored
 from .volume import VolumeSource, read_box
 
@@ -85,8 +86,13 @@ class LabelledBox:
 
     @property
     def spacing_zyx(self) -> tuple[float, float, float]:
-        """Size of a voxel."""
-        return self.raw.voxel_size
+        """Size of a voxel; the least one along an axis that states none, beside others that do."""
+        if len(set(self.raw.unit)) == 1:
+            return self.raw.voxel_size
+        sizes = voxel_size_um(self.raw)
+        least = min((size for size in sizes if size is not None), default=1.0)
+        z, y, x = (least if size is None else size for size in sizes)
+        return z, y, x
 
     @property
     def labelled(self) -> Box:

@@ -13,7 +13,7 @@ import numpy as np
 from ..base.errors import IntensityError, TrainingError
 from ..base.geometry import Box
 from ..base.location import Location
-from .find_labels import find_labelled
+from .find_labels import AS_STATED, ReadAs, find_labelled
 from .fingerprint import read_sample
 from .held_out import grown, kept_apart, overlap_notes, split, whole
 from .intensity import Intensity, check_record, parse_record, stated_intensity
@@ -21,6 +21,7 @@ from .label_placement import PlacedLabels
 from .labelled import LabelledBox
 from .micrometres import SizesUm, voxel_size_um
 from .painted_boxes import with_painted
+from .size_text import size_with_origin
 from .volume import VolumeSource
 
 if TYPE_CHECKING:
@@ -91,6 +92,17 @@ class LabelledVolumes:
         )
         return z, y, x
 
+    @property
+    def voxel_size_lines(self) -> tuple[str, ...]:
+        """The voxel size of each volume that is trained on and where it is from, as text.
+
+        One line where it is the same for all.
+        """
+        found = {box.volume_name: size_with_origin(box.raw) for box in self.training}
+        if len(set(found.values())) == 1:
+            return tuple(found.values())[:1]
+        return tuple(f"{size} ({name})" for name, size in found.items())
+
     def input_percentiles(self) -> dict[str, list[float]] | None:
         """Return percentiles 1, 50, 99 of a sample of what is trained on, per channel.
 
@@ -134,11 +146,8 @@ def open_labelled(
     *,
     validation: Sequence[Pair] = (),
     validation_slices: tuple[int, int] | None = None,
-    channel: int | str | None = None,
-    level: int | str | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
-    time: int | None = None,
-    axes: str | None = None,
+    read: ReadAs = AS_STATED,
 ) -> LabelledVolumes:
     """Return volumes with their labels, for a training.
 
@@ -146,14 +155,15 @@ def open_labelled(
     validation_slices: the first slice and the one after the last; held out of every volume.
     normalisation: as in the shell, ``range:0:255``, or a record as weights state it; by default
     dtype for uint8, else zscore.
-    time, axes: as in ``find_volume``; see ``find_labelled`` for those of the labels.
+    read: the channel, level, time point, axes and voxel size of all of them.
 
-    Raises VolumeError, IntensityError, or TrainingError if nothing is left to train on.
+    Raises VolumeError, IntensityError, PlanError for a voxel size, or TrainingError if nothing is
+    left to train on.
     """
 
     def found(pair: Pair) -> PlacedLabels:
         raw, labels = map(Location.parse, pair)
-        return find_labelled(raw, labels, channel=channel, level=level, time=time, axes=axes)
+        return find_labelled(raw, labels, read)
 
     if not pairs:
         raise TrainingError("no volume to train on: pass --volume and --labels")
@@ -209,6 +219,7 @@ def _described(box: LabelledBox) -> dict[str, Any]:
     }
     if part != Box((first, 0, 0), (last, *box.raw.shape_zyx[1:])):
         record["box"] = [list(part.start), list(part.stop)]
+    record |= box.raw.given_size_part()
     if any(box.labels_start):
         record["labels_start"] = list(box.labels_start)
     if box.reach != part:

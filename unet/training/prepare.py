@@ -18,6 +18,7 @@ from .checkpoint import load_newest, newest_checkpoint
 from .complete_recipe import complete_recipe
 from .label_notes import label_notes
 from .loop import TrainingJob
+from .network_notes import network_notes
 from .progress import Progress
 from .same_training import check_same_training, random_numbers_note
 from .selection.settings import check_selection
@@ -149,6 +150,7 @@ def prepare_training(
         progress=Progress.at_start(recipe),
         notes=(
             *_start_notes(start, volumes),
+            *network_notes(volumes, recipe, config, start),
             *label_notes(volumes, surveys, recipe),
             *checks.bad_value_notes(surveyed),
         ),

@@ -48,6 +48,10 @@ class TrainingVolumes(Protocol):
     def voxel_size_um(self) -> tuple[float | None, float | None, float | None] | None:
         """Voxel size of what is trained on in µm (z, y, x); None if the volumes do not agree."""
 
+    @property
+    def voxel_size_lines(self) -> Sequence[str]:
+        """The voxel size of each volume and where it is from, as text; one line if all agree."""
+
     def grown(self, least: Sequence[int]) -> TrainingVolumes:
         """Return the volumes with training boxes of at least so many voxels, if they can grow."""
 

@@ -13,7 +13,7 @@ import tifffile
 import zarr
 
 from pipeline.base.location import Location
-from pipeline.volume.find_labels import find_labelled
+from pipeline.volume.find_labels import ReadAs, find_labelled
 from pipeline.volume.mask import find_mask
 from pipeline.volume.volume import find_volume
 
@@ -109,7 +109,7 @@ def test_a_command_that_reads_channels_notes_them_where_the_file_does_not_say(wh
 
 def test_a_training_reads_both_as_slices(place):
     pair = Location.parse("stack.tif"), Location.parse("labels.tif")
-    found = find_labelled(*pair, axes="zyx")
+    found = find_labelled(*pair, ReadAs(axes="zyx"))
     assert (found.raw.axes, found.labels.axes) == ("zyx", "zyx")
     assert found.raw.shape_zyx == found.labels.shape_zyx
 

@@ -84,7 +84,7 @@ SAID = {
             "float16"],
     "labels": ["--rule", "boundary", "--ignore=-1", "--class-names", "inside,edge"],
     "what is read": ["--level", "0", "--axes", "zyx", "--normalisation", "range:0:255",
-                     "--validation-slices", "0:1"],
+                     "--voxel-size", "50,8,8nm", "--validation-slices", "0:1"],
     "two volumes": ["--volume", "raw.zarr", "--labels", "labels.zarr", "--validation-volume",
                     "raw.zarr", "--validation-labels", "labels.zarr"],
     "resume": ["--resume"],

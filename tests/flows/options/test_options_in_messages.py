@@ -26,7 +26,7 @@ def actions_of(command):
 
 READERS = [name for name in COMMANDS if FILES & {one.dest for one in actions_of(name)}]
 OBJECTS = ("objects",)
-SIZED = (*SEGMENT, "finish", "preview", "objects", "convert")
+SIZED = (*SEGMENT, "finish", "preview", "objects", "convert", "train")
 SHOWN_BY = {
     "flows/demo": ("demo",),
     "flows/preflight": SEGMENT,

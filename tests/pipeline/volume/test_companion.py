@@ -12,7 +12,7 @@ from pipeline.base.location import Location
 from pipeline.evaluation.plan import plan_evaluation
 from pipeline.evaluation.request import EvaluateRequest
 from pipeline.volume.companion import find_companion
-from pipeline.volume.find_labels import find_labelled
+from pipeline.volume.find_labels import ReadAs, find_labelled
 from pipeline.volume.volume import find_volume, open_volume
 
 SIZES = {"t": 2, "c": 3, "z": 4, "y": 6, "x": 8}
@@ -29,7 +29,7 @@ def stored(path, axes, values, *, names=None, **layout):
 
 
 def sources_of(raw, labels, **options):
-    placed = find_labelled(raw, labels, **options)
+    placed = find_labelled(raw, labels, ReadAs(**options))
     return placed.raw, placed.labels
 
 
@@ -94,7 +94,7 @@ def test_a_time_point_without_a_time_axis_is_refused(tmp_path):
     with pytest.raises(VolumeError, match="omit --time, or pass --axes"):
         plan_evaluation(EvaluateRequest(prediction=plain, truth=plain, time=0))
     with pytest.raises(VolumeError, match="no time axis"):
-        find_labelled(plain, plain, time=0)
+        find_labelled(plain, plain, ReadAs(time=0))
 
 
 def test_a_channel_whose_name_is_the_number_of_another_is_noted(tmp_path):

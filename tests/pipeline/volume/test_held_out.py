@@ -15,7 +15,7 @@ from pipeline.base.errors import TrainingError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
 from pipeline.volume import labelled_volumes
-from pipeline.volume.find_labels import find_labelled
+from pipeline.volume.find_labels import ReadAs, find_labelled
 from pipeline.volume.held_out import grown, kept_apart, overlap_notes, split, whole
 from pipeline.volume.label_placement import PlacedLabels
 from pipeline.volume.label_values import UNKNOWN
@@ -193,7 +193,7 @@ def test_rgb_and_time_points_are_trained_on_as_they_are_segmented(axes, time, tm
     zarr.create_array(tmp_path / "raw", data=np.ascontiguousarray(of_raw[chosen]))
     zarr.create_array(tmp_path / "labels", data=labels[chosen])
     volumes = open_labelled(
-        [(tmp_path / "raw", tmp_path / "labels")], axes=t + axes, time=time,
+        [(tmp_path / "raw", tmp_path / "labels")], read=ReadAs(axes=t + axes, time=time),
         validation_slices=(3, 5),
     )  # fmt: skip
     for box, part in ((volumes.training[0], slice(0, 3)), (volumes.validation[0], slice(3, 5))):

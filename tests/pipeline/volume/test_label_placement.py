@@ -10,7 +10,7 @@ import pytest
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
-from pipeline.volume.find_labels import find_labelled
+from pipeline.volume.find_labels import ReadAs, find_labelled
 from pipeline.volume.held_out import whole
 from pipeline.volume.label_values import UNKNOWN
 
@@ -27,7 +27,7 @@ def at(start, size=SIZE, origin=ORIGIN):
 
 
 def found(raw, labels, **options):
-    return find_labelled(Location.parse(raw), Location.parse(labels), **options)
+    return find_labelled(Location.parse(raw), Location.parse(labels), ReadAs(**options))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.base.errors import LabelError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
-from pipeline.volume.find_labels import find_labelled
+from pipeline.volume.find_labels import ReadAs, find_labelled
 from pipeline.volume.intensity import Intensity
 from pipeline.volume.labelled import LabelledBox
 from pipeline.volume.volume import find_volume
@@ -41,7 +41,7 @@ def stored(tmp_path_factory):
 
 def sources_of(raw, labels, **options):
     """Return a volume and its labels, which have the same voxels."""
-    placed = find_labelled(Location.parse(raw), Location.parse(labels), **options)
+    placed = find_labelled(Location.parse(raw), Location.parse(labels), ReadAs(**options))
     assert (placed.start, placed.notes) == ((0, 0, 0), ())
     return placed.raw, placed.labels
 

@@ -34,7 +34,8 @@ def start_notes(
         yield (
             f"the voxel size, {_sizes_text(own)} µm, differs from that of the weights "
             f"{start.name}, {_sizes_text(trained)} µm, by more than a factor of "
-            f"{LARGEST_RATIO:g}: train on the level that fits best (--level)"
+            f"{LARGEST_RATIO:g}: train on the level that fits best (--level), or pass the true "
+            "size as --voxel-size if the files are wrong"
         )
 
 

@@ -19,7 +19,7 @@ from pipeline.base import tensorstore_use
 from pipeline.base.errors import VolumeError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
-from pipeline.volume.find_labels import find_labelled
+from pipeline.volume.find_labels import ReadAs, find_labelled
 from pipeline.volume.image_levels import levels_of
 from pipeline.volume.known_formats import format_named
 from pipeline.volume.volume import find_volume, open_volume
@@ -175,7 +175,7 @@ def test_a_damaged_chunk_is_an_error_and_never_zeros(tmp_path, kind, kept):
 @pytest.mark.parametrize("level", [None, 0, 1, "8_10_40"])
 def test_labels_are_read_at_the_level_of_their_image(tmp_path, level):
     raw, labels = (Location.parse(pyramid(tmp_path / name)) for name in ("raw", "labels"))
-    placed = find_labelled(raw, labels, level=level)
+    placed = find_labelled(raw, labels, ReadAs(level=level))
     assert (
         placed.raw.shape_zyx
         == placed.labels.shape_zyx
@@ -187,7 +187,7 @@ def test_labels_of_one_level_match_an_image_of_another_format(tmp_path):
     write(tmp_path / "labels", ZYX)
     zarr.create_array(str(tmp_path / "raw.zarr"), data=ZYX)
     places = (Location.parse(tmp_path / name) for name in ("raw.zarr", "labels"))
-    placed = find_labelled(*places, level=0)
+    placed = find_labelled(*places, ReadAs(level=0))
     assert (placed.raw.format, placed.labels.format) == ("zarr", "precomputed")
 
 
