@@ -30,7 +30,8 @@ def run(options: argparse.Namespace) -> None:
     check_outlines(objects, target, overwrite=parameters.overwrite)
     grid = PixelGrid()
     if parameters.image is not None:
-        grid = grid_of_image(objects.labels, Location.parse(parameters.image))
+        image = Location.parse(parameters.image)
+        grid = grid_of_image(objects.labels, image, output=objects.output)
     named = replace(objects, name=parameters.name or objects.name)
     count = write_outlines(named, target, grid=grid, on_objects=Counter("objects"))
     say(f"outlines: {counted(count, 'object')} of class {named.name} in {target}")

@@ -21,7 +21,7 @@ class VoxelSizeOption(BaseModel):
         None,
         title="Voxel size in µm",
         description="Voxel size of the finest level, in µm or with a unit, whatever the file "
-        "states; Y,X of a 2-D image (default: as the file states)",
+        "states; of a 2-D image also Y,X (default: as the file states)",
         examples=[(0.5, 0.2, 0.2)],
     )
 

@@ -113,7 +113,7 @@ class SegmentOptions(VoxelSizeOption, ImageOptions):
     )
     block: Annotated[Sizes | None, Shell(COMPUTATION)] = Field(
         None,
-        description="Voxels that one task writes (default: one or more tiles)",
+        description="Voxels that one task writes; Y,X is one slice (default: one or more tiles)",
         examples=[(64, 256, 256)],
     )
     tile: Annotated[Sizes | None, Shell(COMPUTATION)] = Field(

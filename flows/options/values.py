@@ -47,9 +47,9 @@ def _sizes(text: str) -> tuple[int, ...]:
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError:
         sizes = ()
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise ValueError("expected three sizes as Z,Y,X, such as 64,256,256")
-    return sizes
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
+        raise ValueError("expected three sizes as Z,Y,X, such as 64,256,256, or Y,X of one slice")
+    return (1,) * (3 - len(sizes)) + sizes
 
 
 def _voxel_size(text: str) -> tuple[float, ...]:

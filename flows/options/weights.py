@@ -28,7 +28,7 @@ class WeightsOptions(BaseModel):
 
     voxel_size_um: Annotated[VoxelSizeUm | None, Shell(COPY, name="voxel-size")] = Field(
         None,
-        description="Voxel size of the training, in µm or with a unit; Y,X for a 2-D network",
+        description="Voxel size of the training, in µm or with a unit; of a 2-D network also Y,X",
         examples=[(0.05, 0.004, 0.004)],
     )
     out: Annotated[str | None, Shell(COPY, metavar="WEIGHTS")] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -12,6 +13,7 @@ from ..base.errors import PlanError, VolumeError
 from ..base.location import Location
 from ..base.network_outputs import ATTRIBUTE
 from ..base.stores import Node, read_node
+from ..ledger.stated_size import as_run_read
 from ..output.guard import RUN_GROUP
 from ..output.image_spec import colour
 from ..volume.fingerprint import read_sample
@@ -20,6 +22,7 @@ from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
 from ..volume.given_size import given_sizes, with_size_of_level, with_voxel_size
 from ..volume.image_levels import levels_of
 from ..volume.volume import LABELS, VolumeSource, find_volume
+from .raw_fit import fit_note
 
 MOST_CHANNELS: Final = 8
 """Of one image, as layers."""
@@ -72,12 +75,17 @@ def find_view(output: Location, raw: Location | None = None) -> View:
     place = _image_of(output)
     node = read_node(place)
     if node is None or node.kind == "array":
-        grey = _raw_layers(find_volume(output))
-        return View(place=output, layers=(*(_raw_layers(find_volume(raw)) if raw else ()), *grey))
+        grey, image = _raw_layers(find_volume(output)), find_volume(raw) if raw else None
+        note = fit_note(image, grey[0].levels) if image else None
+        layers = (*(_raw_layers(image) if image else ()), *grey)
+        return View(place=output, layers=layers, notes=(note,) if note else ())
     own, notes = _own_layers(place, node)
     below: tuple[Layer, ...] = ()
     if raw is not None:
-        below = _raw_layers(_as_segmented(find_volume(raw), raw, place))
+        image = as_run_read(find_volume(raw), raw, place)
+        if own and (note := fit_note(image, own[-1].levels, is_part=_is_part(place))):
+            notes.append(note)
+        below = _raw_layers(image)
     elif not any(layer.kind == "raw" for layer in own):
         below, more = _made_from(place)
         notes = [*notes, *more]
@@ -87,17 +95,6 @@ def find_view(output: Location, raw: Location | None = None) -> View:
     return View(
         place=place, layers=_one_of_labels(layers), notes=tuple(notes), is_ome_zarr=bool(own)
     )
-
-
-def _as_segmented(volume: VolumeSource, raw: Location, place: Location) -> VolumeSource:
-    """Return RAW with the voxel size that a person stated for it, if the run at a place read it."""
-    run = read_node(place, path=RUN_GROUP)
-    stated = run.attributes.get("provenance") if run else None
-    if not isinstance(stated, Mapping) or str(stated.get("input")) != str(raw):
-        return volume
-    sizes = given_sizes(_job(place))
-    is_per_axis = sizes is not None and len(sizes) == len(volume.spatial_axes)
-    return with_voxel_size(volume, sizes) if is_per_axis else volume  # else read with other axes
 
 
 def _image_of(output: Location) -> Location:
@@ -137,6 +134,18 @@ def _job(place: Location) -> Mapping[str, Any]:
     run = read_node(place, path=RUN_GROUP)
     job = run.attributes.get("job") if run else None
     return job if isinstance(job, Mapping) else {}
+
+
+def _is_part(place: Location) -> bool:
+    """Return whether an output is of a box, or objects are of scores of one."""
+    run = read_node(place, path=RUN_GROUP)
+    stated = run.attributes.get("provenance") if run else None
+    scores = str(stated.get("input")) if isinstance(stated, Mapping) else None
+    jobs = [_job(place)]
+    if jobs[0].get("kind") == "objects" and scores:
+        with suppress(VolumeError):
+            jobs.append(_job(Location.parse(scores)))
+    return any("box" in job for job in jobs)
 
 
 def _labels_layer(place: Location, name: str) -> Layer:

@@ -39,7 +39,7 @@ def given_sizes(job: Mapping[str, Any]) -> tuple[float, ...] | None:
 
 
 def with_voxel_size(source: VolumeSource, sizes_um: Sequence[float] | None) -> VolumeSource:
-    """Return a volume whose finest level has voxels of this size (z, y, x; y, x without z).
+    """Return a volume whose finest level has voxels of this size (z, y, x; without z also y, x).
 
     The volume lies as many of its voxels from the origin as before. None, and the size that the
     file states itself: unchanged. Raises PlanError for a size per other axes than the volume's.
@@ -47,6 +47,7 @@ def with_voxel_size(source: VolumeSource, sizes_um: Sequence[float] | None) -> V
     if sizes_um is None:
         return source
     source, axes = as_stored(source), source.spatial_axes
+    sizes_um = _along(sizes_um, axes)
     if len(sizes_um) != len(axes):
         raise PlanError(
             f"--voxel-size {sizes_text(sizes_um)}: expected {len(axes)} sizes, along "
@@ -75,9 +76,15 @@ def with_size_of_level(source: VolumeSource, sizes_um: Sequence[float]) -> Volum
     Raises PlanError for a size per other axes than the volume's.
     """
     factors = _factors(as_stored(source))[3 - len(source.spatial_axes) :]
+    sizes_um = _along(sizes_um, source.spatial_axes)
     if len(sizes_um) != len(factors):
         return with_voxel_size(source, sizes_um)  # raises
     return with_voxel_size(source, [a / b for a, b in zip(sizes_um, factors, strict=True)])
+
+
+def _along(sizes_um: Sequence[float], axes: str) -> Sequence[float]:
+    """Return sizes without that of z, where a volume has no z."""
+    return sizes_um[1:] if len(sizes_um) == 3 and axes == "yx" else sizes_um
 
 
 def as_stored(source: VolumeSource) -> VolumeSource:

@@ -125,8 +125,8 @@ def copy_with_voxel_size(
 ) -> None:
     """Write a copy of a weights file that states a voxel size; the copy has another digest.
 
-    uri: as for :func:`read_weights_info`. path: of the copy, local. Raises WeightsError, also where
-    ``path`` exists.
+    uri: as for :func:`read_weights_info`. path: of the copy, local. voxel_size_um: z, y, x; of a
+    2-D network also y, x. Raises WeightsError, also where ``path`` exists.
     """
     check_text(os.fspath(path), kind=WeightsError)
     place = settle_uri(uri)
@@ -134,7 +134,7 @@ def copy_with_voxel_size(
     config = _info(redacted(place), content).config
     if os.path.exists(path):
         raise WeightsError(f"{str(path)!r} exists already: choose another path for the copy")
-    stated = facts.as_metadata(config, voxel_size_um, None)
+    stated = facts.as_metadata(config, tuple(voxel_size_um)[-config.dims :], None)
     texts = {key: _to_json(key, value) for key, value in stated.items()}
     _write_atomically(Path(path), header.with_sorted_metadata(content, **texts))
 

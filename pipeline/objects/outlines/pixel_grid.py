@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...base.errors import VolumeError
 from ...base.location import Location
+from ...ledger.stated_size import as_run_read
 from ...volume.micrometres import voxel_size_um
 from ...volume.volume import VolumeSource, find_volume
 
@@ -32,14 +33,17 @@ class PixelGrid:
         return moved
 
 
-def grid_of_image(labels: VolumeSource, image: Location) -> PixelGrid:
+def grid_of_image(labels: VolumeSource, image: Location, *, output: Location) -> PixelGrid:
     """Return the pixels of an image's finest level, found by voxel sizes and translations.
 
-    These state where the centre of the first voxel lies, so its outer corner is half a voxel
+    output: that the labels are of. If it was made from the image, the image has the voxel size that
+    was stated to its runs, else that of its file.
+
+    Translations state where the centre of the first voxel lies, so its outer corner is half a voxel
     before. Raises VolumeError where one of the two states no voxel size in a unit of length.
     """
     size, corner = _size_and_corner(labels)
-    image_size, image_corner = _size_and_corner(find_volume(image))
+    image_size, image_corner = _size_and_corner(as_run_read(find_volume(image), image, output))
     scale, shift = size / image_size, (corner - image_corner) / image_size
     return PixelGrid(
         scale=(float(scale[0]), float(scale[1])), shift=(float(shift[0]), float(shift[1]))

@@ -85,7 +85,7 @@ SEGMENT = {
     "a tile off the divisor": ({"--tile": "4,16,15"}, r"divisor.*try 4,16,16"),
     "a tile beyond its block": (
         {"--block": "4,8,8", "--tile": "4,8,16"}, r"tile 4×8×16 is larger than block 4×8×8"),
-    "a block that is no size": ({"--block": "16,16"}, r"--block: '16,16': expected three sizes"),
+    "a block that is no size": ({"--block": "16"}, r"--block: '16': expected three sizes"),
     "a block of words": ({"--block": "a,b,c"}, r"--block: 'a,b,c'"),
     "a block of nothing": ({"--block": "0,16,16"}, r"--block: '0,16,16'"),
     "a block below nothing": ({"--block": "-2,4,4"}, r"--block: '-2,4,4': expected three sizes"),

@@ -275,3 +275,13 @@ def test_what_cannot_be_shown_costs_one_line(segmented, shell, tmp_path):
             code, out, err = shell("view", *words)
             assert (code, out, err.count("\n")) == (2, "", 1), err
             assert reason in err
+
+
+def test_a_view_refuses_it_in_one_line_and_prints_nothing(tmp_path, placed_image, shell):
+    output = placed_image(tmp_path / "out.zarr", (np.ones((4, 20, 24), "u1"), (1, 1, 1), (0, 0, 0)))
+    other = tmp_path / "other.zarr"
+    zarr.create_array(other, data=np.ones((3, 9, 9), np.uint8))
+    code, out, err = shell("view", str(output), str(other), "--print")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"RAW {other} is 3×9×9 voxels, the output 4×20×24: expected the image that" in err
+    assert shell("view", str(other), str(output), "--print")[0] == 2

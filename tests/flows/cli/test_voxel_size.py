@@ -178,6 +178,24 @@ def test_a_size_is_read_in_its_unit(text, sizes_um):
     assert make_parser(["segment"]).parse_args(words).voxel_size_um == sizes_um
 
 
+def test_a_flat_image_takes_two_sizes_or_three_of_voxels_and_of_blocks(run, place):
+    tifffile.imwrite(place / "flat.tif", tifffile.imread(place / "in.tif")[0])
+    argv = ("plan", "flat.tif", "new.zarr", "--weights", "w.safetensors")
+    plans = [
+        run(*argv, "--voxel-size", size, "--block", block, "--tile", block, "--json")
+        for size, block in (("0.2,0.2", "16,20"), ("9,0.2,0.2", "1,16,20"))
+    ]
+    assert plans[0] == plans[1]
+    code, out, _ = plans[0]
+    assert code == 0
+    assert json.loads(out)["voxel_size"][1:] == [0.2, 0.2]
+    assert json.loads(out)["block"] == [1, 16, 20]
+    for number, size in enumerate(("0.2,0.2", "9,0.2,0.2")):
+        copy = f"{number}.safetensors"
+        assert run("weights", "w.safetensors", "--voxel-size", size, "--out", copy)[0] == 0
+    assert (place / "0.safetensors").read_bytes() == (place / "1.safetensors").read_bytes()
+
+
 def test_sizes_along_other_axes_are_refused_before_anything_is_written(run, place):
     before = sorted(place.iterdir())
     for command in ("segment", "plan", "preview", "convert"):

@@ -13,7 +13,7 @@ from pipeline.conversion.request import ConvertRequest
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.segmentation.request import SegmentRequest
 from pipeline.volume.box_text import resolve_box
-from pipeline.volume.given_size import as_stored, with_voxel_size
+from pipeline.volume.given_size import as_stored, with_size_of_level, with_voxel_size
 from pipeline.volume.image_levels import levels_of
 from pipeline.volume.mask import find_mask
 from pipeline.volume.micrometres import voxel_size_um
@@ -83,14 +83,13 @@ def test_the_size_that_the_file_states_is_no_other_size(level, tmp_path):
     }
 
 
-def test_a_plane_takes_two_sizes_and_a_volume_three(tmp_path):
+def test_a_plane_takes_two_sizes_or_three_and_a_volume_three(tmp_path):
     plane = tmp_path / "plane.zarr"
     zarr.create_array(plane, data=np.zeros((8, 9), "u1"), dimension_names=("y", "x"))
     source = find_volume(str(plane))
     assert voxel_size_um(with_voxel_size(source, (0.2, 0.1))) == (None, 0.2, 0.1)
-    with pytest.raises(PlanError) as caught:
-        with_voxel_size(source, GIVEN)
-    assert str(caught.value) == "--voxel-size 1.5,0.4,0.4: expected 2 sizes, along y, x"
+    assert with_voxel_size(source, (7.0, 0.2, 0.1)) == with_voxel_size(source, (0.2, 0.1))
+    assert with_size_of_level(source, (7.0, 0.2, 0.1)) == with_voxel_size(source, (0.2, 0.1))
     volume = find_volume(pyramid(tmp_path / "in.zarr"))
     with pytest.raises(PlanError) as caught:
         with_voxel_size(volume, (0.2, 0.1))

@@ -160,7 +160,7 @@ def test_coordinates_can_count_the_pixels_of_a_finer_image(scores, found, tmp_pa
         tmp_path / "i.zarr", finer, pixel_um=0.25, translation_um=(0, -0.625, -0.625)
     )
     objects = find_finished(Location.parse(found(1, 16, 16)))
-    grid = grid_of_image(objects.labels, Location.parse(image))
+    grid = grid_of_image(objects.labels, Location.parse(image), output=objects.output)
     assert grid == PixelGrid(scale=(2.0, 2.0), shift=(2.0, 2.0))
     collection = json.loads(
         written(objects.output.path, tmp_path / "o.geojson", grid=grid).read_text()
