@@ -197,8 +197,12 @@ def labelled_folder(tmp_path_factory, textured):
         folder = tmp_path_factory.mktemp("labelled")
         raw = textured((depth, 32, 36))
         labels = (raw > 128).astype("u1")
-        zarr.create_array(folder / "raw.zarr", data=raw, chunks=(1, 16, 18))
-        zarr.create_array(folder / "labels.zarr", data=labels, chunks=(1, 32, 36))
+        zarr.create_array(
+            folder / "raw.zarr", data=raw, chunks=(1, 16, 18), dimension_names=list("zyx")
+        )
+        zarr.create_array(
+            folder / "labels.zarr", data=labels, chunks=(1, 32, 36), dimension_names=list("zyx")
+        )
         (folder / "config.toml").write_text(config)
         return folder
 

@@ -46,7 +46,9 @@ def place(tmp_path_factory):
     for name, array in {
         "raw": raw, "labels": (raw > 127).astype("u1"), "holes": holes, "hidden": hidden,
     }.items():  # fmt: skip
-        zarr.create_array(folder / f"{name}.zarr", data=array, chunks=(1, 40, 44))
+        zarr.create_array(
+            folder / f"{name}.zarr", data=array, chunks=(1, 40, 44), dimension_names=list("zyx")
+        )
     (folder / "config.toml").write_text(CONFIG)
     return folder
 

@@ -33,8 +33,10 @@ TINY = 1e-12
 @pytest.fixture
 def place(tmp_path, textured):
     raw = textured((3, 32, 36))
-    zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(1, 16, 18))
-    zarr.create_array(tmp_path / "labels.zarr", data=(raw > 128).astype("u1"), chunks=(1, 32, 36))
+    for name, array in (("raw", raw), ("labels", (raw > 128).astype("u1"))):
+        zarr.create_array(
+            tmp_path / f"{name}.zarr", data=array, chunks=(1, 16, 18), dimension_names=list("zyx")
+        )
     return tmp_path
 
 
@@ -340,7 +342,8 @@ def test_a_voxel_size_of_another_scale_is_noted(weights_file):
     (note,) = notes((None, 0.004, 0.008))
     assert note == (
         "the voxel size, 0.004×0.008 µm, differs from that of the weights start.safetensors, "
-        "0.004×0.005 µm, by more than a factor of 1.5: train on the level that fits best (--level)"
+        "0.004×0.005 µm, by more than a factor of 1.5: train on the level that fits best "
+        "(--level), or pass the true size as --voxel-size if the files are wrong"
     )
 
 
