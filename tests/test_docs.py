@@ -34,6 +34,17 @@ def test_make_pictures_makes_every_picture_of_the_documents_and_one_page_shows_a
     assert made == named == shown == stored
 
 
+def test_pictures_of_the_old_state_are_small_and_stand_beside_those_of_the_present_one():
+    page = (ROOT / "docs/screenshots.md").read_text()
+    rows = re.findall(
+        r"^\| !\[[^]]*\]\(before/([\w-]+\.jpg)\) \| .*\(pictures/", page, re.MULTILINE
+    )
+    stored = {path.name: path.stat().st_size for path in (ROOT / "docs/before").iterdir()}
+    assert len(rows) > 4
+    assert set(rows) == set(stored)
+    assert sum(stored.values()) < 400_000
+
+
 def test_every_test_in_the_laws_exists():
     laws = (ROOT / "docs/laws.md").read_text()
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
