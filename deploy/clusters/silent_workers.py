@@ -122,7 +122,7 @@ async def forget(address: str, stimulus: str, dask_scheduler: Scheduler) -> None
     """Remove a worker without closing it. Runs in the scheduler.
 
     Once it wakes it learns that it was removed, and joins again (see rejoin.py); a worker that is
-    told to close does not. A remote call of ``unregister`` cannot say so: ``close`` of a message
+    asked to close does not. A remote call of ``unregister`` cannot say so: ``close`` of a message
     closes its connection.
     """
     await dask_scheduler.remove_worker(address, stimulus_id=stimulus, close=False)

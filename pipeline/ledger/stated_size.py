@@ -40,7 +40,7 @@ def as_run_read(volume: VolumeSource, image: Location, output: Location) -> Volu
         sizes = given_sizes(run.job)
         try:
             run = _run_at(Location.parse(run.input))
-        except VolumeError:  # the scores are not there any more
+        except VolumeError:  # the scores were removed
             return volume
     if run.is_of_objects or run.input != str(image):
         return volume

@@ -39,8 +39,8 @@ WHOLE_PAGE_BYTES: Final = 2**20
 """Pages of at most this size are one chunk: fewer reads than strip by strip."""
 _MAPPED_BYTES: Final = 2**16
 _STATE_NO_AXES: Final = frozenset(("generic", "uniform", "shaped"))
-"""Kinds of files without metadata on axes. Python's tifffile writes a stack of 3 or 4 slices, if it
-is not told otherwise, as the colours of one image."""
+"""Kinds of files without metadata on axes. By default, Python's tifffile writes a stack of 3 or 4
+slices as the colours of one image."""
 _LETTERS: Final = {"S": "c", "I": "z", "Q": "z", "R": "z"}
 
 
