@@ -18,7 +18,7 @@ from ..ledger.output_action import OutputAction, choose_output_action
 from ..output.image_spec import Channel, ImageSpec, colour
 from ..planning.blocks import BlockPlan
 from ..planning.levels import level_grids, voxels_of_levels
-from ..volume.fingerprint import Sample, read_sample, same_where_unread
+from ..volume.fingerprint import Sample, is_whole, read_sample, same_where_unread
 from ..volume.given_size import with_voxel_size
 from ..volume.size_text import size_in_words
 from ..volume.volume import VolumeSource, find_volume
@@ -40,6 +40,8 @@ class PreparedConversion:
     sizes: Sizes
     image: ImageSpec
     sample_digest: str
+    shows_more: bool
+    """The output's display window was measured before a damaged part of the input was repaired."""
     output_action: OutputAction
     notes: tuple[str, ...]
 
@@ -118,6 +120,7 @@ def prepare_conversion(request: ConvertRequest) -> PreparedConversion:
         sizes=sizes,
         image=_image(request, source, sizes, dtype, sample),
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
+        shows_more=is_whole(sample.digest) and not is_whole(stored.get("input_sample", "")),
         output_action=action,
         notes=(*source.notes, *_notes(sample)),
     )

@@ -28,7 +28,7 @@ from ..ledger.messages import drained_text, failed_text, resume_advice, set_asid
 from ..ledger.opening import open_output
 from ..ledger.progress import Progress, RunStage, progress_of
 from ..ledger.tally import Tally
-from ..output.ome_write import create_images
+from ..output.ome_write import create_images, describe_again
 from .block import ConversionJob, convert_block
 from .prepare import PreparedConversion
 
@@ -64,6 +64,8 @@ class ConversionRun(LiveRun):
         )  # fmt: skip
         if ledger.needs_arrays:
             create_images(request.output, (prepared.image,), version=request.format)
+        elif prepared.shows_more:
+            describe_again(request.output, prepared.image, version=request.format)
         job = ConversionJob(
             source=prepared.source,
             output=prepared.request.output,

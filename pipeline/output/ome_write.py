@@ -39,6 +39,13 @@ def create_images(output: Location, specs: Sequence[ImageSpec], *, version: Vers
     put_missing(output, built_in_memory(build))
 
 
+def describe_again(output: Location, spec: ImageSpec, *, version: Version) -> None:
+    """Write the metadata of one image of an existing output once more. Raises OutputError."""
+    with explained(OutputError, output):
+        group = require_group(open_store(output, read_only=False), spec.path, version=version)
+        group.attrs.update(group_attributes(spec, version=version))
+
+
 def require_group(store: Store, path: str, *, version: Version) -> zarr.Group:
     """Return the group at ``path``, created if missing."""
     return zarr.open_group(

@@ -79,6 +79,11 @@ def same_where_unread(digest: str, stored: str | None) -> str:
     return " ".join(b if UNREAD in (a, b) else a for a, b in zip(new, old, strict=True))
 
 
+def is_whole(digest: str) -> bool:
+    """Return whether every box of a sample was read."""
+    return UNREAD not in digest.split()
+
+
 def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:
     """Return the boxes, all inside the volume; in a small volume they may overlap."""
     corners = [(z, y, x) for z in POSITIONS[1:] for y in POSITIONS[1:] for x in POSITIONS[1:]]

@@ -131,3 +131,21 @@ def test_a_damaged_chunk_is_set_aside_and_named(tmp_path, one_worker):
     with pytest.raises(RunError, match=r"1 of 32 blocks failed .*block 1,1,1: .*Error"):
         convert(one_worker, tmp_path / "a.tif", tmp_path / "out.zarr", retries=0, **SMALL)
     np.testing.assert_array_equal(read_all(tmp_path / "out.zarr")[0, :4], LARGE[:4])
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_a_chunk_that_is_repaired_leaves_no_trace(tmp_path, one_worker, version):
+    source, volume = tmp_path / "a.zarr", np.arange(8**3, dtype=np.uint16).reshape(8, 8, 8)
+    array = zarr.create_array(source, shape=volume.shape, chunks=(4, 4, 4), dtype="uint16")
+    array[:] = volume  # the chunk of its highest grey values is damaged
+    brightest = source / "c" / "1" / "1" / "1"
+    content = brightest.read_bytes()
+    brightest.write_bytes(content[:5])
+    same = {"format": version, "shard": (4, 4, 4), "chunk": (4, 4, 4), "retries": 0}
+    with pytest.raises(RunError, match="1 of 8 blocks failed"):
+        convert(one_worker, source, tmp_path / "out.zarr", **same)
+    brightest.write_bytes(content)
+    convert(one_worker, source, tmp_path / "out.zarr", **same)
+    convert(one_worker, source, tmp_path / "undisturbed.zarr", **same)
+    found, expected = (files_of(tmp_path / name) for name in ("out.zarr", "undisturbed.zarr"))
+    assert found == {name: text.replace(b"undisturbed", b"out") for name, text in expected.items()}
