@@ -86,9 +86,10 @@ class Running:
         return self._output.read_text(errors="replace") if self._output.exists() else ""
 
     def ended(self, *, within_s: float = LIMIT_S) -> Ended:
-        """Wait for its end. Raises HungError, with the stacks of its threads."""
+        """Wait this long for its end. Raises HungError, with the stacks of its threads."""
+        until = time.monotonic() + within_s
         while self.poll() is None:
-            if self.seconds > within_s:
+            if time.monotonic() > until:
                 self.signal(signal.SIGUSR2)  # the zygote's commands then write their stacks
                 time.sleep(1)
                 raise HungError(f"still running after {self.seconds:.0f} s:\n{self.text[-6000:]}")

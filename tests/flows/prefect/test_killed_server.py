@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,13 +10,13 @@ import pytest
 import zarr
 
 pytestmark = pytest.mark.faults
-BLOCKS = 12
+BLOCKS, SOME = 240, 12
 HOWS = {"killed": signal.SIGKILL, "terminated": signal.SIGTERM}
 
 
 @pytest.fixture
 def job(tmp_path, textured, weights):
-    """Return the parameters of a run of twelve blocks, one slice each, and its output."""
+    """Return the parameters of a run of many blocks, one slice each, and its output."""
     zarr.create_array(
         tmp_path / "in.zarr", data=textured((BLOCKS, 64, 64)), chunks=(1, 32, 32),
         dimension_names=["z", "y", "x"],
@@ -46,33 +43,15 @@ def stored(output):
     }
 
 
-def put_back(chunk, content):
-    """Replace a pipe by the chunk, also for the reader that waits for the pipe to be opened."""
-    pipe = None
-    with suppress(OSError):  # nobody reads
-        pipe = os.open(chunk, os.O_WRONLY | os.O_NONBLOCK)
-    chunk.unlink()
-    chunk.write_bytes(content)
-    if pipe is not None:
-        with suppress(BrokenPipeError):
-            os.write(pipe, content)
-        os.close(pipe)
-
-
 @pytest.mark.parametrize("part", ["server", "worker"])
 @pytest.mark.parametrize("how", HOWS)
 def test_a_run_ends_or_resumes_after_prefect_was_lost(how, part, front, waiting, job):
     parameters, output = job
-    (chunk,) = Path(parameters["input"]).glob(f"c/{BLOCKS - 1}/0/0")
-    content = chunk.read_bytes()
-    chunk.unlink()
-    os.mkfifo(chunk)  # its block waits until the chunk is back
     flow_run = front.run("segment-volume", **parameters)
-    waiting(lambda: done_in(output) == BLOCKS - 1, what="all blocks that can be done")
+    waiting(lambda: done_in(output) >= SOME, what="some blocks")
     lost = front.processes(part)[0]
     lost.send_signal(HOWS[how])
     psutil.wait_procs([lost], timeout=60)
-    put_back(chunk, content)
     code, told = front.overtile("prefect", "up")
     assert code == 0, told
     state = front.ended(flow_run)
