@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             soak.run(minutes=options.minutes, every_s=options.every)
         finally:
             soak.cluster.close()
-            options.out.write_text(json.dumps(soak.record(), indent=1) + "\n")
+            options.out.write_text(json.dumps(soak.record()) + "\n")
     shutil.rmtree(folder)
     print(f"{options.out}: {soak.completed} outputs, all identical; kills: {dict(soak.kills)}")
     return 0
