@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
 from pipeline.base.shell_words import shell_word
-from pipeline.base.workers import set_worker_wait
 
 from .clusters.existing import ADDRESS_SCHEMES, checked_address
 from .clusters.profiles import (
@@ -22,7 +21,6 @@ from .clusters.profiles import (
     spec_of_kind,
     with_settings,
 )
-from .clusters.shared_settings import WhileAny
 from .clusters.silent_workers import watched
 from .clusters.spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
 from .clusters.started import find_started, has_ended, scheduler_file_of, tls_of_address
@@ -101,7 +99,6 @@ def open_cluster(
     spec = with_settings(spec, settings)
     notify = notify or (lambda line: None)
     with quiet(), _opened(spec, notify) as client, watched(client, notify):
-        set_worker_wait(client, spec.first_worker_limit_s)
         yield client
 
 
@@ -123,19 +120,13 @@ def _opened(spec: ClusterSpec, notify: Callable[[str], None]) -> AbstractContext
     return open_existing(spec)
 
 
-def quiet() -> AbstractContextManager[None]:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Keep distributed's log off the terminal: a run reports its errors itself, in one line.
 
     A LocalCluster does this too, but stops before its last connections have closed.
     """
-    return _QUIET.held()
-
-
-def _silenced() -> AbstractContextManager[None]:
     from distributed.utils import silence_logging_cmgr
 
-    silenced: AbstractContextManager[None] = silence_logging_cmgr(logging.CRITICAL)
-    return silenced
-
-
-_QUIET = WhileAny(_silenced)
+    with silence_logging_cmgr(logging.CRITICAL):
+        yield

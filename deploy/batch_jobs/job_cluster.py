@@ -13,7 +13,6 @@ from uuid import uuid4
 from pipeline.base.errors import ClusterError, RunError
 
 from ..clusters.security import own_security, with_keys
-from ..clusters.shared_settings import dask_settings
 from ..clusters.silence import WORKER_TTL
 from ..clusters.spec import ClusterSpec
 from ..tls.keys import made_keys
@@ -57,6 +56,7 @@ def open_pool(
 
     Keys for TLS are made beside the logs of the jobs, a folder that all nodes see.
     """
+    import dask
     from distributed import Client
 
     assert spec.job is not None
@@ -71,7 +71,7 @@ def open_pool(
     is_local = spec.dashboard.startswith("127.0.0.1:")  # the workers' network cannot reach it
     link = {"distributed.dashboard.link": "http://127.0.0.1:{port}/status"} if is_local else {}
     with (
-        dask_settings({**link, **WORKER_TTL}),
+        dask.config.set({**link, **WORKER_TTL}),
         with_keys(spec, logs) as spec,
         _scheduler(spec) as cluster,
         Watchdog(

@@ -16,7 +16,6 @@ from .held_stop import hold_stops
 from .local import open_on_this_machine, worker_settings
 from .machine import cores
 from .security import own_security
-from .shared_settings import dask_settings
 from .spec import ClusterSpec
 
 if TYPE_CHECKING:
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
 @contextmanager
 def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
     """Yield a client of one worker per GPU. Raises ClusterError if there is no GPU."""
+    import dask
+
     devices = checked_devices(spec.devices)
     fresh = {"distributed.worker.multiprocessing-method": "spawn"}  # beside a local cluster, too
     with (
-        dask_settings(fresh),
+        dask.config.set(fresh),
         open_on_this_machine(replace(spec, devices=tuple(devices)), _start_workers) as client,
     ):
         if why := next(filter(None, client.run(missing_gpu).values()), None):
@@ -39,9 +40,10 @@ def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
 
 
 def _start_workers(spec: ClusterSpec) -> LocalCluster:
+    import dask
     from dask_cuda import LocalCUDACluster
 
-    with dask_settings(worker_settings(max(1, cores() // len(spec.devices)))):
+    with dask.config.set(worker_settings(max(1, cores() // len(spec.devices)))):
         cluster: LocalCluster = LocalCUDACluster(
             CUDA_VISIBLE_DEVICES=list(spec.devices),
             threads_per_worker=spec.threads_per_worker,

@@ -16,8 +16,7 @@ import threading
 from multiprocessing import forkserver, resource_tracker
 from typing import Final
 
-from .shared_settings import kept_variables
-from .worker_environment import KEPT_MEMORY
+from .worker_environment import KEPT_MEMORY, restored
 
 METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
 """How local workers are started; elsewhere, libraries of the system do not survive a fork."""
@@ -45,7 +44,7 @@ def start_fork_server(*, with_torch: bool = False) -> None:
     if METHOD != "forkserver":
         return
     variables = {**HASH_SEED, **KEPT_MEMORY, **_ONE_THREAD}
-    with _STARTING, kept_variables(variables):
+    with _STARTING, restored(variables):
         os.environ.update(variables)
         start_tracker()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
@@ -67,7 +66,7 @@ def start_tracker() -> None:
     quiet = "ignore:resource_tracker:UserWarning"
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_DRIVER)
     try:
-        with kept_variables(["PYTHONWARNINGS"]):
+        with restored(["PYTHONWARNINGS"]):
             os.environ["PYTHONWARNINGS"] = f"{before},{quiet}" if before else quiet
             resource_tracker.ensure_running()
     finally:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +16,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
 
-from .fork_server import HASH_SEED, METHOD, start_fork_server, start_tracker
+from .fork_server import METHOD, start_fork_server, start_tracker
 from .lost_workers import ended_if_all_are_lost, forget_lost
 from .machine import cores, memory_bytes
 from .security import own_security
-from .shared_settings import dask_settings, kept_variables, users_variable
 from .silence import WORKER_TTL
 from .spec import ClusterSpec
-from .worker_environment import KEPT_MEMORY, torch_threads
+from .worker_environment import KEPT_MEMORY, restored, torch_threads
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -39,8 +37,6 @@ MOST_WORKERS = 8
 WORKER_MEMORY_BYTES = 4 * 2**30
 """Minimum memory of a worker if we choose their number: room for a tile and a few blocks."""
 
-_STARTING = threading.Lock()
-"""One cluster at a time: nannies read what they need from settings of this process."""
 _ENVIRON = "distributed.nanny.pre-spawn-environ"
 NOT_DAEMONS = {"distributed.worker.daemon": False}
 """Python lets daemons start no processes, and some models start some."""
@@ -71,9 +67,11 @@ def local_workers(spec: ClusterSpec) -> tuple[int, int]:
 @contextmanager
 def open_local(spec: ClusterSpec) -> Iterator[Client]:
     """Yield a client of worker processes on this machine."""
+    import dask
+
     # Kept until the end: it holds for workers that replace killed ones, too.
     method = {"distributed.worker.multiprocessing-method": METHOD}
-    with dask_settings(method), open_on_this_machine(spec, _start_workers) as client:
+    with dask.config.set(method), open_on_this_machine(spec, _start_workers) as client:
         yield client
 
 
@@ -84,8 +82,7 @@ def open_on_this_machine(spec: ClusterSpec, start: Start) -> Iterator[Client]:
     start: runs in a separate thread, in which Ctrl-C is blocked.
     """
     with (
-        _STARTING,
-        kept_variables(_variables()),
+        _unchanged_environment(),
         ThreadPoolExecutor(1, thread_name_prefix="start-cluster") as pool,
     ):
         starting = pool.submit(_start, spec, start)
@@ -95,15 +92,19 @@ def open_on_this_machine(spec: ClusterSpec, start: Start) -> Iterator[Client]:
             with suppress(Exception):
                 _end(starting.result(), at_once=True)
             raise
-    with kept_variables(_variables()):
+    with _unchanged_environment():
         yield from _client_of(cluster)
 
 
-def _variables() -> set[str]:
-    """Return the variables that nannies write for threads and memory."""
+def _unchanged_environment() -> AbstractContextManager[None]:
+    """Restore the variables for threads and memory in this process's environment.
+
+    A nanny runs in this process, and writes its worker's variables into our environment. The next
+    cluster would mistake them for the user's, and other processes would inherit them.
+    """
     import dask
 
-    return {*torch_threads(1), *KEPT_MEMORY, *HASH_SEED, *dask.config.get(_ENVIRON)}
+    return restored({*torch_threads(1), *KEPT_MEMORY, *dask.config.get(_ENVIRON)})
 
 
 def _client_of(cluster: LocalCluster) -> Iterator[Client]:
@@ -123,14 +124,18 @@ def _client_of(cluster: LocalCluster) -> Iterator[Client]:
     _end(cluster, at_once=False)
 
 
-def _restart_lost_workers() -> AbstractContextManager[None]:
+@contextmanager
+def _restart_lost_workers() -> Iterator[None]:
     """Let the nannies alone restart workers, which may start processes as the first ones may.
 
     distributed (2026.7) checks 15 s after a worker was lost whether one of its name exists. If that
     worker has just died again, distributed ends its nanny, and the worker is never restarted.
     """
+    import dask
+
     settings = {"distributed.deploy.lost-worker-timeout": "1000 days", **NOT_DAEMONS}
-    return dask_settings(settings)
+    with dask.config.set(settings):
+        yield
 
 
 def _start(spec: ClusterSpec, start: Start) -> LocalCluster:
@@ -147,6 +152,7 @@ def _start(spec: ClusterSpec, start: Start) -> LocalCluster:
 
 
 def _start_workers(spec: ClusterSpec) -> LocalCluster:
+    import dask
     from distributed import LocalCluster
 
     workers, threads = local_workers(spec)
@@ -163,7 +169,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
         preload=["deploy.clusters.forked"],
         silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
     )
-    with dask_settings(worker_settings(threads)):
+    with dask.config.set(worker_settings(threads)):
         try:
             with suppress(RuntimeError):
                 return start()
@@ -180,7 +186,7 @@ def worker_settings(threads: int) -> dict[str, object]:
 
     The user's environment takes precedence; OMP_NUM_THREADS counts for both variables.
     """
-    variables = {**torch_threads(users_variable("OMP_NUM_THREADS") or threads), **KEPT_MEMORY}
+    variables = {**torch_threads(os.environ.get("OMP_NUM_THREADS", threads)), **KEPT_MEMORY}
     return {
         **{f"{_ENVIRON}.{name}": value for name, value in variables.items()},
         **NOT_DAEMONS,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 KEPT_MEMORY: Final = {
@@ -23,3 +26,17 @@ def torch_threads(number: int | str) -> dict[str, str]:
     unless they are set.
     """
     return {"OMP_NUM_THREADS": str(number), "MKL_NUM_THREADS": str(number)}
+
+
+@contextmanager
+def restored(names: Iterable[str]) -> Iterator[None]:
+    """Restore these variables of this process's environment on exit."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
