@@ -85,9 +85,9 @@ def check_reach(client: Client, locations: Iterable[Location]) -> None:
 def device_share(client: Client) -> dict[str, float]:
     """Return the Dask resources that a block requests: one unit of the device.
 
-    Empty if any worker lacks the resource: a task that requests it could wait forever. While there
-    are no workers, the answer is the last one: others may wait in a queue for hours, and come once
-    there are tasks. Raises ClusterError if none has ever joined.
+    Empty if any worker lacks the resource: a task that requests it could wait forever. Without
+    workers, the answer is the last one: others may wait in a queue for hours, and come once there
+    are tasks. Raises ClusterError if none has ever joined.
     """
     workers = workers_of(client)
     if not workers and client in _last_share:

@@ -145,7 +145,7 @@ BAD = {
     "no size": (("scores.zarr", "--min-voxels", "0"), r"--min-voxels"),
     "sizes in the wrong order": (("scores.zarr", "--min-voxels", "9", "--max-voxels", "3"),
                                  r"--min-voxels 9 and --max-voxels 3"),
-    "a block of two sizes": (("scores.zarr", "--block", "16,16"), r"--block: '16,16'"),
+    "a block of four sizes": (("scores.zarr", "--block", "1,8,16,16"), r"--block: '1,8,16,16'"),
     "an unknown method": (("scores.zarr", "--method", "magic"), r"--method: invalid choice"),
     "an output that is the input": (("scores.zarr", "scores.zarr", "--overwrite"),
                                     r"output and input are the same"),

@@ -221,5 +221,5 @@ def test_ctrl_c_while_workers_start_prints_one_line_and_leaves_no_process(after_
     _, said = run.communicate(timeout=30)
     assert run.returncode == 1
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("overtile: stopped; ")
+    assert said.splitlines()[-1].startswith("overtile: stopped")  # before or after its imports
     assert still_running(processes, within_s=10) == []

@@ -28,8 +28,9 @@ checkpoint_every = 2
 @pytest.fixture
 def place(tmp_path, textured):
     raw = textured((3, 32, 36))
-    zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(1, 16, 18))
-    zarr.create_array(tmp_path / "labels.zarr", data=(raw > 128).astype("u1"), chunks=(1, 32, 36))
+    labels, axes = (raw > 128).astype("u1"), ("z", "y", "x")
+    for name, data, chunks in (("raw", raw, (1, 16, 18)), ("labels", labels, (1, 32, 36))):
+        zarr.create_array(tmp_path / f"{name}.zarr", data=data, chunks=chunks, dimension_names=axes)
     (tmp_path / "config.toml").write_text(CONFIG)
     return tmp_path
 
