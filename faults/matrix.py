@@ -139,7 +139,7 @@ def counts_text(matrix: Mapping[str, Any]) -> str:
     return (
         f"{made}\nTogether {rounds['rounds']:,} rounds, {rounds['starts']:,} starts of a command; "
         f"{outcomes}.\n"
-        f"`make faults FAULT_SEED={', '.join(map(str, seeds))}`: "
+        f"The suite with FAULT_SEED {', '.join(map(str, seeds))} (`make faults`): "
         f"{sum(row['rounds'] for row in suite):,} rounds."
     )
 
