@@ -1,12 +1,12 @@
-"""Write the matrix of the suite, and the tables of docs/reliability.md.
+"""Write the matrix of the suite, and the tables of docs/reliability.md and reliability-details.md.
 
     python -m faults.matrix --suite rounds.jsonl --rounds kill-and-resume.jsonl
-    python -m faults.matrix          (only the page, from the matrix in faults/results/)
+    python -m faults.matrix          (only the pages, from the matrix in faults/results/)
 
 With ``--add``, rounds are added to those of the matrix, which were made on another day or machine.
 
 The matrix has a row per fault and outcome: commands, moments, rounds, seeds. A test checks that the
-page and the matrix agree.
+pages and the matrix agree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from .small import COMMANDS
 
 RESULTS = Path(__file__).parent / "results"
 MATRIX, SOAK = RESULTS / "matrix.json", RESULTS / "soak.json"
-PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / "reliability.md", DOCS / "reliability-details.md")
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 THIRDS = ("start", "middle", "end")
 
@@ -97,6 +98,24 @@ def together(
     return [found[key] for key in sorted(found)]
 
 
+def families_table(matrix: Mapping[str, Any]) -> str:
+    """Return the rounds of each family of faults, and of kill and resume, by outcome."""
+    families = defaultdict[str, Counter[str]](Counter)
+    for row in matrix["suite"]:
+        families[row["family"]][row["outcome"]] += row["rounds"]
+    families["kill and resume"].update(matrix["rounds"]["outcomes"])
+    return _table(
+        ("faults of", "rounds", "outcome"),
+        *(
+            (
+                family, f"{counts.total():,}",
+                "; ".join(f"{count:,} {outcome}" for outcome, count in counts.most_common()),
+            )
+            for family, counts in families.items() if counts
+        ),
+    )  # fmt: skip
+
+
 def faults_table(matrix: Mapping[str, Any]) -> str:
     """Return the table of the faults of the suite."""
     return _table(
@@ -163,6 +182,7 @@ def soak_text(_: Mapping[str, Any]) -> str:
 
 
 TABLES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "families": families_table,
     "faults": faults_table,
     "rounds": rounds_table,
     "counts": counts_text,
@@ -199,13 +219,15 @@ def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the matrix from files of rounds, if there are any, and the page."""
+    """Write the matrix from files of rounds, if there are any, and the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--suite", type=Path, help="file of FAULT_OUT")
     parser.add_argument("--rounds", type=Path, help="file of faults.kill_and_resume")
     parser.add_argument("--add", action="store_true", help="add the rounds to those of the matrix")
     parser.add_argument("--matrix", type=Path, default=MATRIX, help="JSON file to write")
-    parser.add_argument("--page", type=Path, default=PAGE, help="page with marked tables")
+    parser.add_argument(
+        "--page", type=Path, help="page with marked tables; by default those of docs/"
+    )
     options = parser.parse_args(arguments)
     matrix = json.loads(options.matrix.read_text()) if options.matrix.exists() else {}
     if options.suite:
@@ -218,8 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.suite or options.rounds:
         options.matrix.parent.mkdir(exist_ok=True)
         options.matrix.write_text(json.dumps(matrix, indent=1) + "\n")
-    page = options.page.read_text() if options.page.exists() else EMPTY
-    options.page.write_text(written(page, {"suite": [], "rounds": of_rounds([]), **matrix}))
+    for path in [options.page] if options.page else PAGES:
+        page = path.read_text() if path.exists() else EMPTY
+        path.write_text(written(page, {"suite": [], "rounds": of_rounds([]), **matrix}))
     return 0
 
 

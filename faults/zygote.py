@@ -27,8 +27,10 @@ from multiprocessing import forkserver, resource_tracker, util
 from typing import Any
 
 WARM = (
-    "torch", "zarr", "zarr.storage", "s3fs", "numba", "distributed.worker",
-    "distributed.nanny", "distributed.cli.dask_worker", "distributed.cli.dask_scheduler",
+    "torch", "torch._dynamo", "zarr", "zarr.storage", "s3fs", "pandas", "cryptography.x509",
+    "distributed.worker", "distributed.nanny", "distributed.dashboard.scheduler",
+    "distributed.http.scheduler.prometheus", "distributed.http.worker.prometheus",
+    "distributed.cli.dask_worker", "distributed.cli.dask_scheduler", "numba.typed",
     "flows.cli.entry", "flows.cli.main", "flows.cli.segment", "flows.cli.objects",
     "flows.cli.convert", "flows.cli.evaluate", "flows.cli.train", "flows.segmentation.run",
     "flows.preflight.checks",
@@ -46,6 +48,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the tests end, and close its input
     for name in WARM:
         importlib.import_module(name)
+    _warm_numba()
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:  # they would not survive a fork
         print(f"the zygote has {threads} threads", file=sys.stderr)
@@ -72,6 +75,14 @@ def main() -> int:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     return 0
+
+
+def _warm_numba() -> None:
+    """Load what numba otherwise loads before the first compiled function runs."""
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 def _answer(values: dict[str, Any]) -> None:
