@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ClusterError
 from pipeline.base.shell_words import shell_word
+from pipeline.base.workers import set_worker_wait
 
 from .clusters.existing import ADDRESS_SCHEMES, checked_address
 from .clusters.profiles import (
@@ -99,6 +100,7 @@ def open_cluster(
     spec = with_settings(spec, settings)
     notify = notify or (lambda line: None)
     with quiet(), _opened(spec, notify) as client, watched(client, notify):
+        set_worker_wait(client, spec.first_worker_limit_s)
         yield client
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from deploy import ClusterSpec, open_cluster, parse_cluster
 from deploy.clusters import local
@@ -22,8 +23,9 @@ from deploy.clusters.worker_environment import KEPT_MEMORY, torch_threads
 from deploy.clusters.worker_memory import worker_memory_bytes
 from faults.commands import PROGRAM
 from faults.separate_cluster import SeparateCluster
+from pipeline.base import workers as present
 from pipeline.base.errors import ClusterError
-from pipeline.base.workers import workers_of
+from pipeline.base.workers import present_workers, workers_of
 
 
 def worker_processes(client):
@@ -326,3 +328,22 @@ def test_the_log_of_distributed_is_silenced_until_the_cluster_has_closed():
         assert handler.stream.getvalue() == ""
     finally:
         log.removeHandler(handler)
+
+
+def test_workers_that_all_left_are_waited_for_as_long_as_for_the_first_one(monkeypatch):
+    """The jobs of a batch cluster may all wait in the queue between two regions."""
+    monkeypatch.setattr(present, "RESTART_S", 0.2)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        spec = ClusterSpec(kind="address", where=cluster.scheduler_address, first_worker_s=60.0)
+        with open_cluster(spec) as client:
+            cluster.scale(0)
+            until = time.monotonic() + 20
+            while workers_of(client):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            joining = threading.Timer(5 * present.RESTART_S, cluster.scale, (1,))
+            joining.start()
+            assert present_workers(client)
+            joining.join()
