@@ -27,7 +27,7 @@ from deploy.clusters.started import process_of, start_cluster, stop_cluster
 from pipeline import segment_volume
 from pipeline.base.errors import ClusterError, RunError
 from pipeline.base.scheduling import InFlightLimit, drive, one_by_one
-from pipeline.base.workers import device_share
+from pipeline.base.workers import RESTART_S, device_share
 from unet import UNetPredictor
 
 pytestmark = pytest.mark.slurm
@@ -305,6 +305,27 @@ def test_a_run_whose_later_jobs_fail_ends_with_the_reason(tmp_path):
     ):  # fmt: skip
         use(client)
     assert any("next attempt in" in line for line in told)
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_longer_than_a_minute_when_other_jobs_hold_the_machine(volume, slurm):
+    """Its own jobs have ended for want of work; the next ones wait in the queue."""
+    command, classes = volume
+    source, output = command("queued", "elastic")[4:6]
+    with open_cluster("elastic") as client:
+        assert client.submit(int, resources=device_share(client), pure=False).result(60) == 0
+        slurm.wait_until_empty(timeout_s=40)
+        subprocess.run(
+            ["sbatch", "--quiet", "--exclusive", "--output=/dev/null", "--wrap=sleep 75"],
+            check=True,
+        )
+        began = time.monotonic()
+        segment_volume(
+            source, output, UNetPredictor("demo"),
+            block=(16, 32, 32), tile=(16, 32, 32), client=client,
+        )  # fmt: skip
+        assert time.monotonic() - began > RESTART_S, "it had not to wait"
+    np.testing.assert_array_equal(classes("queued"), classes("local"))
 
 
 def test_a_started_elastic_cluster_releases_its_jobs_when_idle_and_grows_for_each_run(slurm):
