@@ -21,11 +21,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .commands import Commands, HungError, Running
+from .commands import POLL_S, Commands, HungError, Running
 from .laws import check_alone, check_same, check_words
 from .reference import Place, drawn
 from .small import COMMANDS, Small
@@ -34,13 +33,14 @@ VICTIMS = {
     "driver killed": (-signal.SIGKILL, 0),
     "driver and workers killed at once": (-signal.SIGKILL, 0),
     "worker killed": (0,),
+    "worker terminated": (0,),
     "driver terminated": (1, 0),
     "driver interrupted": (1, 0),
     "driver stopped and continued": (0,),
     "worker stopped and continued": (0,),
 }
 """What happens, and the exit codes that the command may then have; 0 if it was about to end."""
-KILLS = (3, 2, 3, 2, 1, 1, 1)
+KILLS = (3, 2, 3, 1, 2, 1, 1, 1)
 """How often each happens, in relation to the others."""
 MOST_FAULTS = 3
 STOP_S = 0.7
@@ -61,20 +61,17 @@ class Round:
     problem: str = ""
 
 
-def disturb(running: Running, victim: str, generator: random.Random) -> None:
-    """Do to a command what ``victim`` names."""
+def disturb(running: Running, victim: str, generator: random.Random) -> bool:
+    """Do to a command what ``victim`` names; return False if it, or its workers, ended before."""
     if victim.startswith("worker"):
-        workers = running.workers()
-        if not workers:  # they have not started yet, or have ended
-            return
-        pid, signals = generator.choice(workers), [signal.SIGKILL]
-        stops = victim.endswith("continued")
-        for number in [signal.SIGSTOP, signal.SIGCONT] if stops else signals:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-            if number == signal.SIGSTOP:
-                time.sleep(STOP_S)
-    elif victim == "driver and workers killed at once":
+        while not (workers := running.workers()):
+            if running.poll() is not None:
+                return False
+            time.sleep(POLL_S)
+        return _worker_disturbed(generator.choice(workers), victim)
+    if running.poll() is not None:
+        return False
+    if victim == "driver and workers killed at once":
         running.kill()
     elif victim == "driver stopped and continued":
         running.signal(signal.SIGSTOP)
@@ -86,6 +83,22 @@ def disturb(running: Running, victim: str, generator: random.Random) -> None:
             "driver interrupted": signal.SIGINT,
         }  # fmt: skip
         running.signal(signals_of[victim])
+    return True
+
+
+def _worker_disturbed(pid: int, victim: str) -> bool:
+    signals = {
+        "worker killed": [signal.SIGKILL], "worker terminated": [signal.SIGTERM],
+        "worker stopped and continued": [signal.SIGSTOP, signal.SIGCONT],
+    }  # fmt: skip
+    for number in signals[victim]:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False
+        if number == signal.SIGSTOP:
+            time.sleep(STOP_S)
+    return True
 
 
 def play(number: int, *, seed: int, small: Small, place: Place, commands: Commands) -> Round:
@@ -105,11 +118,11 @@ def play(number: int, *, seed: int, small: Small, place: Place, commands: Comman
             running = commands.start(place.words(small, output))
             starts += 1
             ours.append(running)
-            if not moment.reached(running, small, output, of):
+            was_reached = moment.reached(running, small, output, of)
+            if not (was_reached and disturb(running, victim, generator)):
                 check_words(running.ended())
                 break
             happened.append((victim, str(moment)))
-            disturb(running, victim, generator)
             check_words(running.ended(), codes=VICTIMS[victim])
             if not at_once:
                 check_alone(running)

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from .matrix import PAGE, SOAK
+from .matrix import DOCS, SOAK
 
 COLOURS = {"driver": "#1f6f8b", "scheduler": "#e0a458"}
 MARKS = {"worker": "|", "nanny": "x", "driver": "v"}
@@ -40,7 +40,7 @@ def main() -> int:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(ncols=5, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.2), frameon=False)
     figure.tight_layout()
-    out = Path(PAGE.parent, "soak.svg")
+    out = Path(DOCS, "soak.svg")
     figure.savefig(out, metadata={"Date": None})
     print(out)
     return 0
