@@ -25,6 +25,7 @@ from .clusters.profiles import (
 from .clusters.silent_workers import watched
 from .clusters.spec import JOB_KINDS, STARTED_KINDS, ClusterSpec, JobSpec
 from .clusters.started import find_started, has_ended, scheduler_file_of, tls_of_address
+from .clusters.steady_clock import use_steady_clock
 
 if TYPE_CHECKING:  # `overtile plan` must not import distributed
     from distributed import Client
@@ -99,6 +100,7 @@ def open_cluster(
     spec = parse_cluster(cluster) if isinstance(cluster, str) else cluster
     spec = with_settings(spec, settings)
     notify = notify or (lambda line: None)
+    use_steady_clock()
     with quiet(), _opened(spec, notify) as client, watched(client, notify):
         set_worker_wait(client, spec.first_worker_limit_s)
         yield client

@@ -97,7 +97,8 @@ def _worker_command(
         "--name", name, "--nthreads", str(spec.threads_per_worker),
         "--memory-limit", f"{memory_mib}MiB", "--death-timeout", str(round(job.death_s)),
         "--resources", f"{DEVICE_RESOURCE}={spec.threads_per_worker}",
-        "--preload", "deploy.batch_jobs.drain", *LOOPBACK_DASHBOARD,
+        "--preload", "deploy.clusters.steady_clock", "--preload", "deploy.batch_jobs.drain",
+        *LOOPBACK_DASHBOARD,
         *([] if files is None else tls_options(files)),
         *(["--interface", job.interface] if job.interface else []),
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from .local import open_on_this_machine, worker_settings
 from .machine import cores
 from .security import own_security
 from .spec import ClusterSpec
+from .steady_clock import use_steady_clock
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -36,6 +37,7 @@ def open_cuda(spec: ClusterSpec) -> Iterator[Client]:
         if why := next(filter(None, client.run(missing_gpu).values()), None):
             raise ClusterError(why)
         client.run(hold_stops)
+        client.run(use_steady_clock)
         yield client
 
 

@@ -166,7 +166,7 @@ def _start_workers(spec: ClusterSpec) -> LocalCluster:
         host="127.0.0.1",
         dashboard_address=spec.dashboard,
         security=security,
-        preload=["deploy.clusters.forked"],
+        preload=["deploy.clusters.forked", "deploy.clusters.steady_clock"],
         silence_logs=logging.CRITICAL,  # in the workers; for this process see cluster.quiet
     )
     with dask.config.set(worker_settings(threads)):

@@ -22,6 +22,7 @@ from ..cluster import described_cluster, open_cluster, quiet
 from ..clusters.security import with_keys
 from ..clusters.spec import STARTED_KINDS, ClusterSpec
 from ..clusters.started import StartedCluster, directory_of, scheduler_file_of, write_started
+from ..clusters.steady_clock import use_steady_clock
 from ..processes.background import now_text
 from ..processes.identity import identify
 from ..tls.files import names_files
@@ -82,6 +83,7 @@ def _opened(spec: ClusterSpec) -> Iterator[tuple[Client, Callable[[], tuple[str,
         return
     from ..batch_jobs.job_cluster import open_pool
 
+    use_steady_clock()
     with quiet(), open_pool(spec, report=_log) as (client, pool):
         yield client, lambda: tuple(record.job_id for record in pool.records)
         if pool.failure is not None:

@@ -25,8 +25,7 @@ class Job:
     @property
     def digest(self) -> str:
         """SHA-256 of the parts."""
-        text = json.dumps(self.parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self.parts)
 
     def differences(self, other: Mapping[str, Any]) -> str:
         """Return how ``other`` (the stored job) differs from this one, as text.
@@ -56,15 +55,32 @@ def check_job(
 
 
 def check_digest(output: Location, job: Job, attributes: Mapping[str, Any]) -> None:
-    """Raise OutputError unless a run group with these attributes belongs to this job."""
+    """Raise OutputError unless a run group with these attributes belongs to this job.
+
+    A part that is None, and one that is missing because an older version did not have it, say the
+    same.
+    """
     stored: Any = attributes["job"]
-    if attributes.get("job_digest") != job.digest:
-        raise _another_job(output, job.differences(stored))
+    if attributes.get("job_digest") == job.digest:
+        return
+    is_intact = attributes.get("job_digest") == _digest(stored)
+    if not (is_intact and _given(stored) == _given(job.parts)):
+        raise _another_job(output, job.differences(stored) or "its record was changed")
 
 
 def _another_job(output: Location, differences: str, *, finishing: bool = False) -> OutputError:
     advice = other_output_advice(output, finishing=finishing)
     return OutputError(f"{output} belongs to another job ({differences}): {advice}")
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _given(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that say something, as JSON values."""
+    return {name: _plain(value) for name, value in parts.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

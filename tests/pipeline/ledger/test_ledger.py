@@ -128,6 +128,24 @@ def test_another_job_is_refused_and_the_differences_are_named(made):
         assert "\n" not in str(caught.value)
 
 
+def test_an_output_of_a_version_whose_jobs_had_fewer_parts_is_resumed(made):
+    older = Job({name: value for name, value in JOB.parts.items() if value is not None})
+    out, ledger = made((1, 1, 2), job=older)
+    ledger.record([(0, 0, 1)], BlockState.DONE)
+    again = Ledger.open(out, JOB, owner="second")
+    assert blocks_left(again, [(0, 0, 0), (0, 0, 1)]) == [(0, 0, 0)]
+    with pytest.raises(OutputError, match="time was null, now 3"):
+        Ledger.open(out, Job({**JOB.parts, "time": 3}), owner="third")
+
+
+def test_an_output_whose_record_of_the_job_was_changed_is_refused(made):
+    out, _ = made((1, 1, 1), job=Job({**JOB.parts, "block": [8, 16, 16]}))
+    group = zarr.open_group(f"{out}/run")
+    group.attrs["job"] = dict(JOB.parts)
+    with pytest.raises(OutputError, match=r"another job \(its record was changed\)"):
+        Ledger.open(out, JOB, owner="second")
+
+
 def test_an_undecided_setting_does_not_differ_from_the_stored_one(made):
     out, _ = made((1, 1, 1))
     check_job(out, Job({**JOB.parts, "precision": "auto"}), stored_job(out))

@@ -21,4 +21,4 @@ export MALLOC_ARENA_MAX=1
 export OVERTILE_DRAIN_S=543
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
-/opt/overtile/bin/python -m dask_cuda.cli --device-memory-limit 0 tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7168MiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain --no-dashboard --dashboard-address 127.0.0.1:0
+/opt/overtile/bin/python -m dask_cuda.cli --device-memory-limit 0 tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7168MiB --death-timeout 30 --resources device=3 --preload deploy.clusters.steady_clock --preload deploy.batch_jobs.drain --no-dashboard --dashboard-address 127.0.0.1:0

@@ -20,4 +20,4 @@ export MALLOC_ARENA_MAX=1
 export OVERTILE_DRAIN_S=360
 export OVERTILE_CLOSE_S=5
 export OVERTILE_NEEDS_GPU=1
-apptainer exec --nv '/images/overtile 1.sif' python -m dask_cuda.cli --device-memory-limit 0 tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 14336MiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain --no-dashboard --dashboard-address 127.0.0.1:0
+apptainer exec --nv '/images/overtile 1.sif' python -m dask_cuda.cli --device-memory-limit 0 tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 14336MiB --death-timeout 30 --resources device=3 --preload deploy.clusters.steady_clock --preload deploy.batch_jobs.drain --no-dashboard --dashboard-address 127.0.0.1:0

@@ -19,4 +19,4 @@ export MALLOC_MMAP_MAX_=0
 export MALLOC_ARENA_MAX=1
 export OVERTILE_DRAIN_S=360
 export OVERTILE_CLOSE_S=5
-/opt/overtile/bin/python -m distributed.cli.dask_worker --nworkers 2 --nanny tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7168MiB --death-timeout 30 --resources device=3 --preload deploy.batch_jobs.drain --no-dashboard --dashboard-address 127.0.0.1:0
+/opt/overtile/bin/python -m distributed.cli.dask_worker --nworkers 2 --nanny tcp://10.0.0.1:8786 --name overtile-abcdef-1 --nthreads 3 --memory-limit 7168MiB --death-timeout 30 --resources device=3 --preload deploy.clusters.steady_clock --preload deploy.batch_jobs.drain --no-dashboard --dashboard-address 127.0.0.1:0
