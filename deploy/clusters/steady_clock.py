@@ -26,9 +26,8 @@ def steady_time(*_: Any) -> float:
 def use_steady_clock() -> None:
     """Give the event loops of this process a clock that is never set; may be repeated."""
     from distributed import batched
-    from tornado.ioloop import IOLoop
 
-    for owner in (batched, IOLoop):
+    for owner in (batched, batched.IOLoop):
         if hasattr(owner, "time"):  # what a later version has renamed keeps its own clock
             setattr(owner, "time", steady_time)  # noqa: B010 - mypy refuses the assignment
 

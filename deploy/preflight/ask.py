@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.store_errors import one_line
-from pipeline.base.workers import workers_of
+from pipeline.base.workers import present_workers, workers_of
 
 from .findings import Check, Failure, Finding, Silence, grouped, named
 from .process_checks import process_checks
@@ -33,6 +33,7 @@ SILENCE_S = 5.0
 """Additional time for the message itself, and for the imports of its questions."""
 CLOCK_S = 5.0
 """Clocks that differ by more are reported."""
+MOST_TRIES = 3
 SCHEDULER = "the scheduler"
 
 
@@ -96,8 +97,7 @@ def run_checks(
     checks: in addition to those of every process (process_checks.py).
     """
     all_checks = (*process_checks(), *checks)
-    workers = {name_of(worker): address for address, worker in workers_of(client).items()}
-    outcomes = client.sync(_ask, client, workers, all_checks, within_s)
+    outcomes = _asked(client, all_checks, within_s)
     replies = {
         process: one.reply for process, one in outcomes.items() if isinstance(one.reply, Reply)
     }
@@ -114,6 +114,21 @@ def run_checks(
         findings += check.judge(given) if given else ()
     order = ("error", "warning", "fine")
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
+
+
+def _asked(client: Client, checks: Sequence[Check], within_s: float) -> dict[str, _Outcome]:
+    """Ask scheduler and workers; where all workers ended meanwhile, ask those that replace them."""
+    for _ in range(MOST_TRIES):
+        workers = {name_of(one): address for address, one in present_workers(client).items()}
+        outcomes: dict[str, _Outcome] = client.sync(_ask, client, workers, checks, within_s)
+        if _has_reply(outcomes) or not workers_of(client).keys().isdisjoint(workers.values()):
+            break
+    return outcomes
+
+
+def _has_reply(outcomes: Mapping[str, _Outcome]) -> bool:
+    """Return whether a worker replied."""
+    return any(isinstance(one.reply, Reply) for name, one in outcomes.items() if name != SCHEDULER)
 
 
 async def _ask(
@@ -169,13 +184,8 @@ def _missing(outcomes: Mapping[str, _Outcome]) -> Iterator[Finding]:
             "that starts it there",
         )  # fmt: skip
     if silent:
-        none_left = not any(
-            isinstance(outcomes[process].reply, Reply)
-            for process in outcomes
-            if process != SCHEDULER
-        )
         yield Finding(
-            level="error" if none_left else "warning", check="answers",
+            level="warning" if _has_reply(outcomes) else "error", check="answers",
             text=f"{named(silent)} did not answer: it is frozen, unreachable or leaving; check its "
             "log, or restart it",
         )  # fmt: skip

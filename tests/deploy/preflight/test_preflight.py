@@ -11,7 +11,7 @@ import time
 
 import cloudpickle
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from deploy.preflight.ask import Reply, _clocks, _Outcome, run_checks
 from deploy.preflight.findings import Check, Failure, Finding, refuse_errors
@@ -74,6 +74,25 @@ def test_a_question_that_fails_or_hangs_on_a_worker_is_reported(one_worker):
     (slow,) = [finding for finding in findings if finding.check == "disk"]
     assert slow.level == "warning", "a busy worker does not keep a run from starting"
     assert "did not report its disk within 2 s" in slow.text
+
+
+def test_the_worker_that_replaces_the_only_one_is_asked_too(tmp_path):
+    asked = tmp_path / "asked"
+
+    def end_the_first_time():
+        if not asked.exists():
+            asked.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ends = Check(name="ends", ask=end_the_first_time, judge=lambda answers: ())
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+    ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
+        findings = run_checks(client, [ends])
+    assert asked.exists()
+    assert "answers" not in levels(findings)
+    assert levels(findings)["versions"] == "fine"
+    refuse_errors(findings)
 
 
 ODD = {
