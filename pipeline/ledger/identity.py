@@ -57,8 +57,7 @@ def check_job(
 def check_digest(output: Location, job: Job, attributes: Mapping[str, Any]) -> None:
     """Raise OutputError unless a run group with these attributes belongs to this job.
 
-    A part that is None, and one that is missing because an older version did not have it, say the
-    same.
+    A part that is None equals one that is missing because an older version did not have it.
     """
     stored: Any = attributes["job"]
     if attributes.get("job_digest") == job.digest:
