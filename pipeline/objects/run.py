@@ -37,7 +37,7 @@ from .task_run import TaskRun
 from .tasks.cluster_tasks import cluster_group, clusters_at, rename_block, touch_block
 from .tasks.ids import IdIndex, LayerNames, dtype_of_ids
 from .tasks.intermediates import file_name
-from .tasks.row_tasks import CARRIED, sweep_axis, sweep_layer, write_table
+from .tasks.row_tasks import SWEPT, sweep_axis, sweep_layer, write_table
 from .tasks.tasks import (
     CLUSTERED,
     GRAPHS,
@@ -299,7 +299,7 @@ class ObjectsRun(TaskRun):
 
     def _write_table(self) -> None:
         job = self.job
-        swept = job.files.names(CARRIED)
+        swept = job.files.names(SWEPT)
         for layer in range(job.plan.grid[sweep_axis(job.plan.grid)]):
             if str(layer) not in swept:
                 self._once("objects-sweep", partial(sweep_layer, job), layer)

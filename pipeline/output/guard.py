@@ -83,9 +83,13 @@ def delete_output(output: Location) -> None:
         return
     _check_deletable(output)
     forget_arrays()
-    names = sorted(
-        list_names(output) or (), key=lambda name: (name in _METADATA, name != RUN_GROUP)
-    )
+    found = list_names(output)
+    if found is None:  # chunks that stay would be taken for those of the new output
+        raise OutputError(
+            f"{output} cannot be listed, so it is not deleted: start the same command again, or "
+            "choose another output"
+        )
+    names = sorted(found, key=lambda name: (name in _METADATA, name != RUN_GROUP))
     with explained(OutputError, output):
         for name in names:
             _delete(output, name)

@@ -73,8 +73,11 @@ class IdIndex:
 
     @classmethod
     def stored(cls, files: Intermediates) -> IdIndex | None:
-        """Return the index that :meth:`store` wrote, if it did."""
-        if ALL not in files.names(INDEX):
+        """Return the index that :meth:`store` wrote, if it did.
+
+        It is asked for by name: a listing may fail, or be that of a moment ago.
+        """
+        if files.find(INDEX, ALL) is None:
             return None
         found = files.get(INDEX, ALL, cls)
         return replace(found, parts=tuple(map(str, found.parts)), count=int(found.count))

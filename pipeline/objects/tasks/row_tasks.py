@@ -2,7 +2,8 @@
 
 Layers are those along the first axis with more than one block. An object hangs together, so one
 that does not reach the last plane of a layer has ended. Rows of ended objects are stored by parts
-of ids, as the table needs them, so that memory is that of one layer, and of one part.
+of ids, as the table needs them, so that memory is that of one layer, and of one part. Each layer
+states its parts: a listing that fails, or is that of a moment ago, would leave objects out.
 
 ::
 
@@ -15,9 +16,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...base.geometry import Shape
 from ...ledger.ownership import check_owner
@@ -29,7 +32,15 @@ from .tasks import ROWS, ObjectsJob
 
 CARRIED: Final = "rows-carried"
 ROWS_ENDED: Final = "rows-ended"
+SWEPT: Final = "rows-swept"
 IDS_PER_PART: Final = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class EndedParts:
+    """The parts of ids that have rows which end in a layer, in ascending order."""
+
+    numbers: NDArray[np.uint64]
 
 
 def sweep_axis(grid: Shape) -> int:
@@ -54,9 +65,11 @@ def sweep_layer(job: ObjectsJob, layer: int) -> int:
     ended = rows.taken(~goes_on)
     check_owner(job.output, job.run_token)
     part = (ended.ids - np.uint64(1)) // np.uint64(IDS_PER_PART)
-    for number in np.unique(part).tolist():
+    numbers = np.unique(part)
+    for number in numbers.tolist():
         files.put(ROWS_ENDED, f"{number}.{layer}", ended.taken(part == number))
-    files.put(CARRIED, str(layer), rows.taken(goes_on))  # last: it states that all is written
+    files.put(CARRIED, str(layer), rows.taken(goes_on))
+    files.put(SWEPT, str(layer), EndedParts(numbers))  # last: it states that all is written
     return len(ended)
 
 
@@ -70,7 +83,11 @@ def _blocks(job: ObjectsJob, layer: int) -> Iterator[Shape]:
 def write_table(job: ObjectsJob, spec: TableSpec, with_csv: bool) -> int:
     """Write the table of all objects; return their number."""
     files = job.files
-    stored = sorted(tuple(map(int, name.split("."))) for name in files.names(ROWS_ENDED))
+    stored = sorted(
+        (number, layer)
+        for layer in range(job.plan.grid[sweep_axis(job.plan.grid)])
+        for number in files.get(SWEPT, str(layer), EndedParts).numbers.tolist()
+    )
     check_owner(job.output, job.run_token)
     with TableWriter(job.output / TABLES, spec, with_csv=with_csv) as writer:
         for _, names in itertools.groupby(stored, key=lambda name: name[0]):
