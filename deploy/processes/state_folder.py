@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from pipeline.base.errors import ClusterError
+from pipeline.base.store_errors import is_full
 
 from .listeners import user_name
 
 PROBE_BYTES = 65_536
 """What must fit: a record, a secret, the first lines of a log."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -60,7 +60,7 @@ def explained_state(folder: Path) -> Iterator[None]:
 
 
 def _remedy(error: OSError) -> str:
-    if error.errno in _FULL:
+    if is_full(error):
         return "free some space there, or set XDG_STATE_HOME to a folder on another disk"
     if error.errno in _NO_LOCKS:
         return "its file system has no locks; set XDG_STATE_HOME to a folder on a local disk"

@@ -7,7 +7,6 @@ early, and the same command resumes it (train: with --resume).
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import logging
 import os
@@ -19,10 +18,10 @@ from contextlib import suppress
 from importlib import import_module
 
 from deploy.processes.limits import check_limit
-from pipeline.base.errors import OvertileError, RunDrainedError, RunError
+from pipeline.base.errors import OvertileError, RunDrainedError, RunError, StorageFullError
 from pipeline.base.loopback import bypass_proxies
 from pipeline.base.redaction import cleaned, redacted
-from pipeline.base.store_errors import one_line
+from pipeline.base.store_errors import is_full, one_line
 from pipeline.base.text import printable
 
 from ..signals.stop import (
@@ -123,8 +122,8 @@ def _run(arguments: Sequence[str]) -> int:
         if not isinstance(error, OSError):
             raise
         _drop_output()
-        is_full = error.errno == errno.ENOSPC and given and given[0] in RESUMABLE
-        advice = f"; free some space{_KEPT}" if is_full else ""
+        is_kept = is_full(error) and given and given[0] in RESUMABLE
+        advice = f"; free some space{_KEPT}" if is_kept else ""
         say(f"overtile: {one_line(f'{type(error).__name__}: {error}')}{advice}")
         return EXIT_FAILED
     except Exception as error:  # a fault of overtile: the traceback shows where, and no secrets
@@ -156,7 +155,7 @@ def _silence_abandoned_reads() -> None:
 
 def _exit_code(error: OvertileError | RunError) -> int:
     if isinstance(error, OvertileError):
-        return EXIT_BAD_INPUT
+        return EXIT_FAILED if isinstance(error, StorageFullError) else EXIT_BAD_INPUT
     return EXIT_DRAINED if isinstance(error, RunDrainedError) else EXIT_FAILED
 
 

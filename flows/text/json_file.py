@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pipeline.base.errors import OutputError
 from pipeline.base.location import check_text
+from pipeline.base.store_errors import not_written
 
 
 def check_json_place(file: str | None) -> None:
@@ -39,4 +40,4 @@ def write_json(file: str | None, values: dict[str, Any]) -> None:
         os.replace(aside, path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise OutputError(f"{file} cannot be written: {error.strerror}") from error
+        raise not_written(file, error, remedy="choose another file") from error

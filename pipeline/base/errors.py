@@ -1,7 +1,8 @@
 """The errors that a user can cause, and those that end a run.
 
 Each also derives from the matching built-in, so that ``except ValueError`` works. The message is
-one line: the problem, the expected value, the remedy. The shell prints it and exits with 2.
+one line: the problem, the expected value, the remedy. The shell prints it and exits with 2, with 1
+where the same command can succeed later.
 """
 
 
@@ -23,6 +24,10 @@ class VolumeError(OvertileError, ValueError):
 
 class OutputError(OvertileError, ValueError):
     """An output that already exists, belongs to another job, or cannot be written."""
+
+
+class StorageFullError(OutputError):
+    """An output whose disk or quota is full. The same command resumes it once there is space."""
 
 
 class IntensityError(OvertileError, ValueError):

@@ -11,13 +11,17 @@ import errno
 from collections.abc import Iterator
 from typing import Final
 
-from .errors import OvertileError
+from .errors import OutputError, OvertileError, StorageFullError
 from .location import Location
 from .redaction import cleaned
 from .redaction import redacted as redacted
 
 ANSWER_WITHIN_S: Final = 30.0
 """A store that does not answer for this long counts as unreachable."""
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What the system answers where the disk, its inodes or a quota are used up."""
+FREE: Final = "free some, then start the same command again"
 
 _NO_CREDENTIALS: Final = frozenset(
     ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
@@ -27,10 +31,13 @@ _UNREACHABLE: Final = frozenset(("ConnectionError", "ClientConnectorError"))
 
 
 @contextlib.contextmanager
-def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
+def explained(kind: type[OvertileError], location: Location, *, part: str = "") -> Iterator[None]:
     """Turn any error of a store into a ``kind`` whose message is one line without credentials.
 
-    Its cause, the error, and the causes of that lose theirs too: tracebacks print them.
+    part: which part of the location was read, as the message states it.
+
+    Its cause, the error, and the causes of that lose theirs too: tracebacks print them. A full disk
+    is a StorageFullError.
     """
     try:
         yield
@@ -38,7 +45,22 @@ def explained(kind: type[OvertileError], location: Location) -> Iterator[None]:
         raise
     except Exception as error:
         cause = cleaned(error, hide=lambda text: redacted(location.hidden_in(text)))
-        raise kind(f"{location}: {_reason(error, location)}") from cause
+        raised = StorageFullError if is_full(error) else kind
+        where = f"{location}, {part}" if part else location
+        raise raised(f"{where}: {_reason(error, location)}") from cause
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether nothing can be written because the disk, its inodes or a quota are used up."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def not_written(what: object, error: OSError, *, remedy: str) -> OutputError:
+    """Return the error for a file or folder. remedy: of any other reason than a full disk."""
+    reason = f"{what} cannot be written ({error.strerror or error})"
+    if is_full(error):
+        return StorageFullError(f"{reason}: no space left; {FREE}")
+    return OutputError(f"{reason}: {remedy}")
 
 
 def is_missing_bucket(error: BaseException) -> bool:
@@ -89,11 +111,9 @@ def _reason(error: Exception, location: Location) -> str:
         return f"access is denied ({text}); check permissions and credentials"
     if names & _TIMEOUT:
         return f"no answer within {ANSWER_WITHIN_S:g} s; check {checked} and the network"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            "no space left on the device; free some, then start the same command again: finished "
-            "work is kept"
-        )
+    if is_full(error):
+        of = "on the device" if getattr(error, "errno", None) == errno.ENOSPC else "in your quota"
+        return f"no space left {of}; {FREE}: finished work is kept"
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "symbolic links lead in a circle; pass the file or folder itself"
     if "UnknownCodecError" in names:

@@ -22,7 +22,7 @@ from ..base.errors import OutputError, RunError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..base.redaction import command_text
-from ..base.store_errors import explained, one_line
+from ..base.store_errors import explained, is_full, one_line
 from ..base.stores import open_group, read_node
 from ..output.cells import CellDigest
 from ..output.guard import RUN_GROUP as GROUP
@@ -178,9 +178,10 @@ class Ledger:
             raise
         except OSError as error:
             check_owner(self._output, self._owner)  # the output may have been deleted
+            remedy = "free some space" if is_full(error) else "fix that"
             raise RunError(
                 f"the ledger in {self._output} cannot be written "
-                f"({error.strerror or error}): fix that, then start the same run again"
+                f"({error.strerror or error}): {remedy}, then start the same run again"
             ) from error
 
     def noted(self, name: str) -> Any:

@@ -22,7 +22,7 @@ def failed_text(problem: str, advice: str) -> str:
     >>> failed_text("OSError: No space left on device", "start the same run again to resume")
     'OSError: No space left on device; free some space: start the same run again to resume'
     """
-    is_full = "no space left" in problem.lower()
+    is_full = any(words in problem.lower() for words in ("no space left", "quota exceeded"))
     return f"{problem}; free some space: {advice}" if is_full else f"{problem}; {advice}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..base.errors import OutputError
 from ..base.geometry import Shape
 from ..base.location import Location
+from ..base.store_errors import not_written
 from ..base.versions import VERSION
 from ..output.guard import delete_output
 from ..output.image_spec import Version
@@ -58,9 +59,7 @@ def open_output(
         complete_run_group(output, grid=grid, version=version, in_shares=own is not None)
         return Ledger.open(output, job, owner=token), token
     except OSError as error:
-        raise OutputError(
-            f"{output} cannot be written ({error.strerror or error}): choose another output"
-        ) from error
+        raise not_written(output, error, remedy="choose another output") from error
 
 
 def discard_output(output: Location, *, owner: str) -> None:

@@ -14,6 +14,7 @@ from distributed import Client
 
 from ..base.errors import ClusterError, OutputError, RunError
 from ..base.scheduling import run_all
+from ..base.store_errors import not_written
 from ..base.versions import VERSION
 from ..base.worker_memory import check_worker_memory
 from ..base.workers import check_reach, present_workers
@@ -60,9 +61,7 @@ def start_run(
         ledger = _open_ledger(prepared, job, token)
         ledger.skip(prepared.selection.skipped(prepared.regions))
     except OSError as error:
-        raise OutputError(
-            f"{request.output} cannot be written ({error.strerror or error}): choose another output"
-        ) from error
+        raise not_written(request.output, error, remedy="choose another output") from error
     block_job = BlockJob(
         source=prepared.source,
         output=request.output,

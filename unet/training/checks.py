@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.base.errors import ConfigError, LabelError, TrainingError, VolumeError, WeightsError
 from pipeline.base.geometry import Box
 from pipeline.base.location import check_text
+from pipeline.base.store_errors import is_full, not_written
 
 from ..network.config import UNetConfig
 from ..recipe.schedule import StepSchedule
@@ -47,6 +48,8 @@ def output_paths(out: str) -> tuple[Path, Path]:
         ):  # some file systems, like /proc, refuse files only when one is created
             pass
     except OSError as error:
+        if is_full(error):
+            raise not_written(f"--out {shown!r}: the folder", error, remedy="") from error
         raise TrainingError(
             f"--out {shown!r}: the folder cannot be written to ({error.strerror}); choose another"
         ) from error

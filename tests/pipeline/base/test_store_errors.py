@@ -8,9 +8,9 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from pipeline.base.errors import VolumeError
+from pipeline.base.errors import OutputError, StorageFullError, VolumeError
 from pipeline.base.location import Location
-from pipeline.base.store_errors import explained, is_denied
+from pipeline.base.store_errors import explained, is_denied, not_written
 
 ENDPOINT = {"endpoint_url": "http://127.0.0.1:9"}
 
@@ -42,10 +42,6 @@ def answered(status):
         (boto.ConnectTimeoutError(**ENDPOINT), "no answer within 30 s"),
         (boto.ReadTimeoutError(**ENDPOINT), "no answer within 30 s"),
         (aiohttp.ServerTimeoutError(), "no answer within 30 s"),
-        (
-            OSError(errno.ENOSPC, "full"),
-            "no space left on the device; free some, then start the same",
-        ),
         (boto.EndpointConnectionError(**ENDPOINT), "cannot be reached"),
         (ConnectionRefusedError("refused"), r"cannot be reached \(refused\); check AWS_ENDPOINT"),
         (
@@ -65,6 +61,28 @@ def test_each_kind_of_error_has_its_line(error, message):
     ):
         raise error
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "where"), [(errno.ENOSPC, "on the device"), (errno.EDQUOT, "in your quota")]
+)
+def test_a_full_disk_and_an_exhausted_quota_are_errors_that_the_same_command_resumes(number, where):
+    again = "free some, then start the same command again"
+    with (
+        pytest.raises(
+            StorageFullError, match=f"^s3://b/a: no space left {where}; {again}: finished"
+        ),
+        explained(OutputError, Location.parse("s3://b/a")),
+    ):
+        raise OSError(number, "full")
+    full = not_written("a.json", OSError(number, "full"), remedy="choose another")
+    assert (type(full), str(full)) == (
+        StorageFullError, f"a.json cannot be written (full): no space left; {again}"
+    )  # fmt: skip
+    other = not_written("a.json", OSError(errno.EROFS, "read-only"), remedy="choose another")
+    assert (type(other), str(other)) == (
+        OutputError, "a.json cannot be written (read-only): choose another"
+    )  # fmt: skip
 
 
 def test_a_foreign_error_that_quotes_the_password_is_shown_without_it():
