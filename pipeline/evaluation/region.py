@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.geometry import Box
-from ..volume.volume import VolumeSource, open_volume
+from ..volume.volume import VolumeSource, read_box
 from .contingency import ContingencyTable, count_pairs
 from .objects import components, seeded_watershed
 from .plan import EvaluatePlan
@@ -141,5 +141,5 @@ class EvaluatedRegion:
         return self.box.relative_to(self.plan.placement.start)
 
     def _read(self, source: VolumeSource, box: Box) -> NDArray[Any]:
-        stored: NDArray[Any] = open_volume(source).read(box)[0]
+        stored: NDArray[Any] = read_box(source, box)[0]
         return stored

@@ -35,7 +35,7 @@ from .statistics import (
     percentile_of,
     rank_of,
 )
-from .volume import VolumeSource, open_volume
+from .volume import VolumeSource, read_box
 
 _STEP_VOXELS = 2**22
 
@@ -165,9 +165,8 @@ def boxes_of_share(shape: Shape, chunk: Shape, share: int, shares: int) -> Itera
 
 def _parts(source: VolumeSource, share: int, shares: int) -> Iterator[NDArray[Any]]:
     """Yield the values of a share as (c, voxel), in parts whose float64 copies are small."""
-    volume = open_volume(source)
     for box in boxes_of_share(source.shape_zyx, source.chunk_shape_zyx, share, shares):
-        values = volume.read(box).reshape(source.channel_count, -1)
+        values = read_box(source, box).reshape(source.channel_count, -1)
         for first in range(0, values.shape[1], _STEP_VOXELS):
             yield values[:, first : first + _STEP_VOXELS]
 

@@ -173,7 +173,14 @@ def read_box(source: VolumeSource, box: Box) -> NDArray[Any]:
     For callers that have no ledger of failed blocks: codecs and stores raise errors of any kind.
     """
     with explained(VolumeError, source.location):
-        return open_volume(source).read(box)
+        volume = open_volume(source)
+    with explained(VolumeError, source.location, part=f"voxels {_ranges(box)}"):
+        return volume.read(box)
+
+
+def _ranges(box: Box) -> str:
+    """Return a box as ``--box`` takes it."""
+    return ",".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
 
 
 def open_volume(source: VolumeSource) -> Volume:
