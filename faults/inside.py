@@ -42,11 +42,35 @@ def device_out_of_memory(*, counter: str, times: int) -> None:
     _replace("within_memory", kept, within_memory)
 
 
-def block_fails(*, counter: str, times: int, how: str, where: str, index: list[int]) -> None:
+def training_out_of_memory(*, counter: str, times: int, after: int = 0, patches: int = 1) -> None:
+    """Let the network in training fail as torch does where a device has too little memory.
+
+    after: passes of this process before the first that fails. patches: the fewest that do not fit.
+    """
+    import torch
+
+    from unet.network.model import UNet
+
+    kept, seen = UNet.forward, [0]
+
+    def forward(self: Any, x: Any, *rest: Any, **options: Any) -> Any:
+        if self.training and len(x) >= patches:
+            seen[0] += 1
+            if seen[0] > after and _counted(counter, times):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return kept(self, x, *rest, **options)
+
+    UNet.forward = forward  # type: ignore[method-assign]
+
+
+def block_fails(
+    *, counter: str, times: int, how: str, where: str, index: list[int], group: str = ""
+) -> None:
     """Let one block fail ``times`` times, before it reads.
 
     where: ``module:function``, whose second argument is the index of the block. how: ``eio`` for an
     error of the system, ``kill`` for SIGKILL to the worker, ``grow`` for memory without limit.
+    group: the file of a control group that the worker joins before, which limits its memory.
     """
     module_name, _, name = where.partition(":")
     module = importlib.import_module(module_name)
@@ -55,6 +79,8 @@ def block_fails(*, counter: str, times: int, how: str, where: str, index: list[i
     @functools.wraps(kept)
     def failing(job: Any, at: Any, *rest: Any) -> Any:
         if list(at) == index and _counted(counter, times):
+            if group:
+                Path(group).write_text(str(os.getpid()))
             HOW[how]()
         return kept(job, at, *rest)
 
@@ -119,7 +145,7 @@ def permissions_apply() -> None:
 
 
 def _grow() -> None:
-    """Take memory until the nanny kills the worker."""
+    """Take memory until the nanny or the kernel kills the worker."""
     taken = []
     for _ in range(200):
         taken.append(bytearray(os.urandom(1)) * 2**25)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import random
+import re
+import select
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 BUCKET: Final = "faults"
 CREDENTIALS: Final = {
@@ -27,8 +30,16 @@ ANSWERS: Final = {
     "403": (403, "AccessDenied", "Access Denied"),
 }
 HOP_BY_HOP = frozenset(("connection", "transfer-encoding", "keep-alive", "content-length"))
-LATE_S = 1.0
-SLOW_S = 0.05
+LATE_S = 60.0
+"""Longer than a run of the suite: its listings show nothing that it has written."""
+SLOW_S = (2.0, 10.0)
+HELD_S = 200.0
+"""How long a request stays unanswered. Clients of overtile give up after 60 s."""
+_ENTRY = re.compile(
+    rb"<Contents>.*?<Key>(.*?)</Key>.*?</Contents>"
+    rb"|<CommonPrefixes><Prefix>(.*?)</Prefix></CommonPrefixes>",
+    re.DOTALL,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,27 +47,73 @@ class Trouble:
     """What the proxy does to some requests, once it is started.
 
     how: one of ANSWERS, ``drop`` (the connection ends in the middle of an answer, or before it),
-    ``late`` (a listing is that of a second ago) or ``slow``. share: of the requests that fail.
-    stop: how many failures there are; then it is over. key: part of the path of the requests.
+    ``late`` (a listing is that of a minute ago), ``slow`` (an answer takes seconds) or ``hang``
+    (there is no answer). after: how many requests are served first; the next one fails. share: of
+    those that follow. stop: how many failures there are; then it is over. key: part of the path of
+    the requests.
     """
 
     how: str
     generator: random.Random
     stop: int
+    after: int = 0
     share: float = 1.0
     key: str = ""
     is_on: bool = True
+    seen: int = 0
+    """Requests with this key so far."""
     failures: int = 0
+    """What really happened: of ``late``, listings that differ from the present ones."""
+    seconds: float = 0.0
+    """How long requests were held back."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hits(self, path: str) -> bool:
         """Return whether this request fails, and count it."""
         with self.lock:
+            self.seen += self.key in path
             is_over = not self.is_on or self.failures >= self.stop
-            if is_over or self.key not in path or self.generator.random() >= self.share:
+            if is_over or self.key not in path or self.seen <= self.after or self.how == "late":
+                return False
+            if self.failures and self.generator.random() >= self.share:
                 return False
             self.failures += 1
             return True
+
+    def held(self, seconds: float) -> None:
+        """Count the time for which a request was held back."""
+        with self.lock:
+            self.seconds += seconds
+
+
+class Puts:
+    """What was written through the proxy, and when."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def note(self, path: str) -> None:
+        """Note that an object was written."""
+        self._at[_key(path)] = time.monotonic()
+
+    def before(self, listing: bytes) -> bytes:
+        """Return a listing without what was written in the last ``LATE_S``."""
+        since = time.monotonic() - LATE_S
+
+        def kept(match: re.Match[bytes]) -> bytes:
+            key, prefix = (unquote((group or b"").decode()) for group in match.groups())
+            times = [
+                at for name, at in list(self._at.items())
+                if name == key or (prefix and name.startswith(prefix))
+            ]  # fmt: skip
+            return b"" if times and min(times) > since else match[0]
+
+        return _ENTRY.sub(kept, listing)
+
+
+def _key(path: str) -> str:
+    """Return the key of a request's path."""
+    return unquote(urlsplit(path).path).removeprefix(f"/{BUCKET}/")
 
 
 @contextmanager
@@ -78,7 +135,7 @@ def server() -> Iterator[str]:
 @contextmanager
 def proxy(upstream: str, trouble: Trouble) -> Iterator[str]:
     """Yield the address of a proxy in front of a server."""
-    listings: dict[str, list[tuple[float, bytes]]] = {}
+    puts = Puts()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -92,8 +149,11 @@ def proxy(upstream: str, trouble: Trouble) -> Iterator[str]:
             if hits and trouble.how in ANSWERS:
                 self.refuse(*ANSWERS[trouble.how])
                 return
-            if hits and trouble.how == "slow":
-                time.sleep(SLOW_S)
+            if hits and trouble.how in ("slow", "hang"):
+                self.hold(trouble.generator.uniform(*SLOW_S) if trouble.how == "slow" else HELD_S)
+                if trouble.how == "hang":
+                    self.close_connection = True
+                    return
             if hits and trouble.how == "drop" and self.command != "GET":
                 if trouble.generator.random() < 0.5:
                     self.forwarded(body)  # it is done, and the client does not know
@@ -101,7 +161,7 @@ def proxy(upstream: str, trouble: Trouble) -> Iterator[str]:
                 return
             status, headers, content = self.forwarded(body)
             if trouble.how == "late" and "list-type" in self.path and status == 200:
-                content = self.listing_of_before(content, is_late=hits)
+                content = self.listing_of_before(content)
             self.answer(status, headers, content, is_cut=hits and trouble.how == "drop")
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = serve  # noqa: N815
@@ -113,14 +173,20 @@ def proxy(upstream: str, trouble: Trouble) -> Iterator[str]:
             response = connection.getresponse()
             content = response.read()
             connection.close()
+            if self.command in ("PUT", "POST") and response.status == 200:
+                puts.note(self.path)
             return response.status, response.getheaders(), content
 
-        def listing_of_before(self, content: bytes, *, is_late: bool) -> bytes:
-            now = time.monotonic()
-            kept = listings.setdefault(self.path, [])
-            kept.append((now, content))
-            old = [text for at, text in kept if at <= now - LATE_S]
-            return old[-1] if is_late and old else content
+        def hold(self, seconds: float) -> None:
+            """Wait this long, or until the client gives up."""
+            began = time.monotonic()
+            select.select([self.connection], [], [], seconds)
+            trouble.held(time.monotonic() - began)
+
+        def listing_of_before(self, content: bytes) -> bytes:
+            before = puts.before(content) if trouble.is_on else content
+            trouble.failures += before != content
+            return before
 
         def answer(
             self, status: int, headers: Sequence[tuple[str, str]], content: bytes, *, is_cut: bool

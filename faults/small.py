@@ -165,11 +165,11 @@ def store(path: Path, array: NDArray[Any]) -> None:
     )  # fmt: skip
 
 
-def store_scores(path: Path, czyx: NDArray[np.uint8]) -> None:
-    """Write scores as an OME-Zarr image with named classes."""
+def store_scores(path: Path, czyx: NDArray[Any], **options: Any) -> None:
+    """Write scores as an OME-Zarr image with named classes. options: of the array."""
     root = zarr.create_group(path)
     codecs = [ZstdCodec(), Crc32cCodec()]
-    root.create_array("0", data=czyx, chunks=(1, 4, 16, 32), compressors=codecs)
+    root.create_array("0", data=czyx, chunks=(1, 4, 16, 32), compressors=codecs, **options)
     space = {"type": "space", "unit": "micrometer"}
     scale = {"type": "scale", "scale": [1.0, 1.0, 0.5, 0.5]}
     ome: dict[str, Any] = {
