@@ -210,7 +210,10 @@ def _commands(names: Sequence[str]) -> str:
 
 
 def _moments(counts: Mapping[str, int]) -> str:
-    return ", ".join(str(counts.get(third, 0)) for third in THIRDS) if "—" not in counts else "—"
+    """Return how many rounds had their moment in each third; a dash if no round has a moment."""
+    if not {*THIRDS} & {*counts}:
+        return "—"
+    return ", ".join(str(counts.get(third, 0)) for third in THIRDS)
 
 
 def _table(head: tuple[str, ...], *rows: tuple[str, ...]) -> str:
