@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -11,7 +12,9 @@ from faults.matrix import (
     MATRIX,
     PAGES,
     TABLES,
+    THIRDS,
     added,
+    faults_table,
     main,
     of_rounds,
     of_suite,
@@ -35,6 +38,44 @@ def test_every_round_of_a_fault_is_counted_once_by_outcome():
     assert identical["commands"] == ["segment", "convert"]
     assert identical["moments"] == {"start": 1, "end": 1}
     assert (named["rounds"], named["seeds"]) == (1, ["18"])
+
+
+def test_a_dash_stands_for_a_fault_of_which_no_round_has_a_moment():
+    def shown(*moments):
+        return faults_table({"suite": of_suite([row(moment=moment) for moment in moments])})
+
+    assert "| segment | — | 2 |" in shown("—", "—")
+    assert "| segment | 1, 0, 1 | 3 |" in shown("start", "—", "end")
+    assert "| segment | 0, 1, 0 | 1 |" in shown("middle")
+
+
+@pytest.fixture
+def recorded(monkeypatch, tmp_path):
+    """Return a function that reads the rounds which were recorded."""
+    out = tmp_path / "rounds.jsonl"
+    monkeypatch.setenv("FAULT_OUT", str(out))
+    return lambda: list(map(json.loads, out.read_text().splitlines())) if out.exists() else []
+
+
+def test_a_round_in_which_nothing_happened_is_played_again_and_is_not_recorded(trial, recorded):
+    outputs = []
+
+    def disturb(running):
+        outputs.append(trial.output("convert"))
+        return None if len(outputs) == 2 else False
+
+    trial.disturbed("convert", "none", disturb)
+    assert len(set(outputs)) == 2, "each has a fresh output"
+    (one,) = recorded()
+    assert (one["command"], one["fault"], one["outcome"]) == ("convert", "none", "identical")
+    assert one["moment"] in THIRDS
+
+
+def test_a_fault_that_never_happens_fails_and_is_not_recorded(trial, recorded, monkeypatch):
+    monkeypatch.setattr(sys.modules[type(trial).__module__], "MOST_TRIES", 2)
+    with pytest.raises(AssertionError, match="convert ended 2 times before the fault: none"):
+        trial.disturbed("convert", "none", lambda running: False)
+    assert recorded() == []
 
 
 def test_rounds_that_disturbed_nothing_do_not_count():
