@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .commands import POLL_S, SCHEDULER, WORKER, Commands, Running
+import psutil
+
+from .commands import POLL_S, SCHEDULER, WORKER, Commands, Fault, Running
 
 START_S = 60.0
 FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
@@ -20,8 +23,10 @@ class SeparateCluster:
 
     def __init__(
         self, commands: Commands, folder: Path, *, nannies: int = 2, threads: int = 1,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None, faults: Sequence[Fault] = (),
     ) -> None:  # fmt: skip
+        """faults: what happens inside every worker, as of :meth:`Commands.start`."""
+        self._faults = faults
         self.file = folder / "scheduler.json"
         self._commands, self._folder, self._threads = commands, folder, threads
         self._environment = {**FORKED, **(environment or {})}
@@ -48,17 +53,35 @@ class SeparateCluster:
         """Start another nanny and its worker."""
         return self._commands.start(
             [*self._where, "--nthreads", str(self._threads)], call=WORKER, folder=self._folder,
-            environment=self._environment,
+            environment=self._environment, faults=self._faults,
         )  # fmt: skip
 
     def workers(self) -> list[int]:
         """Return the worker processes of all nannies."""
         return [pid for nanny in self.nannies for pid in nanny.workers()]
 
-    def kill_scheduler(self) -> None:
-        """Kill the scheduler; nannies and workers end when they lose it."""
-        self.scheduler.kill()
-        self.close()
+    def address(self, worker: int) -> str | None:
+        """Return the address of a worker process; None if it has not registered, or has ended."""
+        try:
+            connections = psutil.Process(worker).net_connections("inet")
+        except psutil.Error:
+            return None
+        ports = {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+        known = re.findall(r"Register worker addr: +(\S+:(\d+))", self.scheduler.text)
+        return next((address for address, port in known if int(port) in ports), None)
+
+    def nanny_of(self, worker: int) -> Running:
+        """Return the nanny of a worker process."""
+        return next(nanny for nanny in self.nannies if worker in nanny.workers())
+
+    def lost(self) -> list[str]:
+        """Return the workers that the scheduler has counted as lost, for their silence."""
+        return re.findall(r"Worker failed to heartbeat for .*?'(\S+?)'", self.scheduler.text)
+
+    def end_scheduler(self, number: int = signal.SIGKILL) -> None:
+        """End the scheduler by a signal; nannies and workers end when they lose it."""
+        self.scheduler.signal(number)
+        self.scheduler.ended(within_s=START_S)
 
     def restart(self) -> None:
         """Start a new scheduler and as many nannies as before, under the same file."""
@@ -67,9 +90,9 @@ class SeparateCluster:
         self.scheduler = self._start_scheduler()
         self.nannies = [self.start_nanny() for _ in range(count)]
 
-    def replace_nanny(self, number: int) -> None:
-        """Kill a nanny, whose worker then ends, and start another one."""
-        self.nannies[number].signal(signal.SIGKILL)
+    def replace_nanny(self, number: int, by: int = signal.SIGKILL) -> None:
+        """End a nanny by a signal, and so its worker, and start another one."""
+        self.nannies[number].signal(by)
         self.nannies[number].ended()
         left = self.nannies[number].left()
         assert not left, "workers outlive their nanny"
