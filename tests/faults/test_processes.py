@@ -16,6 +16,7 @@ from faults.standing_still import NAMED_S, sent, silent_lines, until
 
 BLOCKWISE = ("segment", "objects", "convert")
 PAUSE_S = 4.0
+MOST_TRIES = 20
 TO_THE_END_S = 45.0
 """What a run may take once others have a stopped worker's blocks; an idle machine needs seconds."""
 
@@ -38,12 +39,13 @@ def paused(pid):
 def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
     name, trial, fault_round
 ):
-    while True:  # a round whose first moment comes too late disturbs nothing
+    for _ in range(MOST_TRIES):  # a round whose first moment comes too late disturbs nothing
         number, small = trial.generator.randrange(10**6), COMMANDS[name]
         one = play(number, seed=17, small=small, place=trial.place, commands=trial.commands)
         assert one.outcome == "identical", f"{one.disturbances}: {one.problem}"
         if one.disturbances:
             break
+    assert one.disturbances, "nothing happened"
     for victim, when in one.disturbances:
         share, _, by = when.partition("% of the ")
         trial.record(name, victim, Moment(by, float(share) / 100))
@@ -54,13 +56,16 @@ def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
 def test_a_driver_that_is_killed_while_it_writes_a_file_is_resumed(name, trial, fault_round):
     counter = trial.folder / "counter"
     counter.mkdir()
-    while not any(counter.iterdir()):  # it has renamed fewer files than the number
+    for _ in range(MOST_TRIES):  # it may rename fewer files than the number
         number = trial.generator.randrange(40)
         fault = ("faults.inside:killed_at_write", {"counter": str(counter), "number": number})
         trial.try_again()
         running = trial.start(name, faults=[fault])
         check_words(running.ended(), codes=(-signal.SIGKILL, 0))
         check_alone(running)
+        if any(counter.iterdir()):
+            break
+    assert any(counter.iterdir()), "nothing happened"
     trial.completed(name, "driver killed while it writes")
 
 
