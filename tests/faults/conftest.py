@@ -7,7 +7,6 @@ file to which every round is appended.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sys
@@ -20,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from faults.laws import check_alone, check_same, check_words
+from faults.record import Recorded
 from faults.reference import Place, drawn
 from faults.small import COMMANDS
 
@@ -111,14 +111,11 @@ class Trial:
 
     def record(self, name, fault, moment=None, outcome="identical"):
         """Append the round to the file of the environment."""
-        values = {
-            "family": self.family, "fault": fault, "command": name,
-            "moment": "—" if moment is None else moment.third, "outcome": outcome,
-            "seed": SEED, "seconds": round(time.monotonic() - self.began, 1),
-        }  # fmt: skip
-        if out := os.environ.get("FAULT_OUT"):
-            with open(out, "a") as file:
-                file.write(json.dumps(values) + "\n")
+        part = {} if moment is None else {"moment": moment.third}
+        Recorded(
+            family=self.family, fault=fault, command=name, outcome=outcome, seed=SEED,
+            seconds=round(time.monotonic() - self.began, 1), **part,
+        ).append()  # fmt: skip
 
 
 @pytest.fixture
