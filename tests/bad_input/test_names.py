@@ -315,3 +315,49 @@ def test_a_name_that_ends_in_a_blank_is_another_file(tmp_path, monkeypatch):
 
 def test_words_of_a_command_are_joined_as_the_shell_reads_them():
     assert shlex.split(shell_line(PRINTABLE.values())) == list(PRINTABLE.values())
+
+
+@pytest.mark.parametrize("name", CHORDS.values(), ids=CHORDS)
+def test_what_a_command_writes_has_the_name_that_was_given(
+    name, place, shell, one_worker, tmp_path, monkeypatch
+):
+    """Of every command that writes, but those of the run above."""
+    scores = np.zeros((6, 20, 20), np.uint8)
+    scores[1:5, 4:9, 5:15] = 255
+    source = f"s{name}"[:100]
+    zarr.create_array(tmp_path / source, data=np.stack([255 - scores, scores]))
+    zarr.create_array(tmp_path / "labels.zarr", data=(scores > 0).astype("u1"))
+    config = '[training]\nsteps = 1\nbatch = 1\npatch = [16, 16]\nprecision = "fp32"\n'
+    (tmp_path / "c.toml").write_text(
+        f"network = {{ dims = 2, base_channels = 2, levels = 2 }}\n{config}"
+    )
+    shutil.copytree(place / "ramp.zarr", tmp_path / "in.zarr")
+    monkeypatch.chdir(tmp_path)
+    before = names_of(tmp_path)
+    common = ("--cluster", one_worker.scheduler.address)
+    tiff, zarr_, found, flat, shapes, surfaces, weights = (
+        f"{letter}2{name[:60]}{end}"
+        for letter, end in zip(
+            "tzofsmw", (".tif", "", "", "", ".geojson", "", ".safetensors"), strict=True
+        )
+    )
+    for words in (
+        ["convert", *common, "--", "in.zarr", tiff],
+        ["convert", *common, "--", "in.zarr", zarr_],
+        ["objects", "--class", "1", "--csv", *common, "--", source, found],
+        ["objects", "--class", "1", "--per-slice", *common, "--", source, flat],
+        ["outlines", "--", flat, shapes],
+        ["meshes", "--", found, surfaces],
+        ["train", "--volume", "in.zarr", "--labels", "labels.zarr", "--config", "c.toml",
+         "--out", weights, *common],
+    ):  # fmt: skip
+        code, out, err = shell(*words)
+        assert code == 0, (words, err)
+        assert all(line.isprintable() for line in (out + err).splitlines()), words
+    training = f"{weights.removesuffix('.safetensors')}.training"
+    made = {tiff, zarr_, found, flat, shapes, surfaces, weights, training}
+    assert names_of(tmp_path) - before == made
+    np.testing.assert_array_equal(read(zarr_)[0], read("in.zarr")[0])
+    np.testing.assert_array_equal(tifffile.imread(tiff), read("in.zarr")[0])
+    assert json.loads((tmp_path / shapes).read_text())["features"]
+    assert (tmp_path / weights).stat().st_size
