@@ -21,6 +21,8 @@ its output once, before it has written anything."""
 MOST_STARTS = 12
 FEW = 4
 """Failures that the store's client and Dask retry, so that the run does not end."""
+GIVEN_UP_S = 90.0
+"""The client's timeout is a minute."""
 
 
 class Store:
@@ -152,6 +154,7 @@ def test_a_request_that_is_never_answered_holds_no_run_up_for_longer_than_its_ti
     with proxy(store.address, trouble) as address:
         run_to_the_end(trial, name, prefix, address, trouble)
     assert trouble.failures == 1
+    assert trouble.seconds < GIVEN_UP_S, "the client waited for the server's end of the connection"
     check_stored(trial, name, store.address, prefix)
     trial.record(name, "S3: one request is never answered", moment)
 

@@ -65,9 +65,12 @@ def test_a_full_disk_is_one_line_and_the_run_is_resumed_once_there_is_space(
 def test_an_exhausted_quota_is_one_line_and_the_run_is_resumed_once_it_is_raised(
     name, trial, fault_round
 ):
-    """The moment is in the first part of the run, so that files are written after it."""
-    resumes, random = trial.small(name).resumes, trial.generator
-    moment = Moment("files" if resumes else "time", random.uniform(0, 0.7 if resumes else 0.4))
+    """The moment is in the first part of the run, so that files are written after it.
+
+    An evaluation writes one file at its end, so that its quota is used up from the start.
+    """
+    is_late = trial.small(name).resumes
+    moment = Moment("files", trial.generator.uniform(0, 0.7)) if is_late else Moment("time", 0)
     with with_quota(trial.folder / "mounted") as quota:
         trial.folder, of = quota.folder, trial.place.reference(trial.small(name))
         running = trial.start(name)
