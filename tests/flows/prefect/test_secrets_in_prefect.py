@@ -98,6 +98,7 @@ def check_clean(front):
     return texts
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_leaves_no_secret_in_prefect(planted_front, parameters):
     flow_run = planted_front.run("segment-volume", **parameters)
     assert planted_front.ended(flow_run).is_completed()

@@ -110,7 +110,9 @@ CASES = {
         {"--labels": "negative.zarr"}, r"labels of .*raw\.zarr: .*negative id -1.*ignore"),
     "a volume of NaN only": (
         {"--volume": "nan.zarr"}, r"nan\.zarr: all 10,560 values checked are NaN or infinite"),
-    "labels that are damaged": ({"--labels": "damaged-labels.zarr"}, r"damaged-labels\.zarr: .*Z"),
+    "labels that are damaged": (
+        {"--labels": "damaged-labels.zarr"},
+        r"damaged-labels\.zarr, voxels 0:6,0:40,0:44: .*Zstd"),
     "labels of one class": ({"--labels": "empty.zarr"}, r"all labels are of class 0: .*--rule"),
     "labels that are all ignored": (
         {"--labels": "unknown.zarr", "--ignore": "255"}, r"all labels of .*raw\.zarr are 255"),
@@ -328,7 +330,7 @@ def test_a_volume_that_is_damaged_ends_the_training_with_one_line(shell, one_wor
         {"--volume": "damaged-raw.zarr", **cluster, "--out": str(tmp_path / "w.safetensors")}
     )
     assert code == 2
-    assert re.match(r"overtile: .*damaged-raw\.zarr: .*Zstd", err.splitlines()[-1])
+    assert re.match(r"overtile: .*damaged-raw\.zarr, voxels 0:1,\S+: .*Zstd", err.splitlines()[-1])
     assert "Traceback" not in err
 
 

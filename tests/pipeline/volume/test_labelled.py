@@ -198,7 +198,7 @@ def test_the_error_of_an_unreadable_chunk_is_one_line_that_names_the_array(tmp_p
     (tmp_path / "labels/c/0/0/0").write_bytes(b"no zstd frame")
     raw, labels = sources_of(tmp_path / "raw", tmp_path / "labels")
     box = LabelledBox(raw=raw, labels=labels, box=Box.of_shape((4, 4, 4)))
-    with pytest.raises(VolumeError, match=r"labels: .*Zstd") as caught:
+    with pytest.raises(VolumeError, match=r"labels, voxels 0:4,0:4,0:4: .*Zstd") as caught:
         box.read_labels((0, 0, 0), (4, 4, 4))
     assert "\n" not in str(caught.value)
 
