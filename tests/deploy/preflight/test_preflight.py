@@ -11,8 +11,9 @@ import time
 
 import cloudpickle
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
+from deploy import open_cluster
 from deploy.preflight.ask import Reply, _clocks, _Outcome, run_checks
 from deploy.preflight.findings import Check, Failure, Finding, refuse_errors
 from deploy.preflight.process_checks import installed_versions, version_findings
@@ -85,9 +86,7 @@ def test_the_worker_that_replaces_the_only_one_is_asked_too(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
 
     ends = Check(name="ends", ask=end_the_first_time, judge=lambda answers: ())
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
-    ) as cluster, Client(cluster, set_as_default=False) as client:  # fmt: skip
+    with open_cluster("local", workers=1, dashboard=":0") as client:  # restores the environment
         findings = run_checks(client, [ends])
     assert asked.exists()
     assert "answers" not in levels(findings)
