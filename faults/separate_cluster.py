@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -43,11 +44,18 @@ class SeparateCluster:
             environment=self._environment,
         )  # fmt: skip
         until = time.monotonic() + START_S
-        while not self.file.exists():
+        while not self._is_written():
             assert scheduler.poll() is None, scheduler.text
             assert time.monotonic() < until, "the scheduler does not start"
             time.sleep(POLL_S)
         return scheduler
+
+    def _is_written(self) -> bool:
+        """Return whether the scheduler file is whole; Dask writes it in place."""
+        try:
+            return "address" in json.loads(self.file.read_text())
+        except (OSError, ValueError):
+            return False
 
     def start_nanny(self) -> Running:
         """Start another nanny and its worker."""
