@@ -4,7 +4,8 @@ tornado's loop and Dask's batched messages (tornado 6.5, distributed 2026.7) tak
 deadlines: where it is set back by an hour while a message waits, the message waits for an hour, and
 the run with it. Both get a clock here that starts at the wall clock's time and then only goes on.
 
-Schedulers and workers load it as a preload of Dask.
+Schedulers and workers load it as a preload of Dask. Only timers of this process read it, so the
+clocks of two processes need not agree.
 """
 
 from __future__ import annotations

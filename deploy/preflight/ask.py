@@ -34,6 +34,7 @@ SILENCE_S = 5.0
 CLOCK_S = 5.0
 """Clocks that differ by more are reported."""
 MOST_TRIES = 3
+"""How often workers are asked if all of them end before they answer."""
 SCHEDULER = "the scheduler"
 
 
