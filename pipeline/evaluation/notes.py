@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,7 +43,15 @@ def notes_of(
 
 
 def planned_notes(plan: EvaluatePlan) -> Iterator[str]:
-    """Yield what metadata says about the comparison."""
+    """Yield what metadata says about the comparison.
+
+    The prediction's own notes are left out where overtile wrote it: it stores no chunk of zeros.
+    """
+    yield from (f"{plan.request.truth}: {note}" for note in plan.truth.notes)
+    if not plan.made_by:
+        predicted = [one.notes for one in (plan.classes, plan.scores) if one is not None]
+        notes = dict.fromkeys(itertools.chain(*predicted))
+        yield from (f"{plan.request.prediction}: {note}" for note in notes)
     if plan.placement.note:
         yield plan.placement.note
     if plan.is_of_a_part:
