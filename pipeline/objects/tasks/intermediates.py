@@ -11,6 +11,7 @@ import functools
 import io
 import threading
 import typing
+import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ FOLDER = f"{RUN_GROUP}/objects"
 REUSABLE = ("labels", "graphs", "touching", "groups", "settled", "names")
 """Stages that depend on the labelling of the blocks alone, not on what is merged or kept then."""
 _ZSTD = Zstd(level=1)
+_VERSION_1 = np.lib.format.magic(1, 0)
 _parsing = threading.Lock()
 """NumPy parses its headers with ``ast``, which fails in several threads at once ("recursion depth
 mismatch", python/cpython#106905)."""
@@ -71,8 +73,11 @@ class Intermediates:
         with explained(OutputError, self.output):
             return read_bytes(open_store(self.output), self._key(stage, name))
 
-    def get(self, stage: str, name: str, kind: type[T]) -> T:
-        """Read a dataclass of arrays. Raises RunError where it is missing or damaged."""
+    def get(self, stage: str, name: str, kind: type[T], *, part: str = "") -> T:
+        """Read a dataclass of arrays. Raises RunError where it is missing or damaged.
+
+        part: of what is stored, as ``faces/0,-1``; the arrays beside it are not decoded.
+        """
         with explained(OutputError, self.output):
             content = read_bytes(open_store(self.output), self._key(stage, name))
             if content is None and self.reused is not None and is_reusable(stage):
@@ -80,7 +85,7 @@ class Intermediates:
         try:
             if content is None:
                 raise ValueError("it is missing")
-            return unpack(content, kind)
+            return unpack(content, kind, part=part)
         except Exception as error:
             file, reason = self.output / self._key(stage, name), one_line(str(error))
             raise RunError(
@@ -121,12 +126,34 @@ def pack(value: Any) -> bytes:
     return packed
 
 
-def unpack(content: bytes, kind: type[T]) -> T:
-    """Return what :func:`pack` wrote. Raises an error for damaged bytes."""
-    buffer = io.BytesIO(_ZSTD.decode(content))
-    with _parsing, np.load(buffer, allow_pickle=False) as arrays:
-        stored = {name: arrays[name] for name in arrays.files}
+def unpack(content: bytes, kind: type[T], *, part: str = "") -> T:
+    """Return what :func:`pack` wrote, or a part of it. Raises an error for damaged bytes."""
+    below = f"{part}/" if part else ""
+    with zipfile.ZipFile(io.BytesIO(_ZSTD.decode(content))) as archive:
+        stored = {
+            name.removeprefix(below).removesuffix(".npy"): _array(archive.read(name))
+            for name in archive.namelist()
+            if name.startswith(below)
+        }
     return _nested(kind, stored)
+
+
+def _array(stored: bytes) -> NDArray[Any]:
+    """Return an array of the npy format; its header is parsed once for all arrays like it."""
+    if not stored.startswith(_VERSION_1):
+        raise ValueError("no npy header of version 1.0")
+    length = len(_VERSION_1) + 2
+    length += int.from_bytes(stored[length - 2 : length], "little")
+    shape, is_fortran, dtype = _header(stored[:length])
+    flat = np.frombuffer(stored, dtype, offset=length)
+    return flat.reshape(shape, order="F" if is_fortran else "C").copy(order="K")
+
+
+@functools.lru_cache(4096)
+def _header(stored: bytes) -> tuple[Shape, bool, np.dtype[Any]]:
+    header = io.BytesIO(stored[len(_VERSION_1) :])
+    with _parsing:
+        return np.lib.format.read_array_header_1_0(header)
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, NDArray[Any]]]:

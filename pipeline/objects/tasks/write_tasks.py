@@ -20,6 +20,7 @@ from ...ledger.block_result import BlockResult
 from ...ledger.ownership import check_owner
 from ...output.cells import written_block
 from ..fragments.components import label_components
+from ..fragments.faces import Face
 from ..fragments.labelling import block_of_components
 from ..fragments.measures import Records
 from ..merging.holes import filled_names, with_touched
@@ -119,8 +120,8 @@ def _face(job: ObjectsJob, block: Shape, direction: Shape, lookup: Lookup) -> Va
     axis = next(axis for axis in range(3) if direction[axis])
 
     def labels(of: ObjectsJob) -> NDArray[np.int32]:
-        graph = of.files.get(GRAPHS, file_name(block), BlockGraph)
-        return graph.faces[axis, -direction[axis]].labels
+        part = f"faces/{axis},{-direction[axis]}"
+        return of.files.get(GRAPHS, file_name(block), Face, part=part).labels
 
     values = lookup.objects[labels(job)]
     if lookup.holes is not None:
@@ -153,7 +154,7 @@ def _ids(job: ObjectsJob, ids: IdIndex, block: Shape) -> Lookup:
         found = ids.ids(distinct, lambda part: files.get(NUMBERS, part, Names).names)
         return found.astype(ids.dtype)[place]
 
-    objects = numbered(files.get(job.final_names, file_name(block), Records).names)
+    objects = numbered(files.get(job.final_names, file_name(block), np.ndarray, part="names"))
     if not job.fills_holes:
         return Lookup(objects=_from_label_0(objects))
     background = job.of_background.files.get(names_at(0), file_name(block), Records)

@@ -51,6 +51,7 @@ def values():
             Names(names=state.records.names[:0]),
         )
         yield dataclasses.replace(graph, faces={})
+        yield BlockLabels(labels=np.asfortranarray(blocks[0].labels))
 
 
 def assert_equal(found, expected):
@@ -71,6 +72,16 @@ def assert_equal(found, expected):
 def test_what_is_stored_is_read_with_its_shapes_and_dtypes(number):
     value = list(values())[number]
     assert_equal(unpack(pack(value), type(value)), value)
+
+
+def test_a_part_is_read_as_it_lies_in_the_whole():
+    graph = next(value for value in values() if isinstance(value, BlockGraph) and value.faces)
+    content = pack(graph)
+    for (axis, side), face in graph.faces.items():
+        assert_equal(unpack(content, type(face), part=f"faces/{axis},{side}"), face)
+    assert_equal(unpack(content, np.ndarray, part="records/names"), graph.records.names)
+    with pytest.raises(ValueError, match="values to unpack"):
+        unpack(content, np.ndarray, part="faces/2,1/label")  # the start of a name, and not a part
 
 
 def test_a_file_with_any_byte_changed_raises_or_reads_the_same():
