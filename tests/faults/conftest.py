@@ -121,7 +121,7 @@ class Trial:
 @pytest.fixture
 def trial(request, commands, place, tmp_path):
     print(f"FAULT_SEED={SEED}")  # pytest shows it where the test fails
-    family = request.module.__name__.rpartition("test_")[2]
+    family = request.module.__name__.rpartition("test_")[2].replace("_", " ")
     return Trial(
         name=request.node.name, family=family, commands=commands, place=place, folder=tmp_path
     )
