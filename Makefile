@@ -31,7 +31,7 @@ demo: $(VENV)/.installed  ## make a small volume, segment it, find its cells and
 	$(BIN)/overtile demo
 
 test: $(VENV)/.installed-dev  ## the tests, about 12 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not slow and not slurm and not faults" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not gpu and not slow and not slurm and not faults" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not slurm"

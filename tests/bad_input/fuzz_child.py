@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pipeline.base.errors import OvertileError
 from pipeline.base.location import Location
+from pipeline.volume.formats.ome_zarr.zarr_image import EMPTY_FILTERS
 
 HANG_S = 10
 """Without the time that the machine let its threads wait for a processor."""
@@ -222,6 +223,7 @@ def answer(folder, example):
         warnings.simplefilter("always")
         for kind in UNSEEN:
             warnings.simplefilter("ignore", kind)
+        warnings.filterwarnings("ignore", EMPTY_FILTERS, UserWarning)  # as overtile does
         outcome, text = outcome_of(example["target"], work, example.get("words", []))
     if caught and outcome == "refused":
         outcome, text = "warned", f"{caught[0].message} ({caught[0].filename})"

@@ -238,6 +238,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_close_in_time_is_killed_and_its_program_exits(commands, tmp_path):
     (tmp_path / "program.py").write_text(SLOW_TO_CLOSE)
     program = commands.start([tmp_path / "program.py"], call=PROGRAM)

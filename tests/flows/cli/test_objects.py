@@ -299,6 +299,7 @@ def test_an_image_in_place_of_scores_is_noticed(shell, place):
     assert "names no classes" not in shell("scores.zarr", "other.zarr")[2]
 
 
+@pytest.mark.slow
 def test_affinities_are_recognised_and_need_no_class(shell, place):
     inside = 255 - zarr.open_array(place / "scores.zarr/0", mode="r")[1]
     edges = [np.minimum(inside, np.roll(inside, 1, axis)) for axis in range(3)]
@@ -432,6 +433,7 @@ def test_status_names_the_objects_inside_a_segmentation(shell, place):
     shutil.rmtree(place / "scores.zarr/labels")
 
 
+@pytest.mark.slow
 def test_shares_label_and_write_and_each_run_says_what_comes_next(shell, place):
     def run(*argv):
         code, out, err = shell("scores.zarr", "out.zarr", "--block", "3,8,9", *argv)

@@ -119,6 +119,17 @@ def test_the_password_of_an_address_is_not_printed(weights, lazy_volume):
     assert "secret" not in told
 
 
+def test_an_empty_list_of_filters_of_zarr_2_prints_no_warning(weights, tmp_path):
+    zarr.create_array(tmp_path / "in.zarr", shape=(20,) * 3, dtype="u1", zarr_format=2)
+    document = tmp_path / "in.zarr/.zarray"
+    document.write_text(json.dumps({**json.loads(document.read_text()), "filters": []}))
+    argv = ["plan", tmp_path / "in.zarr", tmp_path / "out.zarr", "--weights", weights("3d")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *argv], capture_output=True, text=True, check=True
+    )
+    assert "arning" not in ended.stderr, ended.stderr
+
+
 def test_planning_needs_no_torch_no_cluster_and_no_prefect(weights, lazy_volume):
     argv = ["plan", str(lazy_volume(300)), "out.zarr", "--weights", weights("3d")]
     code = (

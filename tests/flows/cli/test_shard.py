@@ -77,6 +77,7 @@ def wait_until(true, *runs):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_three_concurrent_processes_one_killed_one_drained_equal_one_run(
     command, commands, shell, one_worker, source, weights, tmp_path
 ):

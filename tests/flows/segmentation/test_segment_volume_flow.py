@@ -160,6 +160,7 @@ def test_the_flow_does_one_share_on_request(server, cluster, stored, weights, co
     assert {run.name for run in seen.regions()} < {run.name for run in completed[0].regions()}
 
 
+@pytest.mark.slow
 def test_the_flow_averages_over_orientations_as_python_does(
     server, cluster, stored, weights, one_worker, tmp_path
 ):

@@ -403,6 +403,7 @@ def test_a_training_is_not_resumed_as_a_different_one(changes, says, shell, begu
     assert listing(begun) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_only_the_steps_since_the_last_checkpoint(
     begun, place, tmp_path, commands
 ):

@@ -148,7 +148,7 @@ class Turns:
 @example(order=[0, 1, 2] * 40, deaths=[10**6] * RACERS)
 @example(order=[], deaths=[3, 7, 10**6])
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_however_runs_interleave_and_wherever_they_die_the_output_is_complete_and_the_same(
     reference, tmp_path_factory, order, deaths

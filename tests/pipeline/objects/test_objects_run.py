@@ -151,6 +151,7 @@ def test_filtered_objects_get_no_id_and_the_others_dense_ones(
     assert 0 < run.objects == len(kept) < whole.max()
 
 
+@pytest.mark.slow
 def test_three_worker_processes_give_the_same_bytes_as_threads(
     three_workers, source, undisturbed, tmp_path
 ):

@@ -128,6 +128,7 @@ def test_the_last_run_merges_and_writes_itself_what_no_share_has_written(alone, 
     assert files_of(find.output) == alone("watershed")
 
 
+@pytest.mark.slow
 def test_the_last_run_writes_only_what_shares_have_left(alone, find):
     options = KINDS["watershed"]
     for shard in order_of(3, seed=1):
@@ -239,7 +240,9 @@ def test_a_share_that_comes_late_changes_nothing(alone, find):
     assert not (find.output / "run/objects").exists()
 
 
-@pytest.mark.parametrize("is_merged", [False, True])
+@pytest.mark.parametrize(
+    "is_merged", [pytest.param(False, marks=pytest.mark.slow), True], ids=["labelled", "merged"]
+)
 def test_a_share_whose_blocks_the_last_run_has_taken_over_ends_and_writes_nothing(
     is_merged, alone, find
 ):

@@ -121,7 +121,7 @@ def test_tiles_that_start_at_the_box_instead_of_the_pooling_grid_are_detected(
     assert np.nanmax(np.abs(wrong - expected)) > 0.05
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(box=boxes((20, 90, 90)), frame=st.sampled_from(["box", "volume"]), data=st.data())
 def test_the_budget_of_a_box_equals_a_count_over_its_blocks(box, frame, data, weights):
     predictor = predictor_of(weights("3d"))

@@ -431,6 +431,7 @@ def test_the_ledgers_of_shares_are_checked_before_and_after_they_are_merged(
     assert stored(output) == stored(whole)
 
 
+@pytest.mark.slow
 def test_an_output_on_s3_is_checked_and_repaired(s3, convert):
     output, large = f"{s3}/verified.zarr", {"shard": (8, 32, 128), "chunk": (4, 16, 64)}
     convert(output, **large)

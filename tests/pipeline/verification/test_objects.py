@@ -87,6 +87,7 @@ def test_a_damaged_document_of_labels_is_written_again(find, tmp_path):
     assert np.any(zarr.open_array(output / "labels/objects/0", mode="r")[...])
 
 
+@pytest.mark.slow
 def test_objects_inside_a_segmentation_are_found_again_where_its_scores_are_damaged(
     scores, weights, threads, tmp_path
 ):

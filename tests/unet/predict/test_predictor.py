@@ -271,6 +271,7 @@ except MemoryError as error:
     assert python(command) == "halve it"
 
 
+@pytest.mark.slow
 def test_threads_are_set_by_our_variable_alone(weights_file: Weights) -> None:
     command = f"""
 import numpy as np, torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -26,6 +27,11 @@ from .zarr_chunks import missing_chunks
 _DTYPES: Final = frozenset(
     f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
 ) | {"float16", "float32", "float64", "bool"}
+
+EMPTY_FILTERS: Final = "Found an empty list of filters"
+"""How Zarr's warning of ``"filters": []`` begins. Other writers of Zarr 2 have such arrays, which
+read right: a user can do nothing, and every worker would print it."""
+warnings.filterwarnings("ignore", EMPTY_FILTERS, UserWarning)
 
 
 class ZarrFormat:

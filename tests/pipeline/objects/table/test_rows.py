@@ -83,7 +83,7 @@ def whole(labels, scores, values):
     return rows_of(Box.of_shape(labels.shape), labels, scores, values)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from(DTYPES), st.booleans())
 def test_rows_of_any_grid_of_blocks_merge_to_the_rows_of_the_volume(seed, dtype, blocky):
     given_volume = volume(seed, dtype=dtype, blocky=blocky)
