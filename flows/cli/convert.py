@@ -59,7 +59,7 @@ def export_precomputed(parameters: ConvertOptions, *, input: str, output: str) -
     from pipeline.base.errors import OutputError
     from pipeline.base.location import Location
     from pipeline.conversion.precomputed import export_labels
-    from pipeline.evaluation.plan import class_names_of, labels_in
+    from pipeline.evaluation.labels_inside import class_names_of, labels_in
     from pipeline.volume.given_size import with_voxel_size
     from pipeline.volume.size_text import size_line
     from pipeline.volume.volume import find_volume

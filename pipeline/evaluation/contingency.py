@@ -132,7 +132,8 @@ class ContingencyTable:
             raise LabelError(
                 f"label {largest} is not a class (0 to {CLASSES_AT_MOST - 1}): if prediction and "
                 "truth are object ids, pass --objects ids; if only the truth is, make objects from "
-                "the prediction's scores with --scores CLASS --objects watershed"
+                "the prediction's scores with --scores CLASS --objects watershed; if the truth is "
+                "an image, pass its labels"
             )
         never = np.setdiff1d(self.truth_ids, self.predicted_ids)
         if len(never) > NEVER_IN_BLOCK_AT_MOST:
@@ -150,8 +151,9 @@ def too_many_labels(never: Sequence[int]) -> LabelError:
     return LabelError(
         f"the truth has {len(never)} values that the prediction never has ({never[0]} to "
         f"{never[-1]}): expected the same classes in both; if they are ids of objects, make "
-        "objects of the prediction too (--objects components, or --scores CLASS --objects "
-        "watershed); if they are grey values, pass labels, not the image"
+        "objects of the prediction too (--objects ids where overtile found them, --objects "
+        "components, or --scores CLASS --objects watershed); if they are grey values, pass labels, "
+        "not the image"
     )
 
 

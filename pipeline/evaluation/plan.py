@@ -17,19 +17,19 @@ from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
 from ..objects.definition.find_scores import is_of_a_part
 from ..output.guard import RUN_GROUP
+from ..output.kinds import OBJECTS_PATH
 from ..volume.companion import find_companion, states_axes
 from ..volume.fingerprint import check_labels
 from ..volume.formats.axes import slices_advice
-from ..volume.formats.ome_zarr.ome_read import ome_attributes, parse_multiscale
-from ..volume.formats.ome_zarr.painted import painted_classes
+from ..volume.formats.ome_zarr.ome_read import parse_multiscale
 from ..volume.label_values import UNKNOWN
 from ..volume.volume import LABELS, VolumeSource
-from .contingency import CLASSES_AT_MOST, check_integers
+from .contingency import check_integers
 from .grid import BoxGrid, reading_step
+from .labels_inside import CLASSES, class_names_of, labels_in
 from .placement import Placement, placement_of
 from .request import EvaluateRequest
 
-CLASSES = "labels/classes"
 BLOCK_VOXELS = 2**22
 WHOLE_VOXELS_AT_MOST = 2**25
 """Most voxels of a slice, or of a watershed's region, in one task: about 2 GB."""
@@ -89,9 +89,10 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     Raises VolumeError for arrays that cannot be read as requested, LabelError for truth or classes
     that are not integers, PlanError if a task would not fit the memory of one worker.
     """
-    request = _with_class_number(request)
+    request = _of_found_objects(_with_class_number(request))
+    true_ids = request.objects is not None and request.truth_objects == "ids"
     truth = find_companion(
-        labels_in(request.truth), time=request.time, axes=request.axes,
+        labels_in(request.truth, ids=true_ids), time=request.time, axes=request.axes,
         overrides=states_axes(labels_in(request.prediction)),
     )  # fmt: skip
     if truth.channel_count != 1:
@@ -128,7 +129,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
 def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
     """Return the stored integers and the scores of the prediction, as far as they are needed."""
     prediction = request.prediction
-    _check_has_classes(prediction)
+    _check_has_classes(prediction, objects=request.objects)
     inside = labels_in(prediction)
     shared: dict[str, Any] = {"time": request.time, "axes": request.axes}
     if request.scores is not None:
@@ -151,8 +152,13 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
     return classes, None
 
 
-def _check_has_classes(prediction: Location) -> None:
-    """Raise VolumeError for scores of a network without classes."""
+def _check_has_classes(prediction: Location, *, objects: str | None) -> None:
+    """Raise VolumeError for scores of a network without classes, and for classes taken for ids."""
+    if objects == "ids" and read_node(prediction, path=CLASSES) is not None:
+        raise VolumeError(
+            f"{prediction} holds classes and no objects: find objects with overtile objects, or "
+            "score the connected parts of a class with --objects components"
+        )
     node = read_node(prediction)
     outputs = (
         NetworkOutputs.from_json(node.attributes.get(ATTRIBUTE, {})) if node else NetworkOutputs()
@@ -162,6 +168,13 @@ def _check_has_classes(prediction: Location) -> None:
             f"{prediction} holds the scores of a network of {outputs.kind}, not of classes: find "
             f"objects with overtile objects, then evaluate {prediction}/labels/objects"
         )
+
+
+def _of_found_objects(request: EvaluateRequest) -> EvaluateRequest:
+    """Return the request for the objects inside an output whose ids are to be scored."""
+    if request.objects != "ids" or read_node(request.prediction, path=OBJECTS_PATH) is None:
+        return request
+    return replace(request, prediction=request.prediction / OBJECTS_PATH)
 
 
 def _with_class_number(request: EvaluateRequest) -> EvaluateRequest:
@@ -208,44 +221,6 @@ def _scores(request: EvaluateRequest, chosen: int | str) -> VolumeSource:
     if str(chosen) != "0":
         raise VolumeError(f"{prediction} has the scores of one class only: pass --scores 0")
     return stored
-
-
-def labels_in(location: Location) -> Location:
-    """Return the location of the classes: inside an output of overtile, else this location."""
-    is_output = read_node(location, path=CLASSES) is not None
-    return location / CLASSES if is_output else location
-
-
-def class_names_of(prediction: Location) -> tuple[str, ...]:
-    """Return the names of the classes that the prediction states, in order, or none.
-
-    Those of painted labels are the classes that are learnt: value 1 is the first one.
-    """
-    for place in (prediction / CLASSES, prediction):
-        node = read_node(place)
-        if node is not None and (painted := painted_classes(node.attributes)):
-            return painted
-        stated = ome_attributes(node.attributes) if node else {}
-        if names := _stated_classes(stated):
-            return tuple(names.get(number, "") for number in range(max(names) + 1))
-        image = parse_multiscale(node.attributes, where=str(place)) if node else None
-        holds_labels = image is not None and image.levels[0].path.startswith(LABELS)
-        if image is not None and image.channel_names and not holds_labels:
-            return image.channel_names
-    return ()
-
-
-def _stated_classes(ome: Mapping[str, Any]) -> dict[int, str]:
-    """Return the names of classes from the properties of OME-Zarr labels."""
-    label = ome.get("image-label")
-    properties = label.get("properties") if isinstance(label, Mapping) else None
-    return {
-        one["label-value"]: str(one["class"])
-        for one in (properties if isinstance(properties, list) else ())
-        if isinstance(one, Mapping)
-        and "class" in one
-        and one.get("label-value") in range(CLASSES_AT_MOST)
-    }
 
 
 def _run_attributes(prediction: Location) -> dict[str, Any]:

@@ -143,17 +143,21 @@ class TiffChunks:
         self._store = ZarrTiffStore(
             series, level=0, chunkmode=2 if is_small else 0, multiscales=False, maxworkers=1
         )
-        described = self._get(".zarray")
+        self._is_zarr_3 = (described := self._get(".zarray")) is None  # of later tifffiles
+        if described is None:
+            described = self._get("zarr.json")
         assert described is not None, "tifffile always describes its array"
         document = json.loads(described.tobytes())
+        chunks = document.get("chunks") or document["chunk_grid"]["configuration"]["chunk_shape"]
         self.shape: tuple[int, ...] = tuple(document["shape"])
-        self.chunks: tuple[int, ...] = tuple(document["chunks"])
-        self.dtype = np.dtype(document["dtype"])
+        self.chunks: tuple[int, ...] = tuple(chunks)
+        self.dtype = np.dtype(document.get("dtype") or document["data_type"])
         self._fill_value = document["fill_value"] or 0
 
     def read(self, index: tuple[int, ...]) -> NDArray[Any]:
         """Return one chunk, of the full size also at the image's end."""
-        content = self._get(".".join(map(str, index)))
+        key = "/".join(("c", *map(str, index))) if self._is_zarr_3 else ".".join(map(str, index))
+        content = self._get(key)
         if content is None:  # a tile that the file leaves out
             return np.full(self.chunks, self._fill_value, self.dtype)
         return content.view(np.uint8).view(self.dtype).reshape(self.chunks)

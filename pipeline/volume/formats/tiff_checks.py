@@ -78,11 +78,11 @@ def opened(file: str | BinaryIO, location: Location) -> tifffile.TiffFile:
         try:
             tiff.filehandle.set_lock(True)
             _walk(tiff.pages, location)  # finds the end of a truncated file, too
-            tiff.series  # noqa: B018  (lists the images, which reports damage)
+            len(tiff.series)  # lists the images, which reports damage
         except BaseException:
             tiff.close()
             raise
-        if missing := [line for line in reports if "Missing data" in line]:
+        if missing := [line for line in reports if "OME series failed to read" in line]:
             tiff.close()
             raise VolumeError(
                 f"{location} is incomplete ({missing[0]}): its OME-XML states planes that "

@@ -27,9 +27,10 @@ def place(tmp_path_factory):
     score = np.clip(score + 0.1 * random.normal(size=score.shape), 0, 1).astype(np.float32)
     both = np.stack([1 - score, score])
     cells, _ = ndimage.label(membrane == 0)
-    zarr.create_array(folder / "membrane.zarr", data=membrane, chunks=(1, 32, 36))
-    zarr.create_array(folder / "cells.zarr", data=cells.astype(np.uint32))
-    zarr.create_array(folder / "classes.zarr", data=(score > 0.5).astype(np.uint8))
+    stated = {"dimension_names": ("z", "y", "x")}
+    zarr.create_array(folder / "membrane.zarr", data=membrane, chunks=(1, 32, 36), **stated)
+    zarr.create_array(folder / "cells.zarr", data=cells.astype(np.uint32), **stated)
+    zarr.create_array(folder / "classes.zarr", data=(score > 0.5).astype(np.uint8), **stated)
     zarr.create_array(folder / "float.zarr", data=score)
     zarr.create_array(folder / "small.zarr", data=membrane[:5])
     named = {"channels": [{"label": "cell"}, {"label": "membrane"}]}

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -98,6 +99,22 @@ def test_scores_of_classes_and_objects_are_added_to_the_report_and_replaced(plac
         text = text_of(one.read_text())
         assert text.count("Score against the truth") == sections
         assert re.search(rf"adapted Rand error\s+{shown}\s", text)
+
+
+def test_ids_of_a_segmentation_are_those_of_the_objects_inside_and_never_its_classes(
+    place, evaluated, one_worker, capsys
+):
+    _, request, predictor = place
+    inside, _ = evaluated("<i>out.zarr/labels/objects", "ids.zarr", "--objects", "ids")
+    found, _ = evaluated("<i>out.zarr", "ids.zarr", "--objects", "ids")
+    assert found["objects"] == inside["objects"]
+    assert found["prediction"] == inside["prediction"]
+    itself, _ = evaluated("<i>out.zarr/labels/objects", "<i>out.zarr", "--objects", "ids")
+    assert itself["objects"]["adapted_rand_error"] == 0
+    alone = replace(request, output=request.output.parent / "alone.zarr", outputs=("classes",))
+    complete(pipeline.SegmentRun.open(alone, predictor, one_worker))
+    assert main(["evaluate", "alone.zarr", "ids.zarr", "--objects", "ids"]) == 2
+    assert "alone.zarr holds classes and no objects" in capsys.readouterr().err
 
 
 def test_a_repeated_run_keeps_scores_and_blocks_that_came_later_end_them(

@@ -16,7 +16,7 @@ from pipeline.corrections.apply import apply_corrections
 from pipeline.corrections.create import beside, create_corrections, find_corrections
 from pipeline.corrections.painted import count_painted
 from pipeline.corrections.segmented import find_segmented
-from pipeline.evaluation.plan import class_names_of
+from pipeline.evaluation.labels_inside import class_names_of
 from pipeline.ledger.coarser_levels import level_jobs
 from pipeline.output.pyramid import write_share
 from pipeline.segmentation.prepare import prepare
