@@ -36,7 +36,8 @@ def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
         return None
     return (
         f"the voxel size, {own} µm, differs from that of the training, {known} µm, by more than "
-        f"a factor of {LARGEST_RATIO:g}: {_advice(trained, source)}"
+        f"a factor of {LARGEST_RATIO:g} (ignore this if your objects are as many voxels wide as "
+        f"those of the training): {_advice(trained, source)}"
     )
 
 
@@ -63,16 +64,19 @@ def _advice(trained: SizesUm, source: VolumeSource) -> str:
 def _resampling(trained: SizesUm, sizes: SizesUm) -> str:
     """Return how to change an image so that it fits."""
     factors = [own / wanted for wanted, own in zip(trained, sizes, strict=True) if wanted and own]
-    if all(factor < 1 for factor in factors):
+    factor = math.prod(factors) ** (1 / len(factors))
+    if all(one < 1 for one in factors):
         return (
-            "make coarser levels (overtile convert) and use one that fits (--level), or use other "
-            "weights"
+            f"shrink it {_times(1 / factor)} (in Fiji: Image > Scale; overtile convert makes "
+            "coarser levels of a large one, for --level), or use other weights"
         )
-    if all(factor > 1 for factor in factors):
-        factor = math.prod(factors) ** (1 / len(factors))
-        by = f"{factor:.2g}" if factor < 10 else f"{factor:.0f}"
-        return f"enlarge it {by} times (in Fiji: Image > Scale), or use other weights"
+    if all(one > 1 for one in factors):
+        return f"enlarge it {_times(factor)} (in Fiji: Image > Scale), or use other weights"
     return "resample it, or use other weights"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2g} times" if factor < 10 else f"{factor:.0f} times"
 
 
 def _distance(trained: SizesUm, sizes: SizesUm) -> float:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,10 @@ class LabelledVolume(Protocol):
 
     def read_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
         """Return labels (z, y, x) of a box: as stored, or int64 with UNKNOWN where not labelled."""
+
+
+MASK_VALUE: Final = 255
+"""Of what is painted in a mask of 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,7 @@ def survey(
         is_known = found != IGNORED
         known = found[is_known]
         if known.size and known.max() >= classes:
-            raise LabelError(
-                f"labels of {volume.name} have class {known.max()}, the network has {classes} "
-                f"classes (0 to {classes - 1}): set more classes, or --rule foreground or boundary "
-                "if labels are object ids, or --ignore"
-            )
+            raise _unknown_class(volume.name, known, classes)
         counts = tuple(np.bincount(known, minlength=classes).tolist())
         return Cell(start, stop, counts, packed(is_known, seed=number))
 
@@ -131,6 +131,20 @@ def survey(
     raise LabelError(
         f"all labels of {volume.name} are {labels.ignore}, the ignored label{part}: there is "
         "nothing to learn"
+    )
+
+
+def _unknown_class(name: str, known: NDArray[Any], classes: int) -> LabelError:
+    """Return the error for labels beyond the classes of the network. known: some of the labels."""
+    if set(np.unique(known)) <= {0, MASK_VALUE}:
+        return LabelError(
+            f"labels of {name} have the values 0 and {MASK_VALUE}, as a mask of Fiji or ilastik "
+            f"has: pass --rule foreground, which learns where the mask is {MASK_VALUE}"
+        )
+    return LabelError(
+        f"labels of {name} have class {known.max()}, the network has {classes} classes (0 to "
+        f"{classes - 1}): set more classes, or --rule foreground or boundary if labels are object "
+        "ids, or --ignore"
     )
 
 

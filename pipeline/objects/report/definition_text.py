@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -18,6 +19,9 @@ from ..tasks.filters import Filter
 COVERED_BY_BOUNDARY_OBJECTS: Final = 0.2
 COVERED_BY_FOREGROUND: Final = 0.9
 HELD_BY_ONE: Final = 0.9
+SPECK_VOXELS: Final = 8
+"""Where half of the objects have no more, most are noise: 2×2×2 voxels, or a cell of 3 pixels."""
+OBJECTS_FOR_SPECKS: Final = 20
 _NEIGHBOURS: Final = {
     6: "6, through faces",
     18: "18, through faces and edges",
@@ -107,6 +111,13 @@ def advice(method: Method, found: TableSummary, *, voxels: int) -> str | None:
         return (
             "the objects cover nearly everything: if the class is a boundary between objects, "
             "pass --role boundary"
+        )
+    median = found.sizes.quantile(0.5) if found.objects >= OBJECTS_FOR_SPECKS else math.inf
+    if median <= SPECK_VOXELS:
+        return (
+            f"half of the objects have {counted(int(median), 'voxel')} or fewer, as noise has: "
+            "leave such specks out with --min-voxels; where little else is left, the weights are "
+            "for other images (overtile weights list)"
         )
     if found.objects > 1 and found.largest[0].voxels > HELD_BY_ONE * found.voxels:
         return (

@@ -292,6 +292,18 @@ def test_an_object_that_holds_nearly_everything_found_may_be_the_background(shel
     assert "note: one of the objects holds more than 90 % of their voxels" in err
 
 
+def test_specks_are_noticed_where_they_are_half_of_the_objects(shell, place):
+    values = np.zeros(SHAPE, np.uint8)
+    values[0, ::2, ::2] = 250
+    zarr.create_array(place / "flat.zarr", data=values, overwrite=True)
+    words = ("--axes", "zyx", "--role", "foreground")
+    assert "half of the objects have 1 voxel or fewer" in shell("flat.zarr", "out.zarr", *words)[2]
+    values[:3] = values[0]
+    values[0, ::2, 1] = 250  # fewer, and larger
+    zarr.create_array(place / "flat.zarr", data=np.repeat(values, 3, 0), overwrite=True)
+    assert "half of the objects" not in shell("flat.zarr", "other.zarr", *words)[2]
+
+
 def test_an_image_in_place_of_scores_is_noticed(shell, place):
     zarr.create_array(place / "flat.zarr", data=np.full(SHAPE, 90, np.uint8), overwrite=True)
     _, _, err = shell("flat.zarr", "out.zarr", "--axes", "zyx")

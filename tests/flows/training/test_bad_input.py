@@ -41,7 +41,7 @@ def place(tmp_path_factory):
     labels = (raw > 127).astype("u1")
     ids = rng.integers(0, 9, SHAPE, "u4")
     arrays = {
-        "raw": raw, "labels": labels, "ids": ids, "small": raw[:, :20, :20],
+        "raw": raw, "labels": labels, "ids": ids, "mask": 255 * labels, "small": raw[:, :20, :20],
         "small-labels": labels[:, :20, :20], "other": labels[:, :, :40], "floats": labels / 2,
         "bools": labels > 0, "unknown": np.full(SHAPE, 255, "u1"), "empty": np.zeros(SHAPE, "u1"),
         "few": np.where(np.arange(6)[:, None, None] == 1, labels, np.uint8(255)),
@@ -133,6 +133,7 @@ CASES = {
         {"--kept-weights": "first"}, r"--kept-weights: invalid choice: 'first'"),
     "a class beyond the network's": (
         {"--labels": "ids.zarr"}, r"have class 8, the network has 2 classes .*foreground"),
+    "a mask for classes": ({"--labels": "mask.zarr"}, r"values 0 and 255, .*--rule foreground"),
     "a class beyond it in validation": (
         {"--validation-volume": "raw.zarr", "--validation-labels": "ids.zarr"}, r"have class 8"),
     "an object class beyond it": ({"--object-class": "2"}, r"object_class \(2\): .* 0 to 1"),

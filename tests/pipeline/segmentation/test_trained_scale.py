@@ -40,7 +40,7 @@ def pyramid(path, *, finest, unit, levels=3):
         ("nanometer", (50, 2, 2), r"0\.002×0\.002 µm.*0\.004×0\.004 µm.*level 1 of .*--level 1\)"),
         ("nanometer", (50, 1, 1), r"level 2 of .*in\.zarr fits best \(--level 2\)"),
         ("nanometer", (50, 4, 6.1), r"no level of the image fits: resample it, or use other"),
-        ("nanometer", (50, 0.5, 0.5), r"fits: make coarser levels \(overtile convert\)"),
+        ("nanometer", (50, 0.5, 0.5), r"fits: shrink it 8 times"),
         ("nanometer", (50, 8, 8), r"fits: enlarge it 2 times"),
         ("micrometer", (50, 4, 4), r"no level of the image fits: enlarge it 1000 times"),
         (None, (50, 2, 2), r"^the volume states no voxel size in µm: .* 0\.004×0\.004 µm$"),

@@ -172,10 +172,11 @@ def test_the_report_measures_and_judges_with_the_given_size(place, predictor, tm
     ("size", "note"),
     [
         (TRUE, None),
-        (None, "differs from that of the training, 0.2×0.2 µm, by more than a factor of 1.5: no "
-               "level of the image fits: make coarser levels (overtile convert) and use one that "
-               "fits (--level), or use other weights; if the file is wrong, pass the true size as "
-               "--voxel-size"),
+        (None, "differs from that of the training, 0.2×0.2 µm, by more than a factor of 1.5 "
+               "(ignore this if your objects are as many voxels wide as those of the training): no "
+               "level of the image fits: shrink it 40 times (in Fiji: Image > Scale; overtile "
+               "convert makes coarser levels of a large one, for --level), or use other weights; "
+               "if the file is wrong, pass the true size as --voxel-size"),
         ((1, 9, 9), "no level of the image fits: enlarge it 45 times (in Fiji: Image > Scale), or "
                     "use other weights"),
     ],
