@@ -44,7 +44,6 @@ KILLS = (3, 2, 3, 1, 2, 1, 1, 1)
 """How often each happens, in relation to the others."""
 MOST_FAULTS = 3
 STOP_S = 0.7
-MOST_SKIPPED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 from .commands import Ended, Running
 from .small import Content, Small
 
-STOPPED = {-signal.SIGKILL: "killed", 1: "failed", 75: "drained", 2: "refused"}
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|^Exception ignored", re.MULTILINE)
 MOST_SHOWN = 5
 

@@ -91,6 +91,8 @@ def together(
         if (one := found.get(key)) is None:
             found[key] = dict(row)
             continue
+        if again := {*one["seeds"]} & {*row["seeds"]}:
+            raise ValueError(f"{row['fault']}: rounds of seed {min(again)} are there already")
         one["rounds"] += row["rounds"]
         one["moments"] = added(one["moments"], row["moments"])
         one["commands"] = _in_order({*one["commands"], *row["commands"]})
@@ -158,7 +160,7 @@ def counts_text(matrix: Mapping[str, Any]) -> str:
     return (
         f"{made}\nTogether {rounds['rounds']:,} rounds, {rounds['starts']:,} starts of a command; "
         f"{outcomes}.\n"
-        f"The suite with FAULT_SEED {', '.join(map(str, seeds))} (`make faults`): "
+        f"Files of the suite, each with one or more of FAULT_SEED {', '.join(map(str, seeds))}: "
         f"{sum(row['rounds'] for row in suite):,} rounds."
     )
 

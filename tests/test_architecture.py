@@ -67,7 +67,7 @@ LAYERS = {
         ["signals", "metrics"],
         ["training"],
         ["preflight", "prefect", "viewing"],
-        ["segmentation", "conversion"],  # shell and flow share it
+        ["segmentation"],  # shell and flow share it
         ["segment_volume", "train_unet", "evaluate_volume", "announce_volumes"],
         ["demo"],
         ["cli"],

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-IN_PROJECT = re.compile(r"`((?:pipeline|unet|deploy|flows|tests|benchmarks|docs)/[\w./-]+)`")
+FOLDERS = "pipeline|unet|deploy|flows|overtile|faults|tests|benchmarks|docs"
+IN_PROJECT = re.compile(rf"`((?:{FOLDERS})/[\w./-]+)`")
 PICTURE = re.compile(r"\b(?:docs/)?pictures/([\w-]+\.\w+)")
 MADE = re.compile(r"\b(?:kept|photographed)\([^\n]*?\"([\w-]+\.jpg)\"")
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")

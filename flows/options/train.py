@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,7 @@ from .values import Names, NumberOrName, Slices
 if TYPE_CHECKING:
     from deploy import ClusterSpec
 
+_, *_OF_IDS = get_args(Rule)
 VOLUMES, INPUT, LABELS = "labelled volumes", "input", "meaning of labels"
 TRAINING, PLAN = "training", "plan"
 
@@ -91,7 +92,7 @@ class TrainOptions(VoxelSizeOption):
     rule: Annotated[Rule | None, Shell(LABELS, metavar="RULE")] = Field(
         None,
         description="What the network learns: classes, the stored labels themselves; or, of stored "
-        "object ids, foreground, boundary, affinities, distance or centre (default: classes)",
+        f"object ids, {', '.join(_OF_IDS[:-1])} or {_OF_IDS[-1]} (default: classes)",
     )
     ignore: Annotated[int | None, Shell(LABELS)] = Field(
         None, description="Label of voxels whose class is unknown", examples=[255]

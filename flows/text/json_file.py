@@ -12,6 +12,9 @@ from pipeline.base.errors import OutputError
 from pipeline.base.location import check_text
 from pipeline.base.store_errors import not_written
 
+MOST_BYTES = 2**26
+"""More than the figures of any evaluation."""
+
 
 def check_json_place(file: str | None) -> None:
     """Raise OutputError if a file cannot be written."""
@@ -27,6 +30,19 @@ def check_json_place(file: str | None) -> None:
         is_writable = False
     if not is_writable:
         raise OutputError(f"{file[:200]} cannot be written: choose a file in a writable folder")
+    if path.exists() and not _holds_figures(path):
+        raise OutputError(
+            f"{file} exists and holds no figures of overtile evaluate: choose another file"
+        )
+
+
+def _holds_figures(path: Path) -> bool:
+    """Return whether a file was written by an evaluation, which another one may replace."""
+    try:
+        values = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"prediction", "truth", "settings"} <= values.keys()
 
 
 def write_json(file: str | None, values: dict[str, Any]) -> None:

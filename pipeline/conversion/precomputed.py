@@ -18,7 +18,7 @@ from ..output.precomputed import LayerWriter, check_target
 from ..planning.levels import level_grids
 from ..volume.formats.axes import slices_advice
 from ..volume.micrometres import voxel_size_um
-from ..volume.volume import VolumeSource, open_volume
+from ..volume.volume import VolumeSource, read_box
 
 _THREADS: Final = 4
 _NM_PER_UM: Final = 1000.0
@@ -142,5 +142,5 @@ def _write(
 
 
 def _labels(source: VolumeSource, box: Box) -> NDArray[Any]:
-    values: NDArray[np.integer[Any]] = open_volume(source).read(box)[0]
+    values: NDArray[np.integer[Any]] = read_box(source, box)[0]
     return values

@@ -89,6 +89,8 @@ def _entries(group: Location) -> Collection[str] | None:
 
     Raises kinds of OvertileError where the group cannot be read.
     """
+    if group.is_local and not group.path.exists():  # as `labels`, before the first label image
+        return None
     node = read_node(group)
     if node is not None and (stated := node.document.get("consolidated_metadata")) is not None:
         return _names(stated)

@@ -74,7 +74,9 @@ def test_a_wrong_input_is_its_line_exit_2_and_nothing_written(
     assert not (place.parent / "home/overtile").exists()
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.id in IN_PROCESSES])
+@pytest.mark.parametrize(
+    "row", [next(row for row in ROWS if row.id == one) for one in IN_PROCESSES]
+)
 def test_a_process_ends_as_the_table_says(row, place, listing, present):
     home = {name: str(place.parent / "home") for name in ("HOME", "XDG_STATE_HOME")}
     command = [sys.executable, "-m", "flows.cli", *words_of(row)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,11 @@ def failing_block(trial, name, *, how, times):
     return ("faults.inside:block_fails", options)
 
 
+def check_happened(trial):
+    """Raise AssertionError unless the fault came: each one leaves a file."""
+    assert any(Path(counter_in(trial.folder)).iterdir())
+
+
 def done_blocks(output):
     """Return the blocks that are done; of objects, labelled."""
     return np.isin(np.asarray(zarr.open_array(output / "run/done", mode="r")[...]), (1, 4))
@@ -59,6 +65,7 @@ def test_a_device_without_memory_for_a_tile_changes_no_class(times, trial, fault
     expected = trial.place.reference(COMMANDS["segment"]).content
     labels = {name: content for name, content in expected.items() if name.startswith("labels")}
     check_content({name: found[name] for name in labels}, labels)
+    check_happened(trial)
     trial.record("segment", f"device out of memory, {times} times")
 
 
@@ -69,6 +76,7 @@ def test_a_block_that_fails_once_is_tried_again(how, name, trial, fault_round):
     fault = failing_block(trial, name, how=how, times=1)
     running = trial.start(name, faults=[fault], environment=SOON_KILLED if how == "grow" else None)
     check_words(running.ended())
+    check_happened(trial)
     trial.completed(name, f"one block fails once: {how}")
 
 

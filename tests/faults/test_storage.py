@@ -90,13 +90,10 @@ def test_a_disk_that_becomes_read_only_is_one_line_and_the_run_is_resumed(
     name, trial, disk, fault_round
 ):
     with mounted(disk, ROOMY):
-        running = trial.start(name)
-        moment = trial.at_a_moment(name, running)
-        remount(disk, "ro")
-        check_words(running.ended(), codes=(0, 1, 2))
-        check_alone(running)
-        remount(disk, "rw")
-        trial.completed(name, "file system becomes read-only", moment)
+        trial.disturbed(
+            name, "file system becomes read-only", lambda _: remount(disk, "ro"), codes=(0, 1, 2),
+            then=lambda: remount(disk, "rw"),
+        )  # fmt: skip
 
 
 def forbid(folder, mode):

@@ -6,10 +6,9 @@ same names.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 Rule: TypeAlias = Literal["classes", "foreground", "boundary", "affinities", "distance", "centre"]
-RULES: tuple[Rule, ...] = get_args(Rule)
 
 LossName: TypeAlias = Literal[
     "cross-entropy",

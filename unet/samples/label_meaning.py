@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Protocol
 
 from pipeline.base.errors import LabelError
 
 from ..recipe.training_config import LabelConfig
-
-RULES_OF_CLASSES: Final = ("classes", "foreground", "boundary")
-"""Rules by which a network learns classes, which a person can paint."""
+from .rules.registry import outputs_of
 
 
 class Named(Protocol):
@@ -42,7 +40,7 @@ def check_painted(
     """Raise LabelError for painted labels of which the network learns nothing, or other classes."""
     for volume in volumes:
         names = painted_classes(volume)
-        if names and labels.rule not in RULES_OF_CLASSES:
+        if names and not outputs_of(labels, dims=3).has_classes:
             raise LabelError(
                 f"labels of {volume.name} are painted classes: with rule {labels.rule} the network "
                 "learns no classes; leave these labels out"

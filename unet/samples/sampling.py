@@ -29,7 +29,7 @@ from ..recipe.training_config import LabelConfig
 from .cells import MOST_CELLS, SPARSE_CELLS, Cell, CellGrid
 from .known_voxels import packed
 from .label_meaning import labels_of
-from .rules.registry import counted_classes
+from .rules.registry import counted_class_count, counted_classes
 from .rules.rule import IGNORED
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -112,7 +112,7 @@ def survey(
     may_be_unknown: whether labels that are all ignored are accepted; else LabelError.
     """
     grid = CellGrid(volume.shape_zyx)
-    classes = classes if labels.rule == "classes" else 2
+    classes = counted_class_count(labels, classes)
 
     def count(number: int) -> Cell:
         start, stop = grid.box(number)

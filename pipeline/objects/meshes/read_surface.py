@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...base.geometry import Box
 from ...volume.micrometres import UM_PER_UNIT, voxel_size_um
-from ...volume.volume import VolumeSource, find_volume, open_volume
+from ...volume.volume import VolumeSource, find_volume, read_box
 from .mesh_files import MeshFormat
 from .surface import Surface, surface_of
 
@@ -62,7 +62,7 @@ class LabelLevels:
     def surface(self, identifier: int, box: Box, level: int) -> Surface | None:
         """Return the surface of an object in voxels of a level; None if it has none there."""
         chosen = self.box(box, level)
-        mask = open_volume(self.sources[level]).read(chosen)[0] == identifier
+        mask = read_box(self.sources[level], chosen)[0] == identifier
         return surface_of(mask, start=chosen.start) if mask.any() else None
 
     def placed(self, surface: Surface, level: int, kind: MeshFormat) -> Surface:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...base.errors import OutputError
 from ...base.geometry import Box
-from ...volume.volume import Volume
+from ...volume.volume import Volume, read_box
 from ..table.finished import TableRows
 from .pixel_edges import PixelEdges, edges_of
 from .rings import Polygon, polygons_of, rings_of
@@ -65,7 +65,7 @@ def _union(corners: NDArray[np.int64]) -> Box:
 
 
 def _plane(labels: Volume, box: Box) -> NDArray[Any]:
-    return np.asarray(labels.read(box)[0, 0])
+    return np.asarray(read_box(labels.source, box)[0, 0])
 
 
 def _edges(labels: Volume, box: Box, strip_pixels: int) -> PixelEdges:

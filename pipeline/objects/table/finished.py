@@ -94,7 +94,7 @@ def find_finished(location: Location) -> FinishedObjects:
     Raises VolumeError where there are none.
     """
     for output in _outputs(location):
-        if exists(output / TABLES / PARQUET):
+        if exists(output / TABLES / PARQUET) and _is_complete(output):
             return _finished(output)
     if location.is_local and not location.path.exists():
         raise VolumeError(f"{location} does not exist{similar_text(location.path)}")
@@ -117,6 +117,12 @@ def _outputs(location: Location) -> Iterator[Location]:
 def _is_run(output: Location) -> bool:
     run = read_node(output, path=RUN_GROUP)
     return run is not None and inner_object(run.attributes, "job").get("kind") == "objects"
+
+
+def _is_complete(output: Location) -> bool:
+    """Return whether a run's objects are all there; verify --repair takes some back."""
+    run = read_node(output, path=RUN_GROUP)
+    return run is None or run.attributes.get("pyramid") == "complete"
 
 
 def _finished(output: Location) -> FinishedObjects:

@@ -198,6 +198,11 @@ def test_true_objects_are_named_as_well_as_numbered(shell):
 
 GOOD = ("classes.zarr", "membrane.zarr")
 BAD = {
+    "figures over metadata": (
+        (*GOOD, "--json", "classes.zarr/zarr.json"),
+        r"zarr\.json exists and holds no figures of overtile evaluate: choose another file",
+    ),
+    "figures over voxels": ((*GOOD, "--json", "membrane.zarr/c/0/0/0"), r"holds no figures"),
     "no prediction": (("gone.zarr", "membrane.zarr"), r"gone\.zarr does not exist"),
     "no truth": (("classes.zarr", "gone.zarr"), r"gone\.zarr does not exist"),
     "another shape": (("classes.zarr", "small.zarr"), r"6×32×36 voxels, the truth 5×32×36"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -94,6 +95,13 @@ def test_classes_become_labels_of_the_input_and_nothing_else_changes(version, im
     again = segment(place, "ours", weights, format=version, block=(4, 16, 16))
     assert again.voxels == 6 * 40 * 48  # those of the first run: nothing was computed again
     assert files_of(place, without=("ours",)) == after
+
+
+def test_an_image_without_labels_gets_its_first(image, weights):
+    place = image("0.5", "without.zarr")
+    shutil.rmtree(place.path / "labels")
+    segment(place, "ours", weights)
+    assert listed(place) == ["ours"]
 
 
 def test_objects_become_labels_of_their_scores(image):

@@ -7,11 +7,13 @@ import pytest
 import zarr
 
 from pipeline import segment_volume
+from pipeline.base.errors import VolumeError
 from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
+from pipeline.objects.table.finished import find_finished
 from pipeline.verification.repair import repair_objects_of, repair_output
 from pipeline.verification.verify import ledgers_in, verify_output
 from unet import UNetPredictor
@@ -70,7 +72,10 @@ def test_damaged_labels_and_levels_come_back_to_the_same_bytes(find, keep, tmp_p
     labels[0].write_bytes(labels[0].read_bytes()[:-7])
     level[0].unlink()
     assert {finding.level for finding in verified(output).findings} == {0, 1}
+    assert find_finished(Location.parse(output)).count
     assert repair_output(verified(output)) == (1 if keep else BLOCKS)
+    with pytest.raises(VolumeError, match=r"no finished objects: .*, whose run is complete"):
+        find_finished(Location.parse(output))  # known to be wrong: nothing is exported
     find(output, keep_intermediates=keep)
     assert stored(output) == undisturbed
     assert verified(output).findings == ()

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pipeline.base.errors import LabelError
 from unet.recipe.training_config import LabelConfig
 from unet.samples.cells import CELL, CELLS_PER_VOLUME, Cell
+from unet.samples.rules import registry
+from unet.samples.rules.foreground import Foreground
 from unet.samples.sampling import PatchSampler, Survey, seed_of, shares, survey
 
 
@@ -148,6 +150,19 @@ def test_a_boundary_is_counted_once_where_two_cells_of_the_survey_meet():
     ids[:, :, CELL[2] :] = 2  # objects meet where the survey's cells do
     found = survey(Labels(ids), LabelConfig(rule="boundary"), classes=2, dims=2)
     assert [cell.counts[1] for cell in found.cells] == [20, 20]
+
+
+def test_a_rule_may_have_any_number_of_classes(monkeypatch):
+    class Thirds(Foreground):
+        class_names = ("none", "odd", "even")
+
+        def classes(self, stored, *, dims):
+            return np.where(stored.ids > 0, 1 + (stored.ids + 1) % 2, 0)
+
+    monkeypatch.setattr(registry, "RULES", {"foreground": Thirds()})
+    ids = np.arange(60, dtype=np.uint8).reshape(1, 6, 10)
+    found = survey(Labels(ids), LabelConfig(rule="foreground"), classes=3, dims=2)
+    assert found.counts == (1, 30, 29)
 
 
 def test_a_large_volume_is_surveyed_in_part_and_evenly():

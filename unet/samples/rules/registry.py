@@ -53,6 +53,14 @@ def counted_classes(labels_zyx: NDArray[Any], labels: LabelConfig, *, dims: int)
     return classes if stored.unknown is None else np.where(stored.unknown, IGNORED, classes)
 
 
+def counted_class_count(labels: LabelConfig, classes: int) -> int:
+    """Return how many classes :func:`counted_classes` has at most. classes: of the network."""
+    names = RULES[labels.rule].class_names
+    if names is not None:
+        return len(names)
+    return classes if outputs_of(labels, dims=3).has_classes else 2
+
+
 def outputs_of(labels: LabelConfig, *, dims: int) -> NetworkOutputs:
     """Return what the channels of a network are that learns from these labels."""
     return RULES[labels.rule].outputs(labels, dims=dims)

@@ -56,6 +56,18 @@ def written(objects, target, *, kind="ply", **options):
     return write_meshes(plan, on_objects=lambda *_: None)
 
 
+def test_a_damaged_chunk_of_labels_is_named_with_its_voxels(scores, tmp_path):
+    output = tmp_path / "damaged.zarr"
+    with local_client() as client:
+        pipeline.find_objects(scores, output, client=client, block=(12, 20, 24))
+    chunk = output / "labels/objects/0/c/0/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:-20])
+    objects = find_finished(Location.parse(output))
+    line = r"damaged\.zarr/labels/objects/0, voxels \d+:\d+,\d+:\d+,\d+:\d+: "
+    with pytest.raises(VolumeError, match=line):
+        written(objects, tmp_path / "meshes")
+
+
 def read_ply(path):
     header, _, rest = path.read_bytes().partition(b"end_header\n")
     words = header.decode().split()

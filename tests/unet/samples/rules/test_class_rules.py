@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import LabelError
 from unet.recipe.training_config import LabelConfig
-from unet.samples.rules.registry import learn
+from unet.samples.rules import registry
+from unet.samples.rules.registry import learn, outputs_of
 from unet.samples.rules.rule import IGNORED
 
-RULES = ("classes", "foreground", "boundary")
+RULES = [name for name in registry.RULES if outputs_of(LabelConfig(rule=name), dims=3).has_classes]
 INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
 
