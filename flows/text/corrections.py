@@ -67,8 +67,11 @@ def applied_lines(applied: Applied, segmented: Segmented) -> Iterator[str]:
         f"{counted(applied.shards, 'shard')} of coarser levels copied"
     )
     if "scores" in segmented.job["outputs"]:
-        words = ["overtile", "objects", applied.output.uri, f"{applied.output.uri}/labels/objects",
-                 "--since", f"{segmented.output.uri}/labels/objects"]  # fmt: skip
+        from pipeline.objects.preparation.reuse import can_be_taken_over
+
+        words = ["overtile", "objects", applied.output.uri, f"{applied.output.uri}/labels/objects"]
+        if can_be_taken_over(segmented.output / "labels/objects"):
+            words += ["--since", f"{segmented.output.uri}/labels/objects"]
         yield f"find its objects, with the options of the earlier ones: {command_text(words)}"
 
 

@@ -55,9 +55,9 @@ def find_corrections(place: Location, segmented: Segmented) -> VolumeSource | No
     node = read_node(place)
     if node is None or not painted_classes(node.attributes):
         check_apart(place, segmented.output, name="segmentation")
-        check_output(place, source=None, overwrite=False)
         if node is not None:
             raise OutputError(f"{place} exists and holds no corrections: pass another --out")
+        check_output(place, source=None, overwrite=False)
         return None
     names = painted_classes(node.attributes)
     if names != segmented.class_names:

@@ -55,6 +55,11 @@ def check_reuse(reused: Location, job: Job, *, blocks: int, stages: tuple[str, .
             )
 
 
+def can_be_taken_over(earlier: Location) -> bool:
+    """Return whether objects were kept with what ``--since`` takes from them."""
+    return bool(Intermediates(earlier).names(INPUTS))
+
+
 def check_since(earlier: Location, job: Job, *, grid: Shape) -> None:
     """Raise PlanError unless the output was made by the same definition, of scores of this shape.
 
@@ -63,7 +68,7 @@ def check_since(earlier: Location, job: Job, *, grid: Shape) -> None:
     other = OF_LATER_STAGES | OF_SCORES
     if differences := _differences(job, stored_job(earlier), without=other):
         raise PlanError(f"--since {earlier} was made in another way: {differences}")
-    if not Intermediates(earlier).names(INPUTS):
+    if not can_be_taken_over(earlier):
         raise PlanError(
             f"--since {earlier} has no intermediate results: expected objects that were found with "
             "--keep-intermediates; leave --since out"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import zarr
 
 from flows.cli.main import make_parser
+from flows.text.corrections import applied_lines
 from pipeline import segment_volume
+from pipeline.base.location import Location
+from pipeline.objects.tasks.intermediates import Intermediates
+from pipeline.objects.tasks.since import INPUTS
 from unet import UNetPredictor
 
 SHAPE, BLOCK = (16, 32, 32), (8, 16, 16)
@@ -92,7 +97,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(output, shell, tmp_pat
     assert "does not exist: create it with overtile corrections, and paint in it" in said(
         output, "--out", place, "--apply", tmp_path / "copy.zarr"
     )
-    assert "exists and was not made by overtile" in said(output, "--out", output.parent / "in.zarr")
+    assert "exists and holds no corrections" in said(output, "--out", output.parent / "in.zarr")
     assert "the output lies inside the segmentation" in said(
         output, "--out", output / "painted.zarr"
     )
@@ -116,3 +121,18 @@ def test_an_output_without_classes_is_refused(output, shell, tmp_path, weights):
         "labels/classes; segment with --outputs classes or classes,scores\n",
     )
     assert not (tmp_path / "scores.corrections.zarr").exists()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_since_is_advised_only_where_the_earlier_objects_can_be_taken_over(is_kept, tmp_path):
+    output = Location.parse(tmp_path / "out.zarr")
+    if is_kept:
+        Intermediates(output / "labels/objects").put_packed(INPUTS, "0.0.0", b"")
+    segmented = SimpleNamespace(output=output, job={"outputs": ["classes", "scores"]})
+    applied = SimpleNamespace(
+        output=Location.parse(tmp_path / "new.zarr"), blocks=1, blocks_written=1, shards=1,
+        shards_copied=0,
+    )  # fmt: skip
+    *_, line = applied_lines(applied, segmented)
+    assert "overtile objects" in line
+    assert ("--since" in line) == is_kept

@@ -241,7 +241,7 @@ def test_what_cannot_be_corrections_is_refused(segmented, place, tmp_path):
     ):
         count_painted(find_corrections(place, segmented), segmented)
     zarr.create_array(tmp_path / "other.zarr", shape=SHAPE, dtype="u1")
-    with pytest.raises(OutputError, match="exists and was not made by overtile"):
+    with pytest.raises(OutputError, match="exists and holds no corrections"):
         find_corrections(Location.parse(tmp_path / "other.zarr"), segmented)
     small = shutil.copytree(place.path, tmp_path / "small.zarr")
     shutil.rmtree(small / "0")
