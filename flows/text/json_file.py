@@ -37,12 +37,18 @@ def check_json_place(file: str | None) -> None:
 
 
 def _holds_figures(path: Path) -> bool:
-    """Return whether a file was written by an evaluation, which another one may replace."""
+    """Return whether a file is one of an evaluation, or empty: another one may replace it.
+
+    Pipes and devices are not read, which may never end.
+    """
     try:
-        values = json.loads(path.read_bytes()) if path.stat().st_size <= MOST_BYTES else None
+        if not path.is_file() or (size := path.stat().st_size) > MOST_BYTES:
+            return False
+        values = json.loads(path.read_bytes()) if size else {}
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(values, dict) and {"prediction", "truth", "settings"} <= values.keys()
+    stated = {"prediction", "truth", "settings"}
+    return not size or (isinstance(values, dict) and stated <= values.keys())
 
 
 def write_json(file: str | None, values: dict[str, Any]) -> None:

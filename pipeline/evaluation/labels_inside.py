@@ -16,13 +16,13 @@ from .contingency import CLASSES_AT_MOST
 CLASSES: Final = "labels/classes"
 
 
-def labels_in(location: Location, *, ids: bool = False) -> Location:
-    """Return the location of the classes: inside an output of overtile, else this location.
+def objects_in(location: Location) -> Location | None:
+    """Return the location of the objects inside an output of overtile; None without any."""
+    return location / OBJECTS_PATH if read_node(location, path=OBJECTS_PATH) is not None else None
 
-    ids: of the objects, where they were found.
-    """
-    if ids and read_node(location, path=OBJECTS_PATH) is not None:
-        return location / OBJECTS_PATH
+
+def labels_in(location: Location) -> Location:
+    """Return the location of the classes: inside an output of overtile, else this location."""
     is_output = read_node(location, path=CLASSES) is not None
     return location / CLASSES if is_output else location
 

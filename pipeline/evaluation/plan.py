@@ -17,7 +17,6 @@ from ..base.stores import read_node
 from ..base.text import did_you_mean, shape_text
 from ..objects.definition.find_scores import is_of_a_part
 from ..output.guard import RUN_GROUP
-from ..output.kinds import OBJECTS_PATH
 from ..volume.companion import find_companion, states_axes
 from ..volume.fingerprint import check_labels
 from ..volume.formats.axes import slices_advice
@@ -26,7 +25,7 @@ from ..volume.label_values import UNKNOWN
 from ..volume.volume import LABELS, VolumeSource
 from .contingency import check_integers
 from .grid import BoxGrid, reading_step
-from .labels_inside import CLASSES, class_names_of, labels_in
+from .labels_inside import CLASSES, class_names_of, labels_in, objects_in
 from .placement import Placement, placement_of
 from .request import EvaluateRequest
 
@@ -91,8 +90,9 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
     """
     request = _of_found_objects(_with_class_number(request))
     true_ids = request.objects is not None and request.truth_objects == "ids"
+    true_objects = objects_in(request.truth) if true_ids else None
     truth = find_companion(
-        labels_in(request.truth, ids=true_ids), time=request.time, axes=request.axes,
+        true_objects or labels_in(request.truth), time=request.time, axes=request.axes,
         overrides=states_axes(labels_in(request.prediction)),
     )  # fmt: skip
     if truth.channel_count != 1:
@@ -129,7 +129,7 @@ def plan_evaluation(request: EvaluateRequest) -> EvaluatePlan:
 def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSource | None]:
     """Return the stored integers and the scores of the prediction, as far as they are needed."""
     prediction = request.prediction
-    _check_has_classes(prediction, objects=request.objects)
+    _check_has_classes(prediction)
     inside = labels_in(prediction)
     shared: dict[str, Any] = {"time": request.time, "axes": request.axes}
     if request.scores is not None:
@@ -152,13 +152,8 @@ def _prediction(request: EvaluateRequest) -> tuple[VolumeSource | None, VolumeSo
     return classes, None
 
 
-def _check_has_classes(prediction: Location, *, objects: str | None) -> None:
-    """Raise VolumeError for scores of a network without classes, and for classes taken for ids."""
-    if objects == "ids" and read_node(prediction, path=CLASSES) is not None:
-        raise VolumeError(
-            f"{prediction} holds classes and no objects: find objects with overtile objects, or "
-            "score the connected parts of a class with --objects components"
-        )
+def _check_has_classes(prediction: Location) -> None:
+    """Raise VolumeError for scores of a network without classes."""
     node = read_node(prediction)
     outputs = (
         NetworkOutputs.from_json(node.attributes.get(ATTRIBUTE, {})) if node else NetworkOutputs()
@@ -171,10 +166,20 @@ def _check_has_classes(prediction: Location, *, objects: str | None) -> None:
 
 
 def _of_found_objects(request: EvaluateRequest) -> EvaluateRequest:
-    """Return the request for the objects inside an output whose ids are to be scored."""
-    if request.objects != "ids" or read_node(request.prediction, path=OBJECTS_PATH) is None:
+    """Return the request for the objects inside an output whose ids are to be scored.
+
+    Raises VolumeError for an output that holds classes alone.
+    """
+    if request.objects != "ids":
         return request
-    return replace(request, prediction=request.prediction / OBJECTS_PATH)
+    if (found := objects_in(request.prediction)) is not None:
+        return replace(request, prediction=found)
+    if read_node(request.prediction, path=CLASSES) is not None:
+        raise VolumeError(
+            f"{request.prediction} holds classes and no objects: find objects with overtile "
+            "objects, or score the connected parts of a class with --objects components"
+        )
+    return request
 
 
 def _with_class_number(request: EvaluateRequest) -> EvaluateRequest:

@@ -125,6 +125,8 @@ def test_suites_of_several_days_have_one_row_per_fault_and_outcome():
     assert same["moments"] == {"start": 2}
     assert named["rounds"] == 1
     assert together([], first) == first
+    with pytest.raises(ValueError, match="rounds of seed 17 are there already"):
+        together(first, first)
 
 
 def test_the_matrix_is_written_as_json_and_markdown(tmp_path):

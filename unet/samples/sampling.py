@@ -139,7 +139,8 @@ def _unknown_class(name: str, known: NDArray[Any], classes: int) -> LabelError:
     if set(np.unique(known)) <= {0, MASK_VALUE}:
         return LabelError(
             f"labels of {name} have the values 0 and {MASK_VALUE}, as a mask of Fiji or ilastik "
-            f"has: pass --rule foreground, which learns where the mask is {MASK_VALUE}"
+            f"has: pass --rule foreground, which learns where the mask is {MASK_VALUE}; or "
+            f"--ignore {MASK_VALUE} if the class of these voxels is unknown"
         )
     return LabelError(
         f"labels of {name} have class {known.max()}, the network has {classes} classes (0 to "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 
@@ -41,6 +42,7 @@ def place(tmp_path_factory):
     image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
     root.attrs["ome"] = {"version": "0.5", "multiscales": [image], "omero": named}
     (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe.json")
     return folder
 
 
@@ -201,6 +203,10 @@ BAD = {
     "figures over metadata": (
         (*GOOD, "--json", "classes.zarr/zarr.json"),
         r"zarr\.json exists and holds no figures of overtile evaluate: choose another file",
+    ),
+    "figures into a pipe": (
+        (*GOOD, "--json", "pipe.json"),
+        r"pipe\.json exists and holds no figures",
     ),
     "figures over voxels": ((*GOOD, "--json", "membrane.zarr/c/0/0/0"), r"holds no figures"),
     "no prediction": (("gone.zarr", "membrane.zarr"), r"gone\.zarr does not exist"),
