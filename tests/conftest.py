@@ -66,6 +66,17 @@ def uses_prefect(file):
     return bool(re.search(r"\b(shared_front|server)[,)]", (ROOT / file).read_text()))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the tests that share a Prefect: one process has them all, and takes long."""
+    items.sort(key=lambda item: not shares_prefect(item.nodeid.partition("::")[0]))
+
+
+def shares_prefect(file):
+    """Return whether tests of a file use the Prefect of the session."""
+    return file.startswith("tests/flows/") and uses_prefect(file)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Let ``--dist loadfile`` run the files that use Prefect in one process."""
@@ -74,8 +85,9 @@ def pytest_xdist_make_scheduler(config, log):
     class OnePrefect(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return "prefect" if file.startswith("tests/flows/") and uses_prefect(file) else file
+            return "prefect" if shares_prefect(file) else file
 
+    config.option.loadscopereorder = False  # by number of tests, which says little about time
     return OnePrefect(config, log) if config.getvalue("dist") == "loadfile" else None
 
 

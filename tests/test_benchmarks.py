@@ -86,6 +86,7 @@ def found():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_every_benchmark_can_be_imported_without_the_tools_that_it_compares_with(found):
     assert len(NAMES) > 15
     assert found["imports"] == dict.fromkeys(NAMES)

@@ -15,6 +15,7 @@ from ..base.versions import VERSION, versions
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
+from ..ledger.places import as_recorded, moved_notes
 from ..output.image_spec import Channel, ImageSpec, colour
 from ..planning.blocks import BlockPlan
 from ..planning.levels import level_grids, voxels_of_levels
@@ -59,7 +60,7 @@ class PreparedConversion:
                 "kind": "conversion",
                 "input": self.source.metadata_digest,
                 "input_sample": self.sample_digest,
-                "input_uri": self.source.store.identity,
+                "input_uri": self.source.identity,
                 "input_path": self.source.path,
                 "axes": self.source.axes,
                 "channels": self.source.channels,
@@ -102,6 +103,8 @@ def prepare_conversion(request: ConvertRequest) -> PreparedConversion:
         axes=request.axes, holds="anything",
     )  # fmt: skip
     source = with_voxel_size(source, request.voxel_size_um)
+    if stored:
+        source = as_recorded(source, request.output, stored.get("input"))
     dtype = "uint8" if source.dtype == "bool" else source.dtype
     if request.labels and np.dtype(dtype).kind not in "iu":
         raise VolumeError(f"{source.location} holds {source.dtype}: labels are integers")
@@ -122,7 +125,7 @@ def prepare_conversion(request: ConvertRequest) -> PreparedConversion:
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
         shows_more=is_whole(sample.digest) and not is_whole(stored.get("input_sample", "")),
         output_action=action,
-        notes=(*source.notes, *_notes(sample)),
+        notes=(*source.notes, *_notes(sample), *moved_notes(source)),
     )
     if stored:
         check_job(request.output, prepared.job, stored)

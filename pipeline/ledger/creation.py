@@ -29,6 +29,8 @@ from ..output.ome_write import require_group
 from .identity import Job
 from .ownership import SHARDS
 
+PLACE: Final = "place"
+"""Attribute of a run group: where a local output was when it was created."""
 CREATED: Final = "created"
 """Attribute of a run group that has all that a run needs to resume; older versions set it last."""
 CHUNK: Final = 32
@@ -48,7 +50,10 @@ def begin_run_group(output: Location, job: Job, *, version: Version, **attribute
     If several runs create different ones at the same moment, one gets True. Raises
     OutputError.
     """
-    content = {"job": dict(job.parts), "job_digest": job.digest, **attributes, CREATED: True}
+    content = {
+        "job": dict(job.parts), "job_digest": job.digest, PLACE: output.identity, **attributes,
+        CREATED: True,
+    }  # fmt: skip
     if version == "0.4":
         return put_new(output, f"{RUN_GROUP}/.zattrs", _json(content))
     document = {"zarr_format": 3, "node_type": "group", "attributes": content}

@@ -15,6 +15,8 @@ import numpy as np
 from ..base.choices import Frame
 from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Box, Shape
+from ..base.location import Location
+from ..ledger.places import as_recorded
 from ..output.guard import check_apart
 from ..planning.block_selection import BlockSelection
 from ..planning.blocks import BlockPlan
@@ -58,7 +60,7 @@ class Part:
         if self.mask is not None:
             source = self.mask.source
             parts |= {
-                "mask_uri": source.store.identity,
+                "mask_uri": source.identity,
                 "mask_path": source.path,
                 "mask": source.metadata_digest,
                 "mask_voxels": [[a.coarser, a.finer, a.start] for a in self.mask.axes],
@@ -85,6 +87,14 @@ def choose_part(request: SegmentRequest, source: VolumeSource) -> Part:
         check_apart(request.output, request.mask_location, name="mask")
         mask = find_mask(request.mask_location, source)
     return Part(volume=volume, box=box, frame=request.frame, mask=mask, skip=request.skip)
+
+
+def part_as_recorded(part: Part, output: Location, stored: Mapping[str, Any]) -> Part:
+    """Return the part with the place of its mask that the record of a run states, see places.py."""
+    if part.mask is None:
+        return part
+    source = as_recorded(part.mask.source, output, stored.get("mask"))
+    return replace(part, mask=replace(part.mask, source=source))
 
 
 def select_blocks(part: Part, plan: BlockPlan) -> tuple[Part, BlockSelection]:

@@ -20,6 +20,7 @@ from ..ledger.earlier_output import check_earlier
 from ..ledger.identity import Job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
+from ..ledger.places import as_recorded, moved_notes
 from ..models.protocol import Predictor, outputs_of
 from ..output.image_spec import ImageSpec
 from ..output.into_input import check_into_input
@@ -40,7 +41,7 @@ from .engines.block import OutputArray
 from .images import image_specs, input_layout, storage_layout
 from .normalisation import choose_record
 from .outputs import with_outputs
-from .part import Part, choose_part, select_blocks
+from .part import Part, choose_part, part_as_recorded, select_blocks
 from .request import SegmentRequest
 from .same_job import check_same_job
 from .since import check_same_grid, sizes_since
@@ -133,7 +134,7 @@ class Prepared:
             {
                 "input": self.source.metadata_digest,
                 "input_sample": self.sample_digest,
-                "input_uri": self.source.store.identity,
+                "input_uri": self.source.identity,
                 "input_path": self.source.path,
                 "axes": self.source.axes,
                 "channels": self.source.channels,
@@ -206,6 +207,11 @@ def prepare(
         image = source.image if source.format == "zarr" else None
         check_into_input(request.output, image=image, version=request.format)
     check_suits(predictor, source, allow_seams=request.allow_seams)
+    part = choose_part(request, source)
+    if stored:
+        source = as_recorded(source, request.output, stored.get("input"))
+        part = part_as_recorded(part, request.output, stored)
+    notes = (*source.notes, *moved_notes(source, part.mask.source if part.mask else None))
     record, record_notes = choose_record(request, predictor, source)
     sample = read_sample(source)
     facts = _Facts(
@@ -213,10 +219,10 @@ def prepare(
         source=source,
         predictor=predictor,
         record=record,
-        part=choose_part(request, source),
+        part=part,
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
         output_action=action,
-        notes=(*source.notes, *record_notes, *notes_on(predictor, source, record, sample)),
+        notes=(*notes, *record_notes, *notes_on(predictor, source, record, sample)),
         stored=stored or sizes_since(request),
     )
     prepared = _planned(facts, room)

@@ -61,7 +61,7 @@ class VolumeSource:
     chunk_shape_zyx: tuple[int, int, int]  # the unit of a read: inner chunks of shards
     image: Location | None = None  # whose levels `level_names` lists
     level_names: tuple[str, ...] = ()  # the finest first; empty if it has one level
-    metadata_digest: str  # identifies the input; contents are not hashed
+    description: str  # the metadata of the array, as JSON
     name: str | None
     channel_names: tuple[str, ...] = ()  # of the channels that are read
     notes: tuple[str, ...] = ()  # assumptions, one line each, for the user
@@ -69,11 +69,26 @@ class VolumeSource:
     label_mapping: LabelMapping | None = None  # of painted labels, which are read as classes
     given_size_um: tuple[float, ...] | None = None  # stated by a person, of the finest level
     in_file: VolumeSource | None = None  # then: the volume with the voxel size of its file
+    known_as: str | None = (
+        None  # identity of the store in the record of a run; None: the present one
+    )
 
     @property
     def location(self) -> Location:
         """The array itself, inside its store."""
         return self.store / self.path
+
+    @property
+    def identity(self) -> str:
+        """The place of the store, as the record of a run states it."""
+        return self.known_as or self.store.identity
+
+    @property
+    def metadata_digest(self) -> str:
+        """Identifies the input: a digest of its place and metadata; its contents are not hashed."""
+        described = json.loads(self.description)
+        canonical = {"uri": self.identity, "path": self.path, "array": described}
+        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
     @property
     def read_dtype(self) -> str:
@@ -248,7 +263,7 @@ def find_volume(
         image=image.image,
         level_names=image.level_names,
         chunk_shape_zyx=(chunks.get("z", 1), chunks["y"], chunks["x"]),
-        metadata_digest=_digest(image),
+        description=json.dumps(image.description),
         name=image.name,
         channel_names=_names(labels, channels),
         notes=(*image.notes, *name_notes(channel, channels, counts.get("c", 1))),
@@ -283,9 +298,3 @@ def _check_grey(image: StoredImage) -> None:
 def _zyx(values: Iterable[float]) -> ZYX:
     z, y, x = values
     return z, y, x
-
-
-def _digest(image: StoredImage) -> str:
-    """Return a digest of the array's location and metadata; its contents are not hashed."""
-    canonical = {"uri": image.store.identity, "path": image.path, "array": image.description}
-    return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

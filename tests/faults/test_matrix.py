@@ -57,6 +57,7 @@ def recorded(monkeypatch, tmp_path):
     return lambda: list(map(json.loads, out.read_text().splitlines())) if out.exists() else []
 
 
+@pytest.mark.slow
 def test_a_round_in_which_nothing_happened_is_played_again_and_is_not_recorded(trial, recorded):
     outputs = []
 

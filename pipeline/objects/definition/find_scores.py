@@ -81,7 +81,7 @@ def planned_scores(
         store=request.scores, path=image.level_path(0), axes=image.axes, shape=image.shapes[0],
         dtype=image.dtype, channels=None, time=None, voxel_size=(z, y, x), unit=_units(image),
         translation=_zyx(image.translations[0]),
-        chunk_shape_zyx=(counts.get("z", 1), counts["y"], counts["x"]), metadata_digest="",
+        chunk_shape_zyx=(counts.get("z", 1), counts["y"], counts["x"]), description="{}",
         name=image.name, channel_names=names,
     )  # fmt: skip
     if request.score_class is None and image.outputs.kind == "affinities":

@@ -12,6 +12,7 @@ from ...base.location import Location
 from ...ledger.identity import check_job
 from ...ledger.ledger import stored_job
 from ...ledger.output_action import OutputAction, choose_output_action
+from ...ledger.places import moved_notes
 from ...ledger.shares import is_in_shares
 from ...output.guard import check_apart
 from ...output.image_spec import ImageSpec
@@ -58,6 +59,11 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
     )  # fmt: skip
     lost = lost_columns(request, action=action)
     prepared = replace(prepared, in_shares=shared, notes=(*prepared.notes, *lost))
+    if stored:
+        prepared = prepared.as_recorded(request.output, stored)
+        grey = prepared.intensity.source if prepared.intensity else None
+        moved = moved_notes(prepared.scores.source, grey)
+        prepared = replace(prepared, notes=(*prepared.notes, *moved))
     _ = prepared.regions  # raises PlanError for too many shares
     if stored:
         check_job(request.output, prepared.job, stored)
@@ -65,7 +71,7 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
             check_kept(request.output)
     if request.reused is not None:
         check_reuse(
-            request.reused, prepared.job, blocks=len(prepared.plan),
+            request.reused, prepared, blocks=len(prepared.plan),
             stages=(GRAPHS,) if request.agglomerate == "none" else (GRAPHS, TOUCHING),
         )  # fmt: skip
     if request.earlier is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
+from ...base.location import Location
 from ...base.versions import VERSION, versions
 from ...ledger.identity import Job
 from ...ledger.output_action import OutputAction
+from ...ledger.places import as_recorded
 from ...output.image_spec import ImageSpec
 from ...planning.blocks import BlockPlan, Region
 from ...planning.levels import level_grids, voxels_of_levels
@@ -132,7 +135,7 @@ class PreparedObjects:
                 "kind": "objects",
                 "input": source.metadata_digest,
                 "input_sample": self.sample_digest,
-                "input_uri": source.store.identity,
+                "input_uri": source.identity,
                 "input_path": source.path,
                 "axes": source.axes,
                 "channels": source.channels,
@@ -150,6 +153,17 @@ class PreparedObjects:
             },
             in_words=partial(part_in_words, highest=self.scores.highest),
         )
+
+    def as_recorded(self, output: Location, stored: Mapping[str, Any]) -> Self:
+        """Return this with the places of its inputs as the run of an output knows them.
+
+        stored: the parts of that run's job. See places.py.
+        """
+        source = as_recorded(self.scores.source, output, stored.get("input"))
+        grey = self.intensity
+        if grey is not None:
+            grey = replace(grey, source=as_recorded(grey.source, output, stored.get("intensity")))
+        return replace(self, scores=replace(self.scores, source=source), intensity=grey)
 
     def provenance(self, *, workers: int) -> dict[str, Any]:
         """Return the record of how the output was made. It has no secrets."""

@@ -15,6 +15,7 @@ from ...ledger.ledger import read_states, run_attributes, run_group, stored_job
 from ..tasks.intermediates import Intermediates
 from ..tasks.since import INPUTS
 from ..tasks.tasks import GRAPHS
+from .prepared import PreparedObjects
 
 OF_LATER_STAGES: Final = frozenset(
     {
@@ -40,12 +41,16 @@ def check_kept(output: Location) -> None:
         )
 
 
-def check_reuse(reused: Location, job: Job, *, blocks: int, stages: tuple[str, ...]) -> None:
+def check_reuse(
+    reused: Location, prepared: PreparedObjects, *, blocks: int, stages: tuple[str, ...]
+) -> None:
     """Raise PlanError unless the output was made by the same labelling, and has all its files.
 
     stages: those of which every block needs a file.
     """
-    if differences := _differences(job, stored_job(reused), without=OF_LATER_STAGES):
+    stored = stored_job(reused)
+    job = prepared.as_recorded(reused, stored).job
+    if differences := _differences(job, stored, without=OF_LATER_STAGES):
         raise PlanError(f"{reused} cannot be reused: {differences}")
     for stage in stages:
         if len(Intermediates(reused).names(stage)) < blocks:

@@ -128,6 +128,7 @@ def test_a_worker_leaves_before_its_walltime_and_no_block_starts_twice(workers):
     assert workers.names() == {"stays"}
 
 
+@pytest.mark.slow
 def test_waiting_tasks_of_a_leaving_worker_move_to_others_at_once(workers):
     address = workers.address("leaves")
 
@@ -146,6 +147,7 @@ def test_waiting_tasks_of_a_leaving_worker_move_to_others_at_once(workers):
     assert max(start for start, _ in times) < min(end for _, end in times)
 
 
+@pytest.mark.slow
 def test_a_block_longer_than_the_drain_is_computed_again_and_not_counted_as_a_failure(workers):
     workers.end_job("leaves", drain_in_s=0.5, close_in_s=2)
     starts, done_by = workers.blocks(4, block_s=3)
@@ -157,6 +159,7 @@ def test_a_block_longer_than_the_drain_is_computed_again_and_not_counted_as_a_fa
     assert workers.processes["leaves"].wait(timeout=5) == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_drain_leaves_and_its_blocks_are_computed_by_others(workers):
     """As with a release of distributed without the parts that a drain uses."""
 

@@ -39,6 +39,7 @@ def environment(name):
     return os.environ[name]
 
 
+@pytest.mark.slow
 def test_each_simulated_gpu_has_a_worker_that_lists_it_first(monkeypatch):
     monkeypatch.setenv(PRETEND, "1")
     monkeypatch.delenv(VISIBLE, raising=False)

@@ -124,6 +124,7 @@ def computes_in_silence():
     return os.getpid(), time.monotonic() - start
 
 
+@pytest.mark.slow
 def test_a_worker_that_computes_in_silence_is_left_alone(impatient):
     said = []
     with open_cluster("local", workers=1, dashboard=":0", notify=said.append) as client:

@@ -137,6 +137,7 @@ def test_stop_ends_the_processes_of_start_and_nothing_else(small, capsys):
     assert (code, "no cluster small was started; started clusters: none" in text) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_killed_cluster_leaves_no_worker_and_is_reported_not_replaced(small, capsys):
     processes = family(small)
     os.kill(small.pid, signal.SIGKILL)

@@ -375,6 +375,7 @@ def test_losses_with_progress_between_them_are_counted_separately(client):
 QUICK = RankLimits(collective_s=1.5)
 
 
+@pytest.mark.slow
 def test_a_barrier_waits_longer_than_the_timeout_of_a_collective(client):
     def validate(rank):
         if rank.rank == 0:
@@ -440,6 +441,7 @@ def test_ranks_yield_when_the_stop_is_set(client):
     assert run_ranks(until_asked, client=client, ranks=2, stop=stop) == [YIELDED, YIELDED]
 
 
+@pytest.mark.slow
 def test_the_worker_of_a_rank_that_does_not_leave_is_restarted(client, monkeypatch):
     monkeypatch.setattr("deploy.ranks.attempt.LEAVE_S", 1.0)
 
@@ -522,6 +524,7 @@ with Client(sys.argv[1]) as client:
 """
 
 
+@pytest.mark.slow
 def test_ranks_leave_when_their_driver_is_killed(client, commands, tmp_path):
     (tmp_path / "driver.py").write_text(DRIVER)
     driver = commands.start([tmp_path / "driver.py", client.scheduler.address], call=PROGRAM)

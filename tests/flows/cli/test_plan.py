@@ -146,7 +146,7 @@ def test_planning_needs_no_torch_no_cluster_and_no_prefect(weights, lazy_volume)
 
 @pytest.mark.parametrize(
     ("size", "options", "blocks"),
-    [(2048, [], None), (3200, ["--block", "32,32,32"], 10**6)],
+    [pytest.param(2048, [], None, marks=pytest.mark.slow), (3200, ["--block", "32,32,32"], 10**6)],
     ids=["8 GiB", "a million blocks"],
 )
 def test_planning_takes_little_memory_whatever_the_volume(

@@ -63,6 +63,7 @@ def test_both_are_ome_zarr_with_axes_and_voxel_size(demo):
         assert metadata["dimension_names"] == ["z", "y", "x"]
 
 
+@pytest.mark.slow
 def test_chunk_borders_are_invisible(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_volume, "CHUNK", (8, 20, 20))
     cut = make_demo_volume(tmp_path, shape=(32, 120, 120), seed=3)

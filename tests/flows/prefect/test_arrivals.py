@@ -74,6 +74,7 @@ def test_announced_volumes_are_recorded_per_folder(tmp_path, monkeypatch):
     assert announced_in(Location("/other")) == set()
 
 
+@pytest.mark.slow
 def test_a_prefix_of_an_object_store_is_checked_like_a_folder(raw, bucket):
     uri, options = bucket
     make(f"{uri}/a.zarr", raw, **options)

@@ -106,6 +106,7 @@ def test_a_run_that_succeeds_leaves_no_secret_in_prefect(planted_front, paramete
     assert any(flow_run in text for text in texts)
 
 
+@pytest.mark.slow
 def test_a_run_that_a_store_refuses_leaves_no_secret_in_prefect(
     planted_front, parameters, refusing_store
 ):

@@ -281,6 +281,7 @@ sys.meta_path.insert(0, Finder)
 '''
 
 
+@pytest.mark.slow
 def test_with_another_prefect_the_plugin_disables_itself_and_the_full_name_works(
     shared_front, parameters, tmp_path
 ):

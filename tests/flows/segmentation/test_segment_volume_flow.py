@@ -404,7 +404,11 @@ def damaged(tmp_path, textured):
     return make
 
 
-@pytest.mark.parametrize("slice_z", [5, 2], ids=["the last slice", "the slice of the picture"])
+@pytest.mark.parametrize(
+    "slice_z",
+    [pytest.param(5, marks=pytest.mark.slow), 2],
+    ids=["the last slice", "the slice of the picture"],
+)
 def test_a_failing_block_fails_the_run_at_its_end_with_the_rest_done(
     slice_z, server, cluster, damaged, weights, tmp_path
 ):

@@ -168,6 +168,7 @@ def test_a_plain_line_is_repeated_only_after_a_minute(monkeypatch, capsys):
     assert capsys.readouterr().err == "0/1 block, waiting for the first block\n"
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_first_line_comes_before_the_imports_and_leaves_no_trace(tmp_path):
     command = [sys.executable, "-m", "flows.cli", "segment", str(tmp_path / "in.zarr"),
                str(tmp_path / "out.zarr"), "--weights", "demo"]  # fmt: skip

@@ -59,6 +59,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     place, tmp_path, on_a_terminal
 ):

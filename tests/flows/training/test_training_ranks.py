@@ -242,6 +242,7 @@ def test_processes_train_the_weights_of_one_with_even_and_uneven_shares(
     assert_same_weights(tmp_path / f"{ranks}.safetensors", expected)
 
 
+@pytest.mark.slow
 def test_a_worker_that_announces_its_end_costs_no_step_and_no_weight(
     volume, two_workers, alone, tmp_path
 ):
@@ -263,6 +264,7 @@ def test_a_worker_that_announces_its_end_costs_no_step_and_no_weight(
     assert steps == sorted(steps), "steps were repeated"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_time_and_no_step(volume, two_workers, alone, tmp_path):
     def kill():
         pids = two_workers.run(os.getpid)
@@ -296,6 +298,7 @@ def test_a_stopped_training_keeps_a_checkpoint_and_resumes_to_the_same_weights(
     assert_same_weights(out, alone)
 
 
+@pytest.mark.slow
 def test_of_two_trainings_with_one_out_the_newer_one_finishes(volume, two_workers, alone, tmp_path):
     older, newer = (prepared(volume, tmp_path / "w.safetensors", ranks=1) for _ in range(2))
     with ThreadPoolExecutor() as pool:

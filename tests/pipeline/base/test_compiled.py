@@ -26,6 +26,7 @@ def answers(caches):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_machine_is_known_to_be_compiled_for_only_after_the_first_run(tmp_path):
     assert answers(tmp_path) == ["False", "True"]
     assert answers(tmp_path) == ["True", "True"]

@@ -44,7 +44,7 @@ def source(location):
     return VolumeSource(
         store=location, path="s0", axes="zyx", shape=(4, 4, 4), dtype="uint8", channels=None,
         time=None, voxel_size=(1.0, 1.0, 1.0), unit=(None, None, None),
-        translation=(0.0, 0.0, 0.0), chunk_shape_zyx=(4, 4, 4), metadata_digest="", name=None,
+        translation=(0.0, 0.0, 0.0), chunk_shape_zyx=(4, 4, 4), description="{}", name=None,
     )  # fmt: skip
 
 

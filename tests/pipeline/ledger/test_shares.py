@@ -278,6 +278,7 @@ def test_a_share_of_an_unsuitable_output_is_refused_in_one_line(
     assert MERGED not in before[0]
 
 
+@pytest.mark.slow
 def test_overwrite_without_a_share_replaces_what_shares_began(segment, whole, tmp_path):
     out = tmp_path / "out.zarr"
     segment(out, "1/3")
@@ -325,6 +326,7 @@ def test_a_run_that_finds_the_output_created_in_the_same_moment_ends(
     assert blocks_done(Location.parse(out)) == BLOCKS
 
 
+@pytest.mark.slow
 def test_the_same_run_completes_a_creation_that_was_cut_short(
     segment, whole, monkeypatch, tmp_path
 ):
@@ -345,6 +347,7 @@ def test_the_same_run_completes_a_creation_that_was_cut_short(
     np.testing.assert_array_equal(voxels_of(out)["1"], whole["1"])
 
 
+@pytest.mark.slow
 def test_what_an_older_version_did_not_create_completely_is_replaced_but_not_by_shares(
     segment, tmp_path
 ):

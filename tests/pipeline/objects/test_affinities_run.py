@@ -129,11 +129,17 @@ def find(client, source, output, **options):
     return labels, table, run.prepared.method
 
 
-@pytest.mark.parametrize("options", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "merged by mean" else [])
+        for name in METHODS
+    ],
+)
 def test_stored_labels_of_affinities_are_those_of_the_whole_volume(
-    options, threads, source, affinities, by_edges, tmp_path
+    name, threads, source, affinities, by_edges, tmp_path
 ):
-    found, table, method = find(threads, source, tmp_path / "a", block=(3, 4, 6), **options)
+    found, table, method = find(threads, source, tmp_path / "a", block=(3, 4, 6), **METHODS[name])
     reference = by_edges(edges_of(affinities, method), method)
     wanted = reference.labels()
     if method.agglomerate != "none":

@@ -166,7 +166,7 @@ def clusters_differ(client, folder, reference, case):
     return not np.array_equal(labels, wanted) or voxels != np.bincount(wanted.ravel())[1:].tolist()
 
 
-@pytest.mark.parametrize("kind", ["mean", "threshold"])
+@pytest.mark.parametrize("kind", [pytest.param("mean", marks=pytest.mark.slow), "threshold"])
 def test_clusters_in_blocks_are_those_of_the_whole_volume(kind, threads, tmp_path, reference):
     cases = [cluster_case(seed, kind) for seed in range(CASES)]
     assert [c for c in cases if clusters_differ(threads, tmp_path, reference, c)] == []
@@ -219,6 +219,7 @@ def test_background_that_does_not_see_the_objects_of_other_blocks_is_noticed(
     assert holes_differ(threads, tmp_path, reference, plugged_hole())
 
 
+@pytest.mark.slow
 def test_other_thresholds_reuse_the_labelled_blocks_and_give_the_same_bytes(
     threads, tmp_path, monkeypatch
 ):

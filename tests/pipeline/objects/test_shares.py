@@ -101,7 +101,8 @@ def order_of(count, seed):
 @pytest.mark.parametrize(
     ("count", "kind"),
     [
-        (2, "all"),
+        (2, "watershed"),
+        pytest.param(2, "all", marks=pytest.mark.slow),
         pytest.param(1, "components", marks=pytest.mark.slow),
         pytest.param(3, "watershed", marks=pytest.mark.slow),
         pytest.param(REGIONS, "all", marks=pytest.mark.slow),
@@ -120,6 +121,7 @@ def test_shares_in_any_order_and_number_give_the_bytes_of_one_run(count, kind, a
     assert not (find.output / "run/objects").exists()
 
 
+@pytest.mark.slow
 def test_the_last_run_merges_and_writes_itself_what_no_share_has_written(alone, find):
     options = KINDS["watershed"]
     for shard in order_of(3, seed=1):
@@ -230,6 +232,7 @@ def test_what_does_not_fit_together_is_refused_and_nothing_is_written(find, tmp_
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_share_that_comes_late_changes_nothing(alone, find):
     options = KINDS["watershed"]
     for shard in order_of(2, seed=1):
@@ -260,6 +263,7 @@ def test_a_share_whose_blocks_the_last_run_has_taken_over_ends_and_writes_nothin
     assert not (find.output / "run/objects").exists()
 
 
+@pytest.mark.slow
 def test_the_status_counts_blocks_that_are_labelled_and_blocks_that_are_written(find):
     def counts():
         status = read_status(Location.parse(str(find.output)))

@@ -150,6 +150,7 @@ def test_a_run_killed_between_blocks_gives_the_same_bytes_and_computes_no_finish
     finish(start, out, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_voxel(start, undisturbed, tmp_path):
     out = tmp_path / "out.zarr"
     with at_work(start, out) as (run, _):

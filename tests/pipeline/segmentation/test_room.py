@@ -118,6 +118,7 @@ def test_a_run_is_resumed_with_its_own_sizes_where_workers_can_spare_more(
     complete(SegmentRun.start(resumed, one_worker))
 
 
+@pytest.mark.slow
 def test_shares_that_start_on_machines_of_different_memory_agree_on_the_sizes(
     deep, tmp_path, predictor, one_worker
 ):

@@ -85,6 +85,7 @@ def test_the_bytes_are_those_without_since_and_shards_of_equal_blocks_are_copied
     assert (result.findings, result.unrecorded_levels) == ((), 0)
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_of_the_earlier_output_is_computed(segment, tmp_path):
     first = segment("one", tmp_path / "first.zarr")
     for shard in (first / "labels/classes/1/c").rglob("*/*/*"):

@@ -128,6 +128,7 @@ def test_http_returns_the_voxels_of_a_tiff_file(http, tmp_path):
         find_volume(f"{http}/gone.tif")
 
 
+@pytest.mark.slow
 def test_threads_read_from_s3_concurrently(s3):
     write(f"{s3}/threads.zarr", "0.5")
     volume = open_volume(find_volume(f"{s3}/threads.zarr/labels/cells"))

@@ -118,7 +118,7 @@ def scripted(monkeypatch):
     return script
 
 
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+@pytest.mark.parametrize("schedule", [pytest.param("one-cycle", marks=pytest.mark.slow), "cosine"])
 def test_a_finished_training_made_longer_equals_an_uninterrupted_longer_one(schedule, tmp_path):
     parts = job_of(tmp_path / "parts", schedule=schedule)
     assert train(parts).step == PLANNED

@@ -190,6 +190,7 @@ def test_objects_of_an_unfinished_run_are_refused(found, tmp_path):
         find_finished(Location.parse(output))
 
 
+@pytest.mark.slow
 def test_objects_in_a_bucket_have_the_same_outlines_there(s3, found, tmp_path):
     local = written(found(1, 16, 16), tmp_path / "o.geojson").read_bytes()
     s3fs = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
