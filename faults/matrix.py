@@ -234,6 +234,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--page", type=Path, help="page with marked tables; by default those of docs/"
     )
     options = parser.parse_args(arguments)
+    try:
+        matrix = counted(options)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.suite or options.rounds:
+        options.matrix.parent.mkdir(exist_ok=True)
+        options.matrix.write_text(json.dumps(matrix, indent=1) + "\n")
+    for path in [options.page] if options.page else PAGES:
+        page = path.read_text() if path.exists() else EMPTY
+        path.write_text(written(page, {"suite": [], "rounds": of_rounds([]), **matrix}))
+    return 0
+
+
+def counted(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the matrix with the rounds of the files. ValueError if it has some of them already."""
     matrix = json.loads(options.matrix.read_text()) if options.matrix.exists() else {}
     if options.suite:
         rows = of_suite(map(json.loads, options.suite.read_text().splitlines()))
@@ -242,13 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts = of_rounds(played(options.rounds))
         before = matrix.get("rounds", {}) if options.add else {}
         matrix["rounds"] = added(before, counts)
-    if options.suite or options.rounds:
-        options.matrix.parent.mkdir(exist_ok=True)
-        options.matrix.write_text(json.dumps(matrix, indent=1) + "\n")
-    for path in [options.page] if options.page else PAGES:
-        page = path.read_text() if path.exists() else EMPTY
-        path.write_text(written(page, {"suite": [], "rounds": of_rounds([]), **matrix}))
-    return 0
+    return matrix
 
 
 if __name__ == "__main__":

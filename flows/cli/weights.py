@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print network, classes, normalisation and provenance of a weights file."""
     if options.weights == LIST:
+        if options.out is not None or options.voxel_size_um is not None:
+            raise WeightsError("the list has no --out and no --voxel-size: pass weights to copy")
         show_bundled(as_json=options.json)
         return
     from unet import read_weights_info

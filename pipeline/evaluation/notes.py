@@ -111,7 +111,7 @@ def threshold_notes(plan: EvaluatePlan) -> Iterator[str]:
 
 
 def class_notes(matrix: ConfusionMatrix, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield labels of the truth that the prediction never has and does not name.
+    """Yield what is wrong with the classes as a whole: exchanged, one alone, or unknown labels.
 
     names: of the prediction's classes. Raises LabelError where they are too many for classes.
     """
@@ -122,6 +122,13 @@ def class_notes(matrix: ConfusionMatrix, names: tuple[str, ...]) -> Iterator[str
             "and 1 of the truth may mean 1 and 0 of the prediction"
         )
     never = [label for label, (true, predicted) in enumerate(both) if true and not predicted]
+    found = [label for label, voxels in enumerate(matrix.predicted_voxels) if voxels]
+    if len(found) == 1 and sum(map(bool, matrix.truth_voxels)) > 1:
+        name = names[found[0]] if found[0] < len(names) else str(found[0])
+        yield (
+            f"every voxel has class {name} in the prediction: the network finds nothing else in "
+            "this image, because of a short training or other images in it"
+        )
     if len(never) > NEVER_PREDICTED_AT_MOST:
         raise too_many_labels(never)
     unknown = [label for label in never if label >= max(len(names), 2)]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -53,14 +54,15 @@ def check_output(
 ) -> Found:
     """Return what is at ``output``: nothing, an overtile output, or other replaceable Zarr.
 
-    Writes nothing. source: the input, None where the output may lie inside it.
-    Raises OutputError where the output is the input, or one lies inside the other;
-    where it cannot be written; where something is there that is not ours, unless ``overwrite``;
-    and, even then, where that is not Zarr through and through.
+    Writes nothing. source: the input, None where the output may lie inside it. Raises OutputError
+    where the output is the input, or one lies inside the other; where it lies inside an array or a
+    ledger; where it cannot be written; where something is there that is not ours, unless
+    ``overwrite``; and, even then, where that is not Zarr through and through.
     """
     check_place(output)
     if source is not None:
         check_apart(output, source)
+        _check_not_in_array(output)
     found = _found(output)
     if found == "foreign" and not overwrite:
         raise OutputError(
@@ -162,6 +164,26 @@ def check_place(output: Location) -> None:
         raise OutputError(f"{output}: {existing} is not a folder; choose another output")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{output}: {existing} cannot be written by you; choose another output")
+
+
+def _check_not_in_array(output: Location) -> None:
+    """Raise OutputError inside a local array or ledger, whose files would be beside the output."""
+    if output.is_local:
+        for folder in output.path.parents:
+            if what := _holds_its_own_files(folder):
+                raise OutputError(f"{output} lies inside {what}, {folder}: choose another output")
+
+
+def _holds_its_own_files(folder: Path) -> str | None:
+    if not any((folder / name).is_file() for name in (".zarray", ".zgroup", "zarr.json")):
+        return None
+    with suppress(VolumeError):  # its document cannot be read
+        node = read_node(Location.parse(folder))
+        if node is not None and node.kind == "array":
+            return "an array"
+        if node is not None and folder.name == RUN_GROUP and "job" in node.attributes:
+            return "the ledger of an output"
+    return None
 
 
 def check_apart(output: Location, source: Location, *, name: str = "input") -> None:

@@ -139,6 +139,19 @@ def test_the_matrix_is_written_as_json_and_markdown(tmp_path):
     assert json.loads((tmp_path / "matrix.json").read_text())["suite"][0]["rounds"] == 2
 
 
+def test_rounds_that_the_matrix_has_are_refused_in_one_line_and_change_nothing(tmp_path, capsys):
+    suite, matrix = tmp_path / "suite.jsonl", tmp_path / "matrix.json"
+    suite.write_text(json.dumps(row()))
+    words = ["--add", "--suite", suite, "--matrix", matrix, "--page", tmp_path / "matrix.md"]
+    assert main(list(map(str, words))) == 0
+    before = matrix.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, words)))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("rounds of seed 17 are there already\n")
+    assert matrix.read_bytes() == before
+
+
 @pytest.mark.skipif(not MATRIX.exists(), reason="no matrix was written yet")
 def test_the_tables_of_the_pages_are_those_of_the_matrix():
     pages, matrix = [page.read_text() for page in PAGES], json.loads(MATRIX.read_text())

@@ -132,7 +132,7 @@ def test_moved_without_its_input_a_run_is_not_resumed(kind, run, folder):
     damage(output_of(kind, folder))
     other = folder.parent / "other.zarr"
     (folder / "in.zarr").rename(other)
-    with pytest.raises(OutputError, match=r"input_uri was \S+in.zarr, now \S+other.zarr"):
+    with pytest.raises(OutputError, match=r"job \(input_uri was \S+, now \S+\):"):
         run(kind, folder, other)
 
 

@@ -83,6 +83,17 @@ def test_input_and_output_are_never_inside_each_other(place, overwrite):
     assert check(place, "in.zarr.out") == "absent"
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_output_is_never_inside_an_array_or_a_ledger(place, version):
+    zarr.create_array(place / "other.zarr/0", shape=(4, 4), dtype="u1", zarr_format=version)
+    for name in ("other.zarr/0/out.zarr", "other.zarr/0/c/0/out.zarr"):
+        for overwrite in (False, True):
+            refused(place, name, "lies inside an array, .*other.zarr/0:", overwrite=overwrite)
+    make_ours(place, version="0.4" if version == 2 else "0.5")
+    refused(place, "out.zarr/run/more.zarr", "lies inside the ledger of an output")
+    assert check(place, "other.zarr/new.zarr") == check(place, "out.zarr/labels/mine") == "absent"
+
+
 @pytest.mark.parametrize(
     ("output", "source"),
     [
