@@ -69,9 +69,7 @@ class VolumeSource:
     label_mapping: LabelMapping | None = None  # of painted labels, which are read as classes
     given_size_um: tuple[float, ...] | None = None  # stated by a person, of the finest level
     in_file: VolumeSource | None = None  # then: the volume with the voxel size of its file
-    known_as: str | None = (
-        None  # identity of the store in the record of a run; None: the present one
-    )
+    known_as: str | None = None  # place of the store in the record of a run, if it was another
 
     @property
     def location(self) -> Location:
