@@ -166,6 +166,18 @@ def test_every_room_has_a_layer():
         assert not room or any(room in rooms for rooms in LAYERS[package]), name
 
 
+@pytest.mark.parametrize("package", [package for package in LAYERS if package != "overtile"])
+def test_the_rooms_of_the_documentation_are_those_of_the_layers_from_above(package):
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    header, diagram = re.search(rf"^    {package}/(.*)\n((?:      .*\n)+)", text, re.M).groups()
+    rooms = re.findall(r"^ {6}(\w+)(?:/|\.py) ", diagram, re.M)
+    in_header = set(re.findall(r"\w+", header))  # the four flows
+    of_layers = set().union(*LAYERS[package])
+    assert set(rooms) <= of_layers <= set(rooms) | in_header
+    layers = [layer_of(package, room) for room in rooms]
+    assert layers == sorted(layers, reverse=True)
+
+
 def test_no_module_reaches_itself_through_its_imports():
     assert not on_cycles({
         name: {target for target, _ in arrows if target in MODULES and target != name}
