@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -13,17 +14,19 @@ PATTERNS = (
     "flows/**/*", "overtile/**/*", "benchmarks/**/*",
 )  # fmt: skip
 SUFFIXES = {".md", ".py", ".sh", ".sbatch", ".yaml", ".toml", ".html", ""}
-FILES = [
-    path
-    for pattern in PATTERNS
-    for path in sorted(ROOT.glob(pattern))
-    if path.is_file() and path.suffix in SUFFIXES
-]
-LINES = [
-    (f"{path.relative_to(ROOT)}:{number}", line.strip())
-    for path in FILES
-    for number, line in enumerate(path.read_text().splitlines(), 1)
-]
+
+
+@functools.cache
+def lines():
+    """Return the place and the text of every line of the documents and the code."""
+    return [
+        (f"{path.relative_to(ROOT)}:{number}", line.strip())
+        for pattern in PATTERNS
+        for path in sorted(ROOT.glob(pattern))
+        if path.is_file() and path.suffix in SUFFIXES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+    ]
+
 
 INSTEAD = {
     r"(?<!there )\b(is|are|was|were) none\b": "is not a …; not found",
@@ -48,11 +51,11 @@ INSTEAD = {
 @pytest.mark.parametrize("phrase", INSTEAD)
 def test_documents_and_code_are_in_plain_english(phrase):
     pattern = re.compile(phrase)
-    found = [f"{place}: {line}" for place, line in LINES if pattern.search(line)]
+    found = [f"{place}: {line}" for place, line in lines() if pattern.search(line)]
     assert not found, f"write {INSTEAD[phrase]!r} instead:\n" + "\n".join(found)
 
 
 def test_all_packages_and_documents_are_checked():
-    packages = {place.split(":")[0].split("/")[0] for place, _ in LINES}
+    packages = {place.split(":")[0].split("/")[0] for place, _ in lines()}
     assert {"README.md", "docs", "pipeline", "unet", "deploy", "flows", "benchmarks"} <= packages
-    assert len(LINES) > 20_000
+    assert len(lines()) > 20_000

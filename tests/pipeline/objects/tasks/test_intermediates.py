@@ -68,14 +68,18 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("number", range(len(list(values()))))
-def test_what_is_stored_is_read_with_its_shapes_and_dtypes(number):
-    value = list(values())[number]
-    assert_equal(unpack(pack(value), type(value)), value)
+@pytest.fixture(scope="module")
+def stored():
+    return list(values())
 
 
-def test_a_part_is_read_as_it_lies_in_the_whole():
-    graph = next(value for value in values() if isinstance(value, BlockGraph) and value.faces)
+def test_what_is_stored_is_read_with_its_shapes_and_dtypes(stored):
+    for value in stored:
+        assert_equal(unpack(pack(value), type(value)), value)
+
+
+def test_a_part_is_read_as_it_lies_in_the_whole(stored):
+    graph = next(value for value in stored if isinstance(value, BlockGraph) and value.faces)
     content = pack(graph)
     for (axis, side), face in graph.faces.items():
         assert_equal(unpack(content, type(face), part=f"faces/{axis},{side}"), face)
