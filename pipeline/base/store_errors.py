@@ -28,6 +28,8 @@ _NO_CREDENTIALS: Final = frozenset(
 )
 _TIMEOUT: Final = frozenset(("TimeoutError", "ConnectTimeoutError", "ReadTimeoutError"))
 _UNREACHABLE: Final = frozenset(("ConnectionError", "ClientConnectorError"))
+_GENERAL: Final = frozenset((OSError, RuntimeError, ValueError))
+"""Kinds whose name says nothing beside their text."""
 
 
 @contextlib.contextmanager
@@ -124,6 +126,8 @@ def _reason(error: Exception, location: Location) -> str:
         return f"cannot be reached ({text}); check {checked} and the network"
     if isinstance(error, ImportError) or not _is_known(location.scheme):
         return f"this kind of URI needs a package that is not installed ({text})"
+    if text and type(error) in _GENERAL:
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -48,7 +48,8 @@ def answered(status):
             ImportError("no gcsfs"),
             r"this kind of URI needs a package .* \(no gcsfs\)",
         ),
-        (ValueError("bad\nchunk"), "ValueError: bad chunk$"),
+        (ValueError("bad\nchunk"), "bad chunk$"),
+        (KeyError("a"), "KeyError: .a.$"),
         (ValueError(), "ValueError$"),
     ],
 )
