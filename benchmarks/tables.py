@@ -1,8 +1,8 @@
-"""Write the results of the benchmarks into the tables of docs/performance*.md and the study.
+"""Write the results of the benchmarks into the tables of the docs.
 
 python -m benchmarks.tables
 
-Comments in the page mark the place of each table; a test checks that page and files agree.
+Comments in a page mark the place of each table; a test checks that page and files agree.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from .pipeline import CASES
 from .plots import DOCS, SHARE_TOOLS, found
 from .run_tables import start_up, worker_memory
 from .table import table
+from .training_tables import corrections, from_weights, study
 
-PAGES = (DOCS / "performance.md", DOCS / "performance-details.md", DOCS / "training-study.md")
+PAGES = tuple(
+    DOCS / f"{name}.md"
+    for name in (
+        "performance", "performance-details", "training-study", "training-from-weights",
+        "corrections",
+    )
+)  # fmt: skip
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
 SIZES = {2: (572, 956), 3: (132, 172)}
 """Inputs of the network alone that are in the table."""
@@ -197,27 +204,6 @@ def workers() -> str:
     )
 
 
-def study() -> str:
-    """Return the table of what changes the error of a training; means over seeds."""
-
-    def mean(runs: Mapping[str, Any], figure: str) -> str:
-        values = [run["tta none"][figure] for run in runs.values()]
-        text = f"{statistics.mean(values):.4f}"
-        return text if len(values) < 2 else f"{text} ({min(values):.4f}–{max(values):.4f})"
-
-    return table(
-        ("network, steps: variant", "seeds", "pixel error", "adapted Rand error, thinned", "V-Rand",
-         "seconds"),
-        *(
-            (name, str(len(case["seeds"])),
-             *(mean(case["seeds"], figure)
-               for figure in ("pixel_error", "adapted_rand_error", "v_rand")),
-             f"{statistics.mean(run['seconds'] for run in case['seeds'].values()):.0f}")
-            for name, case in found("training-study")["cases"].items()
-        ),
-    )  # fmt: skip
-
-
 TABLES: Mapping[str, Callable[[], str]] = {
     "shares": shares,
     "cases": cases,
@@ -225,6 +211,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "networks": networks,
     "workers": workers,
     "study": study,
+    "from_weights": from_weights,
+    "corrections": corrections,
     "start_up": start_up,
     "worker_memory": worker_memory,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -84,9 +85,16 @@ def started_names() -> list[str]:
 
 
 def tls_of_address(address: str) -> str | None:
-    """Return where the certificate files of a started cluster are; None if none has the address."""
-    found = filter(None, map(find_started, started_names()))
-    return next((started.tls for started in found if started.address == address), None)
+    """Return where the certificate files of a started cluster are; None if none has the address.
+
+    Records of other versions of overtile are left out.
+    """
+    for name in started_names():
+        with suppress(ClusterError):
+            started = find_started(name)
+            if started is not None and started.address == address:
+                return started.tls
+    return None
 
 
 def write_started(started: StartedCluster) -> None:

@@ -72,13 +72,17 @@ class Background:
     def wait_until(
         self, ready: Callable[[], object], process: subprocess.Popen[bytes], *, within_s: float
     ) -> bool:
-        """Return whether the process is ready in time; if not, end it."""
+        """Return whether the process is ready in time; if not, or when interrupted, end it."""
         until = time.monotonic() + within_s
-        while not ready():
-            if process.poll() is not None or time.monotonic() > until:
-                end_process(process)
-                return False
-            time.sleep(POLL_S)
+        try:
+            while not ready():
+                if process.poll() is not None or time.monotonic() > until:
+                    end_process(process)
+                    return False
+                time.sleep(POLL_S)
+        except BaseException:
+            end_process(process)
+            raise
         return True
 
     def is_running(self) -> bool:

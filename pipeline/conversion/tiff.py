@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, Final
-from uuid import uuid4
 
 import numpy as np
 import tifffile
@@ -18,6 +17,7 @@ from ..base.geometry import Box
 from ..base.location import Location
 from ..base.store_errors import explained
 from ..base.text import size_text
+from ..output.atomic_file import partial_path
 from ..output.guard import check_apart
 from ..volume.fingerprint import read_sample
 from ..volume.volume import VolumeSource, read_box
@@ -54,7 +54,7 @@ def export_tiff(
         found=_found_range(source, slabs) if needs_range(source) else None,
         shown=_shown(source),
     )
-    unfinished = target.path.with_name(f".{uuid4().hex}.part")
+    unfinished = partial_path(target.path)
     _check_room(target, layout)
     try:
         with explained(OutputError, target):

@@ -35,6 +35,7 @@ from ..ledger.output_action import choose_output_action
 from ..ledger.ownership import check_owner
 from ..output.cells import CellDigest, written_block
 from ..output.copied_cells import copied_cell
+from ..output.guard import check_apart
 from ..output.kinds import OUTPUT_KINDS, OutputKind
 from ..output.pyramid import LevelJob, write_share
 from ..volume.volume import VolumeSource, read_box
@@ -69,8 +70,8 @@ def apply_corrections(
     """Write the output with its corrections to ``target``; one that is complete stays unchanged.
 
     painted: what is painted in the corrections. Raises OutputError for an output that is not
-    complete, and where the target belongs to another job, LabelError where nothing is painted,
-    RunError where a file of the output is damaged.
+    complete, and where the target belongs to another job or is the corrections, LabelError where
+    nothing is painted, RunError where a file of the output is damaged.
     """
     if segmented.attributes.get("pyramid") != "complete":
         raise OutputError(
@@ -78,6 +79,7 @@ def apply_corrections(
         )
     if not painted.total:
         raise LabelError(f"nothing is painted in {corrections.location}: paint some voxels first")
+    check_apart(target, corrections.store, name="corrections")
     job = Job({**segmented.job, "corrections": painted.digest})
     action = choose_output_action(
         target, source=segmented.output, share=None, overwrite=overwrite, finishing=False

@@ -21,6 +21,7 @@ from ..base.errors import OutputError
 from ..base.location import Location
 from ..base.stores import read_node
 from ..base.versions import VERSION
+from ..output.guard import is_inside
 from ..output.pyramid import EarlierLevel, LevelJob
 from .digests import StoredDigests, read_digests
 from .ledger import BlockState, read_states, run_group, stored_job
@@ -105,7 +106,7 @@ def known_digests(output: Location) -> dict[str, StoredDigests]:
 
 def check_earlier(earlier: Location, output: Location) -> None:
     """Raise OutputError unless an output with a ledger lies there, and not where a run writes."""
-    if earlier == output:
+    if is_inside(earlier, output) and is_inside(output, earlier):
         raise OutputError(
             f"--since {earlier}: expected an earlier output, and this is the one to write; choose "
             "another output"

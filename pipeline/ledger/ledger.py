@@ -18,11 +18,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.errors import ContainsArrayError
 
-from ..base.errors import OutputError, RunError
+from ..base.errors import OutputError, RunError, VolumeError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..base.redaction import command_text
-from ..base.store_errors import explained, is_full, one_line
+from ..base.store_errors import explained, is_full, is_unreachable, one_line
 from ..base.stores import open_group, read_node
 from ..output.cells import CellDigest
 from ..output.guard import RUN_GROUP as GROUP
@@ -170,19 +170,29 @@ class Ledger:
 
     @contextmanager
     def _written(self) -> Iterator[None]:
-        check_owner(self._output, self._owner)
+        self._check_owner()
         try:
             yield
         except KeyError:  # an array of the ledger is gone
-            check_owner(self._output, self._owner)
+            self._check_owner()
             raise
-        except OSError as error:
-            check_owner(self._output, self._owner)  # the output may have been deleted
+        except Exception as error:
+            if not (isinstance(error, OSError) or is_unreachable(error)):
+                raise
+            self._check_owner()  # the output may have been deleted
             remedy = "free some space" if is_full(error) else "fix that"
+            why = getattr(error, "strerror", None) or self._output.hidden_in(str(error))
             raise RunError(
                 f"the ledger in {self._output} cannot be written "
-                f"({error.strerror or error}): {remedy}, then start the same run again"
+                f"({one_line(why)}): {remedy}, then start the same run again"
             ) from error
+
+    def _check_owner(self) -> None:
+        """Raise RunError unless the store answers, and the output belongs to this run."""
+        try:
+            check_owner(self._output, self._owner)
+        except VolumeError as error:
+            raise RunError(f"{error}; then start the same run again") from error
 
     def noted(self, name: str) -> Any:
         """Return an attribute of this ledger or of the share's part, or None."""

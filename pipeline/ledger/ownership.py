@@ -21,6 +21,8 @@ SHARDS: Final = "shards"
 """Group in the run group with a part of the ledger per share; also its attribute: their blocks."""
 ENDED: Final = "shards_ended"
 """Attribute of the run group: a run of the whole has taken over the blocks of all shares."""
+MERGED: Final = "merged"
+"""Attribute of the run group: the shares' ledgers are merged into the output's."""
 SKIPPED: Final = "shards_skipped"
 """Attribute of the run group: how many blocks of each share lie outside the part, if any do."""
 

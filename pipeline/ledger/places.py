@@ -28,6 +28,18 @@ def as_recorded(source: VolumeSource, output: Location, digest: Any) -> VolumeSo
     return earlier if earlier.metadata_digest == digest != source.metadata_digest else source
 
 
+def places_of(recorded: str, output: Location) -> set[str]:
+    """Return where an input of an output may lie: as recorded, or moved together with the output.
+
+    recorded: its identity in the record of the run.
+    """
+    began = run_attributes(output).get(PLACE)
+    if not (isinstance(began, str) and output.is_local and os.path.isabs(recorded)):
+        return {recorded}
+    way = os.path.relpath(recorded, began)
+    return {recorded, os.path.normpath(os.path.join(output.identity, way))}
+
+
 def moved_notes(*sources: VolumeSource | None) -> Iterator[str]:
     """Yield which inputs have another place than in the record of the run."""
     for source in sources:

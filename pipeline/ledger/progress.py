@@ -20,7 +20,7 @@ from ..base.store_errors import explained
 from ..output.guard import RUN_GROUP
 from .figures import Figures
 from .ledger import BlockState, run_group
-from .ownership import ENDED, OWNER, SHARDS, SKIPPED, part_path
+from .ownership import ENDED, MERGED, OWNER, SHARDS, SKIPPED, part_path
 
 RunStage: TypeAlias = Literal["segment", "label", "merge", "write", "table", "pyramid", "done"]
 
@@ -162,9 +162,18 @@ def group_progress(run: zarr.Group) -> tuple[Progress, ...]:
 
 
 def part_states(run: zarr.Group, share: int) -> NDArray[Any]:
-    """Return the states of a share's blocks on the whole grid; one 0 for an unstarted share."""
+    """Return the states of a share's blocks on the whole grid; one 0 for an unstarted share.
+
+    Once the shares are merged, they are those of the whole: overtile verify marks blocks there.
+    """
     part: Any = run.get(f"{_part_name(share)}/done")
-    return np.zeros((), np.uint8) if part is None else np.asarray(part[...])
+    if part is None:
+        return np.zeros((), np.uint8)
+    states = np.asarray(part[...])
+    if not run.attrs.get(MERGED):
+        return states
+    whole: Any = run["done"]
+    return np.where(states == BlockState.MISSING, states, np.asarray(whole[...]))
 
 
 def part_figures(run: zarr.Group, share: int) -> Figures:

@@ -16,7 +16,7 @@ from ..planning.shares import Share
 from .digests import merge_digests
 from .figures import Figures
 from .ledger import BlockState, run_attributes, run_group
-from .ownership import ENDED, SHARDS
+from .ownership import ENDED, MERGED, SHARDS
 from .progress import (
     Progress,
     group_progress,
@@ -25,9 +25,6 @@ from .progress import (
     read_progress,
     take_part,
 )
-
-MERGED = "merged"
-"""Attribute of the run group: the shares' ledgers are merged into the output's."""
 
 
 def check_kind(output: Location, share: Share | None, *, finishing: bool) -> None:
@@ -49,6 +46,11 @@ def check_kind(output: Location, share: Share | None, *, finishing: bool) -> Non
             f"{output} is made in {len(blocks)} shares, not {share.of}: resume it with --shard "
             f"i/{len(blocks)}, or choose another output"
         )
+    if share and noted.get(MERGED) and any(one.left for one in read_progress(output)):
+        raise OutputError(
+            f"{output}: its shares are merged, and blocks were marked since then: resume it "
+            f"without --shard {share}"
+        )
     if not share and not noted.get(MERGED):
         raise OutputError(
             f"{output} is made in {len(blocks)} shares: resume it with --shard i/{len(blocks)}, "
@@ -57,7 +59,9 @@ def check_kind(output: Location, share: Share | None, *, finishing: bool) -> Non
 
 
 def incomplete_shares(output: Location) -> tuple[Progress, ...]:
-    """Return the shares of an output that have blocks left."""
+    """Return the shares of an output that have blocks left to do before they are merged."""
+    if run_attributes(output).get(MERGED):
+        return ()
     return tuple(share for share in read_progress(output) if share.left)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..output.guard import RUN_GROUP
 from ..volume.given_size import given_sizes, with_size_of_level, with_voxel_size
 from ..volume.image_levels import levels_of
 from ..volume.volume import VolumeSource
+from .places import places_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class _Run:
     """What the run of an output states."""
 
     job: Mapping[str, Any]
-    input: str | None
+    inputs: frozenset[str]
+    """Where the input may lie; none where it is not stated."""
     path: str
     """Of the array in the input that was read."""
 
@@ -36,13 +39,11 @@ def as_run_read(volume: VolumeSource, image: Location, output: Location) -> Volu
     that they were found in. Unchanged where the image is another one, or is read with other axes.
     """
     run, sizes = _run_at(output), None
-    if run.is_of_objects and run.input is not None:
+    if run.is_of_objects:
         sizes = given_sizes(run.job)
-        try:
-            run = _run_at(Location.parse(run.input))
-        except VolumeError:  # the scores were removed
-            return volume
-    if run.is_of_objects or run.input != str(image):
+        found = (_run_at(Location.parse(place)) for place in run.inputs)
+        run = next((one for one in found if one.inputs), run)
+    if run.is_of_objects or image.identity not in run.inputs:
         return volume
     try:
         sized = with_voxel_size(volume, given_sizes(run.job))
@@ -61,13 +62,17 @@ def _as_level(volume: VolumeSource, level: VolumeSource) -> VolumeSource:
 
 
 def _run_at(output: Location) -> _Run:
-    node = read_node(output, path=RUN_GROUP)
+    """Return what a run states; nothing where there is none."""
+    node = None
+    with suppress(VolumeError):  # what was there was removed
+        node = read_node(output, path=RUN_GROUP)
     attributes = node.attributes if node else {}
     job, made = attributes.get("job"), attributes.get("provenance")
     stated = made if isinstance(made, Mapping) else {}
     source = stated.get("input")
+    places = set() if source is None else places_of(Location.parse(str(source)).identity, output)
     return _Run(
         job if isinstance(job, Mapping) else {},
-        None if source is None else str(source),
+        frozenset(places),
         str(stated.get("input_path", "")),
     )

@@ -19,10 +19,9 @@ from ..output.guard import RUN_GROUP, is_begun
 from ..output.kinds import OBJECTS_PATH
 from .creation import CREATED
 from .figures import Figures
-from .ownership import SHARDS
+from .ownership import MERGED, SHARDS
 from .progress import Progress, read_progress, total
 from .run_record import checked_record
-from .shares import MERGED
 
 INTERMEDIATES: Final = f"/{RUN_GROUP}/objects/"
 """In the names of files of intermediate results."""

@@ -81,13 +81,18 @@ class AtomicFile:
 
 
 def _open_local(path: Path) -> tuple[Path, IO[bytes]]:
-    """Open a temporary file beside ``path``; delete those that killed processes have left."""
+    """Open a temporary file beside ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    aside = partial_path(path)
+    return aside, aside.open("xb")
+
+
+def partial_path(path: Path) -> Path:
+    """Return a new name for a file while it is written; delete what killed processes have left."""
     name = _short(path.name)
     for left in path.parent.glob(f".{glob.escape(name)}.*.partial"):
         left.unlink(missing_ok=True)
-    aside = path.with_name(f".{name}.{uuid4().hex}.partial")
-    return aside, aside.open("xb")
+    return path.with_name(f".{name}.{uuid4().hex}.partial")
 
 
 def _short(name: str) -> str:

@@ -32,6 +32,8 @@ RUN_GROUP: Final = "run"
 MEASURING: Final = "measuring"
 """File in the run group while the run that creates an output measures the normalisation."""
 _METADATA: Final = frozenset({*DOCUMENTS, ".zmetadata"})
+_SCHEMES: Final = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs"}
+"""Schemes that fsspec opens as another one."""
 _CHUNK_KEY = re.compile(r"c|\d+(\.\d+)*")
 
 
@@ -158,7 +160,7 @@ def check_place(output: Location) -> None:
         return
     path = output.path
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
-    if path.is_file():
+    if os.path.isfile(path):  # of Path, a folder that cannot be searched is an error
         raise OutputError(f"{output} is a file: choose another output")
     if existing != path and not existing.is_dir():
         raise OutputError(f"{output}: {existing} is not a folder; choose another output")
@@ -221,10 +223,10 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _canonical(location: Location) -> str:
-    """Return a remote URI without user info and dots in its path."""
+    """Return a remote URI by its scheme's usual name, without user info and dots in its path."""
     scheme, _, rest = location.uri.partition("://")
     host, _, path = rest.rpartition("@")[2].partition("/")
-    return f"{'s3' if scheme == 's3a' else scheme}://{host.lower()}{os.path.normpath(f'/{path}')}"
+    return f"{_SCHEMES.get(scheme, scheme)}://{host.lower()}{os.path.normpath(f'/{path}')}"
 
 
 def _check_deletable(output: Location) -> None:

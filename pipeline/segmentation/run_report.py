@@ -6,7 +6,7 @@ It reads a bounded number of bytes, however large the volume is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -179,10 +179,11 @@ def write_report(run: RunSummary, extras: ReportExtras = NO_EXTRAS) -> None:
 def _links(run: RunSummary) -> tuple[Link, ...]:
     """Return a link to the report of the objects, once they have been found."""
     page = f"{OBJECTS_PATH}/{RUN_GROUP}/{REPORT_FILE}"
-    store = open_store(run.job.output)
-    if run.prepared.request.share or not wait_for(store.exists(page), timeout_s=None):
-        return ()
-    return (Link(text=_OF_OBJECTS, address=f"../{page}"),)
+    has_page = False
+    with suppress(Exception):  # a store that does not answer may be why the run has ended
+        store = open_store(run.job.output)
+        has_page = not run.prepared.request.share and wait_for(store.exists(page), timeout_s=None)
+    return (Link(text=_OF_OBJECTS, address=f"../{page}"),) if has_page else ()
 
 
 def _look(run: RunSummary) -> Iterator[Command]:

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..base.errors import RunDrainedError, RunError
+from ..base.errors import OvertileError, RunDrainedError, RunError
 from ..ledger.liveness import alive
 from ..planning.blocks import Region
 from .run import SegmentRun
@@ -73,7 +73,7 @@ def segment_regions(run: SegmentRun, steps: Steps = Steps()) -> None:
             run.stop()
             for future in futures:
                 future.cancel()
-            with suppress(RunError):  # the first error matters
+            with suppress(OvertileError):  # the first error matters
                 run.note_figures()
             raise
     if is_drained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,7 @@ from ..base.stores import DOCUMENTS, open_store
 from ..ledger.chunkwise import raise_if_unreachable, read_chunkwise
 from ..ledger.digests import StoredDigests, digested_paths, node_path, read_digests
 from ..ledger.ledger import BlockState, run_group
-from ..ledger.ownership import ENDED, SHARDS, part_path
-from ..ledger.shares import MERGED
+from ..ledger.ownership import ENDED, MERGED, SHARDS, part_path
 from ..output.documents import read_bytes
 from ..output.guard import RUN_GROUP
 from .finding import Finding, Problem
@@ -122,17 +121,43 @@ def damaged_documents(output: Location, recorded: list[Recorded]) -> Iterator[Fi
     for part in recorded:
         groups = {folder for path in part.digested for folder in _folders(path)}
         ledger = [f"{part.path}/{name}" for name in ("done", *map(node_path, part.digested))]
-        for path in sorted({*part.digested, *groups, *ledger}):
-            found, torn = _documents(output, path)
-            if torn or not found:
-                files = torn or [f"{path}/zarr.json".lstrip("/")]
-                problem: Problem = "torn" if torn else "missing"
-                yield Finding(problem=problem, path=path, files=tuple(files), ledger=part.path)
+        arrays = {*part.digested, *ledger}
+        for path in sorted({*arrays, *groups}):
+            wrong = _wrong_documents(output, path, is_array=path in arrays)
+            if wrong is not None:
+                problem, files = wrong
+                yield Finding(problem=problem, path=path, files=files, ledger=part.path)
         torn_arrays = ["done"] if part.lost.any() else []
         torn_arrays += [node_path(stored.path) for stored in part.digests if stored.is_damaged]
         for name in torn_arrays:
             path = f"{part.path}/{name}"
             yield Finding(problem="torn", path=path, files=(f"{path}/",), ledger=part.path)
+
+
+def _wrong_documents(
+    output: Location, path: str, *, is_array: bool
+) -> tuple[Problem, tuple[str, ...]] | None:
+    """Return what is wrong with the documents of a group or array, and which they are."""
+    found, torn = _documents(output, path)
+    if torn:
+        return "torn", tuple(torn)
+    of_node = [key for key in found if not key.endswith(".zattrs")]  # of version 2: it may be alone
+    if not of_node:
+        name = "zarr.json" if not found else ".zarray" if is_array else ".zgroup"
+        return "missing", (f"{path}/{name}".lstrip("/"),)
+    return None if _opens(output, path, is_array=is_array) else ("torn", tuple(of_node))
+
+
+def _opens(output: Location, path: str, *, is_array: bool) -> bool:
+    """Return whether Zarr takes the documents of a group or array. Raises OutputError."""
+    opening: Callable[..., Any] = zarr.open_array if is_array else zarr.open_group
+    try:
+        opening(open_store(output), path=path, mode="r")
+    except Exception as error:
+        with explained(OutputError, output):
+            raise_if_unreachable(error)
+        return False
+    return True
 
 
 def _documents(output: Location, path: str) -> tuple[list[str], list[str]]:

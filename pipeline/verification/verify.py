@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 
-from ..base.errors import OutputError, OvertileError
+from ..base.errors import OutputError
 from ..base.geometry import Box, Shape
 from ..base.location import Location
 from ..base.shard_store import content_digest, digest_of_files
@@ -69,7 +69,7 @@ def verify_output(output: Location, *, threads: int = THREADS, on_cell: OnCell) 
     total, done = sum(part.count() for part in recorded), 0
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
         for part in recorded:
-            check = _Check(output, part)
+            check = _Check(output, part, damaged={finding.path for finding in findings})
             cells = part.cells()
             while some := list(itertools.islice(cells, _AT_ONCE)):
                 for found in pool.map(check, some):
@@ -96,16 +96,20 @@ def verify_output(output: Location, *, threads: int = THREADS, on_cell: OnCell) 
 class _Check:
     """Compares cells of one ledger. Any thread may call it."""
 
-    def __init__(self, output: Location, part: Recorded) -> None:
+    def __init__(self, output: Location, part: Recorded, *, damaged: set[str]) -> None:
+        """damaged: paths of what has a damaged document, a finding already. Raises OutputError."""
         self._output = output
         self._part = part
-        self._arrays = {stored.path: _opened(output, stored.path) for stored in part.digests}
+        self._arrays = {
+            stored.path: None if stored.path in damaged else _opened(output, stored.path)
+            for stored in part.digests
+        }
 
     def __call__(self, cell: tuple[StoredDigests, Shape]) -> Finding | None:
         """Return what is wrong with a cell, or None."""
         stored, index = cell
         array = self._arrays[stored.path]
-        if array is None:  # its document is damaged, which is a finding already
+        if array is None:
             return None
         start = tuple(i * s for i, s in zip(index, stored.size, strict=True))
         stop = tuple(a + s for a, s in zip(start, stored.size, strict=True))
@@ -144,12 +148,9 @@ class _Check:
         return None if found is None else content_digest(found)
 
 
-def _opened(output: Location, path: str) -> zarr.Array[Any] | None:
-    try:
-        with explained(OutputError, output / path):
-            return zarr.open_array(open_store(output), path=path, mode="r")
-    except OvertileError:
-        return None
+def _opened(output: Location, path: str) -> zarr.Array[Any]:
+    with explained(OutputError, output / path):
+        return zarr.open_array(open_store(output), path=path, mode="r")
 
 
 def _problem(array: Any, box: Box, digests: dict[str, bytes | None]) -> tuple[Problem, list[str]]:

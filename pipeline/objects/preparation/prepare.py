@@ -57,6 +57,10 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
         request, scores, action=action, core=tuple(stored.get("block", ())) or None,
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
     )  # fmt: skip
+    if prepared.intensity is not None:
+        seen = read_sample(prepared.intensity.source).digest
+        known = same_where_unread(seen, stored.get("intensity_sample"))
+        prepared = replace(prepared, intensity_sample=known)
     lost = lost_columns(request, action=action)
     prepared = replace(prepared, in_shares=shared, notes=(*prepared.notes, *lost))
     if stored:

@@ -41,6 +41,8 @@ class PreparedObjects:
     kept: Filter
     intensity: Intensity | None
     sample_digest: str
+    intensity_sample: str | None = None
+    """Digest of a sample of the image of grey values, if there is one."""
     output_action: OutputAction
     in_shares: bool = False
     """Whether the run continues, without a share, an output that is made in shares."""
@@ -147,6 +149,7 @@ class PreparedObjects:
                 "drops_border": self.kept.drops_border,
                 "fill_holes": self.request.fill_holes,
                 "intensity": self.intensity and self.intensity.source.metadata_digest,
+                "intensity_sample": self.intensity_sample,
                 "block": list(self.plan.core),
                 "format": self.request.format,
                 "overtile": VERSION,

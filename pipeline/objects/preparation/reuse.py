@@ -20,7 +20,7 @@ from .prepared import PreparedObjects
 OF_LATER_STAGES: Final = frozenset(
     {
         "agglomerate", "merge_threshold", "min_voxels", "max_voxels", "drops_border", "fill_holes",
-        "intensity", "format", "voxel_size_um",
+        "intensity", "intensity_sample", "format", "voxel_size_um",
     }
 )  # fmt: skip
 """What may differ: it is decided after the blocks are labelled and their fragments merged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -23,6 +24,7 @@ from deploy.clusters.started import (
     start_cluster,
     started_names,
     stop_cluster,
+    tls_of_address,
 )
 from flows.cli.main import main
 from pipeline.base.errors import ClusterError
@@ -120,6 +122,15 @@ def test_a_running_cluster_is_not_started_again(small, capsys):
     assert code == 2
     assert "cluster small is already running" in text
     assert find_started("small") == small
+
+
+def test_a_record_of_another_version_does_not_disturb_other_addresses(small):
+    other = directory_of("older") / "cluster.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"name": "older"}')
+    assert tls_of_address(small.address) == small.tls
+    assert tls_of_address("tls://127.0.0.1:1") is None
+    shutil.rmtree(other.parent)
 
 
 def test_stop_ends_the_processes_of_start_and_nothing_else(small, capsys):

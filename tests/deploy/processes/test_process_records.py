@@ -36,6 +36,17 @@ def sleeper(tmp_path):
         process.kill()
 
 
+def test_a_start_that_is_interrupted_leaves_no_process(tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    background = Background(folder=tmp_path / "state", name="server")
+    process = background.start(["sleep", "600"])
+    with pytest.raises(KeyboardInterrupt):
+        background.wait_until(interrupted, process, within_s=60)
+    assert process.poll() is not None
+
+
 OTHERS = {
     "host": {"host": "login1"},
     "restart": {"boot": "another"},

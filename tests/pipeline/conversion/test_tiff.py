@@ -156,6 +156,15 @@ def test_what_ends_early_leaves_no_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.zarr"]
 
 
+def test_what_a_killed_export_left_is_deleted_by_the_next_one(tmp_path):
+    store_image(tmp_path / "in.zarr", random_values("uint16"))
+    for name in (".out.tif.0f.partial", ".other.tif.0f.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    export(tmp_path / "in.zarr", tmp_path / "out.tif")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".other.tif.0f.partial", "in.zarr", "out.tif"]
+
+
 def test_labels_are_not_shown_black_in_fiji(tmp_path):
     ids = RANDOM.integers(0, 4, SHAPE[1:], np.uint8)
     store_image(tmp_path / "in.zarr", ids)

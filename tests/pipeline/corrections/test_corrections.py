@@ -279,6 +279,17 @@ def test_a_flat_image_in_both_formats_with_blocks_outside_of_a_mask(
     assert not verify_output(target, on_cell=lambda done, total: None).findings
 
 
+def test_a_copy_never_replaces_the_corrections_that_it_is_made_with(segmented, place):
+    paint(place)
+    corrections = find_corrections(place, segmented)
+    painted = count_painted(corrections, segmented)
+    before = stored(place.path)
+    for target in (place, place / "labels/copy"):
+        with pytest.raises(OutputError, match="corrections"):
+            apply_corrections(segmented, corrections, target, painted=painted, overwrite=True)
+    assert stored(place.path) == before
+
+
 def test_an_evaluation_against_corrections_counts_painted_voxels_only(segmented, place, tmp_path):
     paint(place)
     result = applied(segmented, place, tmp_path / "copy.zarr")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import threading
 
+import boto3
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
 
 from pipeline.base.errors import OutputError, RunError
 from pipeline.base.geometry import Box
@@ -189,4 +191,23 @@ def test_an_output_that_vanishes_ends_the_run(made):
     out, ledger = made((1, 1, 3))
     shutil.rmtree(out.path)
     with pytest.raises(RunError, match="vanished"):
+        ledger.record([(0, 0, 0)], BlockState.DONE)
+
+
+def test_a_store_that_is_gone_ends_a_run_so_that_the_same_command_resumes_it(monkeypatch, aws):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {**aws, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="gone")
+        out = Location.parse("s3://gone/out.zarr")
+        create_images(out, (), version="0.5")
+        assert begin_run_group(out, JOB, version="0.5", owner="first")
+        complete_run_group(out, grid=(1, 2, 2), version="0.5", in_shares=False)
+        ledger = Ledger.open(out, JOB, owner="first")
+    finally:
+        server.stop()
+    with pytest.raises(RunError, match=r"^s3://gone.*start the same run again$"):
         ledger.record([(0, 0, 0)], BlockState.DONE)

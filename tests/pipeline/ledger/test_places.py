@@ -154,6 +154,15 @@ def test_another_volume_in_the_same_relation_is_refused(run, folder, textured):
         run("segmentation", after, after / "in.zarr")
 
 
+def test_other_grey_values_in_the_same_relation_are_refused(run, folder, textured):
+    run("objects", folder, folder / "in.zarr")
+    damage(folder / "out.zarr")
+    after = folder.rename(folder.parent / "after")
+    zarr.open_array(after / "in.zarr", mode="r+")[:] = 255 - textured(SHAPE)
+    with pytest.raises(OutputError, match=r"belongs to another job \(intensity_sample was"):
+        run("objects", after, after / "in.zarr")
+
+
 def test_an_output_moved_away_from_its_input_is_resumed(run, folder):
     run("segmentation", folder, folder / "in.zarr")
     whole = contents(folder / "out.zarr")

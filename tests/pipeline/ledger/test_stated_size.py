@@ -56,6 +56,26 @@ def test_it_is_that_of_the_objects_where_they_state_one_of_their_scores(place):
     assert sizes(folder, run("more.zarr", "gone.zarr", "0", kind="objects")) == WRONG
 
 
+@pytest.mark.parametrize("objects", [False, True])
+def test_it_is_found_through_links_and_after_output_and_image_were_moved_together(
+    place, tmp_path, objects
+):
+    folder, run = place
+    output = run("out.zarr", "in.zarr", "s1", voxel_size_um=STATED)
+    zarr.open_group(output.path / "run").attrs["place"] = str(output)
+    if objects:
+        output = run("cells.zarr", "out.zarr", "0", kind="objects")
+        zarr.open_group(output.path / "run").attrs["place"] = str(output)
+    (tmp_path / "link.zarr").symlink_to(folder / "in.zarr")
+    assert sizes(folder, output, "link.zarr") == (0.5, 0.2, 0.2)
+    after = tmp_path / "after"
+    after.mkdir()
+    for name in ("in.zarr", "out.zarr", "cells.zarr"):
+        if (folder / name).exists():
+            (folder / name).rename(after / name)
+    assert sizes(after, Location.parse(str(after / output.name))) == (0.5, 0.2, 0.2)
+
+
 def test_outlines_count_the_pixels_of_the_image_whose_size_was_stated(place, placed_image):
     folder, run = place
     output = run("out.zarr", "in.zarr", "s1", voxel_size_um=STATED)

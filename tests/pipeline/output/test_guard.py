@@ -101,6 +101,7 @@ def test_an_output_is_never_inside_an_array_or_a_ledger(place, version):
         ("s3://b/in.zarr/out.zarr", "s3://b/in.zarr"),
         ("S3://b/x/../in.zarr", "s3://b/in.zarr"),
         ("s3a://b//in.zarr", "s3://b/in.zarr/s0"),
+        ("gcs://b/in.zarr", "gs://b/in.zarr"),
         ("memory://b/in.zarr", "memory://b/in.zarr"),
     ],
 )

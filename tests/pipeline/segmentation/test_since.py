@@ -119,3 +119,6 @@ def test_what_cannot_be_compared_is_refused_in_one_line(segment, tmp_path):
         prepared(since=str(segment.first), block=(4, 32, 64))
     with pytest.raises(OutputError, match=r"this is the one to write; choose another output"):
         prepared(since=str(tmp_path / "out.zarr"))
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "out.zarr")
+    with pytest.raises(OutputError, match=r"this is the one to write; choose another output"):
+        prepared(since=str(tmp_path / "link.zarr"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import suppress
 
@@ -24,6 +25,7 @@ from pipeline.ledger.digests import read_digests
 from pipeline.ledger.ledger import BlockState, run_group
 from pipeline.ledger.progress import read_progress
 from pipeline.ledger.shares import merge_shares
+from pipeline.ledger.status import read_status
 from pipeline.segmentation.engines.block import segment_block
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
@@ -383,6 +385,44 @@ def test_a_damaged_document_is_found_and_written_again(whole, segment, document,
     assert stored(output) == stored(whole)
 
 
+def rewritten(path, **changed):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+@pytest.mark.parametrize("document", ["0", "labels/classes/1", "labels/classes", "run/digests/0"])
+@pytest.mark.parametrize("changed", [{"node_type": "grup"}, {"zarr_format": 9}])
+def test_a_document_that_zarr_does_not_take_is_found(whole, segment, document, changed, tmp_path):
+    output = tmp_path / "out.zarr"
+    shutil.copytree(whole, output)
+    rewritten(output / document / "zarr.json", **changed)
+    (finding,) = verified(output).findings
+    assert (finding.problem, finding.files) == ("torn", (f"{document}/zarr.json",))
+    repair_output(verified(output))
+    segment(output)
+    assert stored(output) == stored(whole)
+
+
+def test_an_array_whose_codec_is_unknown_is_found_and_not_counted_as_intact(whole, tmp_path):
+    output = tmp_path / "out.zarr"
+    shutil.copytree(whole, output)
+    rewritten(output / "0/zarr.json", codecs=[{"name": "bytfs"}])
+    (finding,) = verified(output).findings
+    assert (finding.problem, finding.files) == ("torn", ("0/zarr.json",))
+
+
+def test_an_array_of_version_2_without_its_document_is_found_beside_attributes(convert, tmp_path):
+    output = tmp_path / "out.zarr"
+    convert(output, format="0.4")
+    before = stored(output)
+    (output / "0/.zarray").unlink()
+    (output / "0/.zattrs").write_text("{}")
+    (finding,) = verified(output).findings
+    assert (finding.problem, finding.files) == ("missing", ("0/.zarray",))
+    repair_output(verified(output))
+    convert(output, format="0.4")
+    assert {**stored(output), "0/.zattrs": None} == {**before, "0/.zattrs": None}
+
+
 def test_a_torn_shard_of_a_block_that_is_not_done_is_written_anew(whole, segment, tmp_path):
     output = tmp_path / "out.zarr"
     shutil.copytree(whole, output)
@@ -427,8 +467,12 @@ def test_the_ledgers_of_shares_are_checked_before_and_after_they_are_merged(
     assert (result.findings, result.done, result.unrecorded_blocks) == ((), BLOCKS, 0)
     hurt(output, "0/c/0/0/0/1", "flip", random)
     assert repair_output(verified(output)) == 1
+    assert sum(share.left for share in read_status(Location.parse(output)).shares) == 1
+    with pytest.raises(OutputError, match=r"resume it without --shard 1/2$"):
+        segment(output, shard="1/2")
     segment(output)
     assert stored(output) == stored(whole)
+    assert sum(share.left for share in read_status(Location.parse(output)).shares) == 0
 
 
 @pytest.mark.slow
