@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploy import ClusterSpec, open_cluster
 from deploy.clusters.fork_server import start_fork_server
+from pipeline.base.location import Location
 from pipeline.base.text import shape_text
+from pipeline.output.guard import check_apart
 from pipeline.report.extras import ObjectsShown, ReportExtras
 from pipeline.report.report import Command, Table
 from pipeline.segmentation.prepare import Prepared
@@ -68,6 +70,8 @@ def segment_on_cluster(
         from .objects import objects_run, planned_objects
 
         planned_objects(objects, prepared)  # raises before a cluster is started
+    if prepared.output_action == "replaced":
+        check_apart(prepared.request.output, Location.parse(weights), name="weights file")
     if spec.kind == "local":
         start_fork_server(with_torch=True)
     check_writable_here(prepared.request.output)

@@ -22,7 +22,7 @@ def lines_of(result: Verification) -> Iterator[str]:
     if result.unrecorded_blocks or result.unrecorded_levels:
         blocks = counted(result.unrecorded_blocks, "block")
         levels = counted(result.unrecorded_levels, "coarser level")
-        yield f"not checked: recorded before digests: {blocks}, {levels}"
+        yield f"not checked, since no digest is recorded: {blocks}, {levels}"
     if result.left:
         yield f"not done yet: {counted(result.left, 'block')}"
     yield from map(finding_text, result.findings)

@@ -16,6 +16,7 @@ from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
 from ..ledger.output_action import OutputAction, choose_output_action
 from ..ledger.places import as_recorded, moved_notes
+from ..ledger.progress import unfinished_notes
 from ..output.image_spec import Channel, ImageSpec, colour
 from ..planning.blocks import BlockPlan
 from ..planning.levels import level_grids, voxels_of_levels
@@ -125,7 +126,12 @@ def prepare_conversion(request: ConvertRequest) -> PreparedConversion:
         sample_digest=same_where_unread(sample.digest, stored.get("input_sample")),
         shows_more=is_whole(sample.digest) and not is_whole(stored.get("input_sample", "")),
         output_action=action,
-        notes=(*source.notes, *_notes(sample), *moved_notes(source)),
+        notes=(
+            *source.notes,
+            *_notes(sample),
+            *moved_notes(source),
+            *unfinished_notes(source.store),
+        ),
     )
     if stored:
         check_job(request.output, prepared.job, stored)

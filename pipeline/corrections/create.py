@@ -22,7 +22,12 @@ from ..output.documents import built_in_memory, put_missing
 from ..output.guard import check_apart, check_output
 from ..output.image_spec import ImageSpec, Version, colour, group_attributes
 from ..output.ome_write import require_group
-from ..volume.formats.ome_zarr.painted import painted_attributes, painted_classes
+from ..volume.fingerprint import same_where_unread
+from ..volume.formats.ome_zarr.painted import (
+    painted_attributes,
+    painted_classes,
+    painted_sample,
+)
 from ..volume.placement import has_other_voxels, stated_start
 from ..volume.volume import VolumeSource, find_volume
 from .segmented import Segmented
@@ -67,13 +72,16 @@ def find_corrections(place: Location, segmented: Segmented) -> VolumeSource | No
         )
     source = find_volume(place, holds="anything")
     _check_place(source, segmented)
+    _check_image(place, painted_sample(node.attributes), segmented)
     return source
 
 
 def create_corrections(place: Location, segmented: Segmented) -> None:
     """Create the volume, in which nothing is painted. Existing documents stay unchanged."""
     spec, version = corrections_image(segmented), segmented.job.get("format", "0.5")
-    stated = painted_attributes(segmented.class_names, of=str(segmented.output))
+    stated = painted_attributes(
+        segmented.class_names, of=str(segmented.output), sample=segmented.job.get("input_sample")
+    )
 
     def build(store: Store) -> None:
         root = require_group(store, "", version=version)
@@ -136,6 +144,17 @@ def _check_place(source: VolumeSource, segmented: Segmented) -> None:
             f"{source.location} lies at another place, or has other voxels, than the classes of "
             f"{segmented.output}: expected the corrections of this output; pass another --out"
         )
+
+
+def _check_image(place: Location, painted: str | None, segmented: Segmented) -> None:
+    """Raise VolumeError where a sample says that the output is of another image. Old: unknown."""
+    now = segmented.job.get("input_sample")
+    if painted is None or now is None or same_where_unread(now, painted) == painted:
+        return
+    raise VolumeError(
+        f"{place} was painted on another image than that of {segmented.output}: expected the "
+        "corrections of this output; pass another --out"
+    )
 
 
 def _shape(source: VolumeSource) -> str:

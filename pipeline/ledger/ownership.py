@@ -53,7 +53,7 @@ def check_owner(output: Location, token: str) -> None:
     path = owned_path(token)
     node = read_node(output, path=path)
     if node is None:
-        raise RunError(f"{output} vanished while the run wrote it: what was done is lost")
+        raise RunError(f"{output} was moved or deleted while the run wrote it: this run ends")
     if node.attributes.get(OWNER) != token:
         taken = output if path == RUN_GROUP else output / path
         raise RunError(f"another run has taken over {taken}: this one ends")

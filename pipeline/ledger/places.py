@@ -44,7 +44,8 @@ def moved_notes(*sources: VolumeSource | None) -> Iterator[str]:
     """Yield which inputs have another place than in the record of the run."""
     for source in sources:
         if source is not None and source.known_as is not None:
+            how = "copied" if os.path.lexists(source.known_as) else "moved"
             yield (
-                f"{source.store} was {source.known_as} when the output was begun; both were moved "
-                "together, and the run is resumed"
+                f"{source.store} was {source.known_as} when the output was begun; both were {how} "
+                "together, by the metadata and a sample of the voxels, and the run is resumed"
             )

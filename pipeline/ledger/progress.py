@@ -5,7 +5,7 @@ The terminal, Prefect's progress artifact, ``overtile status`` and the report al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from ..base.errors import OutputError
 from ..base.geometry import Shape
 from ..base.location import Location
 from ..base.store_errors import explained
+from ..base.stores import read_node
 from ..output.guard import RUN_GROUP
 from .figures import Figures
 from .ledger import BlockState, run_group
@@ -159,6 +160,19 @@ def group_progress(run: zarr.Group) -> tuple[Progress, ...]:
     done: Any = run["done"]
     figures: Any = run.attrs.get("figures")
     return (progress_of(np.asarray(done[...]), figures=Figures.from_json(figures)),)
+
+
+def unfinished_notes(image: Location) -> Iterator[str]:
+    """Yield that an image is an output of which blocks are left, if it is one."""
+    node = read_node(image, path=RUN_GROUP)
+    if node is None or "job" not in node.attributes:
+        return
+    found = total(read_progress(image), Figures())
+    if found.left:
+        yield (
+            f"{image} is not complete: {found.left} of its {found.blocks} blocks are not done, and "
+            "their voxels are read as they are stored, mostly 0; its own run completes it"
+        )
 
 
 def part_states(run: zarr.Group, share: int) -> NDArray[Any]:

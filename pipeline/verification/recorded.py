@@ -47,12 +47,13 @@ class Recorded:
 
     @property
     def without_digest(self) -> NDArray[np.bool_]:
-        """Which blocks are done and have no digest in any array."""
-        has = np.zeros(self.states.shape, np.bool_)
-        for stored in self.digests:
-            if is_level_0(stored.path):
-                has |= (stored.values != 0).reshape(has.shape)
-        return self.done & ~has
+        """Which blocks are done and lack a digest in an array, or there is none."""
+        has = [
+            (stored.values != 0).reshape(self.states.shape)
+            for stored in self.digests
+            if is_level_0(stored.path)
+        ]
+        return self.done & ~np.all(has, axis=0) if has else self.done
 
     @property
     def levels_without_digest(self) -> int:

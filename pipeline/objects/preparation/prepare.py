@@ -13,6 +13,7 @@ from ...ledger.identity import check_job
 from ...ledger.ledger import stored_job
 from ...ledger.output_action import OutputAction, choose_output_action
 from ...ledger.places import moved_notes
+from ...ledger.progress import unfinished_notes
 from ...ledger.shares import is_in_shares
 from ...output.guard import check_apart
 from ...output.image_spec import ImageSpec
@@ -62,7 +63,8 @@ def prepare_objects(request: ObjectsRequest) -> PreparedObjects:
         known = same_where_unread(seen, stored.get("intensity_sample"))
         prepared = replace(prepared, intensity_sample=known)
     lost = lost_columns(request, action=action)
-    prepared = replace(prepared, in_shares=shared, notes=(*prepared.notes, *lost))
+    unfinished = unfinished_notes(scores.source.store)
+    prepared = replace(prepared, in_shares=shared, notes=(*prepared.notes, *lost, *unfinished))
     if stored:
         prepared = prepared.as_recorded(request.output, stored)
         grey = prepared.intensity.source if prepared.intensity else None

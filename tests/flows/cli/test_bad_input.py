@@ -216,6 +216,22 @@ def test_both_commands_refuse_another_jobs_output_and_leave_it_unchanged(place, 
     shutil.rmtree(out)
 
 
+def test_an_output_that_holds_the_weights_is_not_replaced(place, shell, one_worker):
+    from pipeline import segment_volume
+
+    out = place / "ours.zarr"
+    predictor = UNetPredictor(str(place / "w.safetensors"), precision="fp32")
+    segment_volume(str(place / "in.zarr"), str(out), predictor, client=one_worker)
+    shutil.copy(place / "w.safetensors", out / "run/w.safetensors")
+    before = listing(place)
+    changes = {"OUTPUT": "ours.zarr", "--weights": "ours.zarr/run/w.safetensors"}
+    code, _, err = shell(*arguments("segment", place, {**changes, "--overwrite": None}))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the weights file lies inside the output" in err
+    assert listing(place) == before
+    shutil.rmtree(out)
+
+
 @pytest.fixture
 def web_server():
     """Yield the address of something that listens, and is no Dask scheduler."""

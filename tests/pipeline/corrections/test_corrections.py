@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,6 +250,10 @@ def test_what_cannot_be_corrections_is_refused(segmented, place, tmp_path):
     zarr.create_array(small / "0", shape=(4, 20, 300), dtype="u1", attributes=stated)
     with pytest.raises(VolumeError, match=r"4×20×300 voxels, and the classes .* are 4×20×530"):
         find_corrections(Location.parse(small), segmented)
+    job = {**segmented.job, "input_sample": "0a 1b"}
+    other = replace(segmented, attributes={**segmented.attributes, "job": job})
+    with pytest.raises(VolumeError, match="was painted on another image than that of"):
+        find_corrections(place, other)
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -25,7 +25,7 @@ from pipeline.ledger.ledger import (
     stored_job,
     was_created,
 )
-from pipeline.ledger.progress import blocks_done, read_progress
+from pipeline.ledger.progress import blocks_done, read_progress, unfinished_notes
 from pipeline.output.ome_write import create_images
 from pipeline.planning.blocks import Region
 
@@ -77,6 +77,16 @@ def test_blocks_that_were_set_aside_are_tried_again_by_the_next_run(made):
     assert again.count(BlockState.SET_ASIDE) == 0
     region = Region(0, Box((0, 0, 0), (1, 2, 3)))
     assert blocks_left(again, region.indices) == [(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)]
+
+
+def test_an_image_of_which_blocks_are_left_is_noted(made, tmp_path):
+    out, ledger = made((1, 2, 3))
+    ledger.record([(0, 0, 0), (0, 1, 2)], BlockState.DONE)
+    (note,) = unfinished_notes(out)
+    assert f"{out} is not complete: 4 of its 6 blocks are not done" in note
+    ledger.record([(0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)], BlockState.DONE)
+    assert list(unfinished_notes(out)) == []
+    assert list(unfinished_notes(Location.parse(tmp_path))) == []
 
 
 def test_threads_that_record_in_one_chunk_lose_nothing(made):
@@ -190,7 +200,7 @@ def test_a_ledger_that_lost_blocks_is_detected(made):
 def test_an_output_that_vanishes_ends_the_run(made):
     out, ledger = made((1, 1, 3))
     shutil.rmtree(out.path)
-    with pytest.raises(RunError, match="vanished"):
+    with pytest.raises(RunError, match="was moved or deleted"):
         ledger.record([(0, 0, 0)], BlockState.DONE)
 
 

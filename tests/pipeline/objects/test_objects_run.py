@@ -21,6 +21,7 @@ from pipeline.objects import task_run
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
+from pipeline.objects.table.table_summary import summarise_table
 from pipeline.objects.tasks import ids, tasks
 from pipeline.objects.tasks.intermediates import Intermediates
 from pipeline.output.documents import read_bytes
@@ -306,6 +307,19 @@ def test_a_damaged_intermediate_is_named_and_its_remedy_is_enough(
     shutil.rmtree(output / "run/objects")
     find_objects(threads, source, output, **WATERSHED)
     assert files_of(output) == undisturbed[0]
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_lost_or_torn_table_is_named_with_its_remedy(threads, source, tmp_path, damage):
+    output = tmp_path / "out.zarr"
+    find_objects(threads, source, output, threshold=0.4)
+    table = Location.parse(output / "tables/objects.parquet")
+    if damage == "missing":
+        table.path.unlink()
+    else:
+        table.path.write_bytes(table.path.read_bytes()[:-20])
+    with pytest.raises(OutputError, match=f"parquet is {damage}.*: find .*, with --overwrite$"):
+        summarise_table(table)
 
 
 def test_float_scores_give_objects(threads, scores, tmp_path):

@@ -347,7 +347,7 @@ def test_a_run_whose_output_vanishes_fails(weights, volume, tmp_path, monkeypatc
                 out.rename(tmp_path / f"gone-{uuid.uuid4()}")  # at once, whatever others write
 
     monkeypatch.setitem(Slow.__call__.__globals__, "before_tile", vanish)
-    with pytest.raises(RunError, match="vanished"):
+    with pytest.raises(RunError, match="was moved or deleted"):
         segment_volume(path, str(out), Slow(weights("3d")), block=(8, 8, 8))
     assert not (out / "run/report.html").exists(), "a report alone is no output"
 

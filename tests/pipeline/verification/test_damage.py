@@ -292,6 +292,14 @@ def test_what_was_recorded_before_digests_is_listed_and_the_run_is_resumed(
     assert [finding.block for finding in verified(output).findings] == [(1, 0, 0)]
 
 
+def test_blocks_whose_digests_in_one_array_were_lost_are_listed(whole, tmp_path):
+    output = tmp_path / "out.zarr"
+    shutil.copytree(whole, output)
+    shutil.rmtree(next(path / "c" for path in (output / "run/digests").glob("labels.classes.0")))
+    result = verified(output)
+    assert (result.unrecorded_blocks, result.checked) == (BLOCKS, BLOCKS + 2 * SHARDS)
+
+
 class KilledError(Exception):
     """The end of the driver, at any write."""
 

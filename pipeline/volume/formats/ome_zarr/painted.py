@@ -13,10 +13,24 @@ ATTRIBUTE: Final = "overtile_corrections"
 UNKNOWN_VALUE: Final = 0
 
 
-def painted_attributes(class_names: tuple[str, ...], *, of: str) -> dict[str, Any]:
-    """Return the attribute of painted labels. of: the output that they correct, without secrets."""
+def painted_attributes(
+    class_names: tuple[str, ...], *, of: str, sample: str | None = None
+) -> dict[str, Any]:
+    """Return the attribute of painted labels.
+
+    of: the output that they correct, without secrets. sample: the digest of a sample of the image
+    that it was made from.
+    """
     values = {str(number + 1): name for number, name in enumerate(class_names)}
-    return {ATTRIBUTE: {"unknown": UNKNOWN_VALUE, "classes": values, "output": of}}
+    stated = {"unknown": UNKNOWN_VALUE, "classes": values, "output": of}
+    return {ATTRIBUTE: stated if sample is None else {**stated, "input_sample": sample}}
+
+
+def painted_sample(attributes: Mapping[str, Any]) -> str | None:
+    """Return the digest of a sample of the image on which labels were painted; None if unknown."""
+    stated = attributes.get(ATTRIBUTE)
+    found = stated.get("input_sample") if isinstance(stated, Mapping) else None
+    return found if isinstance(found, str) else None
 
 
 def painted_classes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
