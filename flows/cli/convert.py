@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from pipeline.base.text import printable
+
 from ..options.cluster import ClusterOptions
 from ..options.convert import ConvertFiles, ConvertOptions
 from ..signals.drain import Drain, drain_on_signal
@@ -109,7 +111,7 @@ def export_to_tiff(parameters: ConvertOptions, *, input: str, output: str) -> No
     for note in (*source.notes, *layout.notes):
         say(f"note: {note}")
     pages = counted(layout.shape[0] * layout.shape[1], "page")
-    say(f"image: {target} ({layout.kind} TIFF, {pages} of {layout.dtype})")
+    say(f"image: {printable(str(target))} ({layout.kind} TIFF, {pages} of {layout.dtype})")
 
 
 _EXPORTS: Final = {"precomputed": export_precomputed, "tiff": export_to_tiff}

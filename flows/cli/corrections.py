@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
+from pipeline.base.text import printable
+
 from ..options.corrections import CorrectionsFiles, CorrectionsOptions
-from ..text.terminal import Counter
+from ..text.terminal import Counter, show
 from .arguments import add_options, read_options
 
 
@@ -61,4 +63,4 @@ def run(options: argparse.Namespace) -> None:
     else:
         lines = created_lines(place, segmented)
     for line in lines:
-        print(line)
+        show(printable(line))

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     factor = "×".join(f"{f:.4g}" for f in proposed.image.factor)
     show_picture(drawn)
     show(f"tissue: {proposed.found.text} ({request.method}, {proposed.image.where})")
-    print(
+    show(
         f"kept: {proposed.kept:.1%} of {shape_text(proposed.mask_zyx.shape)} voxels, each "
         f"{factor} voxels of the input"
     )

@@ -85,7 +85,7 @@ def plan_segmentation(options: argparse.Namespace, spec: ClusterSpec) -> None:
     rows = objects_plan_rows(found, threads=spec.threads_per_worker) if found else []
     show(plan_text(prepared, *rows))
     if options.shard:
-        print(f"shard {options.shard} computes {prepared.computed_blocks:,} of these blocks")
+        show(f"shard {options.shard} computes {prepared.computed_blocks:,} of these blocks")
     if options.measure:
         calibration = measured(prepared, spec, weights=options.weights)
         show(calibration_text(calibration, price=options.price))

@@ -6,7 +6,9 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ..text.terminal import Counter, say
+from pipeline.base.text import printable
+
+from ..text.terminal import Counter, say, show
 
 if TYPE_CHECKING:
     from pipeline.verification.finding import Verification
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         for result in results:
             for line in lines_of(result):
-                print(line)
+                show(printable(line))
     if damage := damage_text(results, repaired):
         raise RunError(damage)
 

@@ -100,7 +100,7 @@ def _show(volume: DemoVolume, output: str, picture: Path, scores: _Scores) -> No
     drawn = cells_picture(volume, scores=output, membrane=MEMBRANE, cells=cells)
     write_picture(picture, drawn, maker=MAKER)
     show_picture(drawn)
-    print(score_text(scores.of_classes, volume.class_names, scores.of_cells))
+    show(score_text(scores.of_classes, volume.class_names, scores.of_cells))
     show(f"table of the cells: {cells}/{TABLES}/{PARQUET}")
     show(f"picture: {picture}")
     show(f"report, to open in a browser: {output}/run/report.html")

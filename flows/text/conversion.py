@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.base.text import counted, duration_text, shape_text, voxel_rate_text
+from pipeline.base.text import counted, duration_text, printable, shape_text, voxel_rate_text
 from pipeline.volume.size_text import size_line
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ def result_lines(conversion: ConversionRun) -> Iterator[str]:
             f"done: {counted(figures.blocks, 'block')}; {figures.voxels:,} voxels in "
             f"{duration_text(figures.seconds)}, {voxel_rate_text(speed)}"
         )
-    yield f"image: {conversion.job.output}"
+    yield f"image: {printable(str(conversion.job.output))}"
