@@ -64,11 +64,11 @@ def ran(trial, name, array, label, *, words=(), **options):
 
 
 def check_equal(name, output, other):
-    """Raise AssertionError unless two outputs have the same bytes, but for the names of inputs."""
+    """Raise AssertionError unless two outputs have the same bytes, but for words about inputs."""
     contents = [dict(COMMANDS[name].promised(one)) for one in (output, other)]
     if name == "evaluate":
         for content in contents:
-            content.update(dict.fromkeys(("prediction", "truth"), b""))
+            content.update(dict.fromkeys(("prediction", "truth", "notes"), b""))
     check_content(*contents)
 
 
