@@ -82,7 +82,8 @@ def first_sample(source: VolumeSource) -> str:
     """Return the digest of the volume's middle, the first box of the plan's sample."""
     from hashlib import sha256
 
-    from pipeline.volume.fingerprint import UNREAD, sample_boxes
+    from pipeline.base.sample_digest import UNREAD
+    from pipeline.volume.fingerprint import sample_boxes
     from pipeline.volume.volume import open_volume
 
     volume = open_volume(source)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..base.errors import VolumeError
 from ..base.geometry import Halo
+from ..base.sample_digest import is_whole, same_where_unread
 from ..base.versions import VERSION, versions
 from ..ledger.identity import Job, check_job
 from ..ledger.ledger import stored_job
@@ -20,7 +21,7 @@ from ..ledger.progress import unfinished_notes
 from ..output.image_spec import Channel, ImageSpec, colour
 from ..planning.blocks import BlockPlan
 from ..planning.levels import level_grids, voxels_of_levels
-from ..volume.fingerprint import Sample, is_whole, read_sample, same_where_unread
+from ..volume.fingerprint import Sample, read_sample
 from ..volume.given_size import with_voxel_size
 from ..volume.size_text import size_in_words
 from ..volume.volume import VolumeSource, find_volume

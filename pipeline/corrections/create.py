@@ -16,13 +16,13 @@ from zarr.codecs import ZstdCodec
 from ..base.errors import OutputError, VolumeError
 from ..base.geometry import Shape
 from ..base.location import Location
+from ..base.sample_digest import same_where_unread
 from ..base.stores import read_node
 from ..base.text import shape_text
 from ..output.documents import built_in_memory, put_missing
 from ..output.guard import check_apart, check_output
 from ..output.image_spec import ImageSpec, Version, colour, group_attributes
 from ..output.ome_write import require_group
-from ..volume.fingerprint import same_where_unread
 from ..volume.formats.ome_zarr.painted import (
     painted_attributes,
     painted_classes,

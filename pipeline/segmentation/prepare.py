@@ -15,6 +15,7 @@ import numpy as np
 
 from ..base.errors import PlanError, VolumeError
 from ..base.geometry import Shape
+from ..base.sample_digest import same_where_unread
 from ..base.versions import VERSION
 from ..ledger.earlier_output import check_earlier
 from ..ledger.identity import Job
@@ -31,7 +32,7 @@ from ..planning.budget import Budget, reckon
 from ..planning.chunk_fit import chunk_note
 from ..planning.shares import Share, cut
 from ..planning.tile_memory import WorkerRoom
-from ..volume.fingerprint import Sample, intensity_note, read_sample, same_where_unread
+from ..volume.fingerprint import Sample, intensity_note, read_sample
 from ..volume.formats import axes as axes_of
 from ..volume.given_size import check_voxels_of_file
 from ..volume.intensity import stated_intensity

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import VolumeError
 from ..base.geometry import Box
+from ..base.sample_digest import UNREAD
 from ..base.store_errors import explained, one_line
 from .intensity import Intensity
 from .volume import VolumeSource, open_volume
@@ -26,8 +27,6 @@ FAR_OUTSIDE = 1.0
 """Network input was 0..1 in training; values further outside count as out of range."""
 ALMOST_CONSTANT = 0.02
 """Least extent of network input that is not suspicious."""
-UNREAD = "unread"
-"""Replaces the digest of a box that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +65,6 @@ def check_labels(source: VolumeSource) -> None:
         for box in sample_boxes(source.shape_zyx):
             with explained(VolumeError, source.location):
                 volume.read(box)
-
-
-def same_where_unread(digest: str, stored: str | None) -> str:
-    """Return a digest whose boxes are those of ``stored`` where one of the two was not read.
-
-    So a run resumes after a damaged chunk was repaired.
-    """
-    new, old = digest.split(), (stored or "").split()
-    if len(new) != len(old):
-        return digest
-    return " ".join(b if UNREAD in (a, b) else a for a, b in zip(new, old, strict=True))
-
-
-def is_whole(digest: str) -> bool:
-    """Return whether every box of a sample was read."""
-    return UNREAD not in digest.split()
 
 
 def sample_boxes(shape: tuple[int, int, int]) -> list[Box]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pipeline.base.errors import ConfigError, TrainingError
+from pipeline.base.sample_digest import same_where_unread
 
 from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe, recipe_from_dict
@@ -27,11 +28,17 @@ def check_same_training(
     old = _flat({"data": before.get("data_sets", {}), **recorded})
     new = _flat({"data": data_sets, **recipe.to_dict()})
     for name in sorted({*old, *new} - {*MAY_CHANGE}):
-        if old.get(name) != new.get(name):
+        if old.get(name) != _now(name, new.get(name), old.get(name)):
             raise TrainingError(
                 f"the checkpoint was made with {name} = {old.get(name)}, now it is "
                 f"{new.get(name)}: resume with the same config and data, or choose another --out"
             )
+
+
+def _now(name: str, value: Any, before: Any) -> Any:
+    """Return a value that is compared with ``before``: a sample is equal where it was not read."""
+    is_sample = name.endswith("_sample") and isinstance(value, str) and isinstance(before, str)
+    return same_where_unread(value, before) if is_sample else value
 
 
 def check_same_schedule(before: Mapping[str, Any], schedule: StepSchedule) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ...base.errors import OutputError
 from ...base.geometry import Shape
 from ...base.location import Location
+from ...base.sample_digest import same_where_unread
 from ...ledger.identity import check_job
 from ...ledger.ledger import stored_job
 from ...ledger.output_action import OutputAction, choose_output_action
@@ -18,7 +19,7 @@ from ...ledger.shares import is_in_shares
 from ...output.guard import check_apart
 from ...output.image_spec import ImageSpec
 from ...output.into_input import check_into_input
-from ...volume.fingerprint import read_sample, same_where_unread
+from ...volume.fingerprint import read_sample
 from ..definition.find_scores import find_scores, planned_scores
 from ..definition.request import ObjectsRequest
 from ..definition.scores import Scores

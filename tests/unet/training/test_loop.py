@@ -216,6 +216,19 @@ def test_a_setting_that_is_newer_than_a_checkpoint_has_its_default(tmp_path):
         check_same_training(record, replace(job.recipe, training=other), {})
 
 
+def test_a_checkpoint_fits_data_of_which_a_damaged_part_was_repaired(tmp_path):
+    recipe = job_of(tmp_path, steps=3).recipe
+
+    def data(sample):
+        return {"training": [{"volume": "raw", "volume_sample": sample}]}
+
+    record = {"recipe": recipe.to_dict(), "data_sets": data("unread 1a 2b")}
+    check_same_training(record, recipe, data("0c 1a 2b"))
+    check_same_training({**record, "data_sets": data("0c 1a 2b")}, recipe, data("0c unread 2b"))
+    with pytest.raises(TrainingError, match="volume_sample = unread 1a 2b, now it is 0c 1a 3b"):
+        check_same_training(record, recipe, data("0c 1a 3b"))
+
+
 def test_a_checkpoint_of_other_random_numbers_is_noted_if_there_is_dropout(tmp_path):
     job = job_of(tmp_path, steps=3)
     train(job)
