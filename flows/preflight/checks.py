@@ -96,7 +96,7 @@ def first_sample(source: VolumeSource) -> str:
 
 def input_findings(uri: str, expected: str, answers: Answers) -> Iterator[Finding]:
     """Yield which workers do not read the same voxels as this process."""
-    from pipeline.volume.fingerprint import UNREAD
+    from pipeline.base.sample_digest import UNREAD
 
     problems = {}
     for worker, digest in answers.items():
