@@ -88,7 +88,7 @@ def drain_on_signal(what: str = "blocks in flight finish") -> Iterator[Drain]:
             if over.is_set():
                 woken.wait()  # a signal to a thread that has ended is undefined
                 return
-            # Once in some hundred times, the signal runs its handler although this thread waits.
+            # Rarely, the signal runs its handler although this thread waits for it.
             if found is not None or take_noted_drain():
                 drain.request()
 

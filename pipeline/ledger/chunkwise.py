@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.store_errors import is_unreachable
+
 
 def read_chunkwise(array: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return an array's values, and which of them cannot be read: these are 0.
@@ -36,5 +38,7 @@ def read_chunkwise(array: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 def raise_if_unreachable(error: Exception) -> None:
     """Raise an error of a store again, unless it is that of a device which cannot read a file."""
     is_absent = isinstance(error, FileNotFoundError)
+    if is_unreachable(error):  # botocore's are not OSErrors
+        raise error
     if isinstance(error, OSError) and error.errno != errno.EIO and not is_absent:
         raise error

@@ -146,7 +146,7 @@ def test_a_stop_during_the_first_imports_does_not_wait_for_their_end(
 
 
 def test_a_drain_whose_signal_ran_the_handler_is_a_drain(stopped):
-    """It was seen once in some hundred times, though every thread has the signal blocked."""
+    """It was seen, rarely, though every thread has the signal blocked."""
     meets = "signal.getsignal(signal.SIGUSR1)(signal.SIGUSR1, None); time.sleep(10)"
     said = stopped(signal="SIGUSR1", meets=meets, command="segment", place=DOORS, arguments=SEGMENT)
     assert said == (75, DRAINED)

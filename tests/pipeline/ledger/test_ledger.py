@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 
@@ -9,6 +10,7 @@ import boto3
 import numpy as np
 import pytest
 import zarr
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
@@ -16,6 +18,7 @@ from moto.server import ThreadedMotoServer
 from pipeline.base.errors import OutputError, RunError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
+from pipeline.ledger.chunkwise import raise_if_unreachable
 from pipeline.ledger.creation import begin_run_group, complete_run_group
 from pipeline.ledger.identity import Job, check_job
 from pipeline.ledger.ledger import (
@@ -221,3 +224,11 @@ def test_a_store_that_is_gone_ends_a_run_so_that_the_same_command_resumes_it(mon
         server.stop()
     with pytest.raises(RunError, match=r"^s3://gone.*start the same run again$"):
         ledger.record([(0, 0, 0)], BlockState.DONE)
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_damage():
+    lost = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+    with pytest.raises(EndpointConnectionError):
+        raise_if_unreachable(lost)
+    raise_if_unreachable(ValueError("a codec that Zarr does not know"))
+    raise_if_unreachable(OSError(errno.EIO, "the device cannot read it"))
