@@ -147,7 +147,10 @@ def _check_place(source: VolumeSource, segmented: Segmented) -> None:
 
 
 def _check_image(place: Location, painted: str | None, segmented: Segmented) -> None:
-    """Raise VolumeError where a sample says that the output is of another image. Old: unknown."""
+    """Raise VolumeError where the sample on which corrections were painted is another one.
+
+    painted: that sample; None for corrections of earlier versions, which are not compared.
+    """
     now = segmented.job.get("input_sample")
     if painted is None or now is None or same_where_unread(now, painted) == painted:
         return

@@ -28,16 +28,16 @@ def as_recorded(source: VolumeSource, output: Location, digest: Any) -> VolumeSo
     return earlier if earlier.metadata_digest == digest != source.metadata_digest else source
 
 
-def places_of(recorded: str, output: Location) -> set[str]:
-    """Return where an input of an output may lie: as recorded, or moved together with the output.
+def places_of(recorded: str, output: Location) -> tuple[str, ...]:
+    """Return where an input of an output may lie: moved together with the output, or as recorded.
 
     recorded: its identity in the record of the run.
     """
     began = run_attributes(output).get(PLACE)
     if not (isinstance(began, str) and output.is_local and os.path.isabs(recorded)):
-        return {recorded}
+        return (recorded,)
     way = os.path.relpath(recorded, began)
-    return {recorded, os.path.normpath(os.path.join(output.identity, way))}
+    return (os.path.normpath(os.path.join(output.identity, way)), recorded)
 
 
 def moved_notes(*sources: VolumeSource | None) -> Iterator[str]:
@@ -46,6 +46,6 @@ def moved_notes(*sources: VolumeSource | None) -> Iterator[str]:
         if source is not None and source.known_as is not None:
             how = "copied" if os.path.lexists(source.known_as) else "moved"
             yield (
-                f"{source.store} was {source.known_as} when the output was begun; both were {how} "
-                "together, by the metadata and a sample of the voxels, and the run is resumed"
+                f"{source.store} was {source.known_as} when the output was begun; by its "
+                f"metadata and a sample of its voxels, both were {how} together: the run is resumed"
             )

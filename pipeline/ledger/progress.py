@@ -171,7 +171,7 @@ def unfinished_notes(image: Location) -> Iterator[str]:
     if found.left:
         yield (
             f"{image} is not complete: {found.left} of its {found.blocks} blocks are not done, and "
-            "their voxels are read as they are stored, mostly 0; its own run completes it"
+            "their voxels are read as they are stored, mostly 0; start its run again to complete it"
         )
 
 

@@ -22,7 +22,7 @@ class _Run:
     """What the run of an output states."""
 
     job: Mapping[str, Any]
-    inputs: frozenset[str]
+    inputs: tuple[str, ...]
     """Where the input may lie; none where it is not stated."""
     path: str
     """Of the array in the input that was read."""
@@ -70,9 +70,9 @@ def _run_at(output: Location) -> _Run:
     job, made = attributes.get("job"), attributes.get("provenance")
     stated = made if isinstance(made, Mapping) else {}
     source = stated.get("input")
-    places = set() if source is None else places_of(Location.parse(str(source)).identity, output)
+    places = () if source is None else places_of(Location.parse(str(source)).identity, output)
     return _Run(
         job if isinstance(job, Mapping) else {},
-        frozenset(places),
+        places,
         str(stated.get("input_path", "")),
     )

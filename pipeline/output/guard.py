@@ -59,7 +59,7 @@ def check_output(
     Writes nothing. source: the input, None where the output may lie inside it. Raises OutputError
     where the output is the input, or one lies inside the other; where it lies inside an array or a
     ledger; where it cannot be written; where something is there that is not ours, unless
-    ``overwrite``; and, even then, where that is not Zarr through and through.
+    ``overwrite``; and, even then, where its top level holds what is not Zarr.
     """
     check_place(output)
     if source is not None:
