@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from ..text.terminal import say
-from .stop import TWICE_S, drain_requested, drop_pending_stop, take_noted_drain
+from .stop import STOPS, TWICE_S, drain_requested, drop_pending_stop, take_noted_drain
 
 NOTED_S: Final = 0.3
 """After this time, a signal that ran its handler instead is seen."""
@@ -83,6 +83,9 @@ def drain_on_signal(what: str = "blocks in flight finish") -> Iterator[Drain]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
     def listen() -> None:
+        # At the end of each wait the kernel offers this thread what waits for any thread. Handlers
+        # run in the main thread, which nothing would wake if this one took a stop.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, *STOPS})
         while True:
             found = signal.sigtimedwait({signal.SIGUSR1}, NOTED_S)
             if over.is_set():

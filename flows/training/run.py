@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from deploy import RankLimits, run_ranks
 from pipeline.base.errors import RunDrainedError, RunStoppedError
@@ -21,6 +21,9 @@ from ..signals.drain import Drain
 
 if TYPE_CHECKING:
     from deploy import Client, ClusterSpec
+
+AWAKE_S: Final = 0.5
+"""A wait of the main thread for its training is never longer, so that handlers of signals run."""
 
 
 def train_on_cluster(
@@ -76,6 +79,8 @@ def train_interruptibly(
         drain.begin(draining)
     try:
         threading.Thread(target=run, name="training", daemon=True).start()
+        while not wait([training], timeout=AWAKE_S).done:
+            pass  # the handler of a signal that came just before the wait runs here
         return training.result()
     except RunStoppedError as stopped:
         if draining.has_begun:
