@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from distributed import Client, Future
 
-from ..base.errors import OvertileError, RunDrainedError, RunError
+from ..base.errors import (
+    OutputError,
+    OvertileError,
+    RunDrainedError,
+    RunError,
+    StorageFullError,
+)
 from ..base.geometry import Shape
 from ..base.live_run import LiveRun
 from ..base.scheduling import drive, reason
@@ -23,6 +29,16 @@ from .tasks.intermediates import missing
 from .tasks.tasks import ObjectsJob
 
 Item = TypeVar("Item")
+
+
+def is_refused(error: BaseException | None) -> TypeGuard[OvertileError]:
+    """Return whether the user must act before any other task can succeed.
+
+    A store that failed for one file is an OutputError too, and costs its block or group only.
+    """
+    if isinstance(error, StorageFullError):
+        return True
+    return isinstance(error, OvertileError) and not isinstance(error, OutputError)
 
 
 class TaskRun(LiveRun):
@@ -61,7 +77,7 @@ class TaskRun(LiveRun):
     ) -> Iterator[Any]:
         """Yield the results of a stage's tasks; raise once all others are done if one failed.
 
-        After an error that the user must fix, only tasks in flight are done.
+        After an error that :func:`is_refused`, only tasks in flight are done.
         """
         if stage != self._clock.stage:  # a stage has its own speed
             self._tally = Tally(earlier=Figures())
@@ -84,7 +100,7 @@ class TaskRun(LiveRun):
         ):
             self._limit.ended(len(outcomes))
             for outcome in outcomes:
-                if isinstance(outcome.error, OvertileError):
+                if is_refused(outcome.error):
                     refused.append(outcome.error)
                     self._limit.drain()
                     continue

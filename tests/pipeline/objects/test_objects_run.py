@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -16,13 +17,14 @@ from pipeline.base.errors import OutputError, PlanError, RunError, VolumeError
 from pipeline.base.local_client import local_client
 from pipeline.base.location import Location
 from pipeline.base.stores import list_names, open_store
+from pipeline.ledger.progress import read_progress
 from pipeline.objects import run as run_module
 from pipeline.objects import task_run
 from pipeline.objects.definition.request import ObjectsRequest
 from pipeline.objects.preparation.prepare import prepare_objects
 from pipeline.objects.run import ObjectsRun
 from pipeline.objects.table.table_summary import summarise_table
-from pipeline.objects.tasks import ids, tasks
+from pipeline.objects.tasks import ids, intermediates, tasks
 from pipeline.objects.tasks.intermediates import Intermediates
 from pipeline.output.documents import read_bytes
 
@@ -305,6 +307,26 @@ def test_a_damaged_intermediate_is_named_and_its_remedy_is_enough(
         find_objects(threads, source, output, retries=0, **WATERSHED)
     assert "\n" not in str(caught.value)
     shutil.rmtree(output / "run/objects")
+    find_objects(threads, source, output, **WATERSHED)
+    assert files_of(output) == undisturbed[0]
+
+
+def test_a_file_that_the_store_does_not_take_costs_its_block_only(
+    threads, source, undisturbed, tmp_path, monkeypatch
+):
+    output, kept = tmp_path / "out.zarr", intermediates.put_bytes
+
+    def put_bytes(store, key, content):
+        if key.endswith("/graphs/0.1.1"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        kept(store, key, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intermediates, "put_bytes", put_bytes)
+        with pytest.raises(RunError, match=r"^1 block failed \(block 0,1,1: .*Input/output error"):
+            find_objects(threads, source, output, retries=0, **WATERSHED)
+    (progress,) = read_progress(Location.parse(output))
+    assert progress.labelled == progress.blocks - 1
     find_objects(threads, source, output, **WATERSHED)
     assert files_of(output) == undisturbed[0]
 
