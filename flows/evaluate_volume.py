@@ -36,7 +36,7 @@ def evaluate_volume(
 
     Args:
         prediction: Output of overtile, or an image of classes, ids or scores: a path or URI.
-        truth: Classes or object ids of the same shape, in any input format.
+        truth: Classes or object ids of the same voxels or a part of them, in any format.
         json_file: A file for every figure and setting, as JSON (default: none). Relative paths
             start at the folder in which overtile prefect up was called.
         cluster: Where to compute: this machine (local), its GPUs (cuda), Slurm jobs, or a profile.

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``overtile status``."""
     parser.add_argument(
         "output", metavar="OUTPUT",
-        help="output of segment: a path, s3://… or https://…; or weights of train, or its folder",
+        help="output of segment, objects or convert: a path, s3://… or https://…; or weights of "
+        "train, or its folder",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
 

@@ -25,7 +25,7 @@ class EvaluateFiles(BaseModel):
         examples=["segmented.zarr"],
     )
     truth: Annotated[str, Shell(metavar="TRUTH", positional=True)] = Field(
-        description="Classes or object ids of the same shape, in any input format",
+        description="Classes or object ids of the same voxels or a part of them, in any format",
         examples=["truth.zarr"],
     )
 

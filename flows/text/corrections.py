@@ -49,11 +49,13 @@ def painted_lines(place: Location, segmented: Segmented, painted: Painted) -> It
 def next_lines(place: Location, segmented: Segmented) -> Iterator[str]:
     """Yield the commands that learn from corrections, and that segment again."""
     volume, output = segmented.input or "RAW", segmented.output.uri
-    train = ["overtile", "train", "--from", "WEIGHTS", "--volume", volume, "--labels", "OLD-LABELS",
-             "--volume", volume, "--labels", place.uri, "--out", "NEW.safetensors"]  # fmt: skip
+    train = [
+        "overtile", "train", "--from", "WEIGHTS", "--volume", "OLD-VOLUME", "--labels",
+        "OLD-LABELS", "--volume", volume, "--labels", place.uri, "--out", "NEW.safetensors",
+    ]  # fmt: skip
     again = ["overtile", "segment", volume, "NEW.zarr", "--weights", "NEW.safetensors", "--since",
              output]  # fmt: skip
-    yield f"learn from them: {command_text(train)}"
+    yield f"learn from them, with the options of the first training: {command_text(train)}"
     yield f"then segment again: {command_text(again)}"
     copy = ["overtile", "corrections", output, "--apply", "CORRECTED.zarr"]
     yield f"or correct these voxels alone: {command_text(copy)}"

@@ -132,11 +132,22 @@ def class_notes(matrix: ConfusionMatrix, names: tuple[str, ...]) -> Iterator[str
     if len(never) > NEVER_PREDICTED_AT_MOST:
         raise too_many_labels(never)
     unknown = [label for label in never if label >= max(len(names), 2)]
-    if unknown:
+    if _is_mask(matrix, unknown):
+        yield (
+            f"the truth has the values 0 and {unknown[0]} only, as a mask has, but classes are "
+            f"compared by their numbers: divide the truth by {unknown[0]} if it marks class 1"
+        )
+    elif unknown:
         yield (
             f"the prediction never has label {', '.join(map(str, unknown))} of the truth: leave "
             "one out with --ignore, or pass --objects if they are ids of objects"
         )
+
+
+def _is_mask(matrix: ConfusionMatrix, unknown: list[int]) -> bool:
+    """Return whether the truth has only 0 and a label that the prediction's classes lack."""
+    there = [label for label, voxels in enumerate(matrix.truth_voxels) if voxels]
+    return len(unknown) == 1 and there == [0, *unknown]
 
 
 def _are_exchanged(matrix: ConfusionMatrix) -> bool:

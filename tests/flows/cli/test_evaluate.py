@@ -165,6 +165,8 @@ def test_figures_that_may_mislead_are_noted_in_one_line_each(shell, place):
         place / "flat.zarr", data=flat, dimension_names=["z", "y", "x"],
         config={"write_empty_chunks": True},
     )  # fmt: skip
+    mask = zarr.open_array(place / "membrane.zarr")[...].astype(np.uint8) * 255
+    zarr.create_array(place / "mask.zarr", data=mask, dimension_names=["z", "y", "x"])
     scores = ("scores.zarr", "cells.zarr", "--scores")
     cases = {
         ("scores.zarr", "membrane.zarr", *CHALLENGE[2:7]): {TRUTH_OF_CLASSES, CHOSEN},
@@ -173,6 +175,9 @@ def test_figures_that_may_mislead_are_noted_in_one_line_each(shell, place):
         (*scores, "membrane", "--objects", "watershed", "--thresholds", "0.5"): set(),
         ("classes.zarr", "cells.zarr"): {"the prediction never has label 2, 3, 4, 5, 6, 7, 8"},
         ("classes.zarr", "membrane.zarr"): set(),
+        ("classes.zarr", "mask.zarr"): {
+            "the truth has the values 0 and 255 only, as a mask has, but classes are compared by "
+            "their numbers: divide the truth by 255"},
         ("flat.zarr", "membrane.zarr"): {"every voxel has class 0 in the prediction"},
         ("flat.zarr", "flat.zarr"): set(),
     }  # fmt: skip
