@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from deploy import RankLimits, run_ranks
-from pipeline.base.errors import RunDrainedError, RunStoppedError
+from pipeline.base.errors import RunDrainedError, RunError, RunStoppedError
 from pipeline.base.workers import workers_of
 from unet.training.loop import TrainingEnd
 from unet.training.messages import Listener
 from unet.training.prepare import PreparedTraining
-from unet.training.run import run_training
+from unet.training.run import run_training, stopped_text
 
 from ..signals.drain import Drain
 
@@ -38,7 +38,12 @@ def train_on_cluster(
 
     Raises kinds of OvertileError, RunError; RunStoppedError once ``stop`` is set.
     """
-    volumes = prepared.volumes.measured(client)
+    try:
+        volumes = prepared.volumes.measured(client, stop=stop)
+    except RunError:
+        if stop is not None and stop.is_set():
+            raise RunStoppedError(stopped_text(prepared.directory)) from None
+        raise
     return run_training(
         replace(prepared, volumes=volumes),
         partial(run_ranks, client=client, limits=limits),

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import OutputError, VolumeError
-from ..base.store_errors import explained
-from ..base.stores import open_array, open_group
 from ..base.versions import VERSION
 from ..output.guard import check_output, delete_output
 from ..output.image_spec import Channel, ImageSpec
-from ..output.ome_write import create_images
+from ..output.whole_image import store_whole_image
 from ..report.pictures import Rgb
 from ..volume.micrometres import voxel_size_um
 from ..volume.volume import VolumeSource, find_volume
@@ -74,28 +72,29 @@ def propose_mask(request: MaskRequest) -> ProposedMask:
 
 
 def write_mask(proposed: ProposedMask) -> None:
-    """Write the mask as OME-Zarr of one level: uint8, 1 inside, 0 outside. Raises OutputError."""
+    """Write the mask as OME-Zarr of one level: uint8, 1 inside, 0 outside. Raises OutputError.
+
+    A mask of which only a part was written is no image, for its missing chunks mean "outside".
+    """
     request = proposed.request
     if _check_output(request):
         delete_output(request.output)
     spec = _spec(proposed)
-    create_images(request.output, [spec], version="0.5")
     stored = proposed.mask_zyx.astype(np.uint8)
-    with explained(OutputError, request.output):
-        array = open_array(request.output, "0")
-        array[...] = stored if "z" in spec.axes else stored[0]
-        group = open_group(request.output, mode="r+")
-        group.attrs["mask"] = {
-            "overtile": VERSION,
-            "input": str(proposed.source.location),
-            "looked_at": proposed.image.where,
-            "tissue": proposed.found.text,
-            "method": request.method,
-            "closing": request.closing,
-            "smallest": request.smallest,
-            "margin": request.margin,
-            "kept": proposed.kept,
-        }
+    made = {
+        "overtile": VERSION,
+        "input": str(proposed.source.location),
+        "looked_at": proposed.image.where,
+        "tissue": proposed.found.text,
+        "method": request.method,
+        "closing": request.closing,
+        "smallest": request.smallest,
+        "margin": request.margin,
+        "kept": proposed.kept,
+    }
+    store_whole_image(
+        request.output, spec, stored if "z" in spec.axes else stored[0], attributes={"mask": made}
+    )
 
 
 def _check_output(request: MaskRequest) -> bool:

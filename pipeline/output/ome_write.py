@@ -34,7 +34,7 @@ def create_images(output: Location, specs: Sequence[ImageSpec], *, version: Vers
         root = require_group(store, "", version=version)
         root.attrs.update(root_attributes(specs, version=version))
         for spec in specs:
-            _add_image(store, spec, version)
+            add_image(store, spec, version)
 
     put_missing(output, built_in_memory(build))
 
@@ -71,7 +71,8 @@ def list_label(output: Location, name: str, *, version: Version) -> None:
             _list_label(store, "labels", name, version)
 
 
-def _add_image(store: Store, spec: ImageSpec, version: Version) -> None:
+def add_image(store: Store, spec: ImageSpec, version: Version) -> None:
+    """Create an image in a store: its groups, empty arrays and metadata."""
     parent, _, name = spec.path.rpartition("/")
     if parent:
         require_group(store, parent, version=version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -46,10 +47,13 @@ class LabelledVolumes:
     notes: tuple[str, ...] = ()
     """What the user should know about the labels, a line each."""
 
-    def measured(self, client: Client | None = None) -> LabelledVolumes:
+    def measured(
+        self, client: Client | None = None, *, stop: threading.Event | None = None
+    ) -> LabelledVolumes:
         """Return the volumes with their grey values measured, where the normalisation needs it.
 
-        client: of the cluster that measures. Raises IntensityError if one is needed and missing.
+        client: of the cluster that measures. Raises IntensityError if one is needed and missing,
+        RunError once ``stop`` is set.
         """
         if self.is_measured:
             return self
@@ -58,7 +62,7 @@ class LabelledVolumes:
         def ready(box: LabelledBox) -> LabelledBox:
             key = box.raw.metadata_digest
             if key not in known:
-                known[key] = self._intensity(box.raw, client)
+                known[key] = self._intensity(box.raw, client, stop)
             return replace(box, intensity=known[key])
 
         return replace(
@@ -127,7 +131,9 @@ class LabelledVolumes:
             "normalisation": dict(self.normalisation),
         }
 
-    def _intensity(self, source: VolumeSource, client: Client | None) -> Intensity:
+    def _intensity(
+        self, source: VolumeSource, client: Client | None, stop: threading.Event | None
+    ) -> Intensity:
         stated = stated_intensity(self.normalisation, source.dtype)
         if stated is not None:
             return stated
@@ -138,7 +144,8 @@ class LabelledVolumes:
             )
         from .measure_intensity import measure_intensity  # loads distributed
 
-        return measure_intensity(source, self.normalisation, client, token=uuid4().hex[:12])
+        token = uuid4().hex[:12]
+        return measure_intensity(source, self.normalisation, client, token=token, stop=stop)
 
 
 def open_labelled(

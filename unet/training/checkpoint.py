@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,6 +27,8 @@ from pipeline.base.errors import TrainingError, TrainingFailedError
 
 FORMAT: Final = "1"
 KEPT = 2
+SEEN_WITHIN_S = 30.0
+"""After this time, what one machine has written to a shared folder is seen by another one."""
 _NAME = re.compile(r"checkpoint-(\d{8,})\.safetensors")
 
 
@@ -50,7 +54,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     from safetensors.torch import save_file
 
     _check_finite(checkpoint, directory)
-    path = directory / f"checkpoint-{checkpoint.step:08d}.safetensors"
+    path = checkpoint_path(directory, checkpoint.step)
     tensors, optimiser = _flattened(checkpoint)
     metadata = {
         "overtile_checkpoint": FORMAT,
@@ -84,6 +88,11 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
     for old in _checkpoints(directory)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
+
+
+def checkpoint_path(directory: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies."""
+    return directory / f"checkpoint-{step:08d}.safetensors"
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
@@ -159,6 +168,27 @@ def load_newest(
             "one: remove them to start again"
         )
     return None
+
+
+def load_step(directory: Path, step: int) -> Checkpoint:
+    """Return the checkpoint of a step, which another machine may have written a moment ago.
+
+    Raises TrainingError if it cannot be read here for ``SEEN_WITHIN_S``.
+    """
+    path, until = checkpoint_path(directory, step), time.monotonic() + SEEN_WITHIN_S
+    while True:
+        try:
+            return load_checkpoint(path)
+        except TrainingError as error:
+            if time.monotonic() < until:
+                time.sleep(0.2)
+            elif path.exists():
+                raise
+            else:
+                raise TrainingError(
+                    f"{str(path)!r} was saved, but {socket.gethostname()} does not see it: all "
+                    "workers need the folder of the training; then resume with --resume"
+                ) from error
 
 
 def _check_finite(checkpoint: Checkpoint, directory: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.base.errors import TrainingError
 from pipeline.base.network_outputs import NetworkOutputs
 
@@ -25,12 +27,12 @@ from ..samples.maker import SampleMaker
 from ..samples.rules.registry import outputs_of
 from ..samples.sampling import LabelledVolume, PatchSampler, Shape, Survey, shares
 from ..samples.weight_map import class_weights
-from .checkpoint import Checkpoint, load_newest, save_checkpoint, what_is_kept
+from .checkpoint import Checkpoint, load_newest, load_step, save_checkpoint, what_is_kept
 from .clock import StepClock
 from .learner import Learner
 from .messages import Message, Validated
 from .ownership import check_owner
-from .parallel.sums import sum_step
+from .parallel.sums import share_number, sum_step
 from .picture import draw_validation
 from .progress import Progress
 from .ranks import Alone, RankLike
@@ -157,14 +159,15 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     return TrainingEnd.of(progress)
 
 
-def trained_model(job: TrainingJob) -> tuple[UNet, int]:
-    """Return the network of the last checkpoint, as it is saved, and its step."""
-    checkpoint = load_newest(job.directory)
-    if checkpoint is None:
-        raise TrainingError(f"no checkpoint in {str(job.directory)!r}: train first")
+def trained_model(job: TrainingJob, *, step: int) -> UNet:
+    """Return the network after the last step, as it is saved.
+
+    Raises TrainingError if its checkpoint cannot be read; an earlier one is not taken for it.
+    """
+    checkpoint = load_step(job.directory, step)
     model = UNet(job.recipe.network, job.outputs)
     model.load_state_dict(checkpoint.ema or checkpoint.model)
-    return model.eval(), checkpoint.step
+    return model.eval()
 
 
 def _save(job: TrainingJob, learner: Learner, progress: Progress) -> None:
@@ -199,7 +202,7 @@ def _resumed(job: TrainingJob, rank: RankLike) -> tuple[Learner, Progress]:
         outputs=job.outputs,
         schedule=progress.schedule,
     )
-    checkpoint = load_newest(job.directory)
+    checkpoint = _same_checkpoint(job, rank, learner.device)
     if checkpoint is None:
         load_start(job, learner)
         return learner, progress
@@ -217,6 +220,19 @@ def _resumed(job: TrainingJob, rank: RankLike) -> tuple[Learner, Progress]:
     if rank.rank == 0:
         _keep_best(job, learner, progress)
     return learner, progress
+
+
+def _same_checkpoint(job: TrainingJob, rank: RankLike, device: torch.device) -> Checkpoint | None:
+    """Return the last checkpoint as rank 0 finds it; the machines of others may list older ones.
+
+    Ranks that began with different steps would sum gradients of different weights.
+    """
+    checkpoint = load_newest(job.directory) if rank.rank == 0 else None
+    found = -1 if checkpoint is None else checkpoint.step
+    step = share_number(found, device=device, world_size=rank.world_size)
+    if step < 0 or rank.rank == 0:
+        return checkpoint
+    return load_step(job.directory, step)
 
 
 def _keep_best(job: TrainingJob, learner: Learner, progress: Progress) -> None:

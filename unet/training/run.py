@@ -125,10 +125,10 @@ def write_weights(prepared: PreparedTraining, job: TrainingJob, end: TrainingEnd
     """
     recipe, selection = prepared.recipe, end.selection
     kept = kept_of(recipe, selection)
-    model, step = trained_model(job)
+    model = trained_model(job, step=end.step)
     schedule = job.schedule or StepSchedule.of(recipe.training)
     origin = partial(
-        origin_of, selection=selection, trained=step, schedule=schedule, scores=end.scores
+        origin_of, selection=selection, trained=end.step, schedule=schedule, scores=end.scores
     )
     if selection.best is not None:
         job.facts.save(model, job.directory / FILES["last"], origin=origin("last"))

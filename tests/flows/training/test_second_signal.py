@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import pytest
+import zarr
 
 from faults.commands import PROGRAM
 from flows.cli.train import with_resume
+from flows.options.train import LabelledVolume, TrainOptions
+from flows.training.prepare import prepare_training
+from flows.training.run import train_on_cluster
+from pipeline.base.errors import RunStoppedError
+from pipeline.base.local_client import local_client
 from pipeline.base.scheduling import LOST_SCHEDULER
+from pipeline.volume import measure_intensity
 
 HANGS = """
 import os, signal, sys, threading, time
@@ -54,3 +64,28 @@ def test_a_training_on_a_lost_cluster_advises_with_resume():
     said = with_resume(LOST_SCHEDULER)
     assert said.endswith("was lost: resume with the same command and --resume")
     assert with_resume("job 7 failed: run the same command again to resume").endswith("--resume")
+
+
+STOP, IS_OVER = threading.Event(), threading.Event()
+
+
+def measure(*share):
+    STOP.set()
+    assert IS_OVER.wait(60), "the end of the measurement was waited for"
+
+
+def test_a_training_that_is_stopped_while_grey_values_are_measured_does_not_wait_for_their_end(
+    tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    for name, high in (("raw", 2**16), ("labels", 2)):
+        values = rng.integers(0, high, (3, 48, 48), np.uint16)
+        zarr.create_array(tmp_path / f"{name}.zarr", data=values)
+    pair = LabelledVolume(volume=str(tmp_path / "raw.zarr"), labels=str(tmp_path / "labels.zarr"))
+    how = TrainOptions(normalisation="zscore", steps=5)
+    training = prepare_training([pair], str(tmp_path / "w.safetensors"), how)
+    monkeypatch.setattr(measure_intensity, "_moments_of_share", measure)
+    with local_client() as client:
+        with pytest.raises(RunStoppedError, match="stopped before the first checkpoint"):
+            train_on_cluster(training, client, stop=STOP)
+        IS_OVER.set()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+
 import numpy as np
 import pytest
 import tifffile
 import zarr
 
-from pipeline.base.errors import OutputError, PlanError, VolumeError
+from pipeline.base.errors import OutputError, PlanError, StorageFullError, VolumeError
 from pipeline.base.geometry import Box
 from pipeline.masking import coarse
 from pipeline.masking.clean import cleaned
 from pipeline.masking.propose import propose_mask, write_mask
 from pipeline.masking.request import MaskRequest
+from pipeline.output import documents, whole_image
 from pipeline.volume.volume import find_volume, open_volume
 
 TISSUE = (slice(16, 64), slice(64, 160))  # of a plane of 96 × 192
@@ -196,3 +201,34 @@ def test_a_mask_of_an_image_that_is_stored_backwards_lies_where_the_image_does(t
         factor = source.voxel_size[axis] / raw.voxel_size[axis]
         shift = (factor - 1) / 2 * raw.step[axis]
         assert source.translation[axis] == pytest.approx(shift)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_mask_that_was_not_written_whole_is_no_mask(is_killed, tmp_path, monkeypatch):
+    """Its missing chunks would mean "outside", and a segmentation would leave tissue out."""
+    zarr.create_array(tmp_path / "in.zarr", data=plane("bright", shape=(600, 300)))
+    output, kept = tmp_path / "mask.zarr", documents._put_if_missing
+
+    def written(allowed):
+        written_before = itertools.count()
+
+        def put_if_missing(store, key, content):
+            if next(written_before) == allowed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            kept(store, key, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(documents, "_put_if_missing", put_if_missing)
+            if is_killed:
+                patch.setattr(whole_image, "delete_output", lambda output: None)
+            stored_mask(tmp_path, overwrite=is_killed)
+
+    for allowed in range(4):
+        try:
+            written(allowed)
+            break
+        except StorageFullError:
+            assert is_killed or not any(output.rglob("*"))
+            with pytest.raises(VolumeError):
+                find_volume(str(output))
+    assert allowed == 3  # a group, an array and its chunk

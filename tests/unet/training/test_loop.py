@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from unet import UNetConfig
 from unet.recipe.augment_config import AugmentConfig
 from unet.recipe.training_config import LabelConfig, Recipe, TrainingConfig
 from unet.samples.sampling import survey
+from unet.training import checkpoint
 from unet.training.checkpoint import load_newest
 from unet.training.learner import Learner
 from unet.training.loop import TrainingJob, sample_maker, train, trained_model
@@ -156,8 +158,26 @@ def test_a_nan_loss_stops_the_training_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(TrainingError, match=r"loss of step \d+ is nan: .*0000001.safetensors is"):
         train(replace(job, volumes=(volume,)))
     assert load_newest(tmp_path).step == kept == 1
-    model, _ = trained_model(job)
+    model = trained_model(job, step=kept)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_the_weights_of_the_end_are_never_those_of_an_earlier_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SEEN_WITHIN_S", 0.3)
+    job = job_of(tmp_path)
+    train(job)
+    last = checkpoint.checkpoint_path(tmp_path, 6)
+    intact = last.read_bytes()
+    last.write_bytes(intact[:-20])
+    with pytest.raises(TrainingError, match=r"06\.safetensors' is not a checkpoint, or is dam"):
+        trained_model(job, step=6)
+    last.unlink()
+    with pytest.raises(TrainingError, match=r"00000006.safetensors' was saved, but .* not see it"):
+        trained_model(job, step=6)
+    monkeypatch.setattr(checkpoint, "SEEN_WITHIN_S", 20.0)
+    seen_later = threading.Timer(0.3, last.write_bytes, [intact])
+    seen_later.start()
+    assert trained_model(job, step=6) is not None
 
 
 class Poisoned(Discs):

@@ -34,6 +34,15 @@ def sum_gradients(parameters: Iterable[nn.Parameter], *, world_size: int) -> Non
         gradient.copy_(part.view(gradient.shape))
 
 
+def share_number(number: int, *, device: torch.device, world_size: int) -> int:
+    """Return the number of rank 0, the same on every rank."""
+    if world_size == 1:
+        return number
+    sent = torch.tensor([number], dtype=torch.int64, device=device)
+    dist.broadcast(sent, src=0)
+    return int(sent.item())
+
+
 def share_state(model: nn.Module) -> None:
     """Give every rank the parameters and buffers of rank 0."""
     for tensor in model.state_dict().values():
