@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 from pipeline.base.errors import ClusterError
@@ -22,6 +23,7 @@ COMMANDS = {
 }
 """What submits a script from standard input, and what cancels jobs by id."""
 _JOB_ID = re.compile(r"\d+")  # the first number in the reply of each submit command
+_ELSEWHERE = re.compile(r"on cluster (\S+)")
 _BUSY = re.compile(
     r"timed out|unable to contact slurm controller|temporarily|connection refused|"
     r"zero bytes were transmitted|communication (connection )?failure",
@@ -33,18 +35,34 @@ ATTEMPTS = 3
 """To submit a job while the batch system does not answer."""
 LOOK_AFTER_S = (1.0, 4.0, 15.0)
 """Pauses before each look for a job whose submission was not answered: it may arrive late."""
+CANCEL_AFTER_S = (0.0, 1.0, 4.0, 15.0)
+"""Pauses before each attempt to cancel jobs that nothing else would cancel."""
 
 
 class NoAnswerError(ClusterError):
     """A batch system that is busy: it may or may not have done what it was asked."""
 
 
+class LostSubmissionError(ClusterError):
+    """A submission that was not answered, by a batch system whose queue is not known either.
+
+    mark: the comment of the job, if it has arrived.
+    """
+
+    def __init__(self, message: str, mark: str) -> None:
+        super().__init__(message)
+        self.mark = mark
+
+
 class BatchSystem:
     """One kind of batch system, through its own commands."""
 
-    def __init__(self, kind: str, *, marks: bool = True) -> None:
-        """marks: whether Slurm's jobs get a comment, by which a lost submission is found again."""
-        self.kind = kind
+    def __init__(self, kind: str, *, marks: bool = True, follows: bool = False) -> None:
+        """marks: whether Slurm's jobs get a comment, by which a lost submission is found again.
+
+        follows: whether jobs are looked up and cancelled later, which needs those of one cluster.
+        """
+        self.kind, self._follows = kind, follows and kind == "slurm"
         self._marks = marks and kind == "slurm"
         self._submit_command, self.cancel_command = COMMANDS[kind]
 
@@ -52,7 +70,7 @@ class BatchSystem:
         """Submit a script and return the job's id. Raises ClusterError in one line.
 
         If Slurm does not answer, the queue shows whether the job has arrived; if it has not, it is
-        submitted again.
+        submitted again. Raises LostSubmissionError where the queue is not known.
         """
         if not self._marks or states(script, "comment"):
             return self._submitted([self._submit_command], script)
@@ -79,6 +97,13 @@ class BatchSystem:
             raise ClusterError(
                 f"{self._submit_command} returned no job id (reply: {reply.strip()!r})"
             )
+        if self._follows and (elsewhere := _ELSEWHERE.search(reply)):
+            with suppress(ClusterError):
+                self._call([self.cancel_command, f"--clusters={elsewhere[1]}", match[0]])
+            raise ClusterError(
+                f"jobs go to the Slurm cluster {elsewhere[1]}, and only those of this machine's "
+                "cluster can be followed: unset SBATCH_CLUSTERS, and state no --clusters"
+            )
         return match[0]
 
     def _look_for(self, mark: str, error: NoAnswerError) -> list[str]:
@@ -86,34 +111,45 @@ class BatchSystem:
         jobs = None
         for pause_s in LOOK_AFTER_S:
             time.sleep(pause_s)
-            jobs = self._marked(mark)
+            jobs = self.marked(mark)
             if jobs:
                 return jobs
         if jobs is None:
-            raise ClusterError(
+            raise LostSubmissionError(
                 f"{error}, and neither does squeue: look for a job with the comment {mark} before "
-                "you submit again"
+                "you submit again",
+                mark,
             ) from error
         return []
 
     def _cancel_others(self, mark: str, job_id: str) -> None:
         """Cancel what an earlier attempt has submitted late."""
-        if others := [one for one in self._marked(mark) or [] if one != job_id]:
+        if others := [one for one in self.marked(mark) or [] if one != job_id]:
             self.cancel(others)
 
-    def _marked(self, mark: str) -> list[str] | None:
+    def marked(self, mark: str) -> list[str] | None:
+        """Return the ids of the jobs with this comment; None if the queue is not known."""
         rows = self._squeue("%F|%k", "-t", "all")
         if rows is None:
             return None
         found = (row.partition("|") for row in rows)
         return sorted({job_id for job_id, _, comment in found if comment.strip() == mark})
 
-    def cancel(self, job_ids: Sequence[str]) -> None:
-        """Cancel jobs; jobs that have already ended are ignored."""
-        try:
-            self._call([self.cancel_command, *job_ids])
-        except ClusterError:  # the watchdog cancels the jobs that are left at the end
-            return
+    def cancel(self, job_ids: Sequence[str], *, after_s: Sequence[float] = (0.0,)) -> bool:
+        """Cancel jobs; jobs that have already ended are ignored. Return False without an answer.
+
+        after_s: a pause before each attempt.
+        """
+        for pause_s in after_s:
+            time.sleep(pause_s)
+            try:
+                self._call([self.cancel_command, *job_ids])
+            except NoAnswerError:
+                continue
+            except ClusterError:  # such as for jobs that have ended
+                return True
+            return True
+        return False
 
     def queued(self) -> dict[str, str] | None:
         """Return state and reason of the user's jobs, by id; None except for Slurm."""

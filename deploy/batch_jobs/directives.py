@@ -6,7 +6,8 @@ Pure text. Every value of a profile is quoted, except the lines in ``JobSpec.dir
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pipeline.base.text import clock_text
 
@@ -24,18 +25,23 @@ def directives(
     nodes: int = 1,
     tasks: int | None = None,
     more: Sequence[str] = (),
+    lsf_unit: int = 1024,
 ) -> list[str]:
     """Return the lines that request a job, those of the profile last, which replace ours.
 
     kind: the batch system. logs: folder of the job's log. nodes: each brings what ``job`` states.
     tasks: size of a job array, numbered from 1; by default a single job. more: further options.
+    lsf_unit: bytes of the unit of LSF's memory limit.
     Only Slurm supports several nodes and arrays.
     """
     assert kind == "slurm" or (nodes == 1 and tasks is None)
     if kind == "slurm":
         options = _slurm(job, logs, nodes=nodes, tasks=tasks)
     else:
-        options = {"lsf": _lsf, "pbs": _pbs, "sge": _sge}[kind](job, shlex.quote(logs))
+        heads: dict[str, Callable[[JobSpec, str], list[str]]] = {
+            "lsf": partial(_lsf, unit=lsf_unit), "pbs": _pbs, "sge": _sge
+        }  # fmt: skip
+        options = heads[kind](job, shlex.quote(logs))
     kept = kept_lines(
         (*options, *more), kind=kind, directives=job.directives, skip=job.skip_directives
     )
@@ -61,14 +67,14 @@ def _slurm(job: JobSpec, logs: str, *, nodes: int, tasks: int | None) -> list[st
     ]
 
 
-def _lsf(job: JobSpec, logs: str) -> list[str]:
+def _lsf(job: JobSpec, logs: str, *, unit: int) -> list[str]:
     name = shlex.quote(job.job_name)
     return [
         f"-J {name}",
         *_optional(q=job.queue, P=job.account),
         f"-n {job.cpus_per_job}",
         *(['-R "span[hosts=1]"'] if job.cpus_per_job > 1 else []),
-        f"-M {-(-job.memory_per_job_bytes // 10**6)}",
+        f"-M {-(-job.memory_per_job_bytes // unit)}",
         f"-W {clock_text(job.walltime_s + 59)[:-3]}",  # LSF counts minutes
         f"-o {logs}/{name}-%J.log",
         *([f'-gpu "num={job.gpus_per_job}"'] if job.gpus_per_job else []),

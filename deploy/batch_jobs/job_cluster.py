@@ -61,7 +61,7 @@ def open_pool(
 
     assert spec.job is not None
     job = spec.job
-    batch = BatchSystem(spec.kind, marks="--comment" not in job.skip_directives)
+    batch = BatchSystem(spec.kind, marks="--comment" not in job.skip_directives, follows=True)
     logs = make_log_folder(log_folder(job))
     if has_jobqueue_settings(spec.kind):
         report(

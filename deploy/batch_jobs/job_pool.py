@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ClusterError
 from pipeline.base.text import clock_text
 
 from ..clusters.spec import JobSpec
-from .batch_system import BatchSystem
+from .batch_system import BatchSystem, LostSubmissionError
 from .departure import TOPIC, Departure
 from .logs import last_error
 from .pool_policy import JobRecord, PoolWorker, next_steps, wanted_jobs, wasted_in_a_row
@@ -74,7 +75,11 @@ class JobPool(threading.Thread):
         self._queue: dict[str, str] | None = None
         self._queue_at = float("-inf")
         self._idle_since: float | None = None
-        self._departures = 0
+        self._departure: object = None
+        """The last event of TOPIC that was seen. Dask keeps the last 1,000 events."""
+        self._uncancelled: list[str] = []
+        self._lost: dict[str, str] = {}
+        """Marks of submissions that were not answered, and the names of their workers."""
         self._cut_reported = False
         self._tasks = 0
         self.records: tuple[JobRecord, ...] = ()
@@ -91,6 +96,9 @@ class JobPool(threading.Thread):
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self.join()  # the watchdog must learn of a job that is being submitted
+        if self._lost:
+            with suppress(ClusterError):
+                self._find_lost()
 
     def run(self) -> None:
         """Observe and act until the end."""
@@ -118,11 +126,12 @@ class JobPool(threading.Thread):
         return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
 
     def _observe(self) -> None:
-        workers, self._tasks, departures = self._cluster.sync(self._read_scheduler)
+        workers, self._tasks, events = self._cluster.sync(self._read_scheduler)
         now = time.monotonic()
         without = any(not record.workers for record in self.records)
         if self.records and now - self._queue_at > QUEUE_S * (1 if without else 6):
             self._queue, self._queue_at = self._batch.queued(), now
+            self._cancel([])
         queue = self._queue
         self.records = tuple(
             record.updated(
@@ -135,10 +144,9 @@ class JobPool(threading.Thread):
         if any(record.workers for record in self.records):
             self.first_worker.set()
             self._failures = 0
-        if len(departures) > self._departures:
-            self._check_walltime(departures)
+        self._check_departures(events)
 
-    async def _read_scheduler(self) -> tuple[list[PoolWorker], int, list[Departure]]:
+    async def _read_scheduler(self) -> tuple[list[PoolWorker], int, Sequence[tuple[float, Any]]]:
         """Return workers, the number of tasks not done, and departures; on the scheduler's loop."""
         scheduler = self._cluster.scheduler
         workers = [
@@ -149,16 +157,24 @@ class JobPool(threading.Thread):
             for worker in scheduler.workers.values()
         ]  # fmt: skip
         tasks = sum(worker.tasks for worker in workers)
-        departures = [Departure.from_event(event) for _, event in scheduler.get_events(TOPIC)]
-        return workers, tasks + len(scheduler.queued) + len(scheduler.unrunnable), departures
+        left = tasks + len(scheduler.queued) + len(scheduler.unrunnable)
+        return workers, left, scheduler.get_events(TOPIC)
 
-    def _check_walltime(self, departures: Sequence[Departure]) -> None:
+    def _check_departures(self, events: Sequence[tuple[float, Any]]) -> None:
+        """Look at the departures that were not seen before."""
+        if not events or events[-1] is self._departure:
+            return
+        seen = [number for number, event in enumerate(events, 1) if event is self._departure]
+        self._departure = events[-1]
+        departures = [Departure.from_event(event) for _, event in events]
+        self._check_walltime(departures, new=departures[seen[-1] if seen else 0 :])
+
+    def _check_walltime(self, departures: Sequence[Departure], *, new: Sequence[Departure]) -> None:
         """Report the first task cut at a walltime; give up if tasks do not fit into a job.
 
         They do not fit if as many workers in a row as there may be at a time finished no task. A
         single one may have been slow.
         """
-        new, self._departures = departures[self._departures :], len(departures)
         walltime, last = clock_text(self._job.walltime_s), departures[-1]
         if wasted_in_a_row(departures) >= max(2, self._job.most * self._job.workers):
             self.is_too_short = True
@@ -209,11 +225,36 @@ class JobPool(threading.Thread):
             self._idle_since = now
 
     def _submit(self) -> None:
+        if self._lost:
+            self._find_lost()
+            return
         self._submitted += 1
         name = f"{self._config.name}-{self._submitted}"
-        job_id = self._batch.submit(self._config.render(name))
+        try:
+            job_id = self._batch.submit(self._config.render(name))
+        except LostSubmissionError as error:
+            self._lost[error.mark] = name
+            raise
+        self._add(name, job_id)
+
+    def _add(self, name: str, job_id: str) -> None:
         self._watchdog.add(job_id)
         self.records += (JobRecord(name=name, job_id=job_id, submitted_at=time.monotonic()),)
+
+    def _find_lost(self) -> None:
+        """Take in the jobs whose submission was not answered, and which did arrive.
+
+        Raises ClusterError while the queue is not known.
+        """
+        for mark, name in list(self._lost.items()):
+            found = self._batch.marked(mark)
+            if found is None:
+                raise LostSubmissionError(
+                    f"squeue does not answer: a job with the comment {mark} may be queued", mark
+                )
+            del self._lost[mark]
+            for job_id in found:
+                self._add(name, job_id)
 
     def _end_idle(self, records: tuple[JobRecord, ...]) -> None:
         """Close the workers of jobs, which end with them; cancel jobs that have none yet."""
@@ -234,11 +275,20 @@ class JobPool(threading.Thread):
         """Remove jobs from the pool; cancel what may still run of them."""
         if not records:
             return
-        self._batch.cancel([record.job_id for record in records])
         names = {record.name for record in records}
         self.records = tuple(record for record in self.records if record.name not in names)
-        for record in records:
-            self._watchdog.remove(record.job_id)
+        self._cancel([record.job_id for record in records])
+
+    def _cancel(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs, and those that could not be cancelled before; the watchdog forgets them.
+
+        Without an answer it is tried again later, and at the end by the watchdog.
+        """
+        self._uncancelled += job_ids
+        if self._uncancelled and self._batch.cancel(self._uncancelled):
+            for job_id in self._uncancelled:
+                self._watchdog.remove(job_id)
+            self._uncancelled = []
 
     def _job_failed(self, why: str) -> None:
         """Count a job without a worker; give up after several, or if no job is left."""

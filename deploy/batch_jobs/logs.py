@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pipeline.base.errors import ClusterError
@@ -29,14 +30,15 @@ def make_log_folder(folder: Path) -> Path:
 
 def last_error(logs: Path, job_id: str) -> str:
     """Return the last error or line in the log of a failed job, and the log's path."""
-    number = job_id.split(".")[0]
-    named = sorted(logs.glob(f"*{number}*")) if logs.is_dir() else []
-    found = [path for path in named if path.is_file()]
+    number = re.compile(rf"(?<!\d){re.escape(job_id.split('.')[0])}(?!\d)")
+    files = logs.iterdir() if logs.is_dir() else ()
+    found = [path for path in files if number.search(path.name) and path.is_file()]
     if not found:
         return f"no log in {logs}"
-    with found[-1].open("rb") as file:
-        file.seek(max(0, found[-1].stat().st_size - LOG_END_BYTES))
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    with newest.open("rb") as file:
+        file.seek(max(0, newest.stat().st_size - LOG_END_BYTES))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     exits = [line.removeprefix("SystemExit: ") for line in lines if line.startswith("SystemExit: ")]
     last = [*filter(None, lines)][-1:]
-    return f"{(exits or last or ['empty log'])[-1][:300]} ({found[-1]})"
+    return f"{(exits or last or ['empty log'])[-1][:300]} ({newest})"

@@ -13,6 +13,7 @@ from ..clusters.worker_environment import KEPT_MEMORY, torch_threads
 from ..clusters.worker_memory import worker_memory_bytes
 from ..tls.files import CertificateFiles, find_files, names_files
 from .directives import directives
+from .lsf_units import limit_unit_bytes
 from .quoting import word_with_variables
 
 
@@ -28,7 +29,7 @@ def render_workers(spec: ClusterSpec, *, scheduler: str, name: str, logs: Path) 
     lines = [
         "#!/usr/bin/env bash",
         "",
-        *directives(spec.job, kind=spec.kind, logs=str(logs)),
+        *directives(spec.job, kind=spec.kind, logs=str(logs), lsf_unit=limit_unit_bytes()),
         *prologue(spec.job),
         *([] if files is None else [_key_check(files)]),
         _worker_command(spec, spec.job, scheduler=scheduler, name=name, files=files),

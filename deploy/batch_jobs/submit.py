@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .batch_system import BatchSystem
+from pipeline.base.errors import ClusterError
+from pipeline.base.text import counted
+
+from .batch_system import CANCEL_AFTER_S, BatchSystem
 from .logs import make_log_folder
 from .render_segment import Submission, render_finish, render_merge, render_segment
 
@@ -22,15 +25,20 @@ class Submitted:
 
 
 def submit(submission: Submission) -> Submitted:
-    """Submit a run. Raises ClusterError in one line; then no job is left."""
+    """Submit a run. Raises ClusterError in one line; it names the jobs that are left, if any."""
     batch = BatchSystem("slurm", marks="--comment" not in submission.job.skip_directives)
     make_log_folder(Path(submission.folder))
     ids = [batch.submit(render_segment(submission))]
     try:
         for render in following(submission):
             ids.append(batch.submit(render(submission, after=ids[-1])))
-    except BaseException:
-        batch.cancel(ids)
+    except BaseException as error:
+        if not batch.cancel(ids, after_s=CANCEL_AFTER_S):
+            words = f"{batch.cancel_command} {' '.join(ids)}"
+            raise ClusterError(
+                f"{error or 'stopped'}; {counted(len(ids), 'job')} submitted before could not be "
+                f"cancelled: cancel them before you submit again, with {words}"
+            ) from error
         raise
     return Submitted(job_id=ids[0], later_ids=tuple(ids[1:]))
 

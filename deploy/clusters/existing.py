@@ -44,7 +44,7 @@ def open_existing(spec: ClusterSpec) -> Iterator[Client]:
 
 def _check_own(address: str) -> None:
     """Raise ClusterError if an unprotected scheduler of this machine is another user's."""
-    if address.startswith("tcp://"):
+    if not address.startswith(ENCRYPTED):
         parts = urlsplit(address)
         check_own(f"the address {address}", str(parts.hostname), parts.port or 0)
 

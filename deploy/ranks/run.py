@@ -171,7 +171,8 @@ class _Run:
         if isinstance(outcome, Lost):
             if joined and not self._has_progressed():
                 self._excluded |= joined
-                return self._workers_again(len(workers) - len(joined), after=outcome.reason), (
+                left = max(self._limits.min_ranks, len(workers) - len(joined))
+                return self._workers_again(left, after=outcome.reason), (
                     f"{outcome.reason}, after {counted(len(joined), 'worker')} joined"
                 )
             self._count_loss(outcome.reason)

@@ -35,8 +35,9 @@ def take_down(say: Callable[[str], None], *, cancel: bool) -> None:
     """
     with exclusive():
         worker, server = find_part("worker"), find_part("server")
-        if worker and _is_served(worker, server, cancel=cancel):
-            with open_client(worker.url) as client:
+        asked = worker or server  # runs outlive a killed worker; others are not ours
+        if asked and _is_served(asked, server, cancel=cancel):
+            with open_client(asked.url) as client:
                 _end_runs(client, say, cancel=cancel)
         for part in (worker, server):
             if part and process_of(part.part).stop():
@@ -45,12 +46,12 @@ def take_down(say: Callable[[str], None], *, cancel: bool) -> None:
         say("nothing to stop: no server or worker of overtile prefect up runs here")
 
 
-def _is_served(worker: PrefectProcess, server: PrefectProcess | None, *, cancel: bool) -> bool:
-    """Return whether a worker's server can be asked for active runs."""
+def _is_served(asked: PrefectProcess, server: PrefectProcess | None, *, cancel: bool) -> bool:
+    """Return whether the server of a worker, or a server, can be asked for active runs."""
     try:
-        return find_server(worker.url) is not None
+        return find_server(asked.url) is not None
     except TakenError as error:
-        if server is None and is_here(worker.url):
+        if server is None and is_here(asked.url):
             return False  # its server has ended, and another program has the port now
         if server is not None and cancel:
             return False
@@ -74,14 +75,19 @@ def _end_runs(client: SyncPrefectClient, say: Callable[[str], None], *, cancel: 
     runs = active_runs(client)
     if runs and not cancel:
         raise ClusterError(
-            f"active flow runs: {', '.join(f'{run.name} ({run.id})' for run in runs)}; wait until "
-            "they finish, or cancel them with overtile prefect down --cancel: a new run with the "
-            "same parameters resumes"
+            f"active flow runs: {_named(runs)}; wait until they finish, or cancel them with "
+            "overtile prefect down --cancel: a new run with the same parameters resumes"
         )
     for run in runs:
         client.set_flow_run_state(run.id, Cancelling())
         say(f"cancelled: {run.name} ({run.id})")
         say(f"  $ prefect flow-run cancel {run.id}")
     until = time.monotonic() + CANCEL_S
-    while active_runs(client) and time.monotonic() < until:
+    while (left := active_runs(client)) and time.monotonic() < until:
         time.sleep(POLL_S)
+    if left:
+        say(f"not ended after {CANCEL_S:.0f} s: {_named(left)}")
+
+
+def _named(runs: list[FlowRun]) -> str:
+    return ", ".join(f"{run.name} ({run.id})" for run in runs)

@@ -11,13 +11,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..text.terminal import say
-from .stop import STOPS, TWICE_S, drain_requested, drop_pending_stop, take_noted_drain
-
-NOTED_S: Final = 0.3
-"""After this time, a signal that ran its handler instead is seen."""
+from .stop import (
+    STOPS,
+    TWICE_S,
+    drain_requested,
+    drop_pending_stop,
+    pass_drain_to,
+    take_noted_drain,
+)
 
 
 class Drainable(Protocol):
@@ -87,23 +91,25 @@ def drain_on_signal(what: str = "blocks in flight finish") -> Iterator[Drain]:
         # run in the main thread, which nothing would wake if this one took a stop.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, *STOPS})
         while True:
-            found = signal.sigtimedwait({signal.SIGUSR1}, NOTED_S)
+            # Not sigtimedwait: after a SIGSTOP longer than its time it returns a signal that never
+            # came (CPython 3.11 to 3.13).
+            signal.sigwait({signal.SIGUSR1})
             if over.is_set():
                 woken.wait()  # a signal to a thread that has ended is undefined
                 return
-            # Rarely, the signal runs its handler although this thread waits for it.
-            if found is not None or take_noted_drain():
-                drain.request()
+            drain.request()
 
     thread = threading.Thread(target=listen, name="drain", daemon=True)
     thread.start()
+    assert thread.ident is not None
+    pass_drain_to(thread.ident)
     try:
         if take_noted_drain():
             drain.request()
         yield drain
     finally:
+        pass_drain_to(None)
         over.set()
-        assert thread.ident is not None
         signal.pthread_kill(thread.ident, signal.SIGUSR1)
         woken.set()
         thread.join()

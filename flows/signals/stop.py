@@ -39,6 +39,8 @@ _has_begun = True
 """Whether the command may have written something, or started something that must be ended."""
 _stopped_at = float("-inf")
 _is_drain_noted = False
+_drain_thread: int | None = None
+"""The thread that waits for SIGUSR1."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -71,7 +73,16 @@ def handle_stops() -> None:
 
 def _note_drain(signum: int, frame: FrameType | None) -> None:
     global _is_drain_noted  # not an event, whose lock the interrupted code may hold
-    _is_drain_noted = True
+    if _drain_thread is None:
+        _is_drain_noted = True
+    else:  # rarely, this handler runs although that thread waits for the signal
+        signal.pthread_kill(_drain_thread, signal.SIGUSR1)
+
+
+def pass_drain_to(thread: int | None) -> None:
+    """Send each SIGUSR1 whose handler runs to a thread that waits for it; None: note it again."""
+    global _drain_thread
+    _drain_thread = thread
 
 
 def take_noted_drain() -> bool:

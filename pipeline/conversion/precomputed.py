@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -48,16 +50,14 @@ def export_labels(
     check_target(target, layer, source=source.store)
     writer = LayerWriter(target, layer)
     writer.begin()
-    boxes = [[*writer.boxes(number)] for number in range(len(layer.levels))]
-    done, total = 0, sum(map(len, boxes))
-    with ThreadPoolExecutor(threads or min(_THREADS, os.cpu_count() or 1)) as pool:
+    levels = range(len(layer.levels))
+    done, total = 0, sum(sum(1 for _ in writer.boxes(number)) for number in levels)
+    threads = threads or min(_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            for number, of_level in enumerate(boxes):
-                futures = [
-                    pool.submit(_write, source, writer, layer, number, box) for box in of_level
-                ]
-                for future in as_completed(futures):
-                    future.result()
+            for number in levels:
+                write = partial(_write, source, writer, layer, number)
+                for _ in few_at_a_time(pool, write, writer.boxes(number), most=2 * threads):
                     done += 1
                     if on_box is not None:
                         on_box(done, total)
@@ -66,6 +66,23 @@ def export_labels(
             raise
     writer.finish()
     return layer
+
+
+def few_at_a_time(
+    pool: Executor, function: Callable[[Box], None], boxes: Iterable[Box], *, most: int
+) -> Iterator[None]:
+    """Call a function for each box, and yield after each call has ended; raise its error.
+
+    No more than ``most`` are submitted at a time: a volume may have millions of boxes.
+    """
+    left = iter(boxes)
+    waiting = {pool.submit(function, box) for box in islice(left, most)}
+    while waiting:
+        ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        waiting |= {pool.submit(function, box) for box in islice(left, len(ended))}
+        for future in ended:
+            future.result()
+            yield
 
 
 def plan_layer(

@@ -74,7 +74,7 @@ def propose_mask(request: MaskRequest) -> ProposedMask:
 def write_mask(proposed: ProposedMask) -> None:
     """Write the mask as OME-Zarr of one level: uint8, 1 inside, 0 outside. Raises OutputError.
 
-    A mask of which only a part was written is no image, for its missing chunks mean "outside".
+    A part of a mask is not an image for readers, because its missing chunks would mean "outside".
     """
     request = proposed.request
     if _check_output(request):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -66,8 +67,13 @@ class TrainingVolumes(Protocol):
     def is_measured(self) -> bool:
         """Whether the volumes return normalised grey values."""
 
-    def measured(self, client: Any = None) -> TrainingVolumes:
-        """Return the volumes with their grey values measured, by the workers of a cluster."""
+    def measured(
+        self, client: Any = None, *, stop: threading.Event | None = None
+    ) -> TrainingVolumes:
+        """Return the volumes with their grey values measured, by the workers of a cluster.
+
+        Raises RunError once ``stop`` is set.
+        """
 
     def description(self) -> Mapping[str, Any]:
         """Return what the volumes are, as JSON: the same ones have the same description."""

@@ -101,6 +101,19 @@ def test_a_script_has_the_paths_of_keys_and_nothing_of_their_content(tmp_path):
     assert ran.stdout.startswith(f"{keys}/key.pem is not readable on this node: set log_directory")
 
 
+@pytest.mark.parametrize(
+    ("conf", "limit"),
+    [(None, 16 * 2**20), ("", 16 * 2**20), ("A=1\nLSF_UNIT_FOR_LIMITS=MB  # b\n", 16 * 2**10),
+     ('LSF_UNIT_FOR_LIMITS="G"\n', 16), ("#LSF_UNIT_FOR_LIMITS=GB\n", 16 * 2**20)],
+)  # fmt: skip
+def test_the_memory_limit_of_lsf_has_the_unit_of_its_site(conf, limit, tmp_path, monkeypatch):
+    monkeypatch.setenv("LSF_ENVDIR", str(tmp_path))
+    if conf is not None:
+        (tmp_path / "lsf.conf").write_text(conf)
+    spec = spec_of_toml('kind = "lsf"\nmemory_per_job = "16GiB"', source="test")
+    assert f"\n#BSUB -M {limit}\n" in rendered(spec)
+
+
 def test_a_percent_sign_in_the_log_folder_is_escaped_for_slurm():
     spec = spec_of_toml(PYTHON + PROFILES["slurm-cpu"], source="test")
     assert "#SBATCH --output=/logs/90%%/%x-%j.log\n" in rendered(spec, logs=Path("/logs/90%"))

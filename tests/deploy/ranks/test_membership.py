@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cloudpickle
 import pytest
@@ -16,7 +17,10 @@ import torch.distributed as dist
 from deploy import YIELDED, RankLimits, RankReport, RanksResumed, open_cluster, run_ranks
 from deploy.ranks import attempt
 from deploy.ranks import run as ranks
+from deploy.ranks import workers as workers_module
 from deploy.ranks.membership import ending, joinable
+from deploy.ranks.outcome import Lost
+from deploy.ranks.workers import RankWorker
 from pipeline.base.errors import RunError
 from pipeline.base.workers import workers_of
 
@@ -256,3 +260,18 @@ def test_jobs_that_wait_in_a_queue_are_waited_for_once_all_workers_have_left(
             run._workers_again(2, after="lost")
     assert queue.waits == waits
     assert len(asked) == len(waits) - 1, "a task makes the cluster submit a job"
+
+
+def test_the_one_worker_that_runs_is_used_where_all_that_joined_are_lost(monkeypatch):
+    """A nanny restarts a worker at a new address: a group may consist of workers that joined."""
+    there, gone = (RankWorker(address=name, device_units=0) for name in ("tcp://a:1", "tcp://b:1"))
+    monkeypatch.setattr(
+        workers_module, "running_workers",
+        lambda client, excluded=(): [one for one in (there,) if one.address not in excluded],
+    )  # fmt: skip
+    run = ranks._Run(
+        None, SimpleNamespace(), on_event=print, limits=RankLimits(), stop=threading.Event()
+    )
+    run._joined = frozenset({gone.address})
+    workers, _ = run._next_group([gone], Lost("rank 0 was lost"))
+    assert workers == [there]

@@ -314,6 +314,18 @@ def test_a_job_script_and_a_flow_run_take_every_uri_but_those_with_a_secret(word
         ("export TOKENIZERS_PARALLELISM=false", False),
         ("export AWS_SHARED_CREDENTIALS_FILE=/home/me/.aws/credentials", False),
         ("source ~/.secrets", False),
+        (f"export S3_SECRET_KEY={MARK} MINIO1_PASSWORD=", True),
+        (f"export TOKEN2=$'{MARK}'", True),
+        (f"export A_TOKEN='${MARK}'", True),
+        (f"export AWS_SECRET_ACCESS_KEY='/{MARK}'", True),
+        (f"PASSPHRASE={MARK} gpg -d x", True),
+        ("export GPG_PASSPHRASE_FILE=/run/secrets/passphrase", False),
+        ("export A_TOKEN=`cat /run/token`", False),
+        (f"curl -sS -u me:{PASSWORD} https://host/x", True),
+        ("curl -u me:$PASSWORD https://host/x", False),
+        (f"curl --header 'Authorization: Bearer {MARK}' https://host/x", True),
+        ('curl --header "Authorization: Bearer $TOKEN" https://host/x', False),
+        ("date -u +%H:%M", False),
     ],
 )
 def test_a_profile_may_name_a_secret_and_not_hold_it(line, is_refused):

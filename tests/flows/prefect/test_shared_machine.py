@@ -11,11 +11,12 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import prefect
 import pytest
@@ -24,7 +25,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from deploy.processes.background import Background
 from deploy.processes.identity import identify
 from flows.prefect import background as parts
-from flows.prefect import start
+from flows.prefect import down, start
 from flows.prefect.access import Access, access_file, read_access, write_access
 from flows.prefect.background import PrefectProcess
 from flows.prefect.server import TakenError, find_server
@@ -350,3 +351,29 @@ def test_a_database_of_a_newer_version_is_reported_in_one_line(tmp_path, new_fro
     )
     record = json.loads((tmp_path / ".local/state/overtile/prefect/server.json").read_text())
     assert identify(record["pid"]) is None
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_down_asks_for_active_runs_also_where_no_worker_of_up_is_left(cancel, monkeypatch):
+    """Runs go on where their worker was killed, and so do those of a worker of the user's own."""
+    server = SimpleNamespace(part="server", url="http://127.0.0.1:4200/api", since="now")
+    run = SimpleNamespace(name="segment out.zarr", id="1")
+    asked = []
+    monkeypatch.setattr(down, "find_part", {"server": server, "worker": None}.get)
+    monkeypatch.setattr(down, "find_server", lambda url: prefect.__version__)
+    monkeypatch.setattr(down, "exclusive", nullcontext)
+    monkeypatch.setattr(
+        down, "process_of", lambda part: SimpleNamespace(part=part, stop=lambda: True)
+    )
+    client = SimpleNamespace(set_flow_run_state=lambda number, state: asked.append(number))
+    monkeypatch.setattr(down, "open_client", lambda url: nullcontext(client))
+    monkeypatch.setattr(down, "active_runs", lambda client: [] if asked else [run])
+    said = []
+    if cancel:
+        down.take_down(said.append, cancel=True)
+        assert asked == ["1"]
+        assert said[-1] == "server: stopped (started now)"
+    else:
+        with pytest.raises(ClusterError, match=r"^active flow runs: segment out.zarr \(1\); wait"):
+            down.take_down(said.append, cancel=False)
+        assert said == []

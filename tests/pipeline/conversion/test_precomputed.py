@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.base.errors import LabelError, OutputError
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
-from pipeline.conversion.precomputed import export_labels, plan_layer
+from pipeline.conversion.precomputed import export_labels, few_at_a_time, plan_layer
 from pipeline.output import label_layer
 from pipeline.output.precomputed import LayerWriter
 from pipeline.output.pyramid import majority
@@ -238,3 +239,20 @@ def test_labels_are_exported_to_s3(s3, tmp_path):
     np.testing.assert_array_equal(read_all(target), values)
     with pytest.raises(OutputError, match="exists already"):
         export_labels(find_volume(str(tmp_path / "a.zarr"), axes="zyx"), target)
+
+
+def test_few_boxes_are_submitted_at_a_time_and_an_error_of_one_is_raised():
+    """A volume may have millions of boxes, each with a future of two kilobytes."""
+    taken, done = [], []
+
+    def boxes():
+        for number in range(100):
+            taken.append(number)
+            assert number < len(done) + 8
+            yield number
+
+    with ThreadPoolExecutor(3) as pool:
+        done.extend(few_at_a_time(pool, lambda box: None, boxes(), most=4))
+        assert (len(done), taken) == (100, list(range(100)))
+        with pytest.raises(ZeroDivisionError):
+            list(few_at_a_time(pool, lambda box: 1 // (box - 7), range(20), most=4))

@@ -5,7 +5,7 @@
 #BSUB -P p123
 #BSUB -n 4
 #BSUB -R "span[hosts=1]"
-#BSUB -M 17180
+#BSUB -M 16777216
 #BSUB -W 01:31
 #BSUB -o '/home/ada/logs of jobs'/overtile-%J.log
 #BSUB -gpu "num=2"
