@@ -22,6 +22,7 @@ from ..volume.fingerprint import check_labels
 from ..volume.formats.axes import slices_advice
 from ..volume.formats.ome_zarr.ome_read import parse_multiscale
 from ..volume.label_values import UNKNOWN
+from ..volume.micrometres import voxel_size_um
 from ..volume.volume import LABELS, VolumeSource
 from .contingency import check_integers
 from .grid import BoxGrid, reading_step
@@ -77,8 +78,18 @@ class EvaluatePlan:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Voxel size in z, y, x as multiples of the finest."""
-        size = (self.scores or self.truth).voxel_size
+        """Voxel size in z, y, x as multiples of the finest.
+
+        An axis that states no unit, beside others that do, counts as the finest of these.
+        """
+        source = self.scores or self.truth
+        sizes = voxel_size_um(source)
+        stated = [one for one in sizes if one is not None]
+        size = (
+            [min(stated) if one is None else one for one in sizes]
+            if stated
+            else (source.voxel_size)
+        )
         return tuple(one / min(size) for one in size)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,12 @@ from ..definition.method import Agglomerate
 from ..fragments.faces import Face
 from ..fragments.measures import Records
 from .adjacency import Adjacency, Names, renamed
-from .agglomeration import agglomerate, threshold_merges
+from .agglomeration import Agglomerated, agglomerate, threshold_merges
 from .touching import LabelledPlane
+
+_NOTHING: Final = Records(
+    names=np.empty(0, np.uint64), voxels=np.empty(0, np.int64), at_edge=np.empty(0, np.bool_)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +46,15 @@ class Outward:
 class ClusterState:
     """What a group hands on: pairs that are not decided, and the objects that occur in them.
 
-    outward: by axis and side. links_from, links_to: see agglomeration.Joined.
+    records: of objects; several groups may have one, each with its whole record. closed: for
+    ``threshold``, whose objects stay basins, the sums of the closed basins of each cluster that an
+    open basin may enlarge; they are in no other group. outward: by axis and side. links_from,
+    links_to: see agglomeration.Joined.
     """
 
     adjacency: Adjacency
     records: Records
+    closed: Records
     outward: Mapping[tuple[int, int], Outward]
     links_from: Names
     links_to: Names
@@ -67,8 +75,8 @@ def state_of_block(
     """Return the state of a block. records: of its fragments; several may have one name."""
     none = np.empty(0, np.uint64)
     return ClusterState(
-        adjacency=adjacency, records=_distinct([records]), outward=outward, links_from=none,
-        links_to=none,
+        adjacency=adjacency, records=_distinct([records]), closed=_NOTHING, outward=outward,
+        links_from=none, links_to=none,
     )  # fmt: skip
 
 
@@ -91,31 +99,50 @@ def merge_clusters(
     adjacency = Adjacency.merged(child.adjacency for child in children.values())
     links_from = np.concatenate([child.links_from for child in children.values()])
     links_to = np.concatenate([child.links_to for child in children.values()])
+    records = _distinct([child.records for child in children.values()])
     match kind:
         case "mean":
             found = agglomerate(adjacency, threshold=threshold, open_names=open_names)
+            records, closed = _merged(records, found), _NOTHING
+            merged = records.taken(np.isin(records.names, found.merges_to))
         case "threshold":
             joined = threshold_merges(
                 adjacency, threshold=threshold, open_names=open_names, links=(links_from, links_to)
             )
             found, links_from, links_to = joined, joined.links_from, joined.links_to
+            before = _joined([child.closed for child in children.values()])
+            records, closed, merged = _merged_basins(records, before, found, open_names)
         case "none":
             raise AssertionError("nothing is merged")
         case _:
             assert_never(kind)
-    records = _distinct([child.records for child in children.values()])
-    clusters = _merged(records, found.merges_from, found.merges_to)
-    is_cluster = np.isin(clusters.names, found.merges_to)
     return (
         ClusterState(
-            adjacency=found.adjacency, records=clusters, outward=outward, links_from=links_from,
-            links_to=links_to,
+            adjacency=found.adjacency, records=records, closed=closed, outward=outward,
+            links_from=links_from, links_to=links_to,
         ),
-        Merges(
-            merges_from=found.merges_from, merges_to=found.merges_to,
-            records=clusters.taken(is_cluster),
-        ),
+        Merges(merges_from=found.merges_from, merges_to=found.merges_to, records=merged),
     )  # fmt: skip
+
+
+def _merged_basins(
+    basins: Records, closed: Records, found: Agglomerated, open_names: Names
+) -> tuple[Records, Records, Records]:
+    """Return the open basins, the closed parts of clusters with open ones, and all that changed.
+
+    basins: of all children, each once. closed: sums of the children. A basin that is closed now is
+    added to its cluster, here and nowhere else. The third are whole clusters, of all basins that
+    are known here: those that something was merged into, and those that a child had begun, whose
+    name other children may know as that of a basin alone.
+    """
+    is_open = np.isin(basins.names, open_names)
+    opened = basins.taken(is_open)
+    begun = renamed(closed.names, found.merges_from, found.merges_to)
+    sums = _merged(_joined([closed, basins.taken(~is_open)]), found)
+    whole = _merged(_joined([sums, opened]), found)
+    is_changed = np.isin(whole.names, np.concatenate([begun, found.merges_to]))
+    grows = renamed(opened.names, found.merges_from, found.merges_to)
+    return opened, sums.taken(np.isin(sums.names, grows)), whole.taken(is_changed)
 
 
 def clustered(records: Records, merges: Iterable[Merges]) -> Records:
@@ -154,19 +181,23 @@ def _outward(
 
 def _distinct(parts: Sequence[Records]) -> Records:
     """Return the records of all objects, ascending, each once; records of one object are equal."""
-    names = np.concatenate([part.names for part in parts])
-    distinct, first = np.unique(names, return_index=True)
-    whole = Records(
-        names=names,
-        voxels=np.concatenate([part.voxels for part in parts]),
-        at_edge=np.concatenate([part.at_edge for part in parts]),
-    )
+    whole = _joined(parts)
+    distinct, first = np.unique(whole.names, return_index=True)
     return whole.taken(first[distinct > 0])
 
 
-def _merged(records: Records, old: Names, new: Names) -> Records:
+def _joined(parts: Sequence[Records]) -> Records:
+    """Return the records of all parts, one after the other."""
+    return Records(
+        names=np.concatenate([part.names for part in parts]),
+        voxels=np.concatenate([part.voxels for part in parts]),
+        at_edge=np.concatenate([part.at_edge for part in parts]),
+    )
+
+
+def _merged(records: Records, found: Agglomerated) -> Records:
     """Return the records after objects were merged: sums over the members of each cluster."""
-    names = renamed(records.names, old, new)
+    names = renamed(records.names, found.merges_from, found.merges_to)
     clusters, root = np.unique(names, return_inverse=True)
     voxels = np.zeros(len(clusters), np.int64)
     np.add.at(voxels, root, records.voxels)

@@ -28,14 +28,19 @@ def background_method(method: Method) -> Method:
 
 
 def with_touched(
-    records: Records, labels: NDArray[np.int32], names_with_halo: NDArray[np.uint64]
+    records: Records,
+    labels: NDArray[np.int32],
+    names_with_halo: NDArray[np.uint64],
+    *,
+    per_slice: bool,
 ) -> Records:
     """Return the records of background with the objects that it touches through faces.
 
     labels: of the background in a block (z, y, x). names_with_halo: names of objects, 0 for
-    background, with one voxel around the block, 0 beyond the volume.
+    background, with one voxel around the block, 0 beyond the volume. per_slice: whether the slices
+    above and below are other images.
     """
-    first, last = _touched(labels, names_with_halo, len(records))
+    first, last = _touched(labels, names_with_halo, len(records), per_slice)
     return replace(records, touched_first=first, touched_last=last)
 
 
@@ -46,10 +51,11 @@ def filled_names(records: Records) -> NDArray[np.uint64]:
 
 
 @compiled
-def _touched(labels: Array, names: Array, count: int) -> tuple[Array, Array]:
+def _touched(labels: Array, names: Array, count: int, per_slice: bool) -> tuple[Array, Array]:
     first = np.full(count, np.uint64(NOTHING))
     last = np.zeros(count, np.uint64)
     depth, height, width = labels.shape
+    away = 0 if per_slice else 1  # to the slices above and below
     for z in range(depth):
         for y in range(height):
             for x in range(width):
@@ -57,7 +63,7 @@ def _touched(labels: Array, names: Array, count: int) -> tuple[Array, Array]:
                 if label == 0:
                     continue
                 for name in (
-                    names[z, y + 1, x + 1], names[z + 2, y + 1, x + 1],
+                    names[z + 1 - away, y + 1, x + 1], names[z + 1 + away, y + 1, x + 1],
                     names[z + 1, y, x + 1], names[z + 1, y + 2, x + 1],
                     names[z + 1, y + 1, x], names[z + 1, y + 1, x + 2],
                 ):  # fmt: skip

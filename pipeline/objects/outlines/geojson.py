@@ -27,12 +27,12 @@ def features(
     """Yield the text of a feature for each row. name: of the class of all objects."""
     classification = {"name": name, "color": list(colour(1))}
     planes = rows.corners[:, 0, 0].tolist()
-    has_planes = any(planes)
+    has_planes = any(planes) or grid.has_slices
     measured = {name: one.to_pylist() for name, one in rows.columns.items() if name != "id"}
     for row, (identifier, polygons) in enumerate(zip(rows.ids.tolist(), outlines, strict=True)):
         geometry = _geometry(polygons, grid)
         if has_planes:
-            geometry["plane"] = {"c": -1, "z": planes[row], "t": 0}
+            geometry["plane"] = {"c": -1, "z": grid.slice_of(planes[row]), "t": 0}
         feature = {
             "type": "Feature",
             "id": identifier,

@@ -106,12 +106,15 @@ def _role_text(scores: Scores) -> str:
 
 
 def _spacing(scores: Scores) -> Shape:
-    """Return the size of a voxel in steps: of µm, or of the finest axis without a unit."""
+    """Return the size of a voxel in steps: of µm, or of the finest axis without any unit.
+
+    An axis that states no unit, beside others that do, counts as the finest of these.
+    """
     source = scores.source
     sizes = [one for axis, one in zip("zyx", voxel_size_um(source), strict=True)
              if axis in source.spatial_axes]  # fmt: skip
-    if None not in sizes:
-        known = [1.0] * (3 - len(sizes)) + [float(one) for one in sizes if one]
-        return tuple(max(1, in_steps(one)) for one in known)
+    if stated := [one for one in sizes if one is not None]:
+        known = [min(stated) if one is None else one for one in sizes]
+        return tuple(max(1, in_steps(one)) for one in [1.0] * (3 - len(sizes)) + known)
     finest = min(source.voxel_size)
     return tuple(max(1, in_steps(one / finest)) for one in source.voxel_size)

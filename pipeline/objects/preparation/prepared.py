@@ -76,9 +76,11 @@ class PreparedObjects:
         per_unit = [0.0 if one is None else one / size
                     for one, size in zip(um, source.voxel_size, strict=True)]  # fmt: skip
         z, y, x = (t * u for t, u in zip(source.translation, per_unit, strict=True))
+        z_um, y_um, x_um = (None if one is None else one * towards
+                            for one, towards in zip(um, source.direction, strict=True))  # fmt: skip
         return TableSpec(
             is_flat=self.method.per_slice or self.plan.shape[0] == 1,
-            voxel_size_um=um,
+            voxel_size_um=(z_um, y_um, x_um),
             origin_um=(z, y, x),
             score_scale=self.scores.highest,
             channel_names=_channel_names(image.source) if image else (),

@@ -68,7 +68,8 @@ def _watershed_rows(prepared: PreparedObjects) -> Iterator[tuple[str, str]]:
     if method.has_seeds:
         text = _threshold_text("seed_threshold", method, highest)
         if method.seed_distance:
-            unit = "µm" if prepared.table_spec.spacing_um is not None else "voxels"
+            has_unit = any(prepared.table_spec.voxel_size_um)
+            unit = "µm" if has_unit else "voxels"
             text += f", more than {method.seed_distance / STEPS:g} {unit} inside"
         yield "seeds", text
 

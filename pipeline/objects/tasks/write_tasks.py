@@ -53,8 +53,8 @@ def label_background(job: ObjectsJob, index: Shape) -> int:
     outer = table_outer(core, shape)
     halo[outer.relative_to(tuple(a - 1 for a in core.start)).slices] = around
     graph = BlockGraph(
-        records=with_touched(block.records, labels, halo), seeded=block.seeded,
-        lowest=block.lowest, edges=block.edges, faces=block.faces,
+        records=with_touched(block.records, labels, halo, per_slice=job.method.per_slice),
+        seeded=block.seeded, lowest=block.lowest, edges=block.edges, faces=block.faces,
     )  # fmt: skip
     check_owner(job.output, job.run_token)
     background.files.put(LABELS, file_name(index), BlockLabels(labels=labels))

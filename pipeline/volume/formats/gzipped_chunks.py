@@ -10,6 +10,7 @@ import gzip
 import itertools
 import json
 import os
+import threading
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -63,7 +64,7 @@ class _Chunks:
         only = {**info, "scales": [{**scale, "key": "chunks", "chunk_sizes": [self.chunk]}]}
         memory.write("info", json.dumps(only).encode()).result()
         spec = {"driver": "neuroglancer_precomputed", "kvstore": "memory://"}
-        self._memory = memory
+        self._memory, self._in_memory = memory, threading.Lock()
         self._decoded = self._tensorstore.open(spec, context=context, read=True).result()
 
     def read(self, index: tuple[int, ...]) -> NDArray[Any]:
@@ -82,9 +83,10 @@ class _Chunks:
             return np.zeros(shape, self._decoded.dtype.numpy_dtype)
         place = tuple(slice(start, stop) for start, stop in spans)
         try:
-            self._memory.write(f"chunks/{name}", content).result()
-            decoded = np.asarray(self._decoded[place].read().result()).T
-            self._memory.write(f"chunks/{name}", None).result()
+            with self._in_memory:  # another thread would delete the chunk before it is read here
+                self._memory.write(f"chunks/{name}", content).result()
+                decoded = np.asarray(self._decoded[place].read().result()).T
+                self._memory.write(f"chunks/{name}", None).result()
         except Exception as error:
             raise self._damaged(name, reason(error, self._where)) from error
         return decoded

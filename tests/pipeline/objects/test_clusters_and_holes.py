@@ -121,7 +121,7 @@ def filled(labels, per_slice):
     background, count = ndimage.label(labels == 0, structure)
     at_edge = np.unique(background[edge_of(labels.shape, per_slice)])
     result = labels.copy()
-    faces = ndimage.generate_binary_structure(3, 1)
+    faces = structure
     for number in set(range(1, count + 1)) - set(at_edge.tolist()):
         around = labels[ndimage.binary_dilation(background == number, faces)]
         touched = np.unique(around[around > 0])
@@ -172,6 +172,36 @@ def test_clusters_in_blocks_are_those_of_the_whole_volume(kind, threads, tmp_pat
     assert [c for c in cases if clusters_differ(threads, tmp_path, reference, c)] == []
 
 
+def open_basin_case(name):
+    """Return a basin that two groups of blocks know, which a closed one of only one group joins."""
+    settings = {
+        "role": "boundary", "method": "watershed", "depth": 20 / 255, "agglomerate": "threshold",
+        "merge_threshold": 100 / 255, "connectivity": 6, "per_slice": False, "border": "keep",
+        "min_voxels": 1,
+    }  # fmt: skip
+    row = np.zeros((1, 1, 16), np.uint8)
+    row[0, 0, [4, 11]] = 200, 50
+    deep = np.full((5, 5, 18), 255, np.uint8)
+    deep[2, 2, 1:] = 0
+    deep[2, 2, [5, 12]] = 200, 50
+    return {
+        "sum below the least": (row, (1, 1, 4), {**settings, "min_voxels": 9}),
+        "sum above the least": (row, (1, 1, 4), {**settings, "min_voxels": 12}),
+        "mirrored": (row[..., ::-1].copy(), (1, 1, 4), {**settings, "min_voxels": 10}),
+        "at the edge": (
+            deep, (5, 5, 5), {**settings, "threshold": 220 / 255, "border": "drop"}),
+    }[name]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["sum below the least", "sum above the least", "mirrored", "at the edge"]
+)
+def test_a_basin_that_several_groups_know_counts_once_in_its_cluster(
+    name, threads, tmp_path, reference
+):
+    assert not clusters_differ(threads, tmp_path, reference, open_basin_case(name))
+
+
 def hole_case(seed):
     rng = np.random.default_rng((seed, 7))
     scores, top, block, keeps = random_volume(rng)
@@ -198,6 +228,17 @@ def holes_differ(client, folder, reference, case):
 def test_filled_holes_in_blocks_are_those_of_the_whole_volume(threads, tmp_path, reference):
     cases = [hole_case(seed) for seed in range(CASES)]
     assert [case for case in cases if holes_differ(threads, tmp_path, reference, case)] == []
+
+
+def test_a_hole_of_a_slice_is_judged_by_its_slice_alone(threads, tmp_path, reference):
+    scores = np.zeros((2, 7, 7), np.uint8)
+    scores[0, 1:6, 1:6] = scores[1, 2:5, 2:5] = 255
+    scores[0, 3, 3] = 0
+    settings = {"role": "foreground", "threshold": 0.5, "fill_holes": True, "connectivity": 6}
+    keeps = {"per_slice": True, "min_voxels": 1, "border": "keep"}
+    case = (scores, (1, 7, 7), {**settings, **keeps})
+    assert not holes_differ(threads, tmp_path, reference, case)
+    assert find(threads, tmp_path, *case[:2], **case[2])[1] == [25, 9]
 
 
 def plugged_hole():

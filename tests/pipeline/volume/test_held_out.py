@@ -150,7 +150,7 @@ def test_a_volume_with_several_labels_is_measured_once(place, monkeypatch):
     measured = []
     monkeypatch.setattr(
         labelled_volumes.LabelledVolumes, "_intensity",
-        lambda _, raw, __: measured.append(raw) or volumes.training[0].intensity,
+        lambda _, raw, *__: measured.append(raw) or volumes.training[0].intensity,
     )  # fmt: skip
     assert len(volumes.measured().training) == 2
     assert measured == [volumes.training[0].raw]

@@ -161,7 +161,7 @@ def test_coordinates_can_count_the_pixels_of_a_finer_image(scores, found, tmp_pa
     )
     objects = find_finished(Location.parse(found(1, 16, 16)))
     grid = grid_of_image(objects.labels, Location.parse(image), output=objects.output)
-    assert grid == PixelGrid(scale=(2.0, 2.0), shift=(2.0, 2.0))
+    assert grid == PixelGrid(scale=(2.0, 2.0), shift=(2.0, 2.0), has_slices=True)
     collection = json.loads(
         written(objects.output.path, tmp_path / "o.geojson", grid=grid).read_text()
     )
@@ -201,3 +201,18 @@ def test_objects_in_a_bucket_have_the_same_outlines_there(s3, found, tmp_path):
         written(f"{s3}/cells.zarr", f"{s3}/o.geojson")
     with pytest.raises(VolumeError, match="holds no objects"):
         find_finished(Location.parse(f"{s3}/other.zarr"))
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_outlines_of_a_part_of_a_stack_lie_on_its_slices_of_the_image(found, tmp_path, first):
+    values = np.zeros((6, 50, 60), np.uint8)
+    image = store_image(
+        tmp_path / "i.zarr", values, pixel_um=0.5, translation_um=(-float(first), 0.0, 0.0)
+    )
+    objects = find_finished(Location.parse(found(1, 16, 16)))
+    grid = grid_of_image(objects.labels, Location.parse(image), output=objects.output)
+    collection = json.loads(
+        written(objects.output.path, tmp_path / "o.geojson", grid=grid).read_text()
+    )
+    slices = {one["geometry"]["plane"]["z"] for one in collection["features"]}
+    assert slices == {first, first + 1}

@@ -6,6 +6,7 @@ import gzip
 import json
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,17 @@ def test_chunks_that_are_gz_files_are_read(tmp_path, kind, offset):
     values = np.stack([ZYX, 255 - ZYX] if kind == "raw" else [ZYX]).astype(dtype_of(kind))
     gzipped(write(tmp_path / "a", values, kind, offset=offset))
     np.testing.assert_array_equal(read_all(tmp_path / "a"), values)
+
+
+def test_threads_that_read_one_gz_file_at_once_all_get_its_voxels(tmp_path):
+    """Each decodes it from memory for a moment; zeros stand for what is missing there."""
+    gzipped(write(tmp_path / "a", ZYX))
+    source = find_volume(str(tmp_path / "a"))
+    array = format_named(source.format).open(source.store, source.path)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(60):
+            found = list(pool.map(array._read_chunk, [(0, 0, 0, 0)] * 4))
+            assert all((one == found[0]).all() and one.any() for one in found)
 
 
 def test_a_missing_gz_file_is_zeros_and_a_damaged_one_an_error(tmp_path):
