@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ def grid_of_image(labels: VolumeSource, image: Location, *, output: Location) ->
     Translations state where the centre of the first voxel lies, so its outer corner is half a voxel
     before. Raises VolumeError where one of the two states no voxel size in a unit of length.
     """
-    found = as_run_read(find_volume(image), image, output)
+    found = as_run_read(_at_any_time(image), image, output)
     size, corner = _size_and_corner(labels)
     image_size, image_corner = _size_and_corner(found)
     scale, shift = size / image_size, (corner - image_corner) / image_size
@@ -63,6 +64,16 @@ def grid_of_image(labels: VolumeSource, image: Location, *, output: Location) ->
         slice_scale=step / image_step, slice_shift=(first - image_first) / image_step,
         has_slices=found.shape_zyx[0] > 1,
     )  # fmt: skip
+
+
+def _at_any_time(image: Location) -> VolumeSource:
+    """Return an image, of a time series its first point: all have one place."""
+    try:
+        return find_volume(image)
+    except VolumeError as error:
+        with suppress(VolumeError):
+            return find_volume(image, time=0)
+        raise error from None
 
 
 def _step_and_first(source: VolumeSource) -> tuple[float, float]:

@@ -21,6 +21,8 @@ from .tiff_metadata import voxels_of
 
 SUFFIXES: Final = (".tif", ".tiff", ".png")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_HEAD: Final = 2**16
+"""Bytes that hold what comes before the pixels, but for large colour profiles."""
 _PNG_MOST_RATIO: Final = 1100
 """Deflate stores at most 1032 bytes in one."""
 _PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -99,7 +101,7 @@ def _tiff_plane(file: Location) -> Plane:
 
 def _png_plane(file: Location) -> Plane:
     """Read width, height, bits and colour type from the first chunk (PNG specification, 11.2.1)."""
-    head = read_head(file, 33)
+    head = read_head(file, _PNG_HEAD)
     if len(head) < 33 or not head.startswith(_PNG) or head[12:16] != b"IHDR":
         raise VolumeError(f"{file} is not a PNG file, or is truncated")
     width, height, bits, colour = struct.unpack(">IIBB", head[16:26])
@@ -107,10 +109,21 @@ def _png_plane(file: Location) -> Plane:
         raise VolumeError(f"{file} is empty: its shape is {height}×{width}")
     if width * height // 8 > _PNG_MOST_RATIO * file_bytes(file):
         raise VolumeError(f"{file} is truncated: it states {height}×{width} pixels; copy it again")
-    samples = _PNG_SAMPLES.get(colour, 1)
+    samples = _PNG_SAMPLES.get(colour, 1) + _has_transparent_colour(head)
     shape = (height, width) if samples == 1 else (height, width, samples)
     dtype = "uint16" if bits == 16 else "uint8"
     return Plane(axes="yxc"[: len(shape)], shape=shape, dtype=dtype, chunks=shape)
+
+
+def _has_transparent_colour(head: bytes) -> bool:
+    """Return whether a tRNS chunk comes before the pixels: one more sample is decoded then."""
+    place = 33
+    while place + 8 <= len(head):
+        length, kind = struct.unpack(">I4s", head[place : place + 8])
+        if kind in (b"tRNS", b"IDAT"):
+            return bool(kind == b"tRNS")
+        place += 12 + length
+    return False
 
 
 def _decoded_png(file: Location) -> NDArray[Any]:

@@ -216,3 +216,17 @@ def test_outlines_of_a_part_of_a_stack_lie_on_its_slices_of_the_image(found, tmp
     )
     slices = {one["geometry"]["plane"]["z"] for one in collection["features"]}
     assert slices == {first, first + 1}
+
+
+def test_the_image_of_outlines_may_be_a_time_series(found, tmp_path):
+    root = zarr.create_group(tmp_path / "i.zarr")
+    root.create_array("0", data=np.zeros((3, 2, 50, 60), np.uint8))
+    root.attrs["ome"] = {"version": "0.5", "multiscales": [{
+        "axes": [{"name": "t", "type": "time"}, *(
+            {"name": a, "type": "space", "unit": "micrometer"} for a in "zyx")],
+        "datasets": [{"path": "0", "coordinateTransformations": [
+            {"type": "scale", "scale": [1.0, 1.0, 0.25, 0.25]}]}],
+    }]}  # fmt: skip
+    objects = find_finished(Location.parse(found(1, 16, 16)))
+    grid = grid_of_image(objects.labels, Location.parse(tmp_path / "i.zarr"), output=objects.output)
+    assert (grid.scale, grid.slice_of(1)) == ((2.0, 2.0), 1)

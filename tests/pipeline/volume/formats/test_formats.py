@@ -15,6 +15,7 @@ import tifffile
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.base.choices import DECODED_CACHE_BYTES
 from pipeline.base.errors import VolumeError
@@ -274,6 +275,16 @@ def several_pages(path: Path) -> Path:
     for z in range(2):
         tifffile.imwrite(path / f"{z}.tif", ZYX)
     return path
+
+
+@pytest.mark.parametrize(("mode", "samples"), [("L", 2), ("RGB", 4), ("P", 4)])
+def test_a_png_with_a_transparent_colour_has_one_more_channel(mode, samples, tmp_path):
+    picture = Image.fromarray(np.array([[0, 1, 2], [2, 3, 0]], np.uint8)).convert(mode)
+    colour = (0, 0, 0) if mode == "RGB" else 0
+    picture.save(tmp_path / "one.png", transparency=colour)
+    found = read_all(tmp_path / "one.png")
+    assert found.shape == (samples, 1, 2, 3)
+    assert found[-1, 0].tolist() == [[0, 255, 255], [255, 255, 0]]
 
 
 def truncated_png(path: Path) -> Path:
