@@ -56,8 +56,9 @@ def test_a_command_that_is_killed_and_started_again_ends_with_the_same_bytes(
 def test_a_driver_that_is_killed_while_it_writes_a_file_is_resumed(name, trial, fault_round):
     counter = trial.folder / "counter"
     counter.mkdir()
+    number = 40
     for _ in range(MOST_TRIES):  # it may rename fewer files than the number
-        number = trial.generator.randrange(40)
+        number = trial.generator.randrange(max(1, number))
         fault = ("faults.inside:killed_at_write", {"counter": str(counter), "number": number})
         trial.try_again()
         running = trial.start(name, faults=[fault])
