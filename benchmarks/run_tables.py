@@ -12,6 +12,14 @@ SECONDS = {
     "overtile --help": "`overtile --help`",
     "python": "Python alone",
 }
+FIRST_LINE = {
+    "first line, terminal": "`overtile segment` in a terminal, to the first line",
+    "first line, pipe": "the same into a pipe or a file",
+    "first block, pipe": "to the first block",
+    "--help, processor": "`overtile --help`, of the processor",
+    "plan, processor": "`overtile plan`, of the processor",
+    "evaluate, processor": "`overtile evaluate`, of the processor",
+}
 
 
 def start_up() -> str:
@@ -43,3 +51,16 @@ def worker_memory() -> str:
             for case in found("worker-memory")["cases"]
         ),
     )  # fmt: skip
+
+
+def first_line() -> str:
+    """Return the table of what a command takes before its first line, beside an older commit."""
+    results = found("first_line")
+    old, new = (results["seconds"][name] for name in ("old", "new"))
+    return table(
+        ("seconds", "60b51c0", "now"),
+        *(
+            (words, f"{old[name]['median']:.2f}", f"{new[name]['median']:.2f}")
+            for name, words in FIRST_LINE.items()
+        ),
+    )

@@ -111,7 +111,7 @@ class Commands:
     def overtile(self) -> float:
         shutil.rmtree(self.out, ignore_errors=True)
         words = ("segment", *self.arguments, "--precision", "fp32", "--workers", str(THREADS))
-        return self.tools["overtile"].run(_overtile(*words), self.out)
+        return self.tools["overtile"].run(overtile(*words), self.out)
 
     def daisy(self) -> float:
         clock, peers = self.folder / "clock", self.peers
@@ -125,17 +125,17 @@ class Commands:
         return self.tools["daisy"].run(command, Path(output))
 
     def help(self) -> float:
-        return _seconds(_overtile("--help"))
+        return _seconds(overtile("--help"))
 
     def plan(self) -> float:
         shutil.rmtree(self.out, ignore_errors=True)
-        return _seconds(_overtile("plan", *self.arguments))
+        return _seconds(overtile("plan", *self.arguments))
 
     def python(self) -> float:
         return _seconds([sys.executable, "-c", "pass"])
 
 
-def _overtile(*words: str) -> list[str]:
+def overtile(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "flows.cli", *words]
 
 

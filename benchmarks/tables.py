@@ -16,7 +16,7 @@ from typing import Any
 
 from .pipeline import CASES
 from .plots import DOCS, SHARE_TOOLS, found
-from .run_tables import start_up, worker_memory
+from .run_tables import first_line, start_up, worker_memory
 from .table import table
 from .training_tables import corrections, from_weights, study
 
@@ -214,6 +214,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "from_weights": from_weights,
     "corrections": corrections,
     "start_up": start_up,
+    "first_line": first_line,
     "worker_memory": worker_memory,
 }
 
