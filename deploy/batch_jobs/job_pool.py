@@ -131,7 +131,7 @@ class JobPool(threading.Thread):
         without = any(not record.workers for record in self.records)
         if self.records and now - self._queue_at > QUEUE_S * (1 if without else 6):
             self._queue, self._queue_at = self._batch.queued(), now
-            self._cancel([])
+            self._cancel()
         queue = self._queue
         self.records = tuple(
             record.updated(
@@ -279,7 +279,7 @@ class JobPool(threading.Thread):
         self.records = tuple(record for record in self.records if record.name not in names)
         self._cancel([record.job_id for record in records])
 
-    def _cancel(self, job_ids: Sequence[str]) -> None:
+    def _cancel(self, job_ids: Sequence[str] = ()) -> None:
         """Cancel jobs, and those that could not be cancelled before; the watchdog forgets them.
 
         Without an answer it is tried again later, and at the end by the watchdog.

@@ -74,7 +74,7 @@ def test_a_job_that_cannot_be_cancelled_is_cancelled_later(pool, slurm):
     pool._drop(pool.records)
     assert (pool.records, pool._watchdog.jobs, set(slurm.jobs)) == ((), {job_id}, {job_id})
     slurm.silent = frozenset()
-    pool._cancel([])
+    pool._cancel()
     assert (pool._watchdog.jobs, slurm.jobs) == (set(), {})
 
 
