@@ -3,65 +3,99 @@
 For one float32 image whose channels × planes × rows are 20480 or fewer, torch leaves oneDNN for a
 matrix product over a copied neighbourhood (``use_mkldnn`` in ATen/native/Convolution.cpp), which is
 2 to 10 times slower in 3-D. The first convolution of most tiles is such a case. So inference names
-oneDNN's operator. It is private: where it is missing or takes other arguments, torch chooses.
+oneDNN's operators, one of which also applies the ReLU that follows, before it writes: the same
+values without a second pass over them. They are private: where one is missing or takes other
+arguments, torch chooses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import cast
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Operator = Callable[..., Tensor]
+Operator = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """Return the unpadded convolution of (n, c, *spatial), stride 1, in 2-D or 3-D.
 
-    In inference only: the operator is chosen for speed, and gradients are not asked of it.
+    relu: whether negative values become 0. In inference only: the operator is chosen for speed, and
+    gradients are not asked of it.
     """
-    dims = weight.dim() - 2
-    operator = onednn_operator() if x.device.type == "cpu" else None
+    is_on_processor = x.device.type == "cpu"
+    operator = onednn_operator(relu=relu) if is_on_processor else None
     if operator is not None:
-        return operator(x, weight, bias, (0,) * dims, (1,) * dims, (1,) * dims, 1)
-    return (functional.conv3d if dims == 3 else functional.conv2d)(x, weight, bias)
+        return operator(x, weight, bias)
+    if relu:
+        return convolve(x, weight, bias).relu_()
+    return (functional.conv3d if weight.dim() == 5 else functional.conv2d)(x, weight, bias)
 
 
 class InferenceConvolution(nn.Module):
-    """A convolution layer that shares the tensors of a trained one, for inference."""
+    """A convolution layer that shares the tensors of a trained one, for inference.
 
-    def __init__(self, layer: nn.Conv2d | nn.Conv3d) -> None:
+    relu: whether a ReLU follows, which this layer then applies.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Conv3d, *, relu: bool) -> None:
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
+        self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (n, c, *spatial)."""
-        return convolve(x, self.weight, self.bias)
+        return convolve(x, self.weight, self.bias, relu=self.relu)
 
 
 def use_inference_convolutions(model: nn.Module) -> None:
-    """Replace every convolution of a model, which is changed, by one for inference."""
+    """Replace every convolution of a model, which is changed, by one for inference.
+
+    It takes over a ReLU that directly follows it in a sequence; an identity is left in its place.
+    """
     for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
+        children = [*parent.named_children(), ("", nn.Identity())]
+        for (name, layer), (next_name, follower) in pairwise(children):
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
-                setattr(parent, name, InferenceConvolution(layer))
+                relu = isinstance(parent, nn.Sequential) and isinstance(follower, nn.ReLU)
+                setattr(parent, name, InferenceConvolution(layer, relu=relu))
+                if relu:
+                    setattr(parent, next_name, nn.Identity())
 
 
 @cache
-def onednn_operator() -> Operator | None:
+def onednn_operator(*, relu: bool) -> Operator | None:
     """Return oneDNN's convolution, or None where this build of torch has none of this form."""
     if not torch.backends.mkldnn.is_available():
         return None
-    operator = getattr(torch.ops.aten, "mkldnn_convolution", None)
-    if operator is None:
-        return None
-    x, weight = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)
+    operator = _with_relu if relu else _without_relu
+    x, weight, bias = torch.ones(1, 1, 3, 3), torch.ones(2, 1, 3, 3), torch.tensor([0.0, -10.0])
     try:
-        right = float(operator(x, weight, None, (0, 0), (1, 1), (1, 1), 1)) == 9
-    except (RuntimeError, TypeError):
+        found = operator(x, weight, bias).flatten().tolist()
+    except (AttributeError, RuntimeError, TypeError):
         return None
-    return cast("Operator", operator) if right else None
+    return operator if found == [9, 0 if relu else -1] else None
+
+
+def _without_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    zeros, ones = _zeros_and_ones(weight)
+    y: Tensor = torch.ops.aten.mkldnn_convolution(x, weight, bias, zeros, ones, ones, 1)
+    return y
+
+
+def _with_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    zeros, ones = _zeros_and_ones(weight)
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        x, weight, bias, zeros, ones, ones, 1, "relu", [], ""
+    )
+    return y
+
+
+def _zeros_and_ones(weight: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a 0 and a 1 per spatial axis: padding, and stride and dilation."""
+    dims = weight.dim() - 2
+    return (0,) * dims, (1,) * dims

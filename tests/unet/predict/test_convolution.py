@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from unet import UNetConfig
+from unet.network.config import Norm
 from unet.network.model import UNet
 from unet.predict import convolution
-from unet.predict.convolution import convolve, use_inference_convolutions
+from unet.predict.convolution import (
+    InferenceConvolution,
+    convolve,
+    use_inference_convolutions,
+)
 
 CASES = {
     # x and weight; torch leaves oneDNN for the second, an image of 6 x 20 x 20 <= 20480
@@ -27,46 +35,82 @@ def tensors(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize(("x_shape", "weight_shape"), CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("is_channels_last", [True, False])
+@pytest.mark.parametrize("relu", [True, False])
 def test_an_inference_convolution_is_torch_s(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], is_channels_last: bool
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], is_channels_last: bool, relu: bool
 ) -> None:
     x, weight, bias = tensors(x_shape, weight_shape, weight_shape[:1])
     expected = (functional.conv3d if x.dim() == 5 else functional.conv2d)(x, weight, bias)
+    if relu:
+        expected = expected.relu()
     if is_channels_last:
         layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
         x, weight = (tensor.to(memory_format=layout) for tensor in (x, weight))
     with torch.inference_mode():
-        found = convolve(x, weight, bias)
+        found = convolve(x, weight, bias, relu=relu)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-5)
 
 
-@pytest.mark.parametrize("change", ["missing", "other arguments"])
-def test_without_onednn_s_operator_torch_chooses(
-    monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    def other(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("called")
+def no_operator(*arguments: object) -> torch.Tensor:
+    raise TypeError("other arguments")
 
-    class Operators:
-        pass
 
-    operators = Operators()
-    if change == "other arguments":
-        operators.mkldnn_convolution = other  # type: ignore[attr-defined]
-    monkeypatch.setattr(torch.ops, "aten", operators)
+def other_values(x: torch.Tensor, *arguments: object) -> torch.Tensor:
+    return torch.zeros(1, 2, 1, 1)
+
+
+@pytest.fixture
+def forgets_operators() -> Iterator[None]:
     convolution.onednn_operator.cache_clear()
-    try:
-        assert convolution.onednn_operator() is None
+    yield
+    convolution.onednn_operator.cache_clear()
+
+
+@pytest.mark.usefixtures("forgets_operators")
+@pytest.mark.parametrize("operator", [None, no_operator, other_values])
+@pytest.mark.parametrize("relu", [True, False])
+def test_without_onednn_s_operator_torch_chooses(
+    monkeypatch: pytest.MonkeyPatch, operator: Callable[..., torch.Tensor] | None, relu: bool
+) -> None:
+    operators = {} if operator is None else {"mkldnn_convolution": operator}
+    fused = {} if operator is None else {"_convolution_pointwise": operator}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops, "aten", SimpleNamespace(**operators))
+        patch.setattr(torch.ops, "mkldnn", SimpleNamespace(**fused))
+        assert convolution.onednn_operator(relu=relu) is None
         x, weight, bias = tensors((1, 2, 6, 6, 6), (3, 2, 3, 3, 3), (3,))
-        assert torch.equal(convolve(x, weight, bias), functional.conv3d(x, weight, bias))
-    finally:
-        monkeypatch.undo()
-        convolution.onednn_operator.cache_clear()
+        found = convolve(x, weight, bias, relu=relu)
+    expected = functional.conv3d(x, weight, bias)
+    assert torch.equal(found, expected.relu() if relu else expected)
 
 
-def test_a_model_keeps_its_scores_and_its_tensors_with_inference_convolutions() -> None:
+@pytest.mark.usefixtures("forgets_operators")
+def test_without_the_operator_that_applies_a_relu_the_other_one_does_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, weight, bias = tensors((1, 2, 9, 9), (3, 2, 3, 3), (3,))
+    expected = convolve(x, weight, bias, relu=True)
+    convolution.onednn_operator.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+        found = convolve(x, weight, bias, relu=True)
+        assert convolution.onednn_operator(relu=False) is not None
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("norm", "fused"), [("none", True), ("batch", False)])
+def test_a_convolution_applies_the_relu_that_directly_follows_it(norm: Norm, fused: bool) -> None:
+    model = UNet(UNetConfig(dims=2, base_channels=4, levels=2, norm=norm)).eval()
+    use_inference_convolutions(model)
+    layers = [layer for layer in model.modules() if isinstance(layer, InferenceConvolution)]
+    assert [layer.relu for layer in layers] == [fused] * 6 + [False]  # the last is the head
+    assert any(isinstance(layer, torch.nn.ReLU) for layer in model.modules()) is not fused
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance"])
+def test_a_model_keeps_its_scores_and_its_tensors_with_inference_convolutions(norm: Norm) -> None:
     torch.manual_seed(0)
-    model = UNet(UNetConfig(dims=3, base_channels=4, levels=2, norm="batch")).eval()
+    model = UNet(UNetConfig(dims=3, base_channels=4, levels=2, norm=norm)).eval()
     shape = model.config.input_shape((8, 8, 8))
     (x,) = tensors((1, 1, *shape))
     with torch.inference_mode():
