@@ -37,6 +37,7 @@ import zarr
 from distributed import Client
 
 from deploy import open_cluster
+from pipeline.base.text import shape_text
 from pipeline.planning.tile_choice import choose_tile
 from unet import UNetConfig, UNetPredictor
 
@@ -279,6 +280,8 @@ def main() -> None:
             one = CASES[case]
             one = replace(one, shape=options.shape or one.shape)
             name = f"{case}, {precision}, {options.memory:g} GiB"
+            if options.shape:
+                name += f", {shape_text(options.shape)}"
             figures[name] = found = measured(
                 one, precision, memory_gib=options.memory, rounds=options.rounds,
                 tools=options.tools, old=options.old,

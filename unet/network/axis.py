@@ -16,29 +16,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from itertools import accumulate
 from operator import mul
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what follows from the fields is kept
 class AxisGeometry:
     """Kernel sizes of all levels and pooling factors between them, along one axis."""
 
     kernels: tuple[int, ...]
     pooling: tuple[int, ...]
 
-    @property
+    @cached_property
     def divisor(self) -> int:
         """Product of the pooling factors."""
         return math.prod(self.pooling)
 
-    @property
+    @cached_property
     def cropped(self) -> int:
         """Voxels that the levels above the bottom crop on the way down, and again on the way up."""
-        return _cropped(self.kernels, self.pooling)
+        scales = list(accumulate(self.pooling, mul, initial=1))
+        above = zip(self.kernels[:-1], scales[:-1], strict=True)
+        return sum(2 * (kernel - 1) * scale for kernel, scale in above)
 
-    @property
+    @cached_property
     def halo(self) -> int:
         """Voxels by which the input exceeds the output, per side."""
         return self.cropped + (self.kernels[-1] - 1) * self.divisor
@@ -65,12 +67,3 @@ class AxisGeometry:
         above = self.valid_input_size(size)
         below = above - self.divisor
         return (below, above) if self.is_valid_input(below) else (above,)
-
-
-@lru_cache(maxsize=256)
-def _cropped(kernels: tuple[int, ...], pooling: tuple[int, ...]) -> int:
-    scales = accumulate(pooling, mul, initial=1)
-    return sum(
-        2 * (kernel - 1) * scale
-        for kernel, scale in zip(kernels[:-1], list(scales)[:-1], strict=True)
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pipeline.base.errors import ConfigError
@@ -26,7 +26,7 @@ MOST_PARAMETERS = 10**10
 TILE_DEPENDENT_NORMS = ("instance", "group")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what follows from the fields is kept
 class UNetConfig:
     """All settings of the network's layers; ``UNetConfig()`` is the paper's network.
 
@@ -120,17 +120,17 @@ class UNetConfig:
         """Pooling factor per step down and axis."""
         return cast("tuple[Shape, ...]", self.pooling)
 
-    @property
+    @cached_property
     def channels(self) -> tuple[int, ...]:
         """Feature channels per level."""
         return tuple(self.base_channels * 2**level for level in range(self.levels))
 
-    @property
+    @cached_property
     def axes(self) -> tuple[AxisGeometry, ...]:
         """The geometry of each axis."""
         return _axes(self.level_kernels, self.level_pooling)
 
-    @property
+    @cached_property
     def halo(self) -> Shape:
         """Voxels by which the input exceeds the output, per axis and per side.
 
@@ -139,7 +139,7 @@ class UNetConfig:
         """
         return tuple(axis.halo for axis in self.axes)
 
-    @property
+    @cached_property
     def divisor(self) -> Shape:
         """Product of the pooling factors, per axis: the step of the pooling grid."""
         return tuple(axis.divisor for axis in self.axes)

@@ -6,15 +6,16 @@ All are computed from one list of layers, in the order of ``model.UNet.forward``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from typing import Literal, Protocol, TypeAlias
 
 Shape: TypeAlias = tuple[int, ...]
 
 
-class Architecture(Protocol):
+class Architecture(Hashable, Protocol):
     """The settings that the costs depend on; ``config.UNetConfig`` is one."""
 
     @property
@@ -67,11 +68,6 @@ class Layer:
     out_channels: int
     kernel: Shape
     out_shape: Shape
-
-    @property
-    def out_elements(self) -> int:
-        """Elements of the layer's output, for one image."""
-        return self.out_channels * math.prod(self.out_shape)
 
     @property
     def weights(self) -> int:
@@ -154,7 +150,7 @@ def tensor_shapes(config: Architecture) -> dict[str, Shape]:
     A weights file is checked against its config with it, without torch.
     """
     shapes: dict[str, Shape] = {}
-    for layer in layers(config, _smallest_input(config)):
+    for layer in smallest_layers(config):
         if layer.kind in ("pool", "join"):
             continue
         channels = (layer.out_channels, layer.in_channels)
@@ -187,15 +183,41 @@ def flops(config: Architecture, input_shape: Shape) -> int:
 
     Kept, because a plan compares thousands of tiles, most of them several times.
     """
-    total = 0
-    for layer in layers(config, input_shape):
-        if layer.kind in ("pool", "join"):
-            continue
-        # In an up-convolution kernel = stride: each output voxel depends on one tap of the kernel.
-        taps = 1 if layer.kind == "up" else math.prod(layer.kernel)
-        total += 2 * layer.in_channels * taps * layer.out_elements
-    return total
+    return sum(map(mul, _element_flops(config), layer_elements(config, input_shape)))
 
 
-def _smallest_input(config: Architecture) -> Shape:
-    return config.input_shape((1,) * config.dims)
+def layer_elements(config: Architecture, input_shape: Shape) -> tuple[int, ...]:
+    """Return the elements of each layer's output, for one image, in the order of :func:`layers`.
+
+    Each axis is counted on its own: thousands of tiles of a plan have few sizes per axis.
+    """
+    along = (_sizes_along(config, axis, size) for axis, size in enumerate(input_shape))
+    channels = (layer.out_channels for layer in smallest_layers(config))
+    return tuple(map(math.prod, zip(channels, *along, strict=True)))
+
+
+@lru_cache(maxsize=64)
+def smallest_layers(config: Architecture) -> tuple[Layer, ...]:
+    """Return the layers over the smallest input."""
+    return tuple(layers(config, config.input_shape((1,) * config.dims)))
+
+
+@lru_cache(maxsize=2**12)
+def _sizes_along(config: Architecture, axis: int, size: int) -> tuple[int, ...]:
+    """Return the size of each layer's output along an axis, for this size of the input."""
+    shape = list(config.input_shape((1,) * config.dims))
+    shape[axis] = size
+    return tuple(layer.out_shape[axis] for layer in layers(config, shape))
+
+
+@lru_cache(maxsize=64)
+def _element_flops(config: Architecture) -> tuple[int, ...]:
+    """Return the operations of each layer for one element of its output."""
+    # In an up-convolution kernel = stride: each output voxel depends on one tap of the kernel.
+    taps = (
+        1 if layer.kind == "up" else math.prod(layer.kernel) for layer in smallest_layers(config)
+    )
+    return tuple(
+        0 if layer.kind in ("pool", "join") else 2 * layer.in_channels * each
+        for layer, each in zip(smallest_layers(config), taps, strict=True)
+    )

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from .cost import Architecture, Shape, layers
+from .cost import Architecture, Shape, layer_elements, smallest_layers
 
 RETURNED_BYTES = 32 * 2**20
 """glibc returns larger tensors to the system when they are freed, and keeps smaller ones for reuse
@@ -49,8 +49,8 @@ def alive_elements(config: Architecture, input_shape: Sequence[int]) -> Iterator
     """
     skips: list[int] = []
     current = block_input = 0  # the image itself is counted once, by the callers
-    for layer in layers(config, input_shape):
-        out = layer.out_elements
+    elements = layer_elements(config, tuple(input_shape))
+    for layer, out in zip(smallest_layers(config), elements, strict=True):
         alive = [*skips, current, out]
         if layer.kind == "convolution_1":
             block_input = current

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import weakref
 from collections import Counter
 
@@ -18,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.base.errors import ConfigError
 from unet import UNet, UNetConfig
 from unet.network.axis import AxisGeometry
-from unet.network.cost import layers, tensor_shapes
+from unet.network.cost import layer_elements, layers, tensor_shapes
 
 few = settings(max_examples=15, deadline=None)
 
@@ -114,6 +115,17 @@ def test_flops_equal_torch_s_count(config: UNetConfig) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, config.in_channels, *shape))
     assert config.flops(shape) == counter.get_total_flops()
+
+
+@few
+@given(config=small_configs(), data=st.data())
+def test_elements_counted_along_each_axis_are_those_of_the_layers(
+    config: UNetConfig, data: st.DataObject
+) -> None:
+    sizes = [data.draw(st.integers(1, 60)) for _ in range(config.dims)]
+    shape = config.input_shape(sizes)
+    stated = [layer.out_channels * math.prod(layer.out_shape) for layer in layers(config, shape)]
+    assert list(layer_elements(config, shape)) == stated
 
 
 def test_layers_list_the_modules_outputs_in_order(config: UNetConfig) -> None:
