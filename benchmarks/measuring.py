@@ -27,7 +27,10 @@ from deploy.clusters.worker_environment import KEPT_MEMORY
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).parent / "results")
 """`make bench` writes to another folder, so that a short run does not replace what docs/ quotes."""
 ROUNDS = 5
-PACKAGES = ("overtile", "torch", "numpy", "zarr", "dask", "distributed", "prefect")
+PACKAGES = (
+    "overtile", "torch", "numpy", "zarr", "tensorstore", "dask", "distributed", "prefect",
+    "daisy", "monai",
+)  # fmt: skip
 
 
 def in_turn(
@@ -72,18 +75,21 @@ def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Pa
     """Write ``NAME.json`` with machine, versions and commit; return its path."""
     path = folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    record = {**run_record(), "load_at_end": digits(os.getloadavg()[0]), **figures}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def run_record() -> dict[str, Any]:
+    """Return the command of this run, with machine, versions, commit and time."""
     command = [Path(sys.argv[0]).stem, *sys.argv[1:]]
-    record = {
+    return {
         "command": f"python -m benchmarks.{shlex.join(command)}",
         "machine": machine(),
         "versions": {"python": platform.python_version(), **versions()},
         "commit": commit(),
         "time": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-        "load_at_end": digits(os.getloadavg()[0]),
-        **figures,
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    return path
 
 
 def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:

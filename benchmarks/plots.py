@@ -37,6 +37,9 @@ def share() -> Any:
     figure, axes = pyplot.subplots(
         1, len(cases), figsize=(2.6 * len(cases), 2.2), sharey=True, squeeze=False
     )
+    most = max(
+        share["median"] for case in cases.values() for share in case["share_of_the_ideal"].values()
+    )
     for plot, (name, case) in zip(axes[0], cases.items(), strict=True):
         shares = {
             SHARE_TOOLS[tool]: case["share_of_the_ideal"][tool]["median"]
@@ -48,10 +51,13 @@ def share() -> Any:
         for number, value in enumerate(shares.values()):
             plot.text(value, number, f" {value:.2f}", va="center", fontsize=8)
         plot.set_title(name, fontsize=9)
-        plot.set_xlim(0, 1.2)
+        plot.set_xlim(0, max(1.2, 1.2 * most))
         plot.axvline(1, color=BARE, linewidth=1)
         plot.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("share of the ideal, Zarr to Zarr; 1: nothing is computed twice", fontsize=9)
+    figure.supxlabel(
+        "share of the ideal, Zarr to Zarr; 1: nothing but the network, nothing computed twice",
+        fontsize=9,
+    )
     figure.tight_layout()
     return figure
 

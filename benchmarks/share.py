@@ -46,15 +46,14 @@ from .limit import SIZE
 from .measuring import (
     at_least_one,
     cases_kept,
-    commit,
     digits,
     in_turn,
     keep,
-    machine,
     needs,
     peak_mib,
     ratios,
     restart_with_memory_kept,
+    run_record,
     some_of,
     spread,
 )  # fmt: skip
@@ -64,7 +63,7 @@ from .pipeline import Case, Place
 
 CASES = {
     "2-D base 32": Case(UNetConfig(dims=2, base_channels=32, levels=5), (24, 1024, 1536), None, 1),
-    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (384, 384, 384), None, 1),
+    "3-D base 32": Case(UNetConfig(dims=3, base_channels=32, levels=4), (512, 384, 384), None, 1),
 }
 """Volumes with a minute of work in bfloat16, for two cores of some 800 GFLOP/s."""
 SMALL = {2: (2, 1024, 1024), 3: (64, 128, 256)}
@@ -251,8 +250,7 @@ def measured(
         "tiles": {name: list(tile) for name, tile in run.tiles.items()},
         "peaks_mib": run.peaks,
         "same_class_as_overtile": agreement,
-        "commit": commit(),
-        "machine": machine(),
+        **run_record(),
     }
 
 
@@ -280,7 +278,7 @@ def main() -> None:
             one = CASES[case]
             one = replace(one, shape=options.shape or one.shape)
             name = f"{case}, {precision}, {options.memory:g} GiB"
-            if options.shape:
+            if options.shape not in (None, CASES[case].shape):
                 name += f", {shape_text(options.shape)}"
             figures[name] = found = measured(
                 one, precision, memory_gib=options.memory, rounds=options.rounds,

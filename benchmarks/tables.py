@@ -33,6 +33,8 @@ SIZES = {2: (572, 956), 3: (132, 172)}
 
 
 POWERS = {3: "10³", 4: "10⁴", 5: "10⁵", 6: "10⁶"}
+GENERATIONS = {"Zen 5": "Zen 5", "family 25 model 17": "Zen 4", "family 25 model 1": "Zen 3"}
+"""AMD EPYC processors by family and model, the longer ones first."""
 POWER_OF = {2: "²", 3: "³"}
 
 
@@ -51,14 +53,31 @@ def shares() -> str:
 
     return table(
         ("network, precision, memory of a tile; volume", *(SHARE_TOOLS[tool] for tool in tools),
-         "seconds", "runs"),
+         "seconds", "Mvoxel/s", "runs", "cores"),
         *(
-            (f"{name}; {'×'.join(map(str, case['shape']))}", *(cell(case, tool) for tool in tools),
-             f"{case['seconds']['overtile']['median']:.0f}",
-             str(case["seconds"]["overtile"]["runs"]))
+            (_with_volume(name, case), *(cell(case, tool) for tool in tools),
+             *_of_overtile(case), _generation(case["machine"]["processor"]))
             for name, case in cases.items()
         ),
     )  # fmt: skip
+
+
+def _of_overtile(case: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return overtile's seconds, its Mvoxel/s, and how often it ran."""
+    seconds = case["seconds"]["overtile"]
+    rate = math.prod(case["shape"]) / seconds["median"] / 1e6
+    return f"{seconds['median']:.0f}", f"{rate:.2f}", str(seconds["runs"])
+
+
+def _generation(processor: str) -> str:
+    """Return the generation of an AMD EPYC processor, or what it is called."""
+    return next((name for model, name in GENERATIONS.items() if model in processor), processor)
+
+
+def _with_volume(name: str, case: Mapping[str, Any]) -> str:
+    """Return the name of a case with the volume, which some names contain."""
+    volume = "×".join(map(str, case["shape"]))
+    return f"{name.removesuffix(f', {volume}')}; {volume}"
 
 
 def cases() -> str:

@@ -7,11 +7,11 @@ TRAIN.zarr holds ``raw`` and ``labels`` (1 = membrane) of the ISBI 2012 stack, s
 variant is trained on slices 0 to 19 with ``overtile train`` and scored on slices 20 to 23 at the
 best threshold of these slices. A variant differs from ``as is``, the preset ``default``, in the
 settings that it names; ``NAME+NAME`` has those of both. Steps are those of ``as is``: variants
-with larger batches take fewer, so that all see as many voxels. ``--times``: trainings of each
-variant, with seeds 0, 1, …; their spread shows which differences count. ``--start``: every variant
-goes on from these weights (``train --from``), so that a few hundred steps show which settings
-lower the error further. Existing files of FOLDER are kept: a stopped study resumes, and results of
-other variants in training-study.json stay.
+with other patches or batches take as many as give the same number of voxels. ``--times``: trainings
+of each variant, with seeds 0, 1, …; their spread shows which differences count. ``--start``: every
+variant goes on from these weights (``train --from``), so that a few hundred steps show which
+settings lower the error further. Existing files of FOLDER are kept: a stopped study resumes, and
+results of other variants in training-study.json stay.
 """
 
 from __future__ import annotations

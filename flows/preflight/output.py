@@ -156,13 +156,12 @@ def planned(prepared: Prepared) -> tuple[int, int]:
     """Return bytes before compression and number of files still to write, with the pyramid."""
     from numpy import dtype
 
-    from pipeline.ledger.progress import blocks_done
+    from pipeline.segmentation.left import share_left
 
     images = [(image, dtype(image.dtype).itemsize) for image in prepared.images]
     finest = sum(prod(image.shapes[0]) * size for image, size in images)
     whole = sum(prod(shape) * size for image, size in images for shape in image.shapes)
-    done = blocks_done(prepared.request.output) if prepared.output_action == "resumed" else 0
-    left = 1 - done / max(1, len(prepared.selection))
+    left = share_left(prepared)
     pyramid = whole / finest
     return (
         round(prepared.budget.bytes_written * pyramid * left),

@@ -17,8 +17,8 @@ def calibration_text(found: Calibration, *, price: float | None) -> str:
     rows = [
         (
             "measured",
-            f"{counted(found.measured_blocks, 'block')} of {found.blocks:,} on "
-            f"{counted(found.workers, 'worker')}",
+            f"{counted(found.measured_blocks, 'block')} on {counted(found.workers, 'worker')}; the "
+            f"run has {found.blocks:,} to compute",
         ),
         ("time", f"{duration_text(found.seconds)} ({_range(found)})"),
         ("", f"{duration_text(found.setup_s)} to start, {duration_text(found.blocks_s)} for blocks,"

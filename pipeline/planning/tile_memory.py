@@ -10,6 +10,9 @@ from ..base.errors import PlanError
 from ..base.text import size_text
 from .tile_choice import SmallestTileError
 
+MOST_BYTES: Final = 2**33
+"""More is not taken of what can be spared: it would save less than 3 % of the operations, and
+tensors of more than 2^31 elements were never tried on a GPU."""
 ASSUMED_BYTES: Final = 2**31
 """Memory of a tile where nothing is known of the workers."""
 LEAST_BYTES: Final = 2**28
@@ -70,7 +73,8 @@ def choose_memory(
 
     plan_for: from the memory of a tile in bytes to a plan; it may raise SmallestTileError. Raises
     PlanError where all that can be spared is too little for a tile.
-    Where no plan fits the worker, the smallest is returned: the caller refuses it with its figures.
+    Where no plan fits the worker, the smallest is returned: a run refuses it if not even a tile
+    and the blocks that are held beside it fit.
     """
     sizes = list(_sizes(room))
     found, first = _largest_that_fits(plan_for, sizes, room)
@@ -123,12 +127,16 @@ def _fits(plan: Priced, room: WorkerRoom) -> bool:
 
 def _sizes(room: WorkerRoom) -> Iterator[int]:
     """Yield what a tile may take: 1 or 1.5 times a power of two, the largest spared size first."""
-    spared = max(2, int(SPARED * (room.device_bytes or room.memory_bytes)))
+    spared = max(2, min(MOST_BYTES, int(SPARED * _memory_of_tiles(room))))
     power = 1 << spared.bit_length() - 1
     sizes = (size for n in range(power.bit_length()) for size in (power * 3 // 2 >> n, power >> n))
     fitting = (size for size in sizes if size <= spared)
     yield next(fitting)
     yield from (size for size in fitting if size >= LEAST_BYTES)
+
+
+def _memory_of_tiles(room: WorkerRoom) -> int:
+    return room.memory_bytes if room.device_bytes is None else room.device_bytes
 
 
 def spared_text(memory_bytes: int, room: WorkerRoom | None) -> str:
@@ -137,5 +145,5 @@ def spared_text(memory_bytes: int, room: WorkerRoom | None) -> str:
     if room is None:
         return f"{size}, assumed; a run asks its workers"
     of = "GPU" if room.device_bytes is not None else "worker"
-    spared = size_text(int(SPARED * (room.device_bytes or room.memory_bytes)))
+    spared = size_text(int(SPARED * _memory_of_tiles(room)))
     return f"{size}, of {spared} that a {of} can spare; more would hardly save work"

@@ -37,6 +37,7 @@ from ..output.pyramid import reduced
 from ..planning.blocks import Region
 from .engines.block import BlockJob
 from .engines.store import store_outcomes
+from .left import share_left
 from .prepare import Prepared
 from .run import SegmentRun
 
@@ -62,7 +63,7 @@ class Calibration:
     """Of all machines of the workers."""
     measured_blocks: int
     blocks: int
-    """That the run has to compute."""
+    """That the run has to compute: without those that are done."""
     setup_s: float
     """From the start of the cluster to the first block, with the measuring of the normalisation."""
     blocks_s: float
@@ -111,7 +112,7 @@ def calibrate(
     """
     scratch = _scratch(prepared.request.output)
     request = replace(
-        prepared.request, output=scratch, overwrite=False, shard=None,
+        prepared.request, output=scratch, overwrite=False, shard=None, into_input=False,
         block=prepared.plan.core, tile=prepared.plan.tile, traversal=prepared.plan.traversal,
     )  # fmt: skip
     began = time.monotonic()
@@ -127,24 +128,24 @@ def _measured(
     prepared: Prepared, run: SegmentRun, client: Client, *, setup_s: float, measure_s: float
 ) -> Calibration:
     threads = sum(client.nthreads().values())
-    indices = list(prepared.indices())
+    indices, left = list(prepared.indices()), share_left(prepared)
     chosen = spread(indices, WAVES * threads)
     ended, results = [], []
     for at_s, batch in _computed(run.job, chosen, client, measure_s=measure_s):
         results += batch
         ended += [Ended(at_s, _voxels(run.job, result)) for result in batch]
     peak = max(client.run(_peak_bytes).values())
-    pyramid_s = _pyramid_s(run.job, prepared.images, results, client) * len(indices)
+    pyramid_s = _pyramid_s(run.job, prepared.images, results, client) * len(indices) * left
     speed = voxels_per_s(ended, threads=threads)
     spread_of_speed = relative_spread(ended, threads=threads)
-    blocks_s = warm_up_s(ended, speed, threads=threads) + prepared.voxels / speed
+    blocks_s = warm_up_s(ended, speed, threads=threads) + prepared.voxels * left / speed
     setup_s += COMMAND_S
     whole_s = setup_s + blocks_s + pyramid_s / max(1, len(workers_of(client)))
     return Calibration(
         workers=len(workers_of(client)),
         cores=_cores(client),
         measured_blocks=len(results),
-        blocks=len(indices),
+        blocks=round(len(indices) * left),
         setup_s=setup_s,
         blocks_s=blocks_s,
         pyramid_s=pyramid_s / max(1, len(workers_of(client))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -37,36 +38,49 @@ def ask_workers(client: Client, predictor: Predictor) -> WorkerRoom | None:
     """Return what each of the workers that are connected can spare; None where none can tell.
 
     A worker can spare its memory limit, or its share of what is free on its machine if that is
-    less. The GPU is asked on one worker: those of a cluster are taken to be alike. What a worker
-    cannot answer shows in the checks of the run.
+    less. The GPU is asked on one worker: those of a cluster are taken to be alike. Workers that see
+    the same GPUs of a machine share the first of these. What a worker cannot answer shows in the
+    checks of the run.
     """
     workers = present_workers(client)
     free = {
-        address: size
-        for address, size in client.run(_free_bytes, on_error="return").items()
-        if isinstance(size, int) and address in workers
+        address: found
+        for address, found in client.run(_free_bytes, on_error="return").items()
+        if isinstance(found, tuple) and address in workers
     }
     if not free:
         return None
     on_host = Counter(workers[address]["host"] for address in free)
+    on_gpu = Counter((workers[address]["host"], gpus) for address, (_, gpus) in free.items())
     memory_bytes = min(
         min(workers[address].get("memory_limit") or size, size // on_host[workers[address]["host"]])
-        for address, size in free.items()
+        for address, (size, _) in free.items()
     )
-    device_bytes = None
-    with suppress(OvertileError, RunError):
-        calls = [(_free_device_bytes, (predictor,))]
-        stop = threading.Event()
-        (device_bytes,) = run_all(
-            client, calls, key="ask-device", token=uuid4().hex, stop=stop, retries=0
-        )
+    device_bytes = ask_device(client, predictor)
+    if device_bytes is not None:
+        device_bytes //= max(on_gpu.values())
     return replace(WorkerRoom.rounded(memory_bytes, device_bytes, workers=len(free)), is_asked=True)
 
 
-def _free_bytes() -> int:
-    """Return the memory of this machine that is free or in use by this process."""
-    return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
+def ask_device(client: Client, predictor: Predictor) -> int | None:
+    """Return the free memory of a worker's GPU; None where the network runs on its processor."""
+    if not isinstance(predictor, UsesDevice):
+        return None
+    calls = [(_free_device_bytes, (predictor,))]
+    stop = threading.Event()
+    with suppress(OvertileError, RunError):
+        found: list[int | None] = run_all(
+            client, calls, key="ask-device", token=uuid4().hex, stop=stop, retries=0
+        )
+        return found[0]
+    return None
 
 
-def _free_device_bytes(predictor: Predictor) -> int | None:
-    return predictor.free_device_bytes() if isinstance(predictor, UsesDevice) else None
+def _free_bytes() -> tuple[int, str | None]:
+    """Return the memory of this machine that is free or in use here, and the GPUs it may use."""
+    free = int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
+    return free, os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def _free_device_bytes(predictor: UsesDevice) -> int | None:
+    return predictor.free_device_bytes()

@@ -35,7 +35,7 @@ from .engines.block import BlockJob
 from .engines.part_done import pause_between_messages
 from .prepare import Prepared, with_settled, with_sizes_of
 from .provenance import provenance
-from .room import fit_to_workers
+from .room import ask_device, fit_to_workers
 
 
 def start_run(
@@ -85,9 +85,13 @@ def _check_reach(prepared: Prepared, client: Client) -> None:
 
 
 def _check_memory(prepared: Prepared, client: Client) -> None:
-    """Raise if a worker's memory cannot hold a tile, and a block for each of its threads."""
+    """Raise if a worker's memory cannot hold a tile, and a block for each of its threads.
+
+    A tile on a GPU is not in it; where the plan did not depend on the workers, they are asked.
+    """
     budget, room = prepared.budget, prepared.room
-    tile = 0 if room and room.device_bytes is not None else budget.tile_memory_bytes
+    device_bytes = room.device_bytes if room else ask_device(client, prepared.predictor)
+    tile = budget.tile_memory_bytes if device_bytes is None else 0
     for worker in present_workers(client).values():
         need = tile + worker["nthreads"] * budget.block_memory_bytes
         check_worker_memory(

@@ -4,8 +4,8 @@ For one float32 image whose channels × planes × rows are 20480 or fewer, torch
 matrix product over a copied neighbourhood (``use_mkldnn`` in ATen/native/Convolution.cpp), which is
 2 to 10 times slower in 3-D. The first convolution of most tiles is such a case. So inference names
 oneDNN's operators, one of which also applies the ReLU that follows, before it writes: the same
-values without a second pass over them. They are private: where one is missing or takes other
-arguments, torch chooses.
+values without a second pass over them (but 0 for NaN, which ReLU keeps). They are private: where
+one is missing or takes other arguments, torch chooses.
 """
 
 from __future__ import annotations

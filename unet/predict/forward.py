@@ -70,6 +70,12 @@ def within_memory(work: Callable[[], T], *, shape: tuple[int, ...], device: torc
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch ran out of memory; on the CPU only the message shows it."""
-    words = ("DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED")
+    """Return whether torch ran out of memory; often only the message shows it.
+
+    cuDNN says that it finds no engine where none of its algorithms has room for its workspace.
+    """
+    words = (
+        "DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED",
+        "unable to find an engine",
+    )  # fmt: skip
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

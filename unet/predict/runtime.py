@@ -100,11 +100,12 @@ def device_memory_bytes() -> int:
 
 
 def free_device_bytes(device: torch.device) -> int | None:
-    """Return the free memory of a GPU; None for the processor."""
+    """Return the memory of a GPU that is free or kept for reuse here; None for the processor."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
-    return int(free)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + kept)
 
 
 def settle_precision(precision: str, device: torch.device) -> Literal["bf16", "fp32"]:

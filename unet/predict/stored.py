@@ -26,8 +26,8 @@ def normalised(raw_czyx: Tensor, request: TileRequest) -> Tensor:
     name = working_dtype("f" if is_float else "i", raw_czyx.element_size())
     working = getattr(torch, name)
     x = raw_czyx.to(working, copy=True, memory_format=torch.contiguous_format)
-    for change, values in ((x.sub_, request.offset), (x.mul_, request.scale)):
-        change(torch.tensor(values, dtype=working, device=x.device).view(-1, 1, 1, 1))
+    for x_zyx, offset, scale in zip(x, request.offset, request.scale, strict=True):
+        x_zyx.sub_(offset).mul_(scale)  # a tensor of them would make the host wait for a GPU
     x = x.to(torch.float32)
     return x.nan_to_num_(nan=0, posinf=0, neginf=0) if is_float else x
 

@@ -32,7 +32,7 @@ Compute: TypeAlias = Callable[[Tensor], tuple[Tensor, ...] | None]
 
 
 class Transfer(Protocol):
-    """Moves arrays; each call but ``arrays`` returns before the device has done its part."""
+    """Moves arrays; only ``arrays`` and ``wait`` wait for the device."""
 
     device: torch.device
 
@@ -48,6 +48,12 @@ class Transfer(Protocol):
     def arrays(self, download: Any) -> Arrays:
         """Wait for results, and return them."""
 
+    def mark(self) -> Any:
+        """Return a mark behind what is computed so far."""
+
+    def wait(self, mark: Any) -> None:
+        """Wait until all that lies before a mark is computed."""
+
 
 def streamed(
     source: Iterable[NDArray[Any]],
@@ -59,7 +65,8 @@ def streamed(
     """Yield what ``compute`` gives for each array for which it gives something, in order.
 
     source: is asked for the next array once the present one is computed (on a GPU: once that has
-    begun). Raises MemoryError where the arrays, of a tile of this shape, do not fit the device.
+    begun, and the one before it is done: two arrays wait on the device at most, also where nothing
+    comes down). Raises MemoryError where the arrays, of a tile of this shape, do not fit.
     """
     within = partial(within_memory, shape=shape, device=transfer.device)
     arrays = iter(source)
@@ -72,9 +79,13 @@ def streamed(
         results = compute(transfer.arrived(upload))
         return None if results is None else transfer.download(results)
 
-    coming, ahead = None, upload_of_next()
+    coming, before, ahead = None, None, upload_of_next()
     while ahead is not None:
         going = within(partial(results_of, ahead))
+        begun = transfer.mark()
+        if before is not None:
+            transfer.wait(before)
+        before = begun
         ahead = upload_of_next()
         if coming is not None:
             yield transfer.arrays(coming)
@@ -114,6 +125,12 @@ class HostTransfer:
         """Return the results as arrays."""
         return tuple(result.numpy() for result in download)
 
+    def mark(self) -> None:
+        """Return nothing: what was called is computed."""
+
+    def wait(self, mark: None) -> None:
+        """Return at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Moving:
@@ -137,9 +154,9 @@ class CudaTransfer:
     def upload(self, array: NDArray[Any]) -> _Moving:
         """Copy the array to pinned memory, and begin to copy this to the device."""
         dtype = torch.from_numpy(np.empty(0, array.dtype.newbyteorder("="))).dtype
-        pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
-        np.copyto(pinned.numpy(), array)
-        with torch.cuda.stream(self._up):
+        with torch.cuda.stream(self._up):  # and its device, for which memory is pinned
+            pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+            np.copyto(pinned.numpy(), array)
             there = pinned.to(self.device, non_blocking=True)
             return _Moving((there,), self._up.record_event())
 
@@ -166,3 +183,11 @@ class CudaTransfer:
         """Wait for the copies; the arrays own their pinned memory."""
         download.event.synchronize()
         return tuple(here.numpy() for here in download.tensors)
+
+    def mark(self) -> torch.cuda.Event:
+        """Return an event behind what the current stream of the device was given so far."""
+        return torch.cuda.current_stream(self.device).record_event()
+
+    def wait(self, mark: torch.cuda.Event) -> None:
+        """Wait for the event."""
+        mark.synchronize()

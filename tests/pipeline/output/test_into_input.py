@@ -17,6 +17,9 @@ from pipeline.base.stores import open_array
 from pipeline.output.image_spec import ImageSpec
 from pipeline.output.into_input import check_into_input
 from pipeline.output.ome_write import create_images
+from pipeline.segmentation.calibration import calibrate
+from pipeline.segmentation.prepare import prepare
+from pipeline.segmentation.request import SegmentRequest
 from pipeline.viewing.layers import find_view
 from unet import UNetPredictor
 
@@ -57,6 +60,18 @@ def files_of(place, *, without):
 def listed(place):
     stated = zarr.open_group(f"{place}/labels", mode="r").attrs.asdict()
     return stated.get("ome", stated)["labels"]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_measuring_a_run_leaves_the_image_as_it_was(image, version, weights, one_worker):
+    place = image(version)
+    before = files_of(place, without=())
+    request = SegmentRequest(
+        input=str(place), output=f"{place}/labels/ours", into_input=True, block=(4, 16, 16)
+    )
+    prepared = prepare(request, UNetPredictor(weights("3d"), precision="fp32"))
+    calibrate(prepared, one_worker, started_s=0, measure_s=5)
+    assert files_of(place, without=()) == before
 
 
 def segment(place, name, weights, **options):

@@ -22,6 +22,8 @@ from pipeline.segmentation.calibration import (
 )
 from pipeline.segmentation.prepare import prepare
 from pipeline.segmentation.request import SegmentRequest
+from pipeline.segmentation.run import SegmentRun
+from pipeline.segmentation.sequence import complete
 from unet import UNetPredictor
 
 
@@ -77,6 +79,16 @@ def test_measuring_leaves_no_output_and_counts_every_block_of_the_run(
     assert found.fastest_s < found.seconds < found.slowest_s
     assert found.bytes_written > 0
     assert found.worker_memory_bytes > 2**26
+
+
+def test_what_is_done_already_is_not_counted(prepared, one_worker):
+    run = SegmentRun.start(prepared, one_worker)
+    complete(run)
+    again = prepare(prepared.request, prepared.predictor)
+    found = calibrate(again, one_worker, started_s=0, measure_s=5)
+    assert found.blocks == 0
+    assert found.blocks_s < 5
+    assert found.pyramid_s == 0
 
 
 def test_a_failed_measurement_leaves_no_output(prepared, one_worker, tmp_path):

@@ -9,6 +9,7 @@ import zarr
 from distributed import Client, LocalCluster
 
 from pipeline import SegmentRequest
+from pipeline.base.errors import PlanError
 from pipeline.ledger.shares import merge_shares
 from pipeline.models.tta import with_tta
 from pipeline.planning.tile_memory import SPARED, WorkerRoom
@@ -79,6 +80,50 @@ def test_a_worker_with_a_gpu_states_its_free_memory(weights, tta, one_worker):
     room = ask_workers(one_worker, with_tta(network, tta))
     assert room is not None
     assert room.device_bytes == 10 * 2**30
+
+
+def test_workers_that_see_the_same_gpus_share_one(weights):
+    network = OnGpu(weights("3d"), precision="fp32", device="cpu")
+    with (
+        LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        room = ask_workers(client, network)
+    assert room is not None
+    assert room.device_bytes == 5 * 2**30
+
+
+class Large(UNetPredictor):
+    """A network whose tiles take 8 GiB, by its own account."""
+
+    def memory_bytes(self, output_shape):
+        return 2**33
+
+
+class LargeOnGpu(Large, OnGpu):
+    """The same, on a GPU."""
+
+
+@pytest.mark.parametrize("network", [Large, LargeOnGpu])
+def test_a_tile_on_a_gpu_needs_no_memory_of_its_worker_at_a_start_or_later(
+    deep, tmp_path, weights, network
+):
+    wanted = request(deep, tmp_path, tile=(8, 8, 8), tile_memory_bytes=2**34)
+    predictor = network(weights("3d"), precision="fp32", device="cpu")
+    with (
+        LocalCluster(
+            n_workers=1, processes=False, memory_limit=3 * 2**30, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        if network is Large:
+            with pytest.raises(PlanError, match="a worker needs"):
+                SegmentRun.start(prepare(wanted, predictor), client)
+            return
+        for action in ("created", "resumed"):
+            prepared = prepare(wanted, predictor)
+            assert prepared.output_action == action
+            SegmentRun.start(prepared, client)
 
 
 def test_a_plan_with_a_given_tile_asks_nobody(deep, tmp_path, predictor):

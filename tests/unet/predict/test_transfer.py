@@ -43,6 +43,12 @@ class Recorded(HostTransfer):
         self.calls.append(f"await {int(download[0])}")
         return super().arrays(download)
 
+    def mark(self) -> Any:
+        return self.calls[-1]  # what was called last before the mark
+
+    def wait(self, mark: Any) -> None:
+        self.calls.append(f"wait for {mark}")
+
 
 def numbers(count: int, calls: list[str]) -> Iterator[NDArray[Any]]:
     for number in range(count):
@@ -62,9 +68,25 @@ def test_the_next_array_goes_up_and_the_last_comes_down_around_each_computation(
     assert calls == [
         "read 0", "upload 0",
         "compute 0", "read 1", "upload 1",
-        "compute 1", "download 1", "read 2", "upload 2",
-        "compute 2", "download 2", "read 3", "upload 3", "await 1",
-        "compute 3", "download 3", "await 2", "await 3",
+        "compute 1", "download 1", "wait for compute 0", "read 2", "upload 2",
+        "compute 2", "download 2", "wait for download 1", "read 3", "upload 3", "await 1",
+        "compute 3", "download 3", "wait for download 2", "await 2", "await 3",
+    ]  # fmt: skip
+
+
+def test_uploads_do_not_run_ahead_where_nothing_comes_down() -> None:
+    calls: list[str] = []
+
+    def compute(x: Tensor) -> None:
+        calls.append(f"compute {int(x[0])}")
+
+    assert not list(streamed(numbers(4, calls), compute, Recorded(calls), shape=(1,)))
+    assert calls == [
+        "read 0", "upload 0",
+        "compute 0", "read 1", "upload 1",
+        "compute 1", "wait for compute 0", "read 2", "upload 2",
+        "compute 2", "wait for compute 1", "read 3", "upload 3",
+        "compute 3", "wait for compute 2",
     ]  # fmt: skip
 
 
