@@ -34,23 +34,28 @@ def share() -> Any:
     from matplotlib import pyplot
 
     cases = found("share")["cases"]
+    order = list(SHARE_TOOLS.values())[::-1]
+    columns = -(-len(cases) // 2)
     figure, axes = pyplot.subplots(
-        1, len(cases), figsize=(2.6 * len(cases), 2.2), sharey=True, squeeze=False
+        2, columns, figsize=(2.9 * columns, 4.2), sharey=True, sharex=True, squeeze=False
     )
     most = max(
         share["median"] for case in cases.values() for share in case["share_of_the_ideal"].values()
     )
-    for plot, (name, case) in zip(axes[0], cases.items(), strict=True):
+    for unused in axes.flat[len(cases) :]:
+        unused.set_axis_off()
+    for plot, (name, case) in zip(axes.flat, cases.items(), strict=False):
         shares = {
             SHARE_TOOLS[tool]: case["share_of_the_ideal"][tool]["median"]
             for tool in list(SHARE_TOOLS)[::-1]
             if tool in case["share_of_the_ideal"]
         }
         colours = [OURS if tool.startswith("overtile") else OTHERS for tool in shares]
-        plot.barh(list(shares), list(shares.values()), color=colours)
-        for number, value in enumerate(shares.values()):
-            plot.text(value, number, f" {value:.2f}", va="center", fontsize=8)
-        plot.set_title(name, fontsize=9)
+        plot.barh([order.index(tool) for tool in shares], list(shares.values()), color=colours)
+        for tool, value in shares.items():
+            plot.text(value, order.index(tool), f" {value:.2f}", va="center", fontsize=8)
+        plot.set_yticks(range(len(order)), order)
+        plot.set_title(name, fontsize=8)
         plot.set_xlim(0, max(1.2, 1.2 * most))
         plot.axvline(1, color=BARE, linewidth=1)
         plot.spines[["top", "right"]].set_visible(False)

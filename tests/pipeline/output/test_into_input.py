@@ -67,8 +67,9 @@ def test_measuring_a_run_leaves_the_image_as_it_was(image, version, weights, one
     place = image(version)
     before = files_of(place, without=())
     request = SegmentRequest(
-        input=str(place), output=f"{place}/labels/ours", into_input=True, block=(4, 16, 16)
-    )
+        input=str(place), output=f"{place}/labels/ours", into_input=True, block=(4, 16, 16),
+        format=version,
+    )  # fmt: skip
     prepared = prepare(request, UNetPredictor(weights("3d"), precision="fp32"))
     calibrate(prepared, one_worker, started_s=0, measure_s=5)
     assert files_of(place, without=()) == before
