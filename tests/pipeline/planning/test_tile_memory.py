@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import PlanError
 from pipeline.planning.tile_choice import SmallestTileError
-from pipeline.planning.tile_memory import SPARED, WORTH, WorkerRoom, choose_memory, spared_text
+from pipeline.planning.tile_memory import (
+    MOST_BYTES,
+    SPARED,
+    WORTH,
+    WorkerRoom,
+    choose_memory,
+    spared_text,
+)
 
 GIB = 2**30
 BLOCKS = GIB // 2
@@ -36,10 +43,11 @@ def test_the_least_memory_is_chosen_that_hardly_costs_more_work(memory):
     plan, tile = choose_memory(plan_for, room)
     assert plan == plan_for(tile)
     assert plan.worker_bytes <= SPARED * memory
-    most = (SPARED * memory - BLOCKS) / 2 / 1.5  # sizes are that far apart
+    spared = (SPARED * memory - BLOCKS) / 2
+    most = min(MOST_BYTES, spared / 1.5)  # sizes are that far apart
     assert plan.work <= WORTH * plan_for(most).work
     smaller = plan_for(tile / 2)
-    assert smaller.work > WORTH * plan_for((SPARED * memory - BLOCKS) / 2).work
+    assert smaller.work > WORTH * plan_for(min(MOST_BYTES, spared)).work
 
 
 def test_tiles_on_a_gpu_take_its_memory_and_not_the_worker_s():
@@ -48,6 +56,16 @@ def test_tiles_on_a_gpu_take_its_memory_and_not_the_worker_s():
     assert plan.worker_bytes > GIB
     assert GIB < tile <= 12 * GIB
     assert "GPU" in spared_text(tile, room)
+
+
+@given(memory=st.integers(16 * GIB, 2**45))
+def test_much_memory_is_not_taken_however_much_it_would_save(memory):
+    def never_enough(memory_bytes):
+        return Plan(work=2**50 / memory_bytes, tile_bytes=memory_bytes)
+
+    rooms = (WorkerRoom(memory_bytes=memory), WorkerRoom(memory_bytes=GIB, device_bytes=memory))
+    for room in rooms:
+        assert choose_memory(never_enough, room)[1] == MOST_BYTES
 
 
 def test_where_no_plan_fits_the_smallest_is_returned_for_the_error_to_name():

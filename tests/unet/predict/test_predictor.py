@@ -242,7 +242,11 @@ def test_out_of_memory_is_a_memory_error_and_other_errors_are_not(
 
         monkeypatch.setattr(UNet, "forward", forward)
 
-    for error in (RuntimeError(words), torch.OutOfMemoryError("CUDA out of memory.\nTried")):
+    of_cudnn = "GET was unable to find an engine to execute this computation"
+    for error in (
+        RuntimeError(words), RuntimeError(of_cudnn),
+        torch.OutOfMemoryError("CUDA out of memory.\nTried"),
+    ):  # fmt: skip
         fails_with(error)
         with pytest.raises(MemoryError, match=r"does not fit cpu") as caught:
             predictor(x)
