@@ -31,6 +31,7 @@ from ..base.scheduling import InFlightLimit, run_all
 from ..base.stores import open_array, stored_bytes
 from ..base.workers import workers_of
 from ..ledger.block_result import BlockResult
+from ..models.protocol import Predictor, UsesDevice
 from ..output.guard import delete_output
 from ..output.image_spec import ImageSpec
 from ..output.pyramid import reduced
@@ -39,6 +40,7 @@ from .engines.block import BlockJob
 from .engines.store import store_outcomes
 from .left import share_left
 from .prepare import Prepared
+from .room import ask_device
 from .run import SegmentRun
 
 MEASURE_S: Final = 60.0
@@ -153,7 +155,7 @@ def _measured(
         slowest_s=whole_s * (1 + spread_of_speed),
         worker_memory_bytes=peak,
         bytes_written=_bytes_written(run.job, prepared, results),
-        gpus=sum(client.run(_has_gpu).values()),
+        gpus=_gpus(client, prepared.predictor),
     )
 
 
@@ -282,19 +284,26 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def _gpus(client: Client, predictor: Predictor) -> int:
+    """Return how many workers compute on a GPU."""
+    if isinstance(predictor, UsesDevice):
+        return len(workers_of(client)) if ask_device(client, predictor) is not None else 0
+    return sum(client.run(_has_gpu).values())
+
+
 def _has_gpu() -> bool:
     """Return whether this worker may compute on a GPU: its driver is there and not hidden."""
     return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 
 def _cores(client: Client) -> int:
-    """Return the cores of all machines on which workers run."""
-    found: dict[str, tuple[str, int]] = client.run(_host_cores)
-    return sum(dict(found.values()).values())
+    """Return the cores, of all machines, on which any worker may run."""
+    found: dict[str, list[tuple[str, int]]] = client.run(_own_cores)
+    return len(set(itertools.chain.from_iterable(found.values())))
 
 
-def _host_cores() -> tuple[str, int]:
-    return socket.gethostname(), len(os.sched_getaffinity(0))
+def _own_cores() -> list[tuple[str, int]]:
+    return [(socket.gethostname(), core) for core in os.sched_getaffinity(0)]
 
 
 def _scratch(output: Location) -> Location:

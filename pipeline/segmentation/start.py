@@ -57,6 +57,7 @@ def start_run(
     try:
         if prepared.output_action != "resumed" and not _begin(prepared, job, client, token, notify):
             prepared = with_sizes_of(prepared, stored_job(request.output))
+            _check_memory(prepared, client)
             job = prepared.job(settled)
         ledger = _open_ledger(prepared, job, token)
         ledger.skip(prepared.selection.skipped(prepared.regions))

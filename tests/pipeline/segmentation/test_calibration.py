@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import zarr
@@ -79,6 +80,20 @@ def test_measuring_leaves_no_output_and_counts_every_block_of_the_run(
     assert found.fastest_s < found.seconds < found.slowest_s
     assert found.bytes_written > 0
     assert found.worker_memory_bytes > 2**26
+
+
+class OnGpu(UNetPredictor):
+    """A network whose worker states a GPU; it computes on the processor."""
+
+    def free_device_bytes(self):
+        return 10 * 2**30
+
+
+def test_workers_count_as_gpus_if_the_network_computes_there(prepared, one_worker):
+    network = OnGpu(prepared.predictor.weights_uri, precision="fp32")
+    found = calibrate(replace(prepared, predictor=network), one_worker, started_s=0, measure_s=1)
+    assert found.gpus == 1
+    assert found.device_hours == found.seconds / 3600
 
 
 def test_what_is_done_already_is_not_counted(prepared, one_worker):
