@@ -51,6 +51,7 @@ def prologue(job: JobSpec) -> list[str]:
         "PYTHONSAFEPATH": "1",  # a folder pipeline/ in the job's directory must not be imported
         **torch_threads(max(1, job.cpus_per_job // job.workers)),
         "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # see pipeline/base/worker_profile
         **KEPT_MEMORY,
         "OVERTILE_DRAIN_S": f"{job.margin_s:g}",
         "OVERTILE_CLOSE_S": f"{CLOSE_S:g}",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.base.errors import ClusterError
 from pipeline.base.scheduling import DEVICE_RESOURCE
+from pipeline.base.worker_profile import WORKER_PROFILE
 
 from .fork_server import METHOD, start_fork_server, start_tracker
 from .lost_workers import ended_if_all_are_lost, forget_lost
@@ -191,6 +192,7 @@ def worker_settings(threads: int) -> dict[str, object]:
         **{f"{_ENVIRON}.{name}": value for name, value in variables.items()},
         **NOT_DAEMONS,
         **SELDOM,
+        **WORKER_PROFILE,
         **WORKER_TTL,
     }
 

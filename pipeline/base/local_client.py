@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dask
 from distributed import Client
+
+from .worker_profile import WORKER_PROFILE
 
 
 def local_client() -> Client:
     """Return a client of a cluster of three threads in this process."""
-    return Client(
-        processes=False, n_workers=1, threads_per_worker=3, dashboard_address=None,
-        set_as_default=False,
-    )  # fmt: skip
+    with dask.config.set(WORKER_PROFILE):
+        return Client(
+            processes=False, n_workers=1, threads_per_worker=3, dashboard_address=None,
+            set_as_default=False,
+        )  # fmt: skip

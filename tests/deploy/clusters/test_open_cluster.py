@@ -25,6 +25,7 @@ from faults.commands import PROGRAM
 from faults.separate_cluster import SeparateCluster
 from pipeline.base import workers as present
 from pipeline.base.errors import ClusterError
+from pipeline.base.worker_profile import WORKER_PROFILE
 from pipeline.base.workers import present_workers, workers_of
 
 
@@ -175,7 +176,7 @@ def test_local_workers_and_their_scheduler_leave_the_cores_to_the_network():
 
         return {n: os.environ.get(n) or dask.config.get(n, None) for n in names}
 
-    wanted = {**KEPT_MEMORY, **local.SELDOM}
+    wanted = {**KEPT_MEMORY, **local.SELDOM, **WORKER_PROFILE}
     with open_cluster("local", workers=1, dashboard=":0") as client:
         assert list(client.run(told, list(wanted)).values()) == [wanted]
         tick = client.run_on_scheduler(
