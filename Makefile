@@ -82,7 +82,6 @@ bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performan
 	$(BIN)/python -m benchmarks.tile_choice
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.pipeline --long
-	$(BIN)/python -m benchmarks.share
 	$(BIN)/python -m benchmarks.peers --long
 	$(BIN)/python -m benchmarks.scale --blocks 1000000 --name scale-million
 	$(BIN)/python -m benchmarks.plan_time
