@@ -28,8 +28,8 @@ from .pipeline import CASES, SAME_MEMORY, Place
 CASE = "2-D base 32"
 GPU_FLOPS_PER_S = 0.35 * 700e12
 """Assumed for a 3-D network on an H100 (35 % of its bfloat16 matrix rate): not measured."""
-FLOPS_PER_VOXEL = 0.56e6
-"""Of a 3-D network of base 32 and four levels, swept with 2 GiB for a tile (large volumes)."""
+FLOPS_PER_VOXEL = 0.92e6
+"""Of a 3-D network of base 32 in tiles of 128³."""
 BLOCKS = (128, 256, 512)
 GPUS = (1, 10, 100, 1000)
 
