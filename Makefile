@@ -72,7 +72,7 @@ bench: $(VENV)/.installed-bench  ## short benchmarks, into bench-results/
 	  "pipeline --cases '2-D base 32'" "peers --cases '2-D base 32'"; do \
 	  echo "== $$one"; eval "$(BIN)/python -m benchmarks.$$one"; done
 
-bench-long: $(VENV)/.installed-bench  ## the figures and plots of docs/performance.md (hours)
+bench-long: $(VENV)/.installed-bench  ## most figures and plots of the performance pages (hours)
 	$(BIN)/python -m benchmarks.limit
 	$(BIN)/python -m benchmarks.zarr_read
 	$(BIN)/python -m benchmarks.scale

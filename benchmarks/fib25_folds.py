@@ -12,7 +12,7 @@ parts of a body that are not connected inside the place count as different bodie
 
 Printed per place: adapted Rand error, variation of information (split, merge), bodies, and how many
 of these carry 90 % of the voxels; and what the basins of the same watershed would reach if each
-were given the body that most of it belongs to: the least that any merging of them can reach.
+were given the body that most of it belongs to. Not run in full yet.
 ``--score``: no training; the places whose networks exist are scored. Existing files of FOLDER are
 kept: a stopped run resumes with the same command, and more ``--steps`` make the trainings longer.
 """
@@ -123,7 +123,7 @@ def figures(truth: Labels, found: Labels) -> dict[str, Any]:
         "voi_merge": digits(float(merge)),
         "voi": digits(float(split + merge)),
         "objects": int((np.bincount(found[inside].ravel())[1:] > 0).sum()),
-        "least_adapted_rand_error": digits(float(adapted_rand_error(truth[inside], best)[0])),
+        "of_true_bodies": digits(float(adapted_rand_error(truth[inside], best)[0])),
     }
 
 
@@ -179,7 +179,11 @@ def summary(places: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     for place, found in places.items():
         key = chosen(places, but=place)
         counts = {name: found[name] for name in ("bodies", "bodies_of_90_percent")}
-        rows[place] = {**found["of"][key], **counts, "options": json.loads(key)}
+        options = json.loads(key)
+        basins = {name: options[name] for name in ("method", "threshold", "depth")}
+        of_true_bodies = found["of"][json.dumps(basins)]["of_true_bodies"]
+        rows[place] = {**found["of"][key], "of_true_bodies": of_true_bodies, **counts}
+        rows[place]["options"] = options
         print(f"{place}: {json.dumps(rows[place])}", flush=True)
     rows["options chosen on all places"] = json.loads(chosen(places, but=None))
     return rows

@@ -7,7 +7,6 @@ Each function takes the same steps as its counterpart in numpy (``pipeline.volum
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -27,8 +26,8 @@ def normalised(raw_czyx: Tensor, request: TileRequest) -> Tensor:
     name = working_dtype("f" if is_float else "i", raw_czyx.element_size())
     working = getattr(torch, name)
     x = raw_czyx.to(working, copy=True, memory_format=torch.contiguous_format)
-    changes = zip(*map(partial(_of_channels, len(x)), (request.offset, request.scale)), strict=True)
-    for x_zyx, (offset, scale) in zip(x, changes, strict=True):
+    offsets, scales = (_of_channels(len(x), each) for each in (request.offset, request.scale))
+    for x_zyx, offset, scale in zip(x, offsets, scales, strict=True):
         x_zyx.sub_(offset).mul_(scale)  # a tensor of them would make the host wait for a GPU
     x = x.to(torch.float32)
     return x.nan_to_num_(nan=0, posinf=0, neginf=0) if is_float else x
