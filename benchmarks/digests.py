@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 
 from pipeline.base.geometry import Box
 from pipeline.base.location import Location
@@ -46,7 +47,7 @@ def make_output(folder: Path) -> dict[str, Any]:
         channel = (1,) * (array.ndim - 3)
         root.create_array(
             path, shape=array.shape, dtype=array.dtype, shards=array.shape,
-            chunks=(*channel, *CHUNK), compressors=[zarr.codecs.ZstdCodec(level=3)],
+            chunks=(*channel, *CHUNK), compressors=[ZstdCodec(level=3)],
         )  # fmt: skip
     return values
 

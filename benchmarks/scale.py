@@ -28,7 +28,8 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.base.geometry import Shape
-from pipeline.segmentation.engines.block import BlockJob, BlockResult
+from pipeline.ledger.block_result import BlockResult
+from pipeline.segmentation.engines.block import BlockJob
 
 from .measuring import keep, numbers, some_of
 
@@ -110,7 +111,8 @@ def drive(blocks: int, engine: str, address: str, scheduler: int, folder: Path) 
         scale,
     )  # functions of an imported module are pickled by name, those of __main__ by value
 
-    store.segment_block, graph.write_chunk = scale.count_block, scale.count_chunk
+    store.segment_block = scale.count_block  # type: ignore[attr-defined]
+    graph.write_chunk = scale.count_chunk
     overlap._chunk_scores = scale.no_scores
     side = round(blocks ** (1 / 3)) * SIDE
     volume, output = folder / f"{side}.zarr", str(folder / f"{side}-{engine}.zarr")

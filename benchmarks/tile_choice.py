@@ -48,7 +48,7 @@ def others(network: Any, shape: Shape, memory_bytes: int, tries: int) -> list[Sh
         tile_choice._candidates(size, d) for size, d in zip(shape, network.divisor, strict=True)
     ]
     fitting = list(tile_choice._largest_fitting(candidates, shape, network, memory_bytes))
-    cost = {tile: tile_choice._volume_flops(tile, shape, network) for tile in fitting}
+    cost = {tile: tile_choice.volume_flops(tile, shape, network) for tile in fitting}
     near = sorted((tile for tile in fitting if cost[tile] < 2 * min(cost.values())), key=cost.get)
     best, rest = near[: tries // 2], near[tries // 2 :]
     step = max(1, len(rest) // max(1, tries - len(best)))
@@ -91,7 +91,7 @@ def measured(
             ]  # fmt: skip
         names = {"x".join(map(str, tile)): tile for tiles in fitting.values() for tile in tiles}
         cases = {
-            name: passes(predictor, tile, tile_choice._volume_flops(tile, shape, predictor))
+            name: passes(predictor, tile, tile_choice.volume_flops(tile, shape, predictor))
             for name, tile in names.items()
         }
         medians = {

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--evaluations", nargs="+", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    results = {
+    results: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "commit": commit(),
         "weights": {path.stem: weights_record(path) for path in options.weights},

@@ -21,6 +21,7 @@ from typing import Any
 from deploy import open_cluster
 from pipeline.base.location import Location
 from pipeline.ledger.status import read_status
+from unet import UNetConfig
 
 from .measuring import RESULTS, at_least_one, digits, in_turn, keep, ratios, spread
 from .pipeline import CASES, SAME_MEMORY, Place
@@ -28,16 +29,20 @@ from .pipeline import CASES, SAME_MEMORY, Place
 CASE = "2-D base 32"
 GPU_FLOPS_PER_S = 0.35 * 700e12
 """Assumed for a 3-D network on an H100 (35 % of its bfloat16 matrix rate): not measured."""
-FLOPS_PER_VOXEL = 0.92e6
-"""Of a 3-D network of base 32 in tiles of 128³."""
+NETWORK = UNetConfig(dims=3, base_channels=32, levels=4)
 BLOCKS = (128, 256, 512)
 GPUS = (1, 10, 100, 1000)
 
 
 def modelled(blocks_per_s: float, block: int, gpus: int) -> float:
-    """Return the voxels per second of several GPUs behind one scheduler."""
+    """Return the voxels per second of GPUs behind one scheduler; each block is one sweep."""
     fed = blocks_per_s * block**3
-    return min(gpus * GPU_FLOPS_PER_S / FLOPS_PER_VOXEL, fed)
+    return min(gpus * GPU_FLOPS_PER_S / flops_per_voxel(block), fed)
+
+
+def flops_per_voxel(block: int) -> float:
+    """Return the operations per voxel of a cube that is computed as a whole."""
+    return NETWORK.flops(NETWORK.input_shape((block,) * 3)) / block**3
 
 
 def model() -> dict[str, Any]:
@@ -46,6 +51,7 @@ def model() -> dict[str, Any]:
     rate = next(run["blocks_per_s"] for run in runs if run["engine"] == "store")
     return {
         "scheduler_blocks_per_s": rate,
+        "mflops_per_voxel": {f"{block}³": digits(flops_per_voxel(block) / 1e6) for block in BLOCKS},
         "gvoxels_per_s": {
             f"{block}³": {str(n): digits(modelled(rate, block, n) / 1e9) for n in GPUS}
             for block in BLOCKS
