@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, metavar="TRAIN.zarr")
     parser.add_argument("--work", required=True, type=Path, metavar="FOLDER")
     parser.add_argument("--config", type=Path, default=HERE / "fib25" / "affinities.toml")
-    parser.add_argument("--steps", type=at_least_one, default=1500)
+    parser.add_argument("--steps", type=at_least_one, default=1200)
     parser.add_argument("--only", type=some_of(PLACES), default=list(PLACES))
     parser.add_argument("--score", action="store_true")
     options = parser.parse_args()
