@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import ConfigError
@@ -15,7 +16,13 @@ from pipeline.base.geometry import Shape
 
 from ...network.cost import Layer
 from ...network.model import UNet
-from .geometry import column_layers, gathered_planes, skip_crops, waiting_limits
+from .geometry import (
+    column_layers,
+    gathered_planes,
+    planes_to_raise,
+    skip_crops,
+    waiting_limits,
+)
 from .planes import Workspace, planes_of
 from .skip import SkipQueue
 from .steps import PlaneByPlane, Step, SweptConvolution, SweptJoin, SweptPool
@@ -43,7 +50,15 @@ class ColumnSweep:
 
         x: the next planes (1, channels, planes, *rest) of the tile's input.
         """
-        for step in self._steps:
+        return self._pushed(x, 0)
+
+    def _pushed(self, x: Tensor, first: int) -> Tensor | None:
+        """Return what the steps from ``first`` on give; in parts for a step that takes fewer."""
+        for place, step in enumerate(self._steps[first:], first):
+            if x.shape[2] > step.most_planes:
+                parts = (self._pushed(part, place) for part in x.split(step.most_planes, dim=2))
+                given = [part for part in parts if part is not None]
+                return torch.cat(given, dim=2) if given else None
             x = step.gather(x)
             y = step.compute(x)
             if y is None:
@@ -89,7 +104,8 @@ class _Build:
                 factor = self._config.level_pooling[level][0]
                 yield SweptPool(model.pools[level], self.skips[level], factor=factor)
         for step, (up, block) in enumerate(zip(model.ups, model.expanding, strict=True)):
-            yield PlaneByPlane(up)
+            factor = self._config.level_pooling[bottom - 1 - step][0]
+            yield PlaneByPlane(up, most_planes=planes_to_raise(self._slab, factor))
             convolutions = self._convolutions(block, f"expanding.{step}")
             yield SweptJoin(self.skips[bottom - 1 - step], convolutions[0])
             yield from convolutions

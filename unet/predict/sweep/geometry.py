@@ -21,8 +21,21 @@ LEAST_PLANES = 8
 
 
 def slab_planes(config: UNetConfig) -> int:
-    """Return the planes that go in at once: whole steps of the pooling grid, at least eight."""
-    return round_up(LEAST_PLANES, config.divisor[0])
+    """Return the planes that go in at once, at least eight.
+
+    Whole steps of the pooling grid, or the shortest even part of a step that is long enough.
+    """
+    divisor = config.divisor[0]
+    parts = (part for part in range(LEAST_PLANES, divisor) if divisor % part == 0)
+    return next(parts, round_up(LEAST_PLANES, divisor))
+
+
+def planes_to_raise(slab: int, factor: int) -> int:
+    """Return how many planes an up-convolution takes at once: those that give a slab, or one.
+
+    More of them would only need more room at once on the finest levels.
+    """
+    return max(1, slab // factor)
 
 
 def skip_crops(config: UNetConfig, level: int) -> Shape:
@@ -81,14 +94,15 @@ def _planes_so_far(config: UNetConfig, planes: int) -> tuple[list[int], list[int
 def gathered_planes(config: UNetConfig, *, slab: int) -> dict[str, int]:
     """Return the most planes that each convolution reads at once, by its layer's name.
 
-    For slabs that are multiples of the divisor.
+    For slabs of a multiple or an even part of the divisor.
     """
     planes, found = slab, {}
     for layer in column_layers(config, config.input_shape((1,) * config.dims)[1:]):
         if layer.kind == "pool":
             planes = -(-planes // layer.kernel[0])
         elif layer.kind == "up":
-            planes *= layer.kernel[0]
+            factor = layer.kernel[0]
+            planes = min(planes, planes_to_raise(slab, factor)) * factor
         elif layer.kind.startswith("convolution"):
             found[layer.name] = planes + layer.kernel[0] - 1
     return found

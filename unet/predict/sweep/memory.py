@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from pipeline.base.geometry import Shape
+from pipeline.base.geometry import Shape, round_up
 
 from ...network.config import UNetConfig
-from .geometry import column_layers, slab_planes, waiting_limits
+from .geometry import column_layers, planes_to_raise, slab_planes, waiting_limits
 
 OUTPUTS_KEPT = 2.2
 """Memory that the allocator keeps in pieces, over the largest output of a layer.
@@ -26,7 +26,8 @@ def sweep_bytes(config: UNetConfig, input_shape: Shape, *, element_bytes: int) -
     probabilities of a slab, and what is stored of two, on its way back.
     """
     slab, column = slab_planes(config), tuple(input_shape[1:])
-    in_and_out = (2 * config.in_channels + 3 * config.classes) * slab * math.prod(column)
+    given = round_up(slab, config.divisor[0])
+    in_and_out = (2 * config.in_channels * slab + 3 * config.classes * given) * math.prod(column)
     return element_bytes * column_elements(config, column, slab=slab) + 4 * in_and_out
 
 
@@ -36,7 +37,7 @@ def column_elements(config: UNetConfig, column: Shape, *, slab: int) -> int:
 
     column: the input's sides other than the sweep's. The image is not counted.
     """
-    state = workspace = alive = largest = 0
+    state = workspace = alive = largest = held = 0
     level, planes, area, given = 0, slab, math.prod(column), 0
     for layer in column_layers(config, column):
         read = layer.in_channels * area
@@ -45,7 +46,10 @@ def column_elements(config: UNetConfig, column: Shape, *, slab: int) -> int:
         if layer.kind == "pool":
             planes, level = -(-planes // layer.kernel[0]), level + 1
         elif layer.kind == "up":
-            planes *= layer.kernel[0]
+            factor = layer.kernel[0]
+            if planes > (most := planes_to_raise(slab, factor)):
+                planes, held = most, held + given
+            planes *= factor
         elif layer.kind == "join":
             level -= 1
             state += waiting_limits(config, slab=slab)[level] * layer.in_channels * area
@@ -57,7 +61,7 @@ def column_elements(config: UNetConfig, column: Shape, *, slab: int) -> int:
         out = planes * layer.out_channels * area
         # A convolution's input is in the workspace; other layers read what the last one returned.
         is_gathered = layer.kind.startswith("convolution") and layer.kernel[0] > 1
-        alive = max(alive, outputs * out + (0 if is_gathered else given))
+        alive = max(alive, held + outputs * out + (0 if is_gathered else given))
         largest = max(largest, out)
         given = out
     return math.ceil(state + workspace + alive + OUTPUTS_KEPT * largest)

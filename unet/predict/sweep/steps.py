@@ -7,6 +7,7 @@ drop what went in before the layer computes: ``gather`` returns the planes that 
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 import torch
@@ -19,6 +20,10 @@ from .skip import SkipQueue
 class Step(Protocol):
     """One layer of the network, in the order of ``network.cost.layers``."""
 
+    @property
+    def most_planes(self) -> int:
+        """The most planes that go in at once."""
+
     def gather(self, x: Tensor) -> Tensor:
         """Return the planes that the layer reads: those that it kept, and new ones."""
 
@@ -29,8 +34,9 @@ class Step(Protocol):
 class PlaneByPlane:
     """A layer whose output planes depend on one input plane: an up-convolution, or the head."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, *, most_planes: int = sys.maxsize) -> None:
         self._layer = layer
+        self.most_planes = most_planes
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the planes as they are."""
@@ -47,6 +53,8 @@ class SweptConvolution:
 
     history: room for these planes. workspace: where the planes that it reads are put together.
     """
+
+    most_planes = sys.maxsize
 
     def __init__(self, layers: list[nn.Module], *, history: Tensor, workspace: Workspace) -> None:
         self._layers = layers
@@ -88,6 +96,8 @@ class SweptConvolution:
 class SweptPool:
     """A pooling layer; keeps the planes that do not fill a window yet, and feeds the skip."""
 
+    most_planes = sys.maxsize
+
     def __init__(self, layer: nn.Module, skip: SkipQueue, *, factor: int) -> None:
         self._layer = layer
         self._skip = skip
@@ -115,6 +125,8 @@ class SweptPool:
 
 class SweptJoin:
     """Puts the planes of the skip beside those that came up, as the next convolution reads them."""
+
+    most_planes = sys.maxsize
 
     def __init__(self, skip: SkipQueue, convolution: SweptConvolution) -> None:
         self._skip = skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.clusters.worker_environment import KEPT_MEMORY
+from pipeline.base.geometry import Shape
 from unet import UNetConfig, UNetPredictor
 from unet.network.model import UNet
 from unet.predict.sweep.column import ColumnSweep
 from unet.predict.sweep.geometry import slab_planes, waiting_limits
+from unet.predict.sweep.planes import Workspace
 
 Weights = Callable[..., Path]
 
@@ -46,25 +49,51 @@ def test_a_sweep_s_memory_does_not_depend_on_its_depth(weights_file: Weights) ->
     assert predictor.sweep_memory_bytes((16, 64, 64)) == predictor.sweep_memory_bytes((512, 64, 64))
 
 
+@pytest.mark.parametrize("slab", [4, 8, 16, 32])
+def test_no_convolution_reads_more_planes_at_once_than_the_workspace_has(
+    monkeypatch: pytest.MonkeyPatch, slab: int
+) -> None:
+    config = UNetConfig(dims=3, base_channels=2, levels=5)
+    shape = config.input_shape((30, 2, 2))
+    sweep = ColumnSweep(UNet(config).eval().requires_grad_(False), shape[1:], slab=slab)
+    planes, asked = Workspace.planes, []
+
+    def counted(self: Workspace, channels: int, count: int, rest: Shape) -> torch.Tensor:
+        asked.append(channels * count * math.prod(rest) <= len(self._flat))
+        return planes(self, channels, count, rest)
+
+    monkeypatch.setattr(Workspace, "planes", counted)
+    with torch.inference_mode():
+        for start in range(0, shape[0], slab):
+            sweep.push(torch.zeros(1, 1, *shape)[:, :, start : start + slab])
+    assert len(asked) > 50
+    assert all(asked)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-def test_the_stated_memory_of_a_sweep_is_the_measured_peak(weights_file: Weights) -> None:
-    path = weights_file(UNetConfig(dims=3, base_channels=16, levels=3))
+@pytest.mark.parametrize(("levels", "core"), [(3, (48, 120, 120)), (5, (1, 100, 100))])
+def test_the_stated_memory_of_a_sweep_is_the_measured_peak(
+    weights_file: Weights, levels: int, core: Shape
+) -> None:
+    path = weights_file(UNetConfig(dims=3, base_channels=16, levels=levels))
     command = f"""
+import ctypes
 import numpy as np
 from unet import UNetPredictor
 def kilobytes(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if key in line)
 predictor = UNetPredictor({str(path)!r}, precision="fp32", device="cpu")
-predictor(np.zeros((1, 1, *predictor.input_shape((1, 1, 1))), np.float32))
-core = (48, 120, 120)
-shape = predictor.input_shape(core)
+def sweep(core):
+    shape = predictor.input_shape(core)
+    read = lambda start, stop: np.full((1, stop - start, *shape[1:]), 0.5, np.float32)
+    for scores in predictor.sweep(read, shape):
+        pass
+sweep((1, 1, 1))
+ctypes.CDLL(None).malloc_trim(0)
 before = kilobytes("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
-def read(start, stop):
-    return np.full((1, stop - start, *shape[1:]), 0.5, np.float32)
-for scores in predictor.sweep(read, shape):
-    pass
-print((kilobytes("VmHWM") - before) * 1024 / predictor.sweep_memory_bytes(core))
+sweep({core})
+print((kilobytes("VmHWM") - before) * 1024 / predictor.sweep_memory_bytes({core}))
 """
     done = subprocess.run(
         [sys.executable, "-c", command],
@@ -85,7 +114,10 @@ def test_a_2d_network_and_layers_with_statistics_of_the_tile_are_not_swept(
         assert predictor.sweep_memory_bytes((8, 8, 8)) is None
 
 
-def test_a_slab_is_whole_steps_of_the_pooling_grid() -> None:
+def test_a_slab_is_whole_steps_of_the_pooling_grid_or_an_even_part_of_one() -> None:
+    assert slab_planes(UNetConfig(dims=3, levels=3)) == 8
     assert slab_planes(UNetConfig(dims=3, levels=4)) == 8
-    assert slab_planes(UNetConfig(dims=3, levels=5)) == 16
+    assert slab_planes(UNetConfig(dims=3, levels=5)) == 8
+    assert slab_planes(UNetConfig(dims=3, levels=6)) == 8
     assert slab_planes(ANISOTROPIC) == 9
+    assert slab_planes(UNetConfig(dims=3, levels=4, pooling=(2, 3, 3))) == 9
