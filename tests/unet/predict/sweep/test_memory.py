@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from pipeline.base.geometry import Shape
 from unet import UNetConfig, UNetPredictor
 from unet.network.model import UNet
 from unet.predict.sweep.column import ColumnSweep
-from unet.predict.sweep.geometry import slab_planes, waiting_limits
-from unet.predict.sweep.planes import Workspace
+from unet.predict.sweep.geometry import gathered_planes, slab_planes, waiting_limits
+from unet.predict.sweep.steps import SweptConvolution
 
 Weights = Callable[..., Path]
 
@@ -50,24 +50,25 @@ def test_a_sweep_s_memory_does_not_depend_on_its_depth(weights_file: Weights) ->
 
 
 @pytest.mark.parametrize("slab", [4, 8, 16, 32])
-def test_no_convolution_reads_more_planes_at_once_than_the_workspace_has(
+def test_no_convolution_reads_more_planes_at_once_than_its_memory_is_counted_for(
     monkeypatch: pytest.MonkeyPatch, slab: int
 ) -> None:
     config = UNetConfig(dims=3, base_channels=2, levels=5)
     shape = config.input_shape((30, 2, 2))
     sweep = ColumnSweep(UNet(config).eval().requires_grad_(False), shape[1:], slab=slab)
-    planes, asked = Workspace.planes, []
+    compute, most = SweptConvolution.compute, Counter[int]()
 
-    def counted(self: Workspace, channels: int, count: int, rest: Shape) -> torch.Tensor:
-        asked.append(channels * count * math.prod(rest) <= len(self._flat))
-        return planes(self, channels, count, rest)
+    def counted(self: SweptConvolution, x: torch.Tensor) -> torch.Tensor | None:
+        most[id(self)] = max(most[id(self)], x.shape[2])
+        return compute(self, x)
 
-    monkeypatch.setattr(Workspace, "planes", counted)
+    monkeypatch.setattr(SweptConvolution, "compute", counted)
     with torch.inference_mode():
         for start in range(0, shape[0], slab):
             sweep.push(torch.zeros(1, 1, *shape)[:, :, start : start + slab])
-    assert len(asked) > 50
-    assert all(asked)
+    convolutions = [step for step in sweep._steps if isinstance(step, SweptConvolution)]
+    stated = gathered_planes(config, slab=slab)
+    assert [most[id(step)] for step in convolutions] == list(stated.values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
