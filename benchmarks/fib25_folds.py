@@ -49,9 +49,9 @@ PLACES = {
 }
 """First and last plane of each place along z, y and x, as parts of the volume's sides."""
 UNKNOWN = 2**32 - 1
-THRESHOLDS = (0.1, 0.3, 0.5)
-DEPTHS = (0.05, 0.1, 0.2)
-MERGE_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.05, 0.3)
+DEPTHS = (0.01, 0.02, 0.05)
+MERGE_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 MOST = 0.9
 """The part of the voxels that the largest bodies are counted for."""
 Labels = NDArray[Any]
