@@ -1,4 +1,4 @@
-"""Neurons of FIB-25 by cross-validation: four places, each scored by a network that never saw it.
+"""Bodies of FIB-25 by cross-validation: four places, each scored by a network without its labels.
 
     python -m benchmarks.fib25_folds --data TRAIN.zarr --work FOLDER [--config FILE.toml]
         [--steps N] [--only PLACE,…] [--score]
@@ -7,20 +7,24 @@ TRAIN.zarr holds ``raw`` and ``labels`` (instance ids). The places are quarters 
 lower half in z cut in y, its upper half cut in x. For each, a network is trained with its labels
 unknown, and segments it (raw values around it are read, as always). The options of ``overtile
 objects`` for a place are those of the lowest variation of information, a mean over the three other
-places: nothing is chosen on what is scored. The truth is cut at the place's sides like the objects:
-parts of a body that are not connected inside the place count as different bodies.
+places. Those networks did see the labels of this place, and the recipe and the options that are
+compared at all were chosen on DEVELOPED_ON: the figures to quote are those of the other three. The
+truth is cut at the place's sides like the objects: parts of a body that are not connected inside
+the place count as different bodies.
 
-Printed per place: adapted Rand error, variation of information (split, merge), bodies, and how many
-of these carry 90 % of the voxels; and what the basins of the same watershed would reach if each
-were given the body that most of it belongs to. Not run in full yet.
+Printed per place: the figures of body_scores.py, with those of the basins if each were given the
+body that most of it belongs to, and those of the options that are best for this very place.
 ``--score``: no training; the places whose networks exist are scored. Existing files of FOLDER are
-kept: a stopped run resumes with the same command, and more ``--steps`` make the trainings longer.
+kept: a stopped run resumes with the same command. Another recipe needs another FOLDER.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -32,11 +36,12 @@ import zarr
 from distributed import Client
 from numpy.typing import NDArray
 from skimage.measure import label
-from skimage.metrics import adapted_rand_error, variation_of_information
 
 from pipeline import find_objects
 from pipeline.base.local_client import local_client
+from unet import read_weights_info
 
+from .body_scores import bodies, by_majority, figures
 from .measuring import at_least_one, cases_kept, commit, digits, keep, machine, some_of
 from .training_study import overtile
 
@@ -49,11 +54,10 @@ PLACES = {
 }
 """First and last plane of each place along z, y and x, as parts of the volume's sides."""
 UNKNOWN = 2**32 - 1
-THRESHOLDS = (0.05, 0.3)
-DEPTHS = (0.01, 0.02, 0.05)
-MERGE_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
-MOST = 0.9
-"""The part of the voxels that the largest bodies are counted for."""
+DEVELOPED_ON = "low-z-low-y"
+THRESHOLD = 0.05
+DEPTHS = (0.005, 0.01, 0.02, 0.05)
+MERGE_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 Labels = NDArray[Any]
 Settings = dict[str, Any]
 
@@ -69,12 +73,17 @@ def box_of(place: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
 def trained(data: str, folder: Path, place: str, config: Path, steps: int) -> Path:
     """Return the weights of a network that never saw the labels of a place."""
     folder.mkdir(parents=True, exist_ok=True)
+    stored: Any = zarr.open_array(f"{data}/labels", mode="r")
+    box = box_of(place, stored.shape)
     known = folder / "labels.zarr"
     if not known.exists():
-        stored: Any = zarr.open_array(f"{data}/labels", mode="r")
         labels = stored[...].astype(np.uint32)
-        labels[box_of(place, labels.shape)] = UNKNOWN
-        zarr.save_array(str(known), labels)
+        labels[box] = UNKNOWN
+        begun = folder / "labels.begun.zarr"
+        shutil.rmtree(begun, ignore_errors=True)
+        zarr.save_array(str(begun), labels)
+        os.replace(begun, known)
+    assert (zarr.open_array(str(known), mode="r")[box] == UNKNOWN).all(), f"{known}: other places"
     weights = folder / "weights.safetensors"
     overtile(
         "train", "--volume", f"{data}/raw", "--labels", str(known), "--ignore", str(UNKNOWN),
@@ -97,96 +106,83 @@ def segmented(data: str, folder: Path, place: str, weights: Path) -> str:
 
 def digest_of(weights: Path) -> str:
     """Return the beginning of a weights file's digest."""
-    from unet import read_weights_info
-
     return read_weights_info(str(weights)).digest[:12]
 
 
 def candidates() -> Iterator[Settings]:
     """Yield the options that are compared: watersheds by depth, and their merges by mean."""
-    for threshold in THRESHOLDS:
-        for depth in DEPTHS:
-            watershed = {"method": "watershed", "threshold": threshold, "depth": depth}
-            yield watershed
-            for merge in MERGE_THRESHOLDS:
-                yield {**watershed, "agglomerate": "mean", "merge_threshold": merge}
+    for depth in DEPTHS:
+        watershed = {"method": "watershed", "threshold": THRESHOLD, "depth": depth}
+        yield watershed
+        for merge in MERGE_THRESHOLDS:
+            yield {**watershed, "agglomerate": "mean", "merge_threshold": merge}
 
 
-def figures(truth: Labels, found: Labels) -> dict[str, Any]:
-    """Return the figures of one place, where the truth has a body."""
-    inside = truth > 0
-    split, merge = variation_of_information(truth[inside], found[inside])
-    best = best_assignment(truth[inside], found[inside])
-    return {
-        "adapted_rand_error": digits(float(adapted_rand_error(truth[inside], found[inside])[0])),
-        "voi_split": digits(float(split)),
-        "voi_merge": digits(float(merge)),
-        "voi": digits(float(split + merge)),
-        "objects": int((np.bincount(found[inside].ravel())[1:] > 0).sum()),
-        "of_true_bodies": digits(float(adapted_rand_error(truth[inside], best)[0])),
-    }
-
-
-def best_assignment(truth: Labels, found: Labels) -> Labels:
-    """Return each object as the body that most of it belongs to (1-D arrays)."""
-    pairs, counts = np.unique(np.stack((found, truth)), axis=1, return_counts=True)
-    order = np.lexsort((counts, pairs[0]))  # the last pair of each object is its largest
-    body = np.zeros(int(found.max()) + 1, truth.dtype)
-    body[pairs[0][order]] = pairs[1][order]
-    body[0] = 0
-    return body[found]
-
-
-def bodies(truth: Labels) -> dict[str, int]:
-    """Return how many bodies there are, and how many of the largest carry most of the voxels."""
-    sizes = np.sort(np.bincount(truth.ravel())[1:])[::-1]
-    sizes = sizes[sizes > 0]
-    carrying = int(np.searchsorted(np.cumsum(sizes), MOST * sizes.sum())) + 1
-    return {"bodies": len(sizes), "bodies_of_90_percent": carrying}
+KEYS = tuple(map(json.dumps, candidates()))
+"""The options as text, under which figures are kept."""
 
 
 def of_place(data: str, folder: Path, place: str, client: Client, *, scores: str) -> dict[str, Any]:
     """Return the figures of each candidate on a place; those that were computed are kept."""
-    path = Path(scores).with_suffix(".json")
+    path = Path(scores).with_suffix(".figures.json")
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     stored: Any = zarr.open_array(f"{data}/labels", mode="r")
     truth = label(stored[box_of(place, stored.shape)], connectivity=1)
     with tempfile.TemporaryDirectory(dir=folder) as room:
         output = Path(room, "objects.zarr")
-        for settings in candidates():
-            key = json.dumps(settings)
-            if key not in kept:
-                find_objects(scores, str(output), client=client, overwrite=True, **settings)
-                found: Any = zarr.open_array(output / "labels/objects/0", mode="r")[...]
-                kept[key] = figures(truth, np.asarray(found).reshape(truth.shape).astype(np.int64))
-                path.write_text(json.dumps(kept, indent=1))
-    return {"of": kept, **bodies(truth)}
+        for key in KEYS:
+            if key in kept:
+                continue
+            settings = json.loads(key)
+            find_objects(scores, str(output), client=client, overwrite=True, **settings)
+            stored = zarr.open_array(output / "labels/objects/0", mode="r")
+            found = np.asarray(stored[...]).reshape(truth.shape).astype(np.int64)
+            kept[key] = figures(truth, found)
+            if "agglomerate" not in settings:
+                kept[key]["basins_by_majority"] = by_majority(truth, found)
+            Path(room, "kept").write_text(json.dumps(kept, indent=1))
+            os.replace(Path(room, "kept"), path)
+    return {"of": {key: kept[key] for key in KEYS}, **bodies(truth)}
 
 
 def chosen(places: Mapping[str, Mapping[str, Any]], but: str | None) -> str:
     """Return the candidate of the lowest mean variation of information on all other places."""
-    others = [figures["of"] for place, figures in places.items() if place != but]
-
-    def mean(key: str) -> float:
-        return sum(float(one[key]["voi"]) for one in others) / len(others)
-
-    return min(others[0], key=mean)
+    others = [found["of"] for place, found in places.items() if place != but]
+    return min(KEYS, key=lambda key: statistics.fmean(one[key]["voi"] for one in others))
 
 
 def summary(places: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the figures of each place, with options chosen on the other places."""
+    """Return the figures of each place, with options chosen on the other places, and means."""
     rows: dict[str, Any] = {}
     for place, found in places.items():
         key = chosen(places, but=place)
-        counts = {name: found[name] for name in ("bodies", "bodies_of_90_percent")}
+        own = min(KEYS, key=lambda key: found["of"][key]["voi"])
         options = json.loads(key)
         basins = {name: options[name] for name in ("method", "threshold", "depth")}
-        of_true_bodies = found["of"][json.dumps(basins)]["of_true_bodies"]
-        rows[place] = {**found["of"][key], "of_true_bodies": of_true_bodies, **counts}
-        rows[place]["options"] = options
+        rows[place] = {
+            "options": options,
+            **found["of"][key],
+            "basins_by_majority": found["of"][json.dumps(basins)]["basins_by_majority"],
+            "at_own_best": {**found["of"][own], "options": json.loads(own)},
+            **{name: value for name, value in found.items() if name != "of"},
+        }
         print(f"{place}: {json.dumps(rows[place])}", flush=True)
-    rows["options chosen on all places"] = json.loads(chosen(places, but=None))
-    return rows
+    fair = [row for place, row in rows.items() if place != DEVELOPED_ON]
+    means = {
+        name: digits(statistics.fmean(row[name] for row in fair))
+        for name in ("adapted_rand_error", "voi_split", "voi_merge", "voi")
+    }
+    print(f"means without {DEVELOPED_ON}: {means}")
+    best = json.loads(chosen(places, but=None))
+    return {
+        "places": rows, f"means without {DEVELOPED_ON}": means, "options of all places": best,
+    }  # fmt: skip
+
+
+def schedule_of(weights: Path) -> str:
+    """Return the learning-rate cycles of a network, as ``1200 steps`` or ``1200+800 steps``."""
+    cycles = read_weights_info(str(weights)).provenance["schedule"]
+    return "+".join(str(stop - start) for start, stop in cycles) + " steps"
 
 
 def main() -> None:
@@ -199,6 +195,7 @@ def main() -> None:
     parser.add_argument("--score", action="store_true")
     options = parser.parse_args()
     places: dict[str, Any] = {}
+    schedules = set()
     for place in options.only:
         folder = options.work / place
         start = time.monotonic()
@@ -208,16 +205,19 @@ def main() -> None:
         elif not weights.exists():
             continue
         print(f"{place}: {time.monotonic() - start:.0f} s of training", flush=True)
+        schedules.add(schedule_of(weights))
         scores = segmented(options.data, folder, place, weights)
         with local_client() as client:
             places[place] = of_place(options.data, folder, place, client, scores=scores)
     if len(places) < 2:
         parser.exit(0, "options are chosen on other places: score at least two\n")
-    rows = summary(places)
+    found = summary(places)
+    if len(places) < len(PLACES) or len(schedules) > 1:
+        parser.exit(0, "not kept: this takes all places, with trainings of the same length\n")
     kept = cases_kept("fib25-folds")
-    kept[f"{options.config.stem}, {options.steps} steps"] = {
-        "places": rows, "commit": commit(), "machine": machine(),
-    }  # fmt: skip
+    name = f"{options.config.stem}, {schedules.pop()}"
+    recipe = read_weights_info(str(weights)).provenance["recipe"]
+    kept[name] = {**found, "recipe": recipe, "commit": commit(), "machine": machine()}
     print(keep("fib25-folds", {"cases": kept}))
 
 
