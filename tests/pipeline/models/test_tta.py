@@ -33,6 +33,12 @@ NETWORKS = {
         dims=3, base_channels=4, levels=2, kernels=((1, 3, 3), 3), pooling=((1, 2, 2),)
     ),
 }
+DEEP = {
+    "3-D, swept in halves of a pooling step": UNetConfig(
+        dims=3, base_channels=4, levels=3,
+        kernels=(3, (3, 1, 1), (3, 1, 1)), pooling=((4, 1, 1), (4, 1, 1)),
+    )
+}  # fmt: skip
 PASSES = {("2-D", "rotations"): 4, ("2-D", "full"): 8, ("3-D", "rotations"): 4, ("3-D", "full"): 16}
 
 
@@ -45,7 +51,7 @@ def file_of(tmp_path_factory):
         path = folder / f"{name}.safetensors"
         if not path.exists():
             torch.manual_seed(3)
-            model = UNet(NETWORKS[name]).eval()
+            model = UNet((NETWORKS | DEEP)[name]).eval()
             config = model.config
             noise = torch.rand(1, config.in_channels, *config.input_shape((24,) * config.dims))
             *_, weight, bias = model.parameters()
@@ -177,9 +183,10 @@ def test_the_tiled_mean_equals_the_mean_of_the_whole_volume(
     )
 
 
+@pytest.mark.parametrize("network", ["3-D", *DEEP])
 @pytest.mark.parametrize("tta", ["rotations", "full"])
-def test_a_sweep_per_orientation_gives_the_mean_of_the_tile(tta, file_of, textured):
-    predictor = pipeline.with_tta(predictor_of(file_of("3-D")), tta)
+def test_a_sweep_per_orientation_gives_the_mean_of_the_tile(network, tta, file_of, textured):
+    predictor = pipeline.with_tta(predictor_of(file_of(network)), tta)
     shape = predictor.input_shape((19, 6, 11))
     x = textured((1, *shape)).astype(np.float32) / 255
     reads = []

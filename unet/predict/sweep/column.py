@@ -64,6 +64,7 @@ class ColumnSweep:
             if y is None:
                 return None
             x = y
+            del y  # so that the next step's gather can drop it
         return x
 
     @property

@@ -10,12 +10,12 @@ from pipeline.base.geometry import Shape, round_up
 from ...network.config import UNetConfig
 from .geometry import column_layers, planes_to_raise, slab_planes, waiting_limits
 
-OUTPUTS_KEPT = 2.2
+OUTPUTS_KEPT = 1.2
 """Memory that the allocator keeps in pieces, over the largest output of a layer.
 
-Measured on 2026-11-28 as growth of VmHWM of a fresh process over one sweep, torch 2.13, one thread,
-the allocator's settings of overtile's workers: base 8 to 32, three to five levels, cores of 100 to
-256 squared, float32 and bfloat16. Measured / stated: 0.83 to 1.21 in these 7 cases.
+Measured on 2026-11-30 as growth of VmHWM of a process over one sweep after a small one, torch 2.13,
+one thread, the allocator's settings of overtile's workers: base 8 to 32, three to five levels,
+cores of 64 to 250 squared, float32 and bfloat16. Measured / stated: 0.82 to 1.09 in these 16 cases.
 """
 
 
@@ -23,12 +23,14 @@ def sweep_bytes(config: UNetConfig, input_shape: Shape, *, element_bytes: int) -
     """Return the peak memory of a sweep over a tile, its slabs of input and scores included.
 
     Counted in float32: a slab of input and the next one, raw on its way to a GPU; logits and
-    probabilities of a slab, and what is stored of two, on its way back.
+    probabilities of the most planes that a slab gives, and what is stored of twice as many, on its
+    way back.
     """
     slab, column = slab_planes(config), tuple(input_shape[1:])
     given = round_up(slab, config.divisor[0])
-    in_and_out = (2 * config.in_channels * slab + 3 * config.classes * given) * math.prod(column)
-    return element_bytes * column_elements(config, column, slab=slab) + 4 * in_and_out
+    taken = 2 * config.in_channels * slab * math.prod(column)
+    scores = 4 * config.classes * given * math.prod(config.output_shape(input_shape)[1:])
+    return element_bytes * column_elements(config, column, slab=slab) + 4 * (taken + scores)
 
 
 @lru_cache(maxsize=4096)

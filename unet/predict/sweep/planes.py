@@ -29,7 +29,7 @@ class Workspace:
         """Return the room as planes; what was in it before is lost."""
         shape = (1, planes, *rest, channels)
         elements = math.prod(shape)
-        if elements > len(self._flat):  # a slab that is not a multiple of the divisor
+        if elements > len(self._flat):  # a slab that neither divides the divisor nor is a multiple
             self._flat = torch.empty(elements, dtype=self._flat.dtype, device=self._flat.device)
         last = len(shape) - 1
         return self._flat[:elements].view(shape).permute(0, last, *range(1, last))

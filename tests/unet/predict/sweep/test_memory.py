@@ -63,9 +63,13 @@ def test_no_convolution_reads_more_planes_at_once_than_its_memory_is_counted_for
         return compute(self, x)
 
     monkeypatch.setattr(SweptConvolution, "compute", counted)
+    scores = 0
     with torch.inference_mode():
         for start in range(0, shape[0], slab):
-            sweep.push(torch.zeros(1, 1, *shape)[:, :, start : start + slab])
+            given = sweep.push(torch.zeros(1, 1, *shape)[:, :, start : start + slab])
+            scores = max(scores, 0 if given is None else given.shape[2])
+    assert scores == max(slab, config.divisor[0])
+    assert max(most.values()) == slab + 2
     convolutions = [step for step in sweep._steps if isinstance(step, SweptConvolution)]
     stated = gathered_planes(config, slab=slab)
     assert [most[id(step)] for step in convolutions] == list(stated.values())
