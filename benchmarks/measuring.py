@@ -81,8 +81,12 @@ def keep(name: str, figures: Mapping[str, Any], *, folder: Path = RESULTS) -> Pa
 
 
 def run_record() -> dict[str, Any]:
-    """Return the command of this run, with machine, versions, commit and time."""
-    command = [Path(sys.argv[0]).stem, *sys.argv[1:]]
+    """Return the command of this run, with machine, versions, commit and time.
+
+    Of files and folders of this machine, the command has the last part.
+    """
+    words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
+    command = [Path(sys.argv[0]).stem, *words]
     return {
         "command": f"python -m benchmarks.{shlex.join(command)}",
         "machine": machine(),

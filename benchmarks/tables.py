@@ -18,13 +18,13 @@ from .pipeline import CASES
 from .plots import DOCS, SHARE_TOOLS, found
 from .run_tables import first_line, start_up, worker_memory
 from .table import table
-from .training_tables import corrections, from_weights, study
+from .training_tables import corrections, folds, from_weights, study
 
 PAGES = tuple(
     DOCS / f"{name}.md"
     for name in (
         "performance", "performance-details", "training-study", "training-from-weights",
-        "corrections",
+        "corrections", "objects-affinities",
     )
 )  # fmt: skip
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
@@ -232,6 +232,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "study": study,
     "from_weights": from_weights,
     "corrections": corrections,
+    "folds": folds,
     "start_up": start_up,
     "first_line": first_line,
     "worker_memory": worker_memory,

@@ -59,6 +59,33 @@ def _taken(case: Mapping[str, Any]) -> tuple[str, str]:
     return (str(case["steps"]), f"{case['seconds'] / 60:.1f}") if is_trained else ("–", "–")
 
 
+def folds() -> str:
+    """Return the table of bodies by cross-validation."""
+    (case,) = found("fib25-folds")["cases"].values()
+
+    def row(one: Mapping[str, Any]) -> tuple[str, ...]:
+        basins = one["basins_by_majority"]
+        return (
+            f"{one['bodies_of_1000_voxels']}; {one['bodies_of_90_percent']}; "
+            f"{100 * one['largest_body']:.0f} %",
+            f"{one['objects']:,}; {one['objects_of_90_percent']}",
+            f"{one['adapted_rand_error']:.3f}",
+            f"{one['voi']:.2f} ({one['voi_split']:.2f}, {one['voi_merge']:.2f})",
+            f"{one['at_own_best']['adapted_rand_error']:.3f}; {one['at_own_best']['voi']:.2f}",
+            f"{basins['adapted_rand_error']:.3f}",
+            f"{one['as_one']:.2f}",
+        )
+
+    return table(
+        ("place", "bodies of 1000 voxels; that have 90 % of all; share of the largest",
+         "objects; that have 90 %", "adapted Rand error",
+         "variation of information, bits (split, merge)",
+         "with the options that are best here: adapted Rand error; variation",
+         "basins by majority: adapted Rand error", "one object for all: adapted Rand error"),
+        *((place, *row(one)) for place, one in case["places"].items()),
+    )  # fmt: skip
+
+
 def corrections() -> str:
     """Return the table of the scores after each round of corrections."""
     rounds = found("corrections_loop")["rounds"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.measuring import run_record
+
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 CODE = """
@@ -99,3 +101,16 @@ def test_the_tables_in_the_docs_are_those_of_the_result_files(found):
 def test_every_benchmark_parses_the_commands_in_the_docs_and_the_makefile(found):
     assert len(found["commands"]) > 15
     assert set(found["commands"].values()) == {"parsed"}, found["commands"]
+
+
+def test_results_name_no_folder_of_the_machine_that_made_them(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/a/share.py", "--old", "/home/me/old", "--x", "2"])
+    assert run_record()["command"] == "python -m benchmarks.share --old old --x 2"
+    results = list((ROOT / "benchmarks/results").glob("*.json"))
+    commands = [
+        command
+        for path in results
+        for command in re.findall(r'"command": "(.*)"', path.read_text())
+    ]
+    assert len(commands) >= len(results) / 2
+    assert not [one for one in commands if any(map(os.path.isabs, shlex.split(one)))]
