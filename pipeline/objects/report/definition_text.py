@@ -120,7 +120,13 @@ def advice(method: Method, found: TableSummary, *, voxels: int) -> str | None:
             "leave such specks out with --min-voxels; where little else is left, the weights are "
             "for other images (overtile weights list)"
         )
-    if found.objects > 1 and found.largest[0].voxels > HELD_BY_ONE * found.voxels:
+    largest = found.largest[0].voxels if found.objects else 0
+    if method.edge_axes and not method.is_watershed and largest > HELD_BY_ONE * voxels:
+        return (
+            "one object fills nearly the whole volume: --method watershed with --agglomerate mean "
+            "separates objects that touch"
+        )
+    if found.objects > 1 and largest > HELD_BY_ONE * found.voxels:
         return (
             f"one of the objects holds more than {100 * HELD_BY_ONE:.0f} % of their voxels: if it "
             f"is the background, compare {_deciding(method)} with the scores"

@@ -311,6 +311,17 @@ def test_an_image_in_place_of_scores_is_noticed(shell, place):
     assert "names no classes" not in shell("scores.zarr", "other.zarr")[2]
 
 
+def test_affinities_that_connect_everything_are_noticed(shell, place):
+    edges = np.full((3, *SHAPE), 250, np.uint8)
+    store_scores(place / "joined.zarr", edges, ["before in z", "in y", "in x"])
+    offsets = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
+    root = zarr.open_group(place / "joined.zarr")
+    root.attrs["overtile"] = {"outputs": "affinities", "offsets": offsets}
+    code, _, err = shell("joined.zarr", "out.zarr")
+    assert code == 0
+    assert "note: one object fills nearly the whole volume: --method watershed" in err
+
+
 @pytest.mark.slow
 def test_affinities_are_recognised_and_need_no_class(shell, place):
     inside = 255 - zarr.open_array(place / "scores.zarr/0", mode="r")[1]
