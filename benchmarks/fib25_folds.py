@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 import zarr
 from distributed import Client
-from numpy.typing import NDArray
 from skimage.measure import label
 
 from pipeline import find_objects
@@ -58,7 +57,6 @@ DEVELOPED_ON = "low-z-low-y"
 THRESHOLD = 0.05
 DEPTHS = (0.005, 0.01, 0.02, 0.05)
 MERGE_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-Labels = NDArray[Any]
 Settings = dict[str, Any]
 
 

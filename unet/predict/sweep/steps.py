@@ -20,9 +20,8 @@ from .skip import SkipQueue
 class Step(Protocol):
     """One layer of the network, in the order of ``network.cost.layers``."""
 
-    @property
-    def most_planes(self) -> int:
-        """The most planes that go in at once."""
+    most_planes: int = sys.maxsize
+    """The most planes that go in at once."""
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the planes that the layer reads: those that it kept, and new ones."""
@@ -31,7 +30,7 @@ class Step(Protocol):
         """Return the planes that gathered ones give, or None; keep those that are needed again."""
 
 
-class PlaneByPlane:
+class PlaneByPlane(Step):
     """A layer whose output planes depend on one input plane: an up-convolution, or the head."""
 
     def __init__(self, layer: nn.Module, *, most_planes: int = sys.maxsize) -> None:
@@ -48,13 +47,11 @@ class PlaneByPlane:
         return y
 
 
-class SweptConvolution:
+class SweptConvolution(Step):
     """A convolution and what follows it (norm, ReLU); keeps the last k - 1 planes of its input.
 
     history: room for these planes. workspace: where the planes that it reads are put together.
     """
-
-    most_planes = sys.maxsize
 
     def __init__(self, layers: list[nn.Module], *, history: Tensor, workspace: Workspace) -> None:
         self._layers = layers
@@ -93,10 +90,8 @@ class SweptConvolution:
         return x
 
 
-class SweptPool:
+class SweptPool(Step):
     """A pooling layer; keeps the planes that do not fill a window yet, and feeds the skip."""
-
-    most_planes = sys.maxsize
 
     def __init__(self, layer: nn.Module, skip: SkipQueue, *, factor: int) -> None:
         self._layer = layer
@@ -123,10 +118,8 @@ class SweptPool:
         return y
 
 
-class SweptJoin:
+class SweptJoin(Step):
     """Puts the planes of the skip beside those that came up, as the next convolution reads them."""
-
-    most_planes = sys.maxsize
 
     def __init__(self, skip: SkipQueue, convolution: SweptConvolution) -> None:
         self._skip = skip
