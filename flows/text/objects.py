@@ -90,6 +90,7 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     """Yield how many objects there are, their sizes, how much they cover, and where they are."""
     from pipeline.objects.report.definition_text import advice
     from pipeline.objects.report.run_report import objects_report_path
+    from pipeline.objects.report.size_text import common_sizes_text, largest_text
     from pipeline.objects.table.size_unit import SizeUnit, extent_name
     from pipeline.objects.table.table import CSV, TABLES
     from pipeline.output.viewing import view_commands
@@ -102,9 +103,10 @@ def result_lines(run: ObjectsSummary, found: TableSummary) -> Iterator[str]:
     if run.taken_over is not None:
         yield since_text(run)
     if found.objects:
-        quantiles = [found.sizes.quantile(q) for q in (0.05, 0.5, 0.95)]
-        low, median, high = map(SizeUnit.of(spec).near(quantiles[-1]).text, quantiles)
-        yield f"sizes: median {median}; 90 % of the objects have {low} to {high}"
+        unit = SizeUnit.of(spec).near(found.sizes.quantile(0.95))
+        median = unit.text(found.sizes.quantile(0.5))
+        yield f"sizes: median {median}; 90 % of the objects have {common_sizes_text(found, unit)}"
+        yield f"largest object: {largest_text(found, spec)}"
         if note := advice(run.prepared.method, found, voxels=voxels):
             yield f"note: {note}"
     else:

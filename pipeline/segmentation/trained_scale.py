@@ -36,8 +36,8 @@ def voxel_size_note(predictor: Predictor, source: VolumeSource) -> str | None:
         return None
     return (
         f"the voxel size, {own} µm, differs from that of the training, {known} µm, by more than "
-        f"a factor of {LARGEST_RATIO:g} (ignore this if your objects are as many voxels wide as "
-        f"those of the training): {_advice(trained, source)}"
+        f"a factor of {LARGEST_RATIO:g}{_advice(trained, source)}. Ignore this if your objects are "
+        "as many voxels wide as those of the training"
     )
 
 
@@ -57,8 +57,9 @@ def _advice(trained: SizesUm, source: VolumeSource) -> str:
     if best is None or distances[best] > math.log(LARGEST_RATIO):
         is_given = source.given_size_um is not None
         correct = "" if is_given else "; if the file is wrong, pass the true size as --voxel-size"
-        return f"no level of the image fits: {_resampling(trained, voxel_size_um(source))}{correct}"
-    return f"level {best} of {source.image} fits best (--level {best})"
+        how = _resampling(trained, voxel_size_um(source))
+        return f", and no level of the image fits: {how}{correct}"
+    return f": level {best} of {source.image} fits best (--level {best})"
 
 
 def _resampling(trained: SizesUm, sizes: SizesUm) -> str:

@@ -34,6 +34,7 @@ from ..table.size_unit import SizeUnit, element_name, extent_name, image_name
 from ..table.table_summary import ListedObject, TableSummary
 from .definition_text import advice, definition_rows
 from .middle_plane import middle_plane
+from .size_text import common_sizes_text, largest_text
 
 SIDE: Final = 512
 HISTOGRAM_PX: Final = 760
@@ -159,8 +160,7 @@ def objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
     ]
     if found.objects:
         unit = SizeUnit.of(spec).near(sizes.quantile(0.95))
-        low, median, high = map(sizes.quantile, (0.05, 0.5, 0.95))
-        touching = found.at_edge
+        median, touching = sizes.quantile(0.5), found.at_edge
         rows += [
             (
                 f"touch the edge of the {image_name(spec)}",
@@ -168,8 +168,9 @@ def objects_table(run: ObjectsSummary, found: TableSummary) -> Table:
             ),
             ("median size", unit.text(median)),
             ("diameter of the median size", unit.diameter(median)),
-            ("90 % of the objects", f"{unit.text(low)} to {unit.text(high)}"),
+            ("90 % of the objects", common_sizes_text(found, unit)),
             ("mean size", unit.text(found.voxels / found.objects)),
+            ("largest", largest_text(found, spec)),
         ]
     return Table(title="Objects", rows=(*rows, ("table", str(run.table))))
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+EXACT_UP_TO: Final = 127
+"""Voxels; larger sizes are known within 1 %."""
 _STEPS: Final = 64
 _BUCKETS: Final = 58 * _STEPS
 """Up to 2**63 - 1 voxels."""
@@ -42,7 +44,7 @@ class SizeCounts:
     def quantile(self, share: float) -> float:
         """Return the smallest size that at least this share of the objects does not exceed.
 
-        Exact up to 127 voxels, then within 1 %. Raises IndexError where there is no object.
+        Exact up to EXACT_UP_TO, then within 1 %. Raises IndexError where there is no object.
         """
         rank = max(1, math.ceil(round(share * self.objects, 6)))
         bucket = int(np.flatnonzero(np.cumsum(self.counts) >= rank)[0])

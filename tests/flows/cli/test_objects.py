@@ -214,11 +214,12 @@ def test_objects_between_membranes_are_counted_and_their_output_is_named(shell, 
     assert (code, out) == (0, "")
     assert "objects between boundaries of class membrane, connected components: 6×32×36" in err
     assert re.search(r"done: 16 objects, \d\d\.\d % of the volume, in ", err)
-    sizes, *where = err.splitlines()[-5:]
+    sizes, largest, *where = err.splitlines()[-6:]
     output = place / "out.zarr"
     assert re.fullmatch(
-        r"sizes: median \d+ µm³; 90 % of the objects have \d+ µm³ to \d+ µm³", sizes
+        r"sizes: median \d+ µm³; 90 % of the objects have about \d+ µm³ to \d+ µm³", sizes
     )
+    assert re.fullmatch(r"largest object: \d+ µm³, \d\.\d % of the voxels in objects", largest)
     assert where == [f"objects: {output}", f"table: {output / 'tables/objects.parquet'}",
                      f"report: {output / 'run/report.html'}",
                      f"look at them: overtile view {output}"]  # fmt: skip

@@ -25,6 +25,7 @@ from unet import UNetPredictor
 
 TRUE = (0.8, 0.2, 0.2)
 SHAPE = (2, 20, 300)
+IGNORED = "Ignore this if your objects are as many voxels wide as those of the training"
 
 
 def image(path, raw, size, unit):
@@ -172,13 +173,12 @@ def test_the_report_measures_and_judges_with_the_given_size(place, predictor, tm
     ("size", "note"),
     [
         (TRUE, None),
-        (None, "differs from that of the training, 0.2×0.2 µm, by more than a factor of 1.5 "
-               "(ignore this if your objects are as many voxels wide as those of the training): no "
-               "level of the image fits: shrink it 40 times (in Fiji: Image > Scale; overtile "
+        (None, "differs from that of the training, 0.2×0.2 µm, by more than a factor of 1.5, and "
+               "no level of the image fits: shrink it 40 times (in Fiji: Image > Scale; overtile "
                "convert makes coarser levels of a large one, for --level), or use other weights; "
-               "if the file is wrong, pass the true size as --voxel-size"),
+               "if the file is wrong, pass the true size as --voxel-size. "),
         ((1, 9, 9), "no level of the image fits: enlarge it 45 times (in Fiji: Image > Scale), or "
-                    "use other weights"),
+                    "use other weights. "),
     ],
 )  # fmt: skip
 def test_the_given_size_is_compared_with_that_of_the_training(size, note, place, predictor):
@@ -186,7 +186,7 @@ def test_the_given_size_is_compared_with_that_of_the_training(size, note, place,
     source = request.find_source(level=None)
     found = voxel_size_note(predictor, source)
     assert has_other_scale(predictor, source) == (note is not None)
-    assert found is None if note is None else found.endswith(note)
+    assert found is None if note is None else found.endswith(f"{note}{IGNORED}")
 
 
 def test_labels_inside_an_image_have_its_voxels(place, predictor):

@@ -71,6 +71,7 @@ def test_the_report_counts_objects_and_their_voxels(shown):
     assert objects["touch the edge of the volume"] == "3 (25%)"
     assert objects["median size"] == "50 voxels"
     assert objects["90 % of the objects"] == "10 voxels to 50 voxels"
+    assert objects["largest"] == f"50 voxels, {5000 / voxels:.1f} % of the voxels in objects"
     assert report.summary == f"12 objects, {100 * voxels / 2880:.1f} % of the volume"
     assert tables["The smallest"]["id 7"] == "10 voxels at z 2, y 11, x 17"
     assert list(tables["The largest"]) == [f"id {n}" for n in (1, 2, 3, 4, 5)]
