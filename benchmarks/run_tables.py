@@ -15,10 +15,10 @@ SECONDS = {
 FIRST_LINE = {
     "first line, terminal": "`overtile segment` in a terminal, to the first line",
     "first line, pipe": "the same into a pipe or a file",
-    "first block, pipe": "to the first block",
-    "--help, processor": "`overtile --help`, of the processor",
-    "plan, processor": "`overtile plan`, of the processor",
-    "evaluate, processor": "`overtile evaluate`, of the processor",
+    "first block, pipe": "the same, to the first block",
+    "--help, processor": "`overtile --help`, processor time",
+    "plan, processor": "`overtile plan`, processor time",
+    "evaluate, processor": "`overtile evaluate`, processor time",
 }
 
 
@@ -43,11 +43,13 @@ def start_up() -> str:
 def worker_memory() -> str:
     """Return the table of a worker's memory as the plan states it, and as measured."""
     return table(
-        ("input", "precision", "tile memory, MiB", "stated, MiB", "peak, MiB", "stated over peak"),
+        ("input", "precision", "tile: limit, MiB", "planned, MiB", "worker: stated, MiB",
+         "peak, MiB", "stated over peak"),
         *(
             (f"{case['dims']}-D, {'TIFF' if case['volume'].endswith('.tif') else 'Zarr'}",
-             case["precision"], str(case["tile_budget_mib"]), str(case["stated_mib"]),
-             str(case["peak_mib"]), f"{case['stated_mib'] / case['peak_mib']:.2f}")
+             case["precision"], str(case["tile_budget_mib"]), str(case["tile_mib"]),
+             str(case["stated_mib"]), str(case["peak_mib"]),
+             f"{case['stated_mib'] / case['peak_mib']:.2f}")
             for case in found("worker-memory")["cases"]
         ),
     )  # fmt: skip

@@ -89,6 +89,8 @@ class Run:
         self.precision, self.memory_gib = precision, memory_gib
         self.peaks: dict[str, list[int]] = {}
         self.outputs: dict[str, str] = {}
+        self.plans: dict[str, dict[str, Any]] = {}
+        """Block, tile and traversal of each overtile."""
         predictor = UNetPredictor(place.weights, precision=precision, device="cpu")  # type: ignore[arg-type]
         memory = int(memory_gib * 2**30)
         self.tiles = {
@@ -118,7 +120,13 @@ class Run:
         self.outputs[name] = output = self.place.segment(address, *words, code=code)
         with Client(address) as client:
             client.run(give_memory_back)  # the other tools start from nothing, and need the room
-        return work_seconds(output, code=code)
+        status = status_of(output, code=code)
+        job = status["job"]
+        self.plans[name] = {
+            "block": job["block"], "tile": job["tile"],
+            "traversal": job.get("traversal", "tiles"),
+        }  # fmt: skip
+        return float(status["figures"]["seconds"])
 
     def daisy(self) -> float:
         seconds = self.peers["daisy"].daisy()
@@ -154,14 +162,14 @@ def _classes(path: str) -> Any:
     return np.asarray(array[...])
 
 
-def work_seconds(output: str, *, code: str = "") -> float:
-    """Return the seconds of a run's work, as ``overtile status`` states them."""
+def status_of(output: str, *, code: str = "") -> Any:
+    """Return what ``overtile status`` says of a run: its job, and the figures of its work."""
     place = {"PYTHONPATH": code} if code else {}
     command = [sys.executable, "-P", "-m", "flows.cli", "status", output, "--json"]
     ended = subprocess.run(
         command, check=True, capture_output=True, text=True, env={**os.environ, **place}
     )
-    return float(json.loads(ended.stdout)["figures"]["seconds"])
+    return json.loads(ended.stdout)
 
 
 @contextmanager
@@ -248,6 +256,7 @@ def measured(
             name: ratios(values, timed["overtile"]) for name, values in timed.items()
         },
         "tiles": {name: list(tile) for name, tile in run.tiles.items()},
+        "plans": run.plans,
         "peaks_mib": run.peaks,
         "same_class_as_overtile": agreement,
         **run_record(),

@@ -3,8 +3,9 @@
     python -m benchmarks.start_up [--rounds N]              (pip install 'overtile[bench]')
 
 A small volume (3-D, base 8, three levels, 64×256×256), Zarr to Zarr, two workers of one thread,
-float32, every process new. daisy runs from a script that imports what it needs, in the tiles of
-overtile's plan. The first block is there when the first chunk of the output is on the disk. Of all
+float32, every process new. daisy runs from a script that imports what it needs, in the tiles that
+overtile would plan; overtile sweeps two blocks. The first block is there when the first chunk of
+the output is on the disk. Of all
 processes of a command, the memory that is not shared and their part of what is (PSS) is added up
 four times a second. Also prints the seconds of ``overtile --help``, ``overtile plan`` and Python.
 """

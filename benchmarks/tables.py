@@ -53,20 +53,27 @@ def shares() -> str:
 
     return table(
         ("network, precision, memory of a tile; volume", *(SHARE_TOOLS[tool] for tool in tools),
-         "seconds", "Mvoxel/s", "runs", "cores"),
+         "overtile: seconds", "Mvoxel/s", "peak memory of overtile; daisy; MONAI, GiB",
+         "processor, 2 cores", "commit"),
         *(
             (_with_volume(name, case), *(cell(case, tool) for tool in tools),
-             *_of_overtile(case), _generation(case["machine"]["processor"]))
+             *_of_overtile(case), _peaks(case), _generation(case["machine"]["processor"]),
+             case["commit"])
             for name, case in cases.items()
         ),
     )  # fmt: skip
 
 
-def _of_overtile(case: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return overtile's seconds, its Mvoxel/s, and how often it ran."""
-    seconds = case["seconds"]["overtile"]
-    rate = math.prod(case["shape"]) / seconds["median"] / 1e6
-    return f"{seconds['median']:.0f}", f"{rate:.2f}", str(seconds["runs"])
+def _of_overtile(case: Mapping[str, Any]) -> tuple[str, str]:
+    """Return overtile's seconds and its Mvoxel/s."""
+    median = case["seconds"]["overtile"]["median"]
+    return f"{median:.0f}", f"{math.prod(case['shape']) / median / 1e6:.2f}"
+
+
+def _peaks(case: Mapping[str, Any]) -> str:
+    """Return the memory of the processes of each tool that computes, in the order of the title."""
+    peaks = (case["peaks_mib"].get(tool) for tool in ("overtile", "daisy", "MONAI"))
+    return "; ".join(f"{sum(mib) / 1024:.1f}" if mib else "–" for mib in peaks)
 
 
 def _generation(processor: str) -> str:

@@ -114,3 +114,15 @@ def test_results_name_no_folder_of_the_machine_that_made_them(monkeypatch):
     ]
     assert len(commands) >= len(results) / 2
     assert not [one for one in commands if any(map(os.path.isabs, shlex.split(one)))]
+
+
+def test_the_readme_has_the_figures_of_the_table_of_shares():
+    cases = json.loads((ROOT / "benchmarks/results/share.json").read_text())["cases"]
+
+    def times(case):
+        over = cases[f"{case}, bf16, 2 GiB"]["over_overtile"]
+        daisy, monai, old = (f"{over[name]['median']:.2f}" for name in ("daisy", "MONAI", "old"))
+        return f"{case}: daisy {daisy}, MONAI, exact {monai}, version 0.1 {old}"
+
+    expected = f"{times('3-D base 32')}; {times('2-D base 32')}"
+    assert expected in (ROOT / "README.md").read_text()

@@ -11,8 +11,8 @@ from ..base.text import size_text
 from .tile_choice import SmallestTileError
 
 MOST_BYTES: Final = 2**33
-"""More is not taken of what can be spared: it would save less than 3 % of the operations, and
-tensors of more than 2^31 elements were never tried on a GPU."""
+"""More is not taken of what can be spared: sweeps gain nothing by it, and tensors of more than
+2^31 elements were never tried on a GPU."""
 ASSUMED_BYTES: Final = 2**31
 """Memory of a tile where nothing is known of the workers."""
 LEAST_BYTES: Final = 2**28
@@ -20,9 +20,7 @@ LEAST_BYTES: Final = 2**28
 SPARED: Final = 0.75
 """The part of a worker's memory that a run plans to use. Dask pauses a worker at 0.8 of it."""
 WORTH: Final = 1.04
-"""Less memory is taken as long as the work stays below this part of the least work.
-
-Double the memory saves 3 to 9 % of the operations at 1 GiB, and less than 3 % from 4 GiB on."""
+"""Less memory is taken as long as the work stays below this part of the least work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
