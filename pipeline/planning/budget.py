@@ -99,13 +99,15 @@ def reckon(
     """Return the cost of ``plan`` with this network. summed: over the blocks that are computed."""
     axes = range(len(plan.shape))
     sizes = [_tile_sizes(plan, axis) for axis in axes]
-    tiles = flops = tile_input_voxels = 0
+    tiles = flops = tile_input_voxels = tile_memory = 0
     for combination in itertools.product(*(counts.items() for counts in sizes)):
         shape = tuple(size for size, _ in combination)
         times = summed([counts for _, counts in combination])
         tiles += times
         flops += times * network.flops(shape)
         tile_input_voxels += times * math.prod(network.input_shape(shape))
+        # Not always that of the largest: of smaller images, more may go through together.
+        tile_memory = max(tile_memory, _tile_memory_bytes(plan, network, shape))
     whole = layout.volume_zyx or plan.shape
     spans = [_read_spans(plan, network, axis, whole[axis]) for axis in axes]
     voxel_bytes = layout.channels * layout.itemsize
@@ -118,7 +120,6 @@ def reckon(
     )
     voxels = summed([[b - a for a, b in _cores(plan, axis)] for axis in axes])
     blocks = summed([[1] * count for count in plan.grid])
-    tile_memory = _tile_memory_bytes(plan, network, tuple(max(counts) for counts in sizes))
     block_memory = _block_memory_bytes(plan, network, layout)
     return Budget(
         blocks=blocks,

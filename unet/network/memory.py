@@ -18,7 +18,11 @@ from .cost import Architecture, Shape, layer_elements, smallest_layers
 
 RETURNED_BYTES = 32 * 2**20
 """glibc returns larger tensors to the system when they are freed, and keeps smaller ones for reuse
-(the upper limit of its dynamic M_MMAP_THRESHOLD)."""
+(the upper limit of its dynamic M_MMAP_THRESHOLD). Workers keep all of them; the memory that they
+state contains a second tile for it (``KEPT_TILES`` in pipeline/planning/budget.py)."""
+FLOAT32_BYTES = 4
+COPIES = {"instance": 1}
+"""Tensors of the size of its output that a norm makes besides, inside torch's operator."""
 IN_PIECES = 1.3
 """Memory that the small tensors take together, over their greatest sum: it is kept in pieces."""
 
@@ -32,20 +36,25 @@ def peak_activation_elements(config: Architecture, input_shape: Sequence[int]) -
 def peak_activation_bytes(config: Architecture, input_shape: Shape, *, element_bytes: int) -> int:
     """Return the most memory of the activations of one image, what the allocator keeps included."""
     peak = small_so_far = 0.0
-    for alive in alive_elements(config, input_shape):
-        sizes = [elements * element_bytes for elements in alive]
+    layers = [
+        [elements * element_bytes for elements in alive]
+        for alive in alive_elements(config, input_shape, copies=COPIES.get(config.norm, 0))
+    ]
+    for sizes in (*layers, _scores(config, input_shape, element_bytes=element_bytes)):
         small = sum(size for size in sizes if size < RETURNED_BYTES)
         small_so_far = max(small_so_far, IN_PIECES * small)
         peak = max(peak, sum(sizes) - small + small_so_far)
     return math.ceil(_image(config, input_shape) * element_bytes + peak)
 
 
-def alive_elements(config: Architecture, input_shape: Sequence[int]) -> Iterator[list[int]]:
+def alive_elements(
+    config: Architecture, input_shape: Sequence[int], *, copies: int = 0
+) -> Iterator[list[int]]:
     """Yield, for each layer, the elements of every tensor that is alive while it computes.
 
     These are the skips that are not joined yet, the input of the current block, and the input and
     output of the current layer; the image is not among them. Norms write a new tensor; ReLU works
-    in place.
+    in place. copies: those that each norm makes inside its operator.
     """
     skips: list[int] = []
     current = block_input = 0  # the image itself is counted once, by the callers
@@ -54,15 +63,25 @@ def alive_elements(config: Architecture, input_shape: Sequence[int]) -> Iterator
         alive = [*skips, current, out]
         if layer.kind == "convolution_1":
             block_input = current
-            alive += [out] if config.norm != "none" else []
+            alive += [out] * (copies + (config.norm != "none"))
         elif layer.kind == "convolution_2":
-            alive += [block_input]
+            alive += [block_input, *[out] * copies]
         elif layer.kind == "pool":
             skips.append(current)
         elif layer.kind == "join":
             skips.pop()
         yield alive
         current = out
+
+
+def _scores(config: Architecture, input_shape: Shape, *, element_bytes: int) -> list[int]:
+    """Return the bytes of the tensors that are alive while logits become scores.
+
+    Logits, the same in float32, and their softmax.
+    """
+    logits = layer_elements(config, tuple(input_shape))[-1]
+    copies = [] if element_bytes == FLOAT32_BYTES else [FLOAT32_BYTES]
+    return [logits * each for each in (element_bytes, *copies, FLOAT32_BYTES)]
 
 
 def _image(config: Architecture, input_shape: Sequence[int]) -> int:

@@ -2,8 +2,9 @@
 
 For one float32 image whose channels × planes × rows are 20480 or fewer, torch leaves oneDNN for a
 matrix product over a copied neighbourhood (``use_mkldnn`` in ATen/native/Convolution.cpp), which is
-2 to 10 times slower in 3-D. The first convolution of most tiles is such a case. So inference names
-oneDNN's operators, one of which also applies the ReLU that follows, before it writes: the same
+2 to 10 times slower in 3-D, and whose output is not in channels-last. The first convolution of most
+tiles is such a case, and so are most up-convolutions of a sweep. So inference names oneDNN's
+operators, one of which also applies the ReLU that follows, before it writes: the same
 values without a second pass over them (but 0 for NaN, which ReLU keeps). They are private: where
 one is missing or takes other arguments, torch chooses.
 """
@@ -18,7 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.base.geometry import Shape
+
 Operator = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+UpOperator = Callable[[Tensor, Tensor, Tensor | None, Shape], Tensor]
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
@@ -34,6 +38,19 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = Fal
     if relu:
         return convolve(x, weight, bias).relu_()
     return (functional.conv3d if weight.dim() == 5 else functional.conv2d)(x, weight, bias)
+
+
+def convolve_up(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: Shape) -> Tensor:
+    """Return the transposed convolution of (n, c, *spatial), in 2-D or 3-D, without padding.
+
+    In inference only, as :func:`convolve`.
+    """
+    operator = onednn_up_operator() if x.device.type == "cpu" else None
+    if operator is not None:
+        return operator(x, weight, bias, stride)
+    if weight.dim() == 5:
+        return functional.conv_transpose3d(x, weight, bias, stride)
+    return functional.conv_transpose2d(x, weight, bias, stride)
 
 
 class InferenceConvolution(nn.Module):
@@ -52,6 +69,19 @@ class InferenceConvolution(nn.Module):
         return convolve(x, self.weight, self.bias, relu=self.relu)
 
 
+class InferenceUpConvolution(nn.Module):
+    """An up-convolution that shares the tensors of a trained one, for inference."""
+
+    def __init__(self, layer: nn.ConvTranspose2d | nn.ConvTranspose3d) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.stride = tuple(layer.stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the transposed convolution of (n, c, *spatial)."""
+        return convolve_up(x, self.weight, self.bias, stride=self.stride)
+
+
 def use_inference_convolutions(model: nn.Module) -> None:
     """Replace every convolution of a model, which is changed, by one for inference.
 
@@ -60,7 +90,9 @@ def use_inference_convolutions(model: nn.Module) -> None:
     for parent in list(model.modules()):
         children = [*parent.named_children(), ("", nn.Identity())]
         for (name, layer), (next_name, follower) in pairwise(children):
-            if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            if isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
+                setattr(parent, name, InferenceUpConvolution(layer))
+            elif isinstance(layer, nn.Conv2d | nn.Conv3d):
                 relu = isinstance(parent, nn.Sequential) and isinstance(follower, nn.ReLU)
                 setattr(parent, name, InferenceConvolution(layer, relu=relu))
                 if relu:
@@ -70,15 +102,28 @@ def use_inference_convolutions(model: nn.Module) -> None:
 @cache
 def onednn_operator(*, relu: bool) -> Operator | None:
     """Return oneDNN's convolution, or None where this build of torch has none of this form."""
-    if not torch.backends.mkldnn.is_available():
-        return None
     operator = _with_relu if relu else _without_relu
     x, weight, bias = torch.ones(1, 1, 3, 3), torch.ones(2, 1, 3, 3), torch.tensor([0.0, -10.0])
+    expected = [9.0, 0.0 if relu else -1.0]
+    return operator if _gives(lambda: operator(x, weight, bias), expected) else None
+
+
+@cache
+def onednn_up_operator() -> UpOperator | None:
+    """Return oneDNN's transposed convolution, or None where this build of torch has none."""
+    x, weight, bias = torch.ones(1, 2, 1, 1), torch.ones(2, 1, 1, 2), torch.tensor([-10.0])
+    weight[:, :, :, 1] = 2
+    return _up if _gives(lambda: _up(x, weight, bias, (1, 2)), [-8.0, -6.0]) else None
+
+
+def _gives(call: Callable[[], Tensor], expected: list[float]) -> bool:
+    """Return whether an operator exists and gives these values."""
+    if not torch.backends.mkldnn.is_available():
+        return False
     try:
-        found = operator(x, weight, bias).flatten().tolist()
+        return bool(call().flatten().tolist() == expected)
     except (AttributeError, RuntimeError, TypeError):
-        return None
-    return operator if found == [9, 0 if relu else -1] else None
+        return False
 
 
 def _without_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,6 +136,14 @@ def _with_relu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     zeros, ones = _zeros_and_ones(weight)
     y: Tensor = torch.ops.mkldnn._convolution_pointwise(
         x, weight, bias, zeros, ones, ones, 1, "relu", [], ""
+    )
+    return y
+
+
+def _up(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Shape) -> Tensor:
+    zeros, ones = _zeros_and_ones(weight)
+    y: Tensor = torch.ops.mkldnn._convolution_transpose_pointwise(
+        x, weight, bias, zeros, zeros, stride, ones, 1, "none", [], ""
     )
     return y
 

@@ -36,12 +36,12 @@ def scores_of(
         logits = forward(batch.to(device=like.device, dtype=like.dtype))
         if logits is None:
             return None
-        return probabilities_of(logits, model.outputs.activation).cpu().numpy()
+        return scores_of_logits(logits, model.outputs.activation).cpu().numpy()
 
     return within_memory(scores, shape=images.shape, device=like.device)
 
 
-def probabilities_of(logits: Tensor, activation: Activation) -> Tensor:
+def scores_of_logits(logits: Tensor, activation: Activation) -> Tensor:
     """Return scores from 0 to 1 (n, classes, …) in float32.
 
     Of classes the softmax over them; of all other outputs the sigmoid of each channel.
@@ -73,9 +73,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether torch ran out of memory; often only the message shows it.
 
     cuDNN says that it finds no engine where none of its algorithms has room for its workspace.
+    oneDNN says that it makes no primitive where its compiler has no room, and from then on says so
+    of every new one of this thread.
     """
     words = (
         "DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED",
-        "unable to find an engine",
+        "unable to find an engine", "could not create a primitive",
     )  # fmt: skip
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -1,4 +1,4 @@
-"""A trained U-Net as a predictor: tiles in, probabilities out.
+"""A trained U-Net as a predictor: tiles in, scores out.
 
 A predictor is small and is pickled to the workers. It holds the header of its weights; the tensors
 are loaded once per process, at the first call. Nothing here imports torch before that.
@@ -174,10 +174,15 @@ class UNetPredictor:
     def sweep_memory_bytes(self, output_shape: Sequence[int]) -> int | None:
         """Return the peak memory in bytes of a swept tile with at least this output, or None.
 
-        None for a network that cannot be swept (its layers use statistics of the whole tile) and
-        for a 2-D one, whose tiles are large enough to compute little twice.
+        None for a network that cannot be swept (its layers use statistics of the whole tile), for
+        a 2-D one, whose tiles are large enough to compute little twice, and in a subclass with
+        another call and no sweep of its own, or the other way round: their scores would differ.
         """
-        if self.config.dims == 2 or self.tile_dependent_layers:
+        own = type(self)
+        has_call, has_sweep = (
+            getattr(own, name) is not getattr(UNetPredictor, name) for name in ("__call__", "sweep")
+        )
+        if self.config.dims == 2 or self.tile_dependent_layers or has_call != has_sweep:
             return None
         from .sweep.memory import sweep_bytes
 
@@ -187,15 +192,15 @@ class UNetPredictor:
     def sweep(
         self, read: Callable[[int, int], NDArray[np.float32]], input_shape: Sequence[int]
     ) -> Iterator[NDArray[np.float32]]:
-        """Yield the probabilities (classes, z, y, x) of a tile, some planes at a time, in order.
+        """Yield the scores (classes, z, y, x) of a tile, some planes at a time, in order.
 
         read: from the first plane and the one after the last to planes (channels, z, y, x) of the
         normalised input, whose shape is ``input_shape``. Raises the errors of a call.
         """
-        from .swept import swept_probabilities
+        from .swept import swept_scores
 
         self.config.output_shape(input_shape)
-        return swept_probabilities(self._model(), read, input_shape=input_shape)
+        return swept_scores(self._model(), read, input_shape=input_shape)
 
     @property
     def takes_raw_planes(self) -> bool:
@@ -262,7 +267,7 @@ class UNetPredictor:
         return {"precision": self.precision}
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (n, classes, z, y, x) for normalised tiles (n, channels, z, y, x).
+        """Return scores (n, classes, z, y, x) for normalised tiles (n, channels, z, y, x).
 
         The scores' first voxel lies one halo inside the input's first. Raises MemoryError where
         the tile does not fit the device, ConfigError for a shape that the network does not take,
@@ -278,7 +283,7 @@ class UNetPredictor:
         model = self._model()
         images = x_nczyx if self.config.dims == 3 else _slices(x_nczyx)
         together = self.images_together(images.shape[2:], images=len(images))
-        scores = runtime.probabilities(model, images, together=together)
+        scores = runtime.scores(model, images, together=together)
         if self.config.dims == 3:
             return scores
         n, _, z, *_ = x_nczyx.shape

@@ -16,7 +16,7 @@ from pipeline.base.geometry import Shape
 from pipeline.base.tile_request import Orientation, StoredPlanes, TileRequest
 
 from ..network.model import UNet
-from .forward import probabilities_of, within_memory
+from .forward import scores_of_logits, within_memory
 from .stored import normalised, stored
 from .sweep.column import ColumnSweep
 from .sweep.geometry import slab_planes
@@ -52,9 +52,9 @@ class RawTile:
         x_czyx = normalised(raw_czyx, self.request).to(self.like.dtype)
         return x_czyx[None] if self.model.config.dims == 3 else x_czyx.transpose(0, 1).contiguous()
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def scores(self, logits: Tensor) -> Tensor:
         """Return the scores of logits, float32."""
-        return probabilities_of(logits, self.model.outputs.activation)
+        return scores_of_logits(logits, self.model.outputs.activation)
 
     def stored(self, scores_czyx: Tensor) -> tuple[Tensor, ...]:
         """Return what is stored of scores whose first voxel is one of the core's."""
@@ -76,32 +76,28 @@ def whole_tile(tile: RawTile, *, together: int) -> Iterator[StoredPlanes]:
 
     def compute(raw_czyx: Tensor) -> tuple[Tensor, ...]:
         number = next(begun)
-        scores = _mean_probabilities(
-            tile, tile.input_of(raw_czyx), lambda share: (number + share) / count
-        )
+        scores = _mean_scores(tile, tile.input_of(raw_czyx), lambda share: (number + share) / count)
         scores_czyx = scores[0] if tile.model.config.dims == 3 else scores.transpose(0, 1)
         return tile.stored(scores_czyx[:, : tile.core_shape[0]])
 
     return tile.streamed(raw, compute)
 
 
-def _mean_probabilities(
-    tile: RawTile, images: Tensor, share_of: Callable[[float], float]
-) -> Tensor:
+def _mean_scores(tile: RawTile, images: Tensor, share_of: Callable[[float], float]) -> Tensor:
     """Return the mean over all orientations (n, class, …), float32.
 
     share_of: from the share of these images that is done to that of the tile.
     """
     first, *others = tile.request.orientations
 
-    def probabilities(orientation: Orientation) -> Tensor:
+    def scores(orientation: Orientation) -> Tensor:
         logits = tile.model(turned(images, orientation))
-        return turned_back(tile.probabilities(logits), orientation)
+        return turned_back(tile.scores(logits), orientation)
 
-    total = probabilities(first)
+    total = scores(first)
     for number, orientation in enumerate(others, start=1):
         tile.request.on_share(share_of(number / (1 + len(others))))
-        total += probabilities(orientation)
+        total += scores(orientation)
     return total.div_(1 + len(others)) if others else total
 
 
@@ -192,7 +188,7 @@ class _Sweep:
         stop = min(stop, self._tile.core_shape[0])
         if start >= stop:
             return None
-        scores_czyx = turned_back(self._tile.probabilities(logits), self._orientation)[0]
+        scores_czyx = turned_back(self._tile.scores(logits), self._orientation)[0]
         return scores_czyx[:, : stop - start], slice(start, stop)
 
 

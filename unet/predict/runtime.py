@@ -24,9 +24,7 @@ MODELS_KEPT = 2
 _LOADING = threading.Lock()
 
 
-def probabilities(
-    model: UNet, images: NDArray[np.float32], *, together: int
-) -> NDArray[np.float32]:
+def scores(model: UNet, images: NDArray[np.float32], *, together: int) -> NDArray[np.float32]:
     """Return the scores (n, classes, *output) of images (n, channels, *input).
 
     together: images that go through the network at once. Raises MemoryError where these do not fit
@@ -34,11 +32,11 @@ def probabilities(
     """
     config = model.config
     out_shape = config.output_shape(images.shape[2:])
-    scores = np.empty((len(images), config.classes, *out_shape), np.float32)
+    found = np.empty((len(images), config.classes, *out_shape), np.float32)
     for start in range(0, len(images), together):
         part = slice(start, start + together)
-        scores[part] = scores_of(model, images[part], model=model)
-    return scores
+        found[part] = scores_of(model, images[part], model=model)
+    return found
 
 
 def loaded_model(uri: str, digest: str, device: str, precision: str) -> UNet:

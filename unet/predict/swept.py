@@ -1,4 +1,4 @@
-"""Slabs of input planes in, slabs of probabilities out: no float32 copy of a whole tile exists."""
+"""Slabs of input planes in, slabs of scores out: no float32 copy of a whole tile exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ReadPlanes: TypeAlias = Callable[[int, int], NDArray[np.float32]]
 """From the first plane and the one after the last to input planes (channels, planes, *rest)."""
 
 
-def swept_probabilities(
+def swept_scores(
     model: UNet, read: ReadPlanes, *, input_shape: Sequence[int]
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the scores (classes, planes, *rest) of a tile, some planes at a time.

@@ -14,7 +14,7 @@ from ..losses.registry import loss_of
 from ..network.config import UNetConfig
 from ..network.dropout import key_dropout
 from ..network.model import UNet
-from ..predict.forward import probabilities_of
+from ..predict.forward import scores_of_logits
 from ..predict.runtime import settle_precision
 from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import TrainingConfig
@@ -117,7 +117,7 @@ class Learner:
         """Return the scores of a network of :meth:`best`, (n, classes, *output) float32."""
         with torch.inference_mode(), self._autocast():
             logits: Tensor = model(self._laid_out(x.to(self.device)))
-        return probabilities_of(logits, model.outputs.activation)
+        return scores_of_logits(logits, model.outputs.activation)
 
     def checkpoint(self, step: int, record: dict[str, Any]) -> Checkpoint:
         """Return the state after ``step`` steps."""

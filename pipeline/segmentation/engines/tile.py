@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,7 @@ Put: TypeAlias = Callable[[Box, StoredPlanes], None]
 OnShare: TypeAlias = Callable[[Box, float], None]
 """Takes a tile and the share of its work that is done."""
 
+T = TypeVar("T")
 Stage = Literal["read", "wait", "device", "write"]
 
 
@@ -107,7 +111,18 @@ def compute_tile(
             f"{core.shape}: use a smaller network"
         )
     for half in halves:
-        compute_tile(read, half, put, work=work, clock=clock, on_share=on_share)
+        in_new_thread(
+            partial(compute_tile, read, half, put, work=work, clock=clock, on_share=on_share)
+        )
+
+
+def in_new_thread(call: Callable[[], T]) -> T:
+    """Return what a call gives in a thread of its own, in the context of this one.
+
+    Where memory ran out in oneDNN, it computes nothing new in that thread any more.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, call).result()
 
 
 def _computed(
@@ -178,9 +193,12 @@ def tile_scores(
         )
     whole = np.empty((len(predictor.class_names), *core.shape), np.float32)
     for half in halves:
-        whole[(slice(None), *half.relative_to(core.start).slices)] = tile_scores(
-            read, half, predictor=predictor, plan=plan, intensity=intensity, clock=clock
-        )
+        whole[(slice(None), *half.relative_to(core.start).slices)] = in_new_thread(
+            partial(
+                tile_scores, read, half, predictor=predictor, plan=plan, intensity=intensity,
+                clock=clock,
+            )
+        )  # fmt: skip
     return whole
 
 

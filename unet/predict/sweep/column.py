@@ -23,7 +23,7 @@ from .geometry import (
     skip_crops,
     waiting_limits,
 )
-from .planes import Workspace, planes_of
+from .planes import KeptPlanes, Workspace, planes_of
 from .skip import SkipQueue
 from .steps import PlaneByPlane, Step, SweptConvolution, SweptJoin, SweptPool
 
@@ -91,7 +91,7 @@ class _Build:
             max(
                 layer.in_channels * planes[layer.name] * math.prod(self._inputs[layer.name])
                 for layer in self._layers
-                if layer.kind.startswith("convolution")
+                if layer.name in planes
             ),
         )
         self.skips = [self._skip(level) for level in range(config.levels - 1)]
@@ -103,7 +103,8 @@ class _Build:
             yield from self._convolutions(block, f"contracting.{level}")
             if level < bottom:
                 factor = self._config.level_pooling[level][0]
-                yield SweptPool(model.pools[level], self.skips[level], factor=factor)
+                kept = self._kept(self._layer(f"pools.{level}"), planes=factor - 1)
+                yield SweptPool(model.pools[level], self.skips[level], kept, factor=factor)
         for step, (up, block) in enumerate(zip(model.ups, model.expanding, strict=True)):
             factor = self._config.level_pooling[bottom - 1 - step][0]
             yield PlaneByPlane(up, most_planes=planes_to_raise(self._slab, factor))
@@ -132,9 +133,11 @@ class _Build:
         ]
 
     def _convolution(self, modules: list[nn.Module], layer: Layer) -> SweptConvolution:
-        rest = self._inputs[layer.name]
-        history = planes_of(self._like, layer.in_channels, layer.kernel[0] - 1, rest)
-        return SweptConvolution(modules, history=history, workspace=self._workspace)
+        return SweptConvolution(modules, self._kept(layer, planes=layer.kernel[0] - 1))
+
+    def _kept(self, layer: Layer, *, planes: int) -> KeptPlanes:
+        history = planes_of(self._like, layer.in_channels, planes, self._inputs[layer.name])
+        return KeptPlanes(history, self._workspace)
 
     def _layer(self, name: str) -> Layer:
         return next(layer for layer in self._layers if layer.name == name)

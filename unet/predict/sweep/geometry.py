@@ -23,7 +23,7 @@ LEAST_PLANES = 8
 def slab_planes(config: UNetConfig) -> int:
     """Return the planes that go in at once, at least eight.
 
-    Whole steps of the pooling grid, or the shortest even part of a step that is long enough.
+    Whole steps of the pooling grid, or the shortest equal part of a step that is long enough.
     """
     divisor = config.divisor[0]
     parts = (part for part in range(LEAST_PLANES, divisor) if divisor % part == 0)
@@ -91,14 +91,29 @@ def _planes_so_far(config: UNetConfig, planes: int) -> tuple[list[int], list[int
     return skips, ups[::-1]
 
 
-def gathered_planes(config: UNetConfig, *, slab: int) -> dict[str, int]:
-    """Return the most planes that each convolution reads at once, by its layer's name.
+@lru_cache(maxsize=256)
+def planes_before_pools(config: UNetConfig, *, slab: int) -> tuple[int, ...]:
+    """Return the most planes that each level's pool keeps, as they do not fill a window yet."""
+    repeats = math.lcm(slab, config.divisor[0])
+    most = [0] * (config.levels - 1)
+    for total in range(slab, 2 * config.halo[0] + 4 * repeats + slab, slab):
+        skips, _ = _planes_so_far(config, total)
+        for level, (planes, factor) in enumerate(zip(skips, config.level_pooling, strict=True)):
+            most[level] = max(most[level], planes % factor[0])
+    return tuple(most)
 
-    For slabs of a multiple or an even part of the divisor.
+
+def gathered_planes(config: UNetConfig, *, slab: int) -> dict[str, int]:
+    """Return the most planes that each convolution and pool reads at once, by its layer's name.
+
+    For slabs of a multiple or an equal part of the divisor. Pools that never keep a plane read what
+    comes, and are left out.
     """
-    planes, found = slab, {}
+    planes, found, kept = slab, {}, iter(planes_before_pools(config, slab=slab))
     for layer in column_layers(config, config.input_shape((1,) * config.dims)[1:]):
         if layer.kind == "pool":
+            if waiting := next(kept):
+                found[layer.name] = planes + waiting
             planes = -(-planes // layer.kernel[0])
         elif layer.kind == "up":
             factor = layer.kernel[0]

@@ -8,7 +8,13 @@ from functools import lru_cache
 from pipeline.base.geometry import Shape, round_up
 
 from ...network.config import UNetConfig
-from .geometry import column_layers, planes_to_raise, slab_planes, waiting_limits
+from .geometry import (
+    column_layers,
+    planes_before_pools,
+    planes_to_raise,
+    slab_planes,
+    waiting_limits,
+)
 
 OUTPUTS_KEPT = 1.2
 """Memory that the allocator keeps in pieces, over the largest output of a layer.
@@ -46,6 +52,9 @@ def column_elements(config: UNetConfig, column: Shape, *, slab: int) -> int:
         area = math.prod(layer.out_shape[1:])
         outputs = 1
         if layer.kind == "pool":
+            if waiting := planes_before_pools(config, slab=slab)[level]:
+                state += waiting * read
+                workspace = max(workspace, (planes + waiting) * read)
             planes, level = -(-planes // layer.kernel[0]), level + 1
         elif layer.kind == "up":
             factor = layer.kernel[0]

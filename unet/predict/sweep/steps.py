@@ -10,10 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
-from .planes import Workspace
+from .planes import KeptPlanes
 from .skip import SkipQueue
 
 
@@ -48,42 +47,24 @@ class PlaneByPlane(Step):
 
 
 class SweptConvolution(Step):
-    """A convolution and what follows it (norm, ReLU); keeps the last k - 1 planes of its input.
+    """A convolution and what follows it (norm, ReLU); keeps the last k - 1 planes of its input."""
 
-    history: room for these planes. workspace: where the planes that it reads are put together.
-    """
-
-    def __init__(self, layers: list[nn.Module], *, history: Tensor, workspace: Workspace) -> None:
+    def __init__(self, layers: list[nn.Module], kept: KeptPlanes) -> None:
         self._layers = layers
-        self._needed = history.shape[2]
-        self._history = history
-        self._kept = 0
-        self._workspace = workspace
+        self._kept = kept
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the planes kept and the new ones in one tensor."""
-        if not self._kept:
-            return x
-        gathered, new = self.room_for(x.shape[2])
-        new[...] = x
-        return gathered
+        return self._kept.gather(x)
 
     def room_for(self, planes: int) -> tuple[Tensor, Tensor]:
-        """Return a tensor with the planes kept and room for more, and a view of this room.
-
-        The planes kept move into it: what :meth:`gather` would return once the room is filled.
-        """
-        kept, self._kept = self._kept, 0
-        channels, rest = self._history.shape[1], tuple(self._history.shape[3:])
-        gathered = self._workspace.planes(channels, kept + planes, rest)
-        gathered[:, :, :kept] = self._history[:, :, :kept]
-        return gathered, gathered[:, :, kept:]
+        """Return the planes kept with room for more, and a view of this room."""
+        return self._kept.with_room_for(planes)
 
     def compute(self, x: Tensor) -> Tensor | None:
         """Return the activations, or None for fewer planes than the kernel has."""
-        self._kept = min(self._needed, x.shape[2])
-        self._history[:, :, : self._kept] = x[:, :, x.shape[2] - self._kept :]
-        if x.shape[2] <= self._needed:
+        self._kept.keep(x, planes=min(self._kept.most, x.shape[2]))
+        if x.shape[2] <= self._kept.most:
             return None
         for layer in self._layers:
             x = layer(x)
@@ -93,25 +74,21 @@ class SweptConvolution(Step):
 class SweptPool(Step):
     """A pooling layer; keeps the planes that do not fill a window yet, and feeds the skip."""
 
-    def __init__(self, layer: nn.Module, skip: SkipQueue, *, factor: int) -> None:
+    def __init__(self, layer: nn.Module, skip: SkipQueue, kept: KeptPlanes, *, factor: int) -> None:
         self._layer = layer
         self._skip = skip
+        self._kept = kept
         self._factor = factor
-        self._kept: Tensor | None = None
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the planes kept and the new ones; copy the new ones to the skip."""
         self._skip.put(x)
-        if self._kept is not None:
-            x = torch.cat([self._kept, x], dim=2)
-            self._kept = None
-        return x
+        return self._kept.gather(x)
 
     def compute(self, x: Tensor) -> Tensor | None:
         """Return the pooled planes, or None if no window is full."""
         whole = x.shape[2] // self._factor * self._factor
-        if whole < x.shape[2]:
-            self._kept = x[:, :, whole:].clone()
+        self._kept.keep(x, planes=x.shape[2] - whole)
         if not whole:
             return None
         y: Tensor = self._layer(x[:, :, :whole])

@@ -106,8 +106,8 @@ def test_a_history_one_plane_short_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
     def short(self: SweptConvolution, x: torch.Tensor) -> torch.Tensor | None:
         y = compute(self, x)
-        if y is not None and self._kept > 1:
-            self._kept -= 1
+        if y is not None and self._kept._count > 1:
+            self._kept._count -= 1
         return y
 
     monkeypatch.setattr(SweptConvolution, "compute", short)
@@ -124,8 +124,8 @@ def test_a_history_that_is_one_plane_old_is_noticed(monkeypatch: pytest.MonkeyPa
 
     def old(self: SweptConvolution, x: torch.Tensor) -> torch.Tensor | None:
         y = compute(self, x)
-        if x.shape[2] > 3 and self._history is not None:
-            self._history[...] = x[:, :, -3:-1]
+        if x.shape[2] > 3:
+            self._kept._history[...] = x[:, :, -3:-1]
         return y
 
     monkeypatch.setattr(SweptConvolution, "compute", old)

@@ -19,8 +19,13 @@ from pipeline.base.geometry import Shape
 from unet import UNetConfig, UNetPredictor
 from unet.network.model import UNet
 from unet.predict.sweep.column import ColumnSweep
-from unet.predict.sweep.geometry import gathered_planes, slab_planes, waiting_limits
-from unet.predict.sweep.steps import SweptConvolution
+from unet.predict.sweep.geometry import (
+    column_layers,
+    gathered_planes,
+    slab_planes,
+    waiting_limits,
+)
+from unet.predict.sweep.steps import Step, SweptConvolution, SweptPool
 
 Weights = Callable[..., Path]
 
@@ -49,30 +54,41 @@ def test_a_sweep_s_memory_does_not_depend_on_its_depth(weights_file: Weights) ->
     assert predictor.sweep_memory_bytes((16, 64, 64)) == predictor.sweep_memory_bytes((512, 64, 64))
 
 
-@pytest.mark.parametrize("slab", [4, 8, 16, 32])
-def test_no_convolution_reads_more_planes_at_once_than_its_memory_is_counted_for(
-    monkeypatch: pytest.MonkeyPatch, slab: int
+@pytest.mark.parametrize(
+    ("config", "slab"),
+    [*((UNetConfig(dims=3, base_channels=2, levels=5), slab) for slab in (4, 8, 16, 32)),
+     (ANISOTROPIC, 9), (UNetConfig(dims=3, base_channels=2, levels=3, pooling=3), 9)],
+)  # fmt: skip
+def test_no_layer_reads_more_planes_at_once_than_its_memory_is_counted_for(
+    monkeypatch: pytest.MonkeyPatch, config: UNetConfig, slab: int
 ) -> None:
-    config = UNetConfig(dims=3, base_channels=2, levels=5)
-    shape = config.input_shape((30, 2, 2))
+    shape = config.input_shape((60, 2, 2))
     sweep = ColumnSweep(UNet(config).eval().requires_grad_(False), shape[1:], slab=slab)
-    compute, most = SweptConvolution.compute, Counter[int]()
+    most = Counter[int]()
+    for kind in (SweptConvolution, SweptPool):
 
-    def counted(self: SweptConvolution, x: torch.Tensor) -> torch.Tensor | None:
-        most[id(self)] = max(most[id(self)], x.shape[2])
-        return compute(self, x)
+        def counted(
+            self: Step, x: torch.Tensor, compute: Callable[..., torch.Tensor] = kind.compute
+        ) -> torch.Tensor | None:
+            most[id(self)] = max(most[id(self)], x.shape[2])
+            return compute(self, x)
 
-    monkeypatch.setattr(SweptConvolution, "compute", counted)
+        monkeypatch.setattr(kind, "compute", counted)
     scores = 0
     with torch.inference_mode():
         for start in range(0, shape[0], slab):
             given = sweep.push(torch.zeros(1, 1, *shape)[:, :, start : start + slab])
             scores = max(scores, 0 if given is None else given.shape[2])
     assert scores == max(slab, config.divisor[0])
-    assert max(most.values()) == slab + 2
-    convolutions = [step for step in sweep._steps if isinstance(step, SweptConvolution)]
     stated = gathered_planes(config, slab=slab)
-    assert [most[id(step)] for step in convolutions] == list(stated.values())
+    names = [
+        layer.name
+        for layer in column_layers(config, shape[1:])
+        if layer.kind.startswith(("convolution", "pool"))
+    ]
+    steps = [step for step in sweep._steps if isinstance(step, SweptConvolution | SweptPool)]
+    found = {name: most[id(step)] for name, step in zip(names, steps, strict=True)}
+    assert {name: found[name] for name in stated} == stated
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
@@ -119,7 +135,7 @@ def test_a_2d_network_and_layers_with_statistics_of_the_tile_are_not_swept(
         assert predictor.sweep_memory_bytes((8, 8, 8)) is None
 
 
-def test_a_slab_is_whole_steps_of_the_pooling_grid_or_an_even_part_of_one() -> None:
+def test_a_slab_is_whole_steps_of_the_pooling_grid_or_an_equal_part_of_one() -> None:
     assert slab_planes(UNetConfig(dims=3, levels=3)) == 8
     assert slab_planes(UNetConfig(dims=3, levels=4)) == 8
     assert slab_planes(UNetConfig(dims=3, levels=5)) == 8
