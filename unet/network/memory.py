@@ -21,8 +21,9 @@ RETURNED_BYTES = 32 * 2**20
 (the upper limit of its dynamic M_MMAP_THRESHOLD). Workers keep all of them; the memory that they
 state contains a second tile for it (``KEPT_TILES`` in pipeline/planning/budget.py)."""
 FLOAT32_BYTES = 4
-COPIES = {"instance": 1}
-"""Tensors of the size of its output that a norm makes besides, inside torch's operator."""
+NORM_TENSORS = {"none": 0, "batch": 0, "group": 1, "instance": 2}
+"""Tensors that a norm makes besides its input, in inference: that of batches is part of the
+convolution, that of instances makes a copy inside torch's operator."""
 IN_PIECES = 1.3
 """Memory that the small tensors take together, over their greatest sum: it is kept in pieces."""
 
@@ -38,7 +39,7 @@ def peak_activation_bytes(config: Architecture, input_shape: Shape, *, element_b
     peak = small_so_far = 0.0
     layers = [
         [elements * element_bytes for elements in alive]
-        for alive in alive_elements(config, input_shape, copies=COPIES.get(config.norm, 0))
+        for alive in alive_elements(config, input_shape, norm_tensors=NORM_TENSORS[config.norm])
     ]
     for sizes in (*layers, _scores(config, input_shape, element_bytes=element_bytes)):
         small = sum(size for size in sizes if size < RETURNED_BYTES)
@@ -48,14 +49,16 @@ def peak_activation_bytes(config: Architecture, input_shape: Shape, *, element_b
 
 
 def alive_elements(
-    config: Architecture, input_shape: Sequence[int], *, copies: int = 0
+    config: Architecture, input_shape: Sequence[int], *, norm_tensors: int | None = None
 ) -> Iterator[list[int]]:
     """Yield, for each layer, the elements of every tensor that is alive while it computes.
 
     These are the skips that are not joined yet, the input of the current block, and the input and
-    output of the current layer; the image is not among them. Norms write a new tensor; ReLU works
-    in place. copies: those that each norm makes inside its operator.
+    output of the current layer; the image is not among them. ReLU works in
+    place. norm_tensors: those that each norm makes; None: one, as in the model as it is trained.
     """
+    if norm_tensors is None:
+        norm_tensors = int(config.norm != "none")
     skips: list[int] = []
     current = block_input = 0  # the image itself is counted once, by the callers
     elements = layer_elements(config, tuple(input_shape))
@@ -63,9 +66,9 @@ def alive_elements(
         alive = [*skips, current, out]
         if layer.kind == "convolution_1":
             block_input = current
-            alive += [out] * (copies + (config.norm != "none"))
+            alive += [out] * norm_tensors
         elif layer.kind == "convolution_2":
-            alive += [block_input, *[out] * copies]
+            alive += [block_input, *[out] * (norm_tensors - 1)]
         elif layer.kind == "pool":
             skips.append(current)
         elif layer.kind == "join":

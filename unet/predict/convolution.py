@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.base.geometry import Shape
 
@@ -80,6 +81,19 @@ class InferenceUpConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the transposed convolution of (n, c, *spatial)."""
         return convolve_up(x, self.weight, self.bias, stride=self.stride)
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Make every batch norm of a model in evaluation, which is changed, part of its convolution.
+
+    The same function of the input, up to rounding, without a pass of its own.
+    """
+    for parent in list(model.modules()):
+        for (name, layer), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                assert isinstance(layer, nn.Conv2d | nn.Conv3d), "a norm follows a convolution"
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm))
+                delattr(parent, norm_name)
 
 
 def use_inference_convolutions(model: nn.Module) -> None:

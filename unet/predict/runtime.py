@@ -15,7 +15,7 @@ from pipeline.base.errors import ConfigError, WeightsError
 
 from ..network.model import UNet
 from ..weights.file import load_weights
-from .convolution import use_inference_convolutions
+from .convolution import fold_batch_norms, use_inference_convolutions
 from .cpu_features import onednn_is_limited
 from .forward import scores_of
 
@@ -59,6 +59,7 @@ def _load(uri: str, digest: str, device: str, precision: str) -> UNet:
     if THREADS_VARIABLE in os.environ:
         torch.set_num_threads(_thread_count(os.environ[THREADS_VARIABLE]))
     model.requires_grad_(False)
+    fold_batch_norms(model)
     if precision == "fp32":
         # Else cuDNN rounds float32 convolutions to TF32, and tiles differ from the whole by 1e-3.
         torch.backends.cudnn.allow_tf32 = False

@@ -16,7 +16,7 @@ from pipeline.models.host_path import planes_on_host, stored_of
 from pipeline.models.protocol import StoresPlanes
 from pipeline.models.stored import stored_planes
 from pipeline.output.kinds import OUTPUT_KINDS
-from pipeline.planning.network import takes_raw_planes
+from pipeline.planning.network import sweep_memory_bytes, takes_raw_planes
 from pipeline.volume.intensity import Intensity
 from unet import UNetPredictor
 from unet.predict.runtime import has_bf16_convolutions
@@ -249,10 +249,6 @@ def test_sub_batches_and_bfloat16_are_those_of_a_call(
 
 
 def test_a_subclass_with_other_scores_is_stored_with_its_scores(weights, textured):
-    class Inverted(UNetPredictor):
-        def __call__(self, x_nczyx):
-            return 1 - super().__call__(x_nczyx)
-
     predictor = Inverted(weights("2d"), precision="fp32", device="cpu")
     core = (1, 9, 14)
     raw = raw_of("<u1", (1, *predictor.input_shape(core)), textured)
@@ -262,3 +258,27 @@ def test_a_subclass_with_other_scores_is_stored_with_its_scores(weights, texture
     x = Intensity(request.offset, request.scale).apply(raw)
     expected = predictor(x[None])[0][:, :, :9, :14]
     assert_same_bits(planes.outputs[-1], expected)
+
+
+class Inverted(UNetPredictor):
+    def __call__(self, x_nczyx):
+        return 1 - super().__call__(x_nczyx)
+
+
+class SweptInverted(UNetPredictor):
+    def sweep(self, read, input_shape):
+        for scores in super().sweep(read, input_shape):
+            yield 1 - scores
+
+
+class InvertedBothWays(Inverted, SweptInverted):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_swept"),
+    [(UNetPredictor, True), (Inverted, False), (SweptInverted, False), (InvertedBothWays, True)],
+)
+def test_a_predictor_with_other_scores_in_one_of_two_ways_is_not_swept(kind, is_swept, weights):
+    predictor = kind(weights("3d"), precision="fp32", device="cpu")
+    assert (sweep_memory_bytes(predictor, (16, 16, 16)) is not None) is is_swept

@@ -209,3 +209,12 @@ def test_a_tile_that_goes_to_the_device_raw_takes_no_float32_memory_of_the_host(
     assert on_host - on_device == 2 * 4 * layout().channels * math.prod(
         network.input_shape(plan.tile)
     )
+
+
+def test_the_memory_of_a_tile_is_that_of_the_one_that_needs_most():
+    class Sawtooth(Network):
+        def memory_bytes(self, output_shape):
+            return 10 if output_shape[2] == 32 else 100  # smaller images go through together
+
+    plan = make_plan((8, 64, 40), Sawtooth(), block=(8, 64, 64), tile=(8, 64, 32))
+    assert reckon(plan, Sawtooth(), layout(), regions=1).tile_memory_bytes == 100

@@ -1,5 +1,7 @@
 """Without a cluster: tiled scores equal whole-volume scores."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,6 +147,27 @@ def test_a_tile_too_large_for_the_device_is_halved_with_equal_scores(
     np.testing.assert_allclose(scores, whole_scores(weights("3d"), raw), atol=1e-5)
 
 
+def test_halves_of_a_tile_are_computed_in_threads_of_their_own(weights, textured):
+    threads = []
+
+    class SmallDevice(UNetPredictor):
+        def stored_planes(self, read, request, *, input_shape, core_shape):
+            threads.append(threading.current_thread())
+            if np.prod(input_shape) > 30 * 60 * 60:
+                raise MemoryError  # as oneDNN, which then computes nothing new in this thread
+            return super().stored_planes(
+                read, request, input_shape=input_shape, core_shape=core_shape
+            )
+
+    predictor = SmallDevice(weights("3d"), precision="fp32", device="cpu")
+    plan = plan_for(predictor, (20, 40, 40), (1, 1, 1), (10, 20, 20))
+    tiled_scores(textured((1, 20, 40, 40)), predictor, plan)
+    first, *others = threads
+    assert first is threading.current_thread()
+    assert len(others) >= 2
+    assert first not in others
+
+
 def test_a_sweep_too_large_for_the_device_is_halved_in_y_or_x_with_equal_scores(
     weights, whole_scores, textured
 ):
@@ -177,8 +200,8 @@ def test_a_sweep_without_its_last_plane_of_history_is_detected(
 
     def old(self, x):
         y = compute(self, x)
-        if x.shape[2] > 3 and self._history.shape[2] == 2:
-            self._history[...] = x[:, :, -3:-1]
+        if x.shape[2] > 3 and self._kept.most == 2:
+            self._kept._history[...] = x[:, :, -3:-1]
         return y
 
     monkeypatch.setattr(SweptConvolution, "compute", old)

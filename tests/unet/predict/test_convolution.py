@@ -17,8 +17,12 @@ from unet.predict import convolution
 from unet.predict.convolution import (
     InferenceConvolution,
     convolve,
+    convolve_up,
+    fold_batch_norms,
     use_inference_convolutions,
 )
+
+BATCH_NORMS = torch.nn.BatchNorm2d | torch.nn.BatchNorm3d
 
 CASES = {
     # x and weight; torch leaves oneDNN for the second, an image of 6 x 20 x 20 <= 20480
@@ -62,8 +66,10 @@ def other_values(x: torch.Tensor, *arguments: object) -> torch.Tensor:
 @pytest.fixture
 def forgets_operators() -> Iterator[None]:
     convolution.onednn_operator.cache_clear()
+    convolution.onednn_up_operator.cache_clear()
     yield
     convolution.onednn_operator.cache_clear()
+    convolution.onednn_up_operator.cache_clear()
 
 
 @pytest.mark.usefixtures("forgets_operators")
@@ -98,7 +104,7 @@ def test_without_the_operator_that_applies_a_relu_the_other_one_does_the_rest(
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize(("norm", "fused"), [("none", True), ("batch", False)])
+@pytest.mark.parametrize(("norm", "fused"), [("none", True), ("instance", False)])
 def test_a_convolution_applies_the_relu_that_directly_follows_it(norm: Norm, fused: bool) -> None:
     model = UNet(UNetConfig(dims=2, base_channels=4, levels=2, norm=norm)).eval()
     use_inference_convolutions(model)
@@ -119,3 +125,70 @@ def test_a_model_keeps_its_scores_and_its_tensors_with_inference_convolutions(no
         use_inference_convolutions(model)
         np.testing.assert_allclose(model(x), expected, atol=1e-5)
     assert all(kept[name] is tensor for name, tensor in model.named_parameters())
+
+
+UPS = {
+    "2-D, two images": ((2, 6, 5, 7), (6, 3, 2, 2), (2, 2)),
+    "3-D, small": ((1, 16, 4, 30, 20), (16, 8, 2, 2, 2), (2, 2, 2)),
+    "3-D, not in z": ((1, 6, 5, 4, 3), (6, 3, 1, 2, 3), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize(("x_shape", "weight_shape", "stride"), UPS.values(), ids=UPS.keys())
+@pytest.mark.parametrize("is_channels_last", [True, False])
+def test_an_inference_up_convolution_is_torch_s(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    is_channels_last: bool,
+) -> None:
+    x, weight, bias = tensors(x_shape, weight_shape, weight_shape[1:2])
+    torch_s = functional.conv_transpose3d if x.dim() == 5 else functional.conv_transpose2d
+    expected = torch_s(x, weight, bias, stride)
+    if is_channels_last:
+        layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+        x, weight = (tensor.to(memory_format=layout) for tensor in (x, weight))
+    with torch.inference_mode():
+        found = convolve_up(x, weight, bias, stride=stride)
+    assert found.is_contiguous(memory_format=layout) if is_channels_last else True
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-5)
+
+
+@pytest.mark.usefixtures("forgets_operators")
+@pytest.mark.parametrize("operator", [None, no_operator, other_values])
+def test_without_onednn_s_up_convolution_torch_chooses(
+    monkeypatch: pytest.MonkeyPatch, operator: Callable[..., torch.Tensor] | None
+) -> None:
+    x, weight, bias = tensors((1, 4, 3, 3, 3), (4, 2, 2, 2, 2), (2,))
+    operators = {} if operator is None else {"_convolution_transpose_pointwise": operator}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops, "mkldnn", SimpleNamespace(**operators))
+        assert convolution.onednn_up_operator() is None
+        found = convolve_up(x, weight, bias, stride=(2, 2, 2))
+    assert torch.equal(found, functional.conv_transpose3d(x, weight, bias, 2))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_batch_norm_becomes_part_of_its_convolution_which_then_applies_the_relu(
+    dims: int,
+) -> None:
+    torch.manual_seed(0)
+    config = UNetConfig(dims=dims, base_channels=4, levels=2, norm="batch", dropout=0.5)
+    model = UNet(config).eval()
+    norms = [one for one in model.modules() if isinstance(one, BATCH_NORMS)]
+    assert len(norms) == 6
+    for one in norms:
+        torch.nn.init.uniform_(one.running_mean, -1, 1)
+        torch.nn.init.uniform_(one.running_var, 0.3, 3)
+        torch.nn.init.uniform_(one.weight, 0.5, 2)
+        torch.nn.init.uniform_(one.bias, -1, 1)
+    (x,) = tensors((1, 1, *config.input_shape((8,) * dims)))
+    with torch.inference_mode():
+        expected = model(x)
+        fold_batch_norms(model)
+        use_inference_convolutions(model)
+        assert not any(isinstance(one, BATCH_NORMS) for one in model.modules())
+        layers = [one for one in model.modules() if isinstance(one, InferenceConvolution)]
+        assert [one.relu for one in layers] == [True] * 6 + [False]
+        assert expected.std() > 0.1
+        np.testing.assert_allclose(model(x), expected, atol=1e-5 * float(expected.abs().max()))

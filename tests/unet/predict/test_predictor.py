@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pickle
 import platform
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.clusters.worker_environment import KEPT_MEMORY
 from pipeline.base.errors import ConfigError, WeightsError
 from pipeline.models.protocol import Predictor
 from unet import UNet, UNetConfig, UNetPredictor, load_weights
@@ -390,6 +392,53 @@ predictor(x)
 print((kilobytes("VmHWM") - before) * 1024 / predictor.memory_bytes({core}))
 """
     assert 0.75 < float(python(command)) < 1.25
+
+
+def test_scores_of_many_channels_are_part_of_the_stated_memory(weights_file: Weights) -> None:
+    config = UNetConfig(dims=2, base_channels=2, levels=2, classes=64)
+    for precision, copies in (("fp32", 4 + 4), ("bf16", 2 + 4 + 4)):
+        predictor = UNetPredictor(weights_file(config), precision=precision, device="cpu")  # type: ignore[arg-type]
+        out = config.output_shape(config.input_shape((200, 200)))
+        assert predictor.image_bytes(config.input_shape((200, 200))) > 64 * math.prod(out) * copies
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_memory_that_runs_out_in_onednn_is_a_memory_error_and_another_thread_goes_on(
+    weights_file: Weights,
+) -> None:
+    path = weights_file(UNetConfig(dims=3, base_channels=8, levels=3))
+    command = f"""
+import resource, threading
+import numpy as np
+from unet import UNetPredictor
+predictor = UNetPredictor({str(path)!r}, precision="fp32", device="cpu")
+def compute(how, core):
+    shape = predictor.input_shape(core)
+    try:
+        if how == "sweep":
+            read = lambda a, b: np.zeros((1, b - a, *shape[1:]), "f4")
+            for scores in predictor.sweep(read, shape):
+                pass
+        else:
+            predictor(np.zeros((1, 1, *shape), "f4"))
+        print("computed")
+    except MemoryError as error:
+        print("primitive" if "primitive" in str(error) else "memory")
+compute("call", (48, 96, 96))
+limits = resource.getrlimit(resource.RLIMIT_AS)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used, limits[1]))
+compute("call", (16, 40, 44))
+compute("sweep", (16, 88, 96))
+resource.setrlimit(resource.RLIMIT_AS, limits)
+thread = threading.Thread(target=compute, args=("call", (16, 40, 44)))
+thread.start()
+thread.join()
+"""
+    lines = python(command, **KEPT_MEMORY, OMP_NUM_THREADS="1").splitlines()
+    assert lines[0] == lines[3] == "computed"
+    assert lines[1] in ("primitive", "memory")  # by the processor's kind
+    assert lines[2] == "memory"
 
 
 @pytest.mark.gpu

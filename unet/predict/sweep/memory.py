@@ -50,7 +50,6 @@ def column_elements(config: UNetConfig, column: Shape, *, slab: int) -> int:
     for layer in column_layers(config, column):
         read = layer.in_channels * area
         area = math.prod(layer.out_shape[1:])
-        outputs = 1
         if layer.kind == "pool":
             if waiting := planes_before_pools(config, slab=slab)[level]:
                 state += waiting * read
@@ -68,11 +67,10 @@ def column_elements(config: UNetConfig, column: Shape, *, slab: int) -> int:
         elif layer.kind != "head":
             state += (layer.kernel[0] - 1) * read
             workspace = max(workspace, (planes + layer.kernel[0] - 1) * read)
-            outputs = 1 if config.norm == "none" else 2
         out = planes * layer.out_channels * area
         # A convolution's input is in the workspace; other layers read what the last one returned.
         is_gathered = layer.kind.startswith("convolution") and layer.kernel[0] > 1
-        alive = max(alive, held + outputs * out + (0 if is_gathered else given))
+        alive = max(alive, held + out + (0 if is_gathered else given))
         largest = max(largest, out)
         given = out
     return math.ceil(state + workspace + alive + OUTPUTS_KEPT * largest)

@@ -45,7 +45,10 @@ def _room(like: Tensor, elements: int) -> Tensor:
     size = elements * like.element_size()
     if like.device.type != "cpu" or not size or not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.empty(elements, dtype=like.dtype, device=like.device)
-    own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"planes of a sweep do not fit: {error.strerror}") from None
     return torch.frombuffer(own, dtype=like.dtype)
 
 
