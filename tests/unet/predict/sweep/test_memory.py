@@ -22,6 +22,7 @@ from unet.predict.sweep.column import ColumnSweep
 from unet.predict.sweep.geometry import (
     column_layers,
     gathered_planes,
+    planes_before_pools,
     slab_planes,
     waiting_limits,
 )
@@ -64,14 +65,16 @@ def test_no_layer_reads_more_planes_at_once_than_its_memory_is_counted_for(
 ) -> None:
     shape = config.input_shape((60, 2, 2))
     sweep = ColumnSweep(UNet(config).eval().requires_grad_(False), shape[1:], slab=slab)
-    most = Counter[int]()
+    most, kept = Counter[int](), Counter[int]()
     for kind in (SweptConvolution, SweptPool):
 
         def counted(
             self: Step, x: torch.Tensor, compute: Callable[..., torch.Tensor] = kind.compute
         ) -> torch.Tensor | None:
             most[id(self)] = max(most[id(self)], x.shape[2])
-            return compute(self, x)
+            y = compute(self, x)
+            kept[id(self)] = max(kept[id(self)], self._kept._count)  # type: ignore[attr-defined]
+            return y
 
         monkeypatch.setattr(kind, "compute", counted)
     scores = 0
@@ -89,6 +92,8 @@ def test_no_layer_reads_more_planes_at_once_than_its_memory_is_counted_for(
     steps = [step for step in sweep._steps if isinstance(step, SweptConvolution | SweptPool)]
     found = {name: most[id(step)] for name, step in zip(names, steps, strict=True)}
     assert {name: found[name] for name in stated} == stated
+    pools = [step for step in steps if isinstance(step, SweptPool)]
+    assert tuple(kept[id(pool)] for pool in pools) == planes_before_pools(config, slab=slab)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
