@@ -2,7 +2,7 @@
 
     python -m benchmarks.sweep_memory
 
-Each case in a process of its own, one thread, with the allocator's settings of overtile's workers:
+Each case in a new process, one thread, with the allocator's settings of overtile's workers:
 the growth of the peak resident memory (VmHWM, Linux) over three sweeps in a row, after a small one
 of the same network. Prints measured over stated, from which ``OUTPUTS_KEPT`` of
 unet/predict/sweep/memory.py was chosen.

@@ -86,7 +86,7 @@ class InferenceUpConvolution(nn.Module):
 def fold_batch_norms(model: nn.Module) -> None:
     """Make every batch norm of a model in evaluation, which is changed, part of its convolution.
 
-    The same function of the input, up to rounding, without a pass of its own.
+    The same function of the input, up to rounding, in the same pass.
     """
     for parent in list(model.modules()):
         for (name, layer), (norm_name, norm) in pairwise(list(parent.named_children())):

@@ -176,7 +176,7 @@ class UNetPredictor:
 
         None for a network that cannot be swept (its layers use statistics of the whole tile), for
         a 2-D one, whose tiles are large enough to compute little twice, and in a subclass with
-        another call and no sweep of its own, or the other way round: their scores would differ.
+        another call but the same sweep, or the other way round: their scores would differ.
         """
         own = type(self)
         has_call, has_sweep = (

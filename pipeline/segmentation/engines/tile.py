@@ -117,7 +117,7 @@ def compute_tile(
 
 
 def in_new_thread(call: Callable[[], T]) -> T:
-    """Return what a call gives in a thread of its own, in the context of this one.
+    """Return what a call gives in a new thread, in the context of this one.
 
     Where memory ran out in oneDNN, it computes nothing new in that thread any more.
     """

@@ -147,7 +147,7 @@ def test_a_tile_too_large_for_the_device_is_halved_with_equal_scores(
     np.testing.assert_allclose(scores, whole_scores(weights("3d"), raw), atol=1e-5)
 
 
-def test_halves_of_a_tile_are_computed_in_threads_of_their_own(weights, textured):
+def test_halves_of_a_tile_are_computed_in_new_threads(weights, textured):
     threads = []
 
     class SmallDevice(UNetPredictor):

@@ -19,9 +19,8 @@ from .geometry import (
 OUTPUTS_KEPT = 1.2
 """Memory that the allocator keeps in pieces, over the largest output of a layer.
 
-Measured on 2026-11-30 as growth of VmHWM of a process over one sweep after a small one, torch 2.13,
-one thread, the allocator's settings of overtile's workers: base 8 to 32, three to five levels,
-cores of 64 to 320 squared, float32 and bfloat16. Measured / stated: 0.82 to 1.09 in these 16 cases.
+Measured on 2026-11-30 with torch 2.13, one thread: benchmarks/sweep_memory.py. Measured / stated:
+0.94 to 1.16 in 17 cases, of three sweeps in a row each.
 """
 
 
