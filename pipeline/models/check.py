@@ -16,8 +16,9 @@ from ..base.errors import ConfigError, OvertileError
 from ..base.geometry import Box, Halo, Shape, round_up
 from ..base.text import shape_text
 from ..planning.blocks import BlockPlan, tile_input
+from ..planning.network import sweep_memory_bytes
 from ..volume.mirror import read_mirrored
-from .protocol import Predictor
+from .protocol import Predictor, Sweeps
 
 LEAST_SPREAD = 0.02
 """Scores with a smaller standard deviation would hide seams."""
@@ -27,7 +28,7 @@ SMALLEST_SIDE = 13
 def check_predictor(
     predictor: Predictor, *, image: NDArray[np.float32] | None = None, tolerance: float = 1e-5
 ) -> float:
-    """Return the largest difference of tiled and whole scores; at most ``tolerance``.
+    """Return the largest difference of tiled, swept and whole scores; at most ``tolerance``.
 
     image: (c, z, y, x), normalised for the network, larger than the divisor in y and x (and in z
     for a 3-D network); by default smooth noise from 0 to 1. The whole image is predicted at once,
@@ -55,7 +56,7 @@ def check_predictor(
             f"{shape_text(predictor.halo)} is too small, divisor {shape_text(predictor.divisor)} "
             "is not the product of the poolings, or a layer uses the whole tile"
         )
-    return worst
+    return max(worst, _check_sweep(predictor, x_czyx, whole, tolerance=tolerance))
 
 
 def _check_members(predictor: object) -> None:
@@ -189,6 +190,27 @@ def _scores(x_czyx: NDArray[np.float32], predictor: Predictor, *, core: Shape) -
             (slice(None), *Box.of_shape(block.core.shape).slices)
         ]
     return scores
+
+
+def _check_sweep(
+    predictor: Predictor, x_czyx: NDArray[np.float32], whole: NDArray[Any], *, tolerance: float
+) -> float:
+    """Return the largest difference of a sweep's scores from whole ones, 0 without sweeps."""
+    core = _rounded(whole.shape[1:], predictor.divisor)
+    if not isinstance(predictor, Sweeps) or sweep_memory_bytes(predictor, core) is None:
+        return 0.0
+    halo = Halo.same_on_both_sides(predictor.halo)
+    box = tile_input(Box.of_shape(core), halo, predictor.input_shape)
+    x_czyx = read_mirrored(_Array(x_czyx), box)
+    parts = list(predictor.sweep(lambda a, b: x_czyx[:, a:b], box.shape))
+    swept = np.concatenate(parts, axis=1)[(slice(None), *map(slice, whole.shape[1:]))]
+    worst = float(np.abs(swept - whole).max()) if swept.shape == whole.shape else math.inf
+    if worst > tolerance:
+        raise ConfigError(
+            f"the scores of sweep differ from those of a call by {worst:.3g} (tolerance "
+            f"{tolerance:g}): a plan may use either"
+        )
+    return worst
 
 
 def _of_tile(predictor: Predictor, x_czyx: NDArray[np.float32]) -> NDArray[np.float32]:

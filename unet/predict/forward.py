@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -22,11 +22,13 @@ def scores_of(
     images: NDArray[np.float32],
     *,
     model: UNet,
+    tile: Sequence[int] | None = None,
 ) -> NDArray[np.float32] | None:
     """Return the scores (n, classes, …) of the logits of ``forward``, or its None.
 
-    images: (n, channels, …). model: the network that ``forward`` computes. Raises MemoryError where
-    the images do not fit the device.
+    images: (n, channels, …). model: the network that ``forward`` computes. tile: the shape of the
+    tile that they are a part of, for the message. Raises MemoryError where they do not fit the
+    device.
     """
     like = next(model.parameters())
     # Tiles that came through Dask are read-only, which torch warns of: those are copied.
@@ -38,7 +40,7 @@ def scores_of(
             return None
         return scores_of_logits(logits, model.outputs.activation).cpu().numpy()
 
-    return within_memory(scores, shape=images.shape, device=like.device)
+    return within_memory(scores, shape=tuple(tile or images.shape), device=like.device)
 
 
 def scores_of_logits(logits: Tensor, activation: Activation) -> Tensor:

@@ -33,6 +33,6 @@ def swept_scores(
     sweep = within_memory(make, shape=tuple(input_shape), device=weight.device)
     for start in range(0, planes, slab):
         x = read(start, min(start + slab, planes))
-        scores = scores_of(sweep.push, x[None], model=model)
+        scores = scores_of(sweep.push, x[None], model=model, tile=input_shape)
         if scores is not None:
             yield scores[0]

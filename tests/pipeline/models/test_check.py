@@ -214,3 +214,19 @@ def test_the_halo_of_a_padded_network_is_its_context_rounded_up_to_divisors():
     assert predictor.input_shape((5, 9, 16)) == (11, 48, 48)
     flat = replace(same_padded(2), context=(9, 0))
     assert (flat.halo, flat.divisor) == ((0, 12, 0), (1, 4, 4))
+
+
+def test_a_sweep_with_other_scores_than_a_call_is_detected(weights, textured):
+    class Shifted(UNetPredictor):
+        def __call__(self, x_nczyx):
+            return super().__call__(x_nczyx)
+
+        def sweep(self, read, input_shape):
+            for scores in super().sweep(read, input_shape):
+                yield np.roll(scores, 1, axis=3)
+
+    image = textured((1, 20, 30, 30)) / 255
+    good, shifted = (kind(weights("3d"), precision="fp32") for kind in (UNetPredictor, Shifted))
+    assert pipeline.check_predictor(good, image=image) < 1e-5
+    with pytest.raises(ConfigError, match=r"^the scores of sweep differ from those of a call by 0"):
+        pipeline.check_predictor(shifted, image=image)
