@@ -20,7 +20,7 @@ OUTPUTS_KEPT = 1.2
 """Memory that the allocator keeps in pieces, over the largest output of a layer.
 
 Measured on 2026-11-30 with torch 2.13, one thread: benchmarks/sweep_memory.py. Measured / stated:
-0.94 to 1.16 in 17 cases, of three sweeps in a row each.
+0.94 to 1.24 in 17 cases, of three sweeps in a row each, in two runs.
 """
 
 
