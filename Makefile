@@ -30,7 +30,7 @@ help:  ## list the targets
 demo: $(VENV)/.installed  ## make a small volume, segment it, find its cells and score both
 	$(BIN)/overtile demo
 
-test: $(VENV)/.installed-dev  ## the tests, 20 minutes on two slow cores
+test: $(VENV)/.installed-dev  ## the tests, 10 to 20 minutes on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not gpu and not slow and not slurm and not faults" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests

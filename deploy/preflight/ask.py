@@ -13,7 +13,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ CLOCK_S = 5.0
 """Clocks that differ by more are reported."""
 MOST_TRIES = 3
 """How often workers are asked if all of them end before they answer."""
+NOTICED_EVERY_S = 0.1
+NOTICED_TRIES = 20
+"""The scheduler removes a worker some milliseconds after its connections break."""
 SCHEDULER = "the scheduler"
 
 
@@ -122,9 +125,18 @@ def _asked(client: Client, checks: Sequence[Check], within_s: float) -> dict[str
     for _ in range(MOST_TRIES):
         workers = {name_of(one): address for address, one in present_workers(client).items()}
         outcomes: dict[str, _Outcome] = client.sync(_ask, client, workers, checks, within_s)
-        if _has_reply(outcomes) or not workers_of(client).keys().isdisjoint(workers.values()):
+        if _has_reply(outcomes) or not _are_gone(client, workers.values()):
             break
     return outcomes
+
+
+def _are_gone(client: Client, addresses: Collection[str]) -> bool:
+    """Return whether the scheduler knows that workers ended: soon after their connections did."""
+    for _ in range(NOTICED_TRIES):
+        if workers_of(client).keys().isdisjoint(addresses):
+            return True
+        time.sleep(NOTICED_EVERY_S)
+    return False
 
 
 def _has_reply(outcomes: Mapping[str, _Outcome]) -> bool:

@@ -18,6 +18,7 @@ from deploy.preflight.ask import Reply, _clocks, _Outcome, run_checks
 from deploy.preflight.findings import Check, Failure, Finding, refuse_errors
 from deploy.preflight.process_checks import installed_versions, version_findings
 from pipeline.base.errors import ClusterError
+from pipeline.base.workers import workers_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
 
@@ -77,16 +78,24 @@ def test_a_question_that_fails_or_hangs_on_a_worker_is_reported(one_worker):
     assert "did not report its disk within 2 s" in slow.text
 
 
-def test_the_worker_that_replaces_the_only_one_is_asked_too(tmp_path):
-    asked = tmp_path / "asked"
+@pytest.mark.parametrize("noticed_late", [False, True])
+def test_the_worker_that_replaces_the_only_one_is_asked_too(noticed_late, monkeypatch, tmp_path):
+    asked, seen = tmp_path / "asked", []
 
     def end_the_first_time():
         if not asked.exists():
             asked.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def still_there(client):
+        seen.append(present if len(seen) < 3 else workers_of(client))
+        return seen[-1]
+
     ends = Check(name="ends", ask=end_the_first_time, judge=lambda answers: ())
     with open_cluster("local", workers=1, dashboard=":0") as client:  # restores the environment
+        present = workers_of(client)
+        if noticed_late:
+            monkeypatch.setattr("deploy.preflight.ask.workers_of", still_there)
         findings = run_checks(client, [ends])
     assert asked.exists()
     assert "answers" not in levels(findings)
