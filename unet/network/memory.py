@@ -54,8 +54,8 @@ def alive_elements(
     """Yield, for each layer, the elements of every tensor that is alive while it computes.
 
     These are the skips that are not joined yet, the input of the current block, and the input and
-    output of the current layer; the image is not among them. ReLU works in
-    place. norm_tensors: those that each norm makes; None: one, as in training.
+    output of the current layer; the image is not among them. ReLU works in place.
+    norm_tensors: those that each norm makes; None: one, as in training.
     """
     if norm_tensors is None:
         norm_tensors = int(config.norm != "none")

@@ -59,19 +59,24 @@ def skip_crops(config: UNetConfig, level: int) -> Shape:
 def waiting_limits(config: UNetConfig, *, slab: int) -> tuple[int, ...]:
     """Return the most planes of each level's skip that wait at once, for slabs of so many planes.
 
-    They wait from the push that brings them to one that brings up what they are joined with. All
-    repeats after pushes that are together a multiple of the divisor.
+    They wait from the push that brings them to one that brings up what they are joined with.
     """
-    divisor = config.divisor[0]
-    repeats = math.lcm(slab, divisor)
-    planes = 2 * config.halo[0] + 4 * repeats
     most = [0] * (config.levels - 1)
-    for total in range(slab, planes + slab, slab):
+    for total in _totals(config, slab):
         skips, _ = _planes_so_far(config, total)
         _, ups = _planes_so_far(config, total - slab)
         for level, (skip, up) in enumerate(zip(skips, ups, strict=True)):
             most[level] = max(most[level], skip - skip_crops(config, level)[0] - up)
     return tuple(most)
+
+
+def _totals(config: UNetConfig, slab: int) -> range:
+    """Return how many planes went in after each push, until all repeats.
+
+    It does so after pushes that are together a multiple of the divisor.
+    """
+    planes = 2 * config.halo[0] + 4 * math.lcm(slab, config.divisor[0])
+    return range(slab, planes + slab, slab)
 
 
 def _planes_so_far(config: UNetConfig, planes: int) -> tuple[list[int], list[int]]:
@@ -94,9 +99,8 @@ def _planes_so_far(config: UNetConfig, planes: int) -> tuple[list[int], list[int
 @lru_cache(maxsize=256)
 def planes_before_pools(config: UNetConfig, *, slab: int) -> tuple[int, ...]:
     """Return the most planes that each level's pool keeps, as they do not fill a window yet."""
-    repeats = math.lcm(slab, config.divisor[0])
     most = [0] * (config.levels - 1)
-    for total in range(slab, 2 * config.halo[0] + 4 * repeats + slab, slab):
+    for total in _totals(config, slab):
         skips, _ = _planes_so_far(config, total)
         for level, (planes, factor) in enumerate(zip(skips, config.level_pooling, strict=True)):
             most[level] = max(most[level], planes % factor[0])
