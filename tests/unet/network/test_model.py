@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unet import UNet, UNetConfig
 from unet.network.dropout import PatchDropout
+from unet.network.model import centre_crop
 
 CONFIGS = [
     UNetConfig(base_channels=2, levels=3),
@@ -159,3 +160,30 @@ def test_the_skip_is_cropped_at_its_centre_and_concatenated_first() -> None:
     assert cut > 0
     assert skip.shape[-1] - 2 * cut == size
     assert torch.equal(inputs[0][:, :1], skip[..., cut:-cut, cut:-cut])
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept", "layout"),
+    [
+        ((2, 3, 9, 10), (5, 5), torch.channels_last),
+        ((1, 3, 9, 8, 7), (5, 4, 4), torch.channels_last_3d),
+        ((2, 3, 9, 10), (9, 4), torch.contiguous_format),
+    ],
+)
+def test_a_crop_s_gradient_is_that_of_a_view_in_the_skip_s_memory_layout(
+    shape: tuple[int, ...], kept: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    skip = torch.randn(shape).contiguous(memory_format=layout)
+    learned = torch.relu(skip.clone().requires_grad_())
+    gradients: list[Tensor] = []
+    learned.register_hook(gradients.append)
+    crop = centre_crop(learned, kept)
+    assert torch.equal(crop, centre_crop(torch.relu(skip), kept))
+
+    gradient = torch.randn(crop.shape).contiguous(memory_format=layout)
+    crop.backward(gradient)
+    expected = torch.zeros(shape)
+    centre_crop(expected, kept).copy_(gradient)
+    (found,) = gradients
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=layout)
