@@ -1,7 +1,7 @@
 """Bodies of FIB-25 by cross-validation: four places, each scored by a network without its labels.
 
     python -m benchmarks.fib25_folds --data TRAIN.zarr --work FOLDER [--config FILE.toml]
-        [--steps N] [--only PLACE,…] [--score]
+        [--steps N] [--only PLACE,…] [--score] [--tta none|rotations|full]
 
 TRAIN.zarr holds ``raw`` and ``labels`` (instance ids). The places are quarters of the volume: its
 lower half in z cut in y, its upper half cut in x. For each, a network is trained with its labels
@@ -56,7 +56,7 @@ UNKNOWN = 2**32 - 1
 DEVELOPED_ON = "low-z-low-y"
 THRESHOLD = 0.05
 DEPTHS = (0.005, 0.01, 0.02, 0.05)
-MERGE_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
+MERGE_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
 Settings = dict[str, Any]
 
 
@@ -90,14 +90,15 @@ def trained(data: str, folder: Path, place: str, config: Path, steps: int) -> Pa
     return weights
 
 
-def segmented(data: str, folder: Path, place: str, weights: Path) -> str:
-    """Return the scores of a place, by these weights."""
+def segmented(data: str, folder: Path, place: str, weights: Path, tta: str) -> str:
+    """Return the scores of a place, by these weights, averaged over turned tiles."""
     stored: Any = zarr.open_array(f"{data}/raw", mode="r")
     box = ",".join(f"{one.start}:{one.stop}" for one in box_of(place, stored.shape))
-    output = folder / f"scores-{digest_of(weights)}.zarr"
+    views = "" if tta == "none" else f"-{tta}"
+    output = folder / f"scores-{digest_of(weights)}{views}.zarr"
     overtile(
         "segment", f"{data}/raw", str(output), "--weights", str(weights), "--box", box,
-        "--outputs", "scores",
+        "--outputs", "scores", "--tta", tta,
     )  # fmt: skip
     return str(output)
 
@@ -191,6 +192,7 @@ def main() -> None:
     parser.add_argument("--steps", type=at_least_one, default=1200)
     parser.add_argument("--only", type=some_of(PLACES), default=list(PLACES))
     parser.add_argument("--score", action="store_true")
+    parser.add_argument("--tta", choices=("none", "rotations", "full"), default="none")
     options = parser.parse_args()
     places: dict[str, Any] = {}
     schedules = set()
@@ -204,7 +206,7 @@ def main() -> None:
             continue
         print(f"{place}: {time.monotonic() - start:.0f} s of training", flush=True)
         schedules.add(schedule_of(weights))
-        scores = segmented(options.data, folder, place, weights)
+        scores = segmented(options.data, folder, place, weights, options.tta)
         with local_client() as client:
             places[place] = of_place(options.data, folder, place, client, scores=scores)
     if len(places) < 2:
@@ -213,7 +215,8 @@ def main() -> None:
     if len(places) < len(PLACES) or len(schedules) > 1:
         parser.exit(0, "not kept: this takes all places, with trainings of the same length\n")
     kept = cases_kept("fib25-folds")
-    name = f"{options.config.stem}, {schedules.pop()}"
+    views = "" if options.tta == "none" else f", --tta {options.tta}"
+    name = f"{options.config.stem}, {schedules.pop()}{views}"
     recipe = read_weights_info(str(weights)).provenance["recipe"]
     kept[name] = {**found, "recipe": recipe, "commit": commit(), "machine": machine()}
     print(keep("fib25-folds", {"cases": kept}))

@@ -34,6 +34,35 @@ class Orientation:
         return (planes - stop, planes - start) if self.mirrored_z else (start, stop)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A tile in one orientation, and which channels of its scores count."""
+
+    orientation: Orientation = Orientation()
+    sources: tuple[int | None, ...] | None = None
+    """Per channel, the one that gives it in this view; None for a channel that no one gives. None
+    for all: each gives itself."""
+
+    def add(self, scores: Any, total: Any) -> None:
+        """Add scores of this view, turned back, to sums (channel, …), in place."""
+        if self.sources is None:
+            total += scores
+            return
+        for channel, source in enumerate(self.sources):
+            if source is not None:
+                total[channel] += scores[source]
+
+    def gives(self, channel: int) -> bool:
+        """Return whether the view has scores for a channel."""
+        return self.sources is None or self.sources[channel] is not None
+
+
+def divide_by_views(total: Any, views: Sequence[View]) -> None:
+    """Divide sums (channel, …) by the number of views that gave each channel, in place."""
+    for channel, sums in enumerate(total):
+        sums /= sum(view.gives(channel) for view in views)
+
+
 def no_report(share: float) -> None:
     """Take the share of a tile that is done, and drop it."""
 
@@ -50,11 +79,11 @@ class TileRequest:
     outputs: tuple[tuple[OutputName, str], ...]
     """Kind and dtype of each array that is stored; see ``pipeline.output.kinds``."""
     traversal: Literal["tiles", "sweep"] = "tiles"
-    orientations: tuple[Orientation, ...] = (Orientation(),)
-    """Probabilities are the mean over these."""
+    views: tuple[View, ...] = (View(),)
+    """Scores are the mean over these, of which the first gives all channels."""
     on_share: Callable[[float], None] = field(default=no_report, compare=False)
     """Called, between planes that are given, with the share of the tile's work that is done: a mean
-    over orientations gives its planes late."""
+    over views gives its planes late."""
 
 
 @dataclass(frozen=True, slots=True)

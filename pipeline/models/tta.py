@@ -19,7 +19,6 @@ core, and requested outputs are multiples of the divisor.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +32,13 @@ from ..base.errors import ConfigError
 from ..base.geometry import round_up
 from ..base.network_outputs import NetworkOutputs
 from ..base.text import shape_text
-from ..base.tile_request import Orientation, StoredPlanes, TileRequest
+from ..base.tile_request import (
+    Orientation,
+    StoredPlanes,
+    TileRequest,
+    View,
+    divide_by_views,
+)
 from ..planning.network import sweep_memory_bytes, takes_raw_planes
 from .protocol import (
     Predictor,
@@ -45,6 +50,7 @@ from .protocol import (
     UsesDevice,
     outputs_of,
 )
+from .tta_views import views_of
 
 ZYX: TypeAlias = tuple[int, int, int]
 
@@ -57,7 +63,7 @@ def with_tta(predictor: Predictor, tta: Tta) -> Predictor:
 
     tta: ``none``, ``rotations`` (4 passes) or ``full`` (8 passes, 16 of a 3-D network). Raises
     ConfigError for a network that differs in y and x, whose tiles cannot be turned, and for one of
-    affinities, whose channels have directions.
+    affinities in directions that no turned tile has.
     """
     if tta not in get_args(Tta):
         raise ConfigError(f"tta {tta!r} is unknown: choose {', '.join(get_args(Tta))}")
@@ -74,20 +80,15 @@ class TtaPredictor:
     tta: Literal["rotations", "full"]
 
     def __post_init__(self) -> None:
-        _check_no_directions(self.predictor, self.tta)
+        _check_views(self.views, self.tta)
         _check_same_in_yx(self.predictor, self.tta)
         _check_one_grid(self.predictor, self.tta)
 
     @property
-    def orientations(self) -> tuple[Orientation, ...]:
-        """All orientations, the unchanged tile first. A 2-D network has no z to mirror."""
+    def views(self) -> tuple[View, ...]:
+        """All views, the unchanged tile first. A 2-D network has no z to mirror."""
         deep = self.predictor.halo[0] > 0 or self.predictor.divisor[0] > 1
-        full = self.tta == "full"
-        mirrored_z = (False, True) if full and deep else (False,)
-        mirrored_x = (False, True) if full else (False,)
-        return tuple(
-            itertools.starmap(Orientation, itertools.product(mirrored_z, mirrored_x, range(4)))
-        )
+        return views_of(self.outputs, self.tta, deep=deep)
 
     @property
     def digest(self) -> str:
@@ -146,10 +147,9 @@ class TtaPredictor:
         return self.predictor.input_shape(self._whole(output_shape))
 
     def flops(self, output_shape: Sequence[int]) -> int:
-        """Return the floating-point operations of one tile, over all orientations."""
+        """Return the floating-point operations of one tile, over all views."""
         whole = self._whole(output_shape)
-        both = self.predictor.flops(whole) + self.predictor.flops(_turned(whole))
-        return len(self.orientations) * both // 2
+        return sum(self.predictor.flops(view.orientation.shape_of(whole)) for view in self.views)
 
     def memory_bytes(self, output_shape: Sequence[int]) -> int:
         """Return the network's memory plus a turned input and the sum of scores, in float32."""
@@ -174,14 +174,14 @@ class TtaPredictor:
         network = self.predictor
         assert isinstance(network, Sweeps)
         total = np.zeros((len(self.class_names), *_output(input_shape, self.halo)), np.float32)
-        for orientation in self.orientations:
+        for view in self.views:
             place = 0
-            view = turned(total, orientation)
-            turned_read = _turned_read(read, orientation, planes=input_shape[0])
-            for scores in network.sweep(turned_read, orientation.shape_of(input_shape)):
-                view[:, place : place + scores.shape[1]] += scores
+            turned_total = turned(total, view.orientation)
+            turned_read = _turned_read(read, view.orientation, planes=input_shape[0])
+            for scores in network.sweep(turned_read, view.orientation.shape_of(input_shape)):
+                view.add(scores, turned_total[:, place : place + scores.shape[1]])
                 place += scores.shape[1]
-        total /= len(self.orientations)
+        divide_by_views(total, self.views)
         yield total
 
     @property
@@ -199,7 +199,7 @@ class TtaPredictor:
     ) -> Iterator[StoredPlanes]:
         """Yield what is stored of a tile's core: of the mean that the network computes."""
         assert isinstance(self.predictor, StoresPlanes)
-        of_all = replace(request, orientations=self.orientations)
+        of_all = replace(request, views=self.views)
         return self.predictor.stored_planes(
             read, of_all, input_shape=input_shape, core_shape=core_shape
         )
@@ -218,25 +218,24 @@ class TtaPredictor:
         return {**self.predictor.settings(), "tta": self.tta}
 
     def __call__(self, x_nczyx: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the mean probabilities (n, classes, z, y, x) over all orientations.
+        """Return the mean probabilities (n, classes, z, y, x) over all views.
 
         Raises ConfigError unless the scores are one halo smaller than their input on every side:
         mirrored scores would be shifted.
         """
         expected = _output(x_nczyx.shape[2:], self.halo)
         total = np.zeros((len(x_nczyx), len(self.class_names), *expected), np.float32)
-        for orientation in self.orientations:
-            scores = turned_back(
-                self.predictor(np.ascontiguousarray(turned(x_nczyx, orientation))), orientation
-            )
+        for view in self.views:
+            x_turned = np.ascontiguousarray(turned(x_nczyx, view.orientation))
+            scores = turned_back(self.predictor(x_turned), view.orientation)
             if scores.shape != total.shape:
                 raise ConfigError(
                     f"the network returned scores of {shape_text(scores.shape[2:])} for "
                     f"{shape_text(x_nczyx.shape[2:])}: expected {shape_text(expected)} (halo "
                     f"{shape_text(self.halo)}) to mirror tiles; use --tta none"
                 )
-            total += scores
-        total /= len(self.orientations)
+            view.add(scores.swapaxes(0, 1), total.swapaxes(0, 1))
+        divide_by_views(total.swapaxes(0, 1), self.views)
         return total
 
     def _whole(self, output_shape: Sequence[int]) -> ZYX:
@@ -279,12 +278,12 @@ def _output(input_zyx: Sequence[int], halo: ZYX) -> ZYX:
     return z, y, x
 
 
-def _check_no_directions(predictor: Predictor, tta: Tta) -> None:
-    """Raise ConfigError for affinities: turned ones are those of other offsets."""
-    if outputs_of(predictor).kind == "affinities":
+def _check_views(views: Sequence[View], tta: Tta) -> None:
+    """Raise ConfigError for affinities in directions that no turned tile has."""
+    if len(views) == 1:
         raise ConfigError(
-            f"tta {tta} turns tiles, but each channel of this network is the affinity to a "
-            "neighbour in one direction: use --tta none"
+            f"tta {tta} turns tiles, but in no turned tile has this network the affinities of its "
+            "offsets: use --tta none"
         )
 
 

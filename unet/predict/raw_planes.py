@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.base.geometry import Shape
-from pipeline.base.tile_request import Orientation, StoredPlanes, TileRequest
+from pipeline.base.tile_request import (
+    Orientation,
+    StoredPlanes,
+    TileRequest,
+    View,
+    divide_by_views,
+)
 
 from ..network.model import UNet
 from .forward import scores_of_logits, within_memory
@@ -84,26 +90,28 @@ def whole_tile(tile: RawTile, *, together: int) -> Iterator[StoredPlanes]:
 
 
 def _mean_scores(tile: RawTile, images: Tensor, share_of: Callable[[float], float]) -> Tensor:
-    """Return the mean over all orientations (n, class, …), float32.
+    """Return the mean over all views (n, class, …), float32.
 
     share_of: from the share of these images that is done to that of the tile.
     """
-    first, *others = tile.request.orientations
+    first, *others = tile.request.views
 
-    def scores(orientation: Orientation) -> Tensor:
-        logits = tile.model(turned(images, orientation))
-        return turned_back(tile.scores(logits), orientation)
+    def scores(view: View) -> Tensor:
+        logits = tile.model(turned(images, view.orientation))
+        return turned_back(tile.scores(logits), view.orientation)
 
     total = scores(first)
-    for number, orientation in enumerate(others, start=1):
+    for number, view in enumerate(others, start=1):
         tile.request.on_share(share_of(number / (1 + len(others))))
-        total += scores(orientation)
-    return total.div_(1 + len(others)) if others else total
+        view.add(scores(view).transpose(0, 1), total.transpose(0, 1))
+    if others:
+        divide_by_views(total.transpose(0, 1), tile.request.views)
+    return total
 
 
 def swept_tile(tile: RawTile) -> Iterator[StoredPlanes]:
     """Yield what is stored of a tile's core, slab by slab; of a mean after the last sweep."""
-    if tile.request.orientations != (Orientation(),):
+    if tile.request.views != (View(),):
         return _mean_of_sweeps(tile)
     sweep = _Sweep(tile, Orientation())
 
@@ -120,24 +128,25 @@ def _mean_of_sweeps(tile: RawTile) -> Iterator[StoredPlanes]:
     total = within(partial(torch.zeros, shape, device=tile.like.device))
     _, y, x = tile.core_shape
 
-    def add_sweep(orientation: Orientation, number: int) -> None:
-        sweep = _Sweep(tile, orientation)  # its room is free before the next one's
+    def add_sweep(view: View, number: int) -> None:
+        sweep = _Sweep(tile, view.orientation)  # its room is free before the next one's
 
         def add(raw_czyx: Tensor) -> None:
             found = sweep.scores(raw_czyx)
             if found is not None:
                 scores_czyx, planes = found
-                total[:, planes] += scores_czyx[:, :, :y, :x]
-            tile.request.on_share((number + sweep.share) / len(tile.request.orientations))
+                view.add(scores_czyx[:, :, :y, :x], total[:, planes])
+            tile.request.on_share((number + sweep.share) / len(tile.request.views))
 
         given = list(tile.streamed(sweep.raw(), add))
         assert not given, "sums stay on the device"
 
-    for number, orientation in enumerate(tile.request.orientations):
-        add_sweep(orientation, number)
+    for number, view in enumerate(tile.request.views):
+        add_sweep(view, number)
 
     def mean(planes: slice) -> Any:
-        scores_czyx = total[:, planes] / len(tile.request.orientations)
+        scores_czyx = total[:, planes]
+        divide_by_views(scores_czyx, tile.request.views)
         return tile.transfer.download(tile.stored(scores_czyx))
 
     slab = slab_planes(tile.model.config)
