@@ -20,19 +20,24 @@ STARTS = {
 def study() -> str:
     """Return the table of what changes the error of a training; means over seeds."""
 
-    def mean(runs: Mapping[str, Any], figure: str) -> str:
-        values = [run["tta none"][figure] for run in runs.values()]
-        text = f"{statistics.mean(values):.4f}"
+    def mean(runs: Mapping[str, Any], views: str, figure: str) -> str:
+        values = [run[views][figure] for run in runs.values() if views in run]
+        text = f"{statistics.mean(values):.4f}" if values else "–"
         return text if len(values) < 2 else f"{text} ({min(values):.4f}–{max(values):.4f})"
 
+    def seconds(runs: Mapping[str, Any]) -> str:
+        known = [run["seconds"] for run in runs.values() if run["seconds"] is not None]
+        return f"{statistics.mean(known):.0f}" if known else "–"
+
+    figures = ("pixel_error", "adapted_rand_error")
     return table(
-        ("network, steps: variant", "seeds", "pixel error", "adapted Rand error, thinned", "V-Rand",
-         "seconds"),
+        ("network, steps: variant", "pixel error", "adapted Rand error, thinned",
+         "pixel error, `--tta full`", "adapted Rand error, `--tta full`", "seconds"),
         *(
-            (name, str(len(case["seeds"])),
-             *(mean(case["seeds"], figure)
-               for figure in ("pixel_error", "adapted_rand_error", "v_rand")),
-             f"{statistics.mean(run['seconds'] for run in case['seeds'].values()):.0f}")
+            (name,
+             *(mean(case["seeds"], views, figure)
+               for views in ("tta none", "tta full") for figure in figures),
+             seconds(case["seeds"]))
             for name, case in found("training-study")["cases"].items()
         ),
     )  # fmt: skip

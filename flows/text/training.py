@@ -164,8 +164,9 @@ def message_text(message: object, *, seconds_left: float | None = None) -> str:
         case Validated():
             iou = ", ".join(f"{value:.3f}" for value in message.iou)
             best = ", the best so far" if message.is_best else ""
+            at = f"at step {message.step}" if message.step else "before the first step"
             return (
-                f"validation at step {message.step}: pixel error {message.pixel_error:.4f}, "
+                f"validation {at}: pixel error {message.pixel_error:.4f}, "
                 f"IoU {iou}{best} ({message.picture})"
             )
         case TurnChanged(holder="others"):

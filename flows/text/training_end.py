@@ -61,9 +61,12 @@ def end_lines(end: TrainingEnd, prepared: PreparedTraining) -> list[str]:
     best = f"{METRICS[selection.metric].words}, {selection.score:.4f}"
     if kept_of(prepared.recipe, selection) == "best":
         other = prepared.directory / FILES["last"]
-        lines.append(
-            f"weights of step {selection.step}, the best {best}; of the last step: {other}"
+        whose = (
+            f"weights of step {selection.step}, the best {best}"
+            if selection.step
+            else f"no validation was better than the weights that it started from ({best}): kept"
         )
+        lines.append(f"{whose}; of the last step: {other}")
     else:
         other = prepared.directory / FILES["best"]
         lines.append(

@@ -1,11 +1,14 @@
 """What is trained on and what is held out: boxes of volumes that share no voxel.
 
-Held-out slices cut a volume into parts. A box lies in one part, and its context ends with it::
+Held-out slices cut a volume into parts. A box lies in one part, and the context of a training box
+ends with it. Held-out boxes have the whole volume around them, as in a segmentation: a 3-D network
+would see few slices mirrored over and over instead::
 
-    volume   |----------|=====|--------------|       = held out
-    labels        |------------------|
-    boxes         |-----|=====|------|
-    context  |----------|=====|--------------|       mirrored at these ends
+    volume     |----------|=====|--------------|       = held out
+    labels          |------------------|
+    boxes           |-----|=====|------|
+    contexts   |----------|     |--------------|       of training boxes: mirrored at these ends
+               |---------------=---------------|       of held-out boxes
 
 A held-out volume of the same image cuts the context along the axis that leaves the most of it.
 """
@@ -42,11 +45,13 @@ def split(
                 f"validation slices {first}:{last} of {placed.raw.store}, which has {depth}: "
                 f"expected A:B with A below B, inside 0:{depth}"
             )
+        volume = Box.of_shape((depth, *plane))
         parts = ((0, first, training), (first, last, validation), (last, depth, training))
-        for a, b, part in parts:
-            box = _box_in(placed, Box((a, 0, 0), (b, *plane)))
+        for a, b, boxes in parts:
+            part = Box((a, 0, 0), (b, *plane))
+            box = _box_in(placed, part, context=part if boxes is training else volume)
             if box is not None:
-                part.append(box)
+                boxes.append(box)
     if not training:
         raise TrainingError(f"validation slices {first}:{last} leave nothing to train on")
     if not validation:
@@ -61,7 +66,8 @@ def split(
 
 def whole(placed: PlacedLabels) -> LabelledBox:
     """Return the box of all labels, with the rest of the volume as context."""
-    box = _box_in(placed, Box.of_shape(placed.raw.shape_zyx))
+    volume = Box.of_shape(placed.raw.shape_zyx)
+    box = _box_in(placed, volume, context=volume)
     assert box is not None, "labels without a voxel in the volume are refused before"
     return box
 
@@ -110,7 +116,7 @@ def overlap_notes(
             )
 
 
-def _box_in(placed: PlacedLabels, part: Box) -> LabelledBox | None:
+def _box_in(placed: PlacedLabels, part: Box, *, context: Box) -> LabelledBox | None:
     """Return the labelled box in a part of the volume; None if nothing is labelled there."""
     box = placed.box.clipped_to(part)
     if not box.voxels:
@@ -120,7 +126,7 @@ def _box_in(placed: PlacedLabels, part: Box) -> LabelledBox | None:
         labels=placed.labels,
         labels_start=placed.start,
         box=box,
-        context=None if box == part else part,
+        context=None if box == context else context,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..recipe.training_config import Recipe
+from ..samples.label_meaning import painted_classes
 from ..samples.sampling import Survey
-from .volumes import TrainingVolumes
+from .volumes import TrainingVolume, TrainingVolumes
 
 
 def label_notes(
@@ -18,6 +19,7 @@ def label_notes(
     """
     yield from volumes.notes
     boxes = volumes.training
+    yield from _names_notes(boxes, recipe)
     for box, survey in zip(boxes, surveys, strict=True):
         of = f" of {box.name}" if len(boxes) > 1 else ""
         if not survey.known_voxels:
@@ -35,6 +37,18 @@ def label_notes(
                     f"class {number} {name!r} does not occur in the labels surveyed: the network "
                     "does not learn it"
                 )
+
+
+def _names_notes(boxes: Sequence[TrainingVolume], recipe: Recipe) -> Iterator[str]:
+    """Yield a line for each volume whose painted classes have other names than the network's."""
+    learned = recipe.class_names or ()
+    for box in boxes:
+        painted = painted_classes(box)
+        if painted and painted != learned:
+            pairs = ", ".join(f"{a} as {b}" for a, b in zip(painted, learned, strict=True))
+            yield (
+                f"labels of {box.name} were painted for classes of other names: learned are {pairs}"
+            )
 
 
 def share_text(share: float) -> str:

@@ -74,6 +74,12 @@ class TrainingJob:
         return outputs_of(self.recipe.labels, dims=self.recipe.network.dims)
 
     @property
+    def validates_start(self) -> bool:
+        """Whether the weights to start from are scored; with a fresh head they are not."""
+        starts = self.start is not None and self.start.takes_head(self.recipe)
+        return starts and bool(self.validation)
+
+    @property
     def class_weights(self) -> tuple[float, ...]:
         """The paper's w_c, from the labels of all volumes."""
         network = self.recipe.network
@@ -119,6 +125,9 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     rank = rank or Alone()
     training = job.recipe.training
     learner, progress = _resumed(job, rank)
+    if job.validates_start and not progress.step and not progress.scores:
+        progress = _validated(job, learner, rank, progress)
+        _save_all(job, learner, rank, progress)
     schedule = progress.schedule
     if progress.is_over:
         return TrainingEnd.of(progress)
@@ -150,9 +159,7 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
             saves = saves or progress.is_over or progress.selection.step == step
             clock.restart()
         if saves:
-            if rank.rank == 0:
-                _save(job, learner, progress)
-            rank.barrier()
+            _save_all(job, learner, rank, progress)
             clock.restart()
         if known.stops or progress.is_over or (saves and known.regroups):
             break
@@ -168,6 +175,13 @@ def trained_model(job: TrainingJob, *, step: int) -> UNet:
     model = UNet(job.recipe.network, job.outputs)
     model.load_state_dict(checkpoint.ema or checkpoint.model)
     return model.eval()
+
+
+def _save_all(job: TrainingJob, learner: Learner, rank: RankLike, progress: Progress) -> None:
+    """Save on rank 0; the other ranks wait for it."""
+    if rank.rank == 0:
+        _save(job, learner, progress)
+    rank.barrier()
 
 
 def _save(job: TrainingJob, learner: Learner, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from .label_notes import label_notes
 from .loop import TrainingJob
 from .network_notes import network_notes
 from .progress import Progress
-from .same_training import check_same_training, random_numbers_note
+from .same_training import check_same_training, random_numbers_note, with_surveys
 from .selection.settings import check_selection
 from .selection.weights_files import WeightsFacts, kept_of
 from .start.notes import start_notes, stated_voxel_size
@@ -121,10 +121,9 @@ def prepare_training(
     """
     start = StartWeights.of(start_from)
     path, directory = checks.output_paths(str(out))
-    check_not_replaced(start, path)
     checks.check_nothing_is_lost(path, directory, resume=resume)
     recipe = complete_recipe(config, volumes.training, start)
-    check_freeze(recipe, start)
+    _check_start(start, recipe, path, directory)
     volumes = volumes.grown(least_core(recipe.network, recipe.training.patch))
     everything = [*volumes.training, *volumes.validation]
     check_selection(recipe, validates=bool(volumes.validation))
@@ -141,7 +140,7 @@ def prepare_training(
         surveys=surveys,
         validation_surveys=validation_surveys,
         core=core,
-        data_sets=volumes.description(),
+        data_sets=with_surveys(volumes.description(), surveys, validation_surveys),
         out=path,
         directory=directory,
         dtype=dtype,
@@ -160,6 +159,14 @@ def prepare_training(
         prepared = _resumed(prepared)
     checks.check_ranks(ranks, batch=prepared.batch)
     return prepared
+
+
+def _check_start(start: StartWeights | None, recipe: Recipe, out: Path, directory: Path) -> None:
+    """Raise TrainingError or WeightsError for weights that this training cannot start from."""
+    check_not_replaced(start, out)
+    check_freeze(recipe, start)
+    if start is not None and not newest_checkpoint(directory):
+        start.check_tensors()
 
 
 def _core(volumes: TrainingVolumes, surveys: tuple[Survey, ...], recipe: Recipe) -> Shape:

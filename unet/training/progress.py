@@ -62,7 +62,7 @@ class Progress:
 
     def validated(self, scores: Mapping[str, Any]) -> Progress:
         """Return the progress after a validation at this step."""
-        since, _ = self.schedule.cycle_at(self.step - 1)
+        since, _ = self.schedule.cycle_at(max(0, self.step - 1))
         return replace(self, scores=scores, selection=self.selection.after(scores, since=since))
 
     @property

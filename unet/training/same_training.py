@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,9 +13,12 @@ from pipeline.base.sample_digest import same_where_unread
 
 from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe, recipe_from_dict
+from ..samples.sampling import Survey
 
 MAY_CHANGE: Final = ("training.steps", "training.patience", "training.kept_weights")
 """Settings that change nothing of the steps already done. The schedule is compared in full."""
+SURVEYS: Final = "label_surveys"
+"""Entry of a training's data sets."""
 RANDOM_NUMBERS: Final = 2
 """Of a training's draws; 1: the masks of dropout depended on the number of ranks."""
 
@@ -28,11 +33,42 @@ def check_same_training(
     old = _flat({"data": before.get("data_sets", {}), **recorded})
     new = _flat({"data": data_sets, **recipe.to_dict()})
     for name in sorted({*old, *new} - {*MAY_CHANGE}):
+        if name.startswith(f"data.{SURVEYS}.") and name not in old:
+            continue  # the checkpoint is older than this entry
         if old.get(name) != _now(name, new.get(name), old.get(name)):
             raise TrainingError(
-                f"the checkpoint was made with {name} = {old.get(name)}, now it is "
-                f"{new.get(name)}: resume with the same config and data, or choose another --out"
+                f"the checkpoint was made with {_difference(name, old.get(name), new.get(name))}: "
+                "resume with the same config and data, or choose another --out"
             )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Return what differs, as words."""
+    if name.startswith(f"data.{SURVEYS}.") or name.endswith("labels_sample"):
+        return "other labels: their values have changed since then"
+    if name.endswith("volume_sample"):
+        return "other grey values: those of the volume have changed since then"
+    before, now = ("not set" if value is None else value for value in (before, now))
+    return f"{name} = {before}, now it is {now}"
+
+
+def with_surveys(
+    data_sets: Mapping[str, Any], training: Sequence[Survey], validation: Sequence[Survey]
+) -> dict[str, Any]:
+    """Return a description of volumes with digests of what was counted in their labels.
+
+    Patches are drawn by these counts, and they notice most changes of labels, which a sample of
+    some boxes does not.
+    """
+    parts = {"training": training, "validation": validation}
+    digests = {name: [_digest(one) for one in surveys] for name, surveys in parts.items()}
+    return {**data_sets, SURVEYS: digests}
+
+
+def _digest(survey: Survey) -> str:
+    cells = [(*cell.start, *cell.counts, cell.known_voxels) for cell in survey.cells]
+    counted = json.dumps([list(map(int, cell)) for cell in cells])
+    return hashlib.sha256(counted.encode()).hexdigest()[:16]
 
 
 def _now(name: str, value: Any, before: Any) -> Any:

@@ -60,9 +60,10 @@ def settled_core(
     least = tuple(min(shape[axis] for shape in shapes) for axis in range(3 - dims, 3))
     smallest = network.output_shape(network.input_shape((1,) * dims))
     if any(size > most for size, most in zip(smallest, least, strict=True)):
+        flat = "dims = 2, " if dims == 3 and least[0] == 1 else ""
         raise TrainingError(
             f"the smallest patch of this network is {smallest}, a volume has {least}: "
-            "use fewer levels, or a larger volume"
+            f"use {flat}fewer levels, or a larger volume"
         )
     if patch is not None:
         if len(patch) != dims:
@@ -73,7 +74,7 @@ def settled_core(
         if any(size > most for size, most in zip(own, least, strict=True)):
             raise TrainingError(
                 f"patch {tuple(patch)} is {own} for this network, larger than a volume of {least}: "
-                "choose a smaller one"
+                f"choose at most {_most(network, least)}"
             )
     else:
         own = _largest(network, least)
@@ -94,6 +95,11 @@ def _largest(network: UNetConfig, least: Sequence[int]) -> tuple[int, ...]:
     while math.prod(wanted) > PATCH_VOXELS[network.dims]:
         longest = max(wanted)
         wanted = [min(size, 0.98 * longest) for size in wanted]
+    return _most(network, wanted)
+
+
+def _most(network: UNetConfig, wanted: Sequence[float]) -> tuple[int, ...]:
+    """Return the largest output that is not larger than ``wanted``, or else the smallest one."""
     own = []
     for axis, most in enumerate(wanted):
         geometry = network.axes[axis]

@@ -70,8 +70,13 @@ def check_since(earlier: Location, job: Job, *, grid: Shape) -> None:
 
     grid: blocks per axis. Which blocks can be taken over is decided block by block.
     """
-    other = OF_LATER_STAGES | OF_SCORES
-    if differences := _differences(job, stored_job(earlier), without=other):
+    other, stored = OF_LATER_STAGES | OF_SCORES, stored_job(earlier)
+    if stored.get("kind") != "objects":
+        raise PlanError(
+            f"--since {earlier} is not an output of objects: name the objects of the earlier "
+            "segmentation, such as OUTPUT/labels/objects"
+        )
+    if differences := _differences(job, stored, without=other):
         raise PlanError(f"--since {earlier} was made in another way: {differences}")
     if not can_be_taken_over(earlier):
         raise PlanError(

@@ -68,6 +68,10 @@ class StartWeights:
         same_names = recipe.class_names == info.class_names
         return same_kind and same_names and network.classes == info.config.classes
 
+    def check_tensors(self) -> None:
+        """Raise WeightsError for tensors that are damaged or not finite, before anything starts."""
+        load_weights(self.uri)
+
     def tensors(self, fresh: UNet, recipe: Recipe) -> dict[str, Tensor]:
         """Return the tensors of a training's first step; ``fresh`` is its network, initialised.
 

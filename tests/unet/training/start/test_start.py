@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import zarr
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pipeline import open_labelled
 from pipeline.base.errors import ConfigError, TrainingError, TrainingFailedError, WeightsError
@@ -17,7 +20,7 @@ from unet.training import loop
 from unet.training.checkpoint import load_newest
 from unet.training.complete_recipe import complete_recipe
 from unet.training.learner import Learner
-from unet.training.messages import Note
+from unet.training.messages import Note, Validated
 from unet.training.prepare import prepare_training
 from unet.training.start import weights as start_weights
 from unet.training.start.notes import start_notes, stated_voxel_size
@@ -380,3 +383,57 @@ def test_volumes_with_other_channels_start_from_the_same_weights(place, weights_
             model.double()(image.expand(-1, 3, -1, -1)),
         )
         torch.testing.assert_close(new, old, rtol=1e-5, atol=1e-5 * float(old.abs().max()))
+
+
+def validated(place, start, **options):
+    """Train from weights with a validation; return the result and all validations."""
+    out, heard = place / "v.safetensors", []
+    train_unet(
+        opened(place, validation_slices=(2, 3)), out, start_from=start,
+        config=config(validate_every=2, schedule="constant", **options),
+        listeners=[SimpleNamespace(hear=heard.append)],
+    )  # fmt: skip
+    return out, [one for one in heard if isinstance(one, Validated)]
+
+
+def test_the_weights_to_start_from_are_validated_and_kept_if_no_step_improves_on_them(
+    place, weights_file
+):
+    start = weights_file(PLAIN, name="start.safetensors", class_names=NAMES)
+    trained(place, start, learning_rate=0.01, name="good.safetensors")
+    good = place / "good.safetensors"
+    out, found = validated(place, good, learning_rate=TINY)
+    assert [one.step for one in found] == [0, 2, 3]
+    assert [one.is_best for one in found] == [True, False, False]
+    before, after = tensors_of(good), tensors_of(out)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read_weights_info(out).provenance["steps"] == 0
+
+
+def test_a_fresh_head_is_not_validated_before_the_first_step(place, weights_file):
+    start = weights_file(PLAIN, name="start.safetensors", class_names=["rest", "nucleus"])
+    _, found = validated(place, start)
+    assert [one.step for one in found] == [0, 2, 3], "the names of the weights are taken over"
+    shutil.rmtree(place / "v.training")
+    (place / "v.safetensors").unlink()
+    out, heard = place / "v.safetensors", []
+    train_unet(
+        opened(place, validation_slices=(2, 3)), out, start_from=start,
+        config=config(NAMES, validate_every=2), listeners=[SimpleNamespace(hear=heard.append)],
+    )  # fmt: skip
+    assert [one.step for one in heard if isinstance(one, Validated)] == [2, 3]
+
+
+def test_damaged_tensors_to_start_from_are_refused_before_anything_is_written(place, weights_file):
+    start = weights_file(PLAIN, name="start.safetensors", class_names=NAMES)
+    model, _ = load_weights(start)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with safe_open(start, "pt") as file:
+        save_file(tensors, place / "nan.safetensors", file.metadata())
+    with pytest.raises(WeightsError, match="has NaN or infinite values"):
+        prepare_training(
+            opened(place), place / "w.safetensors", config=config(),
+            start_from=place / "nan.safetensors",
+        )  # fmt: skip
