@@ -121,9 +121,10 @@ def prepare_training(
     """
     start = StartWeights.of(start_from)
     path, directory = checks.output_paths(str(out))
+    check_not_replaced(start, path)
     checks.check_nothing_is_lost(path, directory, resume=resume)
     recipe = complete_recipe(config, volumes.training, start)
-    _check_start(start, recipe, path, directory)
+    _check_start(start, recipe, directory)
     volumes = volumes.grown(least_core(recipe.network, recipe.training.patch))
     everything = [*volumes.training, *volumes.validation]
     check_selection(recipe, validates=bool(volumes.validation))
@@ -161,9 +162,8 @@ def prepare_training(
     return prepared
 
 
-def _check_start(start: StartWeights | None, recipe: Recipe, out: Path, directory: Path) -> None:
+def _check_start(start: StartWeights | None, recipe: Recipe, directory: Path) -> None:
     """Raise TrainingError or WeightsError for weights that this training cannot start from."""
-    check_not_replaced(start, out)
     check_freeze(recipe, start)
     if start is not None and not newest_checkpoint(directory):
         start.check_tensors()
