@@ -64,8 +64,9 @@ def train_interruptibly(
     """Do as :func:`train_on_cluster`; an interruption lets the ranks save their state first.
 
     Ctrl-C, SIGTERM and a cancelled flow run raise exceptions at any point of the main thread. So
-    the training runs in another thread; it is asked to stop, and this thread waits for it, for
-    ``limits.leave_s`` at most. A second interruption ends the wait.
+    the training runs in another thread; it is asked to stop, and this thread waits until it has
+    ended: ranks that do not leave within ``limits.leave_s`` are ended. A second interruption ends
+    the wait.
 
     drain: asks the training to stop as well; RunDrainedError is then raised.
     """
@@ -82,8 +83,9 @@ def train_interruptibly(
 
     if drain is not None:
         drain.begin(draining)
+    thread = threading.Thread(target=run, name="training", daemon=True)
     try:
-        threading.Thread(target=run, name="training", daemon=True).start()
+        thread.start()
         while not wait([training], timeout=AWAKE_S).done:
             pass  # the handler of a signal that came just before the wait runs here
         return training.result()
@@ -92,7 +94,7 @@ def train_interruptibly(
             raise RunDrainedError(str(stopped)) from None
         raise
     except BaseException:
-        if not stop.is_set():
+        if not stop.is_set() and thread.ident is not None:  # else it has not started
             stop.set()
             wait([training])
         raise

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
@@ -126,10 +126,11 @@ class TensorBoardLog:
             for name, value in asdict(message).items()
             if isinstance(value, float)
         }
-        with _written(self._directory):
-            pngs = {}
-            if isinstance(message, Validated) and message.picture:
+        pngs = {}
+        if isinstance(message, Validated) and message.picture:
+            with suppress(OSError):  # rank 0 wrote it on another machine: it may be seen late
                 pngs["validation/slice"] = Path(message.picture).read_bytes()
+        with _written(self._directory):
             if self._file is None:
                 self._file = EventFile(self._directory, first_step=message.step)
             self._file.add(message.step, numbers=numbers, pngs=pngs)

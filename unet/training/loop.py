@@ -125,7 +125,7 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
     rank = rank or Alone()
     training = job.recipe.training
     learner, progress = _resumed(job, rank)
-    if job.validates_start and not progress.step and not progress.scores:
+    if _owes_validation(job, progress):
         progress = _validated(job, learner, rank, progress)
         _save_all(job, learner, rank, progress)
     schedule = progress.schedule
@@ -148,7 +148,8 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
         step += 1
         progress = replace(progress, step=step)
         ends = schedule.ends_at(step)
-        validates = bool(job.validation) and (ends or step % training.validate_every == 0)
+        leaves = known.stops and not ends  # within seconds: the validation comes after the resume
+        validates = _validates_at(job, progress) and not leaves
         saves = ends or known.stops or step % training.checkpoint_every == 0
         clock.stepped(known.loss, waited_s=known.waited_s)
         if rank.rank == 0 and (validates or saves or clock.is_report_due()):
@@ -164,6 +165,21 @@ def train(job: TrainingJob, rank: RankLike | None = None) -> TrainingEnd:
         if known.stops or progress.is_over or (saves and known.regroups):
             break
     return TrainingEnd.of(progress)
+
+
+def _validates_at(job: TrainingJob, progress: Progress) -> bool:
+    """Return whether a validation belongs to this step."""
+    if not progress.step:
+        return job.validates_start
+    every = job.recipe.training.validate_every
+    return bool(job.validation) and (
+        progress.schedule.ends_at(progress.step) or progress.step % every == 0
+    )
+
+
+def _owes_validation(job: TrainingJob, progress: Progress) -> bool:
+    """Return whether a training begins with a validation: of its start, or where it left."""
+    return _validates_at(job, progress) and progress.scores.get("step") != progress.step
 
 
 def trained_model(job: TrainingJob, *, step: int) -> UNet:
@@ -296,6 +312,7 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, progress: Pro
     record = {"step": step, **asdict(scores)}
     progress = progress.validated(record)
     if rank.rank == 0:
+        _check_owner(job)
         path = job.directory / f"validation-{step:08d}.png"
         if picture is not None:
             draw_validation(picture, path)
@@ -306,9 +323,13 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, progress: Pro
 
 def _report(job: TrainingJob, rank: RankLike, message: Message) -> None:
     """Report, if this start still owns the directory. Comes before every checkpoint."""
+    _check_owner(job)
+    rank.report(message)
+
+
+def _check_owner(job: TrainingJob) -> None:
     if job.owner:
         check_owner(job.directory, job.owner)
-    rank.report(message)
 
 
 def _not_finite(job: TrainingJob, step: int, loss: float) -> TrainingError:

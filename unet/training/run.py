@@ -12,7 +12,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Unpack
 
-from pipeline.base.errors import RunStoppedError, TrainingError, TrainingFailedError, WeightsError
+from pipeline.base.errors import (
+    LabelError,
+    RunStoppedError,
+    TrainingError,
+    TrainingFailedError,
+    VolumeError,
+    WeightsError,
+)
 
 from ..predict.runtime import device_memory_bytes
 from ..recipe.schedule import StepSchedule
@@ -177,7 +184,7 @@ def failures_explained() -> Iterator[None]:
     """
     try:
         yield
-    except (TrainingError, WeightsError) as error:
+    except (TrainingError, WeightsError, VolumeError, LabelError) as error:
         raise TrainingFailedError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
         text = " ".join(str(error).split())

@@ -266,6 +266,7 @@ def test_tensorboard_shows_scalars_and_the_validation_picture(tmp_path):
     assert not (tmp_path / "tensorboard").exists(), "nothing before the first step"
     log.hear(step_message(3, [0.5]))
     log.hear(validation_message(3, picture=str(tmp_path / "v.png")))
+    log.hear(validation_message(4, picture=str(tmp_path / "not seen yet.png")))
     seen = EventAccumulator(str(tmp_path / "tensorboard"))
     seen.Reload()
     assert [(e.step, e.value) for e in seen.Scalars("training/loss")] == [(3, 0.5)]

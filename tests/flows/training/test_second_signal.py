@@ -12,7 +12,7 @@ from faults.commands import PROGRAM
 from flows.cli.train import with_resume
 from flows.options.train import LabelledVolume, TrainOptions
 from flows.training.prepare import prepare_training
-from flows.training.run import train_on_cluster
+from flows.training.run import train_interruptibly, train_on_cluster
 from pipeline.base.errors import RunStoppedError
 from pipeline.base.local_client import local_client
 from pipeline.base.scheduling import LOST_SCHEDULER
@@ -89,3 +89,13 @@ def test_a_training_that_is_stopped_while_grey_values_are_measured_does_not_wait
         with pytest.raises(RunStoppedError, match="stopped before the first checkpoint"):
             train_on_cluster(training, client, stop=STOP)
         IS_OVER.set()
+
+
+def test_a_training_whose_thread_cannot_start_ends_with_that_error(monkeypatch):
+    def refused(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            train_interruptibly(None, None)

@@ -19,6 +19,7 @@ from unet.training import checkpoint
 from unet.training.checkpoint import load_newest
 from unet.training.learner import Learner
 from unet.training.loop import TrainingJob, sample_maker, train, trained_model
+from unet.training.messages import Validated
 from unet.training.ranks import Alone
 from unet.training.same_training import check_same_training, random_numbers_note
 from unet.training.validation import validate
@@ -112,6 +113,29 @@ class StoppedAfter(Alone):
     def __init__(self, steps):
         asked = iter(range(1, 1000))
         super().__init__(stop=lambda: next(asked) >= steps)
+
+
+def test_a_training_that_is_stopped_where_it_would_validate_leaves_first_and_validates_later(
+    tmp_path,
+):
+    network = replace(NETWORKS[2], norm="batch")
+    job = job_of(tmp_path / "whole", validate=True, validate_every=2, checkpoint_every=4)
+    job = replace(job, recipe=replace(job.recipe, network=network))
+
+    def trained_until(step, job):
+        """Return the end, and at which steps was validated."""
+        heard, asked = [], iter(range(1, 1000))
+        end = train(job, Alone(listener=heard.append, stop=lambda: next(asked) >= step))
+        return end.step, [one.step for one in heard if isinstance(one, Validated)]
+
+    assert trained_until(99, job) == (6, [2, 4, 6])
+    parts = replace(job, directory=tmp_path / "parts")
+    assert trained_until(2, parts) == (2, [])
+    assert trained_until(99, parts) == (6, [2, 4, 6])
+    assert trained_until(99, parts) == (6, [])
+    one, other = load_newest(job.directory), load_newest(parts.directory)
+    assert same(one.model, other.model)
+    assert one.record["selection"] == other.record["selection"]
 
 
 @pytest.mark.parametrize("preset", ["default", "unet-2015"])

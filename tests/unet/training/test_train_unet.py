@@ -8,9 +8,18 @@ import torch
 import zarr
 
 from pipeline import open_labelled
-from pipeline.base.errors import IntensityError, RunStoppedError, TrainingError
+from pipeline.base.errors import (
+    IntensityError,
+    LabelError,
+    RunStoppedError,
+    TrainingError,
+    TrainingFailedError,
+    VolumeError,
+    WeightsError,
+)
 from unet import load_weights, read_config, read_weights_info, train_unet
 from unet.training.messages import Note, StepsDone, Validated
+from unet.training.run import failures_explained
 
 CONFIG = """
 [network]
@@ -170,3 +179,9 @@ def test_the_volumes_decide_what_the_config_leaves_open(place):
     assert info.config.dims == 2, "three slices are learnt slice by slice"
     assert info.class_names == ("cell", "membrane")
     assert np.isclose(info.provenance["recipe"]["training"]["learning_rate"], 1e-3)
+
+
+@pytest.mark.parametrize("error", [TrainingError, WeightsError, VolumeError, LabelError])
+def test_what_fails_in_a_running_training_is_no_bad_input(error):
+    with pytest.raises(TrainingFailedError, match="chunk 3"), failures_explained():
+        raise error("chunk 3")
