@@ -32,8 +32,8 @@ def check_same_training(
         recorded = recipe_from_dict(recorded).to_dict()
     old = _flat({"data": before.get("data_sets", {}), **recorded})
     new = _flat({"data": data_sets, **recipe.to_dict()})
-    for name in sorted({*old, *new} - {*MAY_CHANGE}):
-        if name.startswith(f"data.{SURVEYS}.") and name not in old:
+    for name in sorted({*old, *new} - {*MAY_CHANGE}, key=lambda name: (_is_survey(name), name)):
+        if _is_survey(name) and name not in old:
             continue  # the checkpoint is older than this entry
         if old.get(name) != _now(name, new.get(name), old.get(name)):
             raise TrainingError(
@@ -42,9 +42,14 @@ def check_same_training(
             )
 
 
+def _is_survey(name: str) -> bool:
+    """Return whether an entry is of the surveys; they differ too where the volumes do."""
+    return name.startswith(f"data.{SURVEYS}.")
+
+
 def _difference(name: str, before: Any, now: Any) -> str:
     """Return what differs, as words."""
-    if name.startswith(f"data.{SURVEYS}.") or name.endswith("labels_sample"):
+    if _is_survey(name) or name.endswith("labels_sample"):
         return "other labels: their values have changed since then"
     if name.endswith("volume_sample"):
         return "other grey values: those of the volume have changed since then"

@@ -65,3 +65,8 @@ def test_a_file_of_a_bundled_name_is_not_described_as_the_bundled_weights(
     code, out, _ = shell("weights", "nuclei-2d")
     assert code == 0
     assert out.startswith("network ")
+
+
+@pytest.mark.parametrize("name", [model.name for model in MODELS if "10 nm" in model.shows])
+def test_weights_for_one_voxel_size_state_it(name):
+    assert read_weights_info(name).voxel_size_um == pytest.approx((0.01, 0.01, 0.01))

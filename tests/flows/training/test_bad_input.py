@@ -330,7 +330,7 @@ def test_a_volume_that_is_damaged_ends_the_training_with_one_line(shell, one_wor
     code, _, err = shell(
         {"--volume": "damaged-raw.zarr", **cluster, "--out": str(tmp_path / "w.safetensors")}
     )
-    assert code == 2
+    assert code == 1, "the training had begun"
     assert re.match(r"overtile: .*damaged-raw\.zarr, voxels 0:1,\S+: .*Zstd", err.splitlines()[-1])
     assert "Traceback" not in err
 

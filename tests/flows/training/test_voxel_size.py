@@ -149,7 +149,7 @@ def test_a_training_is_resumed_with_the_same_size_only(place):
     with_size, without = prepared(voxel_size_um=(2, 2, 2)), prepared()
     record = {"recipe": with_size.recipe.to_dict(), "data_sets": with_size.data_sets}
     check_same_training(record, with_size.recipe, with_size.data_sets)
-    with pytest.raises(TrainingError, match=r"_size_um = \[2\.0, 2\.0, 2\.0\], now it is None"):
+    with pytest.raises(TrainingError, match=r"_size_um = \[2\.0, 2\.0, 2\.0\], now it is not set"):
         check_same_training(record, without.recipe, without.data_sets)
 
 

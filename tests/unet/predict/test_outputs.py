@@ -136,14 +136,10 @@ def test_a_sweep_gives_the_scores_of_the_whole_tile(written):
     np.testing.assert_allclose(swept, predictor(x)[0], atol=1e-6)
 
 
-def test_affinities_are_not_averaged_over_turned_tiles_but_other_outputs_are(written):
-    outputs, _, path = written
+def test_the_mean_over_turned_tiles_has_the_same_outputs(written):
+    *_, path = written
     predictor = predictor_of(path)
-    if outputs.kind == "affinities":
-        with pytest.raises(ConfigError, match=r"tta full turns tiles, .*: use --tta none$"):
-            pipeline.with_tta(predictor, "full")
-    else:
-        assert outputs_of(pipeline.with_tta(predictor, "full")) == outputs
+    assert outputs_of(pipeline.with_tta(predictor, "full")) == outputs_of(predictor)
 
 
 @pytest.mark.parametrize(

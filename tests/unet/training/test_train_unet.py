@@ -185,3 +185,23 @@ def test_the_volumes_decide_what_the_config_leaves_open(place):
 def test_what_fails_in_a_running_training_is_no_bad_input(error):
     with pytest.raises(TrainingFailedError, match="chunk 3"), failures_explained():
         raise error("chunk 3")
+
+
+def test_labels_that_changed_since_the_checkpoint_are_noticed_wherever_they_are(tmp_path, textured):
+    raw = textured((24, 150, 150))
+    labels = (raw > 128).astype("u1")
+    zarr.create_array(tmp_path / "raw.zarr", data=raw)
+    zarr.create_array(tmp_path / "labels.zarr", data=labels)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    settings = read_config(tmp_path / "config.toml")
+    train_unet(opened(tmp_path), tmp_path / "w.safetensors", config=settings)
+
+    stored = zarr.open_array(tmp_path / "labels.zarr")
+    before = opened(tmp_path).description()
+    stored[5:8, 60:90, 60:90] = 1 - labels[5:8, 60:90, 60:90]
+    assert opened(tmp_path).description() == before, "no sampled box has changed"
+    settings["training"]["steps"] = 6
+    with pytest.raises(TrainingError, match="other labels: their values have changed"):
+        train_unet(opened(tmp_path), tmp_path / "w.safetensors", config=settings, resume=True)
+    stored[...] = labels
+    train_unet(opened(tmp_path), tmp_path / "w.safetensors", config=settings, resume=True)
