@@ -40,8 +40,8 @@ class View:
 
     orientation: Orientation = Orientation()
     sources: tuple[int | None, ...] | None = None
-    """Per channel, the one that gives it in this view; None for a channel that no one gives. None
-    for all: each gives itself."""
+    """Per channel of the mean, the channel of this view's scores that is added to it, or None if
+    none is. Without a tuple, each channel is added to itself."""
 
     def add(self, scores: Any, total: Any) -> None:
         """Add scores of this view, turned back, to sums (channel, …), in place."""

@@ -61,9 +61,9 @@ _Z, _X, _PLANE = -3, -1, (-2, -1)
 def with_tta(predictor: Predictor, tta: Tta) -> Predictor:
     """Return a predictor that averages over orientations of its tiles; itself for ``none``.
 
-    tta: ``none``, ``rotations`` (4 passes) or ``full`` (8 passes, 16 of a 3-D network). Raises
-    ConfigError for a network that differs in y and x, whose tiles cannot be turned, and for one of
-    affinities in directions that no turned tile has.
+    tta: ``none``, ``rotations`` (4 passes) or ``full`` (8 passes, 16 of a 3-D network; fewer of
+    affinities, see ``tta_views``). Raises ConfigError for a network that differs in y and x, whose
+    tiles cannot be turned, and for one of affinities in directions that no turned tile has.
     """
     if tta not in get_args(Tta):
         raise ConfigError(f"tta {tta!r} is unknown: choose {', '.join(get_args(Tta))}")

@@ -19,7 +19,7 @@ def label_notes(
     """
     yield from volumes.notes
     boxes = volumes.training
-    yield from _names_notes(boxes, recipe)
+    yield from names_notes(boxes, recipe)
     for box, survey in zip(boxes, surveys, strict=True):
         of = f" of {box.name}" if len(boxes) > 1 else ""
         if not survey.known_voxels:
@@ -39,7 +39,7 @@ def label_notes(
                 )
 
 
-def _names_notes(boxes: Sequence[TrainingVolume], recipe: Recipe) -> Iterator[str]:
+def names_notes(boxes: Sequence[TrainingVolume], recipe: Recipe) -> Iterator[str]:
     """Yield a line for each volume whose painted classes have other names than the network's."""
     learned = recipe.class_names or ()
     for box in boxes:

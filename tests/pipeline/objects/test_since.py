@@ -121,6 +121,10 @@ def test_what_cannot_be_taken_over_is_refused_in_one_line(find, tmp_path):
     find("one", tmp_path / "deleted.zarr", threshold=0.6)
     with pytest.raises(PlanError, match=r"has no intermediate results: .*--keep-intermediates"):
         find("other", tmp_path / "out.zarr", threshold=0.6, since=str(tmp_path / "deleted.zarr"))
+    attributes = zarr.open_group(tmp_path / "deleted.zarr/run", mode="r+").attrs
+    attributes["job"] = {k: v for k, v in attributes["job"].items() if k != "kind"}
+    with pytest.raises(PlanError, match=r"is not an output of objects: .*OUTPUT/labels/objects$"):
+        find("other", tmp_path / "out.zarr", threshold=0.6, since=str(tmp_path / "deleted.zarr"))
     with pytest.raises(PlanError, match="--since and --reuse exclude each other"):
         find("other", tmp_path / "out.zarr", since=str(first), reuse=str(first))
     assert not (tmp_path / "out.zarr").exists()

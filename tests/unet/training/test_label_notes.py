@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import zarr
 
 from pipeline import open_labelled
 from pipeline.base.errors import LabelError, TrainingError
+from unet.recipe.training_config import recipe_from_dict
+from unet.training.label_notes import names_notes
 from unet.training.loop import sample_maker
 from unet.training.prepare import prepare_training
 from unet.training.validation import _tiles
@@ -129,3 +133,15 @@ def test_one_labelled_slice_as_a_crop_trains_a_3d_network(tmp_path, placed_image
         _, classes, weights = maker.sample(step, 0)
         assert (weights[0] > 0).any()
         assert set(classes[0][weights[0] > 0].unique().tolist()) <= {0, 1, 2}
+
+
+def test_painted_classes_of_other_names_are_noted_and_the_same_ones_are_not():
+    recipe = recipe_from_dict({"class_names": ["inside", "boundary"]})
+    boxes = [
+        SimpleNamespace(name="a.zarr", painted_classes=("cell", "membrane")),
+        SimpleNamespace(name="b.zarr", painted_classes=("inside", "boundary")),
+        SimpleNamespace(name="c.zarr", painted_classes=()),
+    ]
+    (note,) = names_notes(boxes, recipe)
+    assert "a.zarr" in note
+    assert note.endswith("learned are cell as inside, membrane as boundary")
