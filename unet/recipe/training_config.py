@@ -129,7 +129,7 @@ class TrainingConfig:
     border_sigma: Annotated[float, Field(ge=1e-3, le=1e4)] = 5.0
     """The paper's sigma, in voxels of the finest axis."""
     rare_share: Share = 0.0
-    """Share of the patches that are centred on a class drawn evenly, even if it is rare."""
+    """Share of the patches that are centred on a voxel of a class; classes are drawn evenly."""
     freeze: Freeze = "none"
     """Layers that keep the tensors of the weights that the training starts from; ``contracting`` is
     the contracting path with the bottom level."""

@@ -80,6 +80,8 @@ class Cell:
     counts: tuple[int, ...]
     known: bytes = b""
     """Known voxels of it (``known_voxels.packed``); empty if all are known, or none."""
+    of_class: tuple[bytes, ...] = ()
+    """Voxels of each class in it, likewise."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -95,7 +97,15 @@ class Cell:
 
     def draw(self, rng: np.random.Generator) -> list[int]:
         """Return a known voxel (z, y, x) of the volume in this cell, drawn evenly."""
-        if not self.known:
+        return self._draw(self.known, rng)
+
+    def draw_of(self, number: int, rng: np.random.Generator) -> list[int]:
+        """Return a voxel (z, y, x) of the volume that has a class of this cell, drawn evenly."""
+        is_everywhere = self.counts[number] == math.prod(self.shape)
+        return self._draw(b"" if is_everywhere else self.of_class[number], rng)
+
+    def _draw(self, places: bytes, rng: np.random.Generator) -> list[int]:
+        if not places:
             return [int(rng.integers(a, b)) for a, b in zip(self.start, self.stop, strict=True)]
-        inside = drawn(self.known, self.shape, rng)
+        inside = drawn(places, self.shape, rng)
         return [a + i for a, i in zip(self.start, inside, strict=True)]

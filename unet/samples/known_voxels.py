@@ -1,4 +1,4 @@
-"""Known voxels of a cell of sparse labels, as few bytes: so that patches can be drawn at them."""
+"""Some voxels of a cell, as few bytes: the known ones, or those of a class, to draw patches at."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 
 KEPT: Final = 4096
 """Known voxels of a cell that are kept, drawn evenly; all of them if there are fewer."""
+KEPT_OF_A_CLASS: Final = 512
+"""Voxels of a cell that are kept of each class, in the same way."""
 _INDEX: Final = np.dtype("<u4")  # a cell has fewer voxels
 
 
-def packed(known: NDArray[np.bool_], *, seed: int) -> bytes:
-    """Return the known voxels of a cell; nothing if all are known, or none."""
-    places = np.flatnonzero(known)
-    if len(places) == known.size:
+def packed(chosen: NDArray[np.bool_], *, seed: int, kept: int = KEPT) -> bytes:
+    """Return the chosen voxels of a cell, ``kept`` at most; nothing if all are chosen, or none."""
+    places = np.flatnonzero(chosen)
+    if len(places) == chosen.size:
         return b""
-    if len(places) > KEPT:
-        kept = np.random.default_rng(seed).choice(len(places), KEPT, replace=False)
-        places = places[np.sort(kept)]
+    if len(places) > kept:
+        some = np.random.default_rng(seed).choice(len(places), kept, replace=False)
+        places = places[np.sort(some)]
     return places.astype(_INDEX).tobytes()
 
 

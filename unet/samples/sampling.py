@@ -27,7 +27,7 @@ from pipeline.base.errors import LabelError
 
 from ..recipe.training_config import LabelConfig
 from .cells import MOST_CELLS, SPARSE_CELLS, Cell, CellGrid
-from .known_voxels import packed
+from .known_voxels import KEPT_OF_A_CLASS, packed
 from .label_meaning import labels_of
 from .rules.registry import counted_class_count, counted_classes
 from .rules.rule import IGNORED
@@ -122,7 +122,11 @@ def survey(
         if known.size and known.max() >= classes:
             raise _unknown_class(volume.name, known, classes)
         counts = tuple(np.bincount(known, minlength=classes).tolist())
-        return Cell(start, stop, counts, packed(is_known, seed=number))
+        places = tuple(
+            packed(found == one, seed=number, kept=KEPT_OF_A_CLASS) if count else b""
+            for one, count in enumerate(counts)
+        )
+        return Cell(start, stop, counts, packed(is_known, seed=number), places)
 
     found = _surveyed(grid, count)
     if may_be_unknown or any(found.counts):
@@ -274,12 +278,13 @@ class PatchSampler:
         return np.array([cell.counts for _, cell in owners], float), owners
 
     def _around_a_class(self, rng: np.random.Generator) -> Place:
-        """Return a core centred in a cell with a class; cells are drawn by their voxels of it."""
+        """Return a core centred on a voxel of a class: classes are drawn evenly, so are voxels."""
         counts, owners = self._class_counts
-        present = np.flatnonzero(counts.sum(axis=0))
-        shares = counts[:, rng.choice(present)]
+        number = int(rng.choice(np.flatnonzero(counts.sum(axis=0))))
+        shares = counts[:, number]
         volume, cell = owners[int(rng.choice(len(owners), p=shares / shares.sum()))]
-        start = [c - core // 2 for c, core in zip(cell.draw(rng), self.core, strict=True)]
+        centre = cell.draw_of(number, rng)
+        start = [at - core // 2 for at, core in zip(centre, self.core, strict=True)]
         return Place(volume, tuple(start))  # type: ignore[arg-type]
 
 

@@ -19,8 +19,9 @@ MAY_CHANGE: Final = ("training.steps", "training.patience", "training.kept_weigh
 """Settings that change nothing of the steps already done. The schedule is compared in full."""
 SURVEYS: Final = "label_surveys"
 """Entry of a training's data sets."""
-RANDOM_NUMBERS: Final = 2
-"""Of a training's draws; 1: the masks of dropout depended on the number of ranks."""
+RANDOM_NUMBERS: Final = 3
+"""Of a training's draws. 1: the masks of dropout depended on the number of ranks; 2: patches of
+``rare_share`` were centred near a class, not on it."""
 
 
 def check_same_training(
@@ -94,10 +95,16 @@ def check_same_schedule(before: Mapping[str, Any], schedule: StepSchedule) -> No
 
 def random_numbers_note(before: Mapping[str, Any], recipe: Recipe) -> str | None:
     """Return a line if a checkpoint's steps had other random numbers than those to come."""
-    if not recipe.network.dropout or before.get("random_numbers", 1) == RANDOM_NUMBERS:
+    version = before.get("random_numbers", 1)
+    changed = {
+        "dropout": version < 2 and recipe.network.dropout,
+        "rare_share": version < 3 and recipe.training.rare_share,
+    }
+    names = " and ".join(name for name, has_changed in changed.items() if has_changed)
+    if not names:
         return None
     return (
-        "the checkpoint is of another version of overtile, with other random numbers for dropout: "
+        f"the checkpoint is of another version of overtile, with other random numbers for {names}: "
         "the weights will not equal, bit for bit, those of one version from the first step on"
     )
 

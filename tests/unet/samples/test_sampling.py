@@ -108,29 +108,54 @@ def test_another_seed_step_or_number_is_another_place(other):
     assert seed_of(*other) != seed_of(0, 7, 3)
 
 
-def test_a_share_of_the_patches_is_centred_on_classes_drawn_evenly_even_if_rare():
-    cells = (
-        Cell((0, 0, 0), (1, 50, 50), (2500, 0, 0)),
-        Cell((0, 50, 0), (1, 100, 50), (2490, 0, 10)),
-        Cell((0, 0, 50), (1, 50, 100), (0, 2500, 0)),
-    )
-    sampler = sampler_of((1, 100, 100), core=(1, 9, 9), rare_share=0.6, surveys=(Survey(cells),))
-    centres = np.array([np.add(sampler.place(step, 0).start, (0, 4, 4)) for step in range(6000)])
-    in_cell = [
-        ((centres[:, 1:] >= cell.start[1:]) & (centres[:, 1:] < cell.stop[1:])).all(axis=1).mean()
-        for cell in cells
-    ]
-    anywhere = 0.4 * 0.23  # of the rest, a quarter less what lies beyond the edge
-    assert in_cell[2] == pytest.approx(0.6 / 3 + anywhere, abs=0.04)
-    assert in_cell[1] == pytest.approx(0.6 * (1 / 3 + 0.5 / 3) + anywhere, abs=0.04)
-    assert in_cell[0] == pytest.approx(0.6 * 0.5 / 3 + anywhere, abs=0.04)
+def centres_of(labels, *, rare_share, core, draws, **rule):
+    """Return the centres (z, y, x) of patches, and the classes there; 255: beyond the edge."""
+    classes = int(labels[labels < 200].max()) + 2  # one of them is nowhere
+    config = LabelConfig(ignore=200, **rule)
+    found = survey(Labels(labels), config, classes=classes, dims=3)
+    options = {"core": core, "rare_share": rare_share, "surveys": (found,)}
+    sampler = sampler_of(labels.shape, **options)
+    half = [size // 2 for size in core]
+    centres = np.array([np.add(sampler.place(step, 0).start, half) for step in range(draws)])
+    is_inside = ((centres >= 0) & (centres < labels.shape)).all(axis=1)
+    at = np.full(draws, 255)
+    at[is_inside] = labels[tuple(centres[is_inside].T)]
+    return centres, at
 
 
-def test_a_class_that_is_nowhere_is_never_drawn():
-    cells = (Cell((0, 0, 0), (1, 50, 50), (2400, 0, 100)),)
-    sampler = sampler_of((1, 50, 50), core=(1, 9, 9), rare_share=1.0, surveys=(Survey(cells),))
-    for step in range(200):
-        sampler.place(step, 0)
+@pytest.mark.parametrize("rare_share", [0.5, 1.0])
+def test_a_share_of_the_patches_is_centred_on_a_voxel_of_a_class_even_if_it_is_rare(rare_share):
+    labels = np.zeros((20, 300, 300), np.uint8)
+    labels[2:6, 100:104, 50:54] = 1
+    labels[12:20, 200:] = 2
+    labels[12:20, :20] = 200
+    _, at = centres_of(labels, rare_share=rare_share, core=(9, 30, 30), draws=3000)
+    elsewhere = 1 - rare_share
+    shares = np.bincount(at, minlength=256) / 3000
+    assert shares[1] == pytest.approx(rare_share / 3, abs=0.03)
+    assert shares[2] == pytest.approx(rare_share / 3 + elsewhere * 2 / 15, abs=0.05)
+    if rare_share == 1:
+        assert shares[200] == shares[255] == 0
+
+
+def test_the_voxels_of_a_class_are_drawn_evenly_in_one_cell_and_over_cells():
+    labels = np.zeros((20, 300, 300), np.uint8)
+    labels[1, 10:14, 200:280] = 1  # on both sides of a cell's end
+    labels[18, 280:290, 0:16] = 1
+    centres, at = centres_of(labels, rare_share=1.0, core=(3, 9, 9), draws=4000)
+    centres = centres[at == 1]
+    assert (centres[:, 0] == 18).mean() == pytest.approx(160 / 480, abs=0.04)
+    x = centres[centres[:, 0] == 1, 2]
+    assert np.histogram(x, 8, (200, 280))[0] / len(x) == pytest.approx(1 / 8, abs=0.04)
+
+
+def test_a_cell_of_one_class_and_one_of_few_voxels_are_drawn_by_their_voxels():
+    labels = np.zeros((1, 40, 512), np.uint8)
+    labels[:, :, :256] = 1
+    labels[0, 7, 300:310] = 1
+    centres, at = centres_of(labels, rare_share=1.0, core=(1, 9, 9), draws=3000)
+    assert set(at) == {0, 1}
+    assert (centres[at == 1, 2] < 256).mean() == pytest.approx(10240 / 10250, abs=0.01)
 
 
 def test_a_survey_counts_every_voxel_of_every_class():

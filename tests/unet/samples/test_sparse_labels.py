@@ -78,9 +78,11 @@ def place_of_dense_labels(shapes, surveys, core, seed, rare_share, step, number)
     if rng.random() < rare_share:
         cells = [(volume, cell) for volume, one in enumerate(surveys) for cell in one.cells]
         counts = np.array([cell.counts for _, cell in cells], float)
-        column = counts[:, rng.choice(np.flatnonzero(counts.sum(axis=0)))]
+        number_of_class = rng.choice(np.flatnonzero(counts.sum(axis=0)))
+        column = counts[:, number_of_class]
         volume, cell = cells[rng.choice(len(cells), p=column / column.sum())]
-        centre = [rng.integers(a, b) for a, b in zip(cell.start, cell.stop, strict=True)]
+        places = unpacked(cell.of_class[number_of_class], cell.shape)
+        centre = places[rng.integers(len(places))] + cell.start
         return Place(volume, tuple(int(c) - n // 2 for c, n in zip(centre, core, strict=True)))
     voxels = np.array([float(np.prod(shape)) for shape in shapes])
     volume = int(rng.choice(len(shapes), p=voxels / voxels.sum()))

@@ -286,6 +286,23 @@ def test_a_checkpoint_of_other_random_numbers_is_noted_if_there_is_dropout(tmp_p
 
 
 @pytest.mark.parametrize(
+    ("version", "dropout", "rare_share", "named"),
+    [(1, 0.1, 0.5, "dropout and rare_share"), (2, 0.1, 0.5, "rare_share"), (2, 0.1, 0.0, None),
+     (1, 0.0, 0.0, None), (3, 0.1, 0.5, None)],
+)  # fmt: skip
+def test_other_random_numbers_are_named_where_a_recipe_uses_them(
+    tmp_path, version, dropout, rare_share, named
+):
+    recipe = job_of(tmp_path, steps=3).recipe
+    network = replace(recipe.network, dropout=dropout)
+    training = replace(recipe.training, rare_share=rare_share)
+    found = random_numbers_note(
+        {"random_numbers": version}, replace(recipe, network=network, training=training)
+    )
+    assert (found and found.split(" for ")[1].split(":")[0]) == named
+
+
+@pytest.mark.parametrize(
     ("changed", "name"), [({"batch": 3}, "batch"), ({"core": (1, 8, 8)}, "patch")]
 )
 def test_a_checkpoint_of_another_batch_or_patch_is_refused(changed, name, tmp_path):
