@@ -31,6 +31,7 @@ from .measuring import RESULTS, at_least_one, cases_kept, commit, digits, keep, 
 HELD_OUT = "20:24"
 PATCH = (388, 388)
 Changes = Mapping[str, Mapping[str, Any]]
+IN_PLANE, IN_SPACE = (1, 3, 3), (3, 3, 3)
 AUGMENT = "training.augment"
 VARIANTS: Mapping[str, Changes] = {
     "as is": {},
@@ -55,6 +56,15 @@ VARIANTS: Mapping[str, Changes] = {
     "no mean of weights": {"training": {"ema": 0.0}},
     "weight decay 0.01": {"training": {"weight_decay": 0.01}},
     "4 levels": {"network": {"levels": 4}},
+    "slices above and below": {
+        "network": {
+            "dims": 3,
+            "kernels": (IN_PLANE,) * 4 + (IN_SPACE,),
+            "pooling": ((1, 2, 2),) * 4,
+            "norm": "batch",
+        },
+        "training": {"batch": 1, "patch": (4, 260, 260)},
+    },
 }
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class RankLimits:
     """Times in seconds, and counts."""
 
-    collective_s: float = 30.0
-    """For the other ranks, in a collective."""
+    collective_s: float = 300.0
+    """For the other ranks, in a collective: a read of one may stall on a shared file system. Ranks
+    whose connection ends, or whose worker is lost, are noticed at once."""
     start_s: float = 60.0
     """For the first workers to start."""
     device_s: float = 600.0

@@ -162,7 +162,9 @@ def message_text(message: object, *, seconds_left: float | None = None) -> str:
                 f"{message.wait_share:.0%} waiting for samples{left}"
             )
         case Validated():
-            iou = ", ".join(f"{value:.3f}" for value in message.iou)
+            names = message.names or ("",) * len(message.iou)
+            pairs = zip(names, message.iou, strict=True)
+            iou = ", ".join(f"{name} {value:.3f}".strip() for name, value in pairs)
             best = ", the best so far" if message.is_best else ""
             at = f"at step {message.step}" if message.step else "before the first step"
             return (

@@ -21,7 +21,8 @@ def cross_entropy_and_boundary(logits: Tensor, classes: Tensor, weights: Tensor)
 
     Kervadec et al. 2019, "Boundary loss for highly unbalanced segmentation", eq. 5: the mean over
     all voxels, and all classes but background, of ``phi * p`` with p the score of the class and phi
-    the signed distance to its true boundary, negative inside. Ignored voxels count as outside, and
+    the signed distance to its true boundary, negative inside. Voxels count by their weights in this
+    term too, so that sparse labels have the same share of it. Ignored voxels count as outside, and
     add nothing.
 
     The cheap variant: phi is that of the patch alone, in voxels of equal sides, computed on the
@@ -29,8 +30,8 @@ def cross_entropy_and_boundary(logits: Tensor, classes: Tensor, weights: Tensor)
     """
     scores = logits.float().softmax(dim=1)[:, 1:]
     phi = torch.from_numpy(_signed_distances(classes.cpu().numpy(), logits.shape[1]))
-    known = (classes != IGNORED)[:, None]
-    boundary = (scores * phi.to(scores.device) * known).sum() / scores.numel()
+    weights_of_known = weights.where(classes != IGNORED, 0)[:, None]
+    boundary = (scores * phi.to(scores.device) * weights_of_known).sum() / scores.numel()
     return weighted_cross_entropy(logits, classes, weights) + SHARE * boundary
 
 

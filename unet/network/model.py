@@ -19,12 +19,13 @@ from torch.nn.functional import pad
 from pipeline.base.network_outputs import CLASSES, NetworkOutputs
 
 from .config import UNetConfig
+from .convolution_3d import Convolution3d, UpConvolution3d
 from .dropout import PatchDropout
 
 LayerOfDims: TypeAlias = dict[int, Callable[..., nn.Module]]
 
-CONVOLUTION: LayerOfDims = {2: nn.Conv2d, 3: nn.Conv3d}
-UP_CONVOLUTION: LayerOfDims = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLUTION: LayerOfDims = {2: nn.Conv2d, 3: Convolution3d}
+UP_CONVOLUTION: LayerOfDims = {2: nn.ConvTranspose2d, 3: UpConvolution3d}
 MAX_POOL: LayerOfDims = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 BATCH_NORM: LayerOfDims = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 INSTANCE_NORM: LayerOfDims = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from queue import Empty, SimpleQueue
+from statistics import median
 from typing import Final
 
 import torch
@@ -77,7 +78,7 @@ class Pace:
     def __init__(self, *, threads: int, most: int) -> None:
         self.threads, self._most = threads, most
         self._batch_before_s: float | None = None
-        """Seconds per batch before the last thread started."""
+        """Median seconds per batch before the last thread started: one may hold a validation."""
         self._restart()
 
     def adds_thread(self, *, waited_s: float, all_s: float) -> bool:
@@ -85,12 +86,12 @@ class Pace:
 
         all_s: since the batch before, of which the network waited ``waited_s`` for this one.
         """
-        self._batches += 1
-        self._waited_s += waited_s
-        self._all_s += all_s
-        if self._batches < WINDOW_BATCHES or self._all_s < WINDOW_S:
+        self._waited_s.append(waited_s)
+        self._batches_s.append(all_s)
+        window_s = sum(self._batches_s)
+        if len(self._batches_s) < WINDOW_BATCHES or window_s < WINDOW_S:
             return False
-        share, batch_s = self._waited_s / self._all_s, self._all_s / self._batches
+        share, batch_s = sum(self._waited_s) / window_s, median(self._batches_s)
         self._restart()
         if share <= WAIT_SHARE or self.threads >= self._most:
             return False
@@ -102,7 +103,8 @@ class Pace:
         return True
 
     def _restart(self) -> None:
-        self._batches, self._waited_s, self._all_s = 0, 0.0, 0.0
+        self._waited_s: list[float] = []
+        self._batches_s: list[float] = []
 
 
 class MakerThreads:

@@ -140,11 +140,17 @@ def survey(
 
 def _unknown_class(name: str, known: NDArray[Any], classes: int) -> LabelError:
     """Return the error for labels beyond the classes of the network. known: some of the labels."""
-    if set(np.unique(known)) <= {0, MASK_VALUE}:
+    values = {int(value) for value in np.unique(known)}
+    if values <= {0, MASK_VALUE}:
         return LabelError(
             f"labels of {name} have the values 0 and {MASK_VALUE}, as a mask of Fiji or ilastik "
             f"has: pass --rule foreground, which learns where the mask is {MASK_VALUE}; or "
             f"--ignore {MASK_VALUE} if the class of these voxels is unknown"
+        )
+    if max(values) == MASK_VALUE and max(values - {MASK_VALUE}) < classes:
+        return LabelError(
+            f"labels of {name} have {MASK_VALUE} besides the network's classes (0 to "
+            f"{classes - 1}): pass --ignore {MASK_VALUE} if the class of these voxels is unknown"
         )
     return LabelError(
         f"labels of {name} have class {known.max()}, the network has {classes} classes (0 to "

@@ -317,7 +317,8 @@ def _validated(job: TrainingJob, learner: Learner, rank: RankLike, progress: Pro
         if picture is not None:
             draw_validation(picture, path)
         is_best = progress.selection.step == step
-        _report(job, rank, Validated(**record, picture=str(path), is_best=is_best))
+        names = () if job.outputs.names else job.recipe.class_names or ()
+        _report(job, rank, Validated(**record, picture=str(path), is_best=is_best, names=names))
     return progress
 
 

@@ -39,6 +39,8 @@ class Validated:
     """Path of the file."""
     is_best: bool = False
     """Whether it is the best so far, by the metric of the training."""
+    names: tuple[str, ...] = ()
+    """Of the classes; empty where the network does not learn classes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,8 @@ CASES = {
     "a class beyond the network's": (
         {"--labels": "ids.zarr"}, r"have class 8, the network has 2 classes .*foreground"),
     "a mask for classes": ({"--labels": "mask.zarr"}, r"values 0 and 255, .*--rule foreground"),
+    "255 besides classes": (
+        {"--labels": "half-known.zarr"}, r"have 255 besides .* \(0 to 1\): pass --ignore 255"),
     "a class beyond it in validation": (
         {"--validation-volume": "raw.zarr", "--validation-labels": "ids.zarr"}, r"have class 8"),
     "an object class beyond it": ({"--object-class": "2"}, r"object_class \(2\): .* 0 to 1"),

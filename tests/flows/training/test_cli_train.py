@@ -72,7 +72,9 @@ def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     last = r"[━╸╺ ]{8} 60/60 loss [\d.]+ (lr|wait) [\de.%-]+ IoU [\d.]+ [\d.]+ patches/s .* left"
     assert re.fullmatch(last, states[-1].rstrip()), states[-1]
     assert max(map(len, states)) <= 80
-    assert [line for line in lines if line.startswith("validation at step 30: pixel error")]
+    (said,) = [line for line in lines if line.startswith("validation at step 30: pixel error")]
+    assert " IoU cell 0." in said
+    assert ", membrane 0." in said
     assert not [line for line in lines if line.startswith("step ")], "no second kind of line"
     assert lines[-3] == f"done: 60 steps; weights: {out}"
     assert {path.suffix for path in (tmp_path / "w.training").iterdir()} == {
@@ -210,6 +212,8 @@ def test_the_log_marks_each_validation_that_was_the_best_and_continues_one_witho
     ]  # fmt: skip
     said = message_text(replace(validation_message(2, "p.png"), is_best=True))
     assert said.endswith("IoU 0.900, 0.500, the best so far (p.png)")
+    said = message_text(replace(validation_message(2, "p.png"), names=("cell", "membrane")))
+    assert said.endswith("IoU cell 0.900, membrane 0.500 (p.png)")
 
 
 @pytest.mark.parametrize("damage", [

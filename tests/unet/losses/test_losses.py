@@ -94,7 +94,7 @@ def channel_dice(x, targets, weights):
 
 
 def boundary(x, classes, weights):
-    """Return the mean of score times signed distance, found by trying all voxels."""
+    """Return the mean of score times signed distance and weight, found by trying all voxels."""
     p, total = softmax(x), 0.0
     places = np.argwhere(np.ones(SPACE))
     for c in range(1, len(x)):
@@ -106,7 +106,7 @@ def boundary(x, classes, weights):
                 continue
             far = np.sqrt(np.square(places - place).sum(axis=1)).reshape(SPACE)
             phi = far[inside].min() if not inside[place] else 1 - far[~inside].min()
-            total += p[(c, *place)] * phi
+            total += p[(c, *place)] * phi * weights[place]
     return total / ((len(x) - 1) * classes.size)
 
 

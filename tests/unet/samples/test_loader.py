@@ -55,7 +55,7 @@ def test_threads_are_added_where_the_network_waits_and_not_where_it_does_not(mon
         return seen
 
     assert most_seen(making_s=0.02, network_s=0.0) == 3
-    assert most_seen(making_s=0.0, network_s=0.01) == 1
+    assert most_seen(making_s=0.0, network_s=0.05) == 1  # a busy machine wakes threads late
 
 
 def added_by(pace, windows):
@@ -78,6 +78,13 @@ def test_a_thread_that_does_not_shorten_a_batch_is_the_last_one():
     windows = [(1.0, 1.0), (0.5, 0.5), (0.4, 0.48), (0.2, 0.2)]
     assert added_by(pace, windows) == [True, True, False, False]
     assert pace.threads == 3
+
+
+def test_a_validation_between_two_batches_does_not_count_against_the_last_thread():
+    pace = Pace(threads=1, most=9)
+    assert added_by(pace, [(1.0, 1.0)]) == [True]
+    answers = [pace.adds_thread(waited_s=0.5, all_s=s) for s in [0.6] * 5 + [60.0] + [0.6] * 4]
+    assert answers == [False] * 9 + [True]
 
 
 def test_an_error_is_raised_where_the_sample_is_wanted_and_ends_the_threads():
