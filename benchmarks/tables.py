@@ -18,7 +18,7 @@ from .pipeline import CASES
 from .plots import DOCS, SHARE_TOOLS, found
 from .run_tables import first_line, start_up, worker_memory
 from .table import table
-from .training_tables import corrections, folds, from_weights, study
+from .training_tables import corrections, fold_means, folds, from_weights, study
 
 PAGES = tuple(
     DOCS / f"{name}.md"
@@ -240,6 +240,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "from_weights": from_weights,
     "corrections": corrections,
     "folds": folds,
+    "fold_means": fold_means,
     "start_up": start_up,
     "first_line": first_line,
     "worker_memory": worker_memory,

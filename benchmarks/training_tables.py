@@ -65,8 +65,8 @@ def _taken(case: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def folds() -> str:
-    """Return the table of bodies by cross-validation."""
-    (case,) = found("fib25-folds")["cases"].values()
+    """Return the table of bodies by cross-validation: of the case that was measured last."""
+    *_, case = found("fib25-folds")["cases"].values()
 
     def row(one: Mapping[str, Any]) -> tuple[str, ...]:
         basins = one["basins_by_majority"]
@@ -88,6 +88,26 @@ def folds() -> str:
          "with the options that are best here: adapted Rand error; variation",
          "basins by majority: adapted Rand error", "one object for all: adapted Rand error"),
         *((place, *row(one)) for place, one in case["places"].items()),
+    )  # fmt: skip
+
+
+def fold_means() -> str:
+    """Return the table of the means over the three places on which nothing was chosen."""
+    cases = found("fib25-folds")["cases"]
+
+    def row(name: str, case: Mapping[str, Any]) -> tuple[str, ...]:
+        means = case["means without low-z-low-y"]
+        options = case["options of all places"]
+        return (
+            name, f"{options['depth']:g}; {options['merge_threshold']:g}",
+            f"{means['adapted_rand_error']:.3f}",
+            f"{means['voi']:.2f} ({means['voi_split']:.2f}, {means['voi_merge']:.2f})",
+        )  # fmt: skip
+
+    return table(
+        ("recipe, steps, views", "depth; merge threshold that suit all places best",
+         "adapted Rand error", "variation of information, bits (split, merge)"),
+        *(row(name, case) for name, case in cases.items()),
     )  # fmt: skip
 
 
