@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.base.errors import TrainingFailedError
 
 from .event_file import EventFile, tensorboard_is_installed
-from .messages import Listener, Message, StepsDone, Validated
+from .messages import Listener, StepsDone, Validated
 
 COLUMNS = (
     "step", "loss", "learning_rate", "patches_per_s", "wait_share", "validation_loss",
@@ -136,7 +136,7 @@ class TensorBoardLog:
             self._file.add(message.step, numbers=numbers, pngs=pngs)
 
 
-def _rows(message: Message) -> list[dict[str, Any]]:
+def _rows(message: StepsDone | Validated) -> list[dict[str, Any]]:
     """Return a row per step; what was measured over several steps is in the last one's."""
     values = asdict(message)
     if isinstance(message, Validated):

@@ -30,7 +30,7 @@ from ..samples.weight_map import class_weights
 from .checkpoint import Checkpoint, load_newest, load_step, save_checkpoint, what_is_kept
 from .clock import StepClock
 from .learner import Learner
-from .messages import Message, Validated
+from .messages import Message, Note, Validated
 from .ownership import check_owner
 from .parallel.sums import share_number, sum_step
 from .picture import draw_validation
@@ -257,7 +257,11 @@ def _same_checkpoint(job: TrainingJob, rank: RankLike, device: torch.device) -> 
 
     Ranks that began with different steps would sum gradients of different weights.
     """
-    checkpoint = load_newest(job.directory) if rank.rank == 0 else None
+
+    def note(text: str) -> None:
+        _report(job, rank, Note(text))
+
+    checkpoint = load_newest(job.directory, note=note) if rank.rank == 0 else None
     found = -1 if checkpoint is None else checkpoint.step
     step = share_number(found, device=device, world_size=rank.world_size)
     if step < 0 or rank.rank == 0:

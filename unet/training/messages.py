@@ -45,13 +45,13 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to know about the training, from the driver; one line."""
+    """Something to know about the training; one line."""
 
     text: str
 
 
-Message: TypeAlias = StepsDone | Validated
-TRAINING_MESSAGES = (StepsDone, Validated)
+Message: TypeAlias = StepsDone | Validated | Note
+TRAINING_MESSAGES = (StepsDone, Validated, Note)
 """What ranks report."""
 
 

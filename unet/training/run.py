@@ -94,6 +94,11 @@ def run_training(
     job = prepared.job(batch=batch)
     job = replace(job, owner=take_over(job.directory))
     hear = _heard_by(listeners, job.directory)
+
+    def hear_new(message: object) -> None:
+        if not (isinstance(message, Note) and message.text in prepared.notes):
+            hear(message)
+
     if batch < ranks:
         hear(Note(f"{batch} of {ranks} workers train, one per patch of a step"))
     with failures_explained():
@@ -102,7 +107,7 @@ def run_training(
             ranks=min(ranks, batch),
             max_ranks=min(prepared.ranks or batch, batch),
             message_types=TRAINING_MESSAGES,
-            on_event=lambda event: hear(getattr(event, "payload", event)),
+            on_event=lambda event: hear_new(getattr(event, "payload", event)),
         )[0]
         if not isinstance(end, TrainingEnd) or not end.finished:
             raise RunStoppedError(stopped_text(job.directory))

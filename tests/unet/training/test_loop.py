@@ -19,7 +19,7 @@ from unet.training import checkpoint
 from unet.training.checkpoint import load_newest
 from unet.training.learner import Learner
 from unet.training.loop import TrainingJob, sample_maker, train, trained_model
-from unet.training.messages import Validated
+from unet.training.messages import Note, Validated
 from unet.training.ranks import Alone
 from unet.training.same_training import check_same_training, random_numbers_note
 from unet.training.validation import validate
@@ -271,6 +271,16 @@ def test_a_checkpoint_fits_data_of_which_a_damaged_part_was_repaired(tmp_path):
     check_same_training({**record, "data_sets": data("0c 1a 2b")}, recipe, data("0c unread 2b"))
     with pytest.raises(TrainingError, match="those of the volume have changed"):
         check_same_training(record, recipe, data("0c 1a 3b"))
+
+
+def test_a_damaged_checkpoint_that_ranks_skip_is_noted(tmp_path):
+    job = job_of(tmp_path, steps=6)
+    train(job)
+    (tmp_path / "checkpoint-00000006.safetensors").write_bytes(b"")
+    heard = []
+    train(job, Alone(listener=heard.append))
+    (note,) = [message.text for message in heard if isinstance(message, Note)]
+    assert "checkpoint-00000006.safetensors' is not a checkpoint, or is damaged" in note
 
 
 def test_a_checkpoint_of_other_random_numbers_is_noted_if_there_is_dropout(tmp_path):
