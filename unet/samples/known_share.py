@@ -1,36 +1,44 @@
-"""Which parts of sparse labels are known, by their survey: of patches on average, and of tiles.
+"""Which parts of patches of sparse labels are known on average, by their survey.
 
 A loss is divided by all voxels of a patch, so that ranks agree. Of a few painted strokes, a patch
 knows a hundredth of its voxels or less, and its gradients are as much smaller, besides the decay of
 the weights and the clipping of gradients, which are not. So weights are divided by the share of
-a patch that is known on average, a constant of a training.
+a patch that is known on average, a constant of each volume of a training.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import Final
 
 import numpy as np
 
 from .known_voxels import unpacked
-from .sampling import PatchSampler, Place, Shape, Survey
+from .sampling import PatchSampler, Place, Survey
 
 PATCHES: Final = 256
-"""The share is the mean of so many patches: the first ones of as many steps."""
+"""The share is the mean of so many patches of a volume: the first ones of as many steps or more."""
+MOST_STEPS: Final = 16 * PATCHES
 
 
-def expected_known_share(sampler: PatchSampler) -> float:
-    """Return the mean share of known voxels in a patch's core; 1.0 if no volume is sparse.
+def expected_known_shares(sampler: PatchSampler) -> tuple[float, ...]:
+    """Return the mean share of known voxels in a patch's core, by volume; 1.0 of one not sparse.
 
     It follows from the surveys, the core and the seed, so it is the same on every rank. Known
-    voxels are those of the surveyed cells; what is mirrored past an edge is not counted.
+    voxels are those of the surveyed cells; what is mirrored past an edge is not counted. A volume
+    of which no patch is drawn in MOST_STEPS has 1.0.
     """
-    if not any(survey.is_sparse for survey in sampler.surveys):
-        return 1.0
-    places = [sampler.place(step, 0) for step in range(PATCHES)]
-    return float(np.mean([_known_share(sampler, place) for place in places]))
+    shares: list[list[float]] = [[] for _ in sampler.surveys]
+    lacking = {number for number, survey in enumerate(sampler.surveys) if survey.is_sparse}
+    for step in range(MOST_STEPS):
+        if not lacking:
+            break
+        place = sampler.place(step, 0)
+        if place.volume in lacking:
+            shares[place.volume].append(_known_share(sampler, place))
+            if len(shares[place.volume]) == PATCHES:
+                lacking.remove(place.volume)
+    return tuple(float(np.mean(found)) if found else 1.0 for found in shares)
 
 
 def known_in(survey: Survey, start: tuple[int, ...], stop: tuple[int, ...]) -> float:
@@ -52,22 +60,5 @@ def known_in(survey: Survey, start: tuple[int, ...], stop: tuple[int, ...]) -> f
 def _known_share(sampler: PatchSampler, place: Place) -> float:
     """Return the known share of a patch's core, as far as it lies in the volume."""
     survey, core = sampler.surveys[place.volume], sampler.core
-    if not survey.is_sparse:
-        return 1.0
     stop = tuple(a + n for a, n in zip(place.start, core, strict=True))
     return known_in(survey, place.start, stop) / math.prod(core)
-
-
-def known_tiles(survey: Survey, tile: Shape) -> list[Shape]:
-    """Return the starts of the tiles with known voxels; tiles lie side by side from voxel 0 on."""
-    found: set[Shape] = set()
-    for cell in survey.cells:
-        if cell.known:
-            voxels = unpacked(cell.known, cell.shape) + cell.start
-            places = np.unique(voxels // tile, axis=0)
-            found |= {(int(z), int(y), int(x)) for z, y, x in places * tile}
-        elif cell.known_voxels:
-            first = (a // size * size for a, size in zip(cell.start, tile, strict=True))
-            ranges = map(range, first, cell.stop, tile)
-            found |= {(z, y, x) for z, y, x in product(*ranges)}
-    return sorted(found)

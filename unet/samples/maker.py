@@ -69,8 +69,8 @@ class SampleMaker:
     labels: LabelConfig
     sampler: PatchSampler
     class_weights: tuple[float, ...]
-    weight_scale: float = 1.0
-    """Factor of all weights; above 1 where labels are sparse (``known_share``)."""
+    weight_scales: tuple[float, ...] | None = None
+    """Factor of all weights, by volume: above 1 where labels are sparse (``known_share``)."""
     device: str = "cpu"
 
     @property
@@ -108,11 +108,12 @@ class SampleMaker:
             x, targets, weights = self._drawn(step, number, attempt=attempt)
             if bool(weights.any()):
                 break
-        return x, targets, weights * self.weight_scale
+        return x, targets, weights
 
     def _drawn(self, step: int, number: int, *, attempt: int) -> Sample:
         """Return the sample of one attempt to draw a patch."""
         place = self.sampler.place(step, number, attempt=attempt)
+        scale = self.weight_scales[place.volume] if self.weight_scales else 1.0
         volume = self.volumes[place.volume]
         spacing = volume.spacing_zyx[3 - self.network.dims :]
         raw, stored = self._read(volume, place, spacing)
@@ -130,7 +131,7 @@ class SampleMaker:
         targets, weights = self._targets_and_weights(
             labels[0].cpu().numpy(), spacing, margins, labels_of(volume, self.labels)
         )
-        return x, targets[None].to(self.device), weights[None].to(self.device)
+        return x, targets[None].to(self.device), weights[None].to(self.device) * scale
 
     def _read(
         self, volume: LabelledVolume, place: Place, spacing: Sequence[float]

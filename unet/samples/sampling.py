@@ -8,7 +8,8 @@ a quarter of their size beyond its edge, mirrored; otherwise voxels at the edge 
                      |--core--|       the last third is mirrored
 
 Where less than half of the labels is known, cores are drawn by their known voxels: a known voxel is
-drawn evenly, and it may lie anywhere in the core. So none is drawn that has nothing to learn.
+drawn evenly, and it may lie anywhere in the core. So none is drawn that has nothing to learn. Such
+a volume is drawn, beside others, as if it were as large as all places of cores with known voxels.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipeline.base.errors import LabelError
 
 from ..recipe.training_config import LabelConfig
 from .cells import MOST_CELLS, SPARSE_CELLS, Cell, CellGrid
+from .known_tiles import known_tiles
 from .known_voxels import KEPT_OF_A_CLASS, packed
 from .label_meaning import labels_of
 from .rules.registry import counted_class_count, counted_classes
@@ -241,12 +243,20 @@ class PatchSampler:
 
     @cached_property
     def _volume_shares(self) -> NDArray[np.float64]:
-        """Probability of each volume: by its voxels, or by the known ones that were found."""
+        """Probability of each volume: by its voxels, or by those of cores with known voxels.
+
+        The known voxels alone would give a few strokes, painted where a network was wrong, no patch
+        beside a volume that is known as a whole.
+        """
         pairs = zip(self.shapes, self.surveys, strict=True)
-        sizes = np.array(
-            [float(s.known_voxels if s.is_sparse else math.prod(shape)) for shape, s in pairs]
-        )
+        sizes = np.array([float(self._size(shape, s)) for shape, s in pairs])
         return sizes / sizes.sum()
+
+    def _size(self, shape: Shape, survey: Survey) -> int:
+        voxels = math.prod(shape)
+        if not survey.is_sparse:
+            return voxels
+        return min(voxels, len(known_tiles(survey.cells, self.core)) * math.prod(self.core))
 
     @cached_property
     def _known_cells(self) -> tuple[tuple[Sequence[Cell], NDArray[np.float64]], ...]:

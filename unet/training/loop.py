@@ -21,7 +21,7 @@ from pipeline.base.network_outputs import NetworkOutputs
 from ..network.model import UNet
 from ..recipe.schedule import StepSchedule
 from ..recipe.training_config import Recipe
-from ..samples.known_share import expected_known_share
+from ..samples.known_share import expected_known_shares
 from ..samples.loader import batches_ahead
 from ..samples.maker import SampleMaker
 from ..samples.rules.registry import outputs_of
@@ -301,7 +301,7 @@ def sample_maker(job: TrainingJob, *, device: str) -> SampleMaker:
         labels=recipe.labels,
         sampler=sampler,
         class_weights=job.class_weights,
-        weight_scale=1 / expected_known_share(sampler),
+        weight_scales=tuple(1 / share for share in expected_known_shares(sampler)),
         device=device,
     )
 

@@ -191,7 +191,7 @@ def _resumed(prepared: PreparedTraining) -> PreparedTraining:
     recipe, data_sets, record = prepared.recipe, prepared.data_sets, checkpoint.record
     check_same_start(record, prepared.start)
     check_same_training(record, recipe, data_sets)
-    if note := random_numbers_note(record, recipe):
+    if note := random_numbers_note(record, recipe, prepared.surveys):
         notes.append(note)
     core = list(prepared.core)
     if (patch := record.get("patch", core)) != core:

@@ -21,7 +21,8 @@ SURVEYS: Final = "label_surveys"
 """Entry of a training's data sets."""
 RANDOM_NUMBERS: Final = 3
 """Of a training's draws. 1: the masks of dropout depended on the number of ranks; 2: patches of
-``rare_share`` were centred near a class, not on it."""
+``rare_share`` were centred near a class, not on it, and few patches were drawn of sparse labels
+beside others."""
 
 
 def check_same_training(
@@ -93,14 +94,20 @@ def check_same_schedule(before: Mapping[str, Any], schedule: StepSchedule) -> No
         )
 
 
-def random_numbers_note(before: Mapping[str, Any], recipe: Recipe) -> str | None:
-    """Return a line if a checkpoint's steps had other random numbers than those to come."""
+def random_numbers_note(
+    before: Mapping[str, Any], recipe: Recipe, surveys: Sequence[Survey] = ()
+) -> str | None:
+    """Return a line if a checkpoint's steps had other random numbers than those to come.
+
+    surveys: of the volumes that are trained on.
+    """
     version = before.get("random_numbers", 1)
     changed = {
         "dropout": version < 2 and recipe.network.dropout,
         "rare_share": version < 3 and recipe.training.rare_share,
+        "several volumes": version < 3 and len(surveys) > 1 and any(s.is_sparse for s in surveys),
     }
-    names = " and ".join(name for name, has_changed in changed.items() if has_changed)
+    names = ", ".join(name for name, has_changed in changed.items() if has_changed)
     if not names:
         return None
     return (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..network.config import UNetConfig
 from ..network.model import UNet
 from ..recipe.training_config import LabelConfig
-from ..samples.known_share import known_tiles
+from ..samples.known_tiles import known_tiles
 from ..samples.rules.rule import Learnt
 from ..samples.sampling import LabelledVolume, Shape, Survey
 from ..samples.truth import truth_of
@@ -88,7 +88,7 @@ def _tiles(
     if sum(map(len, starts)) > most:
         for number, survey in enumerate(surveys):
             if survey.is_sparse:
-                starts[number] = known_tiles(survey, core)
+                starts[number] = known_tiles(survey.cells, core)
     tiles = [(volume, at) for volume, some in zip(volumes, starts, strict=True) for at in some]
     return [tiles[i] for i in sorted({round(i) for i in np.linspace(0, len(tiles) - 1, most)})]
 

@@ -22,7 +22,8 @@ from unet.samples.cells import (
     Cell,
     CellGrid,
 )
-from unet.samples.known_share import PATCHES, expected_known_share, known_in, known_tiles
+from unet.samples.known_share import PATCHES, expected_known_shares, known_in
+from unet.samples.known_tiles import known_tiles
 from unet.samples.known_voxels import KEPT, packed, unpacked
 from unet.samples.maker import SampleMaker
 from unet.samples.sampling import PatchSampler, Place, Survey, survey
@@ -192,13 +193,50 @@ def test_cells_are_drawn_by_their_known_voxels_whether_all_are_known_or_some():
     np.testing.assert_allclose(np.bincount(cells, minlength=3) / 2000, expected, atol=0.02)
 
 
-def test_volumes_are_drawn_by_their_known_voxels():
+def test_sparse_volumes_are_drawn_as_if_they_were_the_places_of_cores_with_known_voxels():
     dense, few = Stored(np.zeros((1, 30, 30), "u1")), np.full((4, 30, 30), UNPAINTED, "u1")
-    few[2, 10:20] = 1
+    few[2, 8:20] = 1  # 3 x 8 tiles of 16 voxels
     sampler = sampler_of(dense, Stored(few), core=(1, 4, 4))
     assert np.mean([sampler.place(step, 0).volume for step in range(3000)]) == pytest.approx(
-        300 / 1200, abs=0.03
+        384 / 1284, abs=0.03
     )
+
+
+def test_a_few_strokes_beside_labelled_slices_are_learned_from():
+    """By their voxels, they would be one of 375 patches, and 1 / 250 of its loss."""
+    slices = Stored(np.arange(24 * 250 * 250, dtype="u4").reshape(24, 250, 250) % 2)
+    strokes = np.full((184, 250, 250), UNPAINTED, "u1")
+    for number in range(35):
+        z, y, x = 30 + 3 * number, 8 + 6 * number, 8 + 5 * number
+        strokes[z, y : y + 12, x : x + 10] = number % 2
+    core = (24, 44, 44)
+    sampler = sampler_of(slices, Stored(strokes), core=core, dims=3)
+    places = [sampler.place(step, 0) for step in range(400)]
+    assert 0.2 < np.mean([place.volume for place in places]) < 0.7
+    (of_slices, of_strokes) = expected_known_shares(sampler)
+    assert of_slices == 1.0
+    known = [
+        (strokes[tuple(slice(max(0, a), a + n) for a, n in zip(place.start, core, strict=True))]
+         != UNPAINTED).mean() for place in places if place.volume
+    ]  # fmt: skip
+    assert of_strokes == pytest.approx(np.mean(known), rel=0.25)
+
+
+def test_weights_are_scaled_by_the_volume_of_a_patch():
+    dense, few = Stored(np.zeros((1, 40, 40), "u1")), np.full((1, 40, 40), UNPAINTED, "u1")
+    few[0, 10:14, 10:14] = 1
+    volumes = (dense, Stored(few))
+    sampler = sampler_of(*volumes, core=(1, 8, 8))
+    settings_of = {
+        "network": UNetConfig(dims=2, base_channels=2, levels=2),
+        "training": TrainingConfig(augment=AugmentConfig(elastic_sigma=1.0), border_weight=0.0),
+        "labels": LABELS, "sampler": sampler, "class_weights": (1.0, 1.0), "volumes": volumes,
+    }  # fmt: skip
+    maker = SampleMaker(**settings_of, weight_scales=(1.0, 7.0))
+    found = {(sampler.place(step, 0).volume, *np.unique(maker.sample(step, 0)[2]).tolist())
+             for step in range(40)}  # fmt: skip
+    assert found <= {(0, 1.0), (1, 0.0, 7.0), (1, 7.0)}
+    assert len(found) > 1
 
 
 @given(share=st.sampled_from([0.0, 0.01, 0.5, 0.999, 1.0]), seed=st.integers(0, 1000))
@@ -280,7 +318,7 @@ def test_known_voxels_and_tiles_of_a_survey_are_those_of_the_labels(seed):
         assert known_in(found, start, stop) == pytest.approx((part != UNPAINTED).sum())
     tile = (3, 16, 16)
     places = np.unique(np.argwhere(labels != UNPAINTED) // tile, axis=0) * tile
-    assert known_tiles(found, tile) == [tuple(map(int, place)) for place in places]
+    assert known_tiles(found.cells, tile) == [tuple(map(int, place)) for place in places]
 
 
 def test_weights_are_divided_by_the_share_of_a_patch_that_is_known_on_average():
@@ -292,13 +330,13 @@ def test_weights_are_divided_by_the_share_of_a_patch_that_is_known_on_average():
         (z, y, x), (_, n, m) = sampler.place(step, 0).start, sampler.core
         part = labels[z, max(0, y) : y + n, max(0, x) : x + m]
         known.append((part != UNPAINTED).sum() / (n * m))
-    share = expected_known_share(sampler)
+    (share,) = expected_known_shares(sampler)
     assert share == pytest.approx(np.mean(known))
     assert share > 1.3 * (labels != UNPAINTED).mean(), (
         "patches with many known voxels are drawn more often"
     )
     dense = sampler_of(Stored(np.zeros((1, 40, 40), "u1")), core=(1, 8, 8))
-    assert expected_known_share(dense) == 1.0
+    assert expected_known_shares(dense) == (1.0,)
 
 
 def test_a_cell_without_a_list_is_known_as_a_whole_if_it_has_classes():

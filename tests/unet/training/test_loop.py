@@ -297,7 +297,7 @@ def test_a_checkpoint_of_other_random_numbers_is_noted_if_there_is_dropout(tmp_p
 
 @pytest.mark.parametrize(
     ("version", "dropout", "rare_share", "named"),
-    [(1, 0.1, 0.5, "dropout and rare_share"), (2, 0.1, 0.5, "rare_share"), (2, 0.1, 0.0, None),
+    [(1, 0.1, 0.5, "dropout, rare_share"), (2, 0.1, 0.5, "rare_share"), (2, 0.1, 0.0, None),
      (1, 0.0, 0.0, None), (3, 0.1, 0.5, None)],
 )  # fmt: skip
 def test_other_random_numbers_are_named_where_a_recipe_uses_them(

@@ -85,9 +85,9 @@ def test_ranks_resume_from_one_checkpoint_whatever_their_machines_list(
     loop.train(parts, Rank(0, 1, stops_after=4))
     here = threading.local()
 
-    def listed(directory: Path):
+    def listed(directory: Path, **notes):
         if here.rank == 0:
-            return load_newest(directory)
+            return load_newest(directory, **notes)
         return load_checkpoint(checkpoint_path(directory, 2)) if seen != "none" else None
 
     def resume(rank):
