@@ -6,10 +6,10 @@ Held-out slices cut a volume into parts, and a person paints in few of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Final
 
-from ..base.errors import LabelError
+from ..base.errors import LabelError, TrainingError
 from ..base.geometry import Box
 from .labelled import LabelledBox
 from .volume import VolumeSource, read_box
@@ -29,6 +29,20 @@ def with_painted(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
                 f"nothing is painted in {box.labels.location}, outside of validation slices: paint "
                 "some voxels first, or leave these labels out"
             )
+    return left
+
+
+def without_painted(boxes: Sequence[LabelledBox], *, keeps: Sized) -> list[LabelledBox]:
+    """Return held-out boxes without those of painted labels: errors alone do not represent it.
+
+    keeps: what is validated besides them. Raises TrainingError if nothing is left to validate.
+    """
+    left = [box for box in boxes if not box.painted_classes]
+    if boxes and not left and not keeps:
+        raise TrainingError(
+            "validation slices hold corrections alone, from which no score is computed: pass the "
+            "labels of the volume too, or train without validation"
+        )
     return left
 
 

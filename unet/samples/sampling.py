@@ -135,8 +135,8 @@ def survey(
         return found
     part = "" if len(found.cells) == len(grid) else f", in the {len(found.cells)} boxes surveyed"
     raise LabelError(
-        f"all labels of {volume.name} are {labels.ignore}, the ignored label{part}: there is "
-        "nothing to learn"
+        f"all labels of {volume.name} are {labels.ignore}, the ignored label{part}: no voxel has "
+        "a known class"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from pipeline.base.errors import ConfigError, LabelError, TrainingError, VolumeError, WeightsError
-from pipeline.base.geometry import Box
 from pipeline.base.location import check_text
 from pipeline.base.store_errors import is_full, not_written
 
@@ -103,7 +101,7 @@ def survey_boxes(boxes: Sequence[TrainingVolume], recipe: Recipe) -> tuple[Surve
     if boxes and not any(one.known_voxels for one in surveys):
         raise LabelError(
             f"labels of {boxes[0].name} and all others are {recipe.labels.ignore}, the ignored "
-            "label: there is nothing to learn"
+            "label: no voxel has a known class"
         )
     return surveys
 
@@ -167,19 +165,6 @@ def check_offsets_are_seen(recipe: Recipe, core: Shape) -> None:
                 f"labels.offsets ({list(offset)}): a patch and its halo reach {list(furthest)} "
                 "voxels; use a shorter offset, or a larger patch"
             )
-
-
-def check_several_classes(boxes: Sequence[TrainingVolume], surveys: Sequence[Survey]) -> None:
-    """Refuse labels that were surveyed completely and are all of one class."""
-    voxels = sum(math.prod(box.shape_zyx) for box in boxes)
-    seen = sum(Box(cell.start, cell.stop).voxels for one in surveys for cell in one.cells)
-    counts = [sum(of_class) for of_class in zip(*(one.counts for one in surveys), strict=True)]
-    present = [number for number, count in enumerate(counts) if count]
-    if seen == voxels and len(present) == 1:
-        raise LabelError(
-            f"all labels are of class {present[0]}: expected at least two classes; check the "
-            "labels and --rule"
-        )
 
 
 def check_ranks(ranks: int | None, *, batch: int | None) -> None:

@@ -11,8 +11,9 @@ from pipeline.base.text import counted
 
 from ..losses.registry import loss_of
 from ..recipe.training_config import Recipe, recipe_from_dict
+from ..samples.label_meaning import painted_classes
 from ..samples.rules.registry import RULES, outputs_of
-from .start.recipe import names_of_start, network_of_start
+from .start.recipe import check_depth, names_of_start, network_of_start
 from .start.weights import StartWeights
 from .suggest import suited_network
 from .volumes import TrainingVolume
@@ -29,7 +30,10 @@ def complete_recipe(
     Raises ConfigError where they contradict each other.
     """
     recipe = recipe_from_dict(config)
+    if start is None and not recipe.class_names:
+        recipe = replace(recipe, class_names=_painted_names(recipe, config, volumes))
     if start is not None:
+        check_depth(start, (volume.volume_shape_zyx for volume in volumes))
         stated, channels = config.get("network", {}), volumes[0].channel_count
         network = network_of_start(start, stated, recipe, channels=channels)
         recipe = replace(recipe, network=network)
@@ -47,6 +51,16 @@ def complete_recipe(
     recipe = replace(recipe, class_names=names)
     _check_channels(recipe)
     return recipe
+
+
+def _painted_names(
+    recipe: Recipe, config: Mapping[str, Any], volumes: Sequence[TrainingVolume]
+) -> tuple[str, ...] | None:
+    """Return the names of painted classes, if all labels are classes and they fit the config."""
+    (names, *others) = {painted_classes(volume) for volume in volumes} - {()} or {()}
+    count = config.get("network", {}).get("classes", len(names))
+    fits = recipe.labels.rule == "classes" and names and not others and count == len(names)
+    return names if fits else None
 
 
 def _with_channels(recipe: Recipe) -> Recipe:

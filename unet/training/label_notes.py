@@ -7,15 +7,19 @@ from collections.abc import Iterator, Sequence
 from ..recipe.training_config import Recipe
 from ..samples.label_meaning import painted_classes
 from ..samples.sampling import Survey
+from .occurring_classes import missing_class_notes
 from .volumes import TrainingVolume, TrainingVolumes
 
 
 def label_notes(
-    volumes: TrainingVolumes, surveys: Sequence[Survey], recipe: Recipe
+    volumes: TrainingVolumes,
+    surveys: Sequence[Survey],
+    validation_surveys: Sequence[Survey],
+    recipe: Recipe,
 ) -> Iterator[str]:
     """Yield where labels lie, then a line for sparse ones, and one for each class that is missing.
 
-    surveys: those of the boxes that are trained on.
+    surveys: those of the boxes that are trained on, and of those that are validated.
     """
     yield from volumes.notes
     boxes = volumes.training
@@ -29,14 +33,10 @@ def label_notes(
                 f"labels{of}: {share_text(survey.known_share)} of the voxels are known; patches "
                 "are drawn where they are"
             )
-    counts = [sum(of_class) for of_class in zip(*(one.counts for one in surveys), strict=True)]
-    if recipe.labels.rule == "classes":
-        for number, (count, name) in enumerate(zip(counts, recipe.class_names or (), strict=False)):
-            if not count:
-                yield (
-                    f"class {number} {name!r} does not occur in the labels surveyed: the network "
-                    "does not learn it"
-                )
+    for box, survey in zip(volumes.validation, validation_surveys, strict=True):
+        if not survey.known_voxels:
+            yield f"validation on {box.name}: no voxel is known, so no score is computed there"
+    yield from missing_class_notes(surveys, recipe)
 
 
 def names_notes(boxes: Sequence[TrainingVolume], recipe: Recipe) -> Iterator[str]:

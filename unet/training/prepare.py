@@ -19,6 +19,7 @@ from .complete_recipe import complete_recipe
 from .label_notes import label_notes
 from .loop import TrainingJob
 from .network_notes import network_notes
+from .occurring_classes import check_classes_occur
 from .progress import Progress
 from .same_training import check_same_training, random_numbers_note, with_surveys
 from .selection.settings import check_selection
@@ -134,7 +135,7 @@ def prepare_training(
     validation_surveys = checks.survey_boxes(volumes.validation, recipe)
     surveyed = list(zip(everything, (*surveys, *validation_surveys), strict=True))
     core = _core(volumes, surveys, recipe)
-    checks.check_several_classes(volumes.training, surveys)
+    _check_classes(volumes, surveys, recipe, start, directory)
     prepared = PreparedTraining(
         volumes=volumes,
         recipe=recipe,
@@ -151,7 +152,7 @@ def prepare_training(
         notes=(
             *_start_notes(start, volumes),
             *network_notes(volumes, recipe, config, start),
-            *label_notes(volumes, surveys, recipe),
+            *label_notes(volumes, surveys, validation_surveys, recipe),
             *checks.bad_value_notes(surveyed),
         ),
         start=start,
@@ -167,6 +168,19 @@ def _check_start(start: StartWeights | None, recipe: Recipe, directory: Path) ->
     check_freeze(recipe, start)
     if start is not None and not newest_checkpoint(directory):
         start.check_tensors()
+
+
+def _check_classes(
+    volumes: TrainingVolumes,
+    surveys: tuple[Survey, ...],
+    recipe: Recipe,
+    start: StartWeights | None,
+    directory: Path,
+) -> None:
+    """Raise LabelError for classes that neither these labels have nor the network has learned."""
+    is_resumed = newest_checkpoint(directory) is not None
+    has_learned = is_resumed or (start is not None and start.takes_head(recipe))
+    check_classes_occur(volumes.training, surveys, recipe, has_learned=has_learned)
 
 
 def _core(volumes: TrainingVolumes, surveys: tuple[Survey, ...], recipe: Recipe) -> Shape:

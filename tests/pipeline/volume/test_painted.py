@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import open_labelled
-from pipeline.base.errors import LabelError
+from pipeline.base.errors import LabelError, TrainingError
 from pipeline.base.geometry import Box
 from pipeline.volume.formats.ome_zarr.painted import painted_attributes
 from pipeline.volume.label_mapping import LabelMapping
@@ -61,6 +61,7 @@ def test_painted_labels_are_known_by_their_attribute_and_grey_values_are_as_stor
     plain = find_volume(str(folder / "painted.zarr"), holds="anything")
     assert np.array_equal(open_volume(plain).read(Box.of_shape(SHAPE))[0], array[...])
     assert find_volume(str(folder / "old.zarr"), holds="labels").label_mapping is None
+    assert not any("is the copy" in note for note in labels.notes), "most is not painted"
 
 
 def test_boxes_without_a_painted_voxel_and_held_out_ones_are_left_out(folder):
@@ -74,3 +75,13 @@ def test_boxes_without_a_painted_voxel_and_held_out_ones_are_left_out(folder):
 def test_corrections_in_which_nothing_is_painted_are_refused(folder):
     with pytest.raises(LabelError, match=r"nothing is painted in .*painted\.zarr, outside of val"):
         open_labelled(pairs(folder, "old", "painted"))
+
+
+def test_held_out_slices_of_corrections_alone_are_refused(folder):
+    zarr.open_array(folder / "painted.zarr")[[1, 4], 2, 3] = 2
+    with pytest.raises(TrainingError, match="validation slices hold corrections alone, from which"):
+        open_labelled(pairs(folder, "painted"), validation_slices=(3, 5))
+    found = open_labelled(
+        pairs(folder, "painted"), validation=pairs(folder, "old"), validation_slices=(3, 5)
+    )
+    assert [box.painted_classes for box in found.validation] == [()]

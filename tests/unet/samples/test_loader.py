@@ -43,19 +43,28 @@ def test_batches_arrive_in_order_whichever_samples_are_ready_first(most, monkeyp
     assert not threads()
 
 
+def most_threads_seen(maker, *, network):
+    """Return how many threads made samples at most. network: called after each batch."""
+    seen = 0
+    for step, _ in enumerate(batches_ahead(maker, range(40), (0,), most_threads=3)):
+        network(step)
+        seen = max(seen, len(threads()))
+    return seen
+
+
 def test_threads_are_added_where_the_network_waits_and_not_where_it_does_not(monkeypatch):
     monkeypatch.setattr(loader, "WINDOW_S", 0.01)
+    slow = Slow(seconds=lambda step, number: 0.02)
+    assert most_threads_seen(slow, network=lambda step: None) == 3
+    made = []
 
-    def most_seen(*, making_s, network_s):
-        seen = 0
-        maker = Slow(seconds=lambda step, number: making_s)
-        for _ in batches_ahead(maker, range(40), (0,), most_threads=3):
-            time.sleep(network_s)
-            seen = max(seen, len(threads()))
-        return seen
+    def computes_until_the_next_batch_is_made(step):
+        time.sleep(0.01)
+        while len(made) < min(step + 2, 40):
+            time.sleep(0.001)
 
-    assert most_seen(making_s=0.02, network_s=0.0) == 3
-    assert most_seen(making_s=0.0, network_s=0.05) == 1  # a busy machine wakes threads late
+    fast = Slow(seconds=lambda step, number: made.append(step) or 0.0)
+    assert most_threads_seen(fast, network=computes_until_the_next_batch_is_made) == 1
 
 
 def added_by(pace, windows):

@@ -10,13 +10,18 @@ import zarr
 
 from pipeline import open_labelled
 from pipeline.base.errors import LabelError, TrainingError
+from unet.network.config import UNetConfig
+from unet.network.model import UNet
 from unet.recipe.training_config import recipe_from_dict
+from unet.training.complete_recipe import complete_recipe
 from unet.training.label_notes import names_notes
 from unet.training.loop import sample_maker
 from unet.training.prepare import prepare_training
 from unet.training.validation import _tiles
+from unet.weights.file import save_weights
 
 SHAPE = (24, 32, 32)
+NAMES = ("cell", "membrane", "gap")
 CONFIG = {
     "network": {"dims": 2, "base_channels": 2, "levels": 2, "classes": 3},
     "training": {"patch": [8, 8], "batch": 1, "steps": 3},
@@ -38,9 +43,10 @@ def stored(tmp_path):
     return write
 
 
-def prepared(tmp_path, *pairs, config=CONFIG, **options):
+def prepared(tmp_path, *pairs, config=CONFIG, start_from=None, **options):
     volumes = open_labelled(pairs, **options)
-    return prepare_training(volumes, tmp_path / "w.safetensors", config=config)
+    out = tmp_path / "w.safetensors"
+    return prepare_training(volumes, out, config=config, start_from=start_from)
 
 
 def painted(slices, *, classes=3):
@@ -59,11 +65,43 @@ def test_sparse_labels_are_reported_with_their_share(tmp_path, stored):
     assert f"labels of {raw} ({labels}): 4 % of the voxels are known; patches" in both.notes[1]
 
 
-def test_a_class_that_does_not_occur_is_named(tmp_path, stored):
-    found = prepared(tmp_path, stored("two", painted(slice(None), classes=2)))
-    assert found.notes == (
-        "class 2 'glia' does not occur in the labels surveyed: the network does not learn it",
+def test_a_class_that_does_not_occur_is_refused(tmp_path, stored):
+    pair = stored("two", painted(slice(None), classes=2))
+    with pytest.raises(LabelError, match=r"^class 2 'glia' does not occur in the labels, so"):
+        prepared(tmp_path, pair)
+    four = {"network": CONFIG["network"] | {"classes": 4}, "class_names": [*"abcd"]}
+    with pytest.raises(LabelError, match=r"^class 2 'c' \(and 1 more\) does not occur"):
+        prepared(tmp_path, pair, config=CONFIG | four)
+
+
+def test_the_ignored_class_need_not_occur(tmp_path, stored):
+    pair = stored("unpainted", np.where(painted([4, 5]) == 255, 0, 1 + painted([4, 5]) % 2))
+    found = prepared(tmp_path, pair, config=CONFIG | {"labels": {"ignore": 0}})
+    assert found.notes[-1] == (
+        "class 0 'background' does not occur in the labels surveyed: the network does not learn it"
     )
+
+
+@pytest.mark.parametrize("names", [CONFIG["class_names"], ["background", "axon", "soma"]])
+def test_a_class_that_the_network_has_learned_before_need_not_occur(tmp_path, stored, names):
+    start = tmp_path / "start.safetensors"
+    network = UNetConfig(**CONFIG["network"])
+    save_weights(UNet(network), start, class_names=tuple(CONFIG["class_names"]))
+    pair = stored("two", painted(slice(None), classes=2))
+    options = {"config": CONFIG | {"class_names": names}, "start_from": start}
+    if names != CONFIG["class_names"]:  # a new head
+        with pytest.raises(LabelError, match="does not occur"):
+            prepared(tmp_path, pair, **options)
+        return
+    found = prepared(tmp_path, pair, **options)
+    assert "class 2 'glia' does not occur in the labels surveyed" in found.notes[-1]
+
+
+def test_a_rare_class_may_lie_outside_of_what_was_surveyed(tmp_path, stored, monkeypatch):
+    monkeypatch.setattr("unet.samples.cells.CELL", (1, 8, 8))
+    monkeypatch.setattr("unet.samples.cells.CELLS_PER_VOLUME", 16)
+    found = prepared(tmp_path, stored("two", painted(slice(None), classes=2)))
+    assert "does not occur in the labels surveyed" in found.notes[-1]
 
 
 def test_labels_of_one_class_alone_are_refused(tmp_path, stored):
@@ -87,6 +125,14 @@ def test_every_step_of_a_training_on_few_voxels_learns_as_much_as_one_on_dense_l
 def test_validation_slices_without_labels_are_refused(tmp_path, stored):
     with pytest.raises(LabelError, match=r"raw slices 3:5 are 255, the ignored label"):
         prepared(tmp_path, stored("sparse", painted([9, 15])), validation_slices=(3, 5))
+
+
+def test_validation_slices_without_labels_beside_others_are_noted(tmp_path, stored):
+    dense, few = stored("dense", painted(slice(None))), stored("few", painted([9]))
+    found = prepared(tmp_path, dense, few, validation_slices=(3, 5))
+    (note,) = [note for note in found.notes if note.startswith("validation")]
+    assert note.endswith("no voxel is known, so no score is computed there")
+    assert str(tmp_path / "few") in note
 
 
 def test_labels_of_another_part_than_the_validation_slices_are_refused(tmp_path, placed_image):
@@ -133,6 +179,29 @@ def test_one_labelled_slice_as_a_crop_trains_a_3d_network(tmp_path, placed_image
         _, classes, weights = maker.sample(step, 0)
         assert (weights[0] > 0).any()
         assert set(classes[0][weights[0] > 0].unique().tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "painted", "expected"),
+    [
+        ({}, [NAMES], NAMES), ({}, [NAMES, ()], NAMES),
+        ({"network": {"classes": 3}}, [NAMES], NAMES),
+        ({"class_names": ["p", "q", "r"]}, [NAMES], ("p", "q", "r")),
+        ({"network": {"classes": 2}}, [NAMES], ("background", "class 1")),
+        ({}, [NAMES, ("x", "y")], ("background", "class 1")),
+        ({"labels": {"rule": "boundary"}}, [NAMES], ("inside", "boundary")),
+    ],
+)  # fmt: skip
+def test_painted_labels_name_the_classes_of_a_training_from_nothing(config, painted, expected):
+    volumes = [
+        SimpleNamespace(
+            volume_shape_zyx=(9, 90, 90), spacing_zyx=(1, 1, 1), channel_count=1,
+            painted_classes=names,
+        ) for names in painted
+    ]  # fmt: skip
+    network = {"dims": 2} | config.get("network", {})
+    config = {**config, "network": network} if "network" in config else config
+    assert complete_recipe(config, volumes).class_names == expected
 
 
 def test_painted_classes_of_other_names_are_noted_and_the_same_ones_are_not():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.base.checked import shown
@@ -37,6 +37,15 @@ def network_of_start(
     ours = {"in_channels": channels, "classes": _class_count(start.info, recipe)}
     layers = {name: value for name, value in stated.items() if name not in SAME_LAYERS}
     return UNetConfig.from_dict({**own.to_dict(), **ours, **layers})
+
+
+def check_depth(start: StartWeights, shapes: Iterable[Sequence[int]]) -> None:
+    """Raise ConfigError for weights of a 3-D network and images of one slice. shapes: (z, y, x)."""
+    if start.info.config.dims == 3 and all(shape[0] == 1 for shape in shapes):
+        raise ConfigError(
+            f"the weights {start.name} are of a 3-D network, but the images have one slice: pass "
+            "weights of a 2-D network to --from, or train from nothing"
+        )
 
 
 def names_of_start(start: StartWeights | None, recipe: Recipe) -> tuple[str, ...] | None:

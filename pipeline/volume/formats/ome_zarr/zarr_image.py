@@ -54,6 +54,7 @@ class ZarrFormat:
         names, notes = _axes(found, axes, ndim=len(shape))
         array = _open_array(found.store, found.path, found.node.zarr_format)
         sizes, units, origin, more = voxels_of(found, names)
+        painted = painted_classes(found.node.attributes)
         missing = missing_chunks(array, found.store / found.path, names)
         return StoredImage(
             store=found.store,
@@ -71,13 +72,13 @@ class ZarrFormat:
             name=found.image.name if found.image else None,
             description=_description(found),
             axes_are_stated=not notes,
-            painted_classes=painted_classes(found.node.attributes),
+            painted_classes=painted,
             notes=(
                 *(found.image.notes if found.image else ()),
                 *found.notes,
                 *notes,
                 *more,
-                *missing,
+                *(() if painted else missing),  # of what is painted, most chunks are empty
             ),
         )
 

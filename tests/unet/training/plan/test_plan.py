@@ -181,7 +181,7 @@ def test_patches_without_a_known_voxel_are_counted(place, monkeypatch):
 def test_labels_of_few_voxels_are_stated_as_sparse(place):
     labels = np.full(SHAPE, 255, "u1")
     labels[0, :, :4] = 1
-    labels[0, 0, 0] = 0
+    labels[0, 0, :2] = 0, 2
     zarr.create_array(place / "sparse.zarr", data=labels, overwrite=True)
     opened = open_labelled(
         [(str(place / "raw.zarr"), str(place / "sparse.zarr"))], normalisation="none"

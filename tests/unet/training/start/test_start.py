@@ -217,6 +217,19 @@ def test_a_network_table_with_other_layers_is_refused_by_its_first_difference(na
     assert "\n" not in str(caught.value)
 
 
+def test_weights_of_a_3d_network_are_refused_for_images_of_one_slice(weights_file):
+    start = start_of(
+        weights_file(UNetConfig(dims=3, base_channels=2, levels=2), name="start.safetensors")
+    )
+    flat, deep = (
+        SimpleNamespace(volume_shape_zyx=shape, channel_count=1, painted_classes=())
+        for shape in ((1, 90, 90), (9, 90, 90))
+    )
+    with pytest.raises(ConfigError, match=r"start\.safetensors are of a 3-D network, but the ima"):
+        complete_recipe({}, [flat], start)
+    assert complete_recipe({}, [flat, deep], start).network.dims == 3
+
+
 def test_a_network_table_of_the_same_layers_may_set_what_does_not_change_them(weights_file):
     start = start_of(weights_file(PLAIN, name="start.safetensors"))
     stated = {"dims": 2, "kernels": 3, "pooling": [2], "dropout": 0.25}
