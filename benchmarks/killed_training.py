@@ -3,7 +3,8 @@
     python -m benchmarks.killed_training [--kills N] [--steps N]
 
 Two ranks train on a generated volume. N times, at a random step, one rank's process gets SIGKILL.
-Prints the log, and compares the weights with those of an undisturbed training.
+Prints the log, and compares the weights with those of an undisturbed training; the result is kept
+in ``killed-training.json``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from flows.training.prepare import prepare_training
 from flows.training.run import train_on_cluster
 from unet import load_weights
 from unet.training.messages import StepsDone
+
+from .measuring import keep
 
 CONFIG = """
 [network]
@@ -85,6 +88,8 @@ def main() -> None:
     difference = max(float((disturbed[key] - undisturbed[key]).abs().max()) for key in undisturbed)
     print(f"killed at steps {at}: {killer.resumed} resumptions, ended without help")
     print(f"largest difference of any weight from the undisturbed training: {difference:.2e}")
+    figures = {"killed_at_steps": at, "resumptions": killer.resumed}
+    print(keep("killed-training", {**figures, "largest_difference_of_a_weight": difference}))
 
 
 if __name__ == "__main__":

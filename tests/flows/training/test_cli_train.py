@@ -73,8 +73,8 @@ def test_on_a_terminal_one_line_is_updated_and_validations_scroll_above_it(
     assert re.fullmatch(last, states[-1].rstrip()), states[-1]
     assert max(map(len, states)) <= 80
     (said,) = [line for line in lines if line.startswith("validation at step 30: pixel error")]
-    assert " IoU cell 0." in said
-    assert ", membrane 0." in said
+    assert " IoU background 0." in said
+    assert ", class 1 0." in said
     assert not [line for line in lines if line.startswith("step ")], "no second kind of line"
     assert lines[-3] == f"done: 60 steps; weights: {out}"
     assert {path.suffix for path in (tmp_path / "w.training").iterdir()} == {

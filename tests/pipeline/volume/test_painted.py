@@ -85,3 +85,31 @@ def test_held_out_slices_of_corrections_alone_are_refused(folder):
         pairs(folder, "painted"), validation=pairs(folder, "old"), validation_slices=(3, 5)
     )
     assert [box.painted_classes for box in found.validation] == [()]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i4", "u8"])
+def test_other_labels_are_unknown_where_something_is_painted_over_them(folder, dtype):
+    old = np.random.default_rng(1).integers(0, 3, SHAPE).astype(dtype)
+    zarr.create_array(folder / "old.zarr", data=old, overwrite=True)
+    painted = np.where(np.random.default_rng(2).random(SHAPE) < 0.1, old.astype("i8") % 3 + 1, 0)
+    zarr.open_array(folder / "painted.zarr")[...] = painted
+    found = open_labelled(pairs(folder, "old", "painted"), validation_slices=(3, 5))
+    assert not any("overlap" in note for note in found.notes)
+    for box in found.training:
+        z = slice(box.box.start[0], box.box.stop[0])
+        wanted = {(): np.where(painted[z] > 0, UNKNOWN, old[z].astype(np.int64)),
+                  NAMES: np.where(painted[z] > 0, painted[z] - 1, UNKNOWN)}  # fmt: skip
+        read = box.read_labels((-2, -4, -1), (3, 12, 20))
+        mirrored = np.pad(wanted[box.painted_classes], [(2, 0), (4, 0), (1, 6)], mode="reflect")
+        assert np.array_equal(read, mirrored[: 2 + 3])
+    assert len(found.training) == 4
+    (held_out,) = found.validation
+    assert np.array_equal(held_out.read_labels((0, 0, 0), (2, 12, 14)), old[3:5])
+
+
+def test_painted_voxels_elsewhere_leave_other_labels_as_stored(folder):
+    zarr.open_array(folder / "painted.zarr")[7, 2, 3] = 2
+    old, painted = open_labelled(pairs(folder, "old", "painted")).training
+    assert old.read_labels((0, 0, 0), (7, 12, 14)).dtype == np.uint8
+    assert old.read_labels((7, 0, 0), (8, 12, 14))[0, 2, 3] == UNKNOWN
+    assert painted.corrections == ()
