@@ -113,3 +113,12 @@ def test_painted_voxels_elsewhere_leave_other_labels_as_stored(folder):
     assert old.read_labels((0, 0, 0), (7, 12, 14)).dtype == np.uint8
     assert old.read_labels((7, 0, 0), (8, 12, 14))[0, 2, 3] == UNKNOWN
     assert painted.corrections == ()
+
+
+def test_corrections_of_another_volume_leave_labels_as_stored(folder):
+    zarr.create_array(folder / "other.zarr", data=np.ones(SHAPE, "u1"))
+    zarr.open_array(folder / "painted.zarr")[...] = 2
+    other = (str(folder / "other.zarr"), str(folder / "painted.zarr"))
+    old, _ = open_labelled([*pairs(folder, "old"), other]).training
+    stored = zarr.open_array(folder / "old.zarr")[...]
+    assert np.array_equal(old.read_labels((0, 0, 0), SHAPE), stored)
