@@ -24,6 +24,8 @@ from .messages import RankAssignment, Rendezvous
 GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
 NCCL_RAISES = "TORCH_NCCL_BLOCKING_WAIT"
 """With it, an NCCL collective that fails raises; without, it ends the worker's process."""
+CONNECT_S = 60.0
+"""For a first connection, which no read delays: packets may be dropped between two hosts."""
 _TRANSPORT = re.compile(r"\bgloo\b|nccl|connection (closed|reset|refused)|broken pipe", re.I)
 
 
@@ -72,7 +74,7 @@ def joined(
     barrier without a timeout, which raises DistStoreError once ``is_cancelled``.
     """
     timeout = timedelta(seconds=assignment.timeout_s)
-    store = store or TCPStore(rendezvous.host, rendezvous.port, is_master=False, timeout=timeout)
+    store = store or _connected(rendezvous, timeout)
     nccl = "nccl" in rendezvous.backend
     with _environment(_variables(host, nccl=nccl)), _destroyed():
         dist.init_process_group(
@@ -83,6 +85,14 @@ def joined(
         yield barrier
         barrier()
         barrier.leave()
+
+
+def _connected(rendezvous: Rendezvous, timeout: timedelta) -> TCPStore:
+    """Return a client of the store of rank 0; its calls wait as long as the ranks do."""
+    first = min(timeout, timedelta(seconds=CONNECT_S))
+    store = TCPStore(rendezvous.host, rendezvous.port, is_master=False, timeout=first)
+    store.set_timeout(timeout)
+    return store
 
 
 @contextmanager

@@ -98,15 +98,8 @@ def grown(box: LabelledBox, least: Sequence[int]) -> LabelledBox:
 def overlap_notes(
     training: Sequence[LabelledBox], validation: Sequence[LabelledBox]
 ) -> Iterator[str]:
-    """Yield a line for labels of one volume that overlap, per volume.
-
-    Painted labels may overlap with others, which are unknown there.
-    """
-    both = [
-        (a, b)
-        for a, b in combinations(training, 2)
-        if common_voxels(a, b) and bool(a.painted_classes) == bool(b.painted_classes)
-    ]
+    """Yield a line for labels of one volume that overlap, per volume."""
+    both = [(a, b) for a, b in combinations(training, 2) if _common_voxels(a, b)]
     for raw in dict.fromkeys(a.raw for a, _ in both):
         pairs = [(a.labels.location, b.labels.location) for a, b in both if a.raw == raw]
         more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
@@ -115,11 +108,12 @@ def overlap_notes(
             "that are labelled in both are learned from both"
         )
     for held_out in validation:
-        common = sum(common_voxels(held_out, box) for box in training)
+        common = sum(_common_voxels(held_out, box) for box in training)
         if common:
+            voxels = held_out.labelled.voxels
             yield (
-                f"validation on {held_out.name} shares {common:,} of "
-                f"{held_out.labelled.voxels:,} voxels with the training: its scores are too good"
+                f"validation on {held_out.name} shares {min(common, voxels):,} of "
+                f"{voxels:,} voxels with the training: its scores are too good"
             )
 
 
@@ -140,7 +134,7 @@ def _box_in(placed: PlacedLabels, part: Box, *, context: Box) -> LabelledBox | N
 def _apart(box: LabelledBox, held_out: Sequence[LabelledBox]) -> LabelledBox:
     context = box.reach
     for other in held_out:
-        if other.raw == box.raw and not common_voxels(other, box):
+        if other.raw == box.raw and not _common_voxels(other, box):
             context = _without(context, other.labelled, keep=box.labelled)
     return _in_context(box, box.box.clipped_to(context), context)
 
@@ -166,6 +160,6 @@ def _with(place: tuple[int, ...], axis: int, value: int) -> tuple[int, ...]:
     return (*place[:axis], value, *place[axis + 1 :])
 
 
-def common_voxels(one: LabelledBox, other: LabelledBox) -> int:
+def _common_voxels(one: LabelledBox, other: LabelledBox) -> int:
     """Return how many labelled voxels of the same volume two boxes share."""
     return one.labelled.clipped_to(other.labelled).voxels if one.raw == other.raw else 0

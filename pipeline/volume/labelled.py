@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from .label_values import UNKNOWN
 from .micrometres import voxel_size_um
 from .mirror import mirror_index, read_mirrored, take_mirrored
 from .volume import VolumeSource, read_box
-
-Labels: TypeAlias = tuple[VolumeSource, Shape]
-"""Labels, and the volume's voxel at which they begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +41,6 @@ class LabelledBox:
     """The volume's voxel at which the labels begin."""
     context: Box | None = None
     """Contains the box; None: the box itself."""
-    corrections: tuple[Labels, ...] = ()
-    """Painted labels of the same voxels: where something is painted, these labels are unknown."""
     shares_raw: bool = False
     """Whether other labels belong to the same volume; the name then states the labels too."""
     intensity: Intensity = field(default_factory=Intensity)
@@ -121,16 +116,6 @@ class LabelledBox:
 
         Those are UNKNOWN then, and so are uint64 labels from 2**63 on, which are not ids.
         """
-        values = self._stored_labels(start, stop)
-        for labels, first in self.corrections:
-            painted = replace(self, labels=labels, labels_start=first, corrections=())
-            is_painted = painted.read_labels(start, stop) != UNKNOWN
-            if is_painted.any():
-                values = _unknown_where(is_painted, values)
-        return values
-
-    def _stored_labels(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[Any]:
-        """Return labels as :meth:`read_labels` does, whatever is painted."""
         wanted = Box(tuple(start), tuple(stop)).shifted(self.box.start)
         reach = self.reach
         of_volume = [
@@ -148,8 +133,7 @@ class LabelledBox:
         known = [i == n for i, n in zip(of_volume, nearest, strict=True)]
         if all(axis.all() for axis in known):
             return values
-        of_z, of_y, of_x = known
-        return _unknown_where(~(of_z[:, None, None] & of_y[:, None] & of_x), values)
+        return _unknown_outside(values, known)
 
     def count_bad_values(
         self, boxes: Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -171,12 +155,13 @@ class LabelledBox:
         return sum(bad for bad, _ in counts), sum(values for _, values in counts)
 
 
-def _unknown_where(unknown: NDArray[np.bool_], values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return labels (z, y, x) as int64, UNKNOWN in some voxels."""
+def _unknown_outside(values: NDArray[Any], known: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return labels (z, y, x), UNKNOWN where they are not known along every axis."""
+    of_z, of_y, of_x = known
     ids = values.astype(np.int64)
     if values.dtype == np.uint64:
         ids[ids < 0] = UNKNOWN
-    ids[unknown] = UNKNOWN
+    ids[~(of_z[:, None, None] & of_y[:, None] & of_x)] = UNKNOWN
     return ids
 
 

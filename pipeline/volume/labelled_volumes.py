@@ -21,7 +21,7 @@ from .intensity import Intensity, check_record, parse_record, stated_intensity
 from .label_placement import PlacedLabels
 from .labelled import LabelledBox
 from .micrometres import SizesUm, voxel_size_um
-from .painted_boxes import with_corrections, with_painted, without_painted
+from .painted_boxes import with_painted, without_painted
 from .size_text import size_with_origin
 from .volume import VolumeSource
 
@@ -177,7 +177,7 @@ def open_labelled(
     placed = [found(pair) for pair in pairs]
     apart = [found(pair) for pair in validation]
     training, held_out = split(placed, validation_slices)
-    training = with_corrections(with_painted(training))
+    training = with_painted(training)
     held_out = [*without_painted(held_out, keeps=apart), *map(whole, apart)]
     training, held_out = _named(kept_apart(training, held_out)), _named(held_out)
     stated = _stated(normalisation) or _suited(training)

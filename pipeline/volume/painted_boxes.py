@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence, Sized
-from dataclasses import replace
 from typing import Final
 
 from ..base.errors import LabelError, TrainingError
 from ..base.geometry import Box
-from .held_out import common_voxels
 from .labelled import LabelledBox
 from .volume import VolumeSource, read_box
 
@@ -32,18 +30,6 @@ def with_painted(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
                 "some voxels first, or leave these labels out"
             )
     return left
-
-
-def with_corrections(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
-    """Return the boxes; other labels are unknown where something is painted, which is learnt."""
-    painted = [box for box in boxes if box.painted_classes]
-
-    def corrected(box: LabelledBox) -> LabelledBox:
-        over = [one for one in painted if common_voxels(one, box)]
-        labels = dict.fromkeys((one.labels, one.labels_start) for one in over)
-        return box if box.painted_classes else replace(box, corrections=tuple(labels))
-
-    return list(map(corrected, boxes))
 
 
 def without_painted(boxes: Sequence[LabelledBox], *, keeps: Sized) -> list[LabelledBox]:

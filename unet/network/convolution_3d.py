@@ -28,7 +28,10 @@ class Convolution3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, channel, *smaller) of (n, channel, z, y, x)."""
-        if _is_safe(x, self.weight):
+        if any(self.padding) or max(*self.stride, *self.dilation, self.groups) > 1:
+            raise ValueError("expected a convolution without padding, strides, dilation and groups")
+        planes = max(1, x.shape[2] - self.weight.shape[2] + 1)  # of the result
+        if _is_safe(x, self.weight, plane=x.shape[3] * x.shape[4], planes=planes):
             return super().forward(x)
         y: Tensor = _ByPlanes.apply(*_lowered(x, self.weight, self.bias), (1, 1, 1), False)
         return y
@@ -39,22 +42,23 @@ class UpConvolution3d(nn.ConvTranspose3d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return (n, channel, *larger) of (n, channel, z, y, x)."""
-        if output_size is not None or _is_safe(x, self.weight):
+        plane = x.shape[3] * self.stride[1] * x.shape[4] * self.stride[2]  # of the result
+        is_safe = _is_safe(x, self.weight, plane=plane, planes=x.shape[2])
+        if output_size is not None or is_safe:
             return super().forward(x, output_size)
         tensors = _lowered(x, self.weight, self.bias)
         y: Tensor = _ByPlanes.apply(*tensors, self.stride, True)
         return y
 
 
-def _is_safe(x: Tensor, weight: Tensor) -> bool:
-    """Return whether torch's gradient of the weights can be used."""
+def _is_safe(x: Tensor, weight: Tensor, *, plane: int, planes: int) -> bool:
+    """Return whether torch's gradient of the weights can be used.
+
+    plane: voxels of a plane of the larger tensor, input or result. planes: of the smaller one.
+    """
     if x.device.type != "cpu" or not (torch.is_grad_enabled() and weight.requires_grad):
         return True
-    if _dtype(x) != torch.bfloat16:
-        return True
-    _, _, planes, height, width = x.shape
-    depth = max(1, planes - weight.shape[2] + 1)  # of the result; less than that of an up-one
-    return height * width <= FLAT * depth
+    return _dtype(x) != torch.bfloat16 or plane <= FLAT * planes
 
 
 def _dtype(x: Tensor) -> torch.dtype:

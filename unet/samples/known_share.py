@@ -14,31 +14,29 @@ from typing import Final
 import numpy as np
 
 from .known_voxels import unpacked
-from .sampling import PatchSampler, Place, Survey
+from .sampling import PatchSampler, Shape, Survey
 
 PATCHES: Final = 256
-"""The share is the mean of so many patches of a volume: the first ones of as many steps or more."""
-MOST_STEPS: Final = 16 * PATCHES
+"""The share is the mean of so many patches of a volume."""
 
 
 def expected_known_shares(sampler: PatchSampler) -> tuple[float, ...]:
     """Return the mean share of known voxels in a patch's core, by volume; 1.0 of one not sparse.
 
-    It follows from the surveys, the core and the seed, so it is the same on every rank. Known
-    voxels are those of the surveyed cells; what is mirrored past an edge is not counted. A volume
-    of which no patch is drawn in MOST_STEPS has 1.0.
+    Of patches at known voxels, not of those that ``rare_share`` centres on a class. It follows from
+    the surveys, the core and the seed, so it is the same on every rank. Known voxels are those of
+    the surveyed cells; what is mirrored past an edge is not counted.
     """
-    shares: list[list[float]] = [[] for _ in sampler.surveys]
-    lacking = {number for number, survey in enumerate(sampler.surveys) if survey.is_sparse}
-    for step in range(MOST_STEPS):
-        if not lacking:
-            break
-        place = sampler.place(step, 0)
-        if place.volume in lacking:
-            shares[place.volume].append(_known_share(sampler, place))
-            if len(shares[place.volume]) == PATCHES:
-                lacking.remove(place.volume)
-    return tuple(float(np.mean(found)) if found else 1.0 for found in shares)
+    return tuple(
+        _mean_share(sampler, volume) if survey.is_sparse and survey.known_voxels else 1.0
+        for volume, survey in enumerate(sampler.surveys)
+    )
+
+
+def _mean_share(sampler: PatchSampler, volume: int) -> float:
+    rng = np.random.default_rng([sampler.seed, volume, 3])
+    places = [sampler.at_a_known_voxel(rng, volume) for _ in range(PATCHES)]
+    return float(np.mean([_known_share(sampler, volume, start) for start in places]))
 
 
 def known_in(survey: Survey, start: tuple[int, ...], stop: tuple[int, ...]) -> float:
@@ -57,8 +55,8 @@ def known_in(survey: Survey, start: tuple[int, ...], stop: tuple[int, ...]) -> f
     return known
 
 
-def _known_share(sampler: PatchSampler, place: Place) -> float:
+def _known_share(sampler: PatchSampler, volume: int, start: Shape) -> float:
     """Return the known share of a patch's core, as far as it lies in the volume."""
-    survey, core = sampler.surveys[place.volume], sampler.core
-    stop = tuple(a + n for a, n in zip(place.start, core, strict=True))
-    return known_in(survey, place.start, stop) / math.prod(core)
+    stop = tuple(a + n for a, n in zip(start, sampler.core, strict=True))
+    known = known_in(sampler.surveys[volume], start, stop)
+    return max(known, 1.0) / math.prod(sampler.core)  # one is: there the patch was drawn

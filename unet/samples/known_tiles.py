@@ -18,9 +18,12 @@ def known_tiles(cells: Iterable[Cell], tile: Shape) -> list[Shape]:
     found: set[Shape] = set()
     for cell in cells:
         if cell.known:
-            voxels = unpacked(cell.known, cell.shape) + cell.start
-            places = np.unique(voxels // tile, axis=0)
-            found |= {(int(z), int(y), int(x)) for z, y, x in places * tile}
+            places = (unpacked(cell.known, cell.shape) + cell.start) // tile
+            lowest = places.min(axis=0)
+            extent = places.max(axis=0) - lowest + 1
+            numbers = np.unique(np.ravel_multi_index(tuple((places - lowest).T), tuple(extent)))
+            starts = (np.stack(np.unravel_index(numbers, tuple(extent)), axis=1) + lowest) * tile
+            found |= {(int(z), int(y), int(x)) for z, y, x in starts}
         elif cell.known_voxels:
             first = (a // size * size for a, size in zip(cell.start, tile, strict=True))
             ranges = map(range, first, cell.stop, tile)

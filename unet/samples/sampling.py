@@ -238,7 +238,7 @@ class PatchSampler:
         volume = int(rng.choice(len(self.shapes), p=self._volume_shares))
         survey = self.surveys[volume]
         if survey.is_sparse or (attempt and any(cell.known for cell in survey.cells)):
-            return Place(volume, self._at_a_known_voxel(rng, volume))
+            return Place(volume, self.at_a_known_voxel(rng, volume))
         return Place(volume, self._anywhere(rng, self.shapes[volume]))
 
     @cached_property
@@ -248,6 +248,8 @@ class PatchSampler:
         The known voxels alone would give a few strokes, painted where a network was wrong, no patch
         beside a volume that is known as a whole.
         """
+        if len(self.surveys) == 1:
+            return np.ones(1)
         pairs = zip(self.shapes, self.surveys, strict=True)
         sizes = np.array([float(self._size(shape, s)) for shape, s in pairs])
         return sizes / sizes.sum()
@@ -265,8 +267,8 @@ class PatchSampler:
         known = [np.array([float(cell.known_voxels) for cell in some]) for some in cells]
         return tuple((some, n / max(1, n.sum())) for some, n in zip(cells, known, strict=True))
 
-    def _at_a_known_voxel(self, rng: np.random.Generator, volume: int) -> Shape:
-        """Return a core with a known voxel, which may be any of its voxels.
+    def at_a_known_voxel(self, rng: np.random.Generator, volume: int) -> Shape:
+        """Return a core with a known voxel of a volume; it may be any of the core's voxels.
 
         The known voxel is drawn evenly, then the core among those that hold it and that reach at
         most a quarter beyond the edge: away from edges, cores are drawn by their known voxels.

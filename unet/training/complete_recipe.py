@@ -31,7 +31,7 @@ def complete_recipe(
     """
     recipe = recipe_from_dict(config)
     if start is None and not recipe.class_names:
-        recipe = replace(recipe, class_names=_painted_names(recipe, config, volumes))
+        recipe = _with_painted_names(recipe, config, volumes)
     if start is not None:
         check_depth(start, (volume.volume_shape_zyx for volume in volumes))
         stated, channels = config.get("network", {}), volumes[0].channel_count
@@ -53,14 +53,16 @@ def complete_recipe(
     return recipe
 
 
-def _painted_names(
+def _with_painted_names(
     recipe: Recipe, config: Mapping[str, Any], volumes: Sequence[TrainingVolume]
-) -> tuple[str, ...] | None:
-    """Return the names of painted classes, if all labels are classes and they fit the config."""
+) -> Recipe:
+    """Return the recipe with the names of painted classes, if all labels are classes and fit it."""
     (names, *others) = {painted_classes(volume) for volume in volumes} - {()} or {()}
     count = config.get("network", {}).get("classes", len(names))
-    fits = recipe.labels.rule == "classes" and names and not others and count == len(names)
-    return names if fits else None
+    if recipe.labels.rule != "classes" or not names or others or count != len(names):
+        return recipe
+    network = replace(recipe.network, classes=count)
+    return replace(recipe, class_names=names, network=network)
 
 
 def _with_channels(recipe: Recipe) -> Recipe:

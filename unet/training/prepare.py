@@ -135,7 +135,7 @@ def prepare_training(
     validation_surveys = checks.survey_boxes(volumes.validation, recipe)
     surveyed = list(zip(everything, (*surveys, *validation_surveys), strict=True))
     core = _core(volumes, surveys, recipe)
-    _check_classes(volumes, surveys, recipe, start, directory)
+    _check_classes(volumes, (surveys, validation_surveys), recipe, start, directory)
     prepared = PreparedTraining(
         volumes=volumes,
         recipe=recipe,
@@ -172,7 +172,7 @@ def _check_start(start: StartWeights | None, recipe: Recipe, directory: Path) ->
 
 def _check_classes(
     volumes: TrainingVolumes,
-    surveys: tuple[Survey, ...],
+    surveys: tuple[tuple[Survey, ...], tuple[Survey, ...]],
     recipe: Recipe,
     start: StartWeights | None,
     directory: Path,
@@ -180,7 +180,10 @@ def _check_classes(
     """Raise LabelError for classes that neither these labels have nor the network has learned."""
     is_resumed = newest_checkpoint(directory) is not None
     has_learned = is_resumed or (start is not None and start.takes_head(recipe))
-    check_classes_occur(volumes.training, surveys, recipe, has_learned=has_learned)
+    of_training, held_out = surveys
+    check_classes_occur(
+        volumes.training, of_training, recipe, held_out=held_out, has_learned=has_learned
+    )
 
 
 def _core(volumes: TrainingVolumes, surveys: tuple[Survey, ...], recipe: Recipe) -> Shape:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unet import UNet, UNetConfig
-from unet.network.convolution_3d import FLAT, Convolution3d, UpConvolution3d
+from unet.network import convolution_3d
+from unet.network.convolution_3d import FLAT, Convolution3d, UpConvolution3d, gradient_of_weight
 
 LAYERS = {"down": (Convolution3d, nn.Conv3d), "up": (UpConvolution3d, nn.ConvTranspose3d)}
 
@@ -91,3 +92,25 @@ def test_a_network_for_thin_sections_learns_from_wide_patches_in_bfloat16(shape)
         y.float().square().mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert_near(*gradients, most=0.15)
+
+
+@pytest.mark.parametrize("setting", [{"padding": 1}, {"stride": 2}, {"dilation": 2}, {"groups": 2}])
+def test_other_convolutions_are_refused(setting):
+    with pytest.raises(ValueError, match="without padding, strides, dilation and groups"):
+        Convolution3d(2, 2, 3, **setting)(torch.zeros(1, 2, 9, 9, 9))
+
+
+@pytest.mark.parametrize(("stride", "is_flat"), [((2, 1, 1), False), ((1, 2, 2), True)])
+def test_a_transposed_layer_is_flat_by_the_planes_of_its_result(stride, is_flat, monkeypatch):
+    shapes = []
+
+    def seen(x, *others, **options):
+        shapes.append(x.shape)
+        return gradient_of_weight(x, *others, **options)
+
+    monkeypatch.setattr(convolution_3d, "gradient_of_weight", seen)
+    layer, plain = layers_of("up", 2, 2, stride)
+    x = torch.randn(1, 2, 2, 30, FLAT // 15)  # as flat as the rule allows
+    found = gradients_of(layer, x, precision="bf16")
+    assert_near(found, gradients_of(plain, x, precision="fp32"), most=0.02)
+    assert shapes == [x.shape] * is_flat

@@ -74,6 +74,13 @@ def test_a_class_that_does_not_occur_is_refused(tmp_path, stored):
         prepared(tmp_path, pair, config=CONFIG | four)
 
 
+def test_a_class_that_occurs_only_where_validated_is_refused_as_such(tmp_path, stored):
+    labels = painted(slice(None), classes=2)
+    labels[20, 3, 3] = 2
+    with pytest.raises(LabelError, match=r"^class 2 'glia' occurs in what is held out for validat"):
+        prepared(tmp_path, stored("held", labels), validation_slices=(20, 24))
+
+
 def test_the_ignored_class_need_not_occur(tmp_path, stored):
     pair = stored("unpainted", np.where(painted([4, 5]) == 255, 0, 1 + painted([4, 5]) % 2))
     found = prepared(tmp_path, pair, config=CONFIG | {"labels": {"ignore": 0}})
@@ -186,6 +193,7 @@ def test_one_labelled_slice_as_a_crop_trains_a_3d_network(tmp_path, placed_image
     [
         ({}, [NAMES], NAMES), ({}, [NAMES, ()], NAMES),
         ({"network": {"classes": 3}}, [NAMES], NAMES),
+        ({"network": {}}, [NAMES], NAMES),
         ({"class_names": ["p", "q", "r"]}, [NAMES], ("p", "q", "r")),
         ({"network": {"classes": 2}}, [NAMES], ("background", "class 1")),
         ({}, [NAMES, ("x", "y")], ("background", "class 1")),

@@ -40,8 +40,13 @@ def network_of_start(
 
 
 def check_depth(start: StartWeights, shapes: Iterable[Sequence[int]]) -> None:
-    """Raise ConfigError for weights of a 3-D network and images of one slice. shapes: (z, y, x)."""
-    if start.info.config.dims == 3 and all(shape[0] == 1 for shape in shapes):
+    """Raise ConfigError for weights that need several slices and images of one. shapes: (z, y, x).
+
+    A 3-D network whose kernels and poolings are flat needs none.
+    """
+    network = start.info.config
+    is_deep = network.dims == 3 and network.halo[0] > 0
+    if is_deep and all(shape[0] == 1 for shape in shapes):
         raise ConfigError(
             f"the weights {start.name} are of a 3-D network, but the images have one slice: pass "
             "weights of a 2-D network to --from, or train from nothing"

@@ -228,6 +228,11 @@ def test_weights_of_a_3d_network_are_refused_for_images_of_one_slice(weights_fil
     with pytest.raises(ConfigError, match=r"start\.safetensors are of a 3-D network, but the ima"):
         complete_recipe({}, [flat], start)
     assert complete_recipe({}, [flat, deep], start).network.dims == 3
+    network = UNetConfig(
+        dims=3, base_channels=2, levels=2, kernels=((1, 3, 3),) * 2, pooling=((1, 2, 2),)
+    )
+    flat_kernels = start_of(weights_file(network, name="flat.safetensors"))
+    assert complete_recipe({}, [flat], flat_kernels).network.dims == 3
 
 
 def test_a_network_table_of_the_same_layers_may_set_what_does_not_change_them(weights_file):
