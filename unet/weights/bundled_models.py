@@ -43,8 +43,8 @@ MODELS = (
         "between grey neurites, with vesicles and mitochondria; for single neurons (affinities)",
         licence="data by the FlyEM team, Janelia Research Campus (neuroproof_examples), Creative "
         "Commons Attribution",
-        scores="cross-validation of its recipe within one sample: adapted Rand error 0.058 to "
-        "0.144; see docs/objects-affinities.md",
+        scores="cross-validation of its recipe within one sample: adapted Rand error 0.035 to "
+        "0.141; see docs/objects-affinities.md",
     ),
     BundledModel(
         name="nuclei-2d",
