@@ -33,7 +33,7 @@ def with_painted(boxes: Sequence[LabelledBox]) -> list[LabelledBox]:
 
 
 def without_painted(boxes: Sequence[LabelledBox], *, keeps: Sized) -> list[LabelledBox]:
-    """Return held-out boxes without those of painted labels: errors alone do not represent it.
+    """Return held-out boxes without those of painted labels: errors alone are not typical.
 
     keeps: what is validated besides them. Raises TrainingError if nothing is left to validate.
     """
